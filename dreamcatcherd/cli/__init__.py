@@ -1,0 +1,79 @@
+"""The commands, one file for each family. Owns exit codes, and how an error reaches a person: on one line."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+
+import click
+
+from dreamcatcherd import __version__
+from dreamcatcherd.cli.demo import demo
+from dreamcatcherd.cli.inspect import log, plan, receipt, show, status
+from dreamcatcherd.cli.portable import export_command, import_command
+from dreamcatcherd.cli.serve import init, merge, run
+from dreamcatcherd.cli.validate import validate
+from dreamcatcherd.core.errors import DreamcatcherError
+
+_EPILOG = """\b
+First steps:
+  dreamcatcherd run                 serve ./fleet.git (made if missing), a frame every 10 s
+  dreamcatcherd validate FILE       would this delta merge?
+  dreamcatcherd receipt PATH        what became of it?
+  dreamcatcherd show posts          what stands in the snapshot?
+
+Exit codes: 0 done, 1 the thing asked about is not so, 2 wrong usage or
+configuration, 3 the repository failed."""
+
+
+@click.group(epilog=_EPILOG, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(__version__, message="dreamcatcherd %(version)s")
+def cli() -> None:
+    """The coordinator of the Dream Catcher Protocol.
+
+    Workers push delta files with plain git; this daemon merges all deltas of a frame into one snapshot and publishes
+    it. No acknowledged delta is ever lost or counted twice."""
+
+
+for command in (init, run, merge, plan, status, validate, receipt, show, log, export_command, import_command, demo):
+    cli.add_command(command)
+
+
+def main() -> None:
+    """The entry point of the `dreamcatcherd` command."""
+    sys.exit(invoke(sys.argv[1:]))
+
+
+def invoke(words: list[str]) -> int:
+    """Run one command line and return its exit code; errors go to stderr, on one line each."""
+    try:
+        code = cli.main(args=words, prog_name="dreamcatcherd", standalone_mode=False)
+        sys.stdout.flush()
+    except click.ClickException as error:
+        context = getattr(error, "ctx", None)
+        path = context.command_path if context else "dreamcatcherd"
+        return _fail(f"{error.format_message().rstrip('.')}; see {path} --help", 2)
+    except DreamcatcherError as error:
+        return _fail(str(error), error.exit_code)
+    except (click.Abort, KeyboardInterrupt):
+        return _fail("interrupted; nothing is half done, run it again", 130)
+    except BrokenPipeError:
+        with contextlib.suppress(OSError):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        return 0
+    except OSError as error:
+        return _fail(f"{error.filename or 'the disk'}: {error.strerror or error}; check the path and free space", 3)
+    except Exception as error:
+        if os.environ.get("DREAMCATCHERD_DEBUG"):
+            raise
+        what = f"{type(error).__name__}: {error}".splitlines()[0]
+        return _fail(
+            f"internal error, nothing was published: {what}; run again with DREAMCATCHERD_DEBUG=1 and report it", 3
+        )
+    return code if isinstance(code, int) else 0
+
+
+def _fail(message: str, code: int) -> int:
+    click.echo("dreamcatcherd: " + " ".join(message.split()), err=True)
+    return code

@@ -1,0 +1,106 @@
+"""What every command shares: its options, the primary that it works with, and how output is written."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+from dreamcatcherd.config import Config, load_config, repository_path
+from dreamcatcherd.core.codec import canonical
+from dreamcatcherd.core.errors import RefusedError
+from dreamcatcherd.core.ledger import Ledger
+from dreamcatcherd.daemon.cycle import Primary
+from dreamcatcherd.daemon.service import wall_clock
+from dreamcatcherd.store.base import Base, load_ledger
+from dreamcatcherd.store.objects import GitStore
+
+_Command = TypeVar("_Command", bound=Callable[..., Any])
+T = TypeVar("T")
+
+_REPO = click.option("--repo", metavar="PATH_OR_URL", help="The shared repository. [default: ./fleet.git]")
+_CONFIG = click.option(
+    "--config",
+    "config_file",
+    metavar="FILE",
+    type=click.Path(path_type=Path),
+    help="TOML file with a primary's settings (docs/protocol.md).",
+)
+_JSON = click.option("--json", "as_json", is_flag=True, help="Write JSON for programs.")
+
+
+def on_repository(command: _Command) -> _Command:
+    """The options `--repo` and `--config`."""
+    return _REPO(_CONFIG(command))
+
+
+def with_json(command: _Command) -> _Command:
+    """The option `--json`."""
+    return _JSON(command)
+
+
+def configuration(repo: str | None, config_file: Path | None) -> tuple[Config, Path]:
+    """The configuration and the repository's folder; `--repo` overrides the file."""
+    config = load_config(config_file)
+    return config, repository_path(repo or config.repository.url)
+
+
+def open_primary(repo: str | None, config_file: Path | None) -> Primary:
+    """A primary on the repository that the options name."""
+    config, path = configuration(repo, config_file)
+    return Primary(GitStore(path), config.repository.branch, config.closing, wall_clock)
+
+
+def base_of(primary: Primary) -> Base:
+    """The last publication of a primary's repository."""
+    return primary.load_base(primary.store.refs())
+
+
+def ledger_of(primary: Primary, base: Base, frame: int) -> Ledger:
+    """The ledger of a closed frame; RefusedError where it is not closed."""
+    ledger = load_ledger(primary.store, base.ledgers, frame)
+    if ledger is None:
+        last = base.state.last_closed
+        closed = f"the last closed one is {last}" if last is not None else "none is closed yet"
+        raise RefusedError(f"frame {frame} is not in the ledger: {closed}", "name a closed frame (dreamcatcherd log)")
+    return ledger
+
+
+def write_json(value: Any) -> None:
+    """Write a value as JSON: sorted keys, readable."""
+    click.echo(json.dumps(json.loads(canonical(value)), indent=1, ensure_ascii=False, sort_keys=True))
+
+
+def write_table(title: str, columns: Iterable[str], rows: Iterable[Iterable[object]]) -> None:
+    """Write rows as a table. Text from deltas is shown as it is, never as markup or control codes."""
+    console = Console(soft_wrap=not sys.stdout.isatty())
+    if not sys.stdout.isatty():
+        for row in rows:
+            click.echo("\t".join(plain(cell) for cell in row))
+        return
+    table = Table(title=title, title_justify="left")
+    for column in columns:
+        table.add_column(column, overflow="fold")
+    for row in rows:
+        table.add_row(*(plain(cell).replace("[", r"\[") for cell in row))
+    console.print(table)
+
+
+def plain(value: object) -> str:
+    """A value as text that cannot drive a terminal: what does not print is escaped."""
+    text = str(value)
+    return text if text.isprintable() else text.encode("unicode_escape").decode()
+
+
+def tracked(items: Iterable[T], total: int, what: str) -> Iterator[T]:
+    """The items, with a progress bar on stderr where that is a terminal and the work is long."""
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True), disable=not sys.stderr.isatty(), transient=True) as bar:
+        yield from bar.track(items, total=total, description=what)

@@ -1,0 +1,182 @@
+"""A fleet of plain-git workers, for the demo and for tests: every worker is a chain of real git processes.
+
+Owns what a worker does and what it remembers: a push counts as acknowledged only once git said so."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import signal
+import subprocess
+import threading
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+
+from msgspec import Struct
+
+PUSHES = 30
+"""How often a worker on the shared branch rebases and pushes again before it gives a delta up."""
+
+
+class Sent(Struct, frozen=True):
+    """One delta that a worker made. `mark` is a text that occurs in no other; `acknowledged` says what git said."""
+
+    stream_id: str
+    mark: str
+    acknowledged: bool
+
+
+class Worker(threading.Thread):
+    """Pushes deltas until told to stop: on a lane of its own, or on the shared branch.
+
+    `kill_after` ends it like a crash: after so many deltas the next push is killed with SIGKILL half-way."""
+
+    def __init__(
+        self, repository: Path, folder: Path, stream_id: str, *, lane: bool, kill_after: int | None = None
+    ) -> None:
+        super().__init__(name=stream_id, daemon=True)
+        self.stream_id = stream_id
+        self.sent: list[Sent] = []
+        self.failure: str | None = None
+        self._repository = repository
+        self._folder = folder / stream_id
+        self._lane = lane
+        self._kill_after = kill_after
+        self._halt = threading.Event()
+        self._random = random.Random(stream_id)  # noqa: S311 (timing only)
+
+    def stop(self) -> None:
+        self._halt.set()
+
+    def run(self) -> None:
+        try:
+            self._git("clone", "-q", str(self._repository), str(self._folder), cwd=self._repository)
+            while not self._halt.is_set():
+                if self._kill_after is not None and len(self.sent) >= self._kill_after:
+                    self._send(killed=True)
+                    return
+                self._send(killed=False)
+                self._halt.wait(self._random.uniform(0.02, 0.3))
+        except (OSError, subprocess.SubprocessError, RuntimeError) as error:
+            self.failure = str(error)
+
+    def _send(self, *, killed: bool) -> None:
+        mark = f"{self.stream_id}:{len(self.sent)}"
+        self._commit(mark)
+        target = f"HEAD:refs/heads/dc/{self.stream_id}" if self._lane else "HEAD:main"
+        acknowledged = self._push_and_kill(target) if killed else self._push(target)
+        self.sent.append(Sent(self.stream_id, mark, acknowledged))
+
+    def _commit(self, mark: str) -> None:
+        self._git("fetch", "-q", "origin", "main")
+        frame = json.loads(self._git("show", "FETCH_HEAD:state/frame.json"))["frame"]
+        folder = self._folder / "state" / "stream_deltas" / str(frame)
+        folder.mkdir(parents=True, exist_ok=True)
+        now = datetime.now(UTC).isoformat()
+        body = {
+            "frame": frame,
+            "utc": now,
+            "stream_id": self.stream_id,
+            "comments_added": [{"discussion_number": 1, "author": self.stream_id, "body": mark}],
+            "profile_updates": {self.stream_id: {"last": mark}, "everyone": {"last": mark}},
+            "counters": {"deltas": 1},
+            "observations": [mark],
+        }
+        name = f"{self.stream_id}-{len(self.sent)}.json"
+        (folder / name).write_text(json.dumps(body))
+        self._git("add", "state/stream_deltas")
+        self._git("commit", "-q", "-m", mark)
+
+    def _push(self, target: str) -> bool:
+        for _ in range(PUSHES):
+            if self._try("push", "-q", "origin", target) == 0:
+                return True
+            if not self._lane:
+                self._try("pull", "-q", "--rebase", "origin", "main")
+            self._halt.wait(self._random.uniform(0.01, 0.2))
+        return False
+
+    def _push_and_kill(self, target: str) -> bool:
+        push = subprocess.Popen(
+            self._words("push", "-q", "origin", target),
+            cwd=self._folder,
+            env=self._environment(),
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+        )
+        time.sleep(self._random.uniform(0.0, 0.03))
+        code = push.poll()
+        if code is None:
+            os.killpg(push.pid, signal.SIGKILL)
+            push.wait()
+        return code == 0
+
+    def _git(self, *words: str, cwd: Path | None = None) -> str:
+        done = subprocess.run(
+            self._words(*words),
+            cwd=cwd or self._folder,
+            env=self._environment(),
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=60,
+        )
+        if done.returncode:
+            raise RuntimeError(f"{self.stream_id}: git {words[0]}: {done.stderr.strip()}")
+        return done.stdout
+
+    def _try(self, *words: str) -> int:
+        done = subprocess.run(
+            self._words(*words), cwd=self._folder, env=self._environment(), capture_output=True, check=False, timeout=60
+        )
+        return done.returncode
+
+    def _words(self, *words: str) -> list[str]:
+        who = ("-c", f"user.name={self.stream_id}", "-c", f"user.email={self.stream_id}@localhost")
+        return ["git", *who, "-c", "gc.auto=0", "-c", "advice.detachedHead=false", *words]
+
+    def _environment(self) -> dict[str, str]:
+        kept = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
+        return kept | {"GIT_TERMINAL_PROMPT": "0"}
+
+
+def make_fleet(repository: Path, folder: Path, size: int, killed: int) -> list[Worker]:
+    """Workers by turns on lanes and on the shared branch; the last `killed` of them die in the middle of a push."""
+    workers = []
+    for i in range(size):
+        kill_after = 1 + i % 3 if i >= size - killed else None
+        workers.append(Worker(repository, folder, f"worker-{i:02}", lane=i % 2 == 0, kill_after=kill_after))
+    return workers
+
+
+class Verdict(Struct, frozen=True):
+    """What was pushed against what landed, by the marks of the deltas."""
+
+    acknowledged: int
+    unacknowledged: int
+    landed: int
+    missing: list[str]
+    doubled: list[str]
+    invented: list[str]
+
+    @property
+    def holds(self) -> bool:
+        """Whether every acknowledged delta landed exactly once and nothing else did that nobody sent."""
+        return not (self.missing or self.doubled or self.invented)
+
+
+def compare(sent: list[Sent], landed: list[str]) -> Verdict:
+    """Compare what workers sent with the marks found in the snapshot's observations."""
+    counted: dict[str, int] = {}
+    for mark in landed:
+        counted[mark] = counted.get(mark, 0) + 1
+    return Verdict(
+        acknowledged=sum(one.acknowledged for one in sent),
+        unacknowledged=sum(not one.acknowledged for one in sent),
+        landed=len(counted),
+        missing=sorted(one.mark for one in sent if one.acknowledged and one.mark not in counted),
+        doubled=sorted(mark for mark, count in counted.items() if count > 1),
+        invented=sorted(counted.keys() - {one.mark for one in sent}),
+    )

@@ -1,0 +1,119 @@
+"""The commands that make and serve a repository: init, run, merge."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from pathlib import Path
+
+import click
+
+from dreamcatcherd.cli.common import configuration, on_repository, open_primary, tracked, with_json, write_json
+from dreamcatcherd.config import DEFAULT_URL, load_config
+from dreamcatcherd.core.codec import MAX_FRAME
+from dreamcatcherd.core.report import CycleReport, Pending
+from dreamcatcherd.core.summary import frame_summary
+from dreamcatcherd.daemon.cycle import close_frame, look
+from dreamcatcherd.daemon.service import Service, wall_clock
+from dreamcatcherd.observe.logs import set_up_logs
+from dreamcatcherd.store.create import create
+from dreamcatcherd.store.objects import GitStore
+from dreamcatcherd.store.publish import plural
+
+_FRAME = click.IntRange(0, MAX_FRAME)
+
+
+@click.command()
+@click.argument("path", type=click.Path(path_type=Path))
+@click.option("--frame", type=_FRAME, default=1, show_default=True, help="The frame to open first.")
+@click.option("--no-hook", is_flag=True, help="Install no server-side check. (This version has none to install.)")
+@click.option(
+    "--config", "config_file", metavar="FILE", type=click.Path(path_type=Path), help="For its branch and frames."
+)
+def init(path: Path, frame: int, no_hook: bool, config_file: Path | None) -> None:
+    """Make a bare shared repository at PATH, ready for workers.
+
+    It refuses forced pushes and deletions, keeps reflogs, and has `main` with `state/frame.json`."""
+    config = load_config(config_file)
+    create(path, frame, wall_clock(), config.closing, config.repository.branch)
+    click.echo(f"made {path}: frame {frame} is open\nserve it: dreamcatcherd run --repo {shlex.quote(str(path))}")
+
+
+@click.command()
+@on_repository
+def run(repo: str | None, config_file: Path | None) -> None:
+    """Serve the repository: the daemon.
+
+    With no configuration it serves ./fleet.git (made if missing), closes a frame every 10 s, and answers HTTP on
+    127.0.0.1:9464. SIGTERM and SIGINT end it within 2 s."""
+    config, path = configuration(repo, config_file)
+    logger = set_up_logs(config.log.format, config.log.level)
+    if repo is None and config.repository.url == DEFAULT_URL and not path.exists():
+        create(path, 1, wall_clock(), config.closing, config.repository.branch)
+    service = Service(config, GitStore(path), logger)
+    report, _ = look(service.primary)
+    closes = (
+        f"every {config.frames.interval:g} s" if config.frames.close == "interval" else "by hand: dreamcatcherd merge"
+    )
+    click.echo(
+        f"dreamcatcherd serves {path}: frame {report.pending.frame} is open, frames close {closes}\n"
+        f"metrics and health: http://{service.http.address}/metrics and /healthz\n\n"
+        f"Push a first delta with plain git, from another terminal:\n\n{first_delta(path)}"
+    )
+    sys.stdout.flush()
+    service.run()
+
+
+def first_delta(path: Path) -> str:
+    """The lines that push a first delta to a repository: they work when pasted."""
+    return rf"""    git clone -q {shlex.quote(str(path.resolve()))} my-worker && cd my-worker
+    frame=$(sed -n 's/^ *"frame": *\([0-9]*\).*/\1/p' state/frame.json)
+    mkdir -p state/stream_deltas/$frame
+    printf '{{"frame": %s, "utc": "%s", "stream_id": "my-worker", "observations": ["hello"]}}\n' \
+        $frame "$(date -u +%Y-%m-%dT%H:%M:%SZ)" > state/stream_deltas/$frame/my-worker.json
+    git add state
+    git -c user.name=my-worker -c user.email=my-worker@localhost commit -qm "my-worker: frame $frame"
+    git push -q origin HEAD:refs/heads/dc/my-worker
+"""
+
+
+@click.command()
+@click.option("--frame", type=_FRAME, help="Close all frames through this one, one commit each.")
+@on_repository
+@with_json
+def merge(frame: int | None, repo: str | None, config_file: Path | None, as_json: bool) -> None:
+    """Read, close the open frame, publish, and exit: for cron and CI jobs.
+
+    The frame closes whether or not its time is over. With --frame N that is closed already there is nothing to do."""
+    primary = open_primary(repo, config_file)
+    pending = look(primary)[0].pending
+    last = pending.frame if frame is None else frame
+    closed: list[CycleReport] = []
+    for _ in tracked(range(pending.frame, last + 1), max(0, last + 1 - pending.frame), "closing frames"):
+        if pending.frame > last:
+            break
+        report = close_frame(primary, "merge")
+        pending = report.pending
+        closed.append(report)
+        if not as_json:
+            click.echo(_line(report, pending))
+    if as_json:
+        write_json([_summary(report) for report in closed if report.ledger])
+    elif not closed:
+        click.echo(f"frame {last} is closed already: nothing to do")
+
+
+def _line(report: CycleReport, pending: Pending) -> str:
+    if report.ledger is None:
+        return f"frame {pending.last_closed}: closed by another primary"
+    counts = report.ledger.counts
+    kinds = ("late", "duplicates", "held", "misfits", "quarantined", "conflicts", "violations")
+    rest = "".join(f", {count} {kind}" for kind in kinds if (count := getattr(counts, kind)))
+    went = f"{plural(counts.deltas, 'delta')} from {plural(counts.streams, 'stream')}"
+    return f"frame {report.ledger.frame}: {went}{rest}, digest {report.ledger.snapshot}"
+
+
+def _summary(report: CycleReport) -> dict[str, object]:
+    if report.ledger is None:
+        raise AssertionError("only published frames are summed up")
+    return frame_summary(report.ledger, report.commit, report.pending.closed_at_s)

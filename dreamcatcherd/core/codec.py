@@ -1,0 +1,228 @@
+"""Bytes to JSON and back: canonical encoding, limits, and the reasons that bytes are refused for (Protocol §4).
+
+Owns everything that can be said of a delta from its bytes and path alone. It never reads anything itself."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import re
+import unicodedata
+from collections.abc import Iterator
+from datetime import UTC, date, datetime, timedelta
+from typing import NamedTuple, TypeGuard
+
+import msgspec
+
+from dreamcatcherd.core.model import Fault, Json, Record, Stamp
+
+MAX_FRAME = 2**53 - 1
+UTC_NAMES = ("utc", "completed_at", "timestamp")
+
+_decode = msgspec.json.Decoder().decode
+_encode = msgspec.json.Encoder(order="sorted").encode
+_encode_plain = msgspec.json.Encoder().encode
+
+_STRING = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"', re.DOTALL)
+_MARKER = re.compile(rb"^<<<<<<<", re.MULTILINE)
+_RFC3339 = re.compile(
+    r"([0-9]{4})-([0-9]{2})-([0-9]{2})[Tt ]([0-9]{2}):([0-9]{2}):([0-9]{2})(?:\.([0-9]+))?"
+    r"(?:[Zz]|([+-])([0-9]{2}):([0-9]{2}))"
+)
+_EPOCH_DAY = date(1970, 1, 1).toordinal()
+_DIGITS = re.compile(r"[0-9]{1,32}")
+_STEP = [0] * 256
+_STEP[ord("[")] = _STEP[ord("{")] = 1
+_STEP[ord("]")] = _STEP[ord("}")] = -1
+
+
+class Header(NamedTuple):
+    """What places a delta in time: its frame, UTC microseconds, stream, and the name its utc came under."""
+
+    frame: int
+    utc: int
+    stream_id: str
+    utc_name: str
+
+
+class _DuplicateKeyError(ValueError):
+    pass
+
+
+def canonical(value: Json) -> bytes:
+    """The one encoding of a JSON value: sorted keys, no white space, UTF-8, shortest numbers."""
+    return _encode(value)
+
+
+def decode(raw: bytes) -> Json:
+    """Decode JSON that this program wrote itself; errors are the caller's to name."""
+    return _decode(raw)
+
+
+def read_document(raw: bytes, *, delta_bytes: int, depth: int) -> Record | Fault:
+    """Decode a delta's bytes, or say why they cannot be one: reasons `too-large` to `not-an-object`."""
+    if len(raw) > delta_bytes:
+        return too_large(len(raw), delta_bytes)
+    if (found := nesting(raw, depth)) > depth:
+        return Fault("too-deep", f"nested {found} deep, the limit is {depth}")
+    try:
+        value = _decode(raw)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, ValueError) as error:
+        if _MARKER.search(raw):
+            return Fault("conflict-markers", "a line begins with <<<<<<<: resolve the merge and commit again")
+        return Fault("not-json", str(error) or type(error).__name__)
+    if (name := duplicate_key(raw, value)) is not None:
+        return Fault("duplicate-key", f"the key {name!r} stands twice in one object")
+    if type(value) is not dict:
+        return Fault("not-an-object", f"the delta is {kind_of(value)}, not an object", "$")
+    return value
+
+
+def too_large(size: int, limit: int) -> Fault:
+    return Fault("too-large", f"{size} bytes, the limit is {limit}")
+
+
+def nesting(raw: bytes, enough: int) -> int:
+    """The deepest nesting of `[` and `{` outside strings; `enough` or less is not counted exactly."""
+    opened = raw.count(b"[") + raw.count(b"{")
+    if opened <= enough:
+        return opened
+    brackets = map(_STEP.__getitem__, _STRING.sub(b"", raw))
+    return max(itertools.accumulate(brackets), default=0)
+
+
+def duplicate_key(raw: bytes, value: Json) -> str | None:
+    """The first key that an object of `raw` holds twice, or None. `value` is what `raw` decodes to.
+
+    The decoder keeps the last of two equal keys silently. Where no key was lost, the document has as many colons as
+    its re-encoding, unless one was written as an escape; only where the counts differ is it parsed pair by pair."""
+    if b"\\u003" not in raw and raw.count(b":") == _encode_plain(value).count(b":"):
+        return None
+
+    def unique(pairs: list[tuple[str, Json]]) -> Record:
+        seen = dict(pairs)
+        if len(seen) != len(pairs):
+            names = [name for name, _ in pairs]
+            raise _DuplicateKeyError(next(n for i, n in enumerate(names) if n in names[:i]))
+        return seen
+
+    try:
+        json.loads(raw, object_pairs_hook=unique)
+    except _DuplicateKeyError as error:
+        return str(error)
+    return None
+
+
+def read_header(document: Record, path_frame: int | None) -> Header | Fault:
+    """Frame, utc and stream of a decoded delta: reasons `missing-frame` to `missing-stream`.
+
+    `path_frame` is the frame its path names; None where the file stands outside a repository."""
+    frame = frame_number(document.get("frame"))
+    if frame is None:
+        return Fault("missing-frame", "frame must be an integer from 0 to 2^53 - 1", "$.frame")
+    if path_frame is not None and frame != path_frame:
+        return Fault("frame-mismatch", f"frame is {frame}, the path says {path_frame}", "$.frame")
+    utc_name = next((name for name in UTC_NAMES if isinstance(document.get(name), str)), None)
+    if utc_name is None:
+        return Fault("bad-utc", "utc is missing: RFC 3339 with an offset, such as 2026-01-31T12:00:00Z", "$.utc")
+    utc = utc_micros(document[utc_name])
+    if utc is None:
+        return Fault("bad-utc", f"{document[utc_name][:64]!r} is no RFC 3339 time with an offset", f"$.{utc_name}")
+    stream_id = document.get("stream_id")
+    if not is_stream_id(stream_id):
+        want = "stream_id must be 1 to 128 characters without slash or control character"
+        return Fault("missing-stream", want, "$.stream_id")
+    return Header(frame, utc, stream_id, utc_name)
+
+
+def frame_number(value: Json) -> int | None:
+    """A frame as an integer or decimal string; None for anything else."""
+    if isinstance(value, str) and _DIGITS.fullmatch(value):
+        value = int(value)
+    if type(value) is int and 0 <= value <= MAX_FRAME:
+        return value
+    return None
+
+
+def is_stream_id(value: Json) -> TypeGuard[str]:
+    """Whether the value is a `stream_id`: 1 to 128 characters, no control character, no slash."""
+    return isinstance(value, str) and 0 < len(value) <= 128 and "/" not in value and not has_control(value)
+
+
+def has_control(text: str) -> bool:
+    """Whether the text holds a control character (Unicode category Cc)."""
+    if text.isprintable():
+        return False
+    return any(unicodedata.category(char) == "Cc" for char in text)
+
+
+def utc_micros(text: str) -> int | None:
+    """RFC 3339 with an offset as microseconds since 1970 UTC; digits beyond the sixth are cut; None if malformed."""
+    match = _RFC3339.fullmatch(text)
+    if match is None:
+        return None
+    year, month, day, hour, minute, second = map(int, match.group(1, 2, 3, 4, 5, 6))
+    fraction, sign, off_hour, off_minute = match.group(7, 8, 9, 10)
+    if hour > 23 or minute > 59 or second > 59:
+        return None
+    offset = 0
+    if sign:
+        if int(off_hour) > 23 or int(off_minute) > 59:
+            return None
+        offset = (int(off_hour) * 60 + int(off_minute)) * (-60 if sign == "-" else 60)
+    try:
+        days = date(year, month, day).toordinal() - _EPOCH_DAY
+    except ValueError:
+        return None
+    seconds = days * 86_400 + hour * 3_600 + minute * 60 + second - offset
+    return seconds * 1_000_000 + int((fraction or "")[:6].ljust(6, "0"))
+
+
+def utc_text(micros: int) -> str:
+    """Microseconds since 1970 as RFC 3339 in UTC, six digits."""
+    moment = datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=micros)
+    return moment.strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+
+
+def stamp_of(value: Json) -> Stamp:
+    """A stamp from its JSON list."""
+    frame, utc, stream_id, content_id = value
+    return (frame, utc, stream_id, content_id)
+
+
+def kind_of(value: Json) -> str:
+    """What JSON calls the value's type, for messages."""
+    names = {dict: "an object", list: "a list", str: "a string", bool: "a boolean", type(None): "null"}
+    return names.get(type(value), "a number")
+
+
+def references(document: Record) -> Iterator[str]:
+    """The values of all `*_ref` fields in document order, each distinct one once."""
+    seen: set[str] = set()
+    for holder, name in _ref_fields(document):
+        reference = holder[name]
+        if reference not in seen:
+            seen.add(reference)
+            yield reference
+
+
+def fill(document: Record, texts: dict[str, str]) -> None:
+    """Put the text of each resolved `x_ref` into `x`, unless `x` is given already; `x_ref` stays."""
+    for holder, name in list(_ref_fields(document)):
+        text = texts.get(holder[name])
+        target = name.removesuffix("_ref")
+        if text is not None and holder.get(target) is None:
+            holder[target] = text
+
+
+def _ref_fields(value: Json) -> Iterator[tuple[Record, str]]:
+    if type(value) is dict:
+        for name, inner in list(value.items()):
+            if type(inner) is str:
+                if len(name) > 4 and name.endswith("_ref"):
+                    yield value, name
+            else:
+                yield from _ref_fields(inner)
+    elif type(value) is list:
+        for inner in value:
+            yield from _ref_fields(inner)

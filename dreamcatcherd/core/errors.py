@@ -1,0 +1,39 @@
+"""The exception tree. Owns how a failure names its cause and remedy; a rejected delta is a value, no exception."""
+
+from __future__ import annotations
+
+
+class DreamcatcherError(Exception):
+    """A failure that a person can mend: `cause` says what happened, `remedy` what to do about it."""
+
+    exit_code = 3
+
+    def __init__(self, cause: str, remedy: str) -> None:
+        super().__init__(cause, remedy)
+        self.cause = cause
+        self.remedy = remedy
+
+    def __str__(self) -> str:
+        return f"{self.cause}; {self.remedy}"
+
+
+class FatalError(DreamcatcherError):
+    """The repository cannot be worked on until somebody mends it; nothing was published."""
+
+
+class RetryableError(DreamcatcherError):
+    """The repository or its disk failed for now: the next cycle, `delay_s` seconds later, tries again."""
+
+    delay_s = 2.0
+
+
+class UsageError(DreamcatcherError):
+    """The command or its configuration is wrong (exit 2)."""
+
+    exit_code = 2
+
+
+class RefusedError(DreamcatcherError):
+    """What was asked for is not so: damaged file, unknown frame, repository not empty (exit 1)."""
+
+    exit_code = 1

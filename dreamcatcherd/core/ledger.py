@@ -1,0 +1,282 @@
+"""The ledger: for each closed frame what went in, what became of it, and the digest that came out (Protocol §9).
+
+Owns the file's shape and bytes. A ledger holds no wall clock: the same deltas on the same base give the same ledger."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+import msgspec
+from msgspec import Struct
+
+from dreamcatcherd.core.codec import canonical
+from dreamcatcherd.core.collections import EXTRA
+from dreamcatcherd.core.merge import Merged
+from dreamcatcherd.core.model import Arrival, Conflict, Delta, Reject, Stamp, Version, ViolationKind
+from dreamcatcherd.core.paths import printable
+from dreamcatcherd.core.plan import Plan
+
+
+class DeltaRow(Struct, frozen=True, omit_defaults=True):
+    """A merged delta. `frame` is its own where it is late, `content_id` is given where it has attachments."""
+
+    path: str
+    blob: str
+    utc: int
+    stream_id: str
+    source: str
+    commit: str
+    late: bool
+    frame: int | None = None
+    content_id: str | None = None
+    unresolved: tuple[str, ...] = ()
+
+
+class HeldRow(Struct, frozen=True, omit_defaults=True):
+    """An early delta: read again, by path and commit, at every close until its frame is open."""
+
+    path: str
+    blob: str
+    frame: int
+    utc: int
+    stream_id: str
+    source: str
+    commit: str
+    since: int
+    content_id: str | None = None
+
+
+class DuplicateRow(Struct, frozen=True, omit_defaults=True):
+    """A version whose content is merged or held already."""
+
+    path: str
+    blob: str
+    frame: int
+    stream_id: str
+    source: str
+    commit: str
+    content_id: str | None = None
+
+
+class QuarantinedRow(Struct, frozen=True, omit_defaults=True):
+    """A version that cannot be merged. `since` is the first frame that said so."""
+
+    path: str
+    blob: str
+    reason: str
+    detail: str
+    source: str
+    commit: str
+    since: int
+    at: str | None = None
+
+
+class MisfitRow(Struct, frozen=True):
+    """So many records of one section of a delta have no usable key and went to `extra/<section>`."""
+
+    path: str
+    blob: str
+    section: str
+    why: str
+    records: int
+
+
+class Violation(Struct, frozen=True, omit_defaults=True):
+    """What others broke and the next snapshot puts right (Protocol §8)."""
+
+    kind: ViolationKind
+    path: str
+    commit: str | None
+    author: str | None
+    detail: str = ""
+
+
+class Counts(Struct, frozen=True):
+    """How many of each; `entities` by collection counts all that the snapshot holds, extras under `extra`."""
+
+    deltas: int
+    streams: int
+    late: int
+    duplicates: int
+    held: int
+    quarantined: int
+    misfits: int
+    conflicts: int
+    violations: int
+    entities: dict[str, int]
+
+
+class Ledger(Struct, frozen=True):
+    """One closed frame. `previous` is the digest of the frame before it, null in the first."""
+
+    frame: int
+    snapshot: str
+    previous: str | None
+    closed_by: str
+    settings: str | None
+    deltas: list[DeltaRow] = []
+    held: list[HeldRow] = []
+    duplicates: list[DuplicateRow] = []
+    misfits: list[MisfitRow] = []
+    quarantined: list[QuarantinedRow] = []
+    conflicts: list[Conflict] = []
+    violations: list[Violation] = []
+    counts: Counts = Counts(0, 0, 0, 0, 0, 0, 0, 0, 0, {})
+
+    def rows(self) -> Iterator[DeltaRow | HeldRow | DuplicateRow | QuarantinedRow]:
+        """Every version that the frame judged."""
+        yield from self.deltas
+        yield from self.held
+        yield from self.duplicates
+        yield from self.quarantined
+
+
+class Basis(Struct, frozen=True):
+    """What a new ledger follows on: the digest, entity counts and settings that stood."""
+
+    previous: str | None
+    entities: dict[str, int]
+    settings: str | None
+    violations: list[Violation] = []
+
+
+_decoder = msgspec.json.Decoder(Ledger)
+
+
+def read_ledger(raw: bytes) -> Ledger:
+    """A ledger from its bytes; msgspec.DecodeError where they are none."""
+    return _decoder.decode(raw)
+
+
+def write_ledger(ledger: Ledger) -> bytes:
+    """A ledger's bytes: one row a line, so that people and `git diff` read it well."""
+    fields = []
+    for name in sorted(ledger.__struct_fields__):
+        value = getattr(ledger, name)
+        if isinstance(value, list) and value:
+            raw = b"[\n" + b",\n".join(map(canonical, value)) + b"\n]"
+        else:
+            raw = canonical(value)
+        fields.append(canonical(name) + b":" + raw)
+    return b"{\n" + b",\n".join(fields) + b"\n}\n"
+
+
+def make_ledger(plan: Plan, merged: Merged, basis: Basis, closed_by: str) -> Ledger:
+    """The ledger of a frame from its plan and merge."""
+    deltas = [_delta_row(item, source, plan.frame) for item, source in _deltas(plan.deltas)]
+    held = [_held_row(arrival, plan.frame) for arrival in plan.held]
+    quarantined = [_quarantined_row(arrival, plan.frame) for arrival in plan.quarantined]
+    versions = {item.stamp: item.version for item, _ in _deltas(plan.deltas)}
+    entities = dict(basis.entities)
+    for name, count in merged.added.items():
+        entities[name] = entities.get(name, 0) + count
+    late = sum(row.late for row in deltas)
+    counts = Counts(
+        deltas=len(deltas),
+        streams=len({row.stream_id for row in deltas}),
+        late=late,
+        duplicates=len(plan.duplicates),
+        held=len(held),
+        quarantined=sum(row.since == plan.frame for row in quarantined),
+        misfits=len(merged.misfits),
+        conflicts=len(merged.conflicts),
+        violations=len(basis.violations),
+        entities=entities,
+    )
+    return Ledger(
+        frame=plan.frame,
+        snapshot=merged.tree,
+        previous=basis.previous,
+        closed_by=closed_by,
+        settings=basis.settings,
+        deltas=deltas,
+        held=held,
+        duplicates=[_duplicate_row(item, source) for item, source in _deltas(plan.duplicates)],
+        misfits=_misfit_rows(merged, versions),
+        quarantined=quarantined,
+        conflicts=merged.conflicts,
+        violations=basis.violations,
+        counts=counts,
+    )
+
+
+def entity_total(entities: dict[str, int]) -> int:
+    return sum(entities.values())
+
+
+def collection_label(name: str) -> str:
+    """A collection's label in counts and metrics: all extras are one."""
+    return EXTRA if name.startswith(EXTRA + "/") else name
+
+
+def _deltas(arrivals: Iterable[Arrival]) -> Iterable[tuple[Delta, str]]:
+    for arrival in arrivals:
+        if isinstance(arrival.item, Delta):
+            yield arrival.item, arrival.source
+
+
+def _content(item: Delta) -> str | None:
+    return item.content_id if item.content_id != item.version.blob else None
+
+
+def _delta_row(item: Delta, source: str, frame: int) -> DeltaRow:
+    late = item.frame < frame
+    return DeltaRow(
+        path=item.version.path,
+        blob=item.version.blob,
+        utc=item.utc,
+        stream_id=item.stream_id,
+        source=source,
+        commit=item.version.commit,
+        late=late,
+        frame=item.frame if late else None,
+        content_id=_content(item),
+        unresolved=item.unresolved,
+    )
+
+
+def _held_row(arrival: Arrival, frame: int) -> HeldRow:
+    item = arrival.item
+    if not isinstance(item, Delta):
+        raise AssertionError("only deltas are held")
+    return HeldRow(
+        path=item.version.path,
+        blob=item.version.blob,
+        frame=item.frame,
+        utc=item.utc,
+        stream_id=item.stream_id,
+        source=arrival.source,
+        commit=item.version.commit,
+        since=frame if arrival.since is None else arrival.since,
+        content_id=_content(item),
+    )
+
+
+def _duplicate_row(item: Delta, source: str) -> DuplicateRow:
+    version = item.version
+    return DuplicateRow(version.path, version.blob, item.frame, item.stream_id, source, version.commit, _content(item))
+
+
+def _quarantined_row(arrival: Arrival, frame: int) -> QuarantinedRow:
+    item = arrival.item
+    if not isinstance(item, Reject):
+        raise AssertionError("only rejects are quarantined")
+    return QuarantinedRow(
+        path=printable(item.version.path),
+        blob=item.version.blob,
+        reason=item.fault.reason,
+        detail=item.fault.detail,
+        source=arrival.source,
+        commit=item.version.commit,
+        since=frame if arrival.since is None else arrival.since,
+        at=item.fault.at,
+    )
+
+
+def _misfit_rows(merged: Merged, versions: dict[Stamp, Version]) -> list[MisfitRow]:
+    counted: dict[tuple[str, str, str, str], int] = {}
+    for misfit in merged.misfits:
+        version = versions[misfit.stamp]
+        row = (version.path, version.blob, misfit.section, misfit.why)
+        counted[row] = counted.get(row, 0) + 1
+    return [MisfitRow(*row, count) for row, count in sorted(counted.items())]

@@ -1,0 +1,126 @@
+"""The vocabulary of the protocol as frozen structs. Owns shapes; holds no behaviour beyond naming."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from msgspec import Struct
+
+Json = Any
+"""A decoded JSON value: None, bool, int, float, str, list or dict."""
+
+Record = dict[str, Json]
+
+Stamp = tuple[int, int, str, str]
+"""The order key `(frame, utc in microseconds, stream_id, content id)`: total, independent of arrival (Protocol §2)."""
+
+Reason = Literal[
+    "not-a-file",
+    "bad-name",
+    "too-large",
+    "too-deep",
+    "conflict-markers",
+    "not-json",
+    "duplicate-key",
+    "not-an-object",
+    "missing-frame",
+    "frame-mismatch",
+    "bad-utc",
+    "missing-stream",
+    "wrong-stream",
+    "too-far-ahead",
+]
+"""Why a delta is quarantined. Where several hold, the first of this list is the one that counts (Protocol §4)."""
+
+ViolationKind = Literal[
+    "snapshot-edited",
+    "ledger-edited",
+    "frame-edited",
+    "delta-changed",
+    "delta-deleted",
+    "main-rewound",
+    "lane-rewound",
+    "wrong-stream",
+    "settings-refused",
+]
+
+
+class Fault(Struct, frozen=True):
+    """Why bytes are no delta: `at` is a JSON path where there is one, `detail` is for people."""
+
+    reason: Reason
+    detail: str
+    at: str | None = None
+
+
+class Version(Struct, frozen=True):
+    """One version of one delta file: what `commit` put at `path`. `blob` and `commit` are object ids in hex."""
+
+    path: str
+    blob: str
+    mode: int
+    commit: str
+
+
+class Delta(Struct, frozen=True):
+    """A version that can be read. `body` is the decoded object with its attachments filled in."""
+
+    version: Version
+    frame: int
+    utc: int
+    stream_id: str
+    content_id: str
+    body: Record
+    utc_name: str
+    attachments: tuple[tuple[str, str], ...] = ()
+    """(path, blob) of each attachment, as found in the tree of the version's commit."""
+    unresolved: tuple[str, ...] = ()
+
+    @property
+    def stamp(self) -> Stamp:
+        return (self.frame, self.utc, self.stream_id, self.content_id)
+
+
+class Reject(Struct, frozen=True):
+    """A version that cannot be merged, with the first reason that holds."""
+
+    version: Version
+    fault: Fault
+
+
+class Arrival(Struct, frozen=True):
+    """A judged version and the ref that brought it: `source` is `main` or the lane's short name."""
+
+    item: Delta | Reject
+    source: str
+    since: int | None = None
+    """The frame whose ledger first listed it as held or too far ahead; None for what is new."""
+
+
+class Conflict(Struct, frozen=True):
+    """Two streams set one field of one entity to different values in one frame; `value` is the loser's."""
+
+    collection: str
+    key: Json
+    field: str
+    winner: Stamp
+    loser: Stamp
+    value: Json
+
+
+class Misfit(Struct, frozen=True):
+    """A record without a usable key: kept whole in `extra/<section>` (Protocol §4)."""
+
+    section: str
+    stamp: Stamp
+    why: str
+
+
+class FrameState(Struct, frozen=True):
+    """`state/frame.json`: what a worker reads to learn the frame. Times are RFC 3339 in UTC."""
+
+    frame: int
+    opened_at: str | None = None
+    closes_at: str | None = None
+    last_closed: int | None = None
+    snapshot: str | None = None

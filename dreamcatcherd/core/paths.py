@@ -1,0 +1,84 @@
+"""Where things stand in the repository (Protocol §3). Owns names and paths; reads nothing."""
+
+from __future__ import annotations
+
+import re
+
+from dreamcatcherd.core.codec import frame_number, has_control, is_stream_id
+
+DELTAS = "state/stream_deltas"
+SNAPSHOT = "state/snapshot"
+LEDGER = "state/ledger"
+FRAME = "state/frame.json"
+SETTINGS = "state/dreamcatcher.toml"
+PUBLISHED = "refs/dreamcatcher/published"
+
+_FLAT = re.compile(r"frame-([0-9]+)(?:-.*)?\.json", re.DOTALL)
+
+
+def ledger_path(frame: int) -> str:
+    """The ledger of a frame, below `state/ledger`."""
+    return f"{frame // 1000}/{frame}.json"
+
+
+def frame_of(path: str) -> int | None:
+    """The frame that a delta's path names, for a path below `state/stream_deltas/`; None if it names none."""
+    head, _, rest = path.removeprefix(DELTAS + "/").partition("/")
+    if rest:
+        return frame_number(head)
+    match = _FLAT.fullmatch(head)
+    return frame_number(match.group(1)) if match else None
+
+
+def loose_frame_of(path: str) -> int | None:
+    """The frame that a file's path names wherever it stands, for files that are no part of a repository yet."""
+    parts = path.split("/")
+    if "stream_deltas" in parts[:-1]:
+        return frame_of("/".join([DELTAS, *parts[parts.index("stream_deltas") + 1 :]]))
+    match = _FLAT.fullmatch(parts[-1])
+    return frame_number(match.group(1)) if match else None
+
+
+def bad_name(path: str) -> str | None:
+    """Why no delta can stand at this path, or None. Undecodable bytes arrive as lone surrogates."""
+    if any("\ud800" <= char <= "\udfff" for char in path):
+        return "the file name is not UTF-8"
+    if has_control(path):
+        return "the file name holds a control character"
+    if any(part in ("", ".", "..") or part.lower() == ".git" for part in path.split("/")):
+        return "the path holds a component that git cannot check out"
+    if frame_of(path) is None:
+        return f"no frame in the path: use {DELTAS}/<frame>/<name>.json"
+    return None
+
+
+def printable(path: str) -> str:
+    """The path with undecodable bytes written as escapes, fit for JSON and logs."""
+    return path.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+
+
+def attachment_paths(delta_path: str, frame: int, reference: str) -> list[str]:
+    """Where an attachment is looked up, in order; empty for a reference that may name nothing (Protocol §4)."""
+    if reference.startswith("/") or reference.endswith(".json") or has_control(reference):
+        return []
+    if any(part in ("", ".", "..") or part.lower() == ".git" for part in reference.split("/")):
+        return []
+    return [f"{delta_path.removesuffix('.json')}/{reference}", f"{DELTAS}/{frame}/{reference}"]
+
+
+def beside(path: str, blob: str) -> str:
+    """The name under which a delta is kept where other bytes stand at its own path already (Protocol §7)."""
+    return f"{path.removesuffix('.json')}~{blob[:8]}.json"
+
+
+def lane_stream(ref: str, prefix: str) -> str | None:
+    """The stream that owns a lane ref, or None where the ref is no lane."""
+    if not ref.startswith(prefix):
+        return None
+    stream = ref[len(prefix) :].partition("/")[0]
+    return stream if is_stream_id(stream) else None
+
+
+def short_ref(ref: str) -> str:
+    """A branch without `refs/heads/`, as people call it."""
+    return ref.removeprefix("refs/heads/")

@@ -1,0 +1,189 @@
+"""Sections of a delta to keyed records, however messy (Protocol §4). Nothing that a delta carries is dropped.
+
+A record that fits goes to its collection under its key; one that does not is a misfit, kept whole in `extra`."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from dreamcatcherd.core.codec import canonical
+from dreamcatcherd.core.collections import RESERVED_SECTIONS, Collection
+from dreamcatcherd.core.model import Delta, Json, Record
+
+_DECIMAL = re.compile(r"0|-?[1-9][0-9]{0,4298}")
+_MARKS = ("_stamp", "_stamps")
+
+
+class Placed(NamedTuple):
+    """One record on its way into the snapshot.
+
+    `collection` is None for `extra/<section>`. `key` is the stored key (None where records are appended), `why` tells
+    a misfit's reason."""
+
+    collection: Collection | None
+    section: str
+    key: list[Json] | None
+    record: Record
+    why: str | None = None
+
+
+def place(delta: Delta, sections: dict[str, tuple[Collection, int]]) -> Iterator[Placed]:
+    """Every record of a delta, in a fixed order: sections of one collection in the table's order, each by position."""
+    body = delta.body
+    names = [name for name in body if name not in RESERVED_SECTIONS or not _is_header(name, delta)]
+    if len(names) > 1:
+        names.sort(key=lambda name: sections[name][1] if name in sections else -1)
+    for name in names:
+        value = body[name]
+        if value is None:
+            continue
+        row = sections.get(name)
+        if row is None:
+            for item in value if type(value) is list else (value,):
+                yield _extra(name, item)
+        else:
+            yield from _section(row[0], name, value)
+
+
+def _is_header(name: str, delta: Delta) -> bool:
+    return name in ("frame", "stream_id") or name == delta.utc_name
+
+
+def _section(row: Collection, section: str, value: Json) -> Iterator[Placed]:
+    if type(value) is list:
+        for item in value:
+            yield _place(row, section, item)
+    elif type(value) is dict and row.form != "records" and not _is_record(row, value):
+        for name, inner in value.items():
+            yield _named(row, section, name, inner)
+    else:
+        yield _place(row, section, value)
+
+
+def _is_record(row: Collection, value: Record) -> bool:
+    """Whether an object in place of a list is one record, rather than entities by name."""
+    of_form = all(type(inner) is int if row.form == "counters" else type(inner) is dict for inner in value.values())
+    return not of_form and key_part(value.get(row.key[0][0])) is not None
+
+
+def _named(row: Collection, section: str, name: str, inner: Json) -> Placed:
+    """One member of `{name: integer}` or `{id: {…}}`."""
+    field = row.key[0][0]
+    if row.form == "counters" and type(inner) is int:
+        return _place(row, section, {field: name, "value": inner})
+    if row.form == "profiles" and type(inner) is dict:
+        return _place(row, section, {field: name, "fields": inner})
+    want = "an integer" if row.form == "counters" else "an object"
+    return _extra(section, {name: inner}, f"{name!r} is not {want}")
+
+
+def _place(row: Collection, section: str, item: Json) -> Placed:
+    if type(item) is not dict:
+        if row.rule == "append":
+            return Placed(row, section, None, {"value": item})
+        if len(row.key) != 1 or row.content or key_part(item) is None:
+            return _extra(section, item, "not an object")
+        item = {row.key[0][0]: item}
+    elif "_stamp" in item or "_stamps" in item:
+        return _extra(section, item, "a record may not bring _stamp or _stamps")
+    elif row.rule == "append":
+        return Placed(row, section, None, item)
+    original = item
+    if row.form == "profiles" and type(item.get("fields")) is dict:
+        flat = _flatten(item)
+        if flat is None:
+            return _extra(
+                section, original, "fields bring _stamp or _stamps, or set what stands beside them to another value"
+            )
+        item = flat
+    return _keyed(row, section, item, original)
+
+
+def _flatten(item: Record) -> Record | None:
+    """`{"agent": id, "fields": {…}}` as one record; None where the two disagree."""
+    inner = item["fields"]
+    outer = {name: value for name, value in item.items() if name != "fields"}
+    for name in inner.keys() & (outer.keys() | {*_MARKS}):
+        if name in _MARKS or canonical(inner[name]) != canonical(outer[name]):
+            return None
+    return {**inner, **outer}
+
+
+def _keyed(row: Collection, section: str, item: Record, original: Json) -> Placed:
+    key: list[Json] = []
+    record = item
+    for names in row.key:
+        name = next((name for name in names if item.get(name) is not None), None)
+        if name is None:
+            return _extra(section, original, f"no {names[0]}")
+        part = key_part(item[name])
+        if part is None:
+            return _extra(section, original, f"{name} is neither an integer nor a string")
+        key.append(part)
+        if name != names[0] or part is not item[name]:
+            if record is item:
+                record = dict(item)
+            if name != names[0]:
+                del record[name]
+            record[names[0]] = part
+    if row.rule == "sum":
+        if row.form == "counters" and "value" not in record:
+            record = {**record, "value": 0}
+        keys = {names[0] for names in row.key}
+        if any(type(value) is not int for name, value in record.items() if name not in keys):
+            return _extra(section, original, "a sum takes integers only")
+    if row.content is not None:
+        key.append(content_mark(row, record))
+    return Placed(row, section, key, record)
+
+
+def _extra(section: str, item: Json, why: str | None = None) -> Placed:
+    if type(item) is not dict:
+        return Placed(None, section, None, {"value": item}, why)
+    if "_stamp" in item or "_stamps" in item:
+        return Placed(None, section, None, {"value": item}, why or "a record may not bring _stamp or _stamps")
+    return Placed(None, section, None, item, why)
+
+
+def key_part(value: Json) -> int | str | None:
+    """A value as a key part: integers and strings; a decimal string is the integer; None for what cannot be one."""
+    if type(value) is str:
+        if value and value[-1] in "0123456789" and _DECIMAL.fullmatch(value):
+            return int(value)
+        return value
+    return value if type(value) is int else None
+
+
+def content_of(row: Collection, record: Record) -> Json:
+    """The content that keys a record: its text, else the whole record (an object, so that the two never meet)."""
+    text = record.get(row.content) if row.content else None
+    return text if type(text) is str and text else record
+
+
+def content_mark(row: Collection, record: Record) -> str:
+    """A digest that stands for the content in the stored key, so that a long text is not written twice."""
+    content = content_of(row, record)
+    kind = b"text\0" + content.encode() if type(content) is str else b"record\0" + canonical(content)
+    return hashlib.sha256(kind).hexdigest()
+
+
+def natural_key(row: Collection, record: Record) -> Json:
+    """The key as people see it: one value, or a list where it has several parts."""
+    parts: list[Json] = [record[names[0]] for names in row.key]
+    if row.content is not None:
+        parts.append(content_of(row, record))
+    return parts[0] if len(parts) == 1 else parts
+
+
+def sort_key(value: Json) -> tuple[object, ...]:
+    """Natural-key order: integers before strings, strings by code point, whole records last."""
+    if type(value) is list:
+        return tuple(sort_key(part) for part in value)
+    if type(value) is int:
+        return (0, value)
+    if type(value) is str:
+        return (1, value)
+    return (2, canonical(value))

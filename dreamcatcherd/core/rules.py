@@ -1,0 +1,121 @@
+"""The seven rules, a short function each: how one more record joins an entity (Protocol §5).
+
+Each is a join over deltas: commutative, associative, and idempotent, since a delta is merged once. Records arrive in
+order of stamp and position; a tie of stamps is one delta, in which the later record wins (for `dedup` and `first` the
+earlier one)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+from dreamcatcherd.core.codec import canonical
+from dreamcatcherd.core.collections import RuleName
+from dreamcatcherd.core.model import Json, Record, Stamp
+
+
+class Entity(NamedTuple):
+    """What stands: the record, key fields included, and either one stamp or one for each field."""
+
+    record: Record
+    stamps: Stamp | dict[str, Stamp]
+
+
+Join = Callable[[Entity | None, Record, Stamp, frozenset[str]], Entity]
+"""`(what stands, one more record, its stamp, key fields) -> what stands then`."""
+
+BY_FIELD: frozenset[RuleName] = frozenset({"lww", "max"})
+"""Rules whose entities have a stamp for each field."""
+
+
+def lww(entity: Entity | None, record: Record, stamp: Stamp, keys: frozenset[str]) -> Entity:
+    """Each field has its latest value."""
+    return _by_field(entity, record, stamp, keys, lambda old, new, then: then <= stamp)
+
+
+def maximum(entity: Entity | None, record: Record, stamp: Stamp, keys: frozenset[str]) -> Entity:
+    """Each field has its largest value, with the stamp that brought it first."""
+
+    def wins(old: Json, new: Json, then: Stamp) -> bool:
+        old_rank, new_rank = value_order(old), value_order(new)
+        return new_rank > old_rank or (new_rank == old_rank and stamp < then)
+
+    return _by_field(entity, record, stamp, keys, wins)
+
+
+def _by_field(
+    entity: Entity | None,
+    record: Record,
+    stamp: Stamp,
+    keys: frozenset[str],
+    wins: Callable[[Json, Json, Stamp], bool],
+) -> Entity:
+    if entity is None:
+        return Entity(record, {name: stamp for name in record if name not in keys})
+    fields, stamps = dict(entity.record), dict(_by_name(entity))
+    for name, value in record.items():
+        if name not in keys and (name not in stamps or wins(fields[name], value, stamps[name])):
+            fields[name], stamps[name] = value, stamp
+    return Entity(fields, stamps)
+
+
+def earliest(entity: Entity | None, record: Record, stamp: Stamp, keys: frozenset[str]) -> Entity:
+    """The whole record of the earliest stamp (`dedup`, `first`)."""
+    return entity if entity is not None and _one(entity) <= stamp else Entity(record, stamp)
+
+
+def total(entity: Entity | None, record: Record, stamp: Stamp, keys: frozenset[str]) -> Entity:
+    """Each field is the sum over all deltas; the stamp is the latest."""
+    if entity is None:
+        return Entity(record, stamp)
+    fields = dict(entity.record)
+    for name, value in record.items():
+        if name not in keys:
+            fields[name] = fields.get(name, 0) + value
+    return Entity(fields, max(_one(entity), stamp))
+
+
+def union(entity: Entity | None, record: Record, stamp: Stamp, keys: frozenset[str]) -> Entity:
+    """Each field is the set of all values brought, as a list in canonical order; the stamp is the latest."""
+    fields = dict(entity.record) if entity else {name: record[name] for name in record if name in keys}
+    for name, value in record.items():
+        if name not in keys:
+            values = [*fields.get(name, ()), *(value if type(value) is list else (value,))]
+            distinct = {canonical(item): item for item in values}
+            fields[name] = [distinct[key] for key in sorted(distinct)]
+    return Entity(fields, max(_one(entity), stamp) if entity else stamp)
+
+
+RULES: dict[RuleName, Join] = {
+    "lww": lww,
+    "max": maximum,
+    "dedup": earliest,
+    "first": earliest,
+    "sum": total,
+    "union": union,
+}
+"""`append` is no join of entities: each record is one of its own."""
+
+
+def value_order(value: Json) -> tuple[int, object, bytes]:
+    """A total order over JSON values: null, booleans, numbers by size, strings, lists, objects by canonical bytes."""
+    raw = canonical(value)
+    if value is None or type(value) is bool:
+        return (0 if value is None else 1, bool(value), raw)
+    if type(value) in (int, float):
+        return (2, value, raw)
+    if type(value) is str:
+        return (3, value, raw)
+    return (4 if type(value) is list else 5, raw, raw)
+
+
+def _by_name(entity: Entity) -> dict[str, Stamp]:
+    if isinstance(entity.stamps, tuple):
+        raise AssertionError("an entity of this rule has a stamp for each field")
+    return entity.stamps
+
+
+def _one(entity: Entity) -> Stamp:
+    if isinstance(entity.stamps, dict):
+        raise AssertionError("an entity of this rule has one stamp")
+    return entity.stamps

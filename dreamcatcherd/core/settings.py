@@ -1,0 +1,140 @@
+"""What the merge depends on: `state/dreamcatcher.toml` as a frozen struct, strict (Protocol §§3, 4, 11).
+
+Owns the reading and the refusal of settings; where they come from and which ones count is the plan's to say."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from collections.abc import Mapping
+from typing import Annotated
+
+import msgspec
+from msgspec import Meta, Struct
+
+from dreamcatcherd.core.collections import (
+    DEFAULT_TABLE,
+    EXTRA,
+    RESERVED_SECTIONS,
+    Collection,
+    RuleName,
+    Table,
+)
+
+LANES = "refs/heads/dc/"
+_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_-]{0,63}")
+_PREFIX = re.compile(r"refs/(?:heads/)?[A-Za-z0-9_-]+(?:/[A-Za-z0-9_-]+)*/")
+
+
+class SettingsError(ValueError):
+    """The settings cannot count; the message names the key and the cause."""
+
+
+class Limits(Struct, frozen=True, forbid_unknown_fields=True):
+    """Bounds on one delta: size in bytes, nesting, and how far ahead of the open frame it may be held."""
+
+    delta_bytes: Annotated[int, Meta(ge=1024, le=2**30)] = 16 * 2**20
+    depth: Annotated[int, Meta(ge=2, le=512)] = 128
+    frames_ahead: Annotated[int, Meta(ge=1, le=2**53 - 1)] = 1_000
+
+
+class Lanes(Struct, frozen=True, forbid_unknown_fields=True):
+    """Where lanes live: a ref prefix that ends in a slash."""
+
+    prefix: str = LANES
+
+
+class Row(Struct, frozen=True, forbid_unknown_fields=True):
+    """`[collections.<name>]` as written: what is left out keeps its default."""
+
+    section: str | None = None
+    aliases: list[str] | None = None
+    key: list[str] | None = None
+    key_aliases: dict[str, list[str]] = {}
+    content: str | None = None
+    rule: RuleName | None = None
+    shard: str | None = None
+
+
+class _File(Struct, frozen=True, forbid_unknown_fields=True):
+    limits: Limits = Limits()
+    lanes: Lanes = Lanes()
+    collections: dict[str, Row] = {}
+
+
+class Settings(Struct, frozen=True):
+    """The settings that a frame is merged under. `blob` names the file that they were read from, if any."""
+
+    table: Mapping[str, Collection]
+    limits: Limits = Limits()
+    lane_prefix: str = LANES
+    blob: str | None = None
+
+
+DEFAULT = Settings(DEFAULT_TABLE)
+
+
+def read_settings(raw: bytes, blob: str | None = None) -> Settings:
+    """Settings from TOML; SettingsError where they cannot count."""
+    try:
+        parsed = msgspec.convert(tomllib.loads(raw.decode("utf-8")), _File)
+    except (UnicodeDecodeError, tomllib.TOMLDecodeError, msgspec.ValidationError) as error:
+        raise SettingsError(str(error)) from error
+    if not _PREFIX.fullmatch(parsed.lanes.prefix):
+        raise SettingsError(f"[lanes] prefix {parsed.lanes.prefix!r} is no ref prefix such as {LANES!r}")
+    table = dict(DEFAULT_TABLE)
+    for name, row in parsed.collections.items():
+        table[name] = _collection(name, row, table.get(name))
+    _check_sections(table)
+    return Settings(table, parsed.limits, parsed.lanes.prefix, blob)
+
+
+def refusal(new: Settings, old: Settings, has_entities: frozenset[str]) -> str | None:
+    """Why `new` may not follow `old`: a collection that has entities cannot change its key or rule (Protocol §5)."""
+    for name in sorted(has_entities & old.table.keys()):
+        if name not in new.table:
+            return f"collection {name} has entities and cannot be taken away"
+        if new.table[name].identity != old.table[name].identity:
+            return f"collection {name} has entities: its key fields and rule cannot change"
+    return None
+
+
+def _collection(name: str, row: Row, base: Collection | None) -> Collection:
+    if not _NAME.fullmatch(name) or name == EXTRA:
+        raise SettingsError(f"[collections.{name}]: a name is 1 to 64 of A-Z a-z 0-9 _ - and not {EXTRA!r}")
+    where = f"[collections.{name}]"
+    sections = base.sections if base else (name,)
+    if row.section is not None or row.aliases is not None:
+        sections = (row.section or sections[0], *(row.aliases if row.aliases is not None else sections[1:]))
+    aliases = {names[0]: names[1:] for names in base.key} if base else {}
+    fields = row.key if row.key is not None else list(aliases)
+    for field, others in row.key_aliases.items():
+        if field not in fields:
+            raise SettingsError(f"{where} key_aliases names {field!r}, which is no key field")
+        aliases[field] = tuple(others)
+    key = tuple((field, *aliases.get(field, ())) for field in fields)
+    content = row.content or (base.content if base and row.key is None else None)
+    rule = row.rule or (base.rule if base else "lww" if key or content else "append")
+    names = [name for names in key for name in names] + ([content] if content else [])
+    if len(set(names)) != len(names) or not all(names) or {"_stamp", "_stamps"} & set(names):
+        raise SettingsError(f"{where} key: field names must be distinct, not empty and not reserved")
+    if (rule == "append") != (not names):
+        raise SettingsError(f"{where}: rule {rule!r} " + ("takes no key" if rule == "append" else "needs a key"))
+    if content and rule not in ("dedup", "first"):
+        raise SettingsError(f"{where}: content goes with the rules 'dedup' and 'first'")
+    if row.shard is not None and row.shard not in fields:
+        raise SettingsError(f"{where} shard {row.shard!r} is no key field")
+    shard = fields.index(row.shard) if row.shard is not None else (base.shard if base and row.key is None else 0)
+    return Collection(name, sections, key, rule, content, base.form if base and row.key is None else "records", shard)
+
+
+def _check_sections(table: Table) -> None:
+    owner: dict[str, str] = {}
+    for row in table.values():
+        for section in row.sections:
+            if section in RESERVED_SECTIONS or not section:
+                raise SettingsError(f"[collections.{row.name}]: {section!r} cannot be a section")
+            if owner.setdefault(section, row.name) != row.name:
+                raise SettingsError(f"section {section!r} belongs to both {owner[section]} and {row.name}")
+        if len(set(row.sections)) != len(row.sections):
+            raise SettingsError(f"[collections.{row.name}]: a section is named twice")

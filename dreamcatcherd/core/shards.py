@@ -1,0 +1,131 @@
+"""Keyed lines in a tree of small files, laid out by their keys alone (design: docs/architecture.md, "The snapshot").
+
+A file `<name>.jsonl` holds at most `limit` lines, sorted; one that would hold more becomes a folder `<name>/`, with one
+file or folder for each next character of its lines' paths. Lines are never taken away, so the layout is a function of
+the set of keys and not of how they came. An update reads and writes only the files that its keys lie in.
+
+A line is a JSON array whose parts are separated by a comma and a tab. A raw tab cannot occur inside a JSON string, so a
+line can be taken apart, and its key compared, without decoding it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from itertools import groupby
+from operator import itemgetter
+from typing import Generic, NamedTuple, TypeVar
+
+from dreamcatcherd.core.tree import FILE, TREE, Entry, Objects, Reader, format_tree, read_tree
+
+T = TypeVar("T")
+
+SUFFIX = ".jsonl"
+SEPARATOR = b",\t"
+
+
+class Change(NamedTuple, Generic[T]):
+    """What is to become of one line: where its key lies, the key's bytes, and what `combine` makes the line from."""
+
+    path: str
+    key: bytes
+    payload: T
+
+
+class Layout(NamedTuple, Generic[T]):
+    """How one family of lines is kept: the most lines a file may have, a key's path, and how a line comes about.
+
+    `combine(key, standing line or None, payload)` returns the new line."""
+
+    limit: int
+    path_of: Callable[[bytes], str]
+    combine: Callable[[bytes, bytes | None, T], bytes]
+
+
+def line_of(*parts: bytes) -> bytes:
+    """A line from its JSON parts, the key first."""
+    return b"[" + SEPARATOR.join(parts) + b"]"
+
+
+def parts_of(line: bytes) -> list[bytes]:
+    """The JSON parts of a line."""
+    return line[1:-1].split(SEPARATOR)
+
+
+def key_of(line: bytes) -> bytes:
+    """The JSON of a line's key."""
+    end = line.find(SEPARATOR)
+    return line[1:end] if end >= 0 else line[1:-1]
+
+
+def update(
+    objects: Objects, folder: dict[str, Entry], name: str, changes: list[Change[T]], layout: Layout[T], depth: int = 0
+) -> int:
+    """Apply changes, sorted by path, to the lines kept under `name` in `folder`; returns how many keys are new.
+
+    `folder` is changed in place; objects are written, files before the folders that name them."""
+    if name in folder:
+        inner = read_tree(objects, folder[name].oid)
+        added = 0
+        for step, group in groupby(changes, key=lambda change: change.path[depth]):
+            added += update(objects, inner, step, list(group), layout, depth + 1)
+        folder[name] = Entry(TREE, objects.write("tree", format_tree(inner)))
+        return added
+    lines = _lines(objects, folder.get(name + SUFFIX))
+    before = len(lines)
+    for _, key, payload in changes:
+        lines[key] = layout.combine(key, lines.get(key), payload)
+    _keep(objects, folder, name, lines, layout, depth)
+    return len(lines) - before
+
+
+def _keep(
+    objects: Objects, folder: dict[str, Entry], name: str, lines: dict[bytes, bytes], layout: Layout[T], depth: int
+) -> None:
+    """Write lines as one file, or as a folder of files where they are too many for one."""
+    folder.pop(name + SUFFIX, None)
+    if len(lines) <= layout.limit:
+        data = b"\n".join(sorted(lines.values())) + b"\n"
+        folder[name + SUFFIX] = Entry(FILE, objects.write("blob", data))
+        return
+    parts: dict[str, dict[bytes, bytes]] = {}
+    for key, line in lines.items():
+        parts.setdefault(layout.path_of(key)[depth], {})[key] = line
+    inner: dict[str, Entry] = {}
+    for step, part in parts.items():
+        _keep(objects, inner, step, part, layout, depth + 1)
+    folder[name] = Entry(TREE, objects.write("tree", format_tree(inner)))
+
+
+def find(
+    objects: Reader, folder: dict[str, Entry], name: str, wanted: list[tuple[str, bytes]], depth: int = 0
+) -> dict[bytes, bytes]:
+    """The standing lines among the wanted `(path, key)`, which are sorted by path; by key."""
+    found: dict[bytes, bytes] = {}
+    if name in folder:
+        inner = read_tree(objects, folder[name].oid)
+        for step, group in groupby(wanted, key=lambda want: want[0][depth]):
+            found.update(find(objects, inner, step, list(group), depth + 1))
+    elif name + SUFFIX in folder:
+        lines = _lines(objects, folder[name + SUFFIX])
+        found = {key: lines[key] for _, key in wanted if key in lines}
+    return found
+
+
+def scan(objects: Reader, folder: dict[str, Entry], name: str, prefix: str = "") -> Iterator[bytes]:
+    """All lines kept under `name`, file by file; with a prefix, only the files in which such paths may lie."""
+    if name + SUFFIX in folder:
+        yield from _lines(objects, folder[name + SUFFIX]).values()
+    elif name in folder:
+        inner = read_tree(objects, folder[name].oid)
+        for step in sorted({entry.removesuffix(SUFFIX) for entry in inner}):
+            if not prefix or step == prefix[0]:
+                yield from scan(objects, inner, step, prefix[1:])
+
+
+def sorted_changes(changes: Iterable[Change[T]]) -> list[Change[T]]:
+    return sorted(changes, key=itemgetter(0))
+
+
+def _lines(objects: Reader, entry: Entry | None) -> dict[bytes, bytes]:
+    if entry is None:
+        return {}
+    return {key_of(line): line for line in objects.read(entry.oid).split(b"\n") if line}

@@ -1,0 +1,225 @@
+"""The canonical files of a snapshot and what they hold (design: docs/architecture.md, "The snapshot").
+
+    format                      the name of this format
+    merged.jsonl | merged/      [[frame, content id]]: what has been merged, so that nothing counts twice
+    state/<collection>…         [key, record, stamps], or [order key and position, record] where records are appended
+    state/extra…                [section, order key and position, record], for sections that no collection owns
+
+Owns lines, keys and paths; the way that lines are split into files is `shards`'."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Iterator
+from typing import NamedTuple
+from urllib.parse import quote
+
+from dreamcatcherd.core.codec import canonical, decode, stamp_of
+from dreamcatcherd.core.collections import EXTRA, Collection, Table
+from dreamcatcherd.core.model import Json, Record, Stamp
+from dreamcatcherd.core.rules import BY_FIELD, Entity
+from dreamcatcherd.core.shards import Change, Layout, find, line_of, parts_of, scan, sorted_changes, update
+from dreamcatcherd.core.tree import FILE, TREE, Entry, Objects, Reader, format_tree, read_tree
+
+FORMAT = "dreamcatcher-snapshot/1"
+ENTITIES_A_FILE = 256
+IDS_A_FILE = 2048
+
+MergedId = tuple[int, str]
+"""A merged delta: its frame and content id."""
+
+
+class Folders(NamedTuple):
+    """The two folders of a snapshot, opened: entries by name, changed in place by updates."""
+
+    root: dict[str, Entry]
+    state: dict[str, Entry]
+
+
+def open_snapshot(objects: Reader, tree: str | None) -> Folders:
+    """Open a snapshot's tree; None is the empty snapshot."""
+    root = read_tree(objects, tree)
+    return Folders(root, read_tree(objects, root["state"].oid if "state" in root else None))
+
+
+def close_snapshot(objects: Objects, folders: Folders) -> str:
+    """Write both folders and return the snapshot's tree id: the digest."""
+    root = dict(folders.root)
+    root["format"] = Entry(FILE, objects.write("blob", FORMAT.encode() + b"\n"))
+    if folders.state:
+        root["state"] = Entry(TREE, objects.write("tree", format_tree(folders.state)))
+    return objects.write("tree", format_tree(root))
+
+
+def has_entities(folders: Folders) -> frozenset[str]:
+    """The names of the collections that hold anything, `extra` among them."""
+    return frozenset(name.removesuffix(".jsonl") for name in folders.state)
+
+
+# Keys and the paths that they lie on -------------------------------------------------------------------------------
+
+
+def number_path(number: int) -> str:
+    """A natural number's digits after a letter that counts them (`g` for one), so that neighbours lie side by side."""
+    digits = str(number)
+    return chr(ord("f") + len(digits)) + digits
+
+
+def _part_path(part: Json) -> str:
+    if type(part) is int and 0 <= part < 10**19:
+        return number_path(part)
+    return hashlib.sha256(canonical(part)).hexdigest()[:4]
+
+
+def keyed_path(row: Collection, key: list[Json], raw_key: bytes) -> str:
+    """Where an entity lies: beside those with the same or a near shard field, then spread by the whole key."""
+    return _part_path(key[row.shard] if row.key else raw_key.decode()) + hashlib.sha256(raw_key).hexdigest()
+
+
+def appended_path(stamp: Stamp, rank: int) -> str:
+    """Where an appended record lies: by frame, then spread by content id, then by its rank in the delta."""
+    return number_path(stamp[0]) + stamp[3] + number_path(rank)
+
+
+def section_path(section: str) -> str:
+    """Where records of an extra section lie together."""
+    return hashlib.sha256(section.encode()).hexdigest()[:4]
+
+
+def appended_key(stamp: Stamp, rank: int) -> list[Json]:
+    return [*stamp, rank]
+
+
+def _keyed_path_of(row: Collection, raw_key: bytes) -> str:
+    return keyed_path(row, decode(raw_key), raw_key)
+
+
+def _appended_path_of(raw_key: bytes) -> str:
+    *stamp, rank = decode(raw_key)
+    return appended_path(stamp_of(stamp), rank)
+
+
+def _extra_path_of(raw_key: bytes) -> str:
+    section, *stamp, rank = decode(raw_key)
+    return section_path(section) + appended_path(stamp_of(stamp), rank)
+
+
+def _merged_path_of(raw_key: bytes) -> str:
+    frame, content_id = decode(raw_key)
+    return number_path(frame) + str(content_id)
+
+
+# Lines ------------------------------------------------------------------------------------------------------------
+
+
+def entity_line(raw_key: bytes, entity: Entity) -> bytes:
+    """The line of a keyed entity. Stamps by field that are all the same are written once."""
+    stamps: Json = entity.stamps
+    if isinstance(stamps, dict) and stamps:
+        first, *others = stamps.values()
+        if all(other == first for other in others):
+            stamps = first
+    return line_of(raw_key, canonical(entity.record), canonical(stamps))
+
+
+def read_entity(row: Collection, line: bytes) -> Entity:
+    """A keyed entity from its line."""
+    _, raw_record, raw_stamps = parts_of(line)
+    record, stamps = decode(raw_record), decode(raw_stamps)
+    if row.rule not in BY_FIELD:
+        return Entity(record, stamp_of(stamps))
+    if isinstance(stamps, list):
+        keys = {names[0] for names in row.key}
+        return Entity(record, {name: stamp_of(stamps) for name in record if name not in keys})
+    return Entity(record, {name: stamp_of(stamp) for name, stamp in stamps.items()})
+
+
+# Updates ----------------------------------------------------------------------------------------------------------
+
+
+def _given(_key: bytes, _standing: bytes | None, line: bytes) -> bytes:
+    return line
+
+
+def keyed_layout(row: Collection) -> Layout[bytes]:
+    return Layout(ENTITIES_A_FILE, lambda raw_key: _keyed_path_of(row, raw_key), _given)
+
+
+APPENDED = Layout(ENTITIES_A_FILE, _appended_path_of, _given)
+EXTRAS = Layout(ENTITIES_A_FILE, _extra_path_of, _given)
+MERGED = Layout(IDS_A_FILE, _merged_path_of, _given)
+
+
+def file_name(collection: str) -> str:
+    """A collection's name as a file name."""
+    return quote(collection, safe="")
+
+
+def add_merged(objects: Objects, folders: Folders, ids: Iterable[MergedId]) -> int:
+    """Note content ids as merged; returns how many are new."""
+    changes = []
+    for frame, content_id in ids:
+        raw_key = canonical([frame, content_id])
+        changes.append(Change(number_path(frame) + content_id, raw_key, line_of(raw_key)))
+    return update(objects, folders.root, "merged", sorted_changes(changes), MERGED) if changes else 0
+
+
+def already_merged(objects: Reader, folders: Folders, ids: Iterable[MergedId]) -> set[MergedId]:
+    """Those of the given content ids that the snapshot has merged."""
+    wanted = {
+        (number_path(frame) + content_id, canonical([frame, content_id])): (frame, content_id)
+        for frame, content_id in ids
+    }
+    found = find(objects, folders.root, "merged", sorted(wanted)) if wanted else {}
+    return {merged_id for (_, raw_key), merged_id in wanted.items() if raw_key in found}
+
+
+# Reading ----------------------------------------------------------------------------------------------------------
+
+
+class Item(NamedTuple):
+    """One record of a snapshot: its collection (`extra/<section>` for extras), and what stands."""
+
+    collection: str
+    record: Record
+    stamps: Stamp | dict[str, Stamp]
+    rank: int = 0
+
+
+def items(objects: Reader, folders: Folders, table: Table, collection: str) -> Iterator[Item]:
+    """Every record of one collection, file by file; `extra` gives all sections, `extra/<section>` one."""
+    if collection == EXTRA or collection.startswith(EXTRA + "/"):
+        section = collection[len(EXTRA) + 1 :]
+        prefix = section_path(section) if section else ""
+        for line in scan(objects, folders.state, EXTRA, prefix):
+            raw_key, raw_record = parts_of(line)
+            name, *stamp, rank = decode(raw_key)
+            if not section or name == section:
+                yield Item(f"{EXTRA}/{name}", decode(raw_record), stamp_of(stamp), rank)
+        return
+    row = table[collection]
+    for line in scan(objects, folders.state, file_name(collection)):
+        yield _item(row, line)
+
+
+def get_keyed(objects: Reader, folders: Folders, row: Collection, key: list[Json]) -> Item | None:
+    """One entity by its stored key, from the one file that it lies in."""
+    raw_key = canonical(key)
+    found = find(objects, folders.state, file_name(row.name), [(keyed_path(row, key, raw_key), raw_key)])
+    return _item(row, found[raw_key]) if raw_key in found else None
+
+
+def _item(row: Collection, line: bytes) -> Item:
+    if row.rule == "append":
+        raw_key, raw_record = parts_of(line)
+        *stamp, rank = decode(raw_key)
+        return Item(row.name, decode(raw_record), stamp_of(stamp), rank)
+    entity = read_entity(row, line)
+    return Item(row.name, entity.record, entity.stamps)
+
+
+def merged_ids(objects: Reader, folders: Folders) -> Iterator[MergedId]:
+    """Every merged content id with its frame."""
+    for line in scan(objects, folders.root, "merged"):
+        frame, content_id = decode(parts_of(line)[0])
+        yield frame, content_id

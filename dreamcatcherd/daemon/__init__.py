@@ -1,0 +1,1 @@
+"""The only place with loops, threads and signals; and the cycle that they run."""

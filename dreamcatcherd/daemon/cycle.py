@@ -1,0 +1,188 @@
+"""One pass through the stages: read → plan → merge → ledger → commit → publish. Returns values; starts nothing.
+
+A newcomer reads the whole cycle in `close_frame`. A cycle may be killed at any instant: until the refs move nothing
+counts, and after that nothing is left to do."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from msgspec import Struct
+
+from dreamcatcherd.core.errors import RetryableError
+from dreamcatcherd.core.frames import Closing, is_due, opened
+from dreamcatcherd.core.ledger import Basis, Ledger, make_ledger
+from dreamcatcherd.core.merge import merge
+from dreamcatcherd.core.model import Arrival, Delta
+from dreamcatcherd.core.paths import PUBLISHED
+from dreamcatcherd.core.plan import make_plan
+from dreamcatcherd.core.report import CycleReport, Pending
+from dreamcatcherd.core.snapshot import already_merged, open_snapshot
+from dreamcatcherd.store.base import Base, load_base, load_ledger
+from dreamcatcherd.store.ingest import Ingest, Survey, pending_streams
+from dreamcatcherd.store.lanes import remove_lanes, silent_lanes
+from dreamcatcherd.store.ports import Store
+from dreamcatcherd.store.publish import build_commit, message_of, publish
+from dreamcatcherd.store.violations import current_settings, find_violations
+
+RECENT = 10
+"""Frames whose streams count as active."""
+
+RACES = 20
+"""How often a publication that another commit overtook is rebuilt at once, before the next cycle takes it up."""
+
+
+class Draft(Struct, frozen=True):
+    """A frame merged but not published: its ledger and the deltas that went in."""
+
+    ledger: Ledger
+    merged: list[Arrival]
+
+
+class Phases:
+    """Seconds spent in each phase of a cycle."""
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = {}
+
+    @contextmanager
+    def of(self, name: str) -> Iterator[None]:
+        start = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - start
+
+
+class Primary:
+    """A primary's hold on one repository: the store, the branch, the closing rule, and the cache of what was read."""
+
+    def __init__(self, store: Store, branch: str, closing: Closing, clock: Callable[[], int]) -> None:
+        self.store = store
+        self.main = f"refs/heads/{branch}"
+        self.closing = closing
+        self.clock = clock
+        self.ingest = Ingest()
+        self._streams: dict[int, set[str]] = {}
+        self._base: tuple[tuple[str | None, str | None], Base] | None = None
+
+    def survey(self, phases: Phases) -> tuple[Survey, str | None]:
+        """Read what waits, and why the settings on `main` were refused, if they were."""
+        with phases.of("fetch"):
+            refs = self.store.refs()
+            base = self.load_base(refs)
+        with phases.of("ingest"):
+            settings, refused = current_settings(self.store, refs.get(self.main), base)
+            return self.ingest.survey(self.store, refs, self.main, base, settings), refused
+
+    def recent_streams(self, base: Base) -> set[str]:
+        """The streams that delivered in the last ten closed frames, as their ledgers say."""
+        last = base.state.last_closed
+        frames = range(max(0, last - RECENT + 1), last + 1) if last is not None else range(0)
+        for frame in frames:
+            if frame not in self._streams:
+                ledger = load_ledger(self.store, base.ledgers, frame)
+                self._streams[frame] = {row.stream_id for row in ledger.deltas} if ledger else set()
+        self._streams = {frame: self._streams[frame] for frame in frames}
+        return set().union(*self._streams.values())
+
+    def load_base(self, refs: dict[str, str]) -> Base:
+        """The base, read again only when a ref that it hangs on has moved."""
+        key = (refs.get(self.main), refs.get(PUBLISHED))
+        if self._base is None or self._base[0] != key:
+            self._base = (key, load_base(self.store, refs, self.main))
+        return self._base[1]
+
+
+def look(primary: Primary) -> tuple[CycleReport, bool]:
+    """Read what waits and close nothing; also tells whether the open frame is due."""
+    phases = Phases()
+    survey, _ = primary.survey(phases)
+    due = is_due(survey.base.state, primary.closing, primary.clock())
+    return CycleReport(pending_of(survey, primary), phases=phases.seconds), due
+
+
+def draft(primary: Primary, survey: Survey, refused: str | None, closed_by: str, phases: Phases) -> Draft:
+    """Plan and merge the open frame: the ledger that would be published, its objects written but not flushed."""
+    store, base = primary.store, survey.base
+    with phases.of("merge"):
+        folders = open_snapshot(store, base.snapshot)
+        plan = make_plan(
+            survey.arrivals,
+            base.state.frame,
+            survey.settings.limits,
+            lambda ids: already_merged(store, folders, ids),
+        )
+        deltas = [arrival.item for arrival in plan.deltas if isinstance(arrival.item, Delta)]
+        merged = merge(store, base.snapshot, deltas, survey.settings.table)
+        violations = find_violations(store, survey, refused, plan.quarantined)
+        entities = base.ledger.counts.entities if base.ledger else {}
+        basis = Basis(base.snapshot if base.ledger else None, entities, survey.settings.blob, violations)
+        return Draft(make_ledger(plan, merged, basis, closed_by), plan.deltas)
+
+
+def close_frame(primary: Primary, closed_by: str) -> CycleReport:
+    """Close the open frame and publish it. Rebuilds on a moved head; gives up the frame where another closed it."""
+    store, phases = primary.store, Phases()
+    survey, refused = primary.survey(phases)
+    frame = survey.base.state.frame
+    for race in range(RACES):
+        if survey.base.state.frame != frame:
+            return CycleReport(pending_of(survey, primary), lost=True, races=race, phases=phases.seconds)
+        drafted = draft(primary, survey, refused, closed_by, phases)
+        with phases.of("write"):
+            now = primary.clock()
+            state = opened(frame + 1, now, frame, drafted.ledger.snapshot, primary.closing)
+            commit = build_commit(store, survey, drafted.ledger, state, drafted.merged, now)
+        with phases.of("publish"):
+            won = publish(store, survey, commit, message_of(drafted.ledger).partition("\n")[0])
+        if won:
+            ages = [_age_s(survey, arrival, now) for arrival in drafted.merged]
+            after, _ = primary.survey(Phases())
+            return CycleReport(pending_of(after, primary), drafted.ledger, commit, False, race, phases.seconds, ages)
+        survey, refused = primary.survey(phases)
+    raise RetryableError(
+        f"frame {frame} could not be published: main moved {RACES} times in a row", "the next cycle tries again"
+    )
+
+
+def remove_silent_lanes(primary: Primary, keep_s: float) -> list[str]:
+    """Remove the lanes that are merged whole and whose last merge is `keep_s` ago; returns their refs."""
+    survey, _ = primary.survey(Phases())
+    if survey.base.commit is None:
+        return []
+    since_s = primary.clock() / 1e6 - keep_s
+    lanes = silent_lanes(primary.store, primary.ingest.settled, survey.base.commit, since_s)
+    return remove_lanes(primary.store, lanes)
+
+
+def pending_of(survey: Survey, primary: Primary) -> Pending:
+    """What waits, as `status` and the metrics tell it."""
+    base = survey.base
+    waiting = [a for a in survey.arrivals if isinstance(a.item, Delta)]
+    now = primary.clock()
+    return Pending(
+        frame=base.state.frame,
+        opened_at=base.state.opened_at,
+        closes_at=base.state.closes_at,
+        last_closed=base.state.last_closed,
+        closed_at_s=primary.store.commit(base.commit).time if base.commit and base.ledger else None,
+        digest=base.snapshot,
+        streams=pending_streams(survey.arrivals),
+        held=sum(not _is_due(a, base.state.frame) for a in waiting),
+        behind_s=max((_age_s(survey, a, now) for a in waiting if _is_due(a, base.state.frame)), default=0.0),
+        active=len(primary.recent_streams(base)),
+        entities=base.ledger.counts.entities if base.ledger else {},
+    )
+
+
+def _is_due(arrival: Arrival, frame: int) -> bool:
+    return isinstance(arrival.item, Delta) and arrival.item.frame <= frame
+
+
+def _age_s(survey: Survey, arrival: Arrival, now: int) -> float:
+    """Seconds since the commit that brought an arrival, at least 0; of what was held the commit is older history."""
+    commit = survey.commits.get(arrival.item.version.commit)
+    return max(0.0, now / 1e6 - commit.time) if commit else 0.0

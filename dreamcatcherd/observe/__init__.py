@@ -1,0 +1,1 @@
+"""Logs and metrics, fed from cycle reports alone."""

@@ -1,0 +1,83 @@
+"""How the log is written: a readable console on a terminal, one JSON object a line elsewhere. Always on stderr.
+
+Owns what a line about a cycle says. Processors are plain functions in a list."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from typing import Literal
+
+import structlog
+from structlog.typing import FilteringBoundLogger, Processor
+
+from dreamcatcherd.core.errors import DreamcatcherError
+from dreamcatcherd.core.report import CycleReport
+
+
+def set_up_logs(form: Literal["auto", "console", "json"], level: str) -> FilteringBoundLogger:
+    """Configure structlog and return the logger."""
+    console = form == "console" or (form == "auto" and sys.stderr.isatty())
+    processors: list[Processor] = [structlog.processors.add_log_level]
+    if console:
+        processors += [
+            structlog.processors.TimeStamper(fmt="%H:%M:%S", utc=False),
+            structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty()),
+        ]
+    else:
+        processors += [
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            structlog.processors.JSONRenderer(sort_keys=True),
+        ]
+    structlog.configure(
+        processors=processors,
+        wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelNamesMapping()[level.upper()]),
+        logger_factory=structlog.WriteLoggerFactory(file=sys.stderr),
+        cache_logger_on_first_use=True,
+    )
+    logger: FilteringBoundLogger = structlog.get_logger()
+    return logger
+
+
+class CycleLog:
+    """One line for each cycle that changed something; a failure is told once, and once more when it is over."""
+
+    def __init__(self, logger: FilteringBoundLogger) -> None:
+        self._log = logger
+        self._failure: str | None = None
+
+    def cycle(self, report: CycleReport) -> None:
+        if self._failure is not None:
+            self._log.info("recovered", after=self._failure)
+            self._failure = None
+        if report.lost:
+            self._log.debug("another primary closed the frame", frame=report.pending.last_closed)
+        ledger = report.ledger
+        if ledger is None:
+            return
+        counts = ledger.counts
+        told = {name: getattr(counts, name) for name in ("late", "duplicates", "held", "misfits", "conflicts")}
+        self._log.info(
+            "frame closed",
+            frame=ledger.frame,
+            deltas=counts.deltas,
+            streams=counts.streams,
+            **{name: count for name, count in told.items() if count},
+            digest=ledger.snapshot,
+            commit=report.commit,
+            ms=round(1000 * sum(report.phases.values())),
+        )
+        for row in ledger.quarantined:
+            if row.since == ledger.frame:
+                where = {"path": row.path, "blob": row.blob, "source": row.source, "commit": row.commit}
+                self._log.warning(
+                    "delta quarantined", frame=ledger.frame, reason=row.reason, detail=row.detail, **where
+                )
+        for violation in ledger.violations:
+            what = {"path": violation.path, "commit": violation.commit, "author": violation.author}
+            self._log.warning("violation", frame=ledger.frame, kind=violation.kind, detail=violation.detail, **what)
+
+    def failure(self, error: DreamcatcherError) -> None:
+        if error.cause != self._failure:
+            self._log.error("cycle failed", cause=error.cause, remedy=error.remedy)
+            self._failure = error.cause

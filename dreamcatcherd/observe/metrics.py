@@ -1,0 +1,121 @@
+"""The metrics of Protocol §10, all present from the start, made from cycle reports alone. No label grows unbounded."""
+
+from __future__ import annotations
+
+import platform
+from typing import get_args
+
+import prometheus_client as prom
+
+from dreamcatcherd import __version__
+from dreamcatcherd.core.collections import DEFAULT_TABLE, EXTRA
+from dreamcatcherd.core.model import Reason, ViolationKind
+from dreamcatcherd.core.report import CycleReport
+
+_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
+_AGES = (0.1, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 900, 3600, 21_600, 86_400)
+_SIZES = (0, 1, 2, 5, 10, 25, 50, 100, 250, 500, 1_000, 2_500, 5_000, 10_000, 50_000, 100_000)
+PHASES = ("fetch", "ingest", "merge", "write", "publish")
+
+
+class Metrics:
+    """One registry's collectors. `cycle` and `failure` are called after each cycle, from one thread."""
+
+    def __init__(self) -> None:
+        prom.disable_created_metrics()  # type: ignore[no-untyped-call]
+        self.registry = reg = prom.CollectorRegistry()
+
+        def gauge(name: str, text: str, *labels: str) -> prom.Gauge:
+            return prom.Gauge(f"dreamcatcher_{name}", text, labels, registry=reg)
+
+        def counter(name: str, text: str, *labels: str) -> prom.Counter:
+            return prom.Counter(f"dreamcatcher_{name}", text, labels, registry=reg)
+
+        def histogram(name: str, text: str, buckets: tuple[float, ...], *labels: str) -> prom.Histogram:
+            return prom.Histogram(f"dreamcatcher_{name}", text, labels, buckets=buckets, registry=reg)
+
+        self._frame = gauge("frame", "The open frame.")
+        self._last_closed = gauge("frame_last_closed", "The last closed frame; -1 before the first.")
+        self._closed_at = gauge("frame_closed_timestamp_seconds", "When the last frame was closed; 0 before the first.")
+        self._pending = gauge("pending_deltas", "Deltas not merged yet, held ones too.")
+        self._merge_s = histogram("merge_duration_seconds", "Plan and merge of one frame.", _SECONDS)
+        self._phase_s = histogram("phase_duration_seconds", "Each phase of a cycle that published.", _SECONDS, "phase")
+        self._deltas = counter("deltas_total", "Deltas judged at a close, by outcome.", "outcome")
+        self._frame_deltas = histogram("frame_deltas", "Deltas merged in a frame, late ones too.", _SIZES)
+        self._quarantined = counter("quarantined_total", "Quarantined deltas.", "reason")
+        self._conflicts = counter("conflicts_total", "Fields that a stream lost.", "collection")
+        self._entities = gauge("entities", "Entities in the snapshot.", "collection")
+        self._violations = counter("violations_total", "Violations of the protocol put right.", "kind")
+        self._polls = counter("polls_total", "Looks at the repository.", "result")
+        self._publishes = counter("publishes_total", "Attempts to publish a frame.", "result")
+        self._retries = counter("publish_retries_total", "Rebuilds because main had moved.")
+        self._age_s = histogram("delta_age_seconds", "From a delta's commit to its publication.", _AGES)
+        self._active = gauge("streams_active", "Streams that delivered in the last 10 frames.")
+        self._guard = gauge("guard_tripped", "1 while publishing is stopped because entities would be lost.")
+        info = gauge("build_info", "Always 1; labels tell the version.", "version", "python")
+        info.labels(__version__, platform.python_version()).set(1)
+        self._show_all()
+
+    def _show_all(self) -> None:
+        """Make every series exist before anything happened, so that rates and alerts start from zero."""
+        self._last_closed.set(-1)
+        for family, values in (
+            (self._phase_s, PHASES),
+            (self._deltas, ("merged", "late", "duplicate", "quarantined")),
+            (self._quarantined, get_args(Reason)),
+            (self._conflicts, (*DEFAULT_TABLE, EXTRA)),
+            (self._entities, (*DEFAULT_TABLE, EXTRA)),
+            (self._violations, get_args(ViolationKind)),
+            (self._polls, ("ok", "failed")),
+            (self._publishes, ("ok", "lost", "failed")),
+        ):
+            for value in values:
+                family.labels(value)
+
+    def cycle(self, report: CycleReport) -> None:
+        """Account for a cycle that went well."""
+        pending = report.pending
+        self._polls.labels("ok").inc()
+        self._frame.set(pending.frame)
+        if pending.last_closed is not None:
+            self._last_closed.set(pending.last_closed)
+        self._closed_at.set(pending.closed_at_s or 0)
+        self._pending.set(sum(pending.streams.values()))
+        self._active.set(pending.active)
+        for name, count in pending.entities.items():
+            self._entities.labels(name).set(count)
+        self._retries.inc(report.races)
+        if report.lost:
+            self._publishes.labels("lost").inc()
+        if report.ledger is not None:
+            self._close(report)
+
+    def _close(self, report: CycleReport) -> None:
+        ledger = report.ledger
+        if ledger is None:
+            return
+        counts = ledger.counts
+        self._publishes.labels("ok").inc()
+        self._merge_s.observe(report.phases.get("merge", 0.0))
+        for phase, seconds in report.phases.items():
+            self._phase_s.labels(phase).observe(seconds)
+        self._deltas.labels("merged").inc(counts.deltas - counts.late)
+        self._deltas.labels("late").inc(counts.late)
+        self._deltas.labels("duplicate").inc(counts.duplicates)
+        self._deltas.labels("quarantined").inc(counts.quarantined)
+        self._frame_deltas.observe(counts.deltas)
+        for row in ledger.quarantined:
+            if row.since == ledger.frame:
+                self._quarantined.labels(row.reason).inc()
+        for conflict in ledger.conflicts:
+            self._conflicts.labels(conflict.collection).inc()
+        for violation in ledger.violations:
+            self._violations.labels(violation.kind).inc()
+        for age_s in report.ages_s:
+            self._age_s.observe(age_s)
+
+    def failure(self, *, publishing: bool) -> None:
+        """Account for a cycle that failed."""
+        self._polls.labels("failed").inc()
+        if publishing:
+            self._publishes.labels("failed").inc()

@@ -1,0 +1,171 @@
+"""The base of the next frame: the last published snapshot commit, and all that is read from it.
+
+git is the cursor. `refs/dreamcatcher/published` names the last snapshot commit; a primary that was killed between its
+two moves, or another primary, may have left a newer one on `main`. Such a commit is believed only where its ledger
+accounts for every version that it makes reachable, since everything that it reaches is never read again."""
+
+from __future__ import annotations
+
+import re
+
+import msgspec
+from msgspec import Struct
+
+from dreamcatcherd.core import paths
+from dreamcatcherd.core.errors import FatalError
+from dreamcatcherd.core.ledger import Ledger, read_ledger
+from dreamcatcherd.core.model import FrameState
+from dreamcatcherd.core.settings import DEFAULT, Settings, SettingsError, read_settings
+from dreamcatcherd.core.tree import blob_at, changed, subtree
+from dreamcatcherd.store.ports import Commit, Store
+
+_TRAILER = re.compile(r"^Dreamcatcher-Frame: ([0-9]+)$", re.MULTILINE)
+
+
+class Base(Struct, frozen=True):
+    """What stands before the open frame. `commit` is None before the first publication."""
+
+    commit: str | None
+    state: FrameState
+    snapshot: str | None = None
+    ledgers: str | None = None
+    deltas: str | None = None
+    settings_file: str | None = None
+    ledger: Ledger | None = None
+    settings: Settings = DEFAULT
+
+
+def load_base(store: Store, refs: dict[str, str], main: str) -> Base:
+    """Read the base from git; FatalError where the published commit cannot be read whole."""
+    head = refs.get(main)
+    commit = find_published(store, refs.get(paths.PUBLISHED), head)
+    if commit is None:
+        return Base(None, _adopted_state(store, head))
+    return read_base(store, commit)
+
+
+def read_base(store: Store, commit: str) -> Base:
+    """The base that a snapshot commit makes."""
+    tree = store.commit(commit).tree
+    raw = blob_at(store, tree, paths.FRAME)
+    snapshot = subtree(store, tree, paths.SNAPSHOT)
+    try:
+        state = msgspec.json.decode(store.read(raw), type=FrameState) if raw else None
+    except msgspec.DecodeError:
+        state = None
+    if state is None or snapshot is None or snapshot != state.snapshot:
+        raise _unreadable(store, commit, "its frame.json and snapshot do not agree")
+    ledgers = subtree(store, tree, paths.LEDGER)
+    ledger = load_ledger(store, ledgers, state.last_closed) if state.last_closed is not None else None
+    if state.last_closed is not None and (ledger is None or ledger.snapshot != snapshot):
+        raise _unreadable(store, commit, f"the ledger of frame {state.last_closed} is missing or of another snapshot")
+    return Base(
+        commit=commit,
+        state=state,
+        snapshot=snapshot,
+        ledgers=ledgers,
+        deltas=subtree(store, tree, paths.DELTAS),
+        settings_file=blob_at(store, tree, paths.SETTINGS),
+        ledger=ledger,
+        settings=_last_good(store, ledger),
+    )
+
+
+def load_ledger(store: Store, ledgers: str | None, frame: int) -> Ledger | None:
+    """A frame's ledger from the tree `state/ledger`; None where there is none."""
+    oid = blob_at(store, ledgers, paths.ledger_path(frame))
+    if oid is None:
+        return None
+    try:
+        return read_ledger(store.read(oid))
+    except msgspec.DecodeError as error:
+        raise _unreadable(store, oid, f"the ledger of frame {frame} is damaged: {error}") from error
+
+
+def find_published(store: Store, known: str | None, head: str | None) -> str | None:
+    """The newest snapshot commit: the one known, or a later one on `main` that accounts for all that it reaches."""
+    if head is None or head == known:
+        return known
+    if known is None:
+        return _newest_on(store, head)
+    fresh = store.new_commits([head], [known])
+    claims = {oid: frame for oid, commit in fresh.items() if (frame := claimed_frame(commit)) is not None}
+    for oid in sorted(claims, key=lambda oid: (claims[oid], oid)):
+        if _follows(store, oid, known):
+            known = oid
+    return known
+
+
+def claimed_frame(commit: Commit) -> int | None:
+    """The frame that a commit's trailer says it closed, if it does."""
+    match = _TRAILER.search(commit.message)
+    return int(match.group(1)) if match and len(match.group(1)) < 17 else None
+
+
+def _newest_on(store: Store, head: str) -> str | None:
+    """Without a published ref: the newest whole snapshot commit on the first parents of `main`."""
+    at: str | None = head
+    while at is not None:
+        commit = store.commit(at)
+        if claimed_frame(commit) is not None and subtree(store, commit.tree, paths.SNAPSHOT):
+            try:
+                read_base(store, at)
+            except FatalError:
+                pass
+            else:
+                return at
+        at = commit.parents[0] if commit.parents else None
+    return None
+
+
+def _follows(store: Store, candidate: str, known: str) -> bool:
+    """Whether a snapshot commit closes the frame that `known` opened and judges every version that it adds."""
+    before = read_base(store, known)
+    try:
+        after = read_base(store, candidate)
+    except FatalError:
+        return False
+    ledger = after.ledger
+    previous = before.snapshot if before.ledger else None
+    if ledger is None or ledger.frame != before.state.frame or ledger.previous != previous:
+        return False
+    judged = {(row.path, row.blob) for row in ledger.rows()}
+    commits = store.new_commits([candidate], [known])
+    commits.pop(candidate, None)
+    return all(
+        (paths.printable(path), blob) in judged for oid in commits for path, blob, _ in versions_of(store, commits[oid])
+    )
+
+
+def versions_of(store: Store, commit: Commit) -> list[tuple[str, str, int]]:
+    """The delta files that a commit changes against all its parents, as (path, blob, mode)."""
+    olds = [subtree(store, store.commit(parent).tree, paths.DELTAS) for parent in commit.parents]
+    new = subtree(store, commit.tree, paths.DELTAS)
+    found = changed(store, new, olds, paths.DELTAS + "/")
+    return [(path, entry.oid, entry.mode) for path, entry in found if path.endswith(".json")]
+
+
+def _adopted_state(store: Store, head: str | None) -> FrameState:
+    """The frame to begin with in a repository without snapshots: what its frame.json says, else 1."""
+    raw = blob_at(store, store.commit(head).tree, paths.FRAME) if head else None
+    try:
+        state = msgspec.json.decode(store.read(raw), type=FrameState) if raw else FrameState(1)
+    except msgspec.DecodeError:
+        state = FrameState(1)
+    return FrameState(state.frame, state.opened_at)
+
+
+def _last_good(store: Store, ledger: Ledger | None) -> Settings:
+    if ledger is None or ledger.settings is None:
+        return DEFAULT
+    try:
+        return read_settings(store.read(ledger.settings), ledger.settings)
+    except SettingsError as error:
+        raise _unreadable(
+            store, ledger.settings, f"the settings of frame {ledger.frame} do not read: {error}"
+        ) from error
+
+
+def _unreadable(store: Store, oid: str, why: str) -> FatalError:
+    remedy = f"nothing is published from it: set {paths.PUBLISHED} to a whole snapshot commit, or run git fsck"
+    return FatalError(f"{oid} in {store.where} is no whole snapshot: {why}", remedy)

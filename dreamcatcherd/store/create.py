@@ -1,0 +1,54 @@
+"""Making a shared repository that is ready for workers (`init`), and opening the first frame in one."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from dreamcatcherd.core.errors import RefusedError, UsageError
+from dreamcatcherd.core.frames import Closing, opened
+from dreamcatcherd.core.paths import FRAME, PUBLISHED, SNAPSHOT
+from dreamcatcherd.core.snapshot import close_snapshot, open_snapshot
+from dreamcatcherd.core.tree import FILE, TREE, Entry, edit
+from dreamcatcherd.store.gitcmd import AUTHOR, git, message_of
+from dreamcatcherd.store.objects import GitStore
+from dreamcatcherd.store.ports import Commit, Move, Store
+from dreamcatcherd.store.publish import frame_file
+
+_CONFIG = (
+    ("receive.denyNonFastForwards", "true"),
+    ("receive.denyDeletes", "true"),
+    ("core.logAllRefUpdates", "always"),
+)
+
+
+def create(path: Path, frame: int, now: int, closing: Closing, branch: str = "main") -> GitStore:
+    """Make a bare repository at `path` with `frame` open in it; RefusedError where something stands there already."""
+    if path.exists() and (not path.is_dir() or any(path.iterdir())):
+        raise RefusedError(f"{path} exists and is not an empty folder", "choose another path, or run on it as it is")
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UsageError(f"{path} cannot be made: {error.strerror}", "choose a path that you may write to") from error
+    result = git(path, "init", "--quiet", "--bare", f"--initial-branch={branch}")
+    for name, value in _CONFIG:
+        result = result if result.returncode else git(path, "config", name, value)
+    if result.returncode:
+        raise UsageError(f"{path} cannot be made: {message_of(result)}", "choose a path that you may write to")
+    store = GitStore(path)
+    open_first(store, frame, now, closing, f"refs/heads/{branch}")
+    return store
+
+
+def open_first(store: Store, frame: int, now: int, closing: Closing, main: str) -> None:
+    """Commit the empty snapshot and the first open frame to a repository without commits."""
+    digest = close_snapshot(store, open_snapshot(store, None))
+    state = opened(frame, now, None, digest, closing)
+    files = {SNAPSHOT: Entry(TREE, digest), FRAME: Entry(FILE, store.write("blob", frame_file(state)))}
+    tree = edit(store, None, files)
+    if tree is None:
+        raise AssertionError("the first tree holds two entries")
+    message = f"open frame {frame}\n"
+    commit = store.write_commit(Commit(tree, (), AUTHOR, now // 1_000_000, message))
+    store.flush()
+    if not store.move_refs([Move(main, commit, None), Move(PUBLISHED, commit, None)], message.strip()):
+        raise RefusedError(f"{store.where} has commits already", "run on it as it is")

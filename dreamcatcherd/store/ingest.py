@@ -1,0 +1,137 @@
+"""Commits to arrivals: every version of every delta in every commit not merged yet (Protocol §3).
+
+Owns which commit came by which ref. What it remembers between two surveys is a cache: dropping it changes nothing."""
+
+from __future__ import annotations
+
+from msgspec import Struct
+
+from dreamcatcherd.core import paths
+from dreamcatcherd.core.codec import has_control
+from dreamcatcherd.core.ledger import HeldRow, QuarantinedRow
+from dreamcatcherd.core.model import Arrival, Delta, Fault, Reject, Version
+from dreamcatcherd.core.settings import Settings
+from dreamcatcherd.core.tree import FILE
+from dreamcatcherd.store.base import Base, versions_of
+from dreamcatcherd.store.judge import judge
+from dreamcatcherd.store.ports import Commit, Store
+
+Judged = Delta | Reject
+
+
+class Survey(Struct, frozen=True):
+    """What waits to be merged, as read from one look at the refs.
+
+    `lanes` are the lane heads that bring new commits, `commits` all new commits; `head` is `main`'s commit or None."""
+
+    refs: dict[str, str]
+    main: str
+    head: str | None
+    base: Base
+    settings: Settings
+    lanes: dict[str, str]
+    commits: dict[str, Commit]
+    arrivals: list[Arrival]
+
+
+class Ingest:
+    """Reads new commits, each once: a commit never changes, so what it holds is kept while it waits."""
+
+    def __init__(self) -> None:
+        """`settled` are the lanes, by ref, that the base was last seen to reach whole."""
+        self._judged: dict[str, list[Judged]] = {}
+        self.settled: dict[str, str] = {}
+        self._limits: object = None
+
+    def survey(self, store: Store, refs: dict[str, str], main: str, base: Base, settings: Settings) -> Survey:
+        """Find all that waits on `main` and on the lanes."""
+        head = refs.get(main)
+        prefix = settings.lane_prefix
+        lanes = {ref: oid for ref, oid in refs.items() if paths.lane_stream(ref, prefix) and ref != main}
+        open_lanes = {ref: oid for ref, oid in lanes.items() if self.settled.get(ref) != oid}
+        tips = {*open_lanes.values(), *([head] if head else [])}
+        hidden = [base.commit] if base.commit else []
+        commits = store.new_commits(tips, hidden) if tips - set(hidden) else {}
+        self.settled = {ref: oid for ref, oid in lanes.items() if oid not in commits}
+        live = {ref: oid for ref, oid in lanes.items() if oid in commits}
+        self._forget(settings, commits)
+        arrivals = self._waiting(store, base, settings)
+        for oid, sources in _sources(commits, head, live).items():
+            for item in self._read(store, oid, commits[oid], settings):
+                arrivals.append(_attribute(item, sources, prefix))
+        return Survey(refs, main, head, base, settings, live, commits, arrivals)
+
+    def _forget(self, settings: Settings, commits: dict[str, Commit]) -> None:
+        if settings.limits != self._limits:
+            self._judged.clear()
+            self._limits = settings.limits
+        for oid in [oid for oid in self._judged if oid not in commits]:
+            del self._judged[oid]
+
+    def _read(self, store: Store, oid: str, commit: Commit, settings: Settings) -> list[Judged]:
+        found = self._judged.get(oid)
+        if found is None:
+            versions = [Version(path, blob, mode, oid) for path, blob, mode in versions_of(store, commit)]
+            found = self._judged[oid] = [judge(store, version, settings.limits) for version in versions]
+        return found
+
+    def _waiting(self, store: Store, base: Base, settings: Settings) -> list[Arrival]:
+        """What the last ledger holds for later, read and judged again."""
+        if base.ledger is None:
+            return []
+        rows: list[HeldRow | QuarantinedRow] = [*base.ledger.held]
+        rows += [row for row in base.ledger.quarantined if row.reason == "too-far-ahead"]
+        return [_again(store, row, settings) for row in rows]
+
+
+def _again(store: Store, row: HeldRow | QuarantinedRow, settings: Settings) -> Arrival:
+    item = judge(store, Version(row.path, row.blob, FILE, row.commit), settings.limits)
+    return Arrival(item, row.source, row.since)
+
+
+def _sources(commits: dict[str, Commit], head: str | None, lanes: dict[str, str]) -> dict[str, list[str]]:
+    """For each new commit the refs that bring it: `main` alone where that reaches it, else all lanes that do."""
+    sources: dict[str, list[str]] = {}
+    for oid in _reach(commits, head):
+        sources[oid] = ["main"]
+    on_main = set(sources)
+    for ref in sorted(lanes):
+        for oid in _reach(commits, lanes[ref], on_main):
+            sources.setdefault(oid, []).append(ref)
+    return sources
+
+
+def _reach(commits: dict[str, Commit], tip: str | None, without: set[str] | None = None) -> list[str]:
+    found: dict[str, None] = {}
+    todo = [tip] if tip else []
+    while todo:
+        oid = todo.pop()
+        if oid in commits and oid not in found and not (without and oid in without):
+            found[oid] = None
+            todo.extend(commits[oid].parents)
+    return list(found)
+
+
+def _attribute(item: Judged, sources: list[str], prefix: str) -> Arrival:
+    """An arrival with the ref that stands for it. On a lane the delta's stream must be the lane's (Protocol §4)."""
+    if sources == ["main"]:
+        return Arrival(item, "main")
+    first = paths.short_ref(sources[0])
+    if isinstance(item, Reject):
+        return Arrival(item, first)
+    own = next((ref for ref in sources if paths.lane_stream(ref, prefix) == item.stream_id), None)
+    if own is not None:
+        return Arrival(item, paths.short_ref(own))
+    shown = item.stream_id if not has_control(item.stream_id) else "?"
+    detail = f"the lane {first} is not the stream {shown!r}'s"
+    return Arrival(Reject(item.version, Fault("wrong-stream", detail, "$.stream_id")), first)
+
+
+def pending_streams(arrivals: list[Arrival]) -> dict[str, int]:
+    """How many deltas wait, by stream."""
+    counted: dict[str, int] = {}
+    for arrival in arrivals:
+        if isinstance(arrival.item, Delta):
+            stream = arrival.item.stream_id
+            counted[stream] = counted.get(stream, 0) + 1
+    return dict(sorted(counted.items()))

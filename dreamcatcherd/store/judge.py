@@ -1,0 +1,77 @@
+"""One version of a delta file to a delta or a reject. Reads the blob and its attachments; knows no lanes, no time."""
+
+from __future__ import annotations
+
+import hashlib
+
+from dreamcatcherd.core import paths
+from dreamcatcherd.core.codec import fill, read_document, read_header, references, too_large
+from dreamcatcherd.core.model import Delta, Fault, Record, Reject, Version
+from dreamcatcherd.core.settings import Limits
+from dreamcatcherd.core.tree import Entry, lookup
+from dreamcatcherd.store.ports import Store
+
+_KIND = 0o170000
+_PLAIN = 0o100000
+_SUBMODULE = 0o160000
+
+
+def judge(store: Store, version: Version, limits: Limits) -> Delta | Reject:
+    """What a version is, by its path, its bytes and its attachments (Protocol §4)."""
+    if version.mode & _KIND != _PLAIN:
+        kind = "a submodule" if version.mode & _KIND == _SUBMODULE else "a symbolic link"
+        return Reject(version, Fault("not-a-file", f"{kind} stands where a delta should"))
+    if (why := paths.bad_name(version.path)) is not None:
+        return Reject(version, Fault("bad-name", why))
+    size = store.size(version.blob)
+    if size > limits.delta_bytes:
+        return Reject(version, too_large(size, limits.delta_bytes))
+    raw = store.read(version.blob)
+    document = read_document(raw, delta_bytes=limits.delta_bytes, depth=limits.depth)
+    if isinstance(document, Fault):
+        return Reject(version, document)
+    header = read_header(document, paths.frame_of(version.path))
+    if isinstance(header, Fault):
+        return Reject(version, header)
+    found: tuple[tuple[str, str], ...] = ()
+    unresolved: tuple[str, ...] = ()
+    content_id = version.blob
+    if b'_ref"' in raw or b"\\u" in raw:
+        found, unresolved = _attach(store, version, header.frame, document, limits)
+        if found:
+            ids = "".join(f"{oid}\n" for oid in [version.blob, *(blob for _, blob in found)])
+            content_id = hashlib.sha1(ids.encode(), usedforsecurity=False).hexdigest()
+    return Delta(
+        version, header.frame, header.utc, header.stream_id, content_id, document, header.utc_name, found, unresolved
+    )
+
+
+def _attach(
+    store: Store, version: Version, frame: int, document: Record, limits: Limits
+) -> tuple[tuple[tuple[str, str], ...], tuple[str, ...]]:
+    """Fill in what the document's `*_ref` fields name in the tree of the version's own commit."""
+    tree = store.commit(version.commit).tree
+    found: list[tuple[str, str]] = []
+    unresolved: list[str] = []
+    texts: dict[str, str] = {}
+    for reference in references(document):
+        for path in paths.attachment_paths(version.path, frame, reference):
+            entry = lookup(store, tree, path)
+            text = _text(store, entry, limits) if entry else None
+            if entry and text is not None:
+                texts[reference] = text
+                found.append((path, entry.oid))
+                break
+        else:
+            unresolved.append(reference)
+    fill(document, texts)
+    return tuple(found), tuple(unresolved)
+
+
+def _text(store: Store, entry: Entry, limits: Limits) -> str | None:
+    if entry.mode & _KIND != _PLAIN or store.size(entry.oid) > limits.delta_bytes:
+        return None
+    try:
+        return store.read(entry.oid).decode("utf-8")
+    except UnicodeDecodeError:
+        return None

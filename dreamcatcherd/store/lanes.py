@@ -1,0 +1,28 @@
+"""Removing lanes that are merged whole and silent (Protocol §3). Their commits stay reachable from `main`."""
+
+from __future__ import annotations
+
+from dreamcatcherd.store.base import claimed_frame
+from dreamcatcherd.store.ports import Move, Store
+
+
+def silent_lanes(store: Store, settled: dict[str, str], published: str, since_s: float) -> dict[str, str]:
+    """The merged lanes whose head was published before `since_s` (seconds since 1970), by ref.
+
+    `settled` are the lanes that the published commit reaches whole. When a head was merged is read from history: the
+    snapshot commits of the time since then have the heads that they merged among their parents."""
+    recent: set[str] = set()
+    at: str | None = published
+    while at is not None:
+        commit = store.commit(at)
+        if claimed_frame(commit) is not None:
+            if commit.time < since_s:
+                break
+            recent.update(commit.parents)
+        at = commit.parents[0] if commit.parents else None
+    return {ref: oid for ref, oid in settled.items() if oid not in recent}
+
+
+def remove_lanes(store: Store, lanes: dict[str, str]) -> list[str]:
+    """Delete lanes that still stand where they were merged; returns those that went."""
+    return [ref for ref, oid in lanes.items() if store.move_refs([Move(ref, None, oid)], "merged and silent")]

@@ -1,0 +1,70 @@
+"""The in-memory twin of the git store: real object ids, no disk. For tests, simulation and dry runs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from dreamcatcherd.core.errors import FatalError
+from dreamcatcherd.core.tree import Kind
+from dreamcatcherd.store.pending import Pending, parse_commit
+from dreamcatcherd.store.ports import Commit, Move
+
+
+class MemoryStore:
+    """A repository in two dicts. Two of them over the same dicts are two primaries on one repository."""
+
+    def __init__(self, shared: MemoryStore | None = None) -> None:
+        self.where = "memory"
+        self.objects: dict[str, tuple[Kind, bytes]] = shared.objects if shared else {}
+        self.heads: dict[str, str] = shared.heads if shared else {}
+        self._pending = Pending()
+        self.write = self._pending.write
+        self.write_commit = self._pending.write_commit
+        self.discard = self._pending.discard
+
+    def read(self, oid: str) -> bytes:
+        found = self._pending.objects.get(oid) or self.objects.get(oid)
+        if found is None:
+            raise FatalError(f"object {oid} is missing", "fetch it again or restore the repository")
+        return found[1]
+
+    def size(self, oid: str) -> int:
+        return len(self.read(oid))
+
+    def resolve(self, prefix: str) -> str | None:
+        found = [oid for oid in self.objects if oid.startswith(prefix)] if len(prefix) >= 4 else []
+        return found[0] if len(found) == 1 else None
+
+    def refs(self) -> dict[str, str]:
+        return dict(self.heads)
+
+    def commit(self, oid: str) -> Commit:
+        return parse_commit(self.read(oid))
+
+    def new_commits(self, tips: Iterable[str], hidden: Iterable[str]) -> dict[str, Commit]:
+        known = self._reach(hidden, {})
+        return self._reach(tips, known)
+
+    def _reach(self, tips: Iterable[str], known: dict[str, Commit]) -> dict[str, Commit]:
+        found: dict[str, Commit] = {}
+        todo = list(tips)
+        while todo:
+            oid = todo.pop()
+            if oid not in found and oid not in known:
+                found[oid] = self.commit(oid)
+                todo.extend(found[oid].parents)
+        return found
+
+    def flush(self) -> None:
+        self.objects.update(self._pending.objects)
+        self._pending.discard()
+
+    def move_refs(self, moves: list[Move], reason: str) -> bool:
+        if any(self.heads.get(move.ref) != move.old for move in moves):
+            return False
+        for move in moves:
+            if move.new is None:
+                self.heads.pop(move.ref, None)
+            else:
+                self.heads[move.ref] = move.new
+        return True

@@ -1,0 +1,134 @@
+"""A git repository on this disk: reads through pygit2, writes through git's own plumbing.
+
+pygit2 reads objects and walks history fast. Packs and refs are written by git (`index-pack`, `update-ref --stdin`):
+both refs of a publication move in one transaction, by compare-and-swap, fsynced. One thread owns a store."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+import pygit2
+from pygit2.enums import SortMode
+
+from dreamcatcherd.core.errors import FatalError, RetryableError, UsageError
+from dreamcatcherd.core.tree import Kind
+from dreamcatcherd.store.gitcmd import git, message_of
+from dreamcatcherd.store.locks import STALE_S, lock_files, remove_stale
+from dreamcatcherd.store.packs import sync_folder, write_pack
+from dreamcatcherd.store.pending import Pending, parse_commit
+from dreamcatcherd.store.ports import Commit, Move
+
+_HEX = re.compile(r"[0-9a-f]{4,40}")
+_NONE = "0" * 40
+_LOCK_POLL_S = 0.05
+
+
+class GitStore:
+    """The shared repository, opened in place."""
+
+    def __init__(self, path: Path) -> None:
+        self.where = str(path)
+        try:
+            self._repo = pygit2.Repository(str(path))
+        except (pygit2.GitError, KeyError, ValueError) as error:
+            raise _cannot_open(path, error) from error
+        self.folder = Path(self._repo.path)
+        self._pending = Pending()
+        self.write: Callable[[Kind, bytes], str] = self._pending.write
+        self.write_commit = self._pending.write_commit
+        self.discard = self._pending.discard
+
+    def read(self, oid: str) -> bytes:
+        found = self._pending.objects.get(oid)
+        if found is not None:
+            return found[1]
+        try:
+            return self._repo.read(oid)[1]
+        except (KeyError, ValueError, pygit2.GitError) as error:
+            raise self._missing(oid, error) from error
+
+    def size(self, oid: str) -> int:
+        found = self._pending.objects.get(oid)
+        if found is not None:
+            return len(found[1])
+        try:
+            return int(self._repo.odb.read_header(oid)[1])
+        except (KeyError, ValueError, pygit2.GitError) as error:
+            raise self._missing(oid, error) from error
+
+    def _missing(self, oid: str, error: Exception) -> FatalError:
+        remedy = "run git fsck there and restore the object from any clone; nothing is published until then"
+        return FatalError(f"object {oid} cannot be read from {self.where}: {error}", remedy)
+
+    def resolve(self, prefix: str) -> str | None:
+        if not _HEX.fullmatch(prefix):
+            return None
+        try:
+            return str(self._repo[prefix].id)
+        except (KeyError, ValueError):
+            return None
+
+    def refs(self) -> dict[str, str]:
+        found: dict[str, str] = {}
+        for ref in self._repo.references.iterator():
+            if isinstance(ref.target, pygit2.Oid):
+                found[ref.name] = str(ref.target)
+        return found
+
+    def commit(self, oid: str) -> Commit:
+        return parse_commit(self.read(oid))
+
+    def new_commits(self, tips: Iterable[str], hidden: Iterable[str]) -> dict[str, Commit]:
+        walker = self._repo.walk(None, SortMode.NONE)
+        try:
+            for tip in set(tips):
+                walker.push(pygit2.Oid(hex=tip))
+            for oid in hidden:
+                walker.hide(pygit2.Oid(hex=oid))
+            return {str(found.id): self.commit(str(found.id)) for found in walker}
+        except (KeyError, ValueError, pygit2.GitError) as error:
+            raise self._missing("of the history", error) from error
+
+    def flush(self) -> None:
+        if self._pending.objects:
+            write_pack(self.folder, self._pending.objects.values())
+            self._pending.discard()
+
+    def move_refs(self, moves: list[Move], reason: str) -> bool:
+        refs = [move.ref for move in moves]
+        lines = ["start", *map(_line, moves), "prepare", "commit", ""]
+        deadline = time.monotonic() + STALE_S + 2
+        while True:
+            result = git(self.folder, "update-ref", "-m", reason, "--stdin", stdin="\n".join(lines).encode())
+            if result.returncode == 0:
+                for folder in {(self.folder / ref).parent for ref in refs}:
+                    if folder.is_dir():
+                        sync_folder(folder)
+                return True
+            now = self.refs()
+            if any(now.get(move.ref) != move.old for move in moves):
+                return False
+            locked = lock_files(self.folder, refs)
+            if time.monotonic() > deadline or (not locked and "lock" not in message_of(result)):
+                cause = f"the refs of {self.where} could not be moved: {message_of(result)}"
+                raise RetryableError(cause, "look at permissions and free space; the next cycle tries again")
+            remove_stale(self.folder, refs)
+            time.sleep(_LOCK_POLL_S)
+
+
+def _line(move: Move) -> str:
+    if move.new is None:
+        return f"delete {move.ref} {move.old or _NONE}"
+    return f"update {move.ref} {move.new} {move.old or _NONE}"
+
+
+def _cannot_open(path: Path, error: Exception) -> FatalError | UsageError:
+    if not path.exists():
+        return UsageError(f"there is no repository at {path}", f"make one: dreamcatcherd init {path}")
+    if "owned by" in str(error):
+        remedy = f"run as its owner, or allow it: git config --global --add safe.directory {path}"
+        return FatalError(f"{path} belongs to another user", remedy)
+    return UsageError(f"{path} cannot be opened as a git repository: {error}", "name a bare SHA-1 repository")

@@ -1,0 +1,62 @@
+"""What a cycle needs of a repository, as a Protocol. The git store and its in-memory twin both keep it, and one
+contract suite runs over both."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Protocol
+
+from msgspec import Struct
+
+from dreamcatcherd.core.tree import Objects
+
+
+class Commit(Struct, frozen=True):
+    """A commit's header and message. `author` is `Name <mail>`, times are seconds since 1970."""
+
+    tree: str
+    parents: tuple[str, ...]
+    author: str
+    time: int
+    message: str
+
+
+class Move(Struct, frozen=True):
+    """One ref's compare-and-swap: `old` None says that it must not exist, `new` None deletes it."""
+
+    ref: str
+    new: str | None
+    old: str | None
+
+
+class Store(Objects, Protocol):
+    """A repository. Object ids are hex. What is written is durable after `flush`, which `move_refs` relies on."""
+
+    where: str
+
+    def refs(self) -> dict[str, str]:
+        """All refs with the commits that they name, read anew."""
+
+    def commit(self, oid: str) -> Commit:
+        """A commit by id; FatalError where it is missing."""
+
+    def size(self, oid: str) -> int:
+        """An object's size in bytes, from its header alone."""
+
+    def resolve(self, prefix: str) -> str | None:
+        """The full id of the one object that an id or its first digits (4 at least) name, or None."""
+
+    def new_commits(self, tips: Iterable[str], hidden: Iterable[str]) -> dict[str, Commit]:
+        """The commits that are reachable from the tips and not from the hidden ones."""
+
+    def write_commit(self, commit: Commit) -> str:
+        """Keep a commit, its author also its committer; return its id."""
+
+    def flush(self) -> None:
+        """Make all that was written durable. RetryableError where the disk refuses; nothing is published then."""
+
+    def discard(self) -> None:
+        """Forget what was written and not flushed."""
+
+    def move_refs(self, moves: list[Move], reason: str) -> bool:
+        """Move all refs or none, each from its expected value; False where one of them is elsewhere by now."""

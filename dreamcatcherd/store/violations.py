@@ -1,0 +1,96 @@
+"""What others broke since the last publication, and which settings count (Protocol §8). Reads and names; mends nothing:
+the next snapshot commit puts things right because it is computed from deltas alone."""
+
+from __future__ import annotations
+
+from dreamcatcherd.core import paths
+from dreamcatcherd.core.ledger import Violation
+from dreamcatcherd.core.model import Arrival, Reject, ViolationKind
+from dreamcatcherd.core.settings import DEFAULT, Settings, SettingsError, read_settings, refusal
+from dreamcatcherd.core.snapshot import has_entities, open_snapshot
+from dreamcatcherd.core.tree import changed, lookup, subtree
+from dreamcatcherd.store.base import Base
+from dreamcatcherd.store.ingest import Survey
+from dreamcatcherd.store.ports import Store
+from dreamcatcherd.store.publish import deleted_deltas, descends
+
+_SETTINGS_BYTES = 2**20
+_CANONICAL: tuple[tuple[ViolationKind, str], ...] = (
+    ("snapshot-edited", paths.SNAPSHOT),
+    ("ledger-edited", paths.LEDGER),
+    ("frame-edited", paths.FRAME),
+)
+
+
+def current_settings(store: Store, head: str | None, base: Base) -> tuple[Settings, str | None]:
+    """The settings that a close merges under, and why those on `main` were refused, if they were.
+
+    Refused ones leave the last good ones standing."""
+    entry = lookup(store, store.commit(head).tree, paths.SETTINGS) if head else None
+    blob = entry.oid if entry else None
+    if blob == base.settings.blob:
+        return base.settings, None
+    try:
+        if entry and (entry.mode & 0o170000 != 0o100000 or store.size(entry.oid) > _SETTINGS_BYTES):
+            raise SettingsError("it is no plain file of less than 1 MiB")
+        new = read_settings(store.read(entry.oid), entry.oid) if entry else DEFAULT
+        why = refusal(new, base.settings, has_entities(open_snapshot(store, base.snapshot)))
+    except SettingsError as error:
+        why = str(error)
+    else:
+        if why is None:
+            return new, None
+    return base.settings, why
+
+
+def find_violations(store: Store, survey: Survey, refused: str | None, quarantined: list[Arrival]) -> list[Violation]:
+    """Every row of Protocol §8 that happened since the last publication, in a fixed order."""
+    found: list[Violation] = []
+    base, head = survey.base, survey.head
+    if base.commit is not None and head is not None and head != base.commit:
+        found += _edits(store, survey, base.commit, head)
+    if refused is not None and head is not None:
+        entry = lookup(store, store.commit(head).tree, paths.SETTINGS)
+        if (entry.oid if entry else None) != base.settings_file:
+            found.append(_blame(store, survey, "settings-refused", paths.SETTINGS, refused))
+    for arrival in quarantined:
+        item = arrival.item
+        if arrival.since is None and isinstance(item, Reject) and item.fault.reason == "wrong-stream":
+            author = store.commit(item.version.commit).author
+            path = paths.printable(item.version.path)
+            found.append(Violation("wrong-stream", path, item.version.commit, author, item.fault.detail))
+    return found
+
+
+def _edits(store: Store, survey: Survey, published: str, head: str) -> list[Violation]:
+    tree, before = store.commit(head).tree, store.commit(published).tree
+    if not descends(survey, published):
+        return [Violation("main-rewound", paths.short_ref(survey.main), head, store.commit(head).author)]
+    found = [
+        _blame(store, survey, kind, path)
+        for kind, path in _CANONICAL
+        if lookup(store, tree, path) != lookup(store, before, path)
+    ]
+    deltas, standing = subtree(store, before, paths.DELTAS), subtree(store, tree, paths.DELTAS)
+    deleted = {path for path, _ in deleted_deltas(store, deltas, standing)}
+    for path, _ in changed(store, deltas, [standing]):
+        if path.endswith(".json"):
+            kind: ViolationKind = "delta-deleted" if path in deleted else "delta-changed"
+            found.append(_blame(store, survey, kind, f"{paths.DELTAS}/{path}"))
+    return found
+
+
+def _blame(store: Store, survey: Survey, kind: ViolationKind, path: str, detail: str = "") -> Violation:
+    """The violation with the new commit on `main` that made the path what it is; `main`'s head where none is found."""
+    head = survey.head
+    if head is None:
+        raise AssertionError("there is nobody to blame before the first commit")
+    stands = lookup(store, store.commit(head).tree, path)
+    culprit = head
+    for oid in sorted(survey.commits):
+        commit = survey.commits[oid]
+        before = [lookup(store, store.commit(parent).tree, path) for parent in commit.parents]
+        if before and stands not in before and lookup(store, commit.tree, path) == stands:
+            culprit = oid
+            break
+    return Violation(kind, paths.printable(path), culprit, store.commit(culprit).author, detail)
