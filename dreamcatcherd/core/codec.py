@@ -21,6 +21,7 @@ UTC_NAMES = ("utc", "completed_at", "timestamp")
 
 _decode = msgspec.json.Decoder().decode
 _encode = msgspec.json.Encoder(order="sorted").encode
+_encode_lines = msgspec.json.Encoder(order="sorted").encode_lines
 _encode_plain = msgspec.json.Encoder().encode
 
 _STRING = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"', re.DOTALL)
@@ -52,6 +53,11 @@ class _DuplicateKeyError(ValueError):
 def canonical(value: Json) -> bytes:
     """The one encoding of a JSON value: sorted keys, no white space, UTF-8, shortest numbers."""
     return _encode(value)
+
+
+def canonical_each(values: list[Json]) -> list[bytes]:
+    """The canonical encoding of each value, in one call: several times faster than one by one."""
+    return _encode_lines(values).split(b"\n")[:-1]
 
 
 def decode(raw: bytes) -> Json:

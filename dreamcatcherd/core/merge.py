@@ -7,7 +7,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import NamedTuple
 
-from dreamcatcherd.core.codec import canonical
+from dreamcatcherd.core.codec import canonical, canonical_each
 from dreamcatcherd.core.collections import EXTRA, Collection, Table, sections_of
 from dreamcatcherd.core.model import Conflict, Delta, Json, Misfit, Record, Stamp
 from dreamcatcherd.core.records import natural_key, place
@@ -22,6 +22,7 @@ from dreamcatcherd.core.snapshot import (
     close_snapshot,
     entity_line,
     file_name,
+    fresh_line,
     keyed_layout,
     keyed_path,
     open_snapshot,
@@ -34,16 +35,26 @@ Contribution = tuple[Stamp, Record]
 
 
 class Group(NamedTuple):
-    """What the new deltas bring to one entity, in order of stamp and position."""
+    """What the new deltas bring to one entity, in order of stamp and position.
 
-    key: list[Json]
+    `fresh` is the line that comes of it where nothing stands yet, if that is known beforehand."""
+
     brought: list[Contribution]
+    fresh: bytes | None
+
+
+class Column(NamedTuple):
+    """Every record that the new deltas bring to one collection, side by side: keys, records, stamps."""
+
+    keys: list[Json]
+    records: list[Record]
+    stamps: list[Stamp]
 
 
 class Fold(NamedTuple):
-    """New deltas folded by collection: keyed records by key, appended ones as finished lines."""
+    """New deltas folded by collection: keyed records in columns, appended ones as finished lines."""
 
-    keyed: dict[str, dict[bytes, Group]]
+    keyed: dict[str, Column]
     appended: dict[str, list[Change[bytes]]]
     misfits: list[Misfit]
     ids: list[tuple[int, str]]
@@ -65,11 +76,10 @@ def merge(objects: Objects, snapshot: str | None, deltas: Iterable[Delta], table
     folded = fold(deltas, table)
     conflicts: list[Conflict] = []
     added: dict[str, int] = {}
-    for name, groups in folded.keyed.items():
+    for name, column in folded.keyed.items():
         row = table[name]
-        changes = [Change(keyed_path(row, group.key, raw), raw, group) for raw, group in groups.items()]
-        layout = _joining(row, conflicts)
-        added[name] = update(objects, folders.state, file_name(name), sorted_changes(changes), layout)
+        changes = group_changes(row, column)
+        added[name] = update(objects, folders.state, file_name(name), changes, _joining(row, conflicts))
     for name, lines in folded.appended.items():
         plain = EXTRAS if name == EXTRA else APPENDED
         added[name] = update(objects, folders.state, file_name(name), sorted_changes(lines), plain)
@@ -78,9 +88,10 @@ def merge(objects: Objects, snapshot: str | None, deltas: Iterable[Delta], table
 
 
 def fold(deltas: Iterable[Delta], table: Table) -> Fold:
-    """Sort every record of the deltas under the entity that it belongs to."""
+    """Sort every record of the deltas under the collection that it belongs to."""
     sections = sections_of(table)
     folded = Fold({}, {}, [], [])
+    columns = {name: Column([], [], []) for name in table}
     for delta in deltas:
         stamp = delta.stamp
         ranks: dict[str, int] = {}
@@ -89,19 +100,37 @@ def fold(deltas: Iterable[Delta], table: Table) -> Fold:
             if why is not None:
                 folded.misfits.append(Misfit(section, stamp, why))
             if collection is not None and key is not None:
-                raw_key = canonical(key)
-                groups = folded.keyed.setdefault(collection.name, {})
-                group = groups.get(raw_key)
-                if group is None:
-                    groups[raw_key] = Group(key, [(stamp, record)])
-                else:
-                    group.brought.append((stamp, record))
+                column = columns[collection.name]
+                column.keys.append(key)
+                column.records.append(record)
+                column.stamps.append(stamp)
                 continue
             name = collection.name if collection else f"{EXTRA}/{section}"
             rank = ranks[name] = ranks.get(name, -1) + 1
             change = append_change(collection, section, stamp, rank, record)
             folded.appended.setdefault(collection.name if collection else EXTRA, []).append(change)
+    folded.keyed.update((name, column) for name, column in columns.items() if column.keys)
     return folded
+
+
+def group_changes(row: Collection, column: Column) -> list[Change[Group]]:
+    """A column's records by entity, sorted by path. An entity that one record makes has its line at once."""
+    raw_keys = canonical_each(column.keys)
+    raw_records = canonical_each(column.records)
+    raw_stamps = {stamp: canonical(stamp) for stamp in dict.fromkeys(column.stamps)}
+    groups: dict[bytes, Change[Group]] = {}
+    for i, raw_key in enumerate(raw_keys):
+        stamp, record = column.stamps[i], column.records[i]
+        change = groups.get(raw_key)
+        if change is None:
+            fresh = fresh_line(row, raw_key, record, raw_records[i], raw_stamps[stamp])
+            path = keyed_path(row, column.keys[i], raw_key)
+            groups[raw_key] = Change(path, raw_key, Group([(stamp, record)], fresh))
+        else:
+            brought = change.payload.brought
+            brought.append((stamp, record))
+            groups[raw_key] = Change(change.path, raw_key, Group(brought, None))
+    return sorted_changes(groups.values())
 
 
 def append_change(
@@ -121,6 +150,8 @@ def _joining(row: Collection, conflicts: list[Conflict]) -> Layout[Group]:
     join = RULES[row.rule]
 
     def combine(raw_key: bytes, standing: bytes | None, group: Group) -> bytes:
+        if standing is None and group.fresh is not None:
+            return group.fresh
         old = read_entity(row, standing) if standing is not None else None
         entity = old
         for stamp, record in group.brought:

@@ -13,6 +13,7 @@ FRAME = "state/frame.json"
 SETTINGS = "state/dreamcatcher.toml"
 PUBLISHED = "refs/dreamcatcher/published"
 
+_PLAIN = re.compile(rf"{DELTAS}/[0-9]{{1,15}}/[A-Za-z0-9_~-][A-Za-z0-9_~.-]*\.json")
 _FLAT = re.compile(r"frame-([0-9]+)(?:-.*)?\.json", re.DOTALL)
 
 
@@ -41,6 +42,8 @@ def loose_frame_of(path: str) -> int | None:
 
 def bad_name(path: str) -> str | None:
     """Why no delta can stand at this path, or None. Undecodable bytes arrive as lone surrogates."""
+    if _PLAIN.fullmatch(path):
+        return None
     if any("\ud800" <= char <= "\udfff" for char in path):
         return "the file name is not UTF-8"
     if has_control(path):

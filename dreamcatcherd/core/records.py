@@ -6,8 +6,6 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterator
-from typing import NamedTuple
 
 from dreamcatcherd.core.codec import canonical
 from dreamcatcherd.core.collections import RESERVED_SECTIONS, Collection
@@ -17,50 +15,44 @@ _DECIMAL = re.compile(r"0|-?[1-9][0-9]{0,4298}")
 _MARKS = ("_stamp", "_stamps")
 
 
-class Placed(NamedTuple):
-    """One record on its way into the snapshot.
+Placed = tuple[Collection | None, str, list[Json] | None, Record, str | None]
+"""One record on its way into the snapshot: (collection, section, stored key, record, why it is a misfit).
 
-    `collection` is None for `extra/<section>`. `key` is the stored key (None where records are appended), `why` tells
-    a misfit's reason."""
+The collection is None for `extra/<section>`, the key None where records are appended. A plain tuple, since a frame
+makes many."""
 
-    collection: Collection | None
-    section: str
-    key: list[Json] | None
-    record: Record
-    why: str | None = None
+Sections = dict[str, tuple[Collection, int]]
 
 
-def place(delta: Delta, sections: dict[str, tuple[Collection, int]]) -> Iterator[Placed]:
+def place(delta: Delta, sections: Sections) -> list[Placed]:
     """Every record of a delta, in a fixed order: sections of one collection in the table's order, each by position."""
     body = delta.body
     names = [name for name in body if name not in RESERVED_SECTIONS or not _is_header(name, delta)]
     if len(names) > 1:
         names.sort(key=lambda name: sections[name][1] if name in sections else -1)
+    placed: list[Placed] = []
     for name in names:
         value = body[name]
         if value is None:
             continue
-        row = sections.get(name)
-        if row is None:
-            for item in value if type(value) is list else (value,):
-                yield _extra(name, item)
+        entry = sections.get(name)
+        if entry is None:
+            placed += [_extra(name, item) for item in _listed(value)]
+            continue
+        row = entry[0]
+        if type(value) is dict and row.form != "records" and not _is_record(row, value):
+            placed += [_named(row, name, member, inner) for member, inner in value.items()]
         else:
-            yield from _section(row[0], name, value)
+            placed += [_place(row, name, item) for item in _listed(value)]
+    return placed
+
+
+def _listed(value: Json) -> list[Json]:
+    return value if type(value) is list else [value]
 
 
 def _is_header(name: str, delta: Delta) -> bool:
     return name in ("frame", "stream_id") or name == delta.utc_name
-
-
-def _section(row: Collection, section: str, value: Json) -> Iterator[Placed]:
-    if type(value) is list:
-        for item in value:
-            yield _place(row, section, item)
-    elif type(value) is dict and row.form != "records" and not _is_record(row, value):
-        for name, inner in value.items():
-            yield _named(row, section, name, inner)
-    else:
-        yield _place(row, section, value)
 
 
 def _is_record(row: Collection, value: Record) -> bool:
@@ -83,14 +75,14 @@ def _named(row: Collection, section: str, name: str, inner: Json) -> Placed:
 def _place(row: Collection, section: str, item: Json) -> Placed:
     if type(item) is not dict:
         if row.rule == "append":
-            return Placed(row, section, None, {"value": item})
+            return (row, section, None, {"value": item}, None)
         if len(row.key) != 1 or row.content or key_part(item) is None:
             return _extra(section, item, "not an object")
         item = {row.key[0][0]: item}
     elif "_stamp" in item or "_stamps" in item:
         return _extra(section, item, "a record may not bring _stamp or _stamps")
     elif row.rule == "append":
-        return Placed(row, section, None, item)
+        return (row, section, None, item, None)
     original = item
     if row.form == "profiles" and type(item.get("fields")) is dict:
         flat = _flatten(item)
@@ -116,19 +108,21 @@ def _keyed(row: Collection, section: str, item: Record, original: Json) -> Place
     key: list[Json] = []
     record = item
     for names in row.key:
-        name = next((name for name in names if item.get(name) is not None), None)
-        if name is None:
-            return _extra(section, original, f"no {names[0]}")
-        part = key_part(item[name])
+        first = names[0]
+        name, value = first, item.get(first)
+        if value is None:
+            name, value = _alias(names, item)
+        part = value if type(value) is int else key_part(value)
         if part is None:
-            return _extra(section, original, f"{name} is neither an integer nor a string")
+            why = f"no {first}" if value is None else f"{name} is neither an integer nor a string"
+            return _extra(section, original, why)
         key.append(part)
-        if name != names[0] or part is not item[name]:
+        if name is not first or part is not value:
             if record is item:
                 record = dict(item)
-            if name != names[0]:
+            if name is not first:
                 del record[name]
-            record[names[0]] = part
+            record[first] = part
     if row.rule == "sum":
         if row.form == "counters" and "value" not in record:
             record = {**record, "value": 0}
@@ -137,21 +131,28 @@ def _keyed(row: Collection, section: str, item: Record, original: Json) -> Place
             return _extra(section, original, "a sum takes integers only")
     if row.content is not None:
         key.append(content_mark(row, record))
-    return Placed(row, section, key, record)
+    return (row, section, key, record, None)
+
+
+def _alias(names: tuple[str, ...], item: Record) -> tuple[str, Json]:
+    for name in names[1:]:
+        if item.get(name) is not None:
+            return name, item[name]
+    return names[0], None
 
 
 def _extra(section: str, item: Json, why: str | None = None) -> Placed:
     if type(item) is not dict:
-        return Placed(None, section, None, {"value": item}, why)
+        return (None, section, None, {"value": item}, why)
     if "_stamp" in item or "_stamps" in item:
-        return Placed(None, section, None, {"value": item}, why or "a record may not bring _stamp or _stamps")
-    return Placed(None, section, None, item, why)
+        return (None, section, None, {"value": item}, why or "a record may not bring _stamp or _stamps")
+    return (None, section, None, item, why)
 
 
 def key_part(value: Json) -> int | str | None:
     """A value as a key part: integers and strings; a decimal string is the integer; None for what cannot be one."""
     if type(value) is str:
-        if value and value[-1] in "0123456789" and _DECIMAL.fullmatch(value):
+        if value and value[0] in "-0123456789" and _DECIMAL.fullmatch(value):
             return int(value)
         return value
     return value if type(value) is int else None

@@ -69,30 +69,36 @@ def update(
             added += update(objects, inner, step, list(group), layout, depth + 1)
         folder[name] = Entry(TREE, objects.write("tree", format_tree(inner)))
         return added
-    lines = _lines(objects, folder.get(name + SUFFIX))
+    lines = _lines(objects, folder.pop(name + SUFFIX, None))
     before = len(lines)
     for _, key, payload in changes:
         lines[key] = layout.combine(key, lines.get(key), payload)
-    _keep(objects, folder, name, lines, layout, depth)
+    if len(lines) <= layout.limit:
+        _keep_file(objects, folder, name, list(lines.values()))
+    else:
+        paths = {change.key: change.path for change in changes}
+        placed = [(paths.get(key) or layout.path_of(key), line) for key, line in lines.items()]
+        placed.sort(key=itemgetter(0))
+        _keep(objects, folder, name, placed, layout.limit, depth)
     return len(lines) - before
 
 
 def _keep(
-    objects: Objects, folder: dict[str, Entry], name: str, lines: dict[bytes, bytes], layout: Layout[T], depth: int
+    objects: Objects, folder: dict[str, Entry], name: str, placed: list[tuple[str, bytes]], limit: int, depth: int
 ) -> None:
-    """Write lines as one file, or as a folder of files where they are too many for one."""
-    folder.pop(name + SUFFIX, None)
-    if len(lines) <= layout.limit:
-        data = b"\n".join(sorted(lines.values())) + b"\n"
-        folder[name + SUFFIX] = Entry(FILE, objects.write("blob", data))
+    """Write lines, sorted by path, as one file, or as a folder of files where they are too many for one."""
+    if len(placed) <= limit:
+        _keep_file(objects, folder, name, [line for _, line in placed])
         return
-    parts: dict[str, dict[bytes, bytes]] = {}
-    for key, line in lines.items():
-        parts.setdefault(layout.path_of(key)[depth], {})[key] = line
     inner: dict[str, Entry] = {}
-    for step, part in parts.items():
-        _keep(objects, inner, step, part, layout, depth + 1)
+    for step, group in groupby(placed, key=lambda one: one[0][depth]):
+        _keep(objects, inner, step, list(group), limit, depth + 1)
     folder[name] = Entry(TREE, objects.write("tree", format_tree(inner)))
+
+
+def _keep_file(objects: Objects, folder: dict[str, Entry], name: str, lines: list[bytes]) -> None:
+    lines.sort()
+    folder[name + SUFFIX] = Entry(FILE, objects.write("blob", b"\n".join([*lines, b""])))
 
 
 def find(

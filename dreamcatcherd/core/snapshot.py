@@ -25,6 +25,8 @@ FORMAT = "dreamcatcher-snapshot/1"
 ENTITIES_A_FILE = 256
 IDS_A_FILE = 2048
 
+_LETTERS = "fghijklmnopqrstuvwxyz"
+
 MergedId = tuple[int, str]
 """A merged delta: its frame and content id."""
 
@@ -62,18 +64,18 @@ def has_entities(folders: Folders) -> frozenset[str]:
 def number_path(number: int) -> str:
     """A natural number's digits after a letter that counts them (`g` for one), so that neighbours lie side by side."""
     digits = str(number)
-    return chr(ord("f") + len(digits)) + digits
+    return _LETTERS[len(digits)] + digits
 
 
-def _part_path(part: Json) -> str:
-    if type(part) is int and 0 <= part < 10**19:
-        return number_path(part)
-    return hashlib.sha256(canonical(part)).hexdigest()[:4]
+def _text_path(raw: bytes) -> str:
+    return hashlib.sha256(raw).hexdigest()[:4]
 
 
 def keyed_path(row: Collection, key: list[Json], raw_key: bytes) -> str:
     """Where an entity lies: beside those with the same or a near shard field, then spread by the whole key."""
-    return _part_path(key[row.shard] if row.key else raw_key.decode()) + hashlib.sha256(raw_key).hexdigest()
+    part = key[row.shard] if row.key else raw_key.decode()
+    near = number_path(part) if type(part) is int and 0 <= part < 10**19 else _text_path(canonical(part))
+    return near + hashlib.sha256(raw_key).hexdigest()
 
 
 def appended_path(stamp: Stamp, rank: int) -> str:
@@ -83,7 +85,7 @@ def appended_path(stamp: Stamp, rank: int) -> str:
 
 def section_path(section: str) -> str:
     """Where records of an extra section lie together."""
-    return hashlib.sha256(section.encode()).hexdigest()[:4]
+    return _text_path(section.encode())
 
 
 def appended_key(stamp: Stamp, rank: int) -> list[Json]:
@@ -110,6 +112,14 @@ def _merged_path_of(raw_key: bytes) -> str:
 
 
 # Lines ------------------------------------------------------------------------------------------------------------
+
+
+def fresh_line(row: Collection, raw_key: bytes, record: Record, raw_record: bytes, raw_stamp: bytes) -> bytes | None:
+    """The line of an entity that one record makes; None for `union`, which puts values in order first."""
+    if row.rule == "union":
+        return None
+    bare = len(record) == len(row.key) and row.rule in BY_FIELD
+    return b"[%b,\t%b,\t%b]" % (raw_key, raw_record, b"{}" if bare else raw_stamp)
 
 
 def entity_line(raw_key: bytes, entity: Entity) -> bytes:
@@ -166,6 +176,8 @@ def add_merged(objects: Objects, folders: Folders, ids: Iterable[MergedId]) -> i
 
 def already_merged(objects: Reader, folders: Folders, ids: Iterable[MergedId]) -> set[MergedId]:
     """Those of the given content ids that the snapshot has merged."""
+    if not any(name in folders.root for name in ("merged", "merged.jsonl")):
+        return set()
     wanted = {
         (number_path(frame) + content_id, canonical([frame, content_id])): (frame, content_id)
         for frame, content_id in ids

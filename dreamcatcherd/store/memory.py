@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 from dreamcatcherd.core.errors import FatalError
 from dreamcatcherd.core.tree import Kind
-from dreamcatcherd.store.pending import Pending, parse_commit
+from dreamcatcherd.store.pending import Pending, format_commit, parse_commit
 from dreamcatcherd.store.ports import Commit, Move
 
 
@@ -19,8 +19,10 @@ class MemoryStore:
         self.heads: dict[str, str] = shared.heads if shared else {}
         self._pending = Pending()
         self.write = self._pending.write
-        self.write_commit = self._pending.write_commit
         self.discard = self._pending.discard
+
+    def write_commit(self, commit: Commit) -> str:
+        return self.write("commit", format_commit(commit))
 
     def read(self, oid: str) -> bytes:
         found = self._pending.objects.get(oid) or self.objects.get(oid)

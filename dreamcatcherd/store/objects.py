@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Callable, Iterable
+import zlib
+from collections.abc import Iterable
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
 import pygit2
@@ -17,11 +19,12 @@ from dreamcatcherd.core.errors import FatalError, RetryableError, UsageError
 from dreamcatcherd.core.tree import Kind
 from dreamcatcherd.store.gitcmd import git, message_of
 from dreamcatcherd.store.locks import STALE_S, lock_files, remove_stale
-from dreamcatcherd.store.packs import sync_folder, write_pack
-from dreamcatcherd.store.pending import Pending, parse_commit
+from dreamcatcherd.store.packs import Packed, sync_folder, write_pack
+from dreamcatcherd.store.pending import Pending, format_commit, parse_commit
 from dreamcatcherd.store.ports import Commit, Move
 
 _HEX = re.compile(r"[0-9a-f]{4,40}")
+_LEVEL = 1
 _NONE = "0" * 40
 _LOCK_POLL_S = 0.05
 
@@ -37,9 +40,22 @@ class GitStore:
             raise _cannot_open(path, error) from error
         self.folder = Path(self._repo.path)
         self._pending = Pending()
-        self.write: Callable[[Kind, bytes], str] = self._pending.write
-        self.write_commit = self._pending.write_commit
-        self.discard = self._pending.discard
+        self._deflater = ThreadPoolExecutor(1, "deflate")
+        self._deflated: dict[str, Future[Packed]] = {}
+
+    def write_commit(self, commit: Commit) -> str:
+        return self.write("commit", format_commit(commit))
+
+    def write(self, kind: Kind, data: bytes) -> str:
+        """Keep an object; it is compressed on another core while the merge goes on."""
+        oid = self._pending.write(kind, data)
+        if oid not in self._deflated:
+            self._deflated[oid] = self._deflater.submit(_deflate, kind, data)
+        return oid
+
+    def discard(self) -> None:
+        self._pending.discard()
+        self._deflated.clear()
 
     def read(self, oid: str) -> bytes:
         found = self._pending.objects.get(oid)
@@ -94,8 +110,8 @@ class GitStore:
 
     def flush(self) -> None:
         if self._pending.objects:
-            write_pack(self.folder, self._pending.objects.values())
-            self._pending.discard()
+            write_pack(self.folder, {oid: deflated.result() for oid, deflated in self._deflated.items()})
+            self.discard()
 
     def move_refs(self, moves: list[Move], reason: str) -> bool:
         refs = [move.ref for move in moves]
@@ -117,6 +133,10 @@ class GitStore:
                 raise RetryableError(cause, "look at permissions and free space; the next cycle tries again")
             remove_stale(self.folder, refs)
             time.sleep(_LOCK_POLL_S)
+
+
+def _deflate(kind: Kind, data: bytes) -> Packed:
+    return Packed(kind, len(data), zlib.compress(data, _LEVEL))
 
 
 def _line(move: Move) -> str:

@@ -17,9 +17,6 @@ class Pending:
         self.objects[oid] = (kind, data)
         return oid
 
-    def write_commit(self, commit: Commit) -> str:
-        return self.write("commit", format_commit(commit))
-
     def discard(self) -> None:
         self.objects.clear()
 

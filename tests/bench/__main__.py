@@ -1,0 +1,151 @@
+"""`make bench`: ratios measured in one run on one machine. Prints medians of several runs, never asserts."""
+
+from __future__ import annotations
+
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import msgspec
+import pygit2
+
+from dreamcatcherd.core.frames import Closing
+from dreamcatcherd.daemon.cycle import Primary, close_frame
+from dreamcatcherd.daemon.service import wall_clock
+from dreamcatcherd.store.create import create
+from dreamcatcherd.store.objects import GitStore
+from dreamcatcherd.store.ports import Move, Store
+from tests.bench.fleet import push
+
+DELTAS = 10_000
+STREAMS = 100
+BLOBS = 230
+RUNS = 5
+STATE = 300_000
+SMALL = 200
+MANUAL = Closing("manual")
+
+
+def primary_on(store: Store) -> Primary:
+    return Primary(store, "main", MANUAL, wall_clock)
+
+
+def rewind(store: Store, refs: dict[str, str]) -> None:
+    """Put every ref back where it was, so that one frame can be closed again."""
+    now = store.refs()
+    moves = [Move(ref, refs.get(ref), oid) for ref, oid in now.items() if refs.get(ref) != oid]
+    assert not moves or store.move_refs(moves, "again")
+
+
+def timed(work: Callable[[], object]) -> float:
+    start = time.perf_counter()
+    work()
+    return time.perf_counter() - start
+
+
+def floor(repository: Path, scratch: Path, blobs: list[str]) -> None:
+    """The least that any merge of these blobs does: read, decode, sort, fold into dicts, encode sorted, write."""
+    repo = pygit2.Repository(str(repository))
+    decode = msgspec.json.Decoder().decode
+    encode = msgspec.json.Encoder(order="sorted").encode
+    documents = [decode(repo.read(oid)[1]) for oid in blobs]
+    documents.sort(key=lambda one: (one["frame"], one["utc"], one["stream_id"]))
+    posts: dict[int, object] = {}
+    comments: dict[tuple[int, str, str], object] = {}
+    observations: list[object] = []
+    for one in documents:
+        for post in one["posts_created"]:
+            posts[post["discussion_number"]] = post
+        for comment in one["comments_added"]:
+            comments[(comment["discussion_number"], comment["author"], comment["body"])] = comment
+        observations.extend(one["observations"])
+    lines = [encode(value) for value in (*posts.values(), *comments.values(), *observations)]
+    out = pygit2.Repository(str(scratch))
+    step = -(-len(lines) // BLOBS)
+    for i in range(0, len(lines), step):
+        out.create_blob(b"\n".join(lines[i : i + step]))
+
+
+def report(name: str, ours: list[float], other: list[float], against: str) -> None:
+    ratios = sorted(a / b for a, b in zip(ours, other, strict=True))
+    print(
+        f"{name}: {statistics.median(ours):.3f} s, {against}: {statistics.median(other):.3f} s, "
+        f"ratio {statistics.median(ratios):.2f} (from {ratios[0]:.2f} to {ratios[-1]:.2f}, {len(ratios)} runs in turn)",
+        flush=True,
+    )
+
+
+def bench_frame(folder: Path) -> None:
+    store = create(folder / "frame.git", 1, wall_clock(), MANUAL)
+    push(store, 1, DELTAS, STREAMS, 1)
+    refs = store.refs()
+    survey, _ = primary_on(store).survey(_phases())
+    blobs = [arrival.item.version.blob for arrival in survey.arrivals]
+    size = sum(store.size(oid) for oid in blobs) / len(blobs)
+    print(f"{len(blobs)} deltas of {size:.0f} bytes on {STREAMS} lanes", flush=True)
+    ours, least = [], []
+    phases: dict[str, list[float]] = {}
+    for run in range(RUNS + 1):
+        rewind(store, refs)
+        scratch = folder / f"scratch-{run}.git"
+        pygit2.init_repository(str(scratch), bare=True)
+        one = timed(lambda scratch=scratch: floor(folder / "frame.git", scratch, blobs))
+        other = GitStore(folder / "frame.git")
+        start = time.perf_counter()
+        done = close_frame(primary_on(other), "bench")
+        took = time.perf_counter() - start
+        if run:
+            least.append(one)
+            ours.append(took)
+            for name, seconds in done.phases.items():
+                phases.setdefault(name, []).append(seconds)
+    report(f"a frame of {DELTAS} deltas, read to published", ours, least, "floor")
+    print("  phases: " + ", ".join(f"{name} {statistics.median(times):.3f} s" for name, times in phases.items()))
+
+
+def bench_state(folder: Path) -> None:
+    stores = {}
+    for name, entities in (("empty", 0), ("full", STATE)):
+        store = stores[name] = create(folder / f"{name}.git", 1, wall_clock(), MANUAL)
+        frames = entities // 8 // 2_500
+        for frame in range(1, frames + 1):
+            push(store, frame, 2_500, 25, 1 + (frame - 1) * 5_000)
+            close_frame(primary_on(store), "bench")
+        push(store, frames + 1, SMALL, 20, 1 + frames * 5_000)
+        if entities:
+            base = primary_on(store).load_base(store.refs())
+            assert base.ledger
+            print(f"a state of {sum(base.ledger.counts.entities.values())} entities in {frames} frames", flush=True)
+    refs = {name: store.refs() for name, store in stores.items()}
+    took: dict[str, list[float]] = {name: [] for name in stores}
+    for run in range(4 * RUNS + 1):
+        for name in stores:
+            rewind(stores[name], refs[name])
+            store = GitStore(folder / f"{name}.git")
+            seconds = timed(lambda store=store: close_frame(primary_on(store), "bench"))
+            if run:
+                took[name].append(seconds)
+    report(f"a frame of {SMALL} deltas on the full state", took["full"], took["empty"], "on an empty one")
+
+
+def _phases() -> object:
+    from dreamcatcherd.daemon.cycle import Phases
+
+    return Phases()
+
+
+def main() -> None:
+    with tempfile.TemporaryDirectory(prefix="dreamcatcherd-bench-") as name:
+        folder = Path(name)
+        chosen = sys.argv[1:] or ["frame", "state"]
+        if "frame" in chosen:
+            bench_frame(folder)
+        if "state" in chosen:
+            bench_state(folder)
+
+
+if __name__ == "__main__":
+    main()
