@@ -48,10 +48,16 @@ def closes_at(state: FrameState, closing: Closing) -> int | None:
     return CLOSES_AT[closing.rule](state, closing)
 
 
+def due_at(state: FrameState, closing: Closing) -> int | None:
+    """When the open frame is to be closed, grace included, in microseconds UTC; None where no time says so."""
+    at = closes_at(state, closing)
+    return at + round(closing.grace_s * 1e6) if at is not None else None
+
+
 def is_due(state: FrameState, closing: Closing, now: int) -> bool:
     """Whether the open frame is to be closed now (`now` in microseconds UTC)."""
-    at = closes_at(state, closing)
-    return at is not None and now >= at + round(closing.grace_s * 1e6)
+    at = due_at(state, closing)
+    return at is not None and now >= at
 
 
 def opened(frame: int, now: int, last_closed: int | None, snapshot: str, closing: Closing) -> FrameState:

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from msgspec import Struct
 
 from dreamcatcherd.core.errors import RetryableError
-from dreamcatcherd.core.frames import Closing, is_due, opened
+from dreamcatcherd.core.frames import Closing, due_at, opened
 from dreamcatcherd.core.ledger import Basis, Ledger, make_ledger
 from dreamcatcherd.core.merge import merge
 from dreamcatcherd.core.model import Arrival, Delta
@@ -97,12 +97,12 @@ class Primary:
         return self._base[1]
 
 
-def look(primary: Primary) -> tuple[CycleReport, bool]:
-    """Read what waits and close nothing; also tells whether the open frame is due."""
+def look(primary: Primary) -> tuple[CycleReport, int | None]:
+    """Read what waits and close nothing; also tells when the open frame is due, in microseconds UTC."""
     phases = Phases()
     survey, _ = primary.survey(phases)
-    due = is_due(survey.base.state, primary.closing, primary.clock())
-    return CycleReport(pending_of(survey, primary), phases=phases.seconds), due
+    at = due_at(survey.base.state, primary.closing)
+    return CycleReport(pending_of(survey, primary), phases=phases.seconds), at
 
 
 def draft(primary: Primary, survey: Survey, refused: str | None, closed_by: str, phases: Phases) -> Draft:

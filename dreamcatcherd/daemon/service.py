@@ -14,7 +14,6 @@ from structlog.typing import FilteringBoundLogger
 
 from dreamcatcherd import __version__
 from dreamcatcherd.config import Config, listen_address
-from dreamcatcherd.core.codec import utc_micros
 from dreamcatcherd.core.errors import RetryableError
 from dreamcatcherd.core.report import CycleReport
 from dreamcatcherd.daemon.cycle import Primary, close_frame, look, remove_silent_lanes
@@ -34,17 +33,21 @@ def wall_clock() -> int:
 
 
 class Service:
-    """The running daemon. `run` returns after SIGTERM or SIGINT; a FatalError ends it with its remedy."""
+    """The running daemon. `run` returns after SIGTERM or SIGINT; a FatalError ends it with its remedy.
+
+    Signals are caught from the moment that it is made, and the port is bound then."""
 
     def __init__(self, config: Config, store: GitStore, logger: FilteringBoundLogger) -> None:
+        self._wake = threading.Event()
+        self._stop = threading.Event()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, self._on_signal)
         self.config = config
         self.primary = Primary(store, config.repository.branch, config.closing, wall_clock)
         self.board = Board()
         self.metrics = Metrics()
         self._log = logger
         self._cycles = CycleLog(logger)
-        self._wake = threading.Event()
-        self._stop = threading.Event()
         self._ticker = Ticker(self._wake.set, store.folder)
         host, port = listen_address(config.http.listen)
         self.http = HttpServer(make_app(self.metrics.registry, self.board), host, port)
@@ -52,8 +55,6 @@ class Service:
 
     def run(self) -> None:
         """Serve until stopped."""
-        for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, self._on_signal)
         self.http.start()
         self._ticker.start()
         self._log.info(
@@ -85,8 +86,9 @@ class Service:
         self._wake.clear()
         closing = False
         try:
-            report, closing = look(self.primary)
-            if closing and not self._stop.is_set():
+            report, at = look(self.primary)
+            closing = at is not None and self.primary.clock() >= at and not self._stop.is_set()
+            if closing:
                 report = close_frame(self.primary, self.config.frames.close)
             self._tidy_lanes()
         except RetryableError as error:
@@ -95,9 +97,10 @@ class Service:
             self.board.ready, self.board.why = False, error.cause
             return error.delay_s
         self._show(report)
-        at = utc_micros(report.pending.closes_at) if report.pending.closes_at else None
+        if closing:
+            return 0.0
         if at is not None:
-            self._ticker.wake_at(at + round(self.config.frames.grace * 1e6))
+            self._ticker.wake_at(at)
         return self.config.repository.poll
 
     def _show(self, report: CycleReport) -> None:

@@ -7,13 +7,14 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import msgspec
 import pygit2
 
 from dreamcatcherd.core.frames import Closing
-from dreamcatcherd.daemon.cycle import Primary, close_frame
+from dreamcatcherd.daemon.cycle import Phases, Primary, close_frame
 from dreamcatcherd.daemon.service import wall_clock
 from dreamcatcherd.store.create import create
 from dreamcatcherd.store.objects import GitStore
@@ -82,7 +83,7 @@ def bench_frame(folder: Path) -> None:
     store = create(folder / "frame.git", 1, wall_clock(), MANUAL)
     push(store, 1, DELTAS, STREAMS, 1)
     refs = store.refs()
-    survey, _ = primary_on(store).survey(_phases())
+    survey, _ = primary_on(store).survey(Phases())
     blobs = [arrival.item.version.blob for arrival in survey.arrivals]
     size = sum(store.size(oid) for oid in blobs) / len(blobs)
     print(f"{len(blobs)} deltas of {size:.0f} bytes on {STREAMS} lanes", flush=True)
@@ -92,7 +93,7 @@ def bench_frame(folder: Path) -> None:
         rewind(store, refs)
         scratch = folder / f"scratch-{run}.git"
         pygit2.init_repository(str(scratch), bare=True)
-        one = timed(lambda scratch=scratch: floor(folder / "frame.git", scratch, blobs))
+        one = timed(partial(floor, folder / "frame.git", scratch, blobs))
         other = GitStore(folder / "frame.git")
         start = time.perf_counter()
         done = close_frame(primary_on(other), "bench")
@@ -125,16 +126,10 @@ def bench_state(folder: Path) -> None:
         for name in stores:
             rewind(stores[name], refs[name])
             store = GitStore(folder / f"{name}.git")
-            seconds = timed(lambda store=store: close_frame(primary_on(store), "bench"))
+            seconds = timed(partial(close_frame, primary_on(store), "bench"))
             if run:
                 took[name].append(seconds)
     report(f"a frame of {SMALL} deltas on the full state", took["full"], took["empty"], "on an empty one")
-
-
-def _phases() -> object:
-    from dreamcatcherd.daemon.cycle import Phases
-
-    return Phases()
 
 
 def main() -> None:

@@ -11,7 +11,7 @@ from dreamcatcherd.store.gitcmd import AUTHOR
 from dreamcatcherd.store.ports import Commit, Move, Store
 
 DAY = 1_767_225_600_000_000
-_WORDS = "frame merge stream delta branch commit snapshot ledger agent worker chapter library signal quorum".split()
+_WORDS = "frame merge stream delta branch commit snapshot ledger agent worker chapter library signal quorum".split()  # noqa: SIM905 (a sentence reads better)
 
 
 def text(chance: random.Random, words: int) -> str:

@@ -1,0 +1,60 @@
+#!/bin/sh
+# Push one delta on a fresh lane of its own: no clone, no work tree, nothing but git and a POSIX shell.
+#
+#     push-delta.sh REPOSITORY DELTA.json [ATTACHMENT…]
+#
+# REPOSITORY is a path or URL that git can push to. The frame and the stream are read from the delta. An attachment keeps
+# its file name; the delta names it in a *_ref field. Prints the ref and the blob id on success, for `dreamcatcherd
+# receipt BLOB`. Exit codes: 0 the push was acknowledged, 1 it was not, 2 wrong usage.
+set -eu
+
+fail() {
+    echo "push-delta: $2" >&2
+    exit "$1"
+}
+
+[ $# -ge 2 ] || fail 2 "usage: push-delta.sh REPOSITORY DELTA.json [ATTACHMENT...]"
+repository=$1
+delta=$2
+shift 2
+[ -f "$delta" ] || fail 2 "$delta is no file: name the delta to push"
+
+# The first "name": value pair of that name in the file: write frame and stream_id before the sections.
+field() {
+    tr '\n\r\t' '   ' <"$delta" | awk -v name="\"$1\" *: *" '
+        match($0, name "(\"[^\"\\\\]*\"|[0-9]+)") {
+            pair = substr($0, RSTART, RLENGTH)
+            sub(name, "", pair)
+            gsub("\"", "", pair)
+            print pair
+        }'
+}
+frame=$(field frame)
+stream=$(field stream_id)
+case $frame in '' | *[!0-9]*) fail 2 "$delta has no frame: add \"frame\": <number>" ;; esac
+[ -n "$stream" ] || fail 2 "$delta has no stream_id: add \"stream_id\": \"<name>\""
+git check-ref-format "refs/heads/dc/$stream/x" || fail 2 "no ref can carry the stream_id '$stream': push it on the shared branch"
+
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+trap 'exit 1' HUP INT TERM
+GIT_DIR=$work/git
+export GIT_DIR
+git init --quiet --bare "$GIT_DIR"
+
+blob=$(git hash-object -w -- "$delta")
+name=$(printf '%s' "$stream" | tr -c 'A-Za-z0-9_.-' _)-$(date -u +%Y%m%dT%H%M%SZ)-$$
+folder=state/stream_deltas/$frame
+GIT_INDEX_FILE=$work/index
+export GIT_INDEX_FILE
+git update-index --add --cacheinfo "100644,$blob,$folder/$name.json"
+for file in "$@"; do
+    [ -f "$file" ] || fail 2 "$file is no file: name an attachment to push"
+    attached=$(git hash-object -w -- "$file")
+    git update-index --add --cacheinfo "100644,$attached,$folder/$name/$(basename "$file")"
+done
+
+commit=$(git -c user.name="$stream" -c user.email="$name@localhost" commit-tree -m "$stream: frame $frame" "$(git write-tree)")
+ref=refs/heads/dc/$stream/$frame-$name
+git push --quiet "$repository" "$commit:$ref" || fail 1 "the push was not acknowledged: nothing landed, run it again"
+echo "$ref $blob"

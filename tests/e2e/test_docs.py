@@ -1,0 +1,139 @@
+"""Every command in the documents works when pasted."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import tomllib
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from dreamcatcherd.config import Config, load_config
+from tests.e2e.tools import DREAMCATCHERD, Daemon, dc, environment, export_of, git, primary_toml, wait_for
+
+ROOT = Path(__file__).parents[2]
+
+
+def blocks(document: str) -> dict[str, str]:
+    """The shell blocks of a document that a comment names for running."""
+    text = (ROOT / document).read_text()
+    return dict(re.findall(r"<!-- run: (\w+) -->\n```sh\n(.*?)```", text, re.DOTALL))
+
+
+def shell(script: str, cwd: Path, *, interpreter: str = "sh") -> str:
+    bin_folder = cwd / "bin"
+    bin_folder.mkdir(exist_ok=True)
+    for name, line in (
+        ("dreamcatcherd", f'exec {" ".join(DREAMCATCHERD)} "$@"'),
+        ("push-delta.sh", f'exec sh {ROOT / "config/worker/push-delta.sh"} "$@"'),
+    ):
+        (bin_folder / name).write_text(f"#!/bin/sh\n{line}\n")
+        (bin_folder / name).chmod(0o755)
+    path = {"PATH": f"{bin_folder}:{environment()['PATH']}"}
+    done = subprocess.run(
+        [interpreter, "-eu", "-c", script],
+        cwd=cwd,
+        env=environment() | path,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+    assert done.returncode == 0, (script, done.stdout, done.stderr)
+    return done.stdout
+
+
+def observed(repository: Path) -> list[str]:
+    return [row["value"] for row in export_of(repository)["state"]["observations"]]
+
+
+def test_the_lines_for_workers_work_when_pasted(tmp_path: Path) -> None:
+    """Both ways of pushing, the script, the frame and the proof of landing run out of docs/workers.md."""
+    repository = tmp_path / "fleet.git"
+    dc("init", str(repository))
+    run = {name: text.replace("/srv/fleet.git", str(repository)) for name, text in blocks("docs/workers.md").items()}
+    assert set(run) == {"frame", "lane", "script", "shared", "landed"}
+    assert shell(run["frame"], tmp_path).strip() == "1"
+    git(tmp_path, "-C", "worker-1", "status")
+    subprocess.run(["rm", "-rf", str(tmp_path / "worker-1")], check=True)
+    shell(run["lane"], tmp_path)
+    printed = shell(run["script"], tmp_path)
+    assert printed.startswith("refs/heads/dc/worker-2/1-")
+    shell(run["shared"], tmp_path)
+    dc("merge", "--repo", str(repository))
+    assert sorted(observed(repository)) == ["from a lane", "from the branch", "no clone"]
+    assert '"stream_id":"worker-1"' in shell(run["landed"], tmp_path)
+    assert dc("receipt", printed.split()[1], "--repo", str(repository)).endswith("merged in frame 1\n")
+
+
+def test_the_readme_brings_a_first_delta_home(tmp_path: Path) -> None:
+    """The README's lines push a delta to what `run` serves with no configuration, and its commands find it again."""
+    dc("init", "fleet.git", cwd=tmp_path)
+    text = (ROOT / "README.md").read_text()
+    first, then = re.findall(r"```sh\n(git clone.*?|dreamcatcherd receipt.*?)```", text, re.DOTALL)
+    shell(first, tmp_path)
+    dc("merge", cwd=tmp_path)
+    assert "merged in frame 1" in shell(f"cd my-worker\n{then}", tmp_path)
+    assert git(tmp_path / "fleet.git", "log", "-1", "--format=%s", "main") == "frame 1: 1 delta from 1 stream"
+
+
+def test_the_daemon_prints_lines_that_push_a_first_delta(tmp_path: Path) -> None:
+    """What `run` prints on its start can be pasted as it stands, and the delta lands in the frame that is open."""
+    config = primary_toml(tmp_path, "interval", 1.0)
+    dc("init", "fleet.git", cwd=tmp_path)
+    with Daemon(tmp_path, "--config", str(config)) as daemon:
+        printed: str = wait_for(lambda: "git push" in daemon.text and daemon.text)
+        lines = re.search(r"^    git clone.*?^    git push[^\n]*$", printed, re.DOTALL | re.MULTILINE)
+        assert lines
+        shell(lines.group(), tmp_path)
+        assert wait_for(lambda: observed(tmp_path / "fleet.git")) == ["hello"]
+
+
+def test_the_worker_script_pushes_attachments_and_refuses_clearly(tmp_path: Path) -> None:
+    """push-delta.sh takes attachments along, and names what is wrong with what it cannot push."""
+    repository = tmp_path / "fleet.git"
+    dc("init", str(repository), "--frame", "7")
+    (tmp_path / "body.md").write_text("# Title\n")
+    (tmp_path / "one.json").write_text(
+        '{\n "frame": "7",\n "stream_id": "w é",\n "utc": "2026-01-01T00:00:00Z",'
+        ' "posts_created": [{"number": 1, "body_ref": "body.md"}]}'
+    )
+    script = ROOT / "config/worker/push-delta.sh"
+
+    def push(*words: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            ["sh", str(script), *words], cwd=tmp_path, env=environment(), capture_output=True, text=True, check=False
+        )
+
+    refused = push(str(repository), "one.json", "body.md")
+    assert refused.returncode == 2
+    assert "no ref can carry" in refused.stderr
+    (tmp_path / "one.json").write_text((tmp_path / "one.json").read_text().replace("w é", "wé"))
+    assert push(str(repository), "one.json", "body.md").returncode == 0
+    dc("merge", "--repo", str(repository))
+    assert export_of(repository)["state"]["posts"][0]["body"] == "# Title\n"
+    assert push(str(repository)).returncode == 2
+    assert push(str(repository), "none.json").returncode == 2
+    unreachable = push(str(tmp_path / "nowhere.git"), "one.json")
+    assert unreachable.returncode == 1
+    assert "nothing landed" in unreachable.stderr
+
+
+def test_the_example_configuration_is_the_defaults() -> None:
+    """config/dreamcatcherd.toml holds every key, and each value is the default."""
+    path = ROOT / "config/dreamcatcherd.toml"
+    assert load_config(path) == Config()
+    assert tomllib.loads(path.read_text()) == msgspec.to_builtins(Config())
+
+
+@pytest.mark.parametrize(
+    "document", ["README.md", "docs/workers.md", "docs/protocol.md", "docs/architecture.md", "CHANGELOG.md"]
+)
+def test_links_in_the_documents_lead_somewhere(document: str) -> None:
+    """Every relative link names a file of the project."""
+    path = ROOT / document
+    links = re.findall(r"\]\((?!https?://|#)([^)#]+)", path.read_text())
+    missing = [link for link in links if not (path.parent / link).exists()]
+    assert missing == []

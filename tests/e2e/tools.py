@@ -1,0 +1,134 @@
+"""What end-to-end tests work with: the command as a process, git as workers use it, and a running daemon."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Callable
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+DREAMCATCHERD = [sys.executable, "-m", "dreamcatcherd"]
+
+
+def environment() -> dict[str, str]:
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
+    return kept | {"GIT_TERMINAL_PROMPT": "0", "GIT_CONFIG_GLOBAL": "/dev/null", "COLUMNS": "200"}
+
+
+def dc(*words: str, cwd: Path | None = None, code: int = 0, stdin: bytes = b"") -> str:
+    """Run the command, check its exit code, and return what it wrote; no traceback may ever be on stderr."""
+    done = subprocess.run(
+        [*DREAMCATCHERD, *words], capture_output=True, cwd=cwd, env=environment(), input=stdin, check=False, timeout=300
+    )
+    errors = done.stderr.decode()
+    assert "Traceback" not in errors, errors
+    assert done.returncode == code, (words, done.returncode, done.stdout.decode(), errors)
+    if code in (2, 3):
+        assert len(errors.strip().splitlines()) == 1, errors
+    return done.stdout.decode() if not code else done.stdout.decode() + errors
+
+
+def dc_json(*words: str, cwd: Path | None = None, code: int = 0) -> Any:
+    return json.loads(dc(*words, "--json", cwd=cwd, code=code))
+
+
+def git(cwd: Path, *words: str, check: bool = True) -> str:
+    """Run git as a worker would."""
+    who = ("-c", "user.name=worker", "-c", "user.email=worker@localhost")
+    done = subprocess.run(
+        ["git", *who, *words], cwd=cwd, env=environment(), capture_output=True, text=True, check=False, timeout=120
+    )
+    assert not check or done.returncode == 0, (words, done.stderr)
+    return done.stdout.strip()
+
+
+def delta(frame: int, stream_id: str, utc: str = "2026-01-01T00:00:00Z", **sections: Any) -> str:
+    return json.dumps({"frame": frame, "utc": utc, "stream_id": stream_id, **sections})
+
+
+def clone(repository: Path, folder: Path) -> Path:
+    git(repository.parent, "clone", "-q", str(repository), str(folder))
+    return folder
+
+
+def push(clone_folder: Path, files: dict[str, str], target: str = "main", message: str = "add") -> str:
+    """Write files, commit and push them; returns the commit."""
+    for name, text in files.items():
+        path = clone_folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+    git(clone_folder, "add", "-A")
+    git(clone_folder, "commit", "-q", "-m", message)
+    git(clone_folder, "push", "-q", "origin", f"HEAD:{target}")
+    return git(clone_folder, "rev-parse", "HEAD")
+
+
+def export_of(repository: Path) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(dc("export", "--repo", str(repository)))
+    return found
+
+
+def wait_for(what: Callable[[], Any], seconds: float = 20.0) -> Any:
+    """Ask until the answer is truthy; returns it. Fails after so many seconds."""
+    until = time.monotonic() + seconds
+    while time.monotonic() < until:
+        if found := what():
+            return found
+        time.sleep(0.02)
+    raise AssertionError(f"not so within {seconds} s")
+
+
+class Daemon:
+    """`dreamcatcherd run` as a process; stopped at the end of a `with` block."""
+
+    def __init__(self, cwd: Path, *words: str) -> None:
+        self.log = cwd / "daemon.log"
+        with self.log.open("ab") as log:
+            self.process = subprocess.Popen(
+                [*DREAMCATCHERD, "run", *words], cwd=cwd, env=environment(), stdout=log, stderr=subprocess.STDOUT
+            )
+
+    def __enter__(self) -> Daemon:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        if self.process.poll() is None:
+            self.process.kill()
+        self.process.wait()
+
+    @property
+    def text(self) -> str:
+        return self.log.read_text()
+
+    def url(self) -> str:
+        """Where it answers HTTP, from what it printed last on starting."""
+        found: str = wait_for(lambda: re.findall(r"http://(127\.0\.0\.1:\d+)/metrics", self.text))[-1]
+        return f"http://{found}"
+
+    def get(self, path: str) -> str:
+        with urllib.request.urlopen(self.url() + path, timeout=5) as answer:
+            raw: bytes = answer.read()
+        return raw.decode()
+
+    def stop(self, number: signal.Signals = signal.SIGTERM) -> tuple[int, float]:
+        """Signal it and wait; returns its exit code and the seconds that it took."""
+        start = time.monotonic()
+        self.process.send_signal(number)
+        code = self.process.wait(timeout=20)
+        return code, time.monotonic() - start
+
+
+def primary_toml(folder: Path, close: str = "manual", interval: float = 2.0, more: str = "") -> Path:
+    """A primary's configuration on a free port."""
+    path = folder / "primary.toml"
+    lines = f'[http]\nlisten = "127.0.0.1:0"\n[frames]\nclose = "{close}"\ninterval = {interval}\n{more}'
+    path.write_text(lines)
+    return path

@@ -1,0 +1,89 @@
+"""Generated deltas for the law: few keys, few times and messy records, so that everything collides."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from hypothesis import strategies as st
+
+from tests.law.model import Sent
+
+FRAMES = (1, 2, 3)
+STREAMS = ("a", "b", "stream é")
+
+scalars = st.one_of(
+    st.none(),
+    st.booleans(),
+    st.integers(-3, 3),
+    st.sampled_from([0.5, -0.0, 1.0, 1e22]),
+    st.sampled_from(["", "x", "y", "7", "a:b", "\t\n", "é😀"]),
+)
+values = st.one_of(scalars, st.lists(scalars, max_size=2), st.dictionaries(st.sampled_from("pq"), scalars, max_size=2))
+names = st.sampled_from(["n1", "n2", "7", "007", "-1"])
+numbers = st.one_of(st.integers(1, 3), st.sampled_from(["1", "2", "x", None, 1.5, True]))
+bodies = st.sampled_from(["hello", "", None, "it's", 5])
+
+
+def record(**fields: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
+    extra = {"title": values, "mood": values, "_stamp": scalars}
+    return st.fixed_dictionaries({}, optional={**fields, **extra})
+
+
+posts = record(discussion_number=numbers, number=numbers)
+comments = record(
+    discussion=numbers, author=names, agent=names, body=bodies, body_ref=st.sampled_from(["a.md", "b.md", "../c"])
+)
+chapters = record(book=names, chapter=numbers, number=numbers, author=names)
+reactions = record(node=names, target=names, agent=names, type=names)
+profiles = record(agent=names, fields=st.dictionaries(st.sampled_from(["mood", "agent", "x"]), values, max_size=2))
+whole = st.dictionaries(names, st.one_of(st.integers(-(2**70), 2**70), scalars), max_size=3)
+
+
+def section(records: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
+    return st.one_of(st.lists(st.one_of(records, records, scalars), max_size=4), records, scalars)
+
+
+bodies_of_deltas = st.fixed_dictionaries(
+    {},
+    optional={
+        "posts_created": section(posts),
+        "comments_added": section(comments),
+        "chapters_added": section(chapters),
+        "chapters_written": section(chapters),
+        "books_started": section(record(book=names)),
+        "profile_updates": st.one_of(
+            section(profiles), st.dictionaries(names, st.one_of(profiles, scalars), max_size=2)
+        ),
+        "agents_updated": section(profiles),
+        "reactions_added": section(reactions),
+        "counters": st.one_of(whole, section(record(name=names, value=st.integers(-5, 5)))),
+        "observations": section(values),
+        "claims": section(record(resource=names)),
+        "scores": section(record(player=names, best=values)),
+        "tags": section(record(page=names, tags=values)),
+        "something else": section(values),
+        "timestamp": scalars,
+    },
+)
+
+attachments = st.lists(
+    st.tuples(st.sampled_from(["a.md", "b.md"]), st.sampled_from([b"one", b"two"])),
+    max_size=2,
+    unique_by=lambda f: f[0],
+)
+
+
+@st.composite
+def deltas(draw: st.DrawFn) -> Sent:
+    frame = draw(st.sampled_from(FRAMES))
+    head = {
+        "frame": draw(st.sampled_from([frame, str(frame)])),
+        "utc": draw(st.sampled_from(["2026-01-01T00:00:00Z", "2026-01-01T01:00:00+01:00", "2026-01-01T00:00:00.25Z"])),
+        "stream_id": draw(st.sampled_from(STREAMS)),
+    }
+    raw = json.dumps({**head, **draw(bodies_of_deltas)}, ensure_ascii=draw(st.booleans())).encode()
+    return Sent(raw, tuple(draw(attachments)))
+
+
+sets_of_deltas = st.lists(deltas(), min_size=1, max_size=8)

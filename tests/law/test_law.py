@@ -1,0 +1,143 @@
+"""The law: any order, any batches, any duplicates, any restarts, export and import half-way: the same bytes (§5)."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import subprocess
+import sys
+from typing import Any
+
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from dreamcatcherd.core.export import export, read_portable
+from dreamcatcherd.core.frames import Closing
+from dreamcatcherd.daemon.cycle import Primary
+from dreamcatcherd.store.adopt import adopt
+from dreamcatcherd.store.create import open_first
+from dreamcatcherd.store.memory import MemoryStore
+from tests.law.deltas import sets_of_deltas
+from tests.law.fleet import MAIN, NOW, close, new_primary, primary_on, send
+from tests.law.model import SETTINGS, Sent, model
+
+GENERATED = settings(max_examples=120, deadline=None, suppress_health_check=list(HealthCheck))
+
+
+def exported(primary: Primary) -> dict[str, Any]:
+    base = primary.load_base(primary.store.refs())
+    assert base.snapshot is not None
+    text = SETTINGS.decode() if base.settings.blob else None
+    raw = b"".join(export(primary.store, base.snapshot, base.state.last_closed, base.settings.table, text))
+    found: dict[str, Any] = json.loads(raw)
+    return found
+
+
+def digest_of(primary: Primary) -> str | None:
+    return primary.load_base(primary.store.refs()).snapshot
+
+
+def merged_at_once(deltas: list[Sent]) -> Primary:
+    primary = new_primary()
+    for number, sent in enumerate(deltas):
+        send(primary.store, sent, f"d{number}", lane=False)
+    close(primary, 3)
+    return primary
+
+
+@GENERATED
+@given(sets_of_deltas)
+def test_the_merge_agrees_with_the_simple_model(deltas: list[Sent]) -> None:
+    """The exported state and merged ids are those of a second, deliberately simple implementation."""
+    found = exported(merged_at_once(deltas))
+    expected = model(deltas)
+    assert {name: rows for name, rows in found["state"].items() if rows} == expected["state"]
+    assert found["merged"] == expected["merged"]
+
+
+@GENERATED
+@given(sets_of_deltas, st.randoms(use_true_random=False))
+def test_any_order_batches_duplicates_and_restarts_give_the_same_digest(
+    deltas: list[Sent], chance: random.Random
+) -> None:
+    """However deltas arrive, twice, late or early, over whatever restarts, the digest is that of merging at once."""
+    primary = new_primary()
+    arriving = deltas + chance.sample(deltas, chance.randrange(len(deltas) + 1))
+    chance.shuffle(arriving)
+    for number, sent in enumerate(arriving):
+        send(primary.store, sent, f"d{number}", lane=chance.random() < 0.5)
+        if chance.random() < 0.4:
+            close(primary)
+        if chance.random() < 0.3:
+            primary = primary_on(primary.store)
+    close(primary, 4)
+    assert digest_of(primary) == digest_of(merged_at_once(deltas))
+
+
+@GENERATED
+@given(sets_of_deltas, sets_of_deltas)
+def test_export_and_import_half_way_change_nothing(first: list[Sent], then: list[Sent]) -> None:
+    """A snapshot that is exported and imported elsewhere goes on to the same digest, and duplicates stay duplicates."""
+    here = new_primary()
+    for number, sent in enumerate(first):
+        send(here.store, sent, f"first-{number}", lane=False)
+    close(here, 3)
+    raw = json.dumps(exported(here)).encode()
+    store = MemoryStore()
+    open_first(store, 1, NOW, Closing("manual"), MAIN)
+    adopt(store, MAIN, read_portable(raw), NOW, Closing("manual"))
+    there = primary_on(store)
+    assert digest_of(there) == digest_of(here)
+    for primary in (here, there):
+        for number, sent in enumerate([*then, *first]):
+            send(primary.store, sent, f"then-{number}", lane=False)
+        close(primary, 3)
+    assert digest_of(there) == digest_of(here)
+    assert exported(there) == exported(here)
+
+
+def some_deltas(count: int) -> list[Sent]:
+    """A fixed set of deltas, large enough to split every kind of shard."""
+    chance = random.Random(7)
+    found = []
+    for number in range(count):
+        body = {
+            "frame": 1 + number % 3,
+            "utc": f"2026-01-01T00:{number // 60 % 60:02}:{number % 60:02}Z",
+            "stream_id": f"s{number % 11}",
+            "posts_created": [{"number": chance.randrange(2000), "title": f"t{number}"} for _ in range(3)],
+            "comments_added": [{"discussion": 1, "author": f"a{number}", "body": f"b{i}"} for i in range(3)],
+            "profile_updates": {f"agent-{chance.randrange(500)}": {"mood": number, "seen": {"at": number}}},
+            "counters": {"all": 1},
+            "observations": [{"n": number, "i": i} for i in range(2)],
+            f"section-{number % 400}": [number],
+        }
+        found.append(Sent(json.dumps(body).encode()))
+    return found
+
+
+def test_the_bytes_do_not_depend_on_the_hash_seed() -> None:
+    """Processes under different PYTHONHASHSEEDs compute the same digest."""
+    code = "from tests.law.test_law import *; print(digest_of(merged_at_once(some_deltas(300))))"
+    digests = set()
+    for seed in ("0", "1", "4242", "random"):
+        environment = {**os.environ, "PYTHONHASHSEED": seed}
+        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment, check=True)
+        digests.add(done.stdout.strip())
+    assert len(digests) == 1
+    assert digests == {digest_of(merged_at_once(some_deltas(300)))}
+
+
+def test_large_sets_agree_with_the_model_through_splits() -> None:
+    """Hundreds of deltas, enough to split shards at several depths, still merge as the simple model says."""
+    deltas = some_deltas(700)
+    primary = new_primary()
+    for start in range(0, 700, 100):
+        for number, sent in enumerate(deltas[start : start + 100]):
+            send(primary.store, sent, f"x{start + number}", lane=False)
+        close(primary)
+    found = exported(primary)
+    expected = model(deltas)
+    assert {name: rows for name, rows in found["state"].items() if rows} == expected["state"]
+    assert digest_of(primary) == digest_of(merged_at_once(deltas[::-1]))
