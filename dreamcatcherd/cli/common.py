@@ -17,8 +17,7 @@ from dreamcatcherd.config import Config, load_config, repository_path
 from dreamcatcherd.core.codec import canonical
 from dreamcatcherd.core.errors import RefusedError
 from dreamcatcherd.core.ledger import Ledger
-from dreamcatcherd.daemon.cycle import Primary
-from dreamcatcherd.daemon.service import wall_clock
+from dreamcatcherd.daemon.cycle import Primary, wall_clock
 from dreamcatcherd.store.base import Base, load_ledger
 from dreamcatcherd.store.objects import GitStore
 

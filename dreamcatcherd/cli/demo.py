@@ -18,8 +18,7 @@ from dreamcatcherd.core.errors import DreamcatcherError, FatalError
 from dreamcatcherd.core.frames import Closing
 from dreamcatcherd.core.report import Pending
 from dreamcatcherd.core.snapshot import items, open_snapshot
-from dreamcatcherd.daemon.cycle import Primary, close_frame, look
-from dreamcatcherd.daemon.service import wall_clock
+from dreamcatcherd.daemon.cycle import Primary, close_frame, look, wall_clock
 from dreamcatcherd.store.create import create
 from dreamcatcherd.store.publish import plural
 

@@ -21,8 +21,7 @@ from dreamcatcherd.cli.inspect import settings_of
 from dreamcatcherd.core.codec import MAX_FRAME
 from dreamcatcherd.core.errors import RefusedError, UsageError
 from dreamcatcherd.core.export import export, read_portable
-from dreamcatcherd.daemon.cycle import Primary
-from dreamcatcherd.daemon.service import wall_clock
+from dreamcatcherd.daemon.cycle import Primary, wall_clock
 from dreamcatcherd.store.adopt import adopt
 from dreamcatcherd.store.create import create
 from dreamcatcherd.store.objects import GitStore

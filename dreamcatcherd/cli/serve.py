@@ -13,9 +13,7 @@ from dreamcatcherd.config import DEFAULT_URL, load_config
 from dreamcatcherd.core.codec import MAX_FRAME
 from dreamcatcherd.core.report import CycleReport, Pending
 from dreamcatcherd.core.summary import frame_summary
-from dreamcatcherd.daemon.cycle import close_frame, look
-from dreamcatcherd.daemon.service import Service, wall_clock
-from dreamcatcherd.observe.logs import set_up_logs
+from dreamcatcherd.daemon.cycle import close_frame, look, wall_clock
 from dreamcatcherd.store.create import create
 from dreamcatcherd.store.objects import GitStore
 from dreamcatcherd.store.publish import plural
@@ -46,6 +44,10 @@ def run(repo: str | None, config_file: Path | None) -> None:
 
     With no configuration it serves ./fleet.git (made if missing), closes a frame every 10 s, and answers HTTP on
     127.0.0.1:9464. SIGTERM and SIGINT end it within 2 s."""
+    # The server's libraries take half of a command's start-up time, and only this command needs them.
+    from dreamcatcherd.daemon.service import Service
+    from dreamcatcherd.observe.logs import set_up_logs
+
     config, path = configuration(repo, config_file)
     logger = set_up_logs(config.log.format, config.log.level)
     if repo is None and config.repository.url == DEFAULT_URL and not path.exists():

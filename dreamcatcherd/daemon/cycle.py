@@ -42,6 +42,11 @@ class Draft(Struct, frozen=True):
     merged: list[Arrival]
 
 
+def wall_clock() -> int:
+    """Now, in microseconds UTC."""
+    return time.time_ns() // 1000
+
+
 class Phases:
     """Seconds spent in each phase of a cycle."""
 

@@ -16,7 +16,7 @@ from dreamcatcherd import __version__
 from dreamcatcherd.config import Config, listen_address
 from dreamcatcherd.core.errors import RetryableError
 from dreamcatcherd.core.report import CycleReport
-from dreamcatcherd.daemon.cycle import Primary, close_frame, look, remove_silent_lanes
+from dreamcatcherd.daemon.cycle import Primary, close_frame, look, remove_silent_lanes, wall_clock
 from dreamcatcherd.daemon.http import Board, HttpServer, make_app
 from dreamcatcherd.daemon.schedule import Ticker
 from dreamcatcherd.observe.logs import CycleLog
@@ -25,11 +25,6 @@ from dreamcatcherd.store.objects import GitStore
 
 STOP_S = 1.5
 """How long a cycle may go on after a signal before it is left where it is."""
-
-
-def wall_clock() -> int:
-    """Now, in microseconds UTC."""
-    return time.time_ns() // 1000
 
 
 class Service:

@@ -11,7 +11,7 @@ from dreamcatcherd.core.tree import FILE, Entry
 from dreamcatcherd.store.base import load_base
 from dreamcatcherd.store.ingest import Ingest
 from dreamcatcherd.store.ports import Store
-from dreamcatcherd.store.publish import build_commit, publish
+from dreamcatcherd.store.publish import IMPORT, build_commit, publish
 
 
 def adopt(store: Store, main: str, portable: Portable, now: int, closing: Closing) -> int:
@@ -33,7 +33,7 @@ def adopt(store: Store, main: str, portable: Portable, now: int, closing: Closin
         frame=frame,
         snapshot=restored.tree,
         previous=None,
-        closed_by="import",
+        closed_by=IMPORT,
         settings=blob,
         counts=Counts(0, 0, 0, 0, 0, 0, 0, 0, 0, restored.entities),
     )

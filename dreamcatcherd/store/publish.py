@@ -17,6 +17,9 @@ from dreamcatcherd.store.gitcmd import AUTHOR
 from dreamcatcherd.store.ingest import Survey
 from dreamcatcherd.store.ports import Commit, Move, Store
 
+IMPORT = "import"
+"""What closed the frame that an imported snapshot stands for."""
+
 
 def frame_file(state: FrameState) -> bytes:
     """The bytes of `state/frame.json`."""
@@ -75,6 +78,8 @@ def message_of(ledger: Ledger) -> str:
     """The message of a snapshot commit: subject and trailers."""
     deltas, streams = ledger.counts.deltas, ledger.counts.streams
     subject = f"frame {ledger.frame}: {plural(deltas, 'delta')} from {plural(streams, 'stream')}"
+    if ledger.closed_by == IMPORT:
+        subject = f"import frame {ledger.frame}"
     trailers = {"Frame": ledger.frame, "Digest": ledger.snapshot, "Deltas": deltas}
     return subject + "\n\n" + "".join(f"Dreamcatcher-{name}: {value}\n" for name, value in trailers.items())
 

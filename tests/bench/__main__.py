@@ -14,8 +14,7 @@ import msgspec
 import pygit2
 
 from dreamcatcherd.core.frames import Closing
-from dreamcatcherd.daemon.cycle import Phases, Primary, close_frame
-from dreamcatcherd.daemon.service import wall_clock
+from dreamcatcherd.daemon.cycle import Phases, Primary, close_frame, wall_clock
 from dreamcatcherd.store.create import create
 from dreamcatcherd.store.objects import GitStore
 from dreamcatcherd.store.ports import Move, Store
