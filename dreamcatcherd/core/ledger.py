@@ -131,6 +131,18 @@ class Ledger(Struct, frozen=True):
         yield from self.quarantined
 
 
+class LedgerHead(Struct, frozen=True):
+    """The part of a ledger that the next frame builds on. A ledger's many rows are skipped when it is read as this."""
+
+    frame: int
+    snapshot: str
+    previous: str | None
+    settings: str | None
+    held: list[HeldRow]
+    quarantined: list[QuarantinedRow]
+    counts: Counts
+
+
 class Basis(Struct, frozen=True):
     """What a new ledger follows on: the digest, entity counts and settings that stood."""
 
@@ -141,11 +153,22 @@ class Basis(Struct, frozen=True):
 
 
 _decoder = msgspec.json.Decoder(Ledger)
+_head_decoder = msgspec.json.Decoder(LedgerHead)
 
 
 def read_ledger(raw: bytes) -> Ledger:
     """A ledger from its bytes; msgspec.DecodeError where they are none."""
     return _decoder.decode(raw)
+
+
+def read_head(raw: bytes) -> LedgerHead:
+    """The head of a ledger from its bytes; msgspec.DecodeError where they are none."""
+    return _head_decoder.decode(raw)
+
+
+def head_of(ledger: Ledger) -> LedgerHead:
+    """The head of a ledger that is at hand."""
+    return LedgerHead(*(getattr(ledger, name) for name in LedgerHead.__struct_fields__))
 
 
 def write_ledger(ledger: Ledger) -> bytes:

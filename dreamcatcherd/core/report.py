@@ -10,7 +10,7 @@ from dreamcatcherd.core.ledger import Ledger
 class Pending(Struct, frozen=True):
     """What one look at the repository shows. `behind_s` is how long ago the oldest delta that is due was committed.
 
-    `held` deltas are among those of `streams`; `active` counts the streams that delivered in the last ten frames."""
+    `held` deltas are among those of `streams`."""
 
     frame: int
     opened_at: str | None
@@ -21,7 +21,6 @@ class Pending(Struct, frozen=True):
     streams: dict[str, int]
     held: int
     behind_s: float
-    active: int
     entities: dict[str, int]
 
 

@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from msgspec import Struct
+from msgspec import Struct, structs
 
 from dreamcatcherd.core.errors import RetryableError
 from dreamcatcherd.core.frames import Closing, due_at, opened
@@ -21,7 +21,7 @@ from dreamcatcherd.core.paths import PUBLISHED
 from dreamcatcherd.core.plan import make_plan
 from dreamcatcherd.core.report import CycleReport, Pending
 from dreamcatcherd.core.snapshot import already_merged, open_snapshot
-from dreamcatcherd.store.base import Base, load_base, load_ledger
+from dreamcatcherd.store.base import Base, load_base, read_base, streams_of
 from dreamcatcherd.store.ingest import Ingest, Survey, pending_streams
 from dreamcatcherd.store.lanes import remove_lanes, silent_lanes
 from dreamcatcherd.store.ports import Store
@@ -36,10 +36,11 @@ RACES = 20
 
 
 class Draft(Struct, frozen=True):
-    """A frame merged but not published: its ledger and the deltas that went in."""
+    """A frame merged but not published: its ledger, the deltas that went in, and those that are held."""
 
     ledger: Ledger
     merged: list[Arrival]
+    waiting: list[Arrival]
 
 
 def wall_clock() -> int:
@@ -83,14 +84,20 @@ class Primary:
             settings, refused = current_settings(self.store, refs.get(self.main), base)
             return self.ingest.survey(self.store, refs, self.main, base, settings), refused
 
-    def recent_streams(self, base: Base) -> set[str]:
+    def advance(self, survey: Survey, commit: str, drafted: Draft) -> Survey:
+        """What a survey becomes by its own publication: a new base, on which only what is not due yet still waits."""
+        base = read_base(self.store, commit, drafted.ledger)
+        self._base = ((commit, commit), base)
+        return structs.replace(survey, base=base, head=commit, lanes={}, arrivals=drafted.waiting)
+
+    def recent_streams(self) -> set[str]:
         """The streams that delivered in the last ten closed frames, as their ledgers say."""
+        base = self.load_base(self.store.refs())
         last = base.state.last_closed
         frames = range(max(0, last - RECENT + 1), last + 1) if last is not None else range(0)
         for frame in frames:
             if frame not in self._streams:
-                ledger = load_ledger(self.store, base.ledgers, frame)
-                self._streams[frame] = {row.stream_id for row in ledger.deltas} if ledger else set()
+                self._streams[frame] = streams_of(self.store, base.ledgers, frame)
         self._streams = {frame: self._streams[frame] for frame in frames}
         return set().union(*self._streams.values())
 
@@ -126,7 +133,7 @@ def draft(primary: Primary, survey: Survey, refused: str | None, closed_by: str,
         violations = find_violations(store, survey, refused, plan.quarantined)
         entities = base.ledger.counts.entities if base.ledger else {}
         basis = Basis(base.snapshot if base.ledger else None, entities, survey.settings.blob, violations)
-        return Draft(make_ledger(plan, merged, basis, closed_by), plan.deltas)
+        return Draft(make_ledger(plan, merged, basis, closed_by), plan.deltas, plan.held)
 
 
 def close_frame(primary: Primary, closed_by: str) -> CycleReport:
@@ -163,7 +170,7 @@ def _close_frame(primary: Primary, closed_by: str) -> CycleReport:
             won = publish(store, survey, commit, message_of(drafted.ledger).partition("\n")[0])
         if won:
             ages = [_age_s(survey, arrival, now) for arrival in drafted.merged]
-            after, _ = primary.survey(Phases())
+            after = primary.advance(survey, commit, drafted)
             return CycleReport(pending_of(after, primary), drafted.ledger, commit, False, race, phases.seconds, ages)
         survey, refused = primary.survey(phases)
     raise RetryableError(
@@ -196,7 +203,6 @@ def pending_of(survey: Survey, primary: Primary) -> Pending:
         streams=pending_streams(survey.arrivals),
         held=sum(not _is_due(a, base.state.frame) for a in waiting),
         behind_s=max((_age_s(survey, a, now) for a in waiting if _is_due(a, base.state.frame)), default=0.0),
-        active=len(primary.recent_streams(base)),
         entities=base.ledger.counts.entities if base.ledger else {},
     )
 

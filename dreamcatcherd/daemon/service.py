@@ -86,6 +86,7 @@ class Service:
             if closing:
                 report = close_frame(self.primary, self.config.frames.close)
             self._tidy_lanes()
+            self.metrics.streams(len(self.primary.recent_streams()))
         except RetryableError as error:
             self._cycles.failure(error)
             self.metrics.failure(publishing=closing)

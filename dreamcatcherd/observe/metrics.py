@@ -81,7 +81,6 @@ class Metrics:
             self._last_closed.set(pending.last_closed)
         self._closed_at.set(pending.closed_at_s or 0)
         self._pending.set(sum(pending.streams.values()))
-        self._active.set(pending.active)
         for name, count in pending.entities.items():
             self._entities.labels(name).set(count)
         self._retries.inc(report.races)
@@ -89,6 +88,10 @@ class Metrics:
             self._publishes.labels("lost").inc()
         if report.ledger is not None:
             self._close(report)
+
+    def streams(self, active: int) -> None:
+        """Show how many streams delivered lately."""
+        self._active.set(active)
 
     def _close(self, report: CycleReport) -> None:
         ledger = report.ledger

@@ -7,18 +7,21 @@ accounts for every version that it makes reachable, since everything that it rea
 from __future__ import annotations
 
 import re
+from collections.abc import Callable, Iterator
+from typing import TypeVar
 
 import msgspec
 from msgspec import Struct
 
 from dreamcatcherd.core import paths
 from dreamcatcherd.core.errors import FatalError
-from dreamcatcherd.core.ledger import Ledger, read_ledger
+from dreamcatcherd.core.ledger import Ledger, LedgerHead, head_of, read_head, read_ledger
 from dreamcatcherd.core.model import FrameState
 from dreamcatcherd.core.settings import DEFAULT, Settings, SettingsError, read_settings
 from dreamcatcherd.core.tree import blob_at, changed, subtree
 from dreamcatcherd.store.ports import Commit, Store
 
+_L = TypeVar("_L")
 _TRAILER = re.compile(r"^Dreamcatcher-Frame: ([0-9]+)$", re.MULTILINE)
 
 
@@ -31,7 +34,7 @@ class Base(Struct, frozen=True):
     ledgers: str | None = None
     deltas: str | None = None
     settings_file: str | None = None
-    ledger: Ledger | None = None
+    ledger: LedgerHead | None = None
     settings: Settings = DEFAULT
 
 
@@ -44,8 +47,8 @@ def load_base(store: Store, refs: dict[str, str], main: str) -> Base:
     return read_base(store, commit)
 
 
-def read_base(store: Store, commit: str) -> Base:
-    """The base that a snapshot commit makes."""
+def read_base(store: Store, commit: str, just_made: Ledger | None = None) -> Base:
+    """The base that a snapshot commit makes; its ledger need not be read again where it was just made."""
     tree = store.commit(commit).tree
     raw = blob_at(store, tree, paths.FRAME)
     snapshot = subtree(store, tree, paths.SNAPSHOT)
@@ -56,7 +59,9 @@ def read_base(store: Store, commit: str) -> Base:
     if state is None or snapshot is None or snapshot != state.snapshot:
         raise _unreadable(store, commit, "its frame.json and snapshot do not agree")
     ledgers = subtree(store, tree, paths.LEDGER)
-    ledger = load_ledger(store, ledgers, state.last_closed) if state.last_closed is not None else None
+    ledger = head_of(just_made) if just_made else None
+    if ledger is None and state.last_closed is not None:
+        ledger = _load(store, ledgers, state.last_closed, read_head)
     if state.last_closed is not None and (ledger is None or ledger.snapshot != snapshot):
         raise _unreadable(store, commit, f"the ledger of frame {state.last_closed} is missing or of another snapshot")
     return Base(
@@ -73,13 +78,34 @@ def read_base(store: Store, commit: str) -> Base:
 
 def load_ledger(store: Store, ledgers: str | None, frame: int) -> Ledger | None:
     """A frame's ledger from the tree `state/ledger`; None where there is none."""
+    return _load(store, ledgers, frame, read_ledger)
+
+
+def _load(store: Store, ledgers: str | None, frame: int, read: Callable[[bytes], _L]) -> _L | None:
     oid = blob_at(store, ledgers, paths.ledger_path(frame))
     if oid is None:
         return None
     try:
-        return read_ledger(store.read(oid))
+        return read(store.read(oid))
     except msgspec.DecodeError as error:
         raise _unreadable(store, oid, f"the ledger of frame {frame} is damaged: {error}") from error
+
+
+def streams_of(store: Store, ledgers: str | None, frame: int) -> set[str]:
+    """The streams that delivered in a closed frame; of its ledger nothing else is decoded."""
+    oid = blob_at(store, ledgers, paths.ledger_path(frame))
+    return {row.stream_id for row in _streams.decode(store.read(oid)).deltas} if oid else set()
+
+
+class _StreamRow(Struct):
+    stream_id: str
+
+
+class _StreamsOnly(Struct):
+    deltas: list[_StreamRow]
+
+
+_streams = msgspec.json.Decoder(_StreamsOnly)
 
 
 def find_published(store: Store, known: str | None, head: str | None) -> str | None:
@@ -100,6 +126,16 @@ def claimed_frame(commit: Commit) -> int | None:
     """The frame that a commit's trailer says it closed, if it does."""
     match = _TRAILER.search(commit.message)
     return int(match.group(1)) if match and len(match.group(1)) < 17 else None
+
+
+def snapshot_commits(store: Store, published: str) -> Iterator[Commit]:
+    """Snapshot commits from the published one back, along first parents."""
+    at: str | None = published
+    while at is not None:
+        commit = store.commit(at)
+        if claimed_frame(commit) is not None:
+            yield commit
+        at = commit.parents[0] if commit.parents else None
 
 
 def _newest_on(store: Store, head: str) -> str | None:
@@ -125,9 +161,9 @@ def _follows(store: Store, candidate: str, known: str) -> bool:
         after = read_base(store, candidate)
     except FatalError:
         return False
-    ledger = after.ledger
+    ledger = load_ledger(store, after.ledgers, before.state.frame)
     previous = before.snapshot if before.ledger else None
-    if ledger is None or ledger.frame != before.state.frame or ledger.previous != previous:
+    if ledger is None or after.ledger is None or after.ledger.frame != ledger.frame or ledger.previous != previous:
         return False
     judged = {(row.path, row.blob) for row in ledger.rows()}
     commits = store.new_commits([candidate], [known])
@@ -155,7 +191,7 @@ def _adopted_state(store: Store, head: str | None) -> FrameState:
     return FrameState(state.frame, state.opened_at)
 
 
-def _last_good(store: Store, ledger: Ledger | None) -> Settings:
+def _last_good(store: Store, ledger: LedgerHead | None) -> Settings:
     if ledger is None or ledger.settings is None:
         return DEFAULT
     try:

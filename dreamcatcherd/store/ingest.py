@@ -4,6 +4,8 @@ Owns which commit came by which ref. What it remembers between two surveys is a 
 
 from __future__ import annotations
 
+from itertools import islice
+
 from msgspec import Struct
 
 from dreamcatcherd.core import paths
@@ -12,7 +14,7 @@ from dreamcatcherd.core.ledger import HeldRow, QuarantinedRow
 from dreamcatcherd.core.model import Arrival, Delta, Fault, Reject, Version
 from dreamcatcherd.core.settings import Settings
 from dreamcatcherd.core.tree import FILE
-from dreamcatcherd.store.base import Base, versions_of
+from dreamcatcherd.store.base import Base, snapshot_commits, versions_of
 from dreamcatcherd.store.judge import judge
 from dreamcatcherd.store.ports import Commit, Store
 
@@ -34,6 +36,10 @@ class Survey(Struct, frozen=True):
     arrivals: list[Arrival]
 
 
+RECENT = 64
+"""Snapshot commits whose parents tell a fresh start which lanes are merged, so that it need not walk to them."""
+
+
 class Ingest:
     """Reads new commits, each once: a commit never changes, so what it holds is kept while it waits."""
 
@@ -48,6 +54,9 @@ class Ingest:
         head = refs.get(main)
         prefix = settings.lane_prefix
         lanes = {ref: oid for ref, oid in refs.items() if paths.lane_stream(ref, prefix) and ref != main}
+        if not self.settled and base.commit:
+            merged = {oid for commit in islice(snapshot_commits(store, base.commit), RECENT) for oid in commit.parents}
+            self.settled = {ref: oid for ref, oid in lanes.items() if oid in merged}
         open_lanes = {ref: oid for ref, oid in lanes.items() if self.settled.get(ref) != oid}
         tips = {*open_lanes.values(), *([head] if head else [])}
         hidden = [base.commit] if base.commit else []

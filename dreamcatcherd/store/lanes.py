@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dreamcatcherd.store.base import claimed_frame
+from itertools import takewhile
+
+from dreamcatcherd.store.base import snapshot_commits
 from dreamcatcherd.store.ports import Move, Store
 
 
@@ -12,14 +14,8 @@ def silent_lanes(store: Store, settled: dict[str, str], published: str, since_s:
     `settled` are the lanes that the published commit reaches whole. When a head was merged is read from history: the
     snapshot commits of the time since then have the heads that they merged among their parents."""
     recent: set[str] = set()
-    at: str | None = published
-    while at is not None:
-        commit = store.commit(at)
-        if claimed_frame(commit) is not None:
-            if commit.time < since_s:
-                break
-            recent.update(commit.parents)
-        at = commit.parents[0] if commit.parents else None
+    for commit in takewhile(lambda commit: commit.time >= since_s, snapshot_commits(store, published)):
+        recent.update(commit.parents)
     return {ref: oid for ref, oid in settled.items() if oid not in recent}
 
 
