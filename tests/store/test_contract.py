@@ -1,0 +1,81 @@
+"""One contract suite over the git store and its in-memory twin."""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from dreamcatcherd.core.errors import FatalError
+from dreamcatcherd.core.frames import Closing
+from dreamcatcherd.store.create import create, open_first
+from dreamcatcherd.store.memory import MemoryStore
+from dreamcatcherd.store.objects import GitStore
+from dreamcatcherd.store.ports import Move, Store
+from tests.law.fleet import MAIN, NOW, commit_files
+
+
+@pytest.fixture(params=["memory", "git"])
+def store(request: pytest.FixtureRequest, tmp_path: Path) -> Store:
+    """A store with frame 1 open."""
+    if request.param == "git":
+        return create(tmp_path / "fleet.git", 1, NOW, Closing("manual"))
+    memory = MemoryStore()
+    open_first(memory, 1, NOW, Closing("manual"), MAIN)
+    return memory
+
+
+def test_what_is_written_is_read_back_under_gits_own_id(store: Store) -> None:
+    """An object has the id that git gives it, before and after a flush."""
+    oid = store.write("blob", b"hello\n")
+    assert oid == "ce013625030ba8dba906f756967f9e9ca394464a"
+    assert (store.read(oid), store.size(oid)) == (b"hello\n", 6)
+    store.flush()
+    assert (store.read(oid), store.size(oid), store.resolve(oid[:8])) == (b"hello\n", 6, oid)
+
+
+def test_what_is_discarded_or_unknown_is_missing(store: Store) -> None:
+    """A discarded object was never there; reading a missing one is fatal, with a remedy."""
+    oid = store.write("blob", b"never mind")
+    store.discard()
+    store.flush()
+    with pytest.raises(FatalError):
+        store.read(oid)
+    assert store.resolve("zz") is None
+
+
+def test_refs_move_all_together_or_not_at_all(store: Store) -> None:
+    """One stale expectation among several moves leaves every ref where it was."""
+    old = store.refs()[MAIN]
+    new = commit_files(store, MAIN, {"a.txt": b"1"})
+    stale = [Move("refs/heads/dc/a", new, None), Move(MAIN, old, old)]
+    assert not store.move_refs(stale, "test")
+    assert "refs/heads/dc/a" not in store.refs()
+    assert store.move_refs([Move("refs/heads/dc/a", new, None)], "test")
+    assert not store.move_refs([Move("refs/heads/dc/a", old, None)], "test")
+    assert store.move_refs([Move("refs/heads/dc/a", None, new)], "test")
+    assert store.refs()[MAIN] == new
+
+
+def test_new_commits_are_those_reachable_from_the_tips_alone(store: Store) -> None:
+    """What the hidden commits reach is not new; an orphan is."""
+    first = store.refs()[MAIN]
+    second = commit_files(store, MAIN, {"a.txt": b"1"})
+    orphan = commit_files(store, "refs/heads/dc/a", {"b.txt": b"2"}, orphan=True)
+    assert set(store.new_commits([second, orphan], [first])) == {second, orphan}
+    assert store.new_commits([first], [second]) == {}
+    assert store.commit(second).parents == (first,)
+
+
+def test_packs_are_what_git_itself_accepts(tmp_path: Path) -> None:
+    """Packs and their indexes pass git's own checks, and another process reads the objects."""
+    store = create(tmp_path / "fleet.git", 1, NOW, Closing("manual"))
+    oids = [store.write("blob", bytes([number % 251]) * number) for number in range(0, 5000, 37)]
+    commit_files(store, MAIN, {"a.txt": b"1"})
+    assert isinstance(store, GitStore)
+    for index in (store.folder / "objects/pack").glob("*.idx"):
+        subprocess.run(["git", "verify-pack", str(index)], check=True)
+    subprocess.run(["git", "-C", str(store.folder), "fsck", "--full", "--strict", "--no-dangling"], check=True)
+    size = subprocess.run(["git", "-C", str(store.folder), "cat-file", "-s", oids[-1]], capture_output=True, check=True)
+    assert int(size.stdout) == store.size(oids[-1])
