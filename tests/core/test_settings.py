@@ -1,0 +1,254 @@
+"""The settings that the merge depends on: good files, bad files, and what may follow what (Protocol §§3-5)."""
+
+from __future__ import annotations
+
+import pytest
+
+from dreamcatcherd.core.collections import DEFAULT_TABLE, Collection, sections_of
+from dreamcatcherd.core.settings import DEFAULT, LANES, Limits, Settings, SettingsError, read_settings, refusal
+
+
+def read(text: str) -> Settings:
+    return read_settings(text.encode())
+
+
+def row(text: str, name: str) -> Collection:
+    return read(text).table[name]
+
+
+def test_an_empty_file_gives_the_defaults() -> None:
+    """No settings are the protocol's own table and limits."""
+    assert read("") == DEFAULT
+    assert DEFAULT.limits == Limits(16 * 2**20, 128, 1_000)
+    assert (DEFAULT.lane_prefix, LANES, DEFAULT.blob) == ("refs/heads/dc/", "refs/heads/dc/", None)
+
+
+def test_the_default_table_is_the_protocols() -> None:
+    """Sections, key fields and rules are those of the table in Protocol §4."""
+    found = {row.name: (row.sections[0], [names[0] for names in row.key], row.rule) for row in DEFAULT_TABLE.values()}
+    assert found == {
+        "posts": ("posts_created", ["discussion_number"], "lww"),
+        "comments": ("comments_added", ["discussion_number", "author"], "dedup"),
+        "chapters": ("chapters_added", ["book", "chapter", "author"], "lww"),
+        "books": ("books_started", ["book"], "lww"),
+        "agents": ("profile_updates", ["agent"], "lww"),
+        "reactions": ("reactions_added", ["node", "agent", "type"], "dedup"),
+        "counters": ("counters", ["name"], "sum"),
+        "observations": ("observations", [], "append"),
+    }
+
+
+def test_the_settings_remember_their_blob() -> None:
+    """The ledger names the blob of the settings, so they carry it."""
+    assert read_settings(b"", "0" * 40).blob == "0" * 40
+
+
+def test_a_collection_is_added_by_a_few_lines() -> None:
+    """The protocol's own example is a row of its own, and the defaults stay."""
+    settings = read('[collections.claims]\nsection = "claims"\nkey = ["resource"]\nrule = "first"\n')
+    assert settings.table["claims"] == Collection("claims", ("claims",), (("resource",),), "first")
+    assert {name: settings.table[name] for name in DEFAULT_TABLE} == dict(DEFAULT_TABLE)
+    assert sections_of(settings.table)["claims"] == (settings.table["claims"], 0)
+
+
+@pytest.mark.parametrize("rule", ["lww", "dedup", "sum", "max", "first", "union"])
+def test_every_keyed_rule_can_be_named(rule: str) -> None:
+    """All the rules that need a key are accepted with one."""
+    assert row(f'[collections.x]\nkey = ["k"]\nrule = "{rule}"', "x").rule == rule
+
+
+@pytest.mark.parametrize(
+    ("text", "rule"),
+    [("", "append"), ('rule = "append"', "append"), ('key = ["k"]', "lww"), ('content = "t"\nrule = "first"', "first")],
+)
+def test_what_is_left_out_of_a_new_collection_has_a_default(text: str, rule: str) -> None:
+    """The section is called as the collection, and the rule follows from whether there is a key."""
+    found = row(f"[collections.x]\n{text}", "x")
+    assert (found.sections, found.rule, found.form) == (("x",), rule, "records")
+
+
+def test_what_is_left_out_of_a_known_collection_stays() -> None:
+    """Changing one thing of a default row changes nothing else."""
+    changed = row('[collections.posts]\naliases = ["posts_added"]', "posts")
+    assert changed.sections == ("posts_created", "posts_added")
+    assert changed.identity == DEFAULT_TABLE["posts"].identity
+    assert changed.key == DEFAULT_TABLE["posts"].key
+    renamed = row('[collections.chapters]\nsection = "kapitel"', "chapters")
+    assert renamed.sections == ("kapitel", "chapters_written")
+
+
+def test_key_aliases_are_kept_with_their_field() -> None:
+    """A key field's other names stand after it."""
+    text = '[collections.x]\nkey = ["a", "b"]\nkey_aliases = {b = ["bee", "be"]}'
+    assert row(text, "x").key == (("a",), ("b", "bee", "be"))
+
+
+def test_content_and_shard_are_read() -> None:
+    """Content is the last part of the key, shard the place of a key field."""
+    text = '[collections.x]\nkey = ["a", "b"]\nrule = "dedup"\ncontent = "text"\nshard = "b"'
+    found = row(text, "x")
+    assert (found.content, found.shard) == ("text", 1)
+
+
+def test_a_section_that_moves_leaves_its_old_owner() -> None:
+    """A default section may go to another collection once its owner has another name for it."""
+    text = '[collections.posts]\nsection = "p"\n[collections.mine]\nsection = "posts_created"\n'
+    assert sections_of(read(text).table)["posts_created"][0].name == "mine"
+
+
+def test_limits_and_prefix_are_read() -> None:
+    """The numbers and the lanes' place are what the file says."""
+    text = '[limits]\ndelta_bytes = 1024\ndepth = 2\nframes_ahead = 1\n[lanes]\nprefix = "refs/lanes/of-mine/"\n'
+    settings = read(text)
+    assert (settings.limits, settings.lane_prefix) == (Limits(1024, 2, 1), "refs/lanes/of-mine/")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "not toml",
+        "a = 1",
+        "[limit]",
+        "[limits]\nbytes = 5000",
+        "[limits]\ndepth = 1",
+        "[limits]\ndepth = 513",
+        "[limits]\ndepth = 12.5",
+        "[limits]\ndepth = true",
+        '[limits]\ndepth = "12"',
+        "[limits]\ndelta_bytes = 1023",
+        "[limits]\ndelta_bytes = 1073741825",
+        "[limits]\nframes_ahead = 0",
+        "[limits]\nframes_ahead = 9007199254740992",
+        "limits = 5",
+        "[lanes]\nname = 1",
+        "[collections]\nx = 1",
+        "[collections.x]\nkeys = ['k']",
+        "[collections.x]\nkey = 'k'",
+        "[collections.x]\nkey = [1]",
+        "[collections.x]\nkey = ['k']\nrule = 'last'",
+        "[collections.x]\nkey = ['k']\nrule = 'LWW'",
+        "[collections.x]\nkey = ['k']\n[collections.x]\n",
+    ],
+)
+def test_a_file_that_is_not_of_the_schema_does_not_count(text: str) -> None:
+    """Broken TOML, unknown keys, wrong types, numbers out of bounds and unknown rules are refused."""
+    with pytest.raises(SettingsError):
+        read(text)
+
+
+def test_bytes_that_are_no_text_do_not_count() -> None:
+    """Settings that are not UTF-8 are refused like any others."""
+    with pytest.raises(SettingsError):
+        read_settings(b"\xff")
+
+
+@pytest.mark.parametrize(
+    "prefix", ["", "dc/", "refs/heads/dc", "refs//", "refs/heads/d c/", "refs/heads/../", "/refs/x/"]
+)
+def test_a_prefix_that_is_no_ref_folder_does_not_count(prefix: str) -> None:
+    """Lanes live below refs, in a folder that ends in a slash."""
+    with pytest.raises(SettingsError, match="prefix"):
+        read(f'[lanes]\nprefix = "{prefix}"')
+
+
+@pytest.mark.parametrize("name", ["extra", '""', '"a/b"', '"a b"', '"-a"', '"é"', "a" * 65])
+def test_a_name_that_cannot_be_a_collections_does_not_count(name: str) -> None:
+    """Collections have short plain names, and extra is taken."""
+    with pytest.raises(SettingsError, match="name is"):
+        read(f"[collections.{name}]")
+
+
+@pytest.mark.parametrize("section", ["frame", "utc", "completed_at", "timestamp", "stream_id"])
+def test_the_header_cannot_be_a_section(section: str) -> None:
+    """The names that place a delta belong to no collection, as section or as alias."""
+    with pytest.raises(SettingsError, match="cannot be a section"):
+        read(f'[collections.x]\nsection = "{section}"')
+    with pytest.raises(SettingsError, match="cannot be a section"):
+        read(f'[collections.x]\naliases = ["{section}"]')
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '[collections.x]\nsection = "posts_created"',
+        '[collections.x]\naliases = ["agents_updated"]',
+        '[collections.x]\nsection = "s"\n[collections.y]\nsection = "s"',
+        '[collections.x]\naliases = ["y"]\n[collections.y]\n',
+    ],
+)
+def test_a_section_has_one_owner(text: str) -> None:
+    """Two collections cannot read the same section."""
+    with pytest.raises(SettingsError, match="belongs to both"):
+        read(text)
+
+
+def test_a_section_is_named_once() -> None:
+    """An alias that repeats the section is refused."""
+    with pytest.raises(SettingsError, match="twice"):
+        read('[collections.x]\naliases = ["x"]')
+
+
+@pytest.mark.parametrize(
+    ("text", "word"),
+    [
+        ('key = ["a", "a"]', "distinct"),
+        ('key = [""]', "distinct"),
+        ('key = ["_stamp"]', "reserved"),
+        ('key = ["a"]\nkey_aliases = {a = ["_stamps"]}', "reserved"),
+        ('key = ["a", "b"]\nkey_aliases = {a = ["b"]}', "distinct"),
+        ('key = ["a"]\nkey_aliases = {b = ["c"]}', "no key field"),
+        ('key = ["a"]\ncontent = "a"\nrule = "dedup"', "distinct"),
+        ('key = ["a"]\nrule = "append"', "takes no key"),
+        ('key = []\nrule = "lww"', "needs a key"),
+        ('rule = "sum"', "needs a key"),
+        ('key = ["a"]\ncontent = "c"\nrule = "lww"', "content"),
+        ('content = "c"', "content"),
+        ('key = ["a"]\nshard = "b"', "shard"),
+        ('shard = "a"', "shard"),
+    ],
+)
+def test_a_row_that_contradicts_itself_does_not_count(text: str, word: str) -> None:
+    """Key fields are distinct and not reserved, and key, rule, content and shard go together."""
+    with pytest.raises(SettingsError, match=word):
+        read(f"[collections.x]\n{text}")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '[collections.posts]\nkey = ["title"]',
+        '[collections.posts]\nrule = "max"',
+        '[collections.comments]\ncontent = "text"',
+        '[collections.chapters]\nshard = "author"',
+        '[collections.posts]\nrule = "first"\ncontent = "body"',
+    ],
+)
+def test_a_collection_with_entities_keeps_its_key_and_rule(text: str) -> None:
+    """What decides keys, joins and layout cannot change once there are entities, and may before."""
+    new = read(text)
+    name = next(name for name in DEFAULT_TABLE if f"[collections.{name}]" in text)
+    assert name in (refusal(new, DEFAULT, frozenset({name})) or "")
+    assert refusal(new, DEFAULT, frozenset(DEFAULT_TABLE) - {name}) is None
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "[limits]\ndepth = 5",
+        '[collections.posts]\naliases = ["p"]',
+        '[collections.posts]\nsection = "p"\nkey_aliases = {discussion_number = ["n"]}',
+        '[collections.new]\nkey = ["k"]',
+        '[lanes]\nprefix = "refs/lanes/"',
+    ],
+)
+def test_other_settings_may_change_at_any_time(text: str) -> None:
+    """Sections, aliases, limits, lanes and new collections do not touch what entities are keyed by."""
+    assert refusal(read(text), DEFAULT, frozenset(DEFAULT_TABLE)) is None
+
+
+def test_a_collection_with_entities_cannot_be_taken_away() -> None:
+    """A row that others added stays as long as it holds anything."""
+    old = read('[collections.claims]\nkey = ["resource"]')
+    assert "claims" in (refusal(DEFAULT, old, frozenset({"claims"})) or "")
+    assert refusal(DEFAULT, old, frozenset({"posts"})) is None
