@@ -8,6 +8,7 @@ import itertools
 import json
 import re
 import unicodedata
+from collections import Counter
 from collections.abc import Iterator
 from datetime import UTC, date, datetime, timedelta
 from typing import NamedTuple, TypeGuard
@@ -24,7 +25,7 @@ _encode = msgspec.json.Encoder(order="sorted").encode
 _encode_lines = msgspec.json.Encoder(order="sorted").encode_lines
 _encode_plain = msgspec.json.Encoder().encode
 
-_STRING = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"', re.DOTALL)
+_STRING = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"?', re.DOTALL)  # one that never ends is read to the end, once
 _MARKER = re.compile(rb"^<<<<<<<", re.MULTILINE)
 _RFC3339 = re.compile(
     r"([0-9]{4})-([0-9]{2})-([0-9]{2})[Tt ]([0-9]{2}):([0-9]{2}):([0-9]{2})(?:\.([0-9]+))?"
@@ -98,7 +99,7 @@ def nesting(raw: bytes, enough: int) -> int:
 
 
 def duplicate_key(raw: bytes, value: Json) -> str | None:
-    """The first key that an object of `raw` holds twice, or None. `value` is what `raw` decodes to.
+    """The key that an object of `raw` holds most often, and more than once, or None. `value` is what `raw` decodes to.
 
     The decoder keeps the last of two equal keys silently. Where no key was lost, the document has as many colons as
     its re-encoding, unless one was written as an escape; only where the counts differ is it parsed pair by pair."""
@@ -108,8 +109,7 @@ def duplicate_key(raw: bytes, value: Json) -> str | None:
     def unique(pairs: list[tuple[str, Json]]) -> Record:
         seen = dict(pairs)
         if len(seen) != len(pairs):
-            names = [name for name, _ in pairs]
-            raise _DuplicateKeyError(next(n for i, n in enumerate(names) if n in names[:i]))
+            raise _DuplicateKeyError(Counter(name for name, _ in pairs).most_common(1)[0][0])
         return seen
 
     try:

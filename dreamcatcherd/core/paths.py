@@ -66,7 +66,13 @@ def attachment_paths(delta_path: str, frame: int, reference: str) -> list[str]:
         return []
     if any(part in ("", ".", "..") or part.lower() == ".git" for part in reference.split("/")):
         return []
-    return [f"{delta_path.removesuffix('.json')}/{reference}", f"{DELTAS}/{frame}/{reference}"]
+    return [f"{delta_path.removesuffix('.json')}/{reference}", f"{frame_folder(delta_path, frame)}/{reference}"]
+
+
+def frame_folder(delta_path: str, frame: int) -> str:
+    """The frame's folder as the delta's own path writes it, perhaps with leading zeros; by number for the flat form."""
+    head, slash, _ = delta_path.removeprefix(DELTAS + "/").partition("/")
+    return f"{DELTAS}/{head if slash else frame}"
 
 
 def beside(path: str, blob: str) -> str:

@@ -12,6 +12,10 @@ from dreamcatcherd.core.collections import RESERVED_SECTIONS, Collection
 from dreamcatcherd.core.model import Delta, Json, Record
 
 _DECIMAL = re.compile(r"0|-?[1-9][0-9]{0,4298}")
+_ADDEND_DIGITS = 4000
+_TOO_LARGE = 10**_ADDEND_DIGITS
+"""JSON here carries 4,300 digits: with addends below this, no number of deltas that can exist makes a sum too long."""
+
 _MARKS = ("_stamp", "_stamps")
 
 
@@ -127,8 +131,11 @@ def _keyed(row: Collection, section: str, item: Record, original: Json) -> Place
         if row.form == "counters" and "value" not in record:
             record = {**record, "value": 0}
         keys = {names[0] for names in row.key}
-        if any(type(value) is not int for name, value in record.items() if name not in keys):
+        addends = [value for name, value in record.items() if name not in keys]
+        if any(type(value) is not int for value in addends):
             return _extra(section, original, "a sum takes integers only")
+        if any(not -_TOO_LARGE < value < _TOO_LARGE for value in addends):
+            return _extra(section, original, f"a sum takes integers of up to {_ADDEND_DIGITS} digits")
     if row.content is not None:
         key.append(content_mark(row, record))
     return (row, section, key, record, None)

@@ -23,7 +23,9 @@ from dreamcatcherd.core.collections import (
 
 LANES = "refs/heads/dc/"
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_-]{0,63}")
-_PREFIX = re.compile(r"refs/(?:heads/)?[A-Za-z0-9_-]+(?:/[A-Za-z0-9_-]+)*/")
+_PREFIX = re.compile(
+    r"refs/(?:heads/|(?!heads/|tags/|remotes/|notes/|dreamcatcher/))[A-Za-z0-9_-]+(?:/[A-Za-z0-9_-]+)*/"
+)
 
 
 class SettingsError(ValueError):
@@ -78,7 +80,7 @@ def read_settings(raw: bytes, blob: str | None = None) -> Settings:
     """Settings from TOML; SettingsError where they cannot count."""
     try:
         parsed = msgspec.convert(tomllib.loads(raw.decode("utf-8")), _File)
-    except (UnicodeDecodeError, tomllib.TOMLDecodeError, msgspec.ValidationError) as error:
+    except (ValueError, RecursionError, msgspec.ValidationError) as error:
         raise SettingsError(str(error)) from error
     if not _PREFIX.fullmatch(parsed.lanes.prefix):
         raise SettingsError(f"[lanes] prefix {parsed.lanes.prefix!r} is no ref prefix such as {LANES!r}")
@@ -105,7 +107,10 @@ def _collection(name: str, row: Row, base: Collection | None) -> Collection:
     where = f"[collections.{name}]"
     sections = base.sections if base else (name,)
     if row.section is not None or row.aliases is not None:
-        sections = (row.section or sections[0], *(row.aliases if row.aliases is not None else sections[1:]))
+        sections = (
+            row.section if row.section is not None else sections[0],
+            *(row.aliases if row.aliases is not None else sections[1:]),
+        )
     aliases = {names[0]: names[1:] for names in base.key} if base else {}
     fields = row.key if row.key is not None else list(aliases)
     for field, others in row.key_aliases.items():

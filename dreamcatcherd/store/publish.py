@@ -159,7 +159,7 @@ class Shelf:
             path = paths.beside(path, delta.version.blob)
             folder = path.removesuffix(".json")
             own = delta.version.path.removesuffix(".json") + "/"
-            shared = f"{paths.DELTAS}/{delta.frame}/"
+            shared = paths.frame_folder(delta.version.path, delta.frame) + "/"
             files = {f"{folder}/{at.removeprefix(own).removeprefix(shared)}": oid for at, oid in files.items()}
         for at, entry in {path: wanted, **{at: Entry(FILE, oid) for at, oid in files.items()}}.items():
             if self._takes(at, entry):
