@@ -19,7 +19,8 @@ from tests.store.tools import FOLDER, text
 
 NAMES = """frame frame_last_closed frame_closed_timestamp_seconds pending_deltas merge_duration_seconds_bucket
 phase_duration_seconds_bucket deltas_total frame_deltas_bucket quarantined_total conflicts_total entities
-violations_total polls_total publishes_total publish_retries_total delta_age_seconds_bucket streams_active guard_tripped build_info"""
+violations_total polls_total publishes_total publish_retries_total delta_age_seconds_bucket streams_active
+guard_tripped build_info"""
 
 
 class Served:
