@@ -4,8 +4,11 @@ Owns reading and refusal of that file. What the merge depends on is elsewhere: i
 
 from __future__ import annotations
 
+import hashlib
+import os
 import re
 import tomllib
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -23,11 +26,24 @@ Seconds = Annotated[float, Meta(ge=0, le=31_536_000)]
 
 
 class RepositoryConfig(Struct, frozen=True, forbid_unknown_fields=True):
-    """`[repository]`: which one, and how often it is looked at."""
+    """`[repository]`: which one, how it is reached, and how often it is looked at.
+
+    `clone` is the folder of the own clone of a remote, `timeout` bounds every network operation. Credentials are files:
+    one that is not named is looked for in systemd's credentials directory, as `token`, `ssh_key`, `known_hosts`,
+    `ca_file` or `signing_key`."""
 
     url: str = DEFAULT_URL
     branch: str = "main"
+    clone: str | None = None
     poll: Annotated[float, Meta(ge=0.05, le=3600)] = 1.0
+    timeout: Annotated[float, Meta(ge=0.1, le=3600)] = 30.0
+    transport: Literal["pygit2", "git"] = "pygit2"
+    user: str | None = None
+    token_file: str | None = None
+    ssh_key: str | None = None
+    known_hosts: str | None = None
+    ca_file: str | None = None
+    signing_key: str | None = None
 
 
 class FramesConfig(Struct, frozen=True, forbid_unknown_fields=True):
@@ -89,13 +105,35 @@ def load_config(file: Path | None) -> Config:
     return config
 
 
-def repository_path(url: str) -> Path:
-    """The folder that a path or `file://` URL names; UsageError for what is not on this disk."""
+def repository_path(url: str) -> Path | None:
+    """The folder that a path or `file://` URL names; None for a repository on another machine."""
     if url.startswith("file://"):
         return Path(url.removeprefix("file://"))
-    if _REMOTE.match(url) and not Path(url).exists():
-        raise UsageError(f"{url} is not on this disk", "this version serves a repository by its path")
-    return Path(url)
+    return None if _REMOTE.match(url) and not Path(url).exists() else Path(url)
+
+
+def clone_folder(repository: RepositoryConfig, url: str, environment: Mapping[str, str] = os.environ) -> Path:
+    """Where the own clone of a remote lies: as configured, else in the state directory, by name and digest."""
+    if repository.clone:
+        return Path(repository.clone).expanduser()
+    state = environment.get("STATE_DIRECTORY", "").partition(":")[0]
+    if not state:
+        home = environment.get("XDG_STATE_HOME") or str(Path("~/.local/state").expanduser())
+        state = str(Path(home) / "dreamcatcherd")
+    name = re.sub(r"[^A-Za-z0-9_-]", "-", url.rstrip("/").removesuffix(".git").rpartition("/")[2])[:40]
+    return Path(state) / f"{name}-{hashlib.sha256(url.encode()).hexdigest()[:12]}.git"
+
+
+def credential_file(name: str, named: str | None, environment: Mapping[str, str] = os.environ) -> Path | None:
+    """The file of one credential: as configured, else systemd's of that name, else None. UsageError where it is not."""
+    if named:
+        path = Path(named).expanduser()
+        if not path.is_file():
+            raise UsageError(f"{path} ({name}) is no file", f"name a readable file with [repository] {name}")
+        return path.absolute()
+    folder = environment.get("CREDENTIALS_DIRECTORY")
+    given = Path(folder) / ("token" if name == "token_file" else name) if folder else None
+    return given if given and given.is_file() else None
 
 
 def listen_address(listen: str) -> tuple[str, int]:

@@ -13,13 +13,13 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from dreamcatcherd.config import Config, load_config, repository_path
+from dreamcatcherd.config import Config, load_config
 from dreamcatcherd.core.codec import canonical
 from dreamcatcherd.core.errors import RefusedError
 from dreamcatcherd.core.ledger import Ledger
 from dreamcatcherd.daemon.cycle import Primary, wall_clock
+from dreamcatcherd.daemon.opening import open_store
 from dreamcatcherd.store.base import Base, load_ledger
-from dreamcatcherd.store.objects import GitStore
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 T = TypeVar("T")
@@ -45,16 +45,16 @@ def with_json(command: _Command) -> _Command:
     return _JSON(command)
 
 
-def configuration(repo: str | None, config_file: Path | None) -> tuple[Config, Path]:
-    """The configuration and the repository's folder; `--repo` overrides the file."""
+def configuration(repo: str | None, config_file: Path | None) -> tuple[Config, str]:
+    """The configuration and the repository's path or URL; `--repo` overrides the file."""
     config = load_config(config_file)
-    return config, repository_path(repo or config.repository.url)
+    return config, repo or config.repository.url
 
 
 def open_primary(repo: str | None, config_file: Path | None) -> Primary:
     """A primary on the repository that the options name."""
-    config, path = configuration(repo, config_file)
-    return Primary(GitStore(path), config.repository.branch, config.closing, wall_clock)
+    config, url = configuration(repo, config_file)
+    return Primary(open_store(config.repository, url), config.repository.branch, config.closing, wall_clock)
 
 
 def base_of(primary: Primary) -> Base:

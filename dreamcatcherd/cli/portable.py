@@ -18,13 +18,13 @@ from dreamcatcherd.cli.common import (
     write_json,
 )
 from dreamcatcherd.cli.inspect import settings_of
+from dreamcatcherd.config import repository_path
 from dreamcatcherd.core.codec import MAX_FRAME
 from dreamcatcherd.core.errors import RefusedError, UsageError
 from dreamcatcherd.core.export import export, read_portable
-from dreamcatcherd.daemon.cycle import Primary, wall_clock
+from dreamcatcherd.daemon.cycle import wall_clock
 from dreamcatcherd.store.adopt import adopt
 from dreamcatcherd.store.create import create
-from dreamcatcherd.store.objects import GitStore
 
 
 @click.command("export")
@@ -76,10 +76,11 @@ def import_command(file: Path, repo: str | None, config_file: Path | None, as_js
         raise UsageError(
             f"{file} cannot be read: {error.strerror}", "name a file that dreamcatcherd export wrote"
         ) from error
-    config, path = configuration(repo, config_file)
-    if not path.exists():
+    config, url = configuration(repo, config_file)
+    path = repository_path(url)
+    if path is not None and not path.exists():
         create(path, 1, wall_clock(), config.closing, config.repository.branch)
-    primary = Primary(GitStore(path), config.repository.branch, config.closing, wall_clock)
+    primary = open_primary(repo, config_file)
     frame = adopt(primary.store, primary.main, portable, wall_clock(), config.closing)
     if as_json:
         write_json({"frame": portable.frame, "digest": portable.digest, "open": frame})

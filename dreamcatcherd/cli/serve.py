@@ -9,13 +9,14 @@ from pathlib import Path
 import click
 
 from dreamcatcherd.cli.common import configuration, on_repository, open_primary, tracked, with_json, write_json
-from dreamcatcherd.config import DEFAULT_URL, load_config
+from dreamcatcherd.config import DEFAULT_URL, load_config, repository_path
 from dreamcatcherd.core.codec import MAX_FRAME
+from dreamcatcherd.core.errors import RetryableError
 from dreamcatcherd.core.report import CycleReport, Pending
 from dreamcatcherd.core.summary import frame_summary
-from dreamcatcherd.daemon.cycle import close_frame, look, wall_clock
+from dreamcatcherd.daemon.cycle import Primary, close_frame, look, wall_clock
+from dreamcatcherd.daemon.opening import open_store
 from dreamcatcherd.store.create import create
-from dreamcatcherd.store.objects import GitStore
 from dreamcatcherd.store.publish import plural
 
 _FRAME = click.IntRange(0, MAX_FRAME)
@@ -48,27 +49,36 @@ def run(repo: str | None, config_file: Path | None) -> None:
     from dreamcatcherd.daemon.service import Service
     from dreamcatcherd.observe.logs import set_up_logs
 
-    config, path = configuration(repo, config_file)
+    config, url = configuration(repo, config_file)
     logger = set_up_logs(config.log.format, config.log.level)
-    if repo is None and config.repository.url == DEFAULT_URL and not path.exists():
+    path = repository_path(url)
+    if repo is None and config.repository.url == DEFAULT_URL and path is not None and not path.exists():
         create(path, 1, wall_clock(), config.closing, config.repository.branch)
-    service = Service(config, GitStore(path), logger)
-    report, _ = look(service.primary)
+    service = Service(config, open_store(config.repository, url), logger, path)
     closes = (
         f"every {config.frames.interval:g} s" if config.frames.close == "interval" else "by hand: dreamcatcherd merge"
     )
     click.echo(
-        f"dreamcatcherd serves {path}: frame {report.pending.frame} is open, frames close {closes}\n"
+        f"dreamcatcherd serves {service.primary.store.where}: {_open_frame(service.primary)}, frames close {closes}\n"
         f"metrics and health: http://{service.http.address}/metrics and /healthz\n\n"
-        f"Push a first delta with plain git, from another terminal:\n\n{first_delta(path)}"
+        "Push a first delta with plain git, from another terminal:\n\n"
+        + first_delta(str(path.resolve()) if path else service.primary.store.where)
     )
     sys.stdout.flush()
     service.run()
 
 
-def first_delta(path: Path) -> str:
+def _open_frame(primary: Primary) -> str:
+    """What is said of the open frame at the start. A repository that cannot be reached yet is no reason to give up."""
+    try:
+        return f"frame {look(primary)[0].pending.frame} is open"
+    except RetryableError as error:
+        return f"it cannot be read yet ({error.cause})"
+
+
+def first_delta(url: str) -> str:
     """The lines that push a first delta to a repository: they work when pasted."""
-    return rf"""    git clone -q {shlex.quote(str(path.resolve()))} my-worker && cd my-worker
+    return rf"""    git clone -q {shlex.quote(url)} my-worker && cd my-worker
     frame=$(sed -n 's/^ *"frame": *\([0-9]*\).*/\1/p' state/frame.json)
     mkdir -p state/stream_deltas/$frame
     printf '{{"frame": %s, "utc": "%s", "stream_id": "my-worker", "observations": ["hello"]}}\n' \
@@ -94,7 +104,7 @@ def merge(frame: int | None, repo: str | None, config_file: Path | None, as_json
     for _ in tracked(range(pending.frame, last + 1), max(0, last + 1 - pending.frame), "closing frames"):
         if pending.frame > last:
             break
-        report = close_frame(primary, "merge")
+        report = close_frame(primary, "merge", pending.frame)
         pending = report.pending
         closed.append(report)
         if not as_json:

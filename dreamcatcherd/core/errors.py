@@ -22,9 +22,11 @@ class FatalError(DreamcatcherError):
 
 
 class RetryableError(DreamcatcherError):
-    """The repository or its disk failed for now: the next cycle, `delay_s` seconds later, tries again."""
+    """The repository, its disk or the network failed for now: a later cycle tries again."""
 
-    delay_s = 2.0
+
+class GuardError(RetryableError):
+    """What would be published lacks something that was published before: nothing is, until somebody looks."""
 
 
 class UsageError(DreamcatcherError):

@@ -6,6 +6,7 @@ counts, and after that nothing is left to do."""
 from __future__ import annotations
 
 import gc
+import random
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -21,7 +22,7 @@ from dreamcatcherd.core.paths import PUBLISHED
 from dreamcatcherd.core.plan import make_plan
 from dreamcatcherd.core.report import CycleReport, Pending
 from dreamcatcherd.core.snapshot import already_merged, open_snapshot
-from dreamcatcherd.store.base import Base, load_base, read_base, streams_of
+from dreamcatcherd.store.base import Base, load_base, never_less, read_base, streams_of
 from dreamcatcherd.store.ingest import Ingest, Survey, pending_streams
 from dreamcatcherd.store.lanes import remove_lanes, silent_lanes
 from dreamcatcherd.store.ports import Store
@@ -31,8 +32,11 @@ from dreamcatcherd.store.violations import current_settings, find_violations
 RECENT = 10
 """Frames whose streams count as active."""
 
-RACES = 20
+RACES = 60
 """How often a publication that another commit overtook is rebuilt at once, before the next cycle takes it up."""
+
+PAUSE_S = (0.002, 0.25)
+"""The longest pause after the first lost race, and after any: it doubles in between, and chance shortens it."""
 
 
 class Draft(Struct, frozen=True):
@@ -72,6 +76,7 @@ class Primary:
         self.closing = closing
         self.clock = clock
         self.ingest = Ingest()
+        self.last: Survey | None = None
         self._streams: dict[int, set[str]] = {}
         self._base: tuple[tuple[str | None, str | None], Base] | None = None
 
@@ -80,23 +85,29 @@ class Primary:
         with phases.of("fetch"):
             refs = self.store.refs()
             base = self.load_base(refs)
-        with phases.of("ingest"):
             settings, refused = current_settings(self.store, refs.get(self.main), base)
-            return self.ingest.survey(self.store, refs, self.main, base, settings), refused
+            if self.store.follow(settings.lane_prefix):
+                refs = {**self.store.refs(), **{ref: oid for ref, oid in refs.items() if ref == self.main}}
+        with phases.of("ingest"):
+            self.last = self.ingest.survey(self.store, refs, self.main, base, settings)
+            return self.last, refused
 
     def advance(self, survey: Survey, commit: str, drafted: Draft) -> Survey:
         """What a survey becomes by its own publication: a new base, on which only what is not due yet still waits."""
         base = read_base(self.store, commit, drafted.ledger)
         self._base = ((commit, commit), base)
-        return structs.replace(survey, base=base, head=commit, lanes={}, arrivals=drafted.waiting)
+        self.store.remember(commit)
+        self.ingest.published()
+        self.last = structs.replace(survey, base=base, head=commit, lanes=[], arrivals=drafted.waiting, rewinds=())
+        return self.last
 
     def recent_streams(self) -> set[str]:
         """The streams that delivered in the last ten closed frames, as their ledgers say."""
-        base = self.load_base(self.store.refs())
-        last = base.state.last_closed
+        base = self.last.base if self.last else None
+        last = base.state.last_closed if base else None
         frames = range(max(0, last - RECENT + 1), last + 1) if last is not None else range(0)
         for frame in frames:
-            if frame not in self._streams:
+            if base is not None and frame not in self._streams:
                 self._streams[frame] = streams_of(self.store, base.ledgers, frame)
         self._streams = {frame: self._streams[frame] for frame in frames}
         return set().union(*self._streams.values())
@@ -130,16 +141,19 @@ def draft(primary: Primary, survey: Survey, refused: str | None, closed_by: str,
         )
         deltas = [arrival.item for arrival in plan.deltas if isinstance(arrival.item, Delta)]
         merged = merge(store, base.snapshot, deltas, survey.settings.table)
+        never_less(store, base.snapshot, merged.tree)
         violations = find_violations(store, survey, refused, plan.quarantined)
         entities = base.ledger.counts.entities if base.ledger else {}
         basis = Basis(base.snapshot if base.ledger else None, entities, survey.settings.blob, violations)
         return Draft(make_ledger(plan, merged, basis, closed_by), plan.deltas, plan.held)
 
 
-def close_frame(primary: Primary, closed_by: str) -> CycleReport:
-    """Close the open frame and publish it. Rebuilds on a moved head; gives up the frame where another closed it."""
+def close_frame(primary: Primary, closed_by: str, frame: int | None = None) -> CycleReport:
+    """Close a frame, by default the open one, and publish it. Rebuilds on a moved head.
+
+    Gives the frame up where another primary closed it: the one that is open then is not due yet."""
     with _uncollected():
-        return _close_frame(primary, closed_by)
+        return _close_frame(primary, closed_by, frame)
 
 
 @contextmanager
@@ -154,10 +168,10 @@ def _uncollected() -> Iterator[None]:
             gc.enable()
 
 
-def _close_frame(primary: Primary, closed_by: str) -> CycleReport:
+def _close_frame(primary: Primary, closed_by: str, frame: int | None) -> CycleReport:
     store, phases = primary.store, Phases()
     survey, refused = primary.survey(phases)
-    frame = survey.base.state.frame
+    frame = survey.base.state.frame if frame is None else frame
     for race in range(RACES):
         if survey.base.state.frame != frame:
             return CycleReport(pending_of(survey, primary), lost=True, races=race, phases=phases.seconds)
@@ -172,6 +186,7 @@ def _close_frame(primary: Primary, closed_by: str) -> CycleReport:
             ages = [_age_s(survey, arrival, now) for arrival in drafted.merged]
             after = primary.advance(survey, commit, drafted)
             return CycleReport(pending_of(after, primary), drafted.ledger, commit, False, race, phases.seconds, ages)
+        time.sleep(random.uniform(0, min(PAUSE_S[0] * 2**race, PAUSE_S[1])))  # noqa: S311 (no secret hangs on it)
         survey, refused = primary.survey(phases)
     raise RetryableError(
         f"frame {frame} could not be published: main moved {RACES} times in a row", "the next cycle tries again"
@@ -179,9 +194,9 @@ def _close_frame(primary: Primary, closed_by: str) -> CycleReport:
 
 
 def remove_silent_lanes(primary: Primary, keep_s: float) -> list[str]:
-    """Remove the lanes that are merged whole and whose last merge is `keep_s` ago; returns their refs."""
-    survey, _ = primary.survey(Phases())
-    if survey.base.commit is None:
+    """Remove lanes that the last look showed merged whole and silent for `keep_s` seconds; returns their refs."""
+    survey = primary.last
+    if survey is None or survey.base.commit is None:
         return []
     since_s = primary.clock() / 1e6 - keep_s
     lanes = silent_lanes(primary.store, primary.ingest.settled, survey.base.commit, since_s)

@@ -15,18 +15,19 @@ from apscheduler.schedulers.background import BackgroundScheduler
 
 
 class Ticker:
-    """Calls `wake` when the open frame is due, and whenever a ref of the repository on this disk changes."""
+    """Calls `wake` when the open frame is due, and whenever a ref of a repository on this disk changes."""
 
-    def __init__(self, wake: Callable[[], None], repository: Path) -> None:
+    def __init__(self, wake: Callable[[], None], repository: Path | None) -> None:
         self._wake = wake
-        self._refs = repository / "refs"
+        self._refs = repository / "refs" if repository else None
         self._stop = threading.Event()
         self._scheduler = BackgroundScheduler(timezone=UTC)
         self._watcher = threading.Thread(target=self._watch, name="watch", daemon=True)
 
     def start(self) -> None:
         self._scheduler.start()
-        self._watcher.start()
+        if self._refs is not None:
+            self._watcher.start()
 
     def wake_at(self, micros: int) -> None:
         """Wake at a time (microseconds UTC), in place of the one set before."""
@@ -40,6 +41,8 @@ class Ticker:
         self._scheduler.shutdown(wait=False)
 
     def _watch(self) -> None:
+        if self._refs is None:
+            return
         changes = watchfiles.watch(
             self._refs, watch_filter=None, debounce=50, step=10, rust_timeout=500, stop_event=self._stop
         )

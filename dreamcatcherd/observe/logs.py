@@ -44,14 +44,15 @@ class CycleLog:
 
     def __init__(self, logger: FilteringBoundLogger) -> None:
         self._log = logger
-        self._failure: str | None = None
+        self._failures: dict[str, None] = {}
+        self._hitches: set[str] = set()
 
     def cycle(self, report: CycleReport) -> None:
-        if self._failure is not None:
-            self._log.info("recovered", after=self._failure)
-            self._failure = None
+        if self._failures:
+            self._log.info("recovered", after=", ".join(self._failures))
+            self._failures.clear()
         if report.lost:
-            self._log.debug("another primary closed the frame", frame=report.pending.last_closed)
+            self._log.debug("another primary was faster", frame=report.pending.last_closed)
         ledger = report.ledger
         if ledger is None:
             return
@@ -78,6 +79,13 @@ class CycleLog:
             self._log.warning("violation", frame=ledger.frame, kind=violation.kind, detail=violation.detail, **what)
 
     def failure(self, error: DreamcatcherError) -> None:
-        if error.cause != self._failure:
+        """Tell each cause once, until a cycle goes well again."""
+        if error.cause not in self._failures:
             self._log.error("cycle failed", cause=error.cause, remedy=error.remedy)
-            self._failure = error.cause
+            self._failures[error.cause] = None
+
+    def hitch(self, error: DreamcatcherError) -> None:
+        """Tell of something that may wait and did not go well, once for each cause."""
+        if error.cause not in self._hitches and len(self._hitches) < 100:
+            self._log.warning("housekeeping failed", cause=error.cause, remedy=error.remedy)
+            self._hitches.add(error.cause)

@@ -76,6 +76,7 @@ class Metrics:
         """Account for a cycle that went well."""
         pending = report.pending
         self._polls.labels("ok").inc()
+        self._guard.set(0)
         self._frame.set(pending.frame)
         if pending.last_closed is not None:
             self._last_closed.set(pending.last_closed)
@@ -117,8 +118,10 @@ class Metrics:
         for age_s in report.ages_s:
             self._age_s.observe(age_s)
 
-    def failure(self, *, publishing: bool) -> None:
-        """Account for a cycle that failed."""
+    def failure(self, *, publishing: bool, guard: bool) -> None:
+        """Account for a cycle that failed; `guard` tells that it was the guard which stopped it."""
         self._polls.labels("failed").inc()
+        if guard:
+            self._guard.set(1)
         if publishing:
             self._publishes.labels("failed").inc()

@@ -14,7 +14,8 @@ import msgspec
 from msgspec import Struct
 
 from dreamcatcherd.core import paths
-from dreamcatcherd.core.errors import FatalError
+from dreamcatcherd.core.errors import FatalError, GuardError
+from dreamcatcherd.core.guard import lost_entities
 from dreamcatcherd.core.ledger import Ledger, LedgerHead, head_of, read_head, read_ledger
 from dreamcatcherd.core.model import FrameState
 from dreamcatcherd.core.settings import DEFAULT, Settings, SettingsError, read_settings
@@ -41,10 +42,31 @@ class Base(Struct, frozen=True):
 def load_base(store: Store, refs: dict[str, str], main: str) -> Base:
     """Read the base from git; FatalError where the published commit cannot be read whole."""
     head = refs.get(main)
-    commit = find_published(store, refs.get(paths.PUBLISHED), head)
+    seen = store.recall()
+    commit = find_published(store, _newer(store, refs.get(paths.PUBLISHED), seen), head)
     if commit is None:
         return Base(None, _adopted_state(store, head))
-    return read_base(store, commit)
+    base = read_base(store, commit)
+    if seen is not None and seen != commit:
+        never_less(store, subtree(store, store.commit(seen).tree, paths.SNAPSHOT), base.snapshot)
+    store.remember(commit)
+    return base
+
+
+def _newer(store: Store, published: str | None, seen: str | None) -> str | None:
+    """The published ref, unless it was moved back, or away, from what this primary has seen published."""
+    if seen is None or published is None:
+        return published or seen
+    return published if store.descends(published, seen) else seen
+
+
+def never_less(store: Store, old: str | None, new: str | None) -> None:
+    """The guard: GuardError where snapshot `new` lacks something that `old` has."""
+    lost = next(lost_entities(store, old, new), None)
+    if lost is not None:
+        cause = f"snapshot {new} lacks {lost.key} of {lost.name}, which the published {old} has"
+        remedy = f"nothing is published: compare the two, and set {paths.PUBLISHED} and the branch to a whole snapshot"
+        raise GuardError(cause, remedy)
 
 
 def read_base(store: Store, commit: str, just_made: Ledger | None = None) -> Base:
@@ -164,6 +186,8 @@ def _follows(store: Store, candidate: str, known: str) -> bool:
     ledger = load_ledger(store, after.ledgers, before.state.frame)
     previous = before.snapshot if before.ledger else None
     if ledger is None or after.ledger is None or after.ledger.frame != ledger.frame or ledger.previous != previous:
+        return False
+    if any(lost_entities(store, before.snapshot, after.snapshot)):
         return False
     judged = {(row.path, row.blob) for row in ledger.rows()}
     commits = store.new_commits([candidate], [known])

@@ -1,45 +1,71 @@
-"""Running git: the two plumbing commands that write (packs and refs), and repository creation.
+"""Running git: the plumbing that writes refs, pushes and repository creation.
 
-Owns the environment that git runs in and the translation of its failures. No shell, no prompt, a time limit always."""
+Owns the environment that git runs in, and the end of one that takes too long. No shell, no prompt, always a limit."""
 
 from __future__ import annotations
 
+import contextlib
 import os
+import signal
 import subprocess
+from collections.abc import Mapping
 from pathlib import Path
 
 from dreamcatcherd.core.errors import FatalError, RetryableError
 
 TIMEOUT_S = 60.0
+MAINTENANCE_S = 3600.0
 _DURABLE = ("-c", "core.fsync=all", "-c", "core.fsyncMethod=fsync")
+_IDENTITY = (("NAME", "dreamcatcherd"), ("EMAIL", "dreamcatcherd@localhost"))
+AUTHOR = "dreamcatcherd <dreamcatcherd@localhost>"
+
+
+class GitTimeoutError(RetryableError):
+    """git was stopped at its time limit. What it asked of a server may have happened all the same."""
 
 
 def git(
-    repository: Path, *words: str, stdin: bytes = b"", timeout_s: float = TIMEOUT_S
+    repository: Path,
+    *words: str,
+    stdin: bytes = b"",
+    timeout_s: float = TIMEOUT_S,
+    more: Mapping[str, str] | None = None,
 ) -> subprocess.CompletedProcess[bytes]:
-    """Run git on a repository and return what came of it; its exit code is the caller's to judge."""
+    """Run git on a repository and return what came of it; its exit code is the caller's to judge.
+
+    `more` is environment beyond the fixed one. GitTimeoutError ends git and all that it started."""
     environment = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
     environment |= {"LC_ALL": "C", "GIT_TERMINAL_PROMPT": "0", "GIT_CONFIG_NOSYSTEM": "0"}
     environment |= {f"GIT_{role}_{what}": value for role in ("AUTHOR", "COMMITTER") for what, value in _IDENTITY}
     try:
-        return subprocess.run(
+        process = subprocess.Popen(
             ["git", "--git-dir", str(repository), *_DURABLE, *words],
-            input=stdin,
-            capture_output=True,
-            timeout=timeout_s,
-            env=environment,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            env=environment | dict(more or {}),
             start_new_session=True,
-            check=False,
         )
     except FileNotFoundError as error:
         raise FatalError("git is not installed or not on the PATH", "install git 2.36 or newer") from error
-    except subprocess.TimeoutExpired as error:
-        cause = f"git {words[0]} took longer than {timeout_s:g} s on {repository}"
-        raise RetryableError(cause, "look at the load of the disk; the next cycle tries again") from error
+    with process:
+        try:
+            out, errors = process.communicate(stdin, timeout_s)
+        except subprocess.TimeoutExpired as error:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+            process.communicate()
+            cause = f"git {words[0]} took longer than {timeout_s:g} s on {repository}"
+            raise GitTimeoutError(cause, "look at the load of the disk; the next cycle tries again") from error
+    return subprocess.CompletedProcess(words, process.returncode, out, errors)
 
 
-_IDENTITY = (("NAME", "dreamcatcherd"), ("EMAIL", "dreamcatcherd@localhost"))
-AUTHOR = "dreamcatcherd <dreamcatcherd@localhost>"
+def maintain(repository: Path) -> None:
+    """Let git pack and prune what has gathered, if it thinks that worth while; RetryableError where it fails."""
+    result = git(repository, "maintenance", "run", "--auto", "--quiet", timeout_s=MAINTENANCE_S)
+    if result.returncode:
+        remedy = "run git maintenance run there by hand and see what it says"
+        raise RetryableError(f"maintenance of {repository} failed: {message_of(result)}", remedy)
 
 
 def message_of(result: subprocess.CompletedProcess[bytes]) -> str:

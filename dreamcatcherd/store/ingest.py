@@ -21,19 +21,29 @@ from dreamcatcherd.store.ports import Commit, Store
 Judged = Delta | Reject
 
 
+class Rewind(Struct, frozen=True):
+    """A lane that no longer holds what it held at an earlier look; `new` is None where it was deleted."""
+
+    ref: str
+    old: str
+    new: str | None
+
+
 class Survey(Struct, frozen=True):
     """What waits to be merged, as read from one look at the refs.
 
-    `lanes` are the lane heads that bring new commits, `commits` all new commits; `head` is `main`'s commit or None."""
+    `lanes` are the lane heads that bring new commits, as (ref, commit): where a lane was rewound, both its old head and
+    its new one. `commits` are all new commits; `head` is `main`'s commit or None."""
 
     refs: dict[str, str]
     main: str
     head: str | None
     base: Base
     settings: Settings
-    lanes: dict[str, str]
+    lanes: list[tuple[str, str]]
     commits: dict[str, Commit]
     arrivals: list[Arrival]
+    rewinds: tuple[Rewind, ...] = ()
 
 
 RECENT = 64
@@ -47,6 +57,9 @@ class Ingest:
         """`settled` are the lanes, by ref, that the base was last seen to reach whole."""
         self._judged: dict[str, list[Judged]] = {}
         self.settled: dict[str, str] = {}
+        self._seen: dict[str, str] = {}
+        self._left: dict[str, str] = {}  # heads that a lane was rewound from before they were merged, with their ref
+        self._rewinds: list[Rewind] = []
         self._limits: object = None
 
     def survey(self, store: Store, refs: dict[str, str], main: str, base: Base, settings: Settings) -> Survey:
@@ -57,18 +70,39 @@ class Ingest:
         if not self.settled and base.commit:
             merged = {oid for commit in islice(snapshot_commits(store, base.commit), RECENT) for oid in commit.parents}
             self.settled = {ref: oid for ref, oid in lanes.items() if oid in merged}
+        self._notice(store, base, lanes)
         open_lanes = {ref: oid for ref, oid in lanes.items() if self.settled.get(ref) != oid}
-        tips = {*open_lanes.values(), *([head] if head else [])}
+        tips = {*open_lanes.values(), *self._left, *([head] if head else [])}
         hidden = [base.commit] if base.commit else []
         commits = store.new_commits(tips, hidden) if tips - set(hidden) else {}
         self.settled = {ref: oid for ref, oid in lanes.items() if oid not in commits}
-        live = {ref: oid for ref, oid in lanes.items() if oid in commits}
+        self._left = {oid: ref for oid, ref in self._left.items() if oid in commits}
+        live = [(ref, oid) for ref, oid in lanes.items() if oid in commits]
+        live += [(ref, oid) for oid, ref in self._left.items()]
+        live.sort()
         self._forget(settings, commits)
         arrivals = self._waiting(store, base, settings)
         for oid, sources in _sources(commits, head, live).items():
             for item in self._read(store, oid, commits[oid], settings):
                 arrivals.append(_attribute(item, sources, prefix))
-        return Survey(refs, main, head, base, settings, live, commits, arrivals)
+        return Survey(refs, main, head, base, settings, live, commits, arrivals, tuple(self._rewinds))
+
+    def published(self) -> None:
+        """What was noticed so far is in a ledger by now."""
+        self._rewinds.clear()
+
+    def _notice(self, store: Store, base: Base, lanes: dict[str, str]) -> None:
+        """Hold each lane against the last look: what a rewind would take away before it is merged is kept."""
+        for ref, old in self._seen.items():
+            new = lanes.get(ref)
+            if new == old or (new is not None and store.descends(new, old)):
+                continue
+            merged = base.commit is not None and store.descends(base.commit, old)
+            if not merged and store.resolve(old) == old:
+                self._left[old] = ref
+            if new is not None or not merged:
+                self._rewinds.append(Rewind(ref, old, new))
+        self._seen = lanes
 
     def _forget(self, settings: Settings, commits: dict[str, Commit]) -> None:
         if settings.limits != self._limits:
@@ -98,14 +132,14 @@ def _again(store: Store, row: HeldRow | QuarantinedRow, settings: Settings) -> A
     return Arrival(item, row.source, row.since)
 
 
-def _sources(commits: dict[str, Commit], head: str | None, lanes: dict[str, str]) -> dict[str, list[str]]:
+def _sources(commits: dict[str, Commit], head: str | None, lanes: list[tuple[str, str]]) -> dict[str, list[str]]:
     """For each new commit the refs that bring it: `main` alone where that reaches it, else all lanes that do."""
     sources: dict[str, list[str]] = {}
     for oid in _reach(commits, head):
         sources[oid] = ["main"]
     on_main = set(sources)
-    for ref in sorted(lanes):
-        for oid in _reach(commits, lanes[ref], on_main):
+    for ref, tip in lanes:
+        for oid in _reach(commits, tip, on_main):
             sources.setdefault(oid, []).append(ref)
     return sources
 

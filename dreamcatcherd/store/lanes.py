@@ -7,6 +7,8 @@ from itertools import takewhile
 from dreamcatcherd.store.base import snapshot_commits
 from dreamcatcherd.store.ports import Move, Store
 
+LANES_AT_ONCE = 100
+
 
 def silent_lanes(store: Store, settled: dict[str, str], published: str, since_s: float) -> dict[str, str]:
     """The merged lanes whose head was published before `since_s` (seconds since 1970), by ref.
@@ -20,5 +22,12 @@ def silent_lanes(store: Store, settled: dict[str, str], published: str, since_s:
 
 
 def remove_lanes(store: Store, lanes: dict[str, str]) -> list[str]:
-    """Delete lanes that still stand where they were merged; returns those that went."""
-    return [ref for ref, oid in lanes.items() if store.move_refs([Move(ref, None, oid)], "merged and silent")]
+    """Delete lanes that still stand where they were merged, some at a time; returns those that went.
+
+    All in one move; where one of them was pushed to meanwhile, one by one."""
+    moves = [Move(ref, None, oid) for ref, oid in sorted(lanes.items())][:LANES_AT_ONCE]
+    if not moves:
+        return []
+    if store.move_refs(moves, "merged and silent"):
+        return [move.ref for move in moves]
+    return [move.ref for move in moves if store.move_refs([move], "merged and silent")]

@@ -17,6 +17,7 @@ class MemoryStore:
         self.where = "memory"
         self.objects: dict[str, tuple[Kind, bytes]] = shared.objects if shared else {}
         self.heads: dict[str, str] = shared.heads if shared else {}
+        self._known: str | None = None
         self._pending = Pending()
         self.write = self._pending.write
         self.discard = self._pending.discard
@@ -56,6 +57,18 @@ class MemoryStore:
                 found[oid] = self.commit(oid)
                 todo.extend(found[oid].parents)
         return found
+
+    def descends(self, oid: str, ancestor: str) -> bool:
+        return ancestor in self._reach([oid], {})
+
+    def follow(self, prefix: str) -> bool:
+        return False
+
+    def recall(self) -> str | None:
+        return self._known
+
+    def remember(self, oid: str) -> None:
+        self._known = oid
 
     def flush(self) -> None:
         self.objects.update(self._pending.objects)

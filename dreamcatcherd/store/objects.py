@@ -22,6 +22,7 @@ from dreamcatcherd.store.locks import STALE_S, lock_files, remove_stale
 from dreamcatcherd.store.packs import Packed, sync_folder, write_pack
 from dreamcatcherd.store.pending import Pending, format_commit, parse_commit
 from dreamcatcherd.store.ports import Commit, Move
+from dreamcatcherd.store.signatures import sign
 
 _HEX = re.compile(r"[0-9a-f]{4,40}")
 _LEVEL = 1
@@ -42,9 +43,12 @@ class GitStore:
         self._pending = Pending()
         self._deflater = ThreadPoolExecutor(1, "deflate")
         self._deflated: dict[str, Future[Packed]] = {}
+        self._known: str | None = None
+        self.signing_key: Path | None = None
 
     def write_commit(self, commit: Commit) -> str:
-        return self.write("commit", format_commit(commit))
+        raw = format_commit(commit)
+        return self.write("commit", sign(raw, self.signing_key) if self.signing_key else raw)
 
     def write(self, kind: Kind, data: bytes) -> str:
         """Keep an object; it is compressed on another core while the merge goes on."""
@@ -107,6 +111,23 @@ class GitStore:
             return {str(found.id): self.commit(str(found.id)) for found in walker}
         except (KeyError, ValueError, pygit2.GitError) as error:
             raise self._missing("of the history", error) from error
+
+    def descends(self, oid: str, ancestor: str) -> bool:
+        if oid == ancestor or ancestor not in self._repo:
+            return oid == ancestor
+        try:
+            return self._repo.descendant_of(pygit2.Oid(hex=oid), pygit2.Oid(hex=ancestor))
+        except (KeyError, ValueError, pygit2.GitError) as error:
+            raise self._missing("of the history", error) from error
+
+    def follow(self, prefix: str) -> bool:
+        return False
+
+    def recall(self) -> str | None:
+        return self._known
+
+    def remember(self, oid: str) -> None:
+        self._known = oid
 
     def flush(self) -> None:
         if self._pending.objects:

@@ -49,6 +49,18 @@ class Store(Objects, Protocol):
     def new_commits(self, tips: Iterable[str], hidden: Iterable[str]) -> dict[str, Commit]:
         """The commits that are reachable from the tips and not from the hidden ones."""
 
+    def descends(self, oid: str, ancestor: str) -> bool:
+        """Whether a commit is another one or has it in its history."""
+
+    def follow(self, prefix: str) -> bool:
+        """See to it that `refs` has the refs below a prefix too; True where the refs must be read again for that."""
+
+    def recall(self) -> str | None:
+        """The last published commit that this primary has seen, as far as it knows."""
+
+    def remember(self, oid: str) -> None:
+        """Keep that for `recall`: it outlives the process where the primary has a clone of its own."""
+
     def write_commit(self, commit: Commit) -> str:
         """Keep a commit, its author also its committer; return its id."""
 

@@ -39,7 +39,8 @@ def build_commit(
 
     `files` are further files to set, by path."""
     base = survey.base
-    head_tree = store.commit(survey.head).tree if survey.head else None
+    stands = survey.head or base.commit
+    head_tree = store.commit(stands).tree if stands else None
     ledgers = edit(
         store, base.ledgers, {paths.ledger_path(ledger.frame): Entry(FILE, store.write("blob", write_ledger(ledger)))}
     )
@@ -94,7 +95,7 @@ def _parents(survey: Survey) -> tuple[str, ...]:
     published = survey.base.commit
     if published and published != survey.head and not descends(survey, published):
         parents.append(published)
-    lanes = dict.fromkeys(survey.lanes[ref] for ref in sorted(survey.lanes))
+    lanes = dict.fromkeys(oid for _, oid in survey.lanes)
     return tuple(parents + [oid for oid in lanes if oid not in parents])
 
 

@@ -47,8 +47,14 @@ def find_violations(store: Store, survey: Survey, refused: str | None, quarantin
     """Every row of Protocol §8 that happened since the last publication, in a fixed order."""
     found: list[Violation] = []
     base, head = survey.base, survey.head
-    if base.commit is not None and head is not None and head != base.commit:
+    if base.commit is not None and head is None:
+        found.append(Violation("main-rewound", paths.short_ref(survey.main), None, None, "it was deleted"))
+    elif base.commit is not None and head is not None and head != base.commit:
         found += _edits(store, survey, base.commit, head)
+    for rewind in survey.rewinds:
+        author = store.commit(rewind.new).author if rewind.new else None
+        detail = f"it no longer holds {rewind.old}" if rewind.new else f"it was deleted at {rewind.old}"
+        found.append(Violation("lane-rewound", paths.short_ref(rewind.ref), rewind.new, author, detail))
     if refused is not None and head is not None:
         entry = lookup(store, store.commit(head).tree, paths.SETTINGS)
         if (entry.oid if entry else None) != base.settings_file:

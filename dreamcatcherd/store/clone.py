@@ -1,0 +1,99 @@
+"""The own bare clone of a remote repository, as a folder: made, checked, made anew. It is a cache and may be deleted.
+
+Owns the rule that only a folder that dreamcatcherd made itself is ever removed: such a one carries a mark."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import shutil
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pygit2
+
+from dreamcatcherd.core.errors import RetryableError, UsageError
+from dreamcatcherd.store.gitcmd import git, message_of
+
+MARK = "dreamcatcherd-clone"
+_PARTS = {"HEAD", "FETCH_HEAD", "branches", "config", "description", "hooks", "home", "info", "logs", "objects"}
+_PARTS |= {"packed-refs", "refs", "shallow", MARK}
+_CONFIG = (
+    ("core.logAllRefUpdates", "false"),
+    ("maintenance.auto", "false"),  # the daemon runs maintenance itself, between cycles
+    ("gc.autoDetach", "false"),
+)
+
+
+@contextlib.contextmanager
+def hold(lock: Path, timeout_s: float) -> Iterator[None]:
+    """Hold a clone for one operation: a command and the daemon may share it. The kernel frees it with the process."""
+    try:
+        lock.parent.mkdir(parents=True, exist_ok=True)
+        opened = lock.open("ab")
+    except OSError as error:
+        raise _unwritable(lock, error.strerror or str(error)) from error
+    with opened as file:
+        until = time.monotonic() + timeout_s
+        while True:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError as error:
+                if time.monotonic() > until:
+                    cause = f"another process holds {lock} for longer than {timeout_s:g} s"
+                    raise RetryableError(cause, "see which with fuser; it is tried again") from error
+                time.sleep(0.02)
+        yield
+
+
+def prepare_clone(folder: Path, url: str) -> None:
+    """Have a clone of the URL at `folder`, made anew where it is half made, broken or of another URL.
+
+    UsageError where something else stands there."""
+    try:
+        found = {entry.name for entry in folder.iterdir()} if folder.exists() else set()
+    except OSError as error:
+        raise _unwritable(folder, error.strerror or str(error)) from error
+    if not found:
+        make_clone(folder, url)
+        return
+    ours = (folder / MARK).is_file()
+    if not ours and (_opens(folder) or found - _PARTS):
+        cause = f"{folder} is not a clone that dreamcatcherd made"
+        raise UsageError(cause, "name another folder with [repository] clone, or remove that one")
+    if not ours or (folder / MARK).read_text() != url or not _opens(folder):
+        make_clone(folder, url)
+
+
+def make_clone(folder: Path, url: str) -> None:
+    """An empty clone at `folder`, in place of what stands there. The caller holds the clone's lock."""
+    for left in folder.parent.glob(f"{folder.name}.new-*"):
+        shutil.rmtree(left, ignore_errors=True)
+    fresh = folder.with_name(f"{folder.name}.new-{os.getpid()}")
+    result = git(fresh, "init", "--quiet", "--bare", "--initial-branch=main")
+    for name, value in _CONFIG:
+        result = result if result.returncode else git(fresh, "config", name, value)
+    if result.returncode:
+        raise _unwritable(folder, message_of(result))
+    (fresh / MARK).write_text(url)
+    if folder.exists():
+        old = folder.with_name(f"{folder.name}.new-old")
+        folder.rename(old)
+        fresh.rename(folder)
+        shutil.rmtree(old, ignore_errors=True)
+    else:
+        fresh.rename(folder)
+
+
+def _unwritable(folder: Path, why: str) -> UsageError:
+    return UsageError(f"{folder} cannot be made: {why}", "name a folder that may be written to with [repository] clone")
+
+
+def _opens(folder: Path) -> bool:
+    try:
+        return pygit2.Repository(str(folder)).is_bare
+    except (pygit2.GitError, KeyError, ValueError):
+        return False

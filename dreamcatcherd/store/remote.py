@@ -1,0 +1,263 @@
+"""A repository on another machine, through an own bare clone: polled and fetched here, pushed to by git.
+
+The clone is a cache. Its branches stand under the names that they have at the remote, and it is made anew when it
+cannot be read. Owns the translation of network failures: each is retryable, says why, and holds no secret."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from functools import partial
+from pathlib import Path
+from subprocess import CompletedProcess
+from typing import TypeVar
+
+import pygit2
+from pygit2.enums import FetchPrune
+
+from dreamcatcherd.core.errors import FatalError, RetryableError
+from dreamcatcherd.store.access import CREDENTIALS_REMEDY, Access, Callbacks, git_environment
+from dreamcatcherd.store.clone import hold, make_clone, prepare_clone
+from dreamcatcherd.store.gitcmd import GitTimeoutError, git, message_of
+from dreamcatcherd.store.objects import GitStore
+from dreamcatcherd.store.ports import Commit, Move
+
+_T = TypeVar("_T")
+
+KNOWN = "refs/primary/known"
+"""In the own clone alone: the last published commit that this primary has seen."""
+
+FIRST_FETCH = 20
+"""How many times the time limit the first fetch may take: it brings the whole history."""
+
+
+class RemoteStore(GitStore):
+    """The shared repository at a distance. One thread owns it; commands may share its clone with a running daemon."""
+
+    def __init__(self, access: Access, clone: Path) -> None:
+        self._access = access
+        self._spaces = ["refs/heads/", "refs/dreamcatcher/"]
+        self._lock = clone.with_name(clone.name + ".lock")
+        with hold(self._lock, access.timeout_s):
+            prepare_clone(clone, access.url)
+        super().__init__(clone)
+        self.where = access.url
+        self._made_anew = False
+        _set_up_libgit2(access, self.folder)
+
+    # Polling ------------------------------------------------------------------------------------------------------
+
+    def refs(self) -> dict[str, str]:
+        """The remote's refs, with all that they reach fetched."""
+        with hold(self._lock, self._access.timeout_s):
+            heads = self._heads()
+            if heads != self._mirrored():
+                self._fetch(heads)
+        return self._mirrored()
+
+    def follow(self, prefix: str) -> bool:
+        """Fetch the refs below a prefix too; tells whether that is new."""
+        if any(prefix.startswith(space) for space in self._spaces):
+            return False
+        self._spaces.append(prefix)
+        return True
+
+    def _mirrored(self) -> dict[str, str]:
+        return {name: oid for name, oid in super().refs().items() if self._followed(name)}
+
+    def _followed(self, name: str) -> bool:
+        return any(name.startswith(space) for space in self._spaces)
+
+    def _heads(self) -> dict[str, str]:
+        if self._access.transport == "git":
+            listed = self._git("ls-remote", "--refs", self._access.url, *(f"{space}*" for space in self._spaces))
+            pairs = [line.split("\t") for line in listed.decode("utf-8", "surrogateescape").splitlines()]
+            return {name: oid for oid, name in pairs if self._followed(name)}
+        remote = self._repo.remotes.create_anonymous(self._access.url)
+        heads = self._asked(lambda: remote.list_heads(callbacks=Callbacks(self._access)))
+        return {head.name: str(head.oid) for head in heads if head.name and self._followed(head.name)}
+
+    def _fetch(self, heads: dict[str, str]) -> None:
+        """Bring what the remote has. Refs that went there go here first, as one may stand in a new one's way."""
+        mine = self._mirrored()
+        for name in mine.keys() - heads.keys():
+            self._repo.references.delete(name)
+        if mine.items() >= heads.items():
+            return
+        specs = [f"+{space}*:{space}*" for space in self._spaces]
+        if self._access.transport == "git":
+            limit = self._access.timeout_s * (1 if mine else FIRST_FETCH)
+            self._git("fetch", "--quiet", "--no-tags", "--no-write-fetch-head", self._access.url, *specs, limit_s=limit)
+            return
+        remote = self._repo.remotes.create_anonymous(self._access.url)
+        self._asked(lambda: remote.fetch(specs, callbacks=Callbacks(self._access), prune=FetchPrune.NO_PRUNE))
+
+    def _asked(self, ask: Callable[[], _T]) -> _T:
+        try:
+            return ask()
+        except (pygit2.GitError, OSError, ValueError, KeyError) as error:
+            raise failure_of(self._access, str(error)) from error
+
+    def _git(self, *words: str, limit_s: float | None = None) -> bytes:
+        result = self._run(*words, limit_s=limit_s)
+        if result.returncode:
+            raise failure_of(self._access, message_of(result))
+        return result.stdout
+
+    def _run(self, *words: str, limit_s: float | None = None) -> CompletedProcess[bytes]:
+        return git(self.folder, *words, timeout_s=limit_s or self._access.timeout_s, more=git_environment(self._access))
+
+    # Publishing ---------------------------------------------------------------------------------------------------
+
+    def move_refs(self, moves: list[Move], reason: str) -> bool:
+        """Push, then read back: only what stands at the remote afterwards counts, whatever the push said."""
+        with hold(self._lock, self._access.timeout_s):
+            trouble = self._push(moves)
+            heads = self._heads()
+            if heads.get(moves[0].ref) not in (moves[0].old, moves[0].new):
+                self._fetch(heads)
+            if self._stands(moves[0], heads.get(moves[0].ref)):
+                self._note(moves)
+                return True
+        if trouble is None or any(heads.get(move.ref) != move.old for move in moves):
+            return False
+        raise trouble
+
+    def _push(self, moves: list[Move]) -> RetryableError | None:
+        """Ask for all moves at once, each from its expected value; None where all went well or somebody was faster."""
+        leases = [f"--force-with-lease={move.ref}:{move.old or ''}" for move in moves]
+        specs = [f"{move.new or ''}:{move.ref}" for move in moves]
+        words = ("push", "--porcelain", *leases, self._access.url, *specs)
+        try:
+            result = self._run(words[0], "--atomic", *words[1:])
+            if result.returncode and b"does not support --atomic" in result.stderr:
+                result = self._run(*words)
+        except GitTimeoutError:
+            return failure_of(self._access, "timed out")
+        said = message_of(result) + " " + result.stdout.decode("utf-8", "replace")
+        if result.returncode == 0 or any(sign in said for sign in _OVERTAKEN):
+            return None
+        return failure_of(self._access, said)
+
+    def _stands(self, move: Move, found: str | None) -> bool:
+        """Whether a move stands at the remote, or another commit stands upon it by now.
+
+        The first move decides for all: a server that cannot move several refs at once may have stopped after it."""
+        if found == move.new:
+            return True
+        if move.new is None or found is None or not self._has(found):
+            return False
+        return self.descends(found, move.new)
+
+    def _note(self, moves: list[Move]) -> None:
+        """Let the clone show what was published, so that the next poll fetches nothing."""
+        for move in moves:
+            if move.new is not None:
+                self._repo.references.create(move.ref, pygit2.Oid(hex=move.new), force=True)
+            elif move.ref in self._repo.references:
+                self._repo.references.delete(move.ref)
+
+    # The clone ----------------------------------------------------------------------------------------------------
+
+    def recall(self) -> str | None:
+        oid = GitStore.refs(self).get(KNOWN)
+        return oid if oid and self._has(oid) else None
+
+    def remember(self, oid: str) -> None:
+        if GitStore.refs(self).get(KNOWN) != oid and self._has(oid):
+            self._repo.references.create(KNOWN, pygit2.Oid(hex=oid), force=True)
+
+    def _has(self, oid: str) -> bool:
+        return oid in self._repo
+
+    def read(self, oid: str) -> bytes:
+        return self._or_anew(partial(super().read, oid))
+
+    def size(self, oid: str) -> int:
+        return self._or_anew(partial(super().size, oid))
+
+    def new_commits(self, tips: Iterable[str], hidden: Iterable[str]) -> dict[str, Commit]:
+        return self._or_anew(partial(super().new_commits, list(tips), list(hidden)))
+
+    def _or_anew(self, ask: Callable[[], _T]) -> _T:
+        """Ask the clone; where it cannot answer, make it anew, once, and ask again."""
+        try:
+            return ask()
+        except FatalError:
+            if self._made_anew:
+                raise
+        self._make_anew()
+        answer = ask()
+        self._made_anew = False
+        return answer
+
+    def _make_anew(self) -> None:
+        self._made_anew = True
+        with hold(self._lock, self._access.timeout_s):
+            self._repo.free()
+            make_clone(self.folder, self._access.url)
+            self._repo = pygit2.Repository(str(self.folder))
+            self._fetch(self._heads())
+
+
+def _set_up_libgit2(access: Access, clone: Path) -> None:
+    """libgit2's process-wide settings: time limits, trusted certificates, and where it looks for known hosts."""
+    milliseconds = max(1, round(access.timeout_s * 1000))
+    pygit2.settings.server_connect_timeout = milliseconds
+    pygit2.settings.server_timeout = milliseconds
+    if access.ca_file:
+        pygit2.settings.set_ssl_cert_locations(str(access.ca_file), None)
+    if access.known_hosts:
+        home = clone / "home"
+        link = home / ".ssh" / "known_hosts"
+        link.parent.mkdir(parents=True, exist_ok=True)
+        link.unlink(missing_ok=True)
+        link.symlink_to(access.known_hosts.resolve())
+        pygit2.settings.homedir = str(home)
+
+
+_OVERTAKEN = ("stale info", "fetch first", "cannot lock ref", "failed to update ref", "non-fast-forward")
+"""What git says of a ref that another push moved, or is moving, at the same time."""
+
+_CAUSES: tuple[tuple[tuple[str, ...], str, str], ...] = (
+    (
+        ("host key", "certificate", "ssl error"),
+        "cannot be trusted: its host key or certificate is unknown or another one",
+        "check known_hosts or ca_file in [repository], and that this is the right server",
+    ),
+    (
+        ("authenticat", "401", "403", "could not read username", "permission denied", "access denied", "publickey"),
+        "refused the credentials",
+        CREDENTIALS_REMEDY,
+    ),
+    (
+        ("timed out", "timeout", "too slow", "longer than"),
+        "did not answer within the time limit",
+        "look at the server and the network; raise [repository] timeout if it is only slow",
+    ),
+    (
+        ("resolve", "connect", "refused", "unreachable", "hung up", "early eof", "reset by peer", "broken pipe"),
+        "cannot be reached",
+        "look at the server and the network; it is tried again",
+    ),
+    (
+        ("not found", "does not exist", "not exported", "does not appear to be a git repository", "404"),
+        "is no git repository that may be read",
+        "check [repository] url and the account's rights",
+    ),
+)
+
+
+def failure_of(access: Access, said: str) -> RetryableError:
+    """What libgit2 or git said as a failure with a stable cause and a remedy."""
+    if "hook declined" in said or "protected branch" in said or "remote rejected" in said:
+        told = " ".join(part for part in said.split("remote: ")[1:2] if part)
+        shown = " ".join(told.split())[:300] or "the server's hook or branch protection declined it"
+        remedy = "let the primary through the server's hook or branch protection; it is tried again"
+        return RetryableError(f"{access.url} refused the push: {shown}", remedy)
+    lower = said.lower()
+    for signs, cause, remedy in _CAUSES:
+        if any(sign in lower for sign in signs):
+            return RetryableError(f"{access.url} {cause}", remedy)
+    return RetryableError(
+        f"{access.url} failed: {' '.join(said.split())[:300]}", "look at the server; it is tried again"
+    )
