@@ -91,6 +91,14 @@ class Violation(Struct, frozen=True, omit_defaults=True):
     detail: str = ""
 
 
+class SettingsChange(Struct, frozen=True):
+    """The settings changed with this close: to which blob (None: to the defaults), and by whose commit."""
+
+    blob: str | None
+    commit: str | None
+    author: str | None
+
+
 class Counts(Struct, frozen=True):
     """How many of each; `entities` by collection counts all that the snapshot holds, extras under `extra`."""
 
@@ -121,6 +129,7 @@ class Ledger(Struct, frozen=True):
     quarantined: list[QuarantinedRow] = []
     conflicts: list[Conflict] = []
     violations: list[Violation] = []
+    settings_change: SettingsChange | None = None
     counts: Counts = Counts(0, 0, 0, 0, 0, 0, 0, 0, 0, {})
 
     def rows(self) -> Iterator[DeltaRow | HeldRow | DuplicateRow | QuarantinedRow]:
@@ -150,6 +159,7 @@ class Basis(Struct, frozen=True):
     entities: dict[str, int]
     settings: str | None
     violations: list[Violation] = []
+    settings_change: SettingsChange | None = None
 
 
 _decoder = msgspec.json.Decoder(Ledger)
@@ -219,6 +229,7 @@ def make_ledger(plan: Plan, merged: Merged, basis: Basis, closed_by: str) -> Led
         quarantined=quarantined,
         conflicts=merged.conflicts,
         violations=basis.violations,
+        settings_change=basis.settings_change,
         counts=counts,
     )
 

@@ -20,6 +20,7 @@ from dreamcatcherd.core.collections import (
     RuleName,
     Table,
 )
+from dreamcatcherd.core.signers import Signers, read_signers, speaks_for
 
 LANES = "refs/heads/dc/"
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_-]{0,63}")
@@ -46,6 +47,13 @@ class Lanes(Struct, frozen=True, forbid_unknown_fields=True):
     prefix: str = LANES
 
 
+class Security(Struct, frozen=True, forbid_unknown_fields=True):
+    """`[security]`: git's allowed-signers lines, as one text or a list, and the names that may change the settings."""
+
+    allowed_signers: str | list[str] = []
+    operators: list[str] = []
+
+
 class Row(Struct, frozen=True, forbid_unknown_fields=True):
     """`[collections.<name>]` as written: what is left out keeps its default."""
 
@@ -61,6 +69,7 @@ class Row(Struct, frozen=True, forbid_unknown_fields=True):
 class _File(Struct, frozen=True, forbid_unknown_fields=True):
     limits: Limits = Limits()
     lanes: Lanes = Lanes()
+    security: Security = Security()
     collections: dict[str, Row] = {}
 
 
@@ -70,6 +79,7 @@ class Settings(Struct, frozen=True):
     table: Mapping[str, Collection]
     limits: Limits = Limits()
     lane_prefix: str = LANES
+    signers: Signers = Signers()
     blob: str | None = None
 
 
@@ -88,7 +98,25 @@ def read_settings(raw: bytes, blob: str | None = None) -> Settings:
     for name, row in parsed.collections.items():
         table[name] = _collection(name, row, table.get(name))
     _check_sections(table)
-    return Settings(table, parsed.limits, parsed.lanes.prefix, blob)
+    return Settings(table, parsed.limits, parsed.lanes.prefix, _signers(parsed.security), blob)
+
+
+def _signers(security: Security) -> Signers:
+    given = security.allowed_signers
+    try:
+        signers = read_signers(given.splitlines() if isinstance(given, str) else given, security.operators)
+    except ValueError as error:
+        raise SettingsError(f"[security] allowed_signers: {error}") from error
+    known = [name for name in signers.operators if any(speaks_for(signers, key, name) for key in _keys(signers))]
+    if signers and not known:
+        raise SettingsError("[security] operators must name one of allowed_signers: nobody could change this file")
+    if signers.operators and not signers:
+        raise SettingsError("[security] operators goes with allowed_signers")
+    return signers
+
+
+def _keys(signers: Signers) -> set[str]:
+    return {signer.fingerprint for signer in signers.signers}
 
 
 def refusal(new: Settings, old: Settings, has_entities: frozenset[str]) -> str | None:

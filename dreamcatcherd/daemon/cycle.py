@@ -27,7 +27,7 @@ from dreamcatcherd.store.ingest import Ingest, Survey, pending_streams
 from dreamcatcherd.store.lanes import remove_lanes, silent_lanes
 from dreamcatcherd.store.ports import Store
 from dreamcatcherd.store.publish import build_commit, message_of, publish
-from dreamcatcherd.store.violations import current_settings, find_violations
+from dreamcatcherd.store.violations import current_settings, find_violations, settings_change
 
 RECENT = 10
 """Frames whose streams count as active."""
@@ -144,7 +144,8 @@ def draft(primary: Primary, survey: Survey, refused: str | None, closed_by: str,
         never_less(store, base.snapshot, merged.tree)
         violations = find_violations(store, survey, refused, plan.quarantined)
         entities = base.ledger.counts.entities if base.ledger else {}
-        basis = Basis(base.snapshot if base.ledger else None, entities, survey.settings.blob, violations)
+        change = settings_change(store, survey)
+        basis = Basis(base.snapshot if base.ledger else None, entities, survey.settings.blob, violations, change)
         return Draft(make_ledger(plan, merged, basis, closed_by), plan.deltas, plan.held)
 
 

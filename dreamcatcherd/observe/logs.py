@@ -68,6 +68,11 @@ class CycleLog:
             commit=report.commit,
             ms=round(1000 * sum(report.phases.values())),
         )
+        if ledger.settings_change is not None:
+            change = ledger.settings_change
+            self._log.warning(
+                "settings changed", frame=ledger.frame, blob=change.blob, commit=change.commit, author=change.author
+            )
         for row in ledger.quarantined:
             if row.since == ledger.frame:
                 where = {"path": row.path, "blob": row.blob, "source": row.source, "commit": row.commit}

@@ -13,6 +13,7 @@ from dreamcatcherd.core.codec import has_control
 from dreamcatcherd.core.ledger import HeldRow, QuarantinedRow
 from dreamcatcherd.core.model import Arrival, Delta, Fault, Reject, Version
 from dreamcatcherd.core.settings import Settings
+from dreamcatcherd.core.signers import Signers, speaks_for
 from dreamcatcherd.core.tree import FILE
 from dreamcatcherd.store.base import Base, snapshot_commits, versions_of
 from dreamcatcherd.store.judge import judge
@@ -60,6 +61,8 @@ class Ingest:
         self._seen: dict[str, str] = {}
         self._left: dict[str, str] = {}  # heads that a lane was rewound from before they were merged, with their ref
         self._rewinds: list[Rewind] = []
+        self._signed: dict[str, str | None] = {}  # the fingerprint of each new commit's good signature
+        self._signers: Signers | None = None
         self._limits: object = None
 
     def survey(self, store: Store, refs: dict[str, str], main: str, base: Base, settings: Settings) -> Survey:
@@ -85,7 +88,26 @@ class Ingest:
         for oid, sources in _sources(commits, head, live).items():
             for item in self._read(store, oid, commits[oid], settings):
                 arrivals.append(_attribute(item, sources, prefix))
+        if settings.signers:
+            arrivals = self._only_signed(store, arrivals, settings.signers)
         return Survey(refs, main, head, base, settings, live, commits, arrivals, tuple(self._rewinds))
+
+    def _only_signed(self, store: Store, arrivals: list[Arrival], signers: Signers) -> list[Arrival]:
+        """The arrivals, with every delta rejected that no key of its stream signed. What is held was judged before."""
+        if signers != self._signers:
+            self._signed.clear()
+            self._signers = signers
+        new = {arrival.item.version.commit for arrival in arrivals if arrival.since is None}
+        good = store.good_signatures(sorted(new - self._signed.keys()), signers.lines)
+        self._signed = {oid: good.get(oid, self._signed.get(oid)) for oid in new}
+        return [
+            _unsigned(arrival)
+            if isinstance(arrival.item, Delta)
+            and arrival.since is None
+            and not speaks_for(signers, self._signed[arrival.item.version.commit], arrival.item.stream_id)
+            else arrival
+            for arrival in arrivals
+        ]
 
     def published(self) -> None:
         """What was noticed so far is in a ledger by now."""
@@ -168,6 +190,12 @@ def _attribute(item: Judged, sources: list[str], prefix: str) -> Arrival:
     shown = item.stream_id if not has_control(item.stream_id) else "?"
     detail = f"the lane {first} is not the stream {shown!r}'s"
     return Arrival(Reject(item.version, Fault("wrong-stream", detail, "$.stream_id")), first)
+
+
+def _unsigned(arrival: Arrival) -> Arrival:
+    version = arrival.item.version
+    detail = f"commit {version.commit} has no good signature by a key of the delta's stream"
+    return Arrival(Reject(version, Fault("wrong-stream", detail, "$.stream_id")), arrival.source)
 
 
 def pending_streams(arrivals: list[Arrival]) -> dict[str, int]:

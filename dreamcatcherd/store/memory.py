@@ -18,6 +18,7 @@ class MemoryStore:
         self.objects: dict[str, tuple[Kind, bytes]] = shared.objects if shared else {}
         self.heads: dict[str, str] = shared.heads if shared else {}
         self._known: str | None = None
+        self.signatures: dict[str, str] = shared.signatures if shared else {}
         self._pending = Pending()
         self.write = self._pending.write
         self.discard = self._pending.discard
@@ -60,6 +61,9 @@ class MemoryStore:
 
     def descends(self, oid: str, ancestor: str) -> bool:
         return ancestor in self._reach([oid], {})
+
+    def good_signatures(self, commits: Iterable[str], signers: Iterable[str]) -> dict[str, str]:
+        return {oid: self.signatures[oid] for oid in commits if oid in self.signatures}
 
     def follow(self, prefix: str) -> bool:
         return False

@@ -22,7 +22,7 @@ from dreamcatcherd.store.locks import STALE_S, lock_files, remove_stale
 from dreamcatcherd.store.packs import Packed, sync_folder, write_pack
 from dreamcatcherd.store.pending import Pending, format_commit, parse_commit
 from dreamcatcherd.store.ports import Commit, Move
-from dreamcatcherd.store.signatures import sign
+from dreamcatcherd.store.signatures import good_signatures, sign
 
 _HEX = re.compile(r"[0-9a-f]{4,40}")
 _LEVEL = 1
@@ -119,6 +119,9 @@ class GitStore:
             return self._repo.descendant_of(pygit2.Oid(hex=oid), pygit2.Oid(hex=ancestor))
         except (KeyError, ValueError, pygit2.GitError) as error:
             raise self._missing("of the history", error) from error
+
+    def good_signatures(self, commits: Iterable[str], signers: Iterable[str]) -> dict[str, str]:
+        return good_signatures(self.folder, commits, signers)
 
     def follow(self, prefix: str) -> bool:
         return False

@@ -52,6 +52,9 @@ class Store(Objects, Protocol):
     def descends(self, oid: str, ancestor: str) -> bool:
         """Whether a commit is another one or has it in its history."""
 
+    def good_signatures(self, commits: Iterable[str], signers: Iterable[str]) -> dict[str, str]:
+        """Which of the commits have a good ssh signature by a key of the allowed-signers lines: its fingerprint."""
+
     def follow(self, prefix: str) -> bool:
         """See to it that `refs` has the refs below a prefix too; True where the refs must be read again for that."""
 

@@ -5,9 +5,12 @@ Owns which key a commit was signed with; whom a key speaks for is the settings' 
 from __future__ import annotations
 
 import subprocess
+import tempfile
+from collections.abc import Iterable
 from pathlib import Path
 
 from dreamcatcherd.core.errors import RetryableError
+from dreamcatcherd.store.gitcmd import git, message_of
 
 _TIMEOUT_S = 20.0
 
@@ -23,6 +26,26 @@ def sign(raw: bytes, key: Path) -> bytes:
         raise _cannot_sign(key, " ".join(done.stderr.decode("utf-8", "replace").split()))
     head, _, message = raw.partition(b"\n\n")
     return head + b"\ngpgsig " + done.stdout.rstrip(b"\n").replace(b"\n", b"\n ") + b"\n\n" + message
+
+
+def good_signatures(repository: Path, commits: Iterable[str], signers: Iterable[str]) -> dict[str, str]:
+    """Commits with a good ssh signature by a key of the allowed-signers lines, with the key's fingerprint."""
+    asked = list(commits)
+    if not asked:
+        return {}
+    with tempfile.NamedTemporaryFile("w", prefix="allowed-signers-") as file:
+        file.writelines(f"{line}\n" for line in signers)
+        file.flush()
+        trust = ("-c", "gpg.format=ssh", "-c", f"gpg.ssh.allowedSignersFile={file.name}")
+        shown = git(
+            repository, *trust, "log", "--no-walk=unsorted", "--stdin", "--format=%H %G? %GF",
+            stdin="".join(f"{oid}\n" for oid in asked).encode(), timeout_s=60 + len(asked),
+        )  # fmt: skip
+    if shown.returncode:
+        remedy = "install openssh-client (ssh-keygen); the next cycle tries again"
+        raise RetryableError(f"signatures cannot be checked in {repository}: {message_of(shown)}", remedy)
+    rows = [line.split(" ") for line in shown.stdout.decode("ascii", "replace").splitlines()]
+    return {row[0]: row[2] for row in rows if len(row) == 3 and row[1] == "G" and row[2]}
 
 
 def _cannot_sign(key: Path, why: str) -> RetryableError:

@@ -4,11 +4,12 @@ the next snapshot commit puts things right because it is computed from deltas al
 from __future__ import annotations
 
 from dreamcatcherd.core import paths
-from dreamcatcherd.core.ledger import Violation
+from dreamcatcherd.core.ledger import SettingsChange, Violation
 from dreamcatcherd.core.model import Arrival, Reject, ViolationKind
 from dreamcatcherd.core.settings import DEFAULT, Settings, SettingsError, read_settings, refusal
+from dreamcatcherd.core.signers import speaks_for_operator
 from dreamcatcherd.core.snapshot import has_entities, open_snapshot
-from dreamcatcherd.core.tree import changed, lookup, subtree
+from dreamcatcherd.core.tree import blob_at, changed, lookup, subtree
 from dreamcatcherd.store.base import Base
 from dreamcatcherd.store.ingest import Survey
 from dreamcatcherd.store.ports import Store
@@ -38,9 +39,43 @@ def current_settings(store: Store, head: str | None, base: Base) -> tuple[Settin
     except SettingsError as error:
         why = str(error)
     else:
+        why = why or _not_entitled(store, head, base, blob)
         if why is None:
             return new, None
     return base.settings, why
+
+
+def _not_entitled(store: Store, head: str | None, base: Base, blob: str | None) -> str | None:
+    """Where signers are set, a change of the settings must come by a commit that an operator signed."""
+    signers = base.settings.signers
+    if not signers:
+        return None
+    brought = settings_commits(store, head, base, blob)
+    good = store.good_signatures(sorted(brought), signers.lines)
+    if any(speaks_for_operator(signers, good.get(oid)) for oid in brought):
+        return None
+    return f"no operator's key signed the change ({', '.join(sorted(brought)) or 'main was rewound'})"
+
+
+def settings_commits(store: Store, head: str | None, base: Base, blob: str | None) -> list[str]:
+    """The commits since the last publication, sorted, that gave the settings file what it has now."""
+    if head is None:
+        return []
+    found = []
+    for oid, commit in store.new_commits([head], [base.commit] if base.commit else []).items():
+        before = [blob_at(store, store.commit(parent).tree, paths.SETTINGS) for parent in commit.parents]
+        if blob not in before and blob_at(store, commit.tree, paths.SETTINGS) == blob:
+            found.append(oid)
+    return sorted(found)
+
+
+def settings_change(store: Store, survey: Survey) -> SettingsChange | None:
+    """Who changed the settings that count from this close on, if somebody did."""
+    base, blob = survey.base, survey.settings.blob
+    if blob == base.settings.blob:
+        return None
+    commit = next(iter(settings_commits(store, survey.head, base, blob)), None)
+    return SettingsChange(blob, commit, store.commit(commit).author if commit else None)
 
 
 def find_violations(store: Store, survey: Survey, refused: str | None, quarantined: list[Arrival]) -> list[Violation]:

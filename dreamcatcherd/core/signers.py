@@ -1,0 +1,75 @@
+"""Whom a key speaks for: git's allowed-signers lines as data (Protocol §8; format: ssh-keygen(1), ALLOWED SIGNERS).
+
+Owns parsing and matching. Whether a signature is good is git's to say."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hashlib
+import re
+from fnmatch import fnmatchcase
+
+from msgspec import Struct
+
+_LINE = re.compile(
+    r"(?P<names>\"[^\"]+\"|\S+)\s+"
+    r"(?:(?P<options>(?:[a-z-]+(?:=\"[^\"]*\")?)(?:,[a-z-]+(?:=\"[^\"]*\")?)*)\s+)??"
+    r"(?P<kind>(?:sk-)?(?:ssh-|ecdsa-)\S+)\s+(?P<key>[A-Za-z0-9+/=]+)(?:\s.*)?"
+)
+
+
+class Signer(Struct, frozen=True):
+    """One line: the names that a key speaks for (`*` and `?` match, `!` excludes), and its SHA-256 fingerprint."""
+
+    names: tuple[str, ...]
+    fingerprint: str
+
+
+class Signers(Struct, frozen=True):
+    """Who may sign: the lines as git reads them, parsed; and who of them may change the settings."""
+
+    lines: tuple[str, ...] = ()
+    signers: tuple[Signer, ...] = ()
+    operators: tuple[str, ...] = ()
+
+    def __bool__(self) -> bool:
+        return bool(self.signers)
+
+
+def read_signers(lines: list[str], operators: list[str]) -> Signers:
+    """Signers from their lines; ValueError names the line that cannot be read."""
+    kept = tuple(line.strip() for line in lines if line.strip() and not line.lstrip().startswith("#"))
+    return Signers(kept, tuple(map(_signer, kept)), tuple(operators))
+
+
+def speaks_for(signers: Signers, fingerprint: str | None, name: str) -> bool:
+    """Whether a key may speak for a name."""
+    return any(signer.fingerprint == fingerprint and _names(signer, name) for signer in signers.signers)
+
+
+def speaks_for_operator(signers: Signers, fingerprint: str | None) -> bool:
+    """Whether a key is an operator's."""
+    return any(speaks_for(signers, fingerprint, name) for name in signers.operators)
+
+
+def _signer(line: str) -> Signer:
+    match = _LINE.fullmatch(line)
+    try:
+        raw = base64.b64decode(match["key"], validate=True) if match else b""
+    except binascii.Error:
+        raw = b""
+    if match is None or not raw:
+        raise ValueError(f"{line[:60]!r} is no line of git's allowed-signers format: name(s), key type, key")
+    digest = base64.b64encode(hashlib.sha256(raw).digest()).decode().rstrip("=")
+    return Signer(tuple(match["names"].strip('"').split(",")), f"SHA256:{digest}")
+
+
+def _names(signer: Signer, name: str) -> bool:
+    if any(_matches(name, pattern[1:]) for pattern in signer.names if pattern.startswith("!")):
+        return False
+    return any(_matches(name, pattern) for pattern in signer.names)
+
+
+def _matches(name: str, pattern: str) -> bool:
+    return fnmatchcase(name, pattern.replace("[", "[[]"))  # ssh's patterns know no character classes
