@@ -10,6 +10,7 @@ import click
 
 from dreamcatcherd import __version__
 from dreamcatcherd.cli.demo import demo
+from dreamcatcherd.cli.doctor import doctor
 from dreamcatcherd.cli.inspect import log, plan, receipt, show, status
 from dreamcatcherd.cli.portable import export_command, import_command
 from dreamcatcherd.cli.serve import init, merge, run
@@ -36,7 +37,9 @@ def cli() -> None:
     it. No acknowledged delta is ever lost or counted twice."""
 
 
-for command in (init, run, merge, plan, status, validate, receipt, show, log, export_command, import_command, demo):
+for command in (
+    init, run, merge, plan, status, validate, receipt, show, log, export_command, import_command, doctor, demo
+):  # fmt: skip
     cli.add_command(command)
 
 

@@ -138,6 +138,19 @@ class RemoteStore(GitStore):
             return None
         return failure_of(self._access, said)
 
+    def try_push(self) -> RetryableError | None:
+        """Ask whether a push would be let in, without making one; what stands in the way is returned."""
+        found = next(iter(self._mirrored().values()), None)
+        if found is None:
+            return RetryableError(f"{self.where} has no commit that a push could be tried with", "push a first commit")
+        try:
+            result = self._run(
+                "push", "--dry-run", "--porcelain", self._access.url, f"{found}:refs/dreamcatcher/doctor"
+            )
+        except GitTimeoutError:
+            return failure_of(self._access, "timed out")
+        return failure_of(self._access, message_of(result)) if result.returncode else None
+
     def _stands(self, move: Move, found: str | None) -> bool:
         """Whether a move stands at the remote, or another commit stands upon it by now.
 
@@ -223,6 +236,11 @@ _CAUSES: tuple[tuple[tuple[str, ...], str, str], ...] = (
         ("host key", "certificate", "ssl error"),
         "cannot be trusted: its host key or certificate is unknown or another one",
         "check known_hosts or ca_file in [repository], and that this is the right server",
+    ),
+    (
+        ("not exported", "service not enabled", "read-only"),
+        "does not serve this repository to this account",
+        "let its server export it, and take pushes (git daemon: --enable=receive-pack)",
     ),
     (
         ("authenticat", "401", "403", "could not read username", "permission denied", "access denied", "publickey"),

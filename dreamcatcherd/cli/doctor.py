@@ -1,0 +1,44 @@
+"""The command that looks for what is wrong with a set-up and says how to mend it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import click
+
+from dreamcatcherd.cli.common import configuration, on_repository, plain, with_json, write_json
+from dreamcatcherd.core.errors import DreamcatcherError
+from dreamcatcherd.daemon.opening import open_store
+from dreamcatcherd.store.checks import Check, check_folder, check_remote, check_repository, check_tools
+from dreamcatcherd.store.remote import RemoteStore
+
+
+@click.command()
+@on_repository
+@with_json
+def doctor(repo: str | None, config_file: Path | None, as_json: bool) -> int:
+    """Check the repository, the way to it, refs, hooks, clock and permissions; say how to mend each.
+
+    Changes nothing. Exit code 1 where something is to be mended."""
+    found = list(_checks(repo, config_file))
+    if as_json:
+        write_json(found)
+    else:
+        for one in found:
+            click.echo(f"{'ok  ' if one.ok else 'MEND'} {one.check}: {plain(one.detail)}")
+            if one.remedy:
+                click.echo(f"     {plain(one.remedy)}")
+    return 0 if all(one.ok for one in found) else 1
+
+
+def _checks(repo: str | None, config_file: Path | None) -> Iterator[Check]:
+    config, url = configuration(repo, config_file)
+    yield from check_tools()
+    try:
+        store = open_store(config.repository, url)
+    except DreamcatcherError as error:
+        yield Check("repository", False, error.cause, error.remedy)
+        return
+    yield from check_repository(store, f"refs/heads/{config.repository.branch}")
+    yield from check_remote(store) if isinstance(store, RemoteStore) else check_folder(store)

@@ -1,0 +1,203 @@
+"""What `doctor` looks at: one short function a check, each a fact with the remedy where it is not as it should be.
+
+Reads and asks; changes nothing. What a check cannot know here it says, and is not counted as a fault."""
+
+from __future__ import annotations
+
+import contextlib
+import email.utils
+import os
+import re
+import shutil
+import subprocess
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator
+from importlib import metadata
+from pathlib import Path
+
+import pygit2
+from msgspec import Struct
+
+from dreamcatcherd.core import paths
+from dreamcatcherd.core.errors import DreamcatcherError
+from dreamcatcherd.store.base import Base, load_base
+from dreamcatcherd.store.gitcmd import git
+from dreamcatcherd.store.locks import STALE_S
+from dreamcatcherd.store.objects import GitStore
+from dreamcatcherd.store.remote import RemoteStore
+from dreamcatcherd.store.violations import current_settings
+
+GIT_NEEDED = (2, 36)
+LANES_MANY = 5_000
+SPACE_BYTES = 256 * 2**20
+OFFSET_S = 5.0
+
+
+class Check(Struct, frozen=True):
+    """One finding: `remedy` is given where it is not `ok`."""
+
+    check: str
+    ok: bool
+    detail: str
+    remedy: str | None = None
+
+
+def check_tools() -> Iterator[Check]:
+    """git on the PATH, new enough to write durably; and what libgit2 was built with."""
+    try:
+        said = subprocess.run(["git", "--version"], capture_output=True, text=True, timeout=10, check=True).stdout
+    except (OSError, subprocess.SubprocessError) as error:
+        yield Check("git", False, f"git does not run: {error}", "install git 2.36 or newer")
+    else:
+        match = re.search(r"(\d+)\.(\d+)", said)
+        fine = match is not None and (int(match[1]), int(match[2])) >= GIT_NEEDED
+        yield Check(
+            "git", fine, said.strip(), None if fine else "install git 2.36 or newer: older ones do not fsync refs"
+        )
+    yield Check("libgit2", True, f"pygit2 {metadata.version('pygit2')} with libgit2 {pygit2.LIBGIT2_VERSION}")
+
+
+def check_repository(store: GitStore, main: str) -> Iterator[Check]:
+    """Whether it can be reached and read, and what stands there."""
+    try:
+        start = time.perf_counter()
+        refs = store.refs()
+        took = time.perf_counter() - start
+    except DreamcatcherError as error:
+        yield Check("reachable", False, error.cause, error.remedy)
+        return
+    yield Check("reachable", True, f"{store.where}: {len(refs)} refs in {1000 * took:.0f} ms")
+    try:
+        base = load_base(store, refs, main)
+    except DreamcatcherError as error:
+        yield Check("snapshot", False, error.cause, error.remedy)
+        return
+    yield _published(store, refs, main, base)
+    yield _settings(store, refs.get(main), base)
+    yield _lanes(refs, base)
+
+
+def _published(store: GitStore, refs: dict[str, str], main: str, base: Base) -> Check:
+    head = refs.get(main)
+    if head is None:
+        remedy = "dreamcatcherd run or merge makes it, or push a first commit; check [repository] branch"
+        return Check("branch", False, f"there is no {paths.short_ref(main)}", remedy)
+    if base.commit is None:
+        return Check("branch", True, f"no frame is closed yet; frame {base.state.frame} is open")
+    if not store.descends(head, base.commit):
+        cause = f"{paths.short_ref(main)} was rewound: it does not hold the published {base.commit}"
+        return Check(
+            "branch", False, cause, "the next frame puts it right with both heads as parents; find out who forced it"
+        )
+    return Check("branch", True, f"frame {base.state.frame} is open, the last snapshot is {base.snapshot}")
+
+
+def _settings(store: GitStore, head: str | None, base: Base) -> Check:
+    _, refused = current_settings(store, head, base)
+    if refused is not None:
+        return Check("settings", False, f"{paths.SETTINGS} does not count: {refused}", "correct it and push it again")
+    return Check("settings", True, f"{paths.SETTINGS} {base.settings.blob or 'is not there: the defaults hold'}")
+
+
+def _lanes(refs: dict[str, str], base: Base) -> Check:
+    lanes = sum(paths.lane_stream(ref, base.settings.lane_prefix) is not None for ref in refs)
+    if lanes > LANES_MANY:
+        return Check("lanes", False, f"{lanes} lanes slow every look", "lower [retention] lanes_keep on the primary")
+    return Check("lanes", True, f"{lanes} lanes")
+
+
+# A repository on this disk --------------------------------------------------------------------------------------------
+
+_WANTED = (
+    ("receive.denyNonFastForwards", "true", "pushes may rewind branches"),
+    ("receive.denyDeletes", "true", "pushes may delete branches"),
+    ("core.logAllRefUpdates", "always", "no reflog tells who moved a ref"),
+)
+
+
+def check_folder(store: GitStore) -> Iterator[Check]:
+    """Rights, settings, hook, locks and space of a repository that lies on this disk."""
+    folder = store.folder
+    shut = [name for name in ("objects", "refs", "HEAD") if not os.access(folder / name, os.W_OK)]
+    remedy = f"chown -R {os.geteuid()} {folder}, or run as its owner"
+    yield Check(
+        "rights", not shut, f"cannot write {', '.join(shut)}" if shut else "may write", remedy if shut else None
+    )
+    for name, wanted, harm in _WANTED:
+        value = git(folder, "config", name).stdout.decode().strip()
+        fine = value.lower() == wanted
+        yield Check(
+            name, fine, value or f"not set: {harm}", None if fine else f"git -C {folder} config {name} {wanted}"
+        )
+    yield _hook(folder)
+    yield _locks(folder)
+    yield check_space(folder)
+
+
+def _hook(folder: Path) -> Check:
+    hook = folder / "hooks" / "pre-receive"
+    if not hook.is_file() or "dreamcatcherd" not in hook.read_text("utf-8", "replace"):
+        cause = "no pre-receive check: pushes are not looked at before they count"
+        return Check("hook", False, cause, "install it as docs/protocol.md says under The server-side check")
+    if not os.access(hook, os.X_OK):
+        return Check("hook", False, f"{hook} is not executable: git passes it over", f"chmod +x {hook}")
+    return Check("hook", True, "the pre-receive check is installed")
+
+
+def _locks(folder: Path) -> Check:
+    old = []
+    for lock in (*folder.glob("*.lock"), *(folder / "refs").rglob("*.lock")):
+        with contextlib.suppress(FileNotFoundError):
+            if time.time() - lock.stat().st_mtime > STALE_S:
+                old.append(lock)
+    if old:
+        return Check(
+            "locks", False, f"{old[0]} is left over, {len(old)} in all", f"make sure that no git runs, then rm {old[0]}"
+        )
+    return Check("locks", True, "no lock is left over")
+
+
+def check_space(folder: Path) -> Check:
+    """Room for packs where they are written."""
+    free = shutil.disk_usage(folder).free
+    shown = f"{free / 2**20:,.0f} MiB free at {folder}"
+    fine = free >= SPACE_BYTES
+    return Check("space", fine, shown, None if fine else "make room: publishing stops when the disk is full")
+
+
+# A repository on another machine --------------------------------------------------------------------------------------
+
+
+def check_remote(store: RemoteStore, wall_s: Callable[[], float] = time.time) -> Iterator[Check]:
+    """Rights to push, the clock against the server's, and the own clone."""
+    trouble = store.try_push()
+    if trouble is None:
+        yield Check("push", True, "the server would take a push (its hooks are not asked)")
+    else:
+        yield Check("push", False, trouble.cause, trouble.remedy)
+    yield _clock(store, wall_s)
+    yield check_space(store.folder)
+
+
+def _clock(store: RemoteStore, wall_s: Callable[[], float]) -> Check:
+    """An http server tells its time with every answer, also with a refusal; other protocols do not."""
+    if not store.where.startswith(("http://", "https://")):
+        return Check("clock", True, "this protocol does not tell the server's time")
+    request = urllib.request.Request(f"{store.where}/info/refs?service=git-upload-pack", method="HEAD")  # noqa: S310 (http is checked for above)
+    try:
+        with urllib.request.urlopen(request, timeout=10) as answer:  # noqa: S310 (as above)
+            told = answer.headers.get("Date")
+    except urllib.error.HTTPError as refusal:
+        told = refusal.headers.get("Date")
+        refusal.close()
+    except (OSError, ValueError) as error:
+        return Check("clock", True, f"the server's time could not be asked: {error}")
+    moment = email.utils.parsedate_to_datetime(told) if told else None
+    if moment is None:
+        return Check("clock", True, "the server does not tell its time")
+    offset = wall_s() - moment.timestamp()
+    fine = abs(offset) <= OFFSET_S
+    shown = f"this clock is {abs(offset):.0f} s {'ahead of' if offset > 0 else 'behind'} the server's"
+    return Check("clock", fine, shown, None if fine else "set the clock, with chrony or systemd-timesyncd")
