@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 RUNTIME := $(VENV)/.runtime
 DEV := $(VENV)/.dev
 
-.PHONY: help run demo test lint bench clean
+.PHONY: help run demo test lint bench packages clean
 
 help: ## list the targets
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 10
@@ -39,6 +39,9 @@ lint: $(DEV) ## ruff, mypy strict, import-linter
 
 bench: $(DEV) ## ratios, measured in one run on this machine
 	$(BIN)/python -m tests.bench
+
+packages: ## as root: install the Debian packages that the end-to-end tests need
+	@tests/e2e/install-packages.sh
 
 clean: ## remove the virtual environment and caches
 	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis

@@ -5,22 +5,39 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, NoReturn
+
+import pytest
 
 DREAMCATCHERD = [sys.executable, "-m", "dreamcatcherd"]
 
 
 def environment() -> dict[str, str]:
     kept = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
+    kept |= {"no_proxy": "127.0.0.1", "NO_PROXY": "127.0.0.1"}
     return kept | {"GIT_TERMINAL_PROMPT": "0", "GIT_CONFIG_GLOBAL": "/dev/null", "COLUMNS": "200"}
+
+
+def do_without(reason: str) -> NoReturn:
+    """Skip the test; but where CI is set fail it, since there a missing part is a mistake and not a circumstance."""
+    if os.environ.get("CI"):
+        pytest.fail(reason)
+    pytest.skip(reason)
+
+
+def program(name: str) -> str | None:
+    """Where a program is, looking also where only root's PATH leads and where git keeps its own."""
+    folders = [os.environ.get("PATH", ""), "/usr/local/sbin", "/usr/sbin", git(Path.cwd(), "--exec-path")]
+    return shutil.which(name, path=os.pathsep.join(folders))
 
 
 def dc(*words: str, cwd: Path | None = None, code: int = 0, stdin: bytes = b"") -> str:
@@ -40,12 +57,23 @@ def dc_json(*words: str, cwd: Path | None = None, code: int = 0) -> Any:
     return json.loads(dc(*words, "--json", cwd=cwd, code=code))
 
 
-def git(cwd: Path, *words: str, check: bool = True) -> str:
-    """Run git as a worker would."""
+def try_git(cwd: Path, *words: str, env: Mapping[str, str] | None = None) -> subprocess.CompletedProcess[str]:
+    """Run git as a worker would, with what `env` adds, and return what became of it."""
     who = ("-c", "user.name=worker", "-c", "user.email=worker@localhost")
-    done = subprocess.run(
-        ["git", *who, *words], cwd=cwd, env=environment(), capture_output=True, text=True, check=False, timeout=120
+    return subprocess.run(
+        ["git", *who, *words],
+        cwd=cwd,
+        env=environment() | dict(env or {}),
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
     )
+
+
+def git(cwd: Path, *words: str, check: bool = True, env: Mapping[str, str] | None = None) -> str:
+    """Run git as a worker would; returns what it wrote."""
+    done = try_git(cwd, *words, env=env)
     assert not check or done.returncode == 0, (words, done.stderr)
     return done.stdout.strip()
 
@@ -54,12 +82,19 @@ def delta(frame: int, stream_id: str, utc: str = "2026-01-01T00:00:00Z", **secti
     return json.dumps({"frame": frame, "utc": utc, "stream_id": stream_id, **sections})
 
 
-def clone(repository: Path, folder: Path) -> Path:
-    git(repository.parent, "clone", "-q", str(repository), str(folder))
+def clone(repository: Path | str, folder: Path, env: Mapping[str, str] | None = None) -> Path:
+    """Clone a path or URL; `env` is what the server asks of a worker."""
+    git(Path.cwd(), "clone", "-q", str(repository), str(folder), env=env)
     return folder
 
 
-def push(clone_folder: Path, files: dict[str, str], target: str = "main", message: str = "add") -> str:
+def push(
+    clone_folder: Path,
+    files: dict[str, str],
+    target: str = "main",
+    message: str = "add",
+    env: Mapping[str, str] | None = None,
+) -> str:
     """Write files, commit and push them; returns the commit."""
     for name, text in files.items():
         path = clone_folder / name
@@ -67,7 +102,7 @@ def push(clone_folder: Path, files: dict[str, str], target: str = "main", messag
         path.write_text(text)
     git(clone_folder, "add", "-A")
     git(clone_folder, "commit", "-q", "-m", message)
-    git(clone_folder, "push", "-q", "origin", f"HEAD:{target}")
+    git(clone_folder, "push", "-q", "origin", f"HEAD:{target}", env=env)
     return git(clone_folder, "rev-parse", "HEAD")
 
 

@@ -1,0 +1,32 @@
+"""What end-to-end tests share as fixtures: a repository made by `init`, reached in each way that git offers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.e2e.servers import KINDS, SERVERS, Served, Server, serve
+from tests.e2e.tools import dc
+
+
+def served_as(kind: str, tmp_path: Path) -> Iterator[Served]:
+    repository = tmp_path / "served" / "fleet.git"
+    dc("init", str(repository))
+    with serve(kind, repository, tmp_path / "server") as found:
+        yield found
+
+
+@pytest.fixture(params=KINDS)
+def served(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Served]:
+    """A new repository by path and through each kind of server."""
+    yield from served_as(request.param, tmp_path)
+
+
+@pytest.fixture(params=SERVERS)
+def server(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Server]:
+    """A new repository through each kind of server, https too: for what only a server can do to its clients."""
+    for found in served_as(request.param, tmp_path):
+        assert isinstance(found, Server)
+        yield found
