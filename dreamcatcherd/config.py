@@ -4,13 +4,14 @@ Owns reading and refusal of that file. What the merge depends on is elsewhere: i
 
 from __future__ import annotations
 
+import difflib
 import hashlib
 import os
 import re
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import msgspec
 from msgspec import Meta, Struct
@@ -21,6 +22,9 @@ from dreamcatcherd.core.frames import CloseRule, Closing
 DEFAULT_URL = "fleet.git"
 _REMOTE = re.compile(r"[a-z+]+://|[^/:]+@?[^/:]*:(?!//)[^/]*")
 _BRANCH = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*(?:/[A-Za-z0-9_][A-Za-z0-9_.-]*)*")
+
+DEADLINE_S = 300.0
+"""The deadline of a rule that waits for workers, where none is set: a dead stream must not stall a frame for ever."""
 
 Seconds = Annotated[float, Meta(ge=0, le=31_536_000)]
 
@@ -47,11 +51,18 @@ class RepositoryConfig(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class FramesConfig(Struct, frozen=True, forbid_unknown_fields=True):
-    """`[frames]`: when the open frame closes."""
+    """`[frames]`: when the open frame closes.
+
+    `streams` are those that a quorum waits for, by name, or a number: all that delivered in the last so many frames."""
 
     close: CloseRule = "interval"
     interval: Annotated[float, Meta(ge=0.1, le=31_536_000)] = 10.0
+    cron: str | None = None
+    counter: str = "state/frame_counter.json"
+    streams: list[str] | Annotated[int, Meta(ge=1, le=100)] = 10
+    deadline: Annotated[float, Meta(ge=0.1, le=31_536_000)] | None = None
     grace: Seconds = 0.0
+    skip_empty: bool = False
 
 
 class HttpConfig(Struct, frozen=True, forbid_unknown_fields=True):
@@ -84,25 +95,88 @@ class Config(Struct, frozen=True, forbid_unknown_fields=True):
 
     @property
     def closing(self) -> Closing:
-        return Closing(self.frames.close, self.frames.interval, self.frames.grace)
+        """The closing rule, without the schedule of cron, which the daemon adds."""
+        frames = self.frames
+        waits = frames.close in ("quorum", "next")
+        return Closing(
+            rule=frames.close,
+            interval_s=frames.interval,
+            grace_s=frames.grace,
+            deadline_s=DEADLINE_S if frames.deadline is None and waits else frames.deadline,
+            skip_empty=frames.skip_empty,
+            streams=frames.streams if isinstance(frames.streams, int) else tuple(frames.streams),
+            counter=frames.counter,
+        )
 
 
-def load_config(file: Path | None) -> Config:
-    """Read a configuration file, or the defaults where none is named; UsageError names the key and the cause."""
-    if file is None:
-        return Config()
+def load_config(file: Path | None, environment: Mapping[str, str] = os.environ) -> Config:
+    """Read a configuration file, or the defaults where none is named; UsageError names the key and the cause.
+
+    A variable such as `DREAMCATCHERD_FRAMES_INTERVAL=5` stands above the file."""
+    document: dict[str, Any] = {}
+    if file is not None:
+        try:
+            document = tomllib.loads(file.read_text("utf-8"))
+        except OSError as error:
+            cause = f"{file} cannot be read: {error.strerror}"
+            raise UsageError(cause, "name a readable TOML file with --config") from error
+        except (UnicodeDecodeError, tomllib.TOMLDecodeError, RecursionError) as error:
+            raise UsageError(f"{file}: {error}", _REMEDY) from error
+    _override(document, environment)
+    where = str(file) if file is not None else "the environment"
     try:
-        config = msgspec.convert(tomllib.loads(file.read_text("utf-8")), Config)
-    except OSError as error:
-        raise UsageError(
-            f"{file} cannot be read: {error.strerror}", "name a readable TOML file with --config"
-        ) from error
-    except (UnicodeDecodeError, tomllib.TOMLDecodeError, msgspec.ValidationError) as error:
-        raise UsageError(f"{file}: {error}", "correct it; docs/protocol.md lists every key") from error
-    if not _BRANCH.fullmatch(config.repository.branch):
-        raise UsageError(f"{file}: {config.repository.branch!r} is no branch name", "name a branch such as main")
+        config = msgspec.convert(document, Config)
+    except msgspec.ValidationError as error:
+        raise UsageError(f"{where}: {error}{_suggestion(str(error))}", _REMEDY) from error
+    if (why := _contradiction(config)) is not None:
+        raise UsageError(f"{where}: {why}", _REMEDY)
     listen_address(config.http.listen)
     return config
+
+
+_REMEDY = "correct it; config/dreamcatcherd.toml lists every key"
+_VARIABLE = re.compile(r"DREAMCATCHERD_(REPOSITORY|FRAMES|HTTP|RETENTION|LOG)_([A-Z_]+)")
+_UNKNOWN = re.compile(r"unknown field `([^`]*)`(?: - at `\$(?:\.([a-z_]+))?`)?")
+
+
+def _override(document: dict[str, Any], environment: Mapping[str, str]) -> None:
+    """Put the variables of the environment above the file: a TOML value each, or else a plain text."""
+    for name, text in sorted(environment.items()):
+        match = _VARIABLE.fullmatch(name)
+        if match is None:
+            continue
+        try:
+            value = tomllib.loads(f"value = {text}")["value"]
+        except tomllib.TOMLDecodeError:
+            value = text
+        table = document.setdefault(match[1].lower(), {})
+        if isinstance(table, dict):
+            table[match[2].lower()] = value
+
+
+def _suggestion(said: str) -> str:
+    """The key that was perhaps meant, where an unknown one is named."""
+    match = _UNKNOWN.search(said)
+    if match is None:
+        return ""
+    tables = {field.name: field.type for field in msgspec.structs.fields(Config)}
+    known = {field.name for field in msgspec.structs.fields(tables[match[2]])} if match[2] in tables else set(tables)
+    near = difflib.get_close_matches(match[1], sorted(known), n=1)
+    return f"; did you mean {near[0]!r}?" if near else f"; known are {', '.join(sorted(known))}"
+
+
+def _contradiction(config: Config) -> str | None:
+    """What no single key shows."""
+    frames = config.frames
+    if not _BRANCH.fullmatch(config.repository.branch):
+        return f"[repository] branch {config.repository.branch!r} is no branch name such as main"
+    if frames.close == "cron" and frames.cron is None:
+        return '[frames] close = "cron" needs cron, such as "*/10 * * * *"'
+    if frames.close == "quorum" and frames.streams == []:
+        return '[frames] close = "quorum" needs streams: names, or a number of frames'
+    if frames.counter.startswith(("/", "../")) or "/../" in frames.counter:
+        return f"[frames] counter {frames.counter!r} is no path inside the repository"
+    return None
 
 
 def repository_path(url: str) -> Path | None:

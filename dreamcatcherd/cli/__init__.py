@@ -13,7 +13,7 @@ from dreamcatcherd.cli.demo import demo
 from dreamcatcherd.cli.doctor import doctor
 from dreamcatcherd.cli.inspect import log, plan, receipt, show, status
 from dreamcatcherd.cli.portable import export_command, import_command
-from dreamcatcherd.cli.serve import init, merge, run
+from dreamcatcherd.cli.serve import close, init, merge, run
 from dreamcatcherd.cli.validate import validate
 from dreamcatcherd.core.errors import DreamcatcherError
 
@@ -38,7 +38,7 @@ def cli() -> None:
 
 
 for command in (
-    init, run, merge, plan, status, validate, receipt, show, log, export_command, import_command, doctor, demo
+    init, run, merge, close, plan, status, validate, receipt, show, log, export_command, import_command, doctor, demo
 ):  # fmt: skip
     cli.add_command(command)
 

@@ -17,8 +17,8 @@ from dreamcatcherd.config import Config, load_config
 from dreamcatcherd.core.codec import canonical
 from dreamcatcherd.core.errors import RefusedError
 from dreamcatcherd.core.ledger import Ledger
-from dreamcatcherd.daemon.cycle import Primary, wall_clock
-from dreamcatcherd.daemon.opening import open_store
+from dreamcatcherd.daemon import opening
+from dreamcatcherd.daemon.primary import Primary
 from dreamcatcherd.store.base import Base, load_ledger
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
@@ -53,8 +53,7 @@ def configuration(repo: str | None, config_file: Path | None) -> tuple[Config, s
 
 def open_primary(repo: str | None, config_file: Path | None) -> Primary:
     """A primary on the repository that the options name."""
-    config, url = configuration(repo, config_file)
-    return Primary(open_store(config.repository, url), config.repository.branch, config.closing, wall_clock)
+    return opening.open_primary(*configuration(repo, config_file))
 
 
 def base_of(primary: Primary) -> Base:

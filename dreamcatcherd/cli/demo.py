@@ -16,11 +16,11 @@ from dreamcatcherd.cli.common import write_json
 from dreamcatcherd.cli.fleet import Verdict, compare, make_fleet
 from dreamcatcherd.core.errors import DreamcatcherError, FatalError
 from dreamcatcherd.core.frames import Closing
-from dreamcatcherd.core.report import Pending
+from dreamcatcherd.core.report import Pending, plural
 from dreamcatcherd.core.snapshot import items, open_snapshot
-from dreamcatcherd.daemon.cycle import Primary, close_frame, look, wall_clock
+from dreamcatcherd.daemon.cycle import close_frame, look
+from dreamcatcherd.daemon.primary import Primary, wall_clock
 from dreamcatcherd.store.create import create
-from dreamcatcherd.store.publish import plural
 
 _CONFIG = (
     '[frames]\nclose = "interval"\ninterval = {interval}\n[http]\nlisten = "127.0.0.1:0"\n[log]\nlevel = "warning"\n'

@@ -29,7 +29,8 @@ from dreamcatcherd.core.report import status_json
 from dreamcatcherd.core.settings import Settings, read_settings
 from dreamcatcherd.core.snapshot import Item, get_keyed, items, open_snapshot
 from dreamcatcherd.core.summary import frame_summary
-from dreamcatcherd.daemon.cycle import Phases, draft, look
+from dreamcatcherd.daemon.cycle import draft, look
+from dreamcatcherd.daemon.primary import Phases
 from dreamcatcherd.store.history import closed_frames, receipts
 from dreamcatcherd.store.ports import Store
 

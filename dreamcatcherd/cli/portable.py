@@ -22,7 +22,8 @@ from dreamcatcherd.config import repository_path
 from dreamcatcherd.core.codec import MAX_FRAME
 from dreamcatcherd.core.errors import RefusedError, UsageError
 from dreamcatcherd.core.export import export, read_portable
-from dreamcatcherd.daemon.cycle import wall_clock
+from dreamcatcherd.daemon.opening import closing_of
+from dreamcatcherd.daemon.primary import wall_clock
 from dreamcatcherd.store.adopt import adopt
 from dreamcatcherd.store.create import create
 
@@ -79,9 +80,9 @@ def import_command(file: Path, repo: str | None, config_file: Path | None, as_js
     config, url = configuration(repo, config_file)
     path = repository_path(url)
     if path is not None and not path.exists():
-        create(path, 1, wall_clock(), config.closing, config.repository.branch)
+        create(path, 1, wall_clock(), closing_of(config), config.repository.branch)
     primary = open_primary(repo, config_file)
-    frame = adopt(primary.store, primary.main, portable, wall_clock(), config.closing)
+    frame = adopt(primary.store, primary.main, portable, wall_clock(), primary.closing)
     if as_json:
         write_json({"frame": portable.frame, "digest": portable.digest, "open": frame})
     else:

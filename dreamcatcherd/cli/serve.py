@@ -9,15 +9,16 @@ from pathlib import Path
 import click
 
 from dreamcatcherd.cli.common import configuration, on_repository, open_primary, tracked, with_json, write_json
-from dreamcatcherd.config import DEFAULT_URL, load_config, repository_path
+from dreamcatcherd.config import DEFAULT_URL, Config, load_config, repository_path
 from dreamcatcherd.core.codec import MAX_FRAME
 from dreamcatcherd.core.errors import RetryableError
-from dreamcatcherd.core.report import CycleReport, Pending
+from dreamcatcherd.core.frames import CloseRule
+from dreamcatcherd.core.report import CycleReport, Pending, plural
 from dreamcatcherd.core.summary import frame_summary
-from dreamcatcherd.daemon.cycle import Primary, close_frame, look, wall_clock
-from dreamcatcherd.daemon.opening import open_store
+from dreamcatcherd.daemon.cycle import close_frame, look
+from dreamcatcherd.daemon.opening import Source, closing_of, open_store
+from dreamcatcherd.daemon.primary import Primary, wall_clock
 from dreamcatcherd.store.create import create
-from dreamcatcherd.store.publish import plural
 
 _FRAME = click.IntRange(0, MAX_FRAME)
 
@@ -34,7 +35,7 @@ def init(path: Path, frame: int, no_hook: bool, config_file: Path | None) -> Non
 
     It refuses forced pushes and deletions, keeps reflogs, and has `main` with `state/frame.json`."""
     config = load_config(config_file)
-    create(path, frame, wall_clock(), config.closing, config.repository.branch)
+    create(path, frame, wall_clock(), closing_of(config), config.repository.branch)
     click.echo(f"made {path}: frame {frame} is open\nserve it: dreamcatcherd run --repo {shlex.quote(str(path))}")
 
 
@@ -49,23 +50,36 @@ def run(repo: str | None, config_file: Path | None) -> None:
     from dreamcatcherd.daemon.service import Service
     from dreamcatcherd.observe.logs import set_up_logs
 
-    config, url = configuration(repo, config_file)
+    source = Source(lambda: configuration(repo, config_file), config_file)
+    config = source.config
     logger = set_up_logs(config.log.format, config.log.level)
-    path = repository_path(url)
+    path = repository_path(source.url)
     if repo is None and config.repository.url == DEFAULT_URL and path is not None and not path.exists():
-        create(path, 1, wall_clock(), config.closing, config.repository.branch)
-    service = Service(config, open_store(config.repository, url), logger, path)
-    closes = (
-        f"every {config.frames.interval:g} s" if config.frames.close == "interval" else "by hand: dreamcatcherd merge"
+        create(path, 1, wall_clock(), closing_of(config), config.repository.branch)
+    service = Service(
+        config, open_store(config.repository, source.url), logger, [path / "refs"] if path else [], source
     )
     click.echo(
-        f"dreamcatcherd serves {service.primary.store.where}: {_open_frame(service.primary)}, frames close {closes}\n"
+        f"dreamcatcherd serves {service.primary.store.where}: {_open_frame(service.primary)}, {_closes(config)}\n"
         f"metrics and health: http://{service.http.address}/metrics and /healthz\n\n"
         "Push a first delta with plain git, from another terminal:\n\n"
         + first_delta(str(path.resolve()) if path else service.primary.store.where)
     )
     sys.stdout.flush()
     service.run()
+
+
+def _closes(config: Config) -> str:
+    frames = config.frames
+    said: dict[CloseRule, str] = {
+        "manual": "frames close by hand: dreamcatcherd close",
+        "interval": f"frames close every {frames.interval:g} s",
+        "cron": f"frames close at {frames.cron} (UTC)",
+        "counter": f"frames close as {frames.counter} says",
+        "quorum": "frames close when all expected streams have delivered",
+        "next": "frames close when a delta of a later frame arrives",
+    }
+    return said[frames.close]
 
 
 def _open_frame(primary: Primary) -> str:
@@ -113,6 +127,19 @@ def merge(frame: int | None, repo: str | None, config_file: Path | None, as_json
         write_json([_summary(report) for report in closed if report.ledger])
     elif not closed:
         click.echo(f"frame {last} is closed already: nothing to do")
+
+
+@click.command()
+@on_repository
+@with_json
+def close(repo: str | None, config_file: Path | None, as_json: bool) -> None:
+    """Close the open frame now, also under a running daemon, whatever its rule says; SIGUSR1 asks a daemon for it."""
+    primary = open_primary(repo, config_file)
+    report = close_frame(primary, "manual")
+    if as_json:
+        write_json([_summary(report)] if report.ledger else [])
+    else:
+        click.echo(_line(report, report.pending))
 
 
 def _line(report: CycleReport, pending: Pending) -> str:

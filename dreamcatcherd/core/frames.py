@@ -1,67 +1,191 @@
-"""When the open frame closes, as a table (Protocol §6). Time arrives as an argument; nothing here waits.
+"""When the open frame closes (Protocol §6). Time and what has arrived come as arguments; nothing here waits.
 
-A frame is *open* from the publication of the one before it. It is *due* once its closing rule says so; a due frame is
-closed by the next cycle, once, however late that comes. Closing opens the next frame. The rules:
+A frame goes through four states, once each and in this order:
 
-    manual      never due by itself
-    interval    due so many seconds after `opened_at`, so that several primaries close one frame an interval
-"""
+    state    what holds                            what ends it
+    open     the closing rule has not spoken       the rule, or its deadline where it waits for somebody
+    over     the rule has spoken, grace runs       `grace_s` seconds
+    due      the next cycle closes it              the publication; with `skip_empty` it waits for a first delta
+    closed   its ledger is published               nothing: the next frame is open from that publication on
+
+The rules, each a line of `RULES`:
+
+    manual    never speaks; a person or a job closes the frame
+    interval  speaks `interval_s` after `opened_at`, so that several primaries close one frame an interval
+    cron      speaks at the first time of the schedule after `opened_at`
+    counter   speaks once an external driver has raised the counter file beyond the open frame
+    quorum    speaks once all expected streams have delivered for the open frame
+    next      speaks once a delta of a later frame has arrived
+
+Which frame is open and since when is the repository's to say. A primary adds when it first saw the frame open, by its
+wall clock and by its monotonic clock: an interval or deadline ends when either says so. So a sleep or a step forward
+closes the frame once, late or early, and a step back holds none open. What a primary saw is lost when it restarts; then
+the repository's time alone decides, and what it says lies in the past, or a step back is counted from the restart."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from msgspec import Struct, structs
 
 from dreamcatcherd.core.codec import utc_micros, utc_text
 from dreamcatcherd.core.model import FrameState
 
-CloseRule = Literal["interval", "manual"]
+CloseRule = Literal["interval", "cron", "counter", "quorum", "next", "manual"]
+
+DEADLINE = "deadline"
+"""What closed a frame whose rule waited for somebody in vain."""
 
 
 class Closing(Struct, frozen=True):
-    """The closing rule and its numbers, in seconds."""
+    """The closing rule and its numbers, in seconds. `next_fire` is the cron schedule: the first time after a time.
+
+    `streams` are those that a quorum waits for: names, or all that delivered in the last so many frames."""
 
     rule: CloseRule = "interval"
     interval_s: float = 10.0
     grace_s: float = 0.0
+    deadline_s: float | None = None
+    skip_empty: bool = False
+    streams: tuple[str, ...] | int = ()
+    counter: str = "state/frame_counter.json"
+    next_fire: Callable[[int], int | None] | None = None
 
 
-def _never(state: FrameState, closing: Closing) -> int | None:
-    return None
+class Signs(Struct, frozen=True):
+    """What has arrived: streams that delivered for the open frame, streams that a quorum waits for, whether a delta of
+    a later frame is there, the counter file's frame, and whether a close would have nothing to do."""
+
+    delivered: frozenset[str] = frozenset()
+    expected: frozenset[str] = frozenset()
+    later: bool = False
+    counter: int | None = None
+    empty: bool = False
+
+    @property
+    def missing(self) -> list[str]:
+        return sorted(self.expected - self.delivered)
 
 
-def _after_interval(state: FrameState, closing: Closing) -> int | None:
-    opened = utc_micros(state.opened_at) if state.opened_at else None
-    return (opened or 0) + round(closing.interval_s * 1e6)
+class Moment(NamedTuple):
+    """Now: microseconds UTC by the wall clock, and seconds by a clock that never steps."""
+
+    wall: int
+    steady_s: float
 
 
-CLOSES_AT: dict[CloseRule, Callable[[FrameState, Closing], int | None]] = {
-    "manual": _never,
-    "interval": _after_interval,
+class Watch(Struct, frozen=True):
+    """What one primary saw of the open frame: since when it watches it, and since when its rule has spoken."""
+
+    frame: int
+    since: Moment
+    spoke_s: float | None = None
+
+
+class Decision(Struct, frozen=True):
+    """Whether the frame is due and by what; else in how many seconds it may be, None where no time says so."""
+
+    watch: Watch
+    due: bool
+    closed_by: str
+    wake_in_s: float | None = None
+
+
+class _Spoken(NamedTuple):
+    """By when the rule speaks: at a wall time, after so many steady seconds of watching, or now."""
+
+    at: int | None = None
+    after_s: float | None = None
+    now: bool = False
+
+
+def _manual(start: int, state: FrameState, closing: Closing, signs: Signs) -> _Spoken:
+    return _Spoken()
+
+
+def _interval(start: int, state: FrameState, closing: Closing, signs: Signs) -> _Spoken:
+    return _Spoken(start + _micros(closing.interval_s), closing.interval_s)
+
+
+def _cron(start: int, state: FrameState, closing: Closing, signs: Signs) -> _Spoken:
+    return _Spoken(closing.next_fire(start) if closing.next_fire else None)
+
+
+def _counter(start: int, state: FrameState, closing: Closing, signs: Signs) -> _Spoken:
+    return _Spoken(now=signs.counter is not None and signs.counter > state.frame)
+
+
+def _quorum(start: int, state: FrameState, closing: Closing, signs: Signs) -> _Spoken:
+    return _Spoken(now=bool(signs.expected) and not signs.missing)
+
+
+def _next(start: int, state: FrameState, closing: Closing, signs: Signs) -> _Spoken:
+    return _Spoken(now=signs.later)
+
+
+RULES: dict[CloseRule, Callable[[int, FrameState, Closing, Signs], _Spoken]] = {
+    "manual": _manual,
+    "interval": _interval,
+    "cron": _cron,
+    "counter": _counter,
+    "quorum": _quorum,
+    "next": _next,
 }
 
 
-def closes_at(state: FrameState, closing: Closing) -> int | None:
-    """When the open frame is over, in microseconds UTC and without grace; None where no time says so."""
-    return CLOSES_AT[closing.rule](state, closing)
+def watch_frame(watch: Watch | None, state: FrameState, now: Moment) -> Watch:
+    """Go on watching the open frame, or begin to. Where the wall clock went back, its present time is the beginning."""
+    if watch is None or watch.frame != state.frame:
+        return Watch(state.frame, now)
+    if now.wall < watch.since.wall:
+        return structs.replace(watch, since=Moment(now.wall, watch.since.steady_s))
+    return watch
 
 
-def due_at(state: FrameState, closing: Closing) -> int | None:
-    """When the open frame is to be closed, grace included, in microseconds UTC; None where no time says so."""
-    at = closes_at(state, closing)
-    return at + round(closing.grace_s * 1e6) if at is not None else None
+def decide(watch: Watch | None, state: FrameState, closing: Closing, signs: Signs, now: Moment) -> Decision:
+    """Whether the open frame is to be closed now."""
+    watch = watch_frame(watch, state, now)
+    opened_at = utc_micros(state.opened_at) if state.opened_at else None
+    start = min(opened_at or 0, watch.since.wall)
+    watched_s = now.steady_s - watch.since.steady_s
+    spoken = RULES[closing.rule](start, state, closing, signs)
+    if spoken.now and watch.spoke_s is None:
+        watch = structs.replace(watch, spoke_s=now.steady_s)
+    waits = [_wait_s(spoken, now, watched_s, closing.grace_s)]
+    if watch.spoke_s is not None:
+        waits.append(watch.spoke_s + closing.grace_s - now.steady_s)
+    deadline = _Spoken()
+    if closing.deadline_s is not None and closing.rule not in ("manual", "interval", "cron"):
+        deadline = _Spoken(start + _micros(closing.deadline_s), closing.deadline_s)
+    by_rule = min((wait for wait in waits if wait is not None), default=None)
+    by_deadline = _wait_s(deadline, now, watched_s, closing.grace_s)
+    wake_in_s = min((wait for wait in (by_rule, by_deadline) if wait is not None), default=None)
+    closed_by = closing.rule if by_rule is not None and by_rule <= 0 else DEADLINE
+    over = wake_in_s is not None and wake_in_s <= 0
+    if not over:
+        return Decision(watch, False, closing.rule, wake_in_s)
+    return Decision(watch, not (closing.skip_empty and signs.empty), closed_by)
 
 
-def is_due(state: FrameState, closing: Closing, now: int) -> bool:
-    """Whether the open frame is to be closed now (`now` in microseconds UTC)."""
-    at = due_at(state, closing)
-    return at is not None and now >= at
+def _wait_s(spoken: _Spoken, now: Moment, watched_s: float, grace_s: float) -> float | None:
+    """The seconds until the rule has spoken and grace is over; 0 or less where they are."""
+    waits = []
+    if spoken.at is not None:
+        waits.append((spoken.at + _micros(grace_s) - now.wall) / 1e6)
+    if spoken.after_s is not None:
+        waits.append(spoken.after_s + grace_s - watched_s)
+    return min(waits, default=None)
+
+
+def _micros(seconds: float) -> int:
+    return round(seconds * 1e6)
 
 
 def opened(frame: int, now: int, last_closed: int | None, snapshot: str, closing: Closing) -> FrameState:
-    """The state of a frame that opens now."""
+    """The state of a frame that opens now (microseconds UTC). `closes_at` is when a time ends it, without grace."""
     state = FrameState(frame, utc_text(now), None, last_closed, snapshot)
-    at = closes_at(state, closing)
+    at = RULES[closing.rule](now, state, closing, Signs()).at
+    if at is None and closing.deadline_s is not None and closing.rule != "manual":
+        at = now + _micros(closing.deadline_s)
     return structs.replace(state, closes_at=utc_text(at) if at is not None else None)

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator
 import msgspec
 from msgspec import Struct
 
+from dreamcatcherd.core.clocks import ClockFlag, clock_flags
 from dreamcatcherd.core.codec import canonical
 from dreamcatcherd.core.collections import EXTRA
 from dreamcatcherd.core.merge import Merged
@@ -18,7 +19,9 @@ from dreamcatcherd.core.plan import Plan
 
 
 class DeltaRow(Struct, frozen=True, omit_defaults=True):
-    """A merged delta. `frame` is its own where it is late, `content_id` is given where it has attachments."""
+    """A merged delta. `frame` is its own where it is late, `content_id` is given where it has attachments.
+
+    `ahead_s` and `backward` flag a clock that cannot be right (`core/clocks`)."""
 
     path: str
     blob: str
@@ -30,6 +33,8 @@ class DeltaRow(Struct, frozen=True, omit_defaults=True):
     frame: int | None = None
     content_id: str | None = None
     unresolved: tuple[str, ...] = ()
+    ahead_s: int | None = None
+    backward: bool = False
 
 
 class HeldRow(Struct, frozen=True, omit_defaults=True):
@@ -100,7 +105,9 @@ class SettingsChange(Struct, frozen=True):
 
 
 class Counts(Struct, frozen=True):
-    """How many of each; `entities` by collection counts all that the snapshot holds, extras under `extra`."""
+    """How many of each; `entities` by collection counts all that the snapshot holds, extras under `extra`.
+
+    `clocks` counts deltas of flagged clocks."""
 
     deltas: int
     streams: int
@@ -112,6 +119,7 @@ class Counts(Struct, frozen=True):
     conflicts: int
     violations: int
     entities: dict[str, int]
+    clocks: int = 0
 
 
 class Ledger(Struct, frozen=True):
@@ -130,6 +138,7 @@ class Ledger(Struct, frozen=True):
     conflicts: list[Conflict] = []
     violations: list[Violation] = []
     settings_change: SettingsChange | None = None
+    missing: list[str] = []
     counts: Counts = Counts(0, 0, 0, 0, 0, 0, 0, 0, 0, {})
 
     def rows(self) -> Iterator[DeltaRow | HeldRow | DuplicateRow | QuarantinedRow]:
@@ -153,13 +162,17 @@ class LedgerHead(Struct, frozen=True):
 
 
 class Basis(Struct, frozen=True):
-    """What a new ledger follows on: the digest, entity counts and settings that stood."""
+    """What a new ledger follows on: the digest, entity counts and settings that stood; what was noticed besides the
+    deltas: violations, a change of settings, streams that a quorum waited for in vain; and what flags clocks."""
 
     previous: str | None
     entities: dict[str, int]
     settings: str | None
     violations: list[Violation] = []
     settings_change: SettingsChange | None = None
+    missing: list[str] = []
+    max_skew_s: float = 300.0
+    told: dict[str, int] = {}
 
 
 _decoder = msgspec.json.Decoder(Ledger)
@@ -196,7 +209,8 @@ def write_ledger(ledger: Ledger) -> bytes:
 
 def make_ledger(plan: Plan, merged: Merged, basis: Basis, closed_by: str) -> Ledger:
     """The ledger of a frame from its plan and merge."""
-    deltas = [_delta_row(item, source, plan.frame) for item, source in _deltas(plan.deltas)]
+    flags = clock_flags(plan.deltas, plan.frame, basis.max_skew_s, basis.told)
+    deltas = [_delta_row(item, source, plan.frame, flags.get(item.stamp)) for item, source in _deltas(plan.deltas)]
     held = [_held_row(arrival, plan.frame) for arrival in plan.held]
     quarantined = [_quarantined_row(arrival, plan.frame) for arrival in plan.quarantined]
     versions = {item.stamp: item.version for item, _ in _deltas(plan.deltas)}
@@ -215,6 +229,7 @@ def make_ledger(plan: Plan, merged: Merged, basis: Basis, closed_by: str) -> Led
         conflicts=len(merged.conflicts),
         violations=len(basis.violations),
         entities=entities,
+        clocks=len(flags),
     )
     return Ledger(
         frame=plan.frame,
@@ -230,6 +245,7 @@ def make_ledger(plan: Plan, merged: Merged, basis: Basis, closed_by: str) -> Led
         conflicts=merged.conflicts,
         violations=basis.violations,
         settings_change=basis.settings_change,
+        missing=basis.missing,
         counts=counts,
     )
 
@@ -253,7 +269,7 @@ def _content(item: Delta) -> str | None:
     return item.content_id if item.content_id != item.version.blob else None
 
 
-def _delta_row(item: Delta, source: str, frame: int) -> DeltaRow:
+def _delta_row(item: Delta, source: str, frame: int, flag: ClockFlag | None) -> DeltaRow:
     late = item.frame < frame
     return DeltaRow(
         path=item.version.path,
@@ -266,6 +282,8 @@ def _delta_row(item: Delta, source: str, frame: int) -> DeltaRow:
         frame=item.frame if late else None,
         content_id=_content(item),
         unresolved=item.unresolved,
+        ahead_s=flag.ahead_s if flag else None,
+        backward=flag.backward if flag else False,
     )
 
 

@@ -95,6 +95,10 @@ class Arrival(Struct, frozen=True):
     source: str
     since: int | None = None
     """The frame whose ledger first listed it as held or too far ahead; None for what is new."""
+    committed_s: int = 0
+    """When its commit was made, by the committer's clock: seconds since 1970."""
+    arrived: int | None = None
+    """When this primary first saw its commit, in microseconds UTC; None for what an earlier ledger held."""
 
 
 class Conflict(Struct, frozen=True):

@@ -4,13 +4,22 @@ from __future__ import annotations
 
 from msgspec import Struct
 
+from dreamcatcherd.core.codec import utc_micros, utc_text
 from dreamcatcherd.core.ledger import Ledger
+
+
+class LastDelta(Struct, frozen=True):
+    """A stream's last merged delta: the frame that merged it, and its UTC in microseconds."""
+
+    frame: int
+    utc: int
 
 
 class Pending(Struct, frozen=True):
     """What one look at the repository shows. `behind_s` is how long ago the oldest delta that is due was committed.
 
-    `held` deltas are among those of `streams`."""
+    `held` deltas are among those of `streams`. `seen` has each stream of the last 100 frames with its last delta;
+    `silent` are those that delivered in none of the last 10."""
 
     frame: int
     opened_at: str | None
@@ -22,6 +31,8 @@ class Pending(Struct, frozen=True):
     held: int
     behind_s: float
     entities: dict[str, int]
+    seen: dict[str, LastDelta] = {}
+    silent: list[str] = []
 
 
 class CycleReport(Struct, frozen=True):
@@ -38,6 +49,20 @@ class CycleReport(Struct, frozen=True):
     ages_s: list[float] = []
 
 
+def status_line(pending: Pending, now: int) -> str:
+    """The state in one line, for people: `frame 405 open, 12 deltas from 3 streams, closes in 8 s`."""
+    total = sum(pending.streams.values())
+    line = f"frame {pending.frame} open, {plural(total, 'delta')} from {plural(len(pending.streams), 'stream')}"
+    closes_at = utc_micros(pending.closes_at) if pending.closes_at else None
+    if closes_at is not None:
+        line += f", closes in {max(0, round((closes_at - now) / 1e6))} s"
+    return line
+
+
+def plural(number: int, noun: str) -> str:
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
 def status_json(pending: Pending) -> dict[str, object]:
     """The JSON of `status` and `/api/v1/status`."""
     return {
@@ -49,4 +74,6 @@ def status_json(pending: Pending) -> dict[str, object]:
         "pending": {"total": sum(pending.streams.values()), "streams": pending.streams},
         "held": pending.held,
         "behind_s": round(pending.behind_s, 3),
+        "seen": {name: {"frame": last.frame, "utc": utc_text(last.utc)} for name, last in pending.seen.items()},
+        "silent": pending.silent,
     }

@@ -34,11 +34,13 @@ class SettingsError(ValueError):
 
 
 class Limits(Struct, frozen=True, forbid_unknown_fields=True):
-    """Bounds on one delta: size in bytes, nesting, and how far ahead of the open frame it may be held."""
+    """Bounds on one delta: size in bytes, nesting, how far ahead of the open frame it may be held, and by how many
+    seconds its UTC may lie ahead of its arrival before it is flagged (it merges all the same)."""
 
     delta_bytes: Annotated[int, Meta(ge=1024, le=2**30)] = 16 * 2**20
     depth: Annotated[int, Meta(ge=2, le=512)] = 128
     frames_ahead: Annotated[int, Meta(ge=1, le=2**53 - 1)] = 1_000
+    max_skew: Annotated[float, Meta(ge=0, le=10**9)] = 300.0
 
 
 class Lanes(Struct, frozen=True, forbid_unknown_fields=True):

@@ -2,7 +2,14 @@
 
 from __future__ import annotations
 
-from dreamcatcherd.config import RepositoryConfig, clone_folder, credential_file, repository_path
+from collections.abc import Callable
+from pathlib import Path
+
+from msgspec import structs
+
+from dreamcatcherd.config import Config, RepositoryConfig, clone_folder, credential_file, repository_path
+from dreamcatcherd.core.frames import Closing
+from dreamcatcherd.daemon.primary import Primary, wall_clock
 from dreamcatcherd.store.access import Access, without_password
 from dreamcatcherd.store.objects import GitStore
 from dreamcatcherd.store.remote import RemoteStore
@@ -14,6 +21,54 @@ def open_store(repository: RepositoryConfig, url: str) -> GitStore:
     store = GitStore(path) if path is not None else _open_remote(repository, url)
     store.signing_key = credential_file("signing_key", repository.signing_key)
     return store
+
+
+def closing_of(config: Config) -> Closing:
+    """The closing rule of a configuration, with its schedule."""
+    closing = config.closing
+    if config.frames.cron is None:
+        return closing
+    from dreamcatcherd.daemon.cron import schedule_of  # APScheduler takes time to load, and few schedules are cron's
+
+    return structs.replace(closing, next_fire=schedule_of(config.frames.cron))
+
+
+def open_primary(config: Config, url: str) -> Primary:
+    """A primary on the repository that a path or URL names."""
+    store = open_store(config.repository, url)
+    return Primary(store, config.repository.branch, closing_of(config), wall_clock)
+
+
+class Source:
+    """Where a daemon's configuration comes from: read anew on SIGHUP, or when its file has changed."""
+
+    def __init__(self, read: Callable[[], tuple[Config, str]], file: Path | None) -> None:
+        self._read = read
+        self.file = file
+        self.config, self.url = read()
+        self._stamp = self._stat()
+
+    def changed(self) -> bool:
+        """Whether the file is another one than when it was last read."""
+        return self._stat() != self._stamp
+
+    def read(self) -> tuple[Config, GitStore | None]:
+        """The configuration, and a store where another repository is to be served, or in another way.
+
+        UsageError where it is wrong: then what was read before stays."""
+        self._stamp = self._stat()
+        config, url = self._read()
+        same = config.repository == self.config.repository
+        store = None if same else open_store(config.repository, url)
+        self.config, self.url = config, url
+        return config, store
+
+    def _stat(self) -> tuple[int, int, int] | None:
+        try:
+            found = self.file.stat() if self.file else None
+        except OSError:
+            return None
+        return (found.st_mtime_ns, found.st_size, found.st_ino) if found else None
 
 
 def _open_remote(repository: RepositoryConfig, url: str) -> RemoteStore:

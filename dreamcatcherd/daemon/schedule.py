@@ -7,31 +7,33 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import watchfiles
 from apscheduler.schedulers.background import BackgroundScheduler
 
+_LONGEST_S = 86_400.0
+
 
 class Ticker:
-    """Calls `wake` when the open frame is due, and whenever a ref of a repository on this disk changes."""
+    """Calls `wake` when the open frame is due, and whenever something in the watched folders changes."""
 
-    def __init__(self, wake: Callable[[], None], repository: Path | None) -> None:
+    def __init__(self, wake: Callable[[], None], watched: list[Path]) -> None:
         self._wake = wake
-        self._refs = repository / "refs" if repository else None
+        self._watched = watched
         self._stop = threading.Event()
         self._scheduler = BackgroundScheduler(timezone=UTC)
         self._watcher = threading.Thread(target=self._watch, name="watch", daemon=True)
 
     def start(self) -> None:
         self._scheduler.start()
-        if self._refs is not None:
+        if self._watched:
             self._watcher.start()
 
-    def wake_at(self, micros: int) -> None:
-        """Wake at a time (microseconds UTC), in place of the one set before."""
-        moment = datetime.fromtimestamp(micros / 1e6, UTC)
+    def wake_in(self, seconds: float) -> None:
+        """Wake in so many seconds, in place of the time set before."""
+        moment = datetime.now(UTC) + timedelta(seconds=min(max(seconds, 0.0), _LONGEST_S))
         self._scheduler.add_job(
             self._wake, "date", run_date=moment, id="close", replace_existing=True, misfire_grace_time=None
         )
@@ -41,10 +43,8 @@ class Ticker:
         self._scheduler.shutdown(wait=False)
 
     def _watch(self) -> None:
-        if self._refs is None:
-            return
         changes = watchfiles.watch(
-            self._refs, watch_filter=None, debounce=50, step=10, rust_timeout=500, stop_event=self._stop
+            *self._watched, watch_filter=None, debounce=50, step=10, rust_timeout=500, stop_event=self._stop
         )
         for _ in changes:
             self._wake()

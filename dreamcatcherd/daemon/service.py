@@ -16,12 +16,16 @@ from structlog.typing import FilteringBoundLogger
 
 from dreamcatcherd import __version__
 from dreamcatcherd.config import Config, listen_address
-from dreamcatcherd.core.errors import GuardError, RetryableError
-from dreamcatcherd.core.report import CycleReport
-from dreamcatcherd.daemon.cycle import Primary, close_frame, look, remove_silent_lanes, wall_clock
+from dreamcatcherd.core.errors import DreamcatcherError, GuardError, RetryableError
+from dreamcatcherd.core.frames import Decision
+from dreamcatcherd.core.report import CycleReport, status_line
+from dreamcatcherd.daemon.cycle import close_frame, look, remove_silent_lanes
 from dreamcatcherd.daemon.http import Board, HttpServer, make_app
+from dreamcatcherd.daemon.notify import Notifier
+from dreamcatcherd.daemon.opening import Source, closing_of
+from dreamcatcherd.daemon.primary import Primary, wall_clock
 from dreamcatcherd.daemon.schedule import Ticker
-from dreamcatcherd.observe.logs import CycleLog
+from dreamcatcherd.observe.logs import CycleLog, set_up_logs
 from dreamcatcherd.observe.metrics import Metrics
 from dreamcatcherd.store.create import open_first
 from dreamcatcherd.store.gitcmd import maintain
@@ -40,27 +44,45 @@ MAINTENANCE_S = 600.0
 class Service:
     """The running daemon. `run` returns after SIGTERM or SIGINT; a FatalError ends it with its remedy.
 
-    Signals are caught from the moment that it is made, and the port is bound then."""
+    SIGHUP reads the configuration anew, SIGUSR1 closes the open frame. Signals are caught from the moment that the
+    service is made, and the port is bound then."""
 
-    def __init__(self, config: Config, store: GitStore, logger: FilteringBoundLogger, folder: Path | None) -> None:
-        """`folder` is the repository where it lies on this disk: it is watched then."""
+    def __init__(
+        self,
+        config: Config,
+        store: GitStore,
+        logger: FilteringBoundLogger,
+        watched: list[Path],
+        source: Source | None = None,
+    ) -> None:
+        """`watched` are folders whose changes call for a look; `source` is where the configuration is read anew."""
         self._wake = threading.Event()
         self._stop = threading.Event()
-        for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, self._on_signal)
+        self._asked: set[str] = set()
+        signal.signal(signal.SIGTERM, self._on_stop)
+        signal.signal(signal.SIGINT, self._on_stop)
+        signal.signal(signal.SIGHUP, lambda *_: self._ask("reload"))
+        signal.signal(signal.SIGUSR1, lambda *_: self._ask("close"))
         self.config = config
-        self.primary = Primary(store, config.repository.branch, config.closing, wall_clock)
+        self.primary = Primary(store, config.repository.branch, closing_of(config), wall_clock)
         self.board = Board()
         self.metrics = Metrics()
         self._log = logger
         self._cycles = CycleLog(logger)
-        self._ticker = Ticker(self._wake.set, folder)
-        host, port = listen_address(config.http.listen)
-        self.http = HttpServer(make_app(self.metrics.registry, self.board), host, port)
+        file = source.file if source else None
+        self._ticker = Ticker(self._wake.set, watched + ([file.absolute().parent] if file else []))
+        self._notifier = Notifier()
+        self.primary.progress = self._notifier.alive
+        self.http = self._listen(config)
         self._folder = store.folder
+        self._source = source
         self._failures = 0
         self._lanes_due = time.monotonic()
         self._maintenance_due = time.monotonic() + MAINTENANCE_S
+
+    def _listen(self, config: Config) -> HttpServer:
+        host, port = listen_address(config.http.listen)
+        return HttpServer(make_app(self.metrics.registry, self.board), host, port)
 
     def run(self) -> None:
         """Serve until stopped."""
@@ -71,19 +93,34 @@ class Service:
         )
         try:
             while not self._stop.is_set():
-                self._wake.wait(self._step())
-                self._wake.clear()
+                self._rest(self._step())
         finally:
+            self._notifier.stopping()
             self._ticker.stop()
             self.http.stop()
         self._log.info("stopped")
 
-    def _on_signal(self, number: int, _: FrameType | None) -> None:
+    def _rest(self, seconds: float) -> None:
+        """Wait for the next step or a wake-up, and let systemd see meanwhile that nothing hangs."""
+        until = time.monotonic() + seconds
+        slice_s = self._notifier.watchdog_s / 3 if self._notifier.watchdog_s else seconds
+        while True:
+            self._notifier.alive()
+            left = until - time.monotonic()
+            if left <= 0 or self._wake.wait(min(left, slice_s)):
+                break
+        self._wake.clear()
+
+    def _on_stop(self, number: int, _: FrameType | None) -> None:
         self._stop.set()
         self._wake.set()
         last = threading.Timer(STOP_S, self._leave)
         last.daemon = True
         last.start()
+
+    def _ask(self, what: str) -> None:
+        self._asked.add(what)
+        self._wake.set()
 
     def _leave(self) -> None:
         """A cycle may be left at any instant: nothing counts before the refs move, nothing is left to do after."""
@@ -93,13 +130,18 @@ class Service:
     def _step(self) -> float:
         """One look, and a close if it is due; returns the seconds to wait for the next."""
         self._wake.clear()
+        if "reload" in self._asked or (self._source and self._source.changed()):
+            self._asked.discard("reload")
+            self.reload()
         closing = False
         try:
-            report, at = self._look()
-            closing = at is not None and self.primary.clock() >= at and not self._stop.is_set()
+            report, decision = self._look()
+            by_hand = "close" in self._asked
+            closing = (decision.due or by_hand) and not self._stop.is_set()
             if closing:
-                report = close_frame(self.primary, self.config.frames.close, report.pending.frame)
-            self.metrics.streams(len(self.primary.recent_streams()))
+                self._asked.discard("close")
+                closed_by = "manual" if by_hand else decision.closed_by
+                report = close_frame(self.primary, closed_by, report.pending.frame)
         except RetryableError as error:
             return self._failed(error, closing)
         self._failures = 0
@@ -107,18 +149,19 @@ class Service:
         self._tidy()
         if closing:
             return 0.0
-        if at is not None:
-            self._ticker.wake_at(at)
-        return self.config.repository.poll
+        poll_s = self.config.repository.poll
+        if decision.wake_in_s is None:
+            return poll_s
+        self._ticker.wake_in(decision.wake_in_s)
+        return max(0.0, min(poll_s, decision.wake_in_s))
 
-    def _look(self) -> tuple[CycleReport, int | None]:
+    def _look(self) -> tuple[CycleReport, Decision]:
         """One look; a repository without any commit gets its first frame opened on the way."""
         found = look(self.primary)
         survey = self.primary.last
         if survey is not None and survey.head is None and survey.base.commit is None:
-            open_first(
-                self.primary.store, found[0].pending.frame, self.primary.clock(), self.config.closing, survey.main
-            )
+            frame, now = found[0].pending.frame, self.primary.clock()
+            open_first(self.primary.store, frame, now, self.primary.closing, survey.main)
             found = look(self.primary)
         return found
 
@@ -127,6 +170,7 @@ class Service:
         self._cycles.failure(error)
         self.metrics.failure(publishing=closing, guard=isinstance(error, GuardError))
         self.board.ready, self.board.why = False, error.cause
+        self._notifier.status(f"not ready: {error.cause}")
         longest = min(DELAY_S[0] * 2**self._failures, DELAY_S[1])
         self._failures = min(self._failures + 1, 10)
         return random.uniform(longest / 2, longest)  # noqa: S311 (no secret hangs on it)
@@ -136,6 +180,35 @@ class Service:
         self._cycles.cycle(report)
         self.board.pending = report.pending
         self.board.ready, self.board.why = True, ""
+        self._notifier.status(status_line(report.pending, self.primary.clock()))
+        self._notifier.ready()
+
+    def reload(self) -> None:
+        """Read the configuration anew and apply it between two cycles; one that is wrong is refused, and told."""
+        if self._source is None:
+            return
+        self._notifier.reloading()
+        try:
+            config, store = self._source.read()
+            closing = closing_of(config)
+            if config.http.listen != self.config.http.listen:
+                http = self._listen(config)
+                http.start()
+                self.http.stop()
+                self.http = http
+            if store is not None:
+                self.primary = Primary(store, config.repository.branch, closing, wall_clock)
+                self.primary.progress = self._notifier.alive
+                self._folder = store.folder
+        except DreamcatcherError as error:
+            self._log.error("configuration refused, the old one stays", cause=error.cause, remedy=error.remedy)
+        else:
+            self._log = self._cycles.logger = set_up_logs(config.log.format, config.log.level)
+            self.primary.closing = closing
+            self.config = config
+            self._log.info("configuration applied", repository=self.primary.store.where, http=self.http.address)
+        finally:
+            self._notifier.reloaded()
 
     def _tidy(self) -> None:
         """What may wait, and what may fail without harm: lanes that are done with, and git's own maintenance."""

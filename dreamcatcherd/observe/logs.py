@@ -43,22 +43,22 @@ class CycleLog:
     """One line for each cycle that changed something; a failure is told once, and once more when it is over."""
 
     def __init__(self, logger: FilteringBoundLogger) -> None:
-        self._log = logger
+        self.logger = logger
         self._failures: dict[str, None] = {}
         self._hitches: set[str] = set()
 
     def cycle(self, report: CycleReport) -> None:
         if self._failures:
-            self._log.info("recovered", after=", ".join(self._failures))
+            self.logger.info("recovered", after=", ".join(self._failures))
             self._failures.clear()
         if report.lost:
-            self._log.debug("another primary was faster", frame=report.pending.last_closed)
+            self.logger.debug("another primary was faster", frame=report.pending.last_closed)
         ledger = report.ledger
         if ledger is None:
             return
         counts = ledger.counts
         told = {name: getattr(counts, name) for name in ("late", "duplicates", "held", "misfits", "conflicts")}
-        self._log.info(
+        self.logger.info(
             "frame closed",
             frame=ledger.frame,
             deltas=counts.deltas,
@@ -70,27 +70,27 @@ class CycleLog:
         )
         if ledger.settings_change is not None:
             change = ledger.settings_change
-            self._log.warning(
+            self.logger.warning(
                 "settings changed", frame=ledger.frame, blob=change.blob, commit=change.commit, author=change.author
             )
         for row in ledger.quarantined:
             if row.since == ledger.frame:
                 where = {"path": row.path, "blob": row.blob, "source": row.source, "commit": row.commit}
-                self._log.warning(
+                self.logger.warning(
                     "delta quarantined", frame=ledger.frame, reason=row.reason, detail=row.detail, **where
                 )
         for violation in ledger.violations:
             what = {"path": violation.path, "commit": violation.commit, "author": violation.author}
-            self._log.warning("violation", frame=ledger.frame, kind=violation.kind, detail=violation.detail, **what)
+            self.logger.warning("violation", frame=ledger.frame, kind=violation.kind, detail=violation.detail, **what)
 
     def failure(self, error: DreamcatcherError) -> None:
         """Tell each cause once, until a cycle goes well again."""
         if error.cause not in self._failures:
-            self._log.error("cycle failed", cause=error.cause, remedy=error.remedy)
+            self.logger.error("cycle failed", cause=error.cause, remedy=error.remedy)
             self._failures[error.cause] = None
 
     def hitch(self, error: DreamcatcherError) -> None:
         """Tell of something that may wait and did not go well, once for each cause."""
         if error.cause not in self._hitches and len(self._hitches) < 100:
-            self._log.warning("housekeeping failed", cause=error.cause, remedy=error.remedy)
+            self.logger.warning("housekeeping failed", cause=error.cause, remedy=error.remedy)
             self._hitches.add(error.cause)

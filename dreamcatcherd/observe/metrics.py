@@ -10,11 +10,14 @@ import prometheus_client as prom
 from dreamcatcherd import __version__
 from dreamcatcherd.core.collections import DEFAULT_TABLE, EXTRA
 from dreamcatcherd.core.model import Reason, ViolationKind
-from dreamcatcherd.core.report import CycleReport
+from dreamcatcherd.core.report import CycleReport, Pending
 
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
 _AGES = (0.1, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 900, 3600, 21_600, 86_400)
 _SIZES = (0, 1, 2, 5, 10, 25, 50, 100, 250, 500, 1_000, 2_500, 5_000, 10_000, 50_000, 100_000)
+STREAMS = 100
+"""How many streams have a label of their own: the latest ones."""
+
 PHASES = ("fetch", "ingest", "merge", "write", "publish")
 
 
@@ -51,9 +54,13 @@ class Metrics:
         self._retries = counter("publish_retries_total", "Rebuilds because main had moved.")
         self._age_s = histogram("delta_age_seconds", "From a delta's commit to its publication.", _AGES)
         self._active = gauge("streams_active", "Streams that delivered in the last 10 frames.")
+        self._silent = gauge("streams_silent", "Streams of the last 100 frames that delivered in none of the last 10.")
+        self._stream = gauge("stream_last_frame", f"The last frame of each of the {STREAMS} latest streams.", "stream")
+        self._clocks = counter("clock_flags_total", "Deltas of clocks that cannot be right.", "kind")
         self._guard = gauge("guard_tripped", "1 while publishing is stopped because entities would be lost.")
         info = gauge("build_info", "Always 1; labels tell the version.", "version", "python")
         info.labels(__version__, platform.python_version()).set(1)
+        self._shown: set[str] = set()
         self._show_all()
 
     def _show_all(self) -> None:
@@ -68,6 +75,7 @@ class Metrics:
             (self._violations, get_args(ViolationKind)),
             (self._polls, ("ok", "failed")),
             (self._publishes, ("ok", "lost", "failed")),
+            (self._clocks, ("ahead", "backward")),
         ):
             for value in values:
                 family.labels(value)
@@ -85,14 +93,21 @@ class Metrics:
         for name, count in pending.entities.items():
             self._entities.labels(name).set(count)
         self._retries.inc(report.races)
+        self._show_streams(pending)
         if report.lost:
             self._publishes.labels("lost").inc()
         if report.ledger is not None:
             self._close(report)
 
-    def streams(self, active: int) -> None:
-        """Show how many streams delivered lately."""
-        self._active.set(active)
+    def _show_streams(self, pending: Pending) -> None:
+        self._silent.set(len(pending.silent))
+        self._active.set(len(pending.seen) - len(pending.silent))
+        latest = sorted(pending.seen, key=lambda name: (-pending.seen[name].frame, name))[:STREAMS]
+        for name in self._shown - set(latest):
+            self._stream.remove(name)
+        for name in latest:
+            self._stream.labels(name).set(pending.seen[name].frame)
+        self._shown = set(latest)
 
     def _close(self, report: CycleReport) -> None:
         ledger = report.ledger
@@ -108,11 +123,16 @@ class Metrics:
         self._deltas.labels("duplicate").inc(counts.duplicates)
         self._deltas.labels("quarantined").inc(counts.quarantined)
         self._frame_deltas.observe(counts.deltas)
-        for row in ledger.quarantined:
-            if row.since == ledger.frame:
-                self._quarantined.labels(row.reason).inc()
+        for bad in ledger.quarantined:
+            if bad.since == ledger.frame:
+                self._quarantined.labels(bad.reason).inc()
         for conflict in ledger.conflicts:
             self._conflicts.labels(conflict.collection).inc()
+        for row in ledger.deltas:
+            if row.ahead_s is not None:
+                self._clocks.labels("ahead").inc()
+            if row.backward:
+                self._clocks.labels("backward").inc()
         for violation in ledger.violations:
             self._violations.labels(violation.kind).inc()
         for age_s in report.ages_s:

@@ -113,14 +113,18 @@ def _load(store: Store, ledgers: str | None, frame: int, read: Callable[[bytes],
         raise _unreadable(store, oid, f"the ledger of frame {frame} is damaged: {error}") from error
 
 
-def streams_of(store: Store, ledgers: str | None, frame: int) -> set[str]:
-    """The streams that delivered in a closed frame; of its ledger nothing else is decoded."""
+def streams_of(store: Store, ledgers: str | None, frame: int) -> dict[str, int]:
+    """The streams that delivered in a closed frame, each with its latest UTC; nothing else of its ledger is decoded."""
     oid = blob_at(store, ledgers, paths.ledger_path(frame))
-    return {row.stream_id for row in _streams.decode(store.read(oid)).deltas} if oid else set()
+    found: dict[str, int] = {}
+    for row in _streams.decode(store.read(oid)).deltas if oid else ():
+        found[row.stream_id] = max(row.utc, found.get(row.stream_id, row.utc))
+    return found
 
 
 class _StreamRow(Struct):
     stream_id: str
+    utc: int
 
 
 class _StreamsOnly(Struct):

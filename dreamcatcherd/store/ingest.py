@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from itertools import islice
 
-from msgspec import Struct
+from msgspec import Struct, structs
 
 from dreamcatcherd.core import paths
 from dreamcatcherd.core.codec import has_control
@@ -61,19 +61,22 @@ class Ingest:
         self._seen: dict[str, str] = {}
         self._left: dict[str, str] = {}  # heads that a lane was rewound from before they were merged, with their ref
         self._rewinds: list[Rewind] = []
+        self._arrived: dict[str, int | None] = {}
         self._signed: dict[str, str | None] = {}  # the fingerprint of each new commit's good signature
         self._signers: Signers | None = None
         self._limits: object = None
 
-    def survey(self, store: Store, refs: dict[str, str], main: str, base: Base, settings: Settings) -> Survey:
-        """Find all that waits on `main` and on the lanes."""
+    def survey(
+        self, store: Store, refs: dict[str, str], main: str, base: Base, settings: Settings, now: int | None = None
+    ) -> Survey:
+        """Find all that waits on `main` and on the lanes. What is seen for the first time arrived `now`."""
         head = refs.get(main)
         prefix = settings.lane_prefix
         lanes = {ref: oid for ref, oid in refs.items() if paths.lane_stream(ref, prefix) and ref != main}
         if not self.settled and base.commit:
             merged = {oid for commit in islice(snapshot_commits(store, base.commit), RECENT) for oid in commit.parents}
             self.settled = {ref: oid for ref, oid in lanes.items() if oid in merged}
-        self._notice(store, base, lanes)
+        self._notice(store, base, refs, lanes)
         open_lanes = {ref: oid for ref, oid in lanes.items() if self.settled.get(ref) != oid}
         tips = {*open_lanes.values(), *self._left, *([head] if head else [])}
         hidden = [base.commit] if base.commit else []
@@ -86,8 +89,10 @@ class Ingest:
         self._forget(settings, commits)
         arrivals = self._waiting(store, base, settings)
         for oid, sources in _sources(commits, head, live).items():
+            arrived = self._arrived.setdefault(oid, now)
             for item in self._read(store, oid, commits[oid], settings):
-                arrivals.append(_attribute(item, sources, prefix))
+                arrival = _attribute(item, sources, prefix)
+                arrivals.append(structs.replace(arrival, committed_s=commits[oid].time, arrived=arrived))
         if settings.signers:
             arrivals = self._only_signed(store, arrivals, settings.signers)
         return Survey(refs, main, head, base, settings, live, commits, arrivals, tuple(self._rewinds))
@@ -113,10 +118,10 @@ class Ingest:
         """What was noticed so far is in a ledger by now."""
         self._rewinds.clear()
 
-    def _notice(self, store: Store, base: Base, lanes: dict[str, str]) -> None:
+    def _notice(self, store: Store, base: Base, refs: dict[str, str], lanes: dict[str, str]) -> None:
         """Hold each lane against the last look: what a rewind would take away before it is merged is kept."""
         for ref, old in self._seen.items():
-            new = lanes.get(ref)
+            new = refs.get(ref)
             if new == old or (new is not None and store.descends(new, old)):
                 continue
             merged = base.commit is not None and store.descends(base.commit, old)
@@ -132,6 +137,7 @@ class Ingest:
             self._limits = settings.limits
         for oid in [oid for oid in self._judged if oid not in commits]:
             del self._judged[oid]
+        self._arrived = {oid: now for oid, now in self._arrived.items() if oid in commits}
 
     def _read(self, store: Store, oid: str, commit: Commit, settings: Settings) -> list[Judged]:
         found = self._judged.get(oid)

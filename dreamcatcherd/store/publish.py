@@ -12,6 +12,7 @@ import msgspec
 from dreamcatcherd.core import paths
 from dreamcatcherd.core.ledger import Ledger, write_ledger
 from dreamcatcherd.core.model import Arrival, Delta, FrameState
+from dreamcatcherd.core.report import plural
 from dreamcatcherd.core.tree import FILE, TREE, Entry, Objects, edit, lookup, read_tree, subtree
 from dreamcatcherd.store.gitcmd import AUTHOR
 from dreamcatcherd.store.ingest import Survey
@@ -83,10 +84,6 @@ def message_of(ledger: Ledger) -> str:
         subject = f"import frame {ledger.frame}"
     trailers = {"Frame": ledger.frame, "Digest": ledger.snapshot, "Deltas": deltas}
     return subject + "\n\n" + "".join(f"Dreamcatcher-{name}: {value}\n" for name, value in trailers.items())
-
-
-def plural(number: int, noun: str) -> str:
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
 def _parents(survey: Survey) -> tuple[str, ...]:

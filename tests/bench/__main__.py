@@ -14,7 +14,8 @@ import msgspec
 import pygit2
 
 from dreamcatcherd.core.frames import Closing
-from dreamcatcherd.daemon.cycle import Phases, Primary, close_frame, wall_clock
+from dreamcatcherd.daemon.cycle import close_frame
+from dreamcatcherd.daemon.primary import Phases, Primary, wall_clock
 from dreamcatcherd.store.create import create
 from dreamcatcherd.store.objects import GitStore
 from dreamcatcherd.store.ports import Move, Store

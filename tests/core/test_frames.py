@@ -2,116 +2,184 @@
 
 from __future__ import annotations
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec import structs
 
-from dreamcatcherd.core.codec import utc_micros, utc_text
-from dreamcatcherd.core.frames import Closing, closes_at, due_at, is_due, opened
+from dreamcatcherd.core.codec import utc_text
+from dreamcatcherd.core.frames import CloseRule, Closing, Decision, Moment, Signs, Watch, decide, opened
 from dreamcatcherd.core.model import FrameState
 
 SECOND = 1_000_000
 START = 1_769_860_800 * SECOND
-DAY = 86_400 * SECOND
+HOUR = 3600
 TEN = Closing("interval", 10.0)
+NOTHING = Signs()
 
 
-def open_at(now: int, closing: Closing = TEN) -> FrameState:
-    return opened(7, now, 6, "d" * 40, closing)
+def open_at(now: int = START, closing: Closing = TEN, frame: int = 7) -> FrameState:
+    return opened(frame, now, frame - 1, "d" * 40, closing)
+
+
+def at(seconds: float, steady: float | None = None) -> Moment:
+    """So many seconds after START by the wall clock, and by the steady one unless that is given."""
+    return Moment(START + round(seconds * SECOND), seconds if steady is None else steady)
+
+
+def ask(closing: Closing, now: Moment, signs: Signs = NOTHING, watch: Watch | None = None) -> Decision:
+    return decide(watch or Watch(7, at(0)), open_at(closing=closing), closing, signs, now)
+
+
+def hourly(after: int) -> int | None:
+    hour = HOUR * SECOND
+    return (after // hour + 1) * hour
 
 
 def test_a_frame_that_opens_says_when_it_closes() -> None:
     """What a worker reads names the frame, the one before, the digest, and both times in RFC 3339."""
-    assert open_at(START) == FrameState(7, "2026-01-31T12:00:00.000000Z", "2026-01-31T12:00:10.000000Z", 6, "d" * 40)
+    assert open_at() == FrameState(7, "2026-01-31T12:00:00.000000Z", "2026-01-31T12:00:10.000000Z", 6, "d" * 40)
 
 
-def test_a_manual_frame_has_no_closing_time() -> None:
-    """Under manual no time closes a frame, however late it is, and grace changes nothing."""
-    manual = Closing("manual", 10.0, 5.0)
-    state = open_at(START, manual)
-    assert (state.closes_at, closes_at(state, manual), due_at(state, manual)) == (None, None, None)
-    assert not is_due(state, manual, START + 1000 * DAY)
+@pytest.mark.parametrize(
+    ("closing", "seconds"),
+    [
+        (Closing("manual", deadline_s=5), None),
+        (Closing("cron", next_fire=hourly), HOUR),
+        (Closing("counter"), None),
+        (Closing("counter", deadline_s=60), 60),
+        (Closing("quorum", deadline_s=30), 30),
+        (Closing("next", deadline_s=30, grace_s=9), 30),
+    ],
+    ids=lambda value: getattr(value, "rule", str(value)),
+)
+def test_closes_at_is_the_time_that_ends_it_or_null(closing: Closing, seconds: int | None) -> None:
+    """Workers read the time of the rule or of its deadline, without grace; null where no time ends the frame."""
+    expected = None if seconds is None else utc_text(START + seconds * SECOND)
+    assert open_at(closing=closing).closes_at == expected
 
 
-def test_an_interval_ends_on_the_microsecond() -> None:
-    """A frame is due from exactly its interval after opening."""
-    state = open_at(START)
-    assert not is_due(state, TEN, START + 10 * SECOND - 1)
-    assert is_due(state, TEN, START + 10 * SECOND)
+def test_a_manual_frame_is_never_due_by_itself() -> None:
+    """Under manual no time closes a frame, however late it is."""
+    decision = ask(Closing("manual", 10.0, 5.0, deadline_s=5.0), at(1000 * HOUR), Signs(later=True, counter=99))
+    assert (decision.due, decision.wake_in_s) == (False, None)
 
 
-def test_a_fraction_of_a_second_is_an_interval() -> None:
-    """Intervals are counted in microseconds, not in whole seconds."""
-    closing = Closing("interval", 0.25, 0.1)
-    assert (closes_at(open_at(START), closing), due_at(open_at(START), closing)) == (START + 250_000, START + 350_000)
-
-
-def test_grace_waits_longer_without_moving_the_closing_time() -> None:
-    """Workers read the end of the interval, the frame closes when the grace is over too."""
+def test_an_interval_ends_on_the_microsecond_and_grace_waits_longer() -> None:
+    """A frame is due from exactly its interval and grace after opening, and says how long that takes."""
     closing = Closing("interval", 10.0, 3.0)
-    state = open_at(START, closing)
-    assert state.closes_at == utc_text(START + 10 * SECOND)
-    assert not is_due(state, closing, START + 13 * SECOND - 1)
-    assert is_due(state, closing, START + 13 * SECOND)
+    assert ask(closing, at(12.999999)).due is False
+    assert ask(closing, at(13)) == Decision(Watch(7, at(0)), True, "interval")
+    assert ask(closing, at(4)).wake_in_s == 9.0
 
 
-def test_a_sleep_closes_the_frame_once() -> None:
-    """After a day's sleep the frame is due, and the one that opens then lasts its whole interval."""
-    woken = START + DAY
-    assert is_due(open_at(START), TEN, woken)
-    after = opened(8, woken, 7, "e" * 40, TEN)
-    assert not is_due(after, TEN, woken)
-    assert not is_due(after, TEN, woken + 10 * SECOND - 1)
-    assert is_due(after, TEN, woken + 10 * SECOND)
+def test_an_interval_counts_from_the_repositorys_time() -> None:
+    """A primary that sees the frame later closes it at the same time as one that saw it open."""
+    late = Watch(7, at(6))
+    assert ask(TEN, at(9.5), watch=late).due is False
+    assert ask(TEN, at(10), watch=late).due is True
 
 
-def test_a_clock_that_steps_back_closes_nothing_early() -> None:
-    """Until the clock is past the interval's end again nothing is due, and then it is."""
-    state = open_at(START)
-    assert not is_due(state, TEN, START - DAY)
-    assert is_due(state, TEN, START + 10 * SECOND)
+def test_cron_speaks_at_the_first_time_of_the_schedule_after_opening() -> None:
+    """The schedule's times before opening do not count; one that was slept through closes the frame late."""
+    closing = Closing("cron", next_fire=hourly)
+    assert ask(closing, at(HOUR - 0.001)).due is False
+    assert ask(closing, at(HOUR)).closed_by == "cron"
+    assert ask(closing, at(50 * HOUR)).due is True
 
 
-def test_an_interval_counts_from_the_repositorys_own_time() -> None:
-    """Any primary that reads the same frame file finds the same closing time, in whatever offset it is written."""
-    here, there = FrameState(7, "2026-01-31T12:00:00Z"), FrameState(7, "2026-01-31T13:00:00.0+01:00")
-    assert closes_at(here, TEN) == closes_at(there, TEN) == START + 10 * SECOND
+def test_a_counter_beyond_the_frame_closes_it() -> None:
+    """The external driver closes by raising the number; an equal, lower or unreadable one does nothing."""
+    closing = Closing("counter")
+    assert [ask(closing, at(0), Signs(counter=number)).due for number in (None, 6, 7, 8, 99)] == [
+        False, False, False, True, True,
+    ]  # fmt: skip
+
+
+def test_a_quorum_waits_for_all_or_for_its_deadline() -> None:
+    """All expected streams close the frame; where one is missing the deadline does, and says so."""
+    closing = Closing("quorum", deadline_s=60)
+    expected = frozenset("ab")
+    assert ask(closing, at(5), Signs(frozenset("a"), expected)).due is False
+    assert ask(closing, at(5), Signs(frozenset("abc"), expected)).closed_by == "quorum"
+    late = ask(closing, at(60), Signs(frozenset("a"), expected))
+    assert (late.due, late.closed_by) == (True, "deadline")
+    assert Signs(frozenset("a"), expected).missing == ["b"]
+
+
+def test_a_quorum_of_nobody_is_none() -> None:
+    """Where no stream is known yet, only the deadline closes the frame."""
+    assert ask(Closing("quorum", deadline_s=60), at(5), Signs(frozenset("a"))).due is False
+    assert ask(Closing("quorum", deadline_s=60), at(60)).closed_by == "deadline"
+
+
+def test_a_delta_of_a_later_frame_closes_the_one_before() -> None:
+    """Under next the first delta of a later frame ends the open one; without any the deadline does."""
+    closing = Closing("next", deadline_s=60)
+    assert ask(closing, at(5)).due is False
+    assert ask(closing, at(5), Signs(later=True)).closed_by == "next"
+    assert ask(closing, at(61)).closed_by == "deadline"
+
+
+def test_grace_runs_from_when_the_rule_was_seen_to_speak() -> None:
+    """A quorum with grace stays open for stragglers, counted from the look that saw it complete."""
+    closing = Closing("quorum", grace_s=2, deadline_s=60)
+    signs = Signs(frozenset("a"), frozenset("a"))
+    first = ask(closing, at(5), signs)
+    assert (first.due, first.wake_in_s) == (False, 2.0)
+    assert decide(first.watch, open_at(closing=closing), closing, signs, at(6.9)).due is False
+    assert decide(first.watch, open_at(closing=closing), closing, signs, at(7)).due is True
+
+
+@pytest.mark.parametrize("rule", ["interval", "next"])
+def test_an_empty_frame_waits_with_skip_empty(rule: CloseRule) -> None:
+    """A frame that is over and has nothing to do stays open until it has."""
+    closing = Closing(rule, 10.0, deadline_s=10, skip_empty=True)
+    assert ask(closing, at(500), Signs(empty=True)).due is False
+    assert ask(closing, at(500), Signs(empty=False)).due is True
+    assert ask(structs.replace(closing, skip_empty=False), at(500), Signs(empty=True)).due is True
+
+
+def test_a_step_back_of_the_clock_does_not_hold_a_frame_open() -> None:
+    """An hour's step back: the interval ends by the steady clock; after a restart it is counted from there."""
+    stepped = at(4 - HOUR, 4)
+    watching = ask(TEN, stepped)
+    assert watching.due is False
+    assert watching.watch.since.wall == stepped.wall
+    state = open_at()
+    assert decide(watching.watch, state, TEN, NOTHING, at(10 - HOUR, 10)).due is True
+    restarted = decide(None, state, TEN, NOTHING, at(4 - HOUR, 0))
+    assert (restarted.due, restarted.wake_in_s) == (False, 10.0)
+    assert decide(restarted.watch, state, TEN, NOTHING, at(14 - HOUR, 10)).due is True
+
+
+def test_cron_after_a_step_back_takes_the_next_time_of_the_schedule() -> None:
+    """A frame that seems to open in the future closes at the schedule's next time by the clock as it is now."""
+    closing = Closing("cron", next_fire=hourly)
+    stepped = ask(closing, at(60 - HOUR, 60))
+    assert stepped.wake_in_s == HOUR - 60
+    assert decide(stepped.watch, open_at(closing=closing), closing, NOTHING, at(0, HOUR)).due is True
+
+
+def test_a_step_forward_or_a_sleep_closes_once() -> None:
+    """The frame is due at once, and the one that opens then lasts its whole interval."""
+    assert ask(TEN, at(HOUR, 1)).due is True
+    state = open_at(START + HOUR * SECOND, frame=8)
+    fresh = decide(Watch(7, at(0)), state, TEN, NOTHING, at(HOUR, 1))
+    assert (fresh.due, fresh.watch, fresh.wake_in_s) == (False, Watch(8, at(HOUR, 1)), 10.0)
 
 
 def test_a_frame_without_an_opening_time_is_due() -> None:
-    """A frame file that lacks the time cannot hold the frame open for ever."""
-    assert is_due(FrameState(7), TEN, START)
-    assert is_due(FrameState(7, "yesterday"), TEN, START)
+    """A frame file that lacks the time, or has no time in it, cannot hold the frame open for ever."""
+    for told in (None, "yesterday"):
+        assert decide(None, FrameState(7, told), TEN, NOTHING, at(0)).due is True
 
 
-@settings(max_examples=80, deadline=None)
-@given(
-    st.integers(0, 100_000),
-    st.floats(0.001, 5_000, allow_nan=False),
-    st.floats(0, 1_000, allow_nan=False),
-    st.integers(-10_000, 10_000),
-)
-def test_a_frame_is_due_from_its_closing_time_and_grace_on(
-    since: int, interval: float, grace: float, seconds: int
-) -> None:
-    """For any numbers a frame is due exactly when opening, interval and grace lie behind, and stays due."""
+@settings(max_examples=100, deadline=None)
+@given(st.floats(0.1, 5_000), st.floats(0, 1_000), st.floats(-10_000, 10_000))
+def test_a_frame_is_due_from_its_closing_time_and_grace_on(interval: float, grace: float, seconds: float) -> None:
+    """For any numbers an unwatched frame is due exactly when opening, interval and grace lie behind."""
     closing = Closing("interval", interval, grace)
-    start = START + since * SECOND
-    state, now = open_at(start, closing), start + seconds * SECOND
-    ends = start + round(interval * SECOND) + round(grace * SECOND)
-    assert is_due(state, closing, now) == (now >= ends)
-    assert is_due(state, closing, ends)
-    assert utc_micros(state.closes_at or "") == start + round(interval * SECOND)
-
-
-@settings(max_examples=60, deadline=None)
-@given(st.lists(st.integers(-30, 60), max_size=40))
-def test_frames_are_neither_skipped_nor_doubled(steps: list[int]) -> None:
-    """However the clock jumps between looks, one look closes at most one frame and numbers run on by one."""
-    now, state, closed = START, open_at(START), [6]
-    for step in steps:
-        now += step * SECOND
-        if is_due(state, TEN, now):
-            closed.append(state.frame)
-            state = opened(state.frame + 1, now, state.frame, "d" * 40, TEN)
-            assert not is_due(state, TEN, now)
-    assert closed == list(range(6, 6 + len(closed)))
+    now = Moment(START + round(seconds * SECOND), 0.0)
+    ends = min(START, now.wall) + round(interval * SECOND) + round(grace * SECOND)
+    assert decide(None, open_at(closing=closing), closing, NOTHING, now).due == (now.wall >= ends)

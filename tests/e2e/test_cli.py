@@ -38,7 +38,8 @@ def test_status_names_the_frame_and_what_waits_by_stream(fleet: Path) -> None:
     """`status --json` has the keys of the protocol; held deltas are pending too."""
     status = dc_json("status", "--repo", str(fleet))
     keys = {"frame", "opened_at", "closes_at", "last_closed", "digest", "pending", "held", "behind_s"}
-    assert set(status) == keys
+    assert keys | {"seen", "silent"} == set(status)
+    assert status["seen"]["c"] == {"frame": 2, "utc": "2026-01-01T00:00:03.000000Z"}
     assert (status["frame"], status["last_closed"], status["held"]) == (3, 2, 1)
     assert status["pending"] == {"total": 2, "streams": {"a": 1, "d": 1}}
     assert status["digest"] == git(fleet, "rev-parse", "main:state/snapshot")

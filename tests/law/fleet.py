@@ -6,7 +6,8 @@ import json
 
 from dreamcatcherd.core.frames import Closing
 from dreamcatcherd.core.tree import FILE, Entry, edit
-from dreamcatcherd.daemon.cycle import Primary, close_frame
+from dreamcatcherd.daemon.cycle import close_frame
+from dreamcatcherd.daemon.primary import Primary
 from dreamcatcherd.store.create import open_first
 from dreamcatcherd.store.memory import MemoryStore
 from dreamcatcherd.store.ports import Commit, Move, Store

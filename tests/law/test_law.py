@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from dreamcatcherd.core.export import export, read_portable
 from dreamcatcherd.core.frames import Closing
-from dreamcatcherd.daemon.cycle import Primary
+from dreamcatcherd.daemon.primary import Primary
 from dreamcatcherd.store.adopt import adopt
 from dreamcatcherd.store.create import open_first
 from dreamcatcherd.store.memory import MemoryStore

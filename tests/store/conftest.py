@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from dreamcatcherd.core.frames import Closing
-from dreamcatcherd.daemon.cycle import Primary
+from dreamcatcherd.daemon.primary import Primary
 from dreamcatcherd.store.create import create
 from tests.law.fleet import NOW, new_primary, primary_on
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from dreamcatcherd.core.model import Delta
 from dreamcatcherd.core.tree import FILE, Entry
-from dreamcatcherd.daemon.cycle import Phases, Primary
+from dreamcatcherd.daemon.primary import Phases, Primary
 from tests.law.fleet import MAIN, commit_files
 from tests.store.tools import FOLDER, close, merged, put, reasons, text
 

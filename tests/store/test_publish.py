@@ -11,7 +11,8 @@ from dreamcatcherd.core import paths
 from dreamcatcherd.core.errors import FatalError
 from dreamcatcherd.core.ledger import Ledger
 from dreamcatcherd.core.tree import FILE, TREE, Entry, subtree
-from dreamcatcherd.daemon.cycle import Primary, close_frame
+from dreamcatcherd.daemon.cycle import close_frame
+from dreamcatcherd.daemon.primary import Primary
 from dreamcatcherd.store.base import claimed_frame, load_ledger, versions_of
 from dreamcatcherd.store.memory import MemoryStore
 from dreamcatcherd.store.objects import GitStore

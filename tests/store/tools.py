@@ -7,7 +7,8 @@ from typing import Any
 
 from dreamcatcherd.core.ledger import Ledger
 from dreamcatcherd.core.tree import Entry, blob_at, edit, lookup
-from dreamcatcherd.daemon.cycle import Primary, close_frame
+from dreamcatcherd.daemon.cycle import close_frame
+from dreamcatcherd.daemon.primary import Primary
 from dreamcatcherd.store.ports import Commit, Move, Store
 from tests.law.fleet import MAIN, NOW
 

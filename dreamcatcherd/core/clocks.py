@@ -1,0 +1,48 @@
+"""The clock guard: deltas whose UTC cannot be, flagged and merged all the same (what UTC decides: docs/protocol.md).
+
+Owns two signs of a wrong clock: a delta that comes from the future, and a stream whose time runs backwards."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import NamedTuple
+
+from dreamcatcherd.core.model import Arrival, Delta, Stamp
+
+
+class ClockFlag(NamedTuple):
+    """`ahead_s`: by how many seconds the delta's UTC lay ahead of its arrival; `backward`: its stream had told a later
+    time before."""
+
+    ahead_s: int | None
+    backward: bool
+
+
+def clock_flags(
+    deltas: Iterable[Arrival], frame: int, max_skew_s: float, told: Mapping[str, int]
+) -> dict[Stamp, ClockFlag]:
+    """The flagged ones among deltas that a close merges. `told` is the last UTC of each stream in frames before.
+
+    A stream's deltas are compared in order of arrival and of their commits. Late ones are reruns: not judged."""
+    flags: dict[Stamp, ClockFlag] = {}
+    latest = dict(told)
+    for arrival in sorted(deltas, key=_arrival_order):
+        item = arrival.item
+        if not isinstance(item, Delta):
+            continue
+        ahead_s = None
+        if arrival.arrived is not None and item.utc - arrival.arrived > max_skew_s * 1e6:
+            ahead_s = (item.utc - arrival.arrived) // 1_000_000
+        backward = False
+        if item.frame == frame:
+            before = latest.get(item.stream_id)
+            backward = before is not None and item.utc < before
+            latest[item.stream_id] = max(item.utc, before or item.utc)
+        if ahead_s is not None or backward:
+            flags[item.stamp] = ClockFlag(ahead_s, backward)
+    return flags
+
+
+def _arrival_order(arrival: Arrival) -> tuple[object, ...]:
+    utc = arrival.item.utc if isinstance(arrival.item, Delta) else 0
+    return (arrival.arrived or 0, arrival.committed_s, utc)

@@ -1,0 +1,181 @@
+"""A primary's hold on one repository: the store, what was read from it last, and what was seen of the open frame.
+
+All that is kept here is a cache: a primary that forgets it all goes on from what git holds."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import msgspec
+from msgspec import structs
+
+from dreamcatcherd.core.codec import frame_number
+from dreamcatcherd.core.frames import Closing, Decision, Moment, Signs, Watch, decide
+from dreamcatcherd.core.ledger import Ledger
+from dreamcatcherd.core.model import Arrival, Delta
+from dreamcatcherd.core.paths import PUBLISHED
+from dreamcatcherd.core.report import Pending
+from dreamcatcherd.core.tree import blob_at
+from dreamcatcherd.daemon.streams import ACTIVE, Streams
+from dreamcatcherd.store.base import Base, load_base, read_base
+from dreamcatcherd.store.ingest import Ingest, Survey, pending_streams
+from dreamcatcherd.store.ports import Store
+from dreamcatcherd.store.violations import current_settings, find_violations
+
+_COUNTER_BYTES = 65_536
+
+
+class Phases:
+    """Seconds spent in each phase of a cycle. `progress` is called at the end of each."""
+
+    def __init__(self, progress: Callable[[], None] = lambda: None) -> None:
+        self.seconds: dict[str, float] = {}
+        self._progress = progress
+
+    @contextmanager
+    def of(self, name: str) -> Iterator[None]:
+        start = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - start
+            self._progress()
+
+
+def wall_clock() -> int:
+    """Now, in microseconds UTC."""
+    return time.time_ns() // 1000
+
+
+class Primary:
+    """One primary. `clock` tells the wall's time in microseconds UTC, `steady` seconds that never step."""
+
+    def __init__(
+        self,
+        store: Store,
+        branch: str,
+        closing: Closing,
+        clock: Callable[[], int],
+        steady: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.store = store
+        self.main = f"refs/heads/{branch}"
+        self.closing = closing
+        self.clock = clock
+        self.ingest = Ingest()
+        self.streams = Streams()
+        self.last: Survey | None = None
+        self.progress: Callable[[], None] = lambda: None
+        self._steady = steady
+        self._watch: Watch | None = None
+        self._base: tuple[tuple[str | None, str | None], Base] | None = None
+
+    def survey(self, phases: Phases) -> tuple[Survey, str | None]:
+        """Read what waits, and why the settings on `main` were refused, if they were."""
+        with phases.of("fetch"):
+            refs = self.store.refs()
+            base = self.load_base(refs)
+            settings, refused = current_settings(self.store, refs.get(self.main), base)
+            if self.store.follow(settings.lane_prefix):
+                refs = {**self.store.refs(), **{ref: oid for ref, oid in refs.items() if ref == self.main}}
+            self.streams.look(self.store, base)
+        with phases.of("ingest"):
+            self.last = self.ingest.survey(self.store, refs, self.main, base, settings, self.clock())
+            return self.last, refused
+
+    def decide(self, survey: Survey, refused: str | None) -> Decision:
+        """Whether the open frame is due."""
+        now = Moment(self.clock(), self._steady())
+        signs = self._signs(survey, refused)
+        decision = decide(self._watch, survey.base.state, self.closing, signs, now)
+        self._watch = decision.watch
+        return decision
+
+    def _signs(self, survey: Survey, refused: str | None) -> Signs:
+        """What the closing rule goes by."""
+        frame, closing = survey.base.state.frame, self.closing
+        horizon = frame + survey.settings.limits.frames_ahead
+        deltas = [arrival.item for arrival in survey.arrivals if isinstance(arrival.item, Delta)]
+        return Signs(
+            delivered=frozenset(item.stream_id for item in deltas if item.frame == frame),
+            expected=self.expected(),
+            later=any(frame < item.frame <= horizon for item in deltas),
+            counter=self._counter(survey) if closing.rule == "counter" else None,
+            empty=closing.skip_empty and self._idle(survey, refused),
+        )
+
+    def expected(self) -> frozenset[str]:
+        """The streams that a quorum waits for."""
+        streams = self.closing.streams
+        if self.closing.rule != "quorum":
+            return frozenset()
+        return self.streams.within(streams) if isinstance(streams, int) else frozenset(streams)
+
+    def _counter(self, survey: Survey) -> int | None:
+        """The frame in the external driver's file; None where it cannot be read as one."""
+        tree = self.store.commit(survey.head).tree if survey.head else None
+        blob = blob_at(self.store, tree, self.closing.counter)
+        if blob is None or self.store.size(blob) > _COUNTER_BYTES:
+            return None
+        try:
+            found = msgspec.json.decode(self.store.read(blob))
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+            return None
+        return frame_number(found.get("frame") if isinstance(found, dict) else found)
+
+    def _idle(self, survey: Survey, refused: str | None) -> bool:
+        """Whether a close would merge, judge and mend nothing."""
+        frame = survey.base.state.frame
+        if any(arrival.since is None or _is_due(arrival, frame) for arrival in survey.arrivals) or survey.rewinds:
+            return False
+        return survey.head == survey.base.commit or not find_violations(self.store, survey, refused, [])
+
+    def advance(self, survey: Survey, commit: str, ledger: Ledger, waiting: list[Arrival]) -> Survey:
+        """What a survey becomes by its own publication: a new base, on which only what is not due yet still waits."""
+        base = read_base(self.store, commit, ledger)
+        self._base = ((commit, commit), base)
+        self.store.remember(commit)
+        self.ingest.published()
+        self.streams.look(self.store, base)
+        self.last = structs.replace(survey, base=base, head=commit, lanes=[], arrivals=waiting, rewinds=())
+        return self.last
+
+    def load_base(self, refs: dict[str, str]) -> Base:
+        """The base, read again only when a ref that it hangs on has moved."""
+        key = (refs.get(self.main), refs.get(PUBLISHED))
+        if self._base is None or self._base[0] != key:
+            self._base = (key, load_base(self.store, refs, self.main))
+        return self._base[1]
+
+    def pending(self, survey: Survey) -> Pending:
+        """What waits, as `status` and the metrics tell it."""
+        base = survey.base
+        waiting = [a for a in survey.arrivals if isinstance(a.item, Delta)]
+        now = self.clock()
+        seen = self.streams.last()
+        active = self.streams.within(ACTIVE)
+        return Pending(
+            frame=base.state.frame,
+            opened_at=base.state.opened_at,
+            closes_at=base.state.closes_at,
+            last_closed=base.state.last_closed,
+            closed_at_s=self.store.commit(base.commit).time if base.commit and base.ledger else None,
+            digest=base.snapshot,
+            streams=pending_streams(survey.arrivals),
+            held=sum(not _is_due(a, base.state.frame) for a in waiting),
+            behind_s=max((age_s(a, now) for a in waiting if _is_due(a, base.state.frame)), default=0.0),
+            entities=base.ledger.counts.entities if base.ledger else {},
+            seen=seen,
+            silent=[stream for stream in seen if stream not in active],
+        )
+
+
+def _is_due(arrival: Arrival, frame: int) -> bool:
+    return isinstance(arrival.item, Delta) and arrival.item.frame <= frame
+
+
+def age_s(arrival: Arrival, now: int) -> float:
+    """Seconds since the commit that brought an arrival was made, at least 0; 0 for what an earlier ledger held."""
+    return max(0.0, now / 1e6 - arrival.committed_s) if arrival.arrived is not None else 0.0
