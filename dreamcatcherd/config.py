@@ -21,7 +21,8 @@ from dreamcatcherd.core.frames import CloseRule, Closing
 
 DEFAULT_URL = "fleet.git"
 _REMOTE = re.compile(r"[a-z+]+://|[^/:]+@?[^/:]*:(?!//)[^/]*")
-_BRANCH = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*(?:/[A-Za-z0-9_][A-Za-z0-9_.-]*)*")
+_PORT = re.compile(r"[0-9]{1,5}")
+_BRANCH = re.compile(r"(?!.*(?:\.\.|\.(?:lock)?(?:/|$)))[A-Za-z0-9_][A-Za-z0-9_.-]*(?:/[A-Za-z0-9_][A-Za-z0-9_.-]*)*")
 
 DEADLINE_S = 300.0
 """The deadline of a rule that waits for workers, where none is set: a dead stream must not stall a frame for ever."""
@@ -36,7 +37,7 @@ class RepositoryConfig(Struct, frozen=True, forbid_unknown_fields=True):
     one that is not named is looked for in systemd's credentials directory, as `token`, `ssh_key`, `known_hosts`,
     `ca_file` or `signing_key`."""
 
-    url: str = DEFAULT_URL
+    url: Annotated[str, Meta(min_length=1)] = DEFAULT_URL
     branch: str = "main"
     clone: str | None = None
     poll: Annotated[float, Meta(ge=0.05, le=3600)] = 1.0
@@ -120,7 +121,7 @@ def load_config(file: Path | None, environment: Mapping[str, str] = os.environ) 
         except OSError as error:
             cause = f"{file} cannot be read: {error.strerror}"
             raise UsageError(cause, "name a readable TOML file with --config") from error
-        except (UnicodeDecodeError, tomllib.TOMLDecodeError, RecursionError) as error:
+        except (ValueError, RecursionError) as error:
             raise UsageError(f"{file}: {error}", _REMEDY) from error
     _override(document, environment)
     where = str(file) if file is not None else "the environment"
@@ -147,7 +148,7 @@ def _override(document: dict[str, Any], environment: Mapping[str, str]) -> None:
             continue
         try:
             value = tomllib.loads(f"value = {text}")["value"]
-        except tomllib.TOMLDecodeError:
+        except (ValueError, RecursionError):
             value = text
         table = document.setdefault(match[1].lower(), {})
         if isinstance(table, dict):
@@ -214,6 +215,6 @@ def listen_address(listen: str) -> tuple[str, int]:
     """Host and port of `host:port`; UsageError where it is neither."""
     host, _, port = listen.rpartition(":")
     host = host.removeprefix("[").removesuffix("]")
-    if not host or not port.isascii() or not port.isdigit() or int(port) > 65535:
+    if not host or not _PORT.fullmatch(port) or int(port) > 65535:
         raise UsageError(f"[http] listen {listen!r} is no host:port", "write it as 127.0.0.1:9464")
     return host, int(port)

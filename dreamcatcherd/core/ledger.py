@@ -5,6 +5,7 @@ Owns the file's shape and bytes. A ledger holds no wall clock: the same deltas o
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from typing import TypeVar
 
 import msgspec
 from msgspec import Struct
@@ -175,18 +176,26 @@ class Basis(Struct, frozen=True):
     told: dict[str, int] = {}
 
 
+_T = TypeVar("_T")
 _decoder = msgspec.json.Decoder(Ledger)
 _head_decoder = msgspec.json.Decoder(LedgerHead)
 
 
 def read_ledger(raw: bytes) -> Ledger:
     """A ledger from its bytes; msgspec.DecodeError where they are none."""
-    return _decoder.decode(raw)
+    return _read(_decoder, raw)
 
 
 def read_head(raw: bytes) -> LedgerHead:
     """The head of a ledger from its bytes; msgspec.DecodeError where they are none."""
-    return _head_decoder.decode(raw)
+    return _read(_head_decoder, raw)
+
+
+def _read(decoder: msgspec.json.Decoder[_T], raw: bytes) -> _T:
+    try:
+        return decoder.decode(raw)
+    except (UnicodeDecodeError, RecursionError) as error:
+        raise msgspec.DecodeError(str(error)) from error
 
 
 def head_of(ledger: Ledger) -> LedgerHead:

@@ -21,13 +21,13 @@ from dreamcatcherd.core.snapshot import (
     appended_path,
     close_snapshot,
     entity_line,
+    extra_path,
     file_name,
     fresh_line,
     keyed_layout,
     keyed_path,
     open_snapshot,
     read_entity,
-    section_path,
 )
 from dreamcatcherd.core.tree import Objects
 
@@ -139,7 +139,7 @@ def append_change(
     """The new line of an appended record; of an extra section's where there is no collection."""
     path, key = appended_path(stamp, rank), appended_key(stamp, rank)
     if collection is None:
-        path, key = section_path(section) + path, [section, *key]
+        path, key = extra_path(section, stamp, rank), [section, *key]
     raw_key = canonical(key)
     return Change(path, raw_key, line_of(raw_key, canonical(record)))
 

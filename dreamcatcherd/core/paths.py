@@ -89,5 +89,5 @@ def lane_stream(ref: str, prefix: str) -> str | None:
 
 
 def short_ref(ref: str) -> str:
-    """A branch without `refs/heads/`, as people call it."""
-    return ref.removeprefix("refs/heads/")
+    """A branch without `refs/heads/`, as people call it, printable."""
+    return printable(ref.removeprefix("refs/heads/"))

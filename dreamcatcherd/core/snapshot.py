@@ -88,6 +88,12 @@ def section_path(section: str) -> str:
     return _text_path(section.encode())
 
 
+def extra_path(section: str, stamp: Stamp, rank: int) -> str:
+    """Where an extra record lies: beside its section's. The section's whole hash ends the path, since anybody can make
+    sections whose first four digits are the same."""
+    return section_path(section) + appended_path(stamp, rank) + hashlib.sha256(section.encode()).hexdigest()
+
+
 def appended_key(stamp: Stamp, rank: int) -> list[Json]:
     return [*stamp, rank]
 
@@ -103,7 +109,7 @@ def _appended_path_of(raw_key: bytes) -> str:
 
 def _extra_path_of(raw_key: bytes) -> str:
     section, *stamp, rank = decode(raw_key)
-    return section_path(section) + appended_path(stamp_of(stamp), rank)
+    return extra_path(section, stamp_of(stamp), rank)
 
 
 def _merged_path_of(raw_key: bytes) -> str:

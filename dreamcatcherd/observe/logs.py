@@ -9,7 +9,7 @@ import sys
 from typing import Literal
 
 import structlog
-from structlog.typing import FilteringBoundLogger, Processor
+from structlog.typing import EventDict, FilteringBoundLogger, Processor
 
 from dreamcatcherd.core.errors import DreamcatcherError
 from dreamcatcherd.core.report import CycleReport
@@ -21,6 +21,7 @@ def set_up_logs(form: Literal["auto", "console", "json"], level: str) -> Filteri
     processors: list[Processor] = [structlog.processors.add_log_level]
     if console:
         processors += [
+            escape_controls,
             structlog.processors.TimeStamper(fmt="%H:%M:%S", utc=False),
             structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty()),
         ]
@@ -37,6 +38,14 @@ def set_up_logs(form: Literal["auto", "console", "json"], level: str) -> Filteri
     )
     logger: FilteringBoundLogger = structlog.get_logger()
     return logger
+
+
+def escape_controls(_logger: object, _method: str, event: EventDict) -> EventDict:
+    """Write control characters as escapes: file names and authors are other people's, and a terminal obeys them."""
+    for name, value in event.items():
+        if isinstance(value, str) and not value.isprintable():
+            event[name] = value.encode("unicode_escape").decode()
+    return event
 
 
 class CycleLog:

@@ -210,5 +210,6 @@ def test_a_lane_belongs_to_the_stream_after_the_prefix(ref: str, stream: str | N
 
 
 def test_a_branch_is_called_by_its_short_name() -> None:
-    """Only the branch prefix is left out."""
+    """Only the branch prefix is left out; bytes that are no UTF-8, which git allows, can be written all the same."""
     assert [short_ref(ref) for ref in ("refs/heads/dc/s1", "refs/tags/x")] == ["dc/s1", "refs/tags/x"]
+    assert short_ref("refs/heads/dc/s/\udcff") == "dc/s/\\xff"

@@ -26,7 +26,7 @@ from dreamcatcherd.core.tree import (
     subtree,
     walk,
 )
-from dreamcatcherd.store.memory import MemoryStore
+from tests.core.tools import Heap
 
 EXECUTABLE, LINK, SUBMODULE = 0o100755, 0o120000, 0o160000
 Files = dict[str, Entry]
@@ -48,7 +48,7 @@ def repo(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def build(store: MemoryStore, files: Files) -> str | None:
+def build(store: Heap, files: Files) -> str | None:
     return edit(store, None, files)
 
 
@@ -118,7 +118,7 @@ def test_a_deep_tree_has_the_id_that_git_writes(repo: Path) -> None:
         git(repo, "hash-object", "-w", "--stdin", given=content.encode())
     git(repo, "update-index", "--add", "--index-info", given=index)
     wanted = git(repo, "write-tree").decode().strip()
-    store = MemoryStore()
+    store = Heap()
     assert build(store, files) == wanted
     removed = edit(store, wanted, {"a/b/c.txt": None, "b": None})
     git(repo, "update-index", "--force-remove", "a/b/c.txt", "b/é/deep/er")
@@ -130,7 +130,7 @@ def test_a_deep_tree_has_the_id_that_git_writes(repo: Path) -> None:
 
 def test_what_stands_at_a_path_is_found() -> None:
     """Files, folders and nothing are told apart, also below a file and where there is no tree."""
-    store = MemoryStore()
+    store = Heap()
     files = {"a/b/c": file("1"), "a/x": file("2", EXECUTABLE), "l": file("3", LINK)}
     tree = build(store, files)
     inner = subtree(store, tree, "a/b")
@@ -146,7 +146,7 @@ def test_what_stands_at_a_path_is_found() -> None:
 
 def test_every_file_is_walked_in_gits_order() -> None:
     """A walk gives each file below a tree with its whole path, folders among files as git sorts them."""
-    store = MemoryStore()
+    store = Heap()
     files = parsed({"a/x": "1", "a.b": "2", "a0": "3", "b/c/d": "4", "b/c.d": "5"})
     tree = build(store, files)
     assert list(walk(store, tree)) == [(path, files[path]) for path in ("a.b", "a/x", "a0", "b/c.d", "b/c/d")]
@@ -159,7 +159,7 @@ def test_every_file_is_walked_in_gits_order() -> None:
 
 def test_an_emptied_folder_vanishes() -> None:
     """Git knows no empty folders: the last file takes its folders along, and the root becomes nothing."""
-    store = MemoryStore()
+    store = Heap()
     tree = build(store, parsed({"a/b/c": "1", "d": "2"}))
     without = edit(store, tree, {"a/b/c": None})
     assert list(walk(store, without)) == [("d", file("2"))]
@@ -170,7 +170,7 @@ def test_an_emptied_folder_vanishes() -> None:
 
 def test_a_file_and_a_folder_replace_each_other() -> None:
     """A path below a file makes it a folder; a file at a folder's path takes its place."""
-    store = MemoryStore()
+    store = Heap()
     tree = build(store, parsed({"a": "1", "b/c": "2", "b/d": "3"}))
     new = edit(store, tree, {"a/x": file("4"), "b": file("5")})
     assert dict(walk(store, new)) == parsed({"a/x": "4", "b": "5"})
@@ -178,7 +178,7 @@ def test_a_file_and_a_folder_replace_each_other() -> None:
 
 def test_removing_what_is_not_there_changes_nothing() -> None:
     """Unknown paths, and paths below a file, are removed without effect."""
-    store = MemoryStore()
+    store = Heap()
     tree = build(store, parsed({"a": "1", "b/c": "2"}))
     assert edit(store, tree, {"no": None, "a/x": None, "b/no": None, "n/o/o": None}) == tree
     assert edit(store, tree, {}) == tree
@@ -186,7 +186,7 @@ def test_removing_what_is_not_there_changes_nothing() -> None:
 
 def test_a_whole_folder_is_set_and_removed_by_its_id() -> None:
     """A tree can be put at a path, and a folder taken away, in one change."""
-    store = MemoryStore()
+    store = Heap()
     inner = build(store, parsed({"x": "1"}))
     assert inner is not None
     tree = edit(store, None, {"a/b": Entry(TREE, inner), "c": file("2")})
@@ -196,7 +196,7 @@ def test_a_whole_folder_is_set_and_removed_by_its_id() -> None:
 
 def test_folders_that_an_edit_does_not_touch_are_not_opened() -> None:
     """Only the folders on the way are read: one whose object is missing does no harm."""
-    store = MemoryStore()
+    store = Heap()
     missing = Entry(TREE, "0" * 40)
     tree = edit(store, None, {"far": missing, "a/b": file("1")})
     new = edit(store, tree, {"a/c": file("2")})
@@ -226,7 +226,7 @@ def _whole(files: Files) -> Files:
 @given(st.lists(st.tuples(paths, st.one_of(contents, st.none())), max_size=10))
 def test_edits_do_to_a_tree_what_they_do_to_its_paths(changes: list[tuple[str, Entry | None]]) -> None:
     """After any sequence of edits the tree is the one built at once from the files that stand then."""
-    store, files = MemoryStore(), Files()
+    store, files = Heap(), Files()
     tree: str | None = None
     for path, entry in changes:
         tree, files = edit(store, tree, {path: entry}), _settle(files, path, entry)
@@ -239,7 +239,7 @@ def test_edits_do_to_a_tree_what_they_do_to_its_paths(changes: list[tuple[str, E
 
 def test_against_no_parent_every_file_is_new() -> None:
     """The first commit, and an orphan, change all that they hold."""
-    store = MemoryStore()
+    store = Heap()
     files = parsed({"a/b": "1", "c": "2"})
     tree = build(store, files)
     assert dict(changed(store, tree, [])) == dict(changed(store, tree, [None])) == files
@@ -248,7 +248,7 @@ def test_against_no_parent_every_file_is_new() -> None:
 
 def test_only_files_that_differ_are_changes() -> None:
     """New bytes, new modes and new files count, files taken away do not."""
-    store = MemoryStore()
+    store = Heap()
     old = build(store, {**parsed({"a/b": "1", "a/c": "2", "gone": "3"}), "m": file("4")})
     new = build(store, {**parsed({"a/b": "1", "a/c": "changed", "d/new": "5"}), "m": file("4", EXECUTABLE)})
     assert dict(changed(store, new, [old])) == {
@@ -261,7 +261,7 @@ def test_only_files_that_differ_are_changes() -> None:
 
 def test_a_merge_changes_only_what_no_parent_has() -> None:
     """What either parent brought is not the merge's own; what the merge itself made is."""
-    store = MemoryStore()
+    store = Heap()
     left = build(store, parsed({"s/left": "1", "s/both": "left", "s/base": "0"}))
     right = build(store, parsed({"s/right": "2", "s/both": "right", "s/base": "0"}))
     clean = build(store, parsed({"s/left": "1", "s/right": "2", "s/both": "right", "s/base": "0"}))
@@ -273,7 +273,7 @@ def test_a_merge_changes_only_what_no_parent_has() -> None:
 
 def test_a_parent_without_the_folder_does_not_hide_it() -> None:
     """A file that one parent lacks, with its folder, is still known by the other."""
-    store = MemoryStore()
+    store = Heap()
     one, two = build(store, parsed({"s/a": "1"})), build(store, parsed({"t": "2"}))
     new = build(store, parsed({"s/a": "1", "s/b": "3", "t": "2"}))
     assert dict(changed(store, new, [one, two, None])) == parsed({"s/b": "3"})
@@ -281,14 +281,14 @@ def test_a_parent_without_the_folder_does_not_hide_it() -> None:
 
 def test_a_renamed_file_is_a_change_at_its_new_path() -> None:
     """A rename brings the same bytes to another path, which is a version of its own."""
-    store = MemoryStore()
+    store = Heap()
     old, new = build(store, parsed({"a/x": "1"})), build(store, parsed({"b/x": "1"}))
     assert dict(changed(store, new, [old])) == parsed({"b/x": "1"})
 
 
 def test_a_file_that_becomes_a_folder_is_changed_within() -> None:
     """Where a file and a folder take each other's place, the files that stand then are the changes."""
-    store = MemoryStore()
+    store = Heap()
     as_file, as_folder = build(store, parsed({"a": "1"})), build(store, parsed({"a/b": "1"}))
     assert dict(changed(store, as_folder, [as_file])) == parsed({"a/b": "1"})
     assert dict(changed(store, as_file, [as_folder])) == parsed({"a": "1"})
@@ -297,7 +297,7 @@ def test_a_file_that_becomes_a_folder_is_changed_within() -> None:
 
 def test_equal_folders_are_not_opened() -> None:
     """The cost follows the difference: a folder that a parent has too is never read."""
-    store = MemoryStore()
+    store = Heap()
     same = Entry(TREE, "0" * 40)
     old = edit(store, None, {"same": same, "a": file("1")})
     new = edit(store, None, {"same": same, "a": file("2")})
@@ -312,7 +312,7 @@ trees = st.dictionaries(paths, contents, max_size=6).map(_whole)
 @given(trees, st.lists(trees, max_size=3))
 def test_changes_are_the_files_that_differ_from_every_parent(new: Files, parents: list[Files]) -> None:
     """For any trees the changes are those of a plain comparison path by path."""
-    store = MemoryStore()
+    store = Heap()
     found = list(changed(store, build(store, new), [build(store, parent) for parent in parents]))
     wanted = {path: one for path, one in new.items() if all(parent.get(path) != one for parent in parents)}
     assert dict(found) == wanted
