@@ -25,6 +25,9 @@ from dreamcatcherd.store.ports import Commit, Store
 _L = TypeVar("_L")
 _TRAILER = re.compile(r"^Dreamcatcher-Frame: ([0-9]+)$", re.MULTILINE)
 
+_UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+"""What msgspec raises for bytes that are no document of the wanted form."""
+
 
 class Base(Struct, frozen=True):
     """What stands before the open frame. `commit` is None before the first publication."""
@@ -76,7 +79,7 @@ def read_base(store: Store, commit: str, just_made: Ledger | None = None) -> Bas
     snapshot = subtree(store, tree, paths.SNAPSHOT)
     try:
         state = msgspec.json.decode(store.read(raw), type=FrameState) if raw else None
-    except msgspec.DecodeError:
+    except _UNREADABLE:
         state = None
     if state is None or snapshot is None or snapshot != state.snapshot:
         raise _unreadable(store, commit, "its frame.json and snapshot do not agree")
@@ -214,7 +217,7 @@ def _adopted_state(store: Store, head: str | None) -> FrameState:
     raw = blob_at(store, store.commit(head).tree, paths.FRAME) if head else None
     try:
         state = msgspec.json.decode(store.read(raw), type=FrameState) if raw else FrameState(1)
-    except msgspec.DecodeError:
+    except _UNREADABLE:
         state = FrameState(1)
     return FrameState(state.frame, state.opened_at)
 

@@ -103,14 +103,23 @@ class GitStore:
 
     def new_commits(self, tips: Iterable[str], hidden: Iterable[str]) -> dict[str, Commit]:
         walker = self._repo.walk(None, SortMode.NONE)
+        tips, hidden = set(tips), set(hidden)
         try:
-            for tip in set(tips):
+            for tip in tips:
                 walker.push(pygit2.Oid(hex=tip))
             for oid in hidden:
                 walker.hide(pygit2.Oid(hex=oid))
             return {str(found.id): self.commit(str(found.id)) for found in walker}
         except (KeyError, ValueError, pygit2.GitError) as error:
+            return self._listed_by_git(tips, hidden, error)
+
+    def _listed_by_git(self, tips: set[str], hidden: set[str], error: Exception) -> dict[str, Commit]:
+        """The same by git, which walks on where libgit2 stops: at a commit with a date that is none, for example."""
+        asked = "".join([*(f"{oid}\n" for oid in tips), *(f"^{oid}\n" for oid in hidden)])
+        listed = git(self.folder, "rev-list", "--stdin", stdin=asked.encode())
+        if listed.returncode:
             raise self._missing("of the history", error) from error
+        return {oid: self.commit(oid) for oid in listed.stdout.decode().split()}
 
     def descends(self, oid: str, ancestor: str) -> bool:
         if oid == ancestor or ancestor not in self._repo:
@@ -118,7 +127,10 @@ class GitStore:
         try:
             return self._repo.descendant_of(pygit2.Oid(hex=oid), pygit2.Oid(hex=ancestor))
         except (KeyError, ValueError, pygit2.GitError) as error:
-            raise self._missing("of the history", error) from error
+            asked = git(self.folder, "merge-base", "--is-ancestor", ancestor, oid)
+            if asked.returncode > 1:
+                raise self._missing("of the history", error) from error
+            return asked.returncode == 0
 
     def good_signatures(self, commits: Iterable[str], signers: Iterable[str]) -> dict[str, str]:
         return good_signatures(self.folder, commits, signers)
@@ -139,10 +151,10 @@ class GitStore:
 
     def move_refs(self, moves: list[Move], reason: str) -> bool:
         refs = [move.ref for move in moves]
-        lines = ["start", *map(_line, moves), "prepare", "commit", ""]
+        asked = "\n".join(["start", *map(_line, moves), "prepare", "commit", ""]).encode("utf-8", "surrogateescape")
         deadline = time.monotonic() + STALE_S + 2
         while True:
-            result = git(self.folder, "update-ref", "-m", reason, "--stdin", stdin="\n".join(lines).encode())
+            result = git(self.folder, "update-ref", "-m", reason, "--stdin", stdin=asked)
             if result.returncode == 0:
                 for folder in {(self.folder / ref).parent for ref in refs}:
                     if folder.is_dir():

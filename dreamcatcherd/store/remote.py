@@ -42,6 +42,7 @@ class RemoteStore(GitStore):
         super().__init__(clone)
         self.where = access.url
         self._made_anew = False
+        self._fetch_by_git = access.transport == "git"
         _set_up_libgit2(access, self.folder)
 
     # Polling ------------------------------------------------------------------------------------------------------
@@ -84,12 +85,19 @@ class RemoteStore(GitStore):
         if mine.items() >= heads.items():
             return
         specs = [f"+{space}*:{space}*" for space in self._spaces]
-        if self._access.transport == "git":
+        if self._fetch_by_git:
             limit = self._access.timeout_s * (1 if mine else FIRST_FETCH)
             self._git("fetch", "--quiet", "--no-tags", "--no-write-fetch-head", self._access.url, *specs, limit_s=limit)
             return
         remote = self._repo.remotes.create_anonymous(self._access.url)
-        self._asked(lambda: remote.fetch(specs, callbacks=Callbacks(self._access), prune=FetchPrune.NO_PRUNE))
+        try:
+            self._asked(lambda: remote.fetch(specs, callbacks=Callbacks(self._access), prune=FetchPrune.NO_PRUNE))
+        except RetryableError as error:
+            if "failed to parse" not in error.cause:
+                raise
+            # libgit2 cannot walk a history that holds a malformed commit; git can, and everyone's pushes need it
+            self._fetch_by_git = True
+            self._fetch(heads)
 
     def _asked(self, ask: Callable[[], _T]) -> _T:
         try:

@@ -3,6 +3,8 @@ the next snapshot commit puts things right because it is computed from deltas al
 
 from __future__ import annotations
 
+from itertools import chain, islice
+
 from dreamcatcherd.core import paths
 from dreamcatcherd.core.ledger import SettingsChange, Violation
 from dreamcatcherd.core.model import Arrival, Reject, ViolationKind
@@ -16,6 +18,8 @@ from dreamcatcherd.store.ports import Store
 from dreamcatcherd.store.publish import deleted_deltas, descends
 
 _SETTINGS_BYTES = 2**20
+EDITS_NAMED = 20
+"""How many edited files of one kind are named one by one."""
 _CANONICAL: tuple[tuple[ViolationKind, str], ...] = (
     ("snapshot-edited", paths.SNAPSHOT),
     ("ledger-edited", paths.LEDGER),
@@ -109,8 +113,9 @@ def _edits(store: Store, survey: Survey, published: str, head: str) -> list[Viol
         return [Violation("main-rewound", paths.short_ref(survey.main), head, store.commit(head).author)]
     found = [
         _blame(store, survey, kind, path)
-        for kind, path in _CANONICAL
-        if lookup(store, tree, path) != lookup(store, before, path)
+        for kind, root in _CANONICAL
+        if lookup(store, tree, root) != lookup(store, before, root)
+        for path in _edited(store, root, before, tree)
     ]
     deltas, standing = subtree(store, before, paths.DELTAS), subtree(store, tree, paths.DELTAS)
     deleted = {path for path, _ in deleted_deltas(store, deltas, standing)}
@@ -119,6 +124,14 @@ def _edits(store: Store, survey: Survey, published: str, head: str) -> list[Viol
             kind: ViolationKind = "delta-deleted" if path in deleted else "delta-changed"
             found.append(_blame(store, survey, kind, f"{paths.DELTAS}/{path}"))
     return found
+
+
+def _edited(store: Store, root: str, before: str, after: str) -> list[str]:
+    """The canonical files below a path that are not as published; the path itself where they are many, or it is one."""
+    old, new = subtree(store, before, root), subtree(store, after, root)
+    differ = chain(changed(store, new, [old], f"{root}/"), changed(store, old, [new], f"{root}/"))
+    files = sorted({path for path, _ in islice(differ, 2 * EDITS_NAMED + 1)})
+    return files if 0 < len(files) <= EDITS_NAMED else [root]
 
 
 def _blame(store: Store, survey: Survey, kind: ViolationKind, path: str, detail: str = "") -> Violation:

@@ -1,0 +1,69 @@
+"""What hostile or careless pushes do to the main job: nothing (Protocol §8)."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from pathlib import Path
+
+from tests.e2e.tools import clone, dc, dc_json, delta, environment, export_of, git, push
+
+
+def test_a_commit_that_libgit2_cannot_parse_stops_nothing(tmp_path: Path) -> None:
+    """A lane commit with dates that are none merges, and so does everything after it."""
+    repository = tmp_path / "fleet.git"
+    dc("init", str(repository), "--no-hook")
+    worker = clone(repository, tmp_path / "worker")
+    file = worker / "state/stream_deltas/1/a.json"
+    file.parent.mkdir(parents=True)
+    file.write_text(delta(1, "a", observations=["odd"]))
+    git(worker, "add", "state")
+    lines = [f"tree {git(worker, 'write-tree')}", f"parent {git(worker, 'rev-parse', 'HEAD')}"]
+    lines += [
+        "author a <a@localhost> 99999999999999999999999 +0000",
+        "committer a <a@localhost> soon +0000",
+        "",
+        "x",
+        "",
+    ]
+    made = subprocess.run(
+        ["git", "hash-object", "-t", "commit", "-w", "--stdin", "--literally"],
+        cwd=worker, env=environment(), input="\n".join(lines).encode(), capture_output=True, check=True,
+    )  # fmt: skip
+    git(worker, "push", "-q", "origin", f"{made.stdout.decode().strip()}:refs/heads/dc/a")
+    dc("merge", "--repo", str(repository))
+    push(clone(repository, tmp_path / "next"), {"state/stream_deltas/2/b.json": delta(2, "b", observations=["even"])})
+    dc("merge", "--repo", str(repository))
+    assert [row["value"] for row in export_of(repository)["state"]["observations"]] == ["odd", "even"]
+
+
+def test_the_incident_that_gave_birth_to_the_protocol(tmp_path: Path) -> None:
+    """A pull --rebase with autostash ends in a commit of conflict markers and `{"agents": {}}`: the next frame has all
+    agents, and the ledger names what was edited and by whom."""
+    repository = tmp_path / "fleet.git"
+    dc("init", str(repository), "--no-hook")
+    worker = clone(repository, tmp_path / "worker")
+    agents = {f"agent-{number}": {"mood": number} for number in range(112)}
+    push(worker, {"state/stream_deltas/1/a.json": delta(1, "a", profile_updates=agents)})
+    stale = clone(repository, tmp_path / "stale")
+    dc("merge", "--repo", str(repository))
+    before = export_of(repository)
+    (stale / "state/frame.json").write_text('{"agents": {}}\n')
+    git(stale, "pull", "-q", "--rebase", "--autostash", "origin", "main", check=False)
+    assert "<<<<<<<" in (stale / "state/frame.json").read_text()
+    (shard,) = (stale / "state/snapshot/state").glob("agents.jsonl")
+    shard.write_text('{"agents": {}}\n')
+    git(stale, "add", "-A")
+    git(stale, "commit", "-q", "-m", "update state")
+    git(stale, "push", "-q", "origin", "HEAD:main")
+    culprit = git(stale, "rev-parse", "HEAD")
+    dc("merge", "--repo", str(repository))
+    after = export_of(repository)
+    assert after["state"] == before["state"]
+    assert len(after["state"]["agents"]) == 112
+    ledger = json.loads(git(repository, "show", "main:state/ledger/0/2.json"))
+    assert {(row["kind"], row["path"], row["commit"], row["author"]) for row in ledger["violations"]} == {
+        ("snapshot-edited", "state/snapshot/state/agents.jsonl", culprit, "worker <worker@localhost>"),
+        ("frame-edited", "state/frame.json", culprit, "worker <worker@localhost>"),
+    }
+    assert dc_json("status", "--repo", str(repository))["frame"] == 3
