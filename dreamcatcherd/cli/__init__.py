@@ -3,18 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import importlib
 import os
 import sys
 
 import click
 
 from dreamcatcherd import __version__
-from dreamcatcherd.cli.demo import demo
-from dreamcatcherd.cli.doctor import doctor
-from dreamcatcherd.cli.inspect import log, plan, receipt, show, status
-from dreamcatcherd.cli.portable import export_command, import_command
-from dreamcatcherd.cli.serve import close, init, merge, run
-from dreamcatcherd.cli.validate import validate
 from dreamcatcherd.core.errors import DreamcatcherError
 
 _EPILOG = """\b
@@ -28,19 +23,48 @@ Exit codes: 0 done, 1 the thing asked about is not so, 2 wrong usage or
 configuration, 3 the repository failed."""
 
 
-@click.group(epilog=_EPILOG, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+_COMMANDS = {
+    "init": "serve:init",
+    "run": "serve:run",
+    "merge": "serve:merge",
+    "close": "serve:close",
+    "plan": "inspect:plan",
+    "status": "inspect:status",
+    "validate": "validate:validate",
+    "receipt": "inspect:receipt",
+    "show": "inspect:show",
+    "log": "inspect:log",
+    "export": "portable:export_command",
+    "import": "portable:import_command",
+    "config": "config:config_group",
+    "doctor": "doctor:doctor",
+    "demo": "demo:demo",
+}
+
+
+class Commands(click.Group):
+    """The commands, each imported when it is asked for: a command pays for no other one's libraries."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(_COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in _COMMANDS:
+            return None
+        module, name = _COMMANDS[cmd_name].split(":")
+        command: click.Command = getattr(importlib.import_module(f"dreamcatcherd.cli.{module}"), name)
+        return command
+
+
+@click.group(
+    cls=Commands, epilog=_EPILOG, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100}
+)
 @click.version_option(__version__, message="dreamcatcherd %(version)s")
 def cli() -> None:
     """The coordinator of the Dream Catcher Protocol.
 
     Workers push delta files with plain git; this daemon merges all deltas of a frame into one snapshot and publishes
     it. No acknowledged delta is ever lost or counted twice."""
-
-
-for command in (
-    init, run, merge, close, plan, status, validate, receipt, show, log, export_command, import_command, doctor, demo
-):  # fmt: skip
-    cli.add_command(command)
 
 
 def main() -> None:

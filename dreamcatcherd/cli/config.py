@@ -1,0 +1,55 @@
+"""The commands that check and show a primary's configuration."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import click
+import msgspec
+
+from dreamcatcherd.cli.common import plain, with_json, write_json
+from dreamcatcherd.config import Config, load_config
+from dreamcatcherd.daemon.opening import closing_of
+
+_FILE = click.option(
+    "--config", "config_file", metavar="FILE", type=click.Path(path_type=Path), help="The TOML file. [default: none]"
+)
+
+
+@click.group("config")
+def config_group() -> None:
+    """Check or show how a primary is configured: the file, and the environment above it."""
+
+
+@config_group.command()
+@click.argument("file", required=False, type=click.Path(path_type=Path))
+@_FILE
+def check(file: Path | None, config_file: Path | None) -> None:
+    """Say whether a configuration FILE would be accepted; exit code 2 and the reason where not."""
+    chosen = file or config_file
+    _read(chosen)
+    click.echo(f"{plain(chosen or 'the defaults')}: valid")
+
+
+@config_group.command()
+@_FILE
+@with_json
+def show(config_file: Path | None, as_json: bool) -> None:
+    """Show every setting as it counts: the defaults, the file above them, the environment above both."""
+    tables = msgspec.to_builtins(_read(config_file))
+    if as_json:
+        write_json(tables)
+        return
+    for name, table in tables.items():
+        click.echo(f"[{name}]")
+        for key, value in table.items():
+            shown = "" if value is None else json.dumps(value, ensure_ascii=False)
+            click.echo(f"{key} = {shown}" if shown else f"# {key} is not set")
+        click.echo("")
+
+
+def _read(file: Path | None) -> Config:
+    config = load_config(file)
+    closing_of(config)
+    return config
