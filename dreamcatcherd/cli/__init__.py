@@ -38,6 +38,7 @@ _COMMANDS = {
     "import": "portable:import_command",
     "config": "config:config_group",
     "doctor": "doctor:doctor",
+    "hook": "hook:hook",
     "demo": "demo:demo",
 }
 

@@ -26,16 +26,17 @@ _FRAME = click.IntRange(0, MAX_FRAME)
 @click.command()
 @click.argument("path", type=click.Path(path_type=Path))
 @click.option("--frame", type=_FRAME, default=1, show_default=True, help="The frame to open first.")
-@click.option("--no-hook", is_flag=True, help="Install no server-side check. (This version has none to install.)")
+@click.option("--no-hook", is_flag=True, help="Install no server-side check of pushes.")
 @click.option(
     "--config", "config_file", metavar="FILE", type=click.Path(path_type=Path), help="For its branch and frames."
 )
 def init(path: Path, frame: int, no_hook: bool, config_file: Path | None) -> None:
     """Make a bare shared repository at PATH, ready for workers.
 
-    It refuses forced pushes and deletions, keeps reflogs, and has `main` with `state/frame.json`."""
+    It refuses forced pushes and deletions, keeps reflogs, and has `main` with `state/frame.json`. A pre-receive hook
+    refuses pushes that edit what is computed, delete deltas, or bring deltas that cannot merge."""
     config = load_config(config_file)
-    create(path, frame, wall_clock(), closing_of(config), config.repository.branch)
+    create(path, frame, wall_clock(), closing_of(config), config.repository.branch, hook=not no_hook)
     click.echo(f"made {path}: frame {frame} is open\nserve it: dreamcatcherd run --repo {shlex.quote(str(path))}")
 
 

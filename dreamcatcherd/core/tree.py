@@ -142,3 +142,23 @@ def changed(
             yield from changed(objects, entry.oid, folders, f"{below}{name}/")
         else:
             yield below + name, entry
+
+
+def differences(
+    objects: Reader, old: str | None, new: str | None, below: str = ""
+) -> Iterator[tuple[str, Entry | None, Entry | None]]:
+    """Files that are not the same in two trees, as (path, before, after); None where there is no file.
+
+    Equal folders are pruned by their id, so the cost follows the difference."""
+    if old == new:
+        return
+    before, after = read_tree(objects, old), read_tree(objects, new)
+    for name in {**before, **after}:
+        was, now = before.get(name), after.get(name)
+        if was == now:
+            continue
+        folders = [entry.oid if entry and entry.mode == TREE else None for entry in (was, now)]
+        yield from differences(objects, folders[0], folders[1], f"{below}{name}/")
+        files = [entry if entry and entry.mode != TREE else None for entry in (was, now)]
+        if files != [None, None]:
+            yield below + name, files[0], files[1]

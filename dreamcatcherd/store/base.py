@@ -19,7 +19,8 @@ from dreamcatcherd.core.guard import lost_entities
 from dreamcatcherd.core.ledger import Ledger, LedgerHead, head_of, read_head, read_ledger
 from dreamcatcherd.core.model import FrameState
 from dreamcatcherd.core.settings import DEFAULT, Settings, SettingsError, read_settings
-from dreamcatcherd.core.tree import blob_at, changed, subtree
+from dreamcatcherd.core.tree import blob_at, subtree
+from dreamcatcherd.store.judge import versions_of as versions_of
 from dreamcatcherd.store.ports import Commit, Store
 
 _L = TypeVar("_L")
@@ -146,7 +147,7 @@ def find_published(store: Store, known: str | None, head: str | None) -> str | N
     fresh = store.new_commits([head], [known])
     claims = {oid: frame for oid, commit in fresh.items() if (frame := claimed_frame(commit)) is not None}
     for oid in sorted(claims, key=lambda oid: (claims[oid], oid)):
-        if _follows(store, oid, known):
+        if follows(store, oid, read_base(store, known)):
             known = oid
     return known
 
@@ -183,9 +184,8 @@ def _newest_on(store: Store, head: str) -> str | None:
     return None
 
 
-def _follows(store: Store, candidate: str, known: str) -> bool:
-    """Whether a snapshot commit closes the frame that `known` opened and judges every version that it adds."""
-    before = read_base(store, known)
+def follows(store: Store, candidate: str, before: Base) -> bool:
+    """Whether a snapshot commit closes the frame that is open in `before` and judges every version that it adds."""
     try:
         after = read_base(store, candidate)
     except FatalError:
@@ -197,19 +197,11 @@ def _follows(store: Store, candidate: str, known: str) -> bool:
     if any(lost_entities(store, before.snapshot, after.snapshot)):
         return False
     judged = {(row.path, row.blob) for row in ledger.rows()}
-    commits = store.new_commits([candidate], [known])
+    commits = store.new_commits([candidate], [before.commit] if before.commit else [])
     commits.pop(candidate, None)
     return all(
         (paths.printable(path), blob) in judged for oid in commits for path, blob, _ in versions_of(store, commits[oid])
     )
-
-
-def versions_of(store: Store, commit: Commit) -> list[tuple[str, str, int]]:
-    """The delta files that a commit changes against all its parents, as (path, blob, mode)."""
-    olds = [subtree(store, store.commit(parent).tree, paths.DELTAS) for parent in commit.parents]
-    new = subtree(store, commit.tree, paths.DELTAS)
-    found = changed(store, new, olds, paths.DELTAS + "/")
-    return [(path, entry.oid, entry.mode) for path, entry in found if path.endswith(".json")]
 
 
 def _adopted_state(store: Store, head: str | None) -> FrameState:

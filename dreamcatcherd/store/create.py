@@ -1,7 +1,12 @@
-"""Making a shared repository that is ready for workers (`init`), and opening the first frame in one."""
+"""Making a shared repository that is ready for workers (`init`), and opening the first frame in one.
+
+Owns the script of the server-side check, too: a hook of git's that calls this installation of dreamcatcherd."""
 
 from __future__ import annotations
 
+import os
+import shlex
+import sys
 from pathlib import Path
 
 from dreamcatcherd.core.errors import RefusedError, UsageError
@@ -20,9 +25,31 @@ _CONFIG = (
     ("core.logAllRefUpdates", "always"),
 )
 
+_HOOK = """\
+#!/bin/sh
+# The server-side check of dreamcatcherd, made by `dreamcatcherd init`. It lets workers add deltas and push lanes, and
+# refuses edits of computed files, deleted deltas, and deltas that cannot merge. A primary that works on this repository
+# in place moves refs without it. `dreamcatcherd hook pre-receive` is the same check.
+python={python}
+gone="dreamcatcherd is gone from $python, so this push cannot be checked: install it there again, or mend or delete \
+hooks/pre-receive on the server"
+[ -x "$python" ] || {{ echo "$gone" >&2; exit 1; }}
+exec "$python" -P -c '
+import os
+import sys
+try:
+    from dreamcatcherd.store.incoming import refusal
+except ImportError as error:
+    sys.exit(f"{{sys.argv[1]}} ({{error}})")
+sys.exit("\\n".join(refusal(os.environ, sys.stdin.buffer)) or 0)
+' "$gone"
+"""
 
-def create(path: Path, frame: int, now: int, closing: Closing, branch: str = "main") -> GitStore:
-    """Make a bare repository at `path` with `frame` open in it; RefusedError where something stands there already."""
+
+def create(path: Path, frame: int, now: int, closing: Closing, branch: str = "main", *, hook: bool = True) -> GitStore:
+    """Make a bare repository at `path` with `frame` open in it; RefusedError where something stands there already.
+
+    `hook` says whether the server-side check is installed."""
     if path.exists() and (not path.is_dir() or any(path.iterdir())):
         raise RefusedError(f"{path} exists and is not an empty folder", "choose another path, or run on it as it is")
     try:
@@ -34,9 +61,22 @@ def create(path: Path, frame: int, now: int, closing: Closing, branch: str = "ma
         result = result if result.returncode else git(path, "config", name, value)
     if result.returncode:
         raise UsageError(f"{path} cannot be made: {message_of(result)}", "choose a path that you may write to")
+    if hook:
+        install_hook(path)
     store = GitStore(path)
     open_first(store, frame, now, closing, f"refs/heads/{branch}")
     return store
+
+
+def install_hook(repository: Path) -> Path:
+    """Write the server-side check as hooks/pre-receive, whole at once; returns its path."""
+    path = repository / "hooks" / "pre-receive"
+    path.parent.mkdir(exist_ok=True)
+    unfinished = path.with_name(f".pre-receive.{os.getpid()}")
+    unfinished.write_text(_HOOK.format(python=shlex.quote(sys.executable)))
+    unfinished.chmod(0o755)
+    unfinished.replace(path)
+    return path
 
 
 def open_first(store: Store, frame: int, now: int, closing: Closing, main: str) -> None:

@@ -29,21 +29,22 @@ def git(
     *words: str,
     stdin: bytes = b"",
     timeout_s: float = TIMEOUT_S,
-    more: Mapping[str, str] | None = None,
+    variables: Mapping[str, str] | None = None,
 ) -> subprocess.CompletedProcess[bytes]:
     """Run git on a repository and return what came of it; its exit code is the caller's to judge.
 
-    `more` is environment beyond the fixed one. GitTimeoutError ends git and all that it started."""
+    Of the variables that steer git it sees only those that are passed. GitTimeoutError ends git and all it started."""
     environment = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
     environment |= {"LC_ALL": "C", "GIT_TERMINAL_PROMPT": "0", "GIT_CONFIG_NOSYSTEM": "0"}
     environment |= {f"GIT_{role}_{what}": value for role in ("AUTHOR", "COMMITTER") for what, value in _IDENTITY}
+    environment |= variables or {}
     try:
         process = subprocess.Popen(
             ["git", "--git-dir", str(repository), *_DURABLE, *words],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
-            env=environment | dict(more or {}),
+            env=environment,
             start_new_session=True,
         )
     except FileNotFoundError as error:

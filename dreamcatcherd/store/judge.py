@@ -1,4 +1,6 @@
-"""One version of a delta file to a delta or a reject. Reads the blob and its attachments; knows no lanes, no time."""
+"""The versions that a commit brings, and whether each is a delta or a reject.
+
+Reads the blob and its attachments; knows no lanes, no time."""
 
 from __future__ import annotations
 
@@ -8,12 +10,20 @@ from dreamcatcherd.core import paths
 from dreamcatcherd.core.codec import fill, read_document, read_header, references, too_large
 from dreamcatcherd.core.model import Delta, Fault, Record, Reject, Version
 from dreamcatcherd.core.settings import Limits
-from dreamcatcherd.core.tree import Entry, lookup
-from dreamcatcherd.store.ports import Store
+from dreamcatcherd.core.tree import Entry, changed, lookup, subtree
+from dreamcatcherd.store.ports import Commit, Store
 
 _KIND = 0o170000
 _PLAIN = 0o100000
 _SUBMODULE = 0o160000
+
+
+def versions_of(store: Store, commit: Commit) -> list[tuple[str, str, int]]:
+    """The delta files that a commit changes against all its parents, as (path, blob, mode)."""
+    olds = [subtree(store, store.commit(parent).tree, paths.DELTAS) for parent in commit.parents]
+    new = subtree(store, commit.tree, paths.DELTAS)
+    found = changed(store, new, olds, paths.DELTAS + "/")
+    return [(path, entry.oid, entry.mode) for path, entry in found if path.endswith(".json")]
 
 
 def judge(store: Store, version: Version, limits: Limits) -> Delta | Reject:

@@ -112,7 +112,9 @@ class RemoteStore(GitStore):
         return result.stdout
 
     def _run(self, *words: str, limit_s: float | None = None) -> CompletedProcess[bytes]:
-        return git(self.folder, *words, timeout_s=limit_s or self._access.timeout_s, more=git_environment(self._access))
+        return git(
+            self.folder, *words, timeout_s=limit_s or self._access.timeout_s, variables=git_environment(self._access)
+        )
 
     # Publishing ---------------------------------------------------------------------------------------------------
 

@@ -16,7 +16,7 @@ from tests.e2e.tools import DREAMCATCHERD, clone, dc, dc_json, delta, environmen
 def fleet(tmp_path: Path) -> Path:
     """A repository with frame 1 closed over a conflict, a late delta merged in frame 2, and one delta pending."""
     repository = tmp_path / "fleet.git"
-    dc("init", str(repository))
+    dc("init", str(repository), "--no-hook")
     worker = clone(repository, tmp_path / "worker")
     folder = "state/stream_deltas/1"
     post = {"number": 7, "title": "first"}

@@ -30,6 +30,7 @@ def test_with_no_configuration_it_serves_fleet_git_on_the_documented_port(tmp_pa
         assert daemon.url() == "http://127.0.0.1:9464"
         state = json.loads(git(tmp_path / "fleet.git", "show", "main:state/frame.json"))
         assert state["frame"] == 1
+        assert (tmp_path / "fleet.git/hooks/pre-receive").exists()
         assert daemon.get("/healthz") == "alive\n"
         wait_for(lambda: "dreamcatcher_frame 1.0" in daemon.get("/metrics"))
         assert daemon.stop()[0] == 0

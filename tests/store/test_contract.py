@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 from pathlib import Path
 
@@ -9,9 +10,11 @@ import pytest
 
 from dreamcatcherd.core.errors import FatalError
 from dreamcatcherd.core.frames import Closing
+from dreamcatcherd.core.tree import read_tree
 from dreamcatcherd.store.create import create, open_first
 from dreamcatcherd.store.memory import MemoryStore
 from dreamcatcherd.store.objects import GitStore
+from dreamcatcherd.store.plumbing import PlumbingStore
 from dreamcatcherd.store.ports import Move, Store
 from tests.law.fleet import MAIN, NOW, commit_files
 
@@ -79,3 +82,26 @@ def test_packs_are_what_git_itself_accepts(tmp_path: Path) -> None:
     subprocess.run(["git", "-C", str(store.folder), "fsck", "--full", "--strict", "--no-dangling"], check=True)
     size = subprocess.run(["git", "-C", str(store.folder), "cat-file", "-s", oids[-1]], capture_output=True, check=True)
     assert int(size.stdout) == store.size(oids[-1])
+
+
+def test_plumbing_reads_what_the_git_store_reads(tmp_path: Path) -> None:
+    """Through git's own commands the same refs, commits, objects and history come out, and the same failures."""
+    store = create(tmp_path / "fleet.git", 1, NOW, Closing("manual"))
+    first = store.refs()[MAIN]
+    second = commit_files(store, MAIN, {"a.txt": b"one\ntwo\n", "empty": b""})
+    orphan = commit_files(store, "refs/heads/dc/a", {"b.txt": bytes(range(256))}, orphan=True)
+    plumbing = PlumbingStore({**os.environ, "GIT_DIR": str(store.folder)})
+    try:
+        assert (plumbing.refs(), plumbing.head_branch) == (store.refs(), MAIN)
+        for tip, hidden in (([second, orphan], [first]), ([second], []), ([first], [second]), ([orphan], [second])):
+            assert plumbing.new_commits(tip, hidden) == store.new_commits(tip, hidden)
+        for oid in [second, *(entry.oid for entry in read_tree(store, store.commit(second).tree).values())]:
+            assert (plumbing.read(oid), plumbing.size(oid)) == (store.read(oid), store.size(oid))
+        oid = plumbing.write("blob", b"in memory")
+        assert (plumbing.read(oid), plumbing.size(oid)) == (b"in memory", 9)
+        for fails in (plumbing.read, plumbing.size, plumbing.commit, lambda oid: plumbing.new_commits([oid], [])):
+            with pytest.raises(FatalError):
+                fails("1" * 40)
+        assert plumbing.read(second) == store.read(second)
+    finally:
+        plumbing.close()

@@ -1,0 +1,31 @@
+"""The commands that git's server-side hooks call. What a hook may let in is the store's to say (`store/receive.py`)."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+import click
+
+from dreamcatcherd.store.incoming import refusal
+
+
+@click.group()
+def hook() -> None:
+    """The check on the server, as git hooks: what a push may bring.
+
+    `dreamcatcherd init` installs it. In a repository that was there before, copy hooks/pre-receive from one that
+    `init` made, or write a script that does `exec dreamcatcherd hook pre-receive` (docs/protocol.md)."""
+
+
+@hook.command("pre-receive")
+def pre_receive() -> int:
+    """Judge the ref updates that git writes to stdin; exit code 1 refuses the push.
+
+    Workers may add and change files below state/stream_deltas/, push lanes of valid deltas of their own stream, and
+    change dreamcatcher.toml and the counter file. All else below state/ is the primary's; the rest of the repository
+    is left alone. The first offence of each file goes to stderr, which git shows to the pusher."""
+    lines = refusal(os.environ, sys.stdin.buffer)
+    for line in lines:
+        click.echo(line, err=True)
+    return 1 if lines else 0

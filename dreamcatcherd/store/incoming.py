@@ -1,0 +1,126 @@
+"""A push as git's pre-receive hook sees it: its objects still in quarantine, its ref updates on stdin, and who pushes.
+
+The hook runs at every push of every worker and starts from here, without the commands and what only they need."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+from dreamcatcherd.core.errors import DreamcatcherError, UsageError
+from dreamcatcherd.core.paths import printable
+from dreamcatcherd.store.plumbing import PlumbingStore
+from dreamcatcherd.store.push import COUNTER, Gate, Offence, Update
+from dreamcatcherd.store.receive import MOST, PRIMARY_REFS, judge_push
+
+USER, KEY, COUNTER_KEY = "dreamcatcher.primaryUser", "dreamcatcher.primaryKey", "dreamcatcher.counter"
+"""The git settings of the repository that the check knows."""
+
+_ACCOUNT = ("REMOTE_USER", "GL_USER", "LOGNAME", "USER")
+_ONLY_SSH = ("-c", "gpg.program=false", "-c", "gpg.openpgp.program=false", "-c", "gpg.x509.program=false")
+_MAIN = "refs/heads/main"
+
+_REMEDY_OF_DELTAS = (
+    "correct the file (dreamcatcherd validate FILE says the same) in the commit that brought it (git commit --amend, "
+    "git rebase -i), and push again"
+)
+_REMEDY_OF_EDITS = (
+    "put the file back as it is on main (git fetch && git checkout origin/main -- PATH, or git rm PATH where main has "
+    "none), commit, and push again"
+)
+_REMEDIES = {
+    "snapshot-edited": _REMEDY_OF_EDITS,
+    "ledger-edited": _REMEDY_OF_EDITS,
+    "frame-edited": _REMEDY_OF_EDITS,
+    "state-edited": _REMEDY_OF_EDITS,
+    "delta-deleted": _REMEDY_OF_EDITS,
+    "delta-changed": "keep that file as it is, put your delta under a name of your own, and push again",
+    "wrong-stream": "push each stream's deltas to its own lane, or to the shared branch",
+    "settings-refused": "correct state/dreamcatcher.toml, commit, and push again",
+    "lane-unmerged": "wait until the primary has merged the lane (dreamcatcherd status), then delete it",
+    "bad-lane": "push to another ref",
+    "not-a-commit": "push a commit",
+    "main-deleted": "leave it",
+    "not-the-primary": f"leave it to the primary, whom git config {USER} or {KEY} names on the server",
+}
+
+
+def account(variables: Mapping[str, str]) -> str:
+    """Who pushes, as the server says: the web server's user, gitolite's, else the account that the hook runs under."""
+    return next((variables[name] for name in _ACCOUNT if variables.get(name)), "")
+
+
+def read_updates(lines: Iterable[bytes]) -> list[Update]:
+    """What git writes to the hook: `<old> <new> <ref>` a line, zeros for no object."""
+    updates = []
+    for line in lines:
+        old, new, ref = line.decode("utf-8", "surrogateescape").rstrip("\n").split(" ", 2)
+        updates.append(Update(ref, old if old.strip("0") else None, new if new.strip("0") else None))
+    return updates
+
+
+def refusal(variables: Mapping[str, str], lines: Iterable[bytes]) -> list[str]:
+    """The lines that tell why a push is refused; none where it may enter. What cannot be judged is refused."""
+    try:
+        store = PlumbingStore(variables)
+        try:
+            updates = read_updates(lines)
+            offences = judge_push(store, updates, _gate(store, variables, updates))
+        finally:
+            store.close()
+    except DreamcatcherError as error:
+        return [_plain(f"dreamcatcherd cannot check this push: {error}")]
+    except (OSError, ValueError, LookupError) as error:
+        what = " ".join(f"{type(error).__name__}: {error}".split())
+        return [_plain(f"dreamcatcherd cannot check this push: {what}; nothing was changed, report it")]
+    return [_plain(line) for line in _tell(offences)]
+
+
+def _gate(store: PlumbingStore, variables: Mapping[str, str], updates: list[Update]) -> Gate:
+    main = shared_branch(store, {update.ref for update in updates})
+    if not any(update.ref == main or update.ref.startswith(PRIMARY_REFS) for update in updates):
+        return Gate(main)
+    settings = store.settings("dreamcatcher")
+    users, keys = settings.get(USER.lower(), []), settings.get(KEY.lower(), [])
+
+    def is_primary(commit: str) -> bool:
+        return account(variables) in users or any(_is_signed(store, commit, key) for key in keys)
+
+    counter = settings.get(COUNTER_KEY, [COUNTER])[-1]
+    return Gate(main, counter, is_primary if users or keys else None)
+
+
+def shared_branch(store: PlumbingStore, pushed: set[str]) -> str:
+    """The branch that HEAD names; `main` where that is not there and `main` is, or is being pushed."""
+    if store.head_branch is not None:
+        return store.head_branch
+    if _MAIN in store.refs() or _MAIN in pushed:
+        return _MAIN
+    return store.git("symbolic-ref", "--quiet", "HEAD", may_fail=True).stdout.decode().strip() or _MAIN
+
+
+def _is_signed(store: PlumbingStore, commit: str, signers: str) -> bool:
+    """Whether a commit has a good ssh signature by a key of an allowed-signers file."""
+    file = store.folder / Path(signers).expanduser()
+    if not file.is_file():
+        raise UsageError(f"git config {KEY} names {file}, which is no file", "correct it on the server")
+    words = (*_ONLY_SSH, "-c", f"gpg.ssh.allowedSignersFile={file}", "verify-commit", commit)
+    return store.git(*words, may_fail=True).returncode == 0
+
+
+def _tell(offences: list[Offence]) -> list[str]:
+    if not offences:
+        return []
+    lines = []
+    for offence in offences:
+        at = f" at {offence.at}" if offence.at else ""
+        lines.append(f"{printable(offence.path)}: {offence.reason}{at}: {offence.detail}")
+    if len(offences) == MOST:
+        lines.append(f"… and no further than these {MOST}")
+    remedy = _REMEDIES.get(offences[0].reason, _REMEDY_OF_DELTAS)
+    return [*lines, f"dreamcatcherd refused this push, nothing was changed: {remedy}"]
+
+
+def _plain(line: str) -> str:
+    """A line that cannot drive the pusher's terminal."""
+    return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in line)

@@ -1,0 +1,129 @@
+"""A push and the words that its judges share (Protocol §8): updates, offences, and what refs are judged by.
+
+Owns shapes, the reading of settings, and what `main` had before; the rules are `receive`'s and `receive_lanes`'."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from itertools import islice
+
+from msgspec import Struct
+
+from dreamcatcherd.core import paths
+from dreamcatcherd.core.codec import has_control
+from dreamcatcherd.core.model import Reject
+from dreamcatcherd.core.settings import DEFAULT, Settings, SettingsError, read_settings
+from dreamcatcherd.core.tree import Entry, lookup, read_tree, subtree
+from dreamcatcherd.store.ports import Commit, Store
+
+COUNTER = "state/frame_counter.json"
+"""The file in which an external driver raises the frame, unless the repository names another."""
+
+_PAST = 10_000
+_SETTINGS_BYTES = 2**20
+KINDS = {
+    paths.SNAPSHOT: "snapshot-edited",
+    paths.LEDGER: "ledger-edited",
+    paths.FRAME: "frame-edited",
+}
+
+
+class Update(Struct, frozen=True):
+    """One ref that a push moves: `old` None makes it, `new` None deletes it."""
+
+    ref: str
+    old: str | None
+    new: str | None
+
+
+class Offence(Struct, frozen=True):
+    """Why a push is refused: a file's path or a ref, a reason of a fixed set, and what is wrong, for people."""
+
+    path: str
+    reason: str
+    detail: str
+    at: str | None = None
+
+
+class Gate(Struct, frozen=True):
+    """What the repository says about its refs. `is_primary` tells by who pushes or by a commit's signature; None where
+    nobody is named."""
+
+    main: str
+    counter: str = COUNTER
+    is_primary: Callable[[str], bool] | None = None
+
+
+class Push(Struct, frozen=True):
+    """A push with all that its refs are judged by: `refs` are those of before, `head` is `main`'s commit of after.
+
+    `hidden` are the commits whose history was judged when it came in, or is the primary's."""
+
+    store: Store
+    gate: Gate
+    refs: dict[str, str]
+    moves: dict[str, Update]
+    head: str | None
+    settings: Settings
+    hidden: list[str]
+    past: Past
+
+    def unchecked(self, tip: str, also: str | None = None) -> list[tuple[str, Commit]]:
+        """The commits that come in by a tip, oldest first as far as their order is known; none that `also` reaches."""
+        hidden = [*self.hidden, also] if also else self.hidden
+        return list(self.store.new_commits([tip], hidden).items())[::-1]
+
+
+def settings_at(store: Store, refs: dict[str, str], main: str, head: str | None) -> Settings:
+    """The settings that deltas will be judged under: those on `main`, or where they do not read the last good ones."""
+    entry = lookup(store, store.commit(head).tree, paths.SETTINGS) if head else None
+    try:
+        return read_settings_file(store, entry) if entry else DEFAULT
+    except SettingsError:
+        from dreamcatcherd.store.base import load_base  # seldom needed, and slow to load: see incoming
+
+        return load_base(store, refs, main).settings
+
+
+def read_settings_file(store: Store, entry: Entry) -> Settings:
+    if entry.mode & 0o170000 != 0o100000 or store.size(entry.oid) > _SETTINGS_BYTES:
+        raise SettingsError("it is no plain file of less than 1 MiB")
+    return read_settings(store.read(entry.oid), entry.oid)
+
+
+def rejected(item: Reject) -> Offence:
+    fault, version = item.fault, item.version
+    return Offence(version.path, fault.reason, f"{fault.detail} (commit {version.commit[:10]})", fault.at)
+
+
+def kind_of(path: str) -> str:
+    found = (kind for folder, kind in KINDS.items() if path == folder or path.startswith(folder + "/"))
+    return next(found, "state-edited")
+
+
+def shown(stream: str) -> str:
+    return repr(stream) if not has_control(stream) else "'?'"
+
+
+class Past:
+    """What `main` ever had directly below `state/`: read back along first parents, only as far as is asked."""
+
+    def __init__(self, store: Store, head: str | None) -> None:
+        self._seen: set[tuple[str, Entry]] = set()
+        self._back = islice(_states(store, head), _PAST)
+
+    def holds(self, name: str, entry: Entry) -> bool:
+        """Whether `main` once had this entry by this name."""
+        while (name, entry) not in self._seen:
+            state = next(self._back, None)
+            if state is None:
+                return False
+            self._seen.update(state.items())
+        return True
+
+
+def _states(store: Store, head: str | None) -> Iterator[dict[str, Entry]]:
+    while head is not None:
+        commit = store.commit(head)
+        yield read_tree(store, subtree(store, commit.tree, "state"))
+        head = commit.parents[0] if commit.parents else None

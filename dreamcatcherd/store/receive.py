@@ -1,0 +1,187 @@
+"""What a push may bring, ref by ref (Protocol §8): the rules of the pre-receive check.
+
+Owns the rules as functions over the Store protocol; who pushes, and from where its objects are read, is `incoming`'s.
+Only what the push adds is read: new commits, and of trees what differs. A branch that nothing is merged from has not
+been checked, so only what the shared branch, the lanes and the primary hold counts as known."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from itertools import chain
+
+from dreamcatcherd.core import paths
+from dreamcatcherd.core.codec import read_document, read_header
+from dreamcatcherd.core.model import Fault, Reject, Version
+from dreamcatcherd.core.settings import SettingsError
+from dreamcatcherd.core.tree import Entry, differences, lookup, subtree
+from dreamcatcherd.store.judge import judge, versions_of
+from dreamcatcherd.store.ports import Commit, Store
+from dreamcatcherd.store.push import (
+    KINDS,
+    Gate,
+    Offence,
+    Past,
+    Push,
+    Update,
+    kind_of,
+    read_settings_file,
+    rejected,
+    settings_at,
+    shown,
+)
+from dreamcatcherd.store.receive_lanes import judge_lanes
+
+MOST = 100
+"""Files whose offences are told; for more than these nothing more is read."""
+
+PRIMARY_REFS = paths.PUBLISHED.rpartition("/")[0] + "/"
+
+
+def judge_push(store: Store, updates: Sequence[Update], gate: Gate) -> list[Offence]:
+    """Why a push is refused, the first offence of each file or ref; empty for one that may enter."""
+    push = _read_push(store, updates, gate)
+    primary = [offence for update in updates for offence in _for_primary(push, update)]
+    found = chain(
+        primary,
+        *(_on_main(push, update, not primary and _publishes(push)) for update in updates if update.ref == gate.main),
+        judge_lanes(push, updates),
+    )
+    first: dict[str, Offence] = {}
+    for offence in found:
+        first.setdefault(offence.path, offence)
+        if len(first) == MOST:
+            break
+    return list(first.values())
+
+
+def _read_push(store: Store, updates: Sequence[Update], gate: Gate) -> Push:
+    refs = store.refs()
+    moves = {update.ref: update for update in updates}
+    head = moves[gate.main].new if gate.main in moves else refs.get(gate.main)
+    settings = settings_at(store, refs, gate.main, head)
+    prefixes = (settings.lane_prefix, PRIMARY_REFS)
+    hidden = [oid for ref, oid in refs.items() if ref == gate.main or ref.startswith(prefixes)]
+    return Push(store, gate, refs, moves, head, settings, hidden, Past(store, refs.get(gate.main)))
+
+
+# --- the shared branch ------------------------------------------------------------------------------------------------
+
+
+def _on_main(push: Push, update: Update, publishes: bool) -> Iterator[Offence]:
+    """The net change from head to head, so that no merge turns anything back; then every version on the way."""
+    if update.new is None:
+        yield Offence(update.ref, "main-deleted", "the shared branch cannot be deleted")
+        return
+    if publishes and push.gate.is_primary:
+        return
+    canonical = publishes or _opens_first(push, update)
+    yield from _edits(push, update, canonical)
+    if not publishes:
+        for oid, commit in push.unchecked(update.new):
+            yield from _on_main_commit(push, oid, commit)
+
+
+def _opens_first(push: Push, update: Update) -> bool:
+    """Whether the push opens the first frame of a repository in which nothing stands yet."""
+    if update.old is not None or update.new is None or paths.PUBLISHED in push.refs:
+        return False
+    if push.gate.is_primary:
+        return push.gate.is_primary(update.new)
+    from dreamcatcherd.store.publication import opens_first  # seldom needed, and slow to load: see incoming
+
+    return opens_first(push.store, update.new)
+
+
+def _on_main_commit(push: Push, oid: str, commit: Commit) -> Iterator[Offence]:
+    for path, blob, mode in versions_of(push.store, commit):
+        item = judge(push.store, Version(path, blob, mode, oid), push.settings.limits)
+        if isinstance(item, Reject):
+            yield rejected(item)
+            continue
+        for parent in commit.parents:
+            stood = lookup(push.store, push.store.commit(parent).tree, path)
+            if (offence := _other_stream(push, path, stood, item.stream_id)) is not None:
+                yield offence
+
+
+def _edits(push: Push, update: Update, canonical: bool) -> Iterator[Offence]:
+    """What the push changes below `state/`, all commits taken together; canonical files are the primary's to write."""
+    store = push.store
+    old, new = (subtree(store, store.commit(oid).tree, "state") if oid else None for oid in (update.old, update.new))
+    for path, before, after in differences(store, old, new, "state/"):
+        if path == paths.SETTINGS:
+            yield from _settings_edit(push, after)
+        elif path.startswith(paths.DELTAS + "/"):
+            yield from _delta_edit(push, path, before, after)
+        elif path != push.gate.counter and not (canonical and kind_of(path) in KINDS.values()):
+            how = "added" if before is None else "deleted" if after is None else "changed"
+            yield Offence(path, kind_of(path), f"{how}; below state/ only deltas and settings are yours to write")
+
+
+def _settings_edit(push: Push, after: Entry | None) -> Iterator[Offence]:
+    """Whether the new settings read. Who may change them is to be asked here: so far everybody may."""
+    try:
+        if after is not None:
+            read_settings_file(push.store, after)
+    except SettingsError as error:
+        yield Offence(paths.SETTINGS, "settings-refused", str(error))
+
+
+def _delta_edit(push: Push, path: str, before: Entry | None, after: Entry | None) -> Iterator[Offence]:
+    if after is None:
+        yield Offence(path, "delta-deleted", "what stands below state/stream_deltas/ stays, under its name")
+    elif before is not None and path.endswith(".json"):
+        stream = _stream_of(push, after)
+        if stream is not None and (offence := _other_stream(push, path, before, stream)) is not None:
+            yield offence
+
+
+def _other_stream(push: Push, path: str, stood: Entry | None, stream: str) -> Offence | None:
+    """The offence of putting a delta where another stream's stood. What stood and was no delta may be mended."""
+    old = _stream_of(push, stood) if stood else None
+    if old is None or old == stream:
+        return None
+    detail = f"it was the stream {shown(old)}'s and would be {shown(stream)}'s: use a file name of your own"
+    return Offence(path, "delta-changed", detail, "$.stream_id")
+
+
+def _stream_of(push: Push, entry: Entry) -> str | None:
+    limits = push.settings.limits
+    if entry.mode & 0o170000 != 0o100000 or push.store.size(entry.oid) > limits.delta_bytes:
+        return None
+    document = read_document(push.store.read(entry.oid), delta_bytes=limits.delta_bytes, depth=limits.depth)
+    header = document if isinstance(document, Fault) else read_header(document, None)
+    return None if isinstance(header, Fault) else header.stream_id
+
+
+# --- the primary's refs -----------------------------------------------------------------------------------------------
+
+
+def _publishes(push: Push) -> bool:
+    """Whether `main` and the published ref move to one commit."""
+    main, published = push.moves.get(push.gate.main), push.moves.get(paths.PUBLISHED)
+    return main is not None and published is not None and main.new == published.new is not None
+
+
+def _for_primary(push: Push, update: Update) -> Iterator[Offence]:
+    """`refs/dreamcatcher/…` is the primary's. Where none is named, whoever publishes a whole frame is one."""
+    if not update.ref.startswith(PRIMARY_REFS):
+        return
+    from dreamcatcherd.store.publication import is_newest, why_no_publication  # as above
+
+    main = push.gate.main
+    why: str | None
+    if update.new is None:
+        why = "it cannot be deleted"
+    elif push.gate.is_primary:
+        why = None if push.gate.is_primary(update.new) else "neither the account nor a signature is the primary's"
+    elif update.ref != paths.PUBLISHED:
+        why = "nobody is named as the primary here"
+    elif _publishes(push):
+        why = why_no_publication(push.store, push.refs, main, update.new)
+    elif main not in push.moves and is_newest(push.store, push.refs, main, update.new):
+        why = None  # it catches up with a publication that moved `main` alone
+    else:
+        why = f"{paths.short_ref(main)} does not move to the same commit"
+    if why is not None:
+        yield Offence(update.ref, "not-the-primary", why)
