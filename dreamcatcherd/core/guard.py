@@ -8,9 +8,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from dreamcatcherd.core.shards import SUFFIX, key_of, scan
-from dreamcatcherd.core.snapshot import open_snapshot
-from dreamcatcherd.core.tree import Entry, Reader, read_tree
+from dreamcatcherd.core.shards import SUFFIX, key_of
+from dreamcatcherd.core.tree import TREE, Entry, Reader, read_tree
 
 
 class Lost(NamedTuple):
@@ -24,10 +23,11 @@ def lost_entities(objects: Reader, old: str | None, new: str | None) -> Iterator
     """Everything that snapshot `old` has and `new` has not: entities, appended records, merged content ids."""
     if old is None or old == new:
         return
-    before, after = open_snapshot(objects, old), open_snapshot(objects, new)
-    yield from _lost(objects, before.root, after.root, "merged", "merged")
-    for stem in sorted({name.removesuffix(SUFFIX) for name in before.state}):
-        yield from _lost(objects, before.state, after.state, stem, stem)
+    before, after = _folder(objects, old), _folder(objects, new)
+    yield from _lost(objects, before, after, "merged", "merged")
+    inner, other = _below(objects, before, "state"), _below(objects, after, "state")
+    for stem in _stems(inner):
+        yield from _lost(objects, inner, other, stem, stem)
 
 
 def _lost(objects: Reader, old: dict[str, Entry], new: dict[str, Entry], stem: str, name: str) -> Iterator[Lost]:
@@ -35,11 +35,35 @@ def _lost(objects: Reader, old: dict[str, Entry], new: dict[str, Entry], stem: s
     if all(old.get(entry) == new.get(entry) for entry in (stem, stem + SUFFIX)):
         return
     if stem in old and stem in new:
-        inner, other = read_tree(objects, old[stem].oid), read_tree(objects, new[stem].oid)
-        for step in sorted({entry.removesuffix(SUFFIX) for entry in inner}):
+        inner, other = _below(objects, old, stem), _below(objects, new, stem)
+        for step in _stems(inner):
             yield from _lost(objects, inner, other, step, name)
         return
-    standing = {key_of(line) for line in scan(objects, new, stem)}
-    for line in scan(objects, old, stem):
-        if key_of(line) not in standing:
-            yield Lost(name, key_of(line).decode())
+    standing = set(_keys(objects, new, stem))
+    for key in _keys(objects, old, stem):
+        if key not in standing:
+            yield Lost(name, key.decode())
+
+
+def _keys(objects: Reader, folder: dict[str, Entry], stem: str) -> Iterator[bytes]:
+    """The keys of all lines under `stem`."""
+    if stem + SUFFIX in folder:
+        yield from (key_of(line) for line in objects.read(folder[stem + SUFFIX].oid).split(b"\n") if line)
+    elif stem in folder:
+        inner = _below(objects, folder, stem)
+        for step in _stems(inner):
+            yield from _keys(objects, inner, step)
+
+
+def _folder(objects: Reader, tree: str | None) -> dict[str, Entry]:
+    """A folder's entries. A file in a folder's place, or the other way round, holds no lines: others may craft it."""
+    entries = read_tree(objects, tree)
+    return {name: entry for name, entry in entries.items() if (entry.mode == TREE) != name.endswith(SUFFIX)}
+
+
+def _below(objects: Reader, folder: dict[str, Entry], name: str) -> dict[str, Entry]:
+    return _folder(objects, folder[name].oid) if name in folder else {}
+
+
+def _stems(folder: dict[str, Entry]) -> list[str]:
+    return sorted({name.removesuffix(SUFFIX) for name in folder})

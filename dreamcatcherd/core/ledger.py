@@ -159,6 +159,7 @@ class LedgerHead(Struct, frozen=True):
     settings: str | None
     held: list[HeldRow]
     quarantined: list[QuarantinedRow]
+    violations: list[Violation]
     counts: Counts
 
 

@@ -105,8 +105,9 @@ def read_settings(raw: bytes, blob: str | None = None) -> Settings:
 
 def _signers(security: Security) -> Signers:
     given = security.allowed_signers
+    text = given if isinstance(given, str) else "\n".join(given)
     try:
-        signers = read_signers(given.splitlines() if isinstance(given, str) else given, security.operators)
+        signers = read_signers(text.splitlines(), security.operators)
     except ValueError as error:
         raise SettingsError(f"[security] allowed_signers: {error}") from error
     known = [name for name in signers.operators if any(speaks_for(signers, key, name) for key in _keys(signers))]

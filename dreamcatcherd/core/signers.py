@@ -12,9 +12,10 @@ from fnmatch import fnmatchcase
 
 from msgspec import Struct
 
+_OPTION = r"(?:cert-authority|(?:namespaces|valid-after|valid-before)=\"[^\"]*\")"
 _LINE = re.compile(
-    r"(?P<names>\"[^\"]+\"|\S+)\s+"
-    r"(?:(?P<options>(?:[a-z-]+(?:=\"[^\"]*\")?)(?:,[a-z-]+(?:=\"[^\"]*\")?)*)\s+)??"
+    r"(?P<names>\"[^\"]+\"|[^\s\"]+)\s+"
+    rf"(?:(?i:{_OPTION}(?:,{_OPTION})*)\s+)?"
     r"(?P<kind>(?:sk-)?(?:ssh-|ecdsa-)\S+)\s+(?P<key>[A-Za-z0-9+/=]+)(?:\s.*)?"
 )
 
@@ -59,10 +60,24 @@ def _signer(line: str) -> Signer:
         raw = base64.b64decode(match["key"], validate=True) if match else b""
     except binascii.Error:
         raw = b""
-    if match is None or not raw:
+    if match is None or not _is_key(raw, match["kind"]):
         raise ValueError(f"{line[:60]!r} is no line of git's allowed-signers format: name(s), key type, key")
     digest = base64.b64encode(hashlib.sha256(raw).digest()).decode().rstrip("=")
     return Signer(tuple(match["names"].strip('"').split(",")), f"SHA256:{digest}")
+
+
+def _is_key(raw: bytes, kind: str) -> bool:
+    """Whether bytes are a public key of this kind: strings, each after its length (RFC 4253, section 6.6).
+
+    ssh-keygen passes over a line whose key is cut short, so whoever it names could never sign."""
+    parts = []
+    while raw:
+        length = int.from_bytes(raw[:4], "big")
+        if len(raw) < 4 + length:
+            return False
+        parts.append(raw[4 : 4 + length])
+        raw = raw[4 + length :]
+    return len(parts) > 1 and parts[0] == kind.encode() and all(parts)
 
 
 def _names(signer: Signer, name: str) -> bool:

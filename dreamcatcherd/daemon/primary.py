@@ -146,7 +146,10 @@ class Primary:
         """The base, read again only when a ref that it hangs on has moved."""
         key = (refs.get(self.main), refs.get(PUBLISHED))
         if self._base is None or self._base[0] != key:
-            self._base = (key, load_base(self.store, refs, self.main))
+            base = load_base(self.store, refs, self.main, self.store.recall())
+            if base.commit is not None:
+                self.store.remember(base.commit)
+            self._base = (key, base)
         return self._base[1]
 
     def pending(self, survey: Survey) -> Pending:

@@ -43,17 +43,17 @@ class Base(Struct, frozen=True):
     settings: Settings = DEFAULT
 
 
-def load_base(store: Store, refs: dict[str, str], main: str) -> Base:
-    """Read the base from git; FatalError where the published commit cannot be read whole."""
+def load_base(store: Store, refs: dict[str, str], main: str, seen: str | None = None) -> Base:
+    """Read the base from git; FatalError where the published commit cannot be read whole.
+
+    `seen` is the last published commit that this primary knows of: nothing older or lesser is taken for the base."""
     head = refs.get(main)
-    seen = store.recall()
     commit = find_published(store, _newer(store, refs.get(paths.PUBLISHED), seen), head)
     if commit is None:
         return Base(None, _adopted_state(store, head))
     base = read_base(store, commit)
     if seen is not None and seen != commit:
         never_less(store, subtree(store, store.commit(seen).tree, paths.SNAPSHOT), base.snapshot)
-    store.remember(commit)
     return base
 
 
@@ -193,6 +193,8 @@ def follows(store: Store, candidate: str, before: Base) -> bool:
     ledger = load_ledger(store, after.ledgers, before.state.frame)
     previous = before.snapshot if before.ledger else None
     if ledger is None or after.ledger is None or after.ledger.frame != ledger.frame or ledger.previous != previous:
+        return False
+    if after.state.frame != before.state.frame + 1:
         return False
     if any(lost_entities(store, before.snapshot, after.snapshot)):
         return False

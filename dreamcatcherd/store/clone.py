@@ -1,6 +1,7 @@
 """The own bare clone of a remote repository, as a folder: made, checked, made anew. It is a cache and may be deleted.
 
-Owns the rule that only a folder that dreamcatcherd made itself is ever removed: such a one carries a mark."""
+Owns the rule that only a folder that dreamcatcherd made itself is ever removed: such a one carries a mark, or is a part
+of a bare repository that git cannot open."""
 
 from __future__ import annotations
 
@@ -61,7 +62,7 @@ def prepare_clone(folder: Path, url: str) -> None:
         make_clone(folder, url)
         return
     ours = (folder / MARK).is_file()
-    if not ours and (_opens(folder) or found - _PARTS):
+    if not ours and (_opens(folder) or found - _PARTS or "objects" not in found):
         cause = f"{folder} is not a clone that dreamcatcherd made"
         raise UsageError(cause, "name another folder with [repository] clone, or remove that one")
     if not ours or (folder / MARK).read_text() != url or not _opens(folder):
@@ -79,13 +80,14 @@ def make_clone(folder: Path, url: str) -> None:
     if result.returncode:
         raise _unwritable(folder, message_of(result))
     (fresh / MARK).write_text(url)
-    if folder.exists():
-        old = folder.with_name(f"{folder.name}.new-old")
-        folder.rename(old)
+    old = folder.with_name(f"{folder.name}.new-old")
+    try:
+        if folder.exists():
+            folder.rename(old)
         fresh.rename(folder)
-        shutil.rmtree(old, ignore_errors=True)
-    else:
-        fresh.rename(folder)
+    except OSError as error:
+        raise _unwritable(folder, error.strerror or str(error)) from error
+    shutil.rmtree(old, ignore_errors=True)
 
 
 def _unwritable(folder: Path, why: str) -> UsageError:

@@ -29,6 +29,10 @@ class Rewind(Struct, frozen=True):
     old: str
     new: str | None
 
+    @property
+    def detail(self) -> str:
+        return f"it no longer holds {self.old}" if self.new else f"it was deleted at {self.old}"
+
 
 class Survey(Struct, frozen=True):
     """What waits to be merged, as read from one look at the refs.
@@ -119,7 +123,9 @@ class Ingest:
         self._rewinds.clear()
 
     def _notice(self, store: Store, base: Base, refs: dict[str, str], lanes: dict[str, str]) -> None:
-        """Hold each lane against the last look: what a rewind would take away before it is merged is kept."""
+        """Hold each lane against the last look: what a rewind would take away before it is merged is kept.
+
+        What the last ledger tells of already, another primary saw too."""
         for ref, old in self._seen.items():
             new = refs.get(ref)
             if new == old or (new is not None and store.descends(new, old)):
@@ -130,6 +136,8 @@ class Ingest:
             if new is not None or not merged:
                 self._rewinds.append(Rewind(ref, old, new))
         self._seen = lanes
+        told = {(row.path, row.commit, row.detail) for row in base.ledger.violations} if base.ledger else set()
+        self._rewinds = [one for one in self._rewinds if (paths.short_ref(one.ref), one.new, one.detail) not in told]
 
     def _forget(self, settings: Settings, commits: dict[str, Commit]) -> None:
         if settings.limits != self._limits:

@@ -60,7 +60,7 @@ class MemoryStore:
         return found
 
     def descends(self, oid: str, ancestor: str) -> bool:
-        return ancestor in self._reach([oid], {})
+        return oid == ancestor or ancestor in self._reach([oid], {})
 
     def good_signatures(self, commits: Iterable[str], signers: Iterable[str]) -> dict[str, str]:
         return {oid: self.signatures[oid] for oid in commits if oid in self.signatures}

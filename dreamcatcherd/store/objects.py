@@ -88,15 +88,15 @@ class GitStore:
             return None
         try:
             return str(self._repo[prefix].id)
-        except (KeyError, ValueError):
+        except (KeyError, ValueError, pygit2.GitError):
             return None
 
     def refs(self) -> dict[str, str]:
-        found: dict[str, str] = {}
-        for ref in self._repo.references.iterator():
-            if isinstance(ref.target, pygit2.Oid):
-                found[ref.name] = str(ref.target)
-        return found
+        try:
+            refs = list(self._repo.references.iterator())
+        except (ValueError, pygit2.GitError) as error:
+            raise FatalError(f"the refs of {self.where} cannot be read: {error}", "run git fsck there") from error
+        return {ref.name: str(ref.target) for ref in refs if isinstance(ref.target, pygit2.Oid)}
 
     def commit(self, oid: str) -> Commit:
         return parse_commit(self.read(oid))

@@ -59,6 +59,11 @@ class PlumbingStore(MemoryStore):
         done = self.git("rev-list", "--stdin", stdin=lines.encode())
         return {oid: self.commit(oid) for oid in done.stdout.decode().split()}
 
+    def good_signatures(self, commits: Iterable[str], signers: Iterable[str]) -> dict[str, str]:
+        from dreamcatcherd.store.signatures import good_signatures  # seldom needed: see incoming
+
+        return good_signatures(self.folder, commits, signers, self._variables)
+
     def settings(self, section: str) -> dict[str, list[str]]:
         """The git settings of a section, by name in lower case; all values of each."""
         found: dict[str, list[str]] = {}

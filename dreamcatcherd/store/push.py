@@ -11,8 +11,9 @@ from msgspec import Struct
 
 from dreamcatcherd.core import paths
 from dreamcatcherd.core.codec import has_control
-from dreamcatcherd.core.model import Reject
+from dreamcatcherd.core.model import Delta, Reject
 from dreamcatcherd.core.settings import DEFAULT, Settings, SettingsError, read_settings
+from dreamcatcherd.core.signers import speaks_for
 from dreamcatcherd.core.tree import Entry, lookup, read_tree, subtree
 from dreamcatcherd.store.ports import Commit, Store
 
@@ -57,7 +58,8 @@ class Gate(Struct, frozen=True):
 class Push(Struct, frozen=True):
     """A push with all that its refs are judged by: `refs` are those of before, `head` is `main`'s commit of after.
 
-    `hidden` are the commits whose history was judged when it came in, or is the primary's."""
+    `hidden` are the commits whose history was judged when it came in, or is the primary's. `standing` are the settings
+    before the push: they say who may change them."""
 
     store: Store
     gate: Gate
@@ -67,11 +69,25 @@ class Push(Struct, frozen=True):
     settings: Settings
     hidden: list[str]
     past: Past
+    standing: Settings
 
     def unchecked(self, tip: str, also: str | None = None) -> list[tuple[str, Commit]]:
         """The commits that come in by a tip, oldest first as far as their order is known; none that `also` reaches."""
         hidden = [*self.hidden, also] if also else self.hidden
         return list(self.store.new_commits([tip], hidden).items())[::-1]
+
+
+def unsigned(push: Push, deltas: list[Delta]) -> Iterator[Offence]:
+    """Where the standing settings name signers: the deltas whose commit no key of their stream signed."""
+    signers = push.standing.signers
+    if not signers or not deltas:
+        return
+    good = push.store.good_signatures(sorted({item.version.commit for item in deltas}), signers.lines)
+    for item in deltas:
+        commit = item.version.commit
+        if not speaks_for(signers, good.get(commit), item.stream_id):
+            detail = f"commit {commit[:10]} has no good signature by a key of the stream {shown(item.stream_id)}"
+            yield Offence(item.version.path, "wrong-stream", detail, "$.stream_id")
 
 
 def settings_at(store: Store, refs: dict[str, str], main: str, head: str | None) -> Settings:

@@ -11,8 +11,9 @@ from itertools import chain
 
 from dreamcatcherd.core import paths
 from dreamcatcherd.core.codec import read_document, read_header
-from dreamcatcherd.core.model import Fault, Reject, Version
+from dreamcatcherd.core.model import Delta, Fault, Reject, Version
 from dreamcatcherd.core.settings import SettingsError
+from dreamcatcherd.core.signers import speaks_for_operator
 from dreamcatcherd.core.tree import Entry, differences, lookup, subtree
 from dreamcatcherd.store.judge import judge, versions_of
 from dreamcatcherd.store.ports import Commit, Store
@@ -28,6 +29,7 @@ from dreamcatcherd.store.push import (
     rejected,
     settings_at,
     shown,
+    unsigned,
 )
 from dreamcatcherd.store.receive_lanes import judge_lanes
 
@@ -61,7 +63,9 @@ def _read_push(store: Store, updates: Sequence[Update], gate: Gate) -> Push:
     settings = settings_at(store, refs, gate.main, head)
     prefixes = (settings.lane_prefix, PRIMARY_REFS)
     hidden = [oid for ref, oid in refs.items() if ref == gate.main or ref.startswith(prefixes)]
-    return Push(store, gate, refs, moves, head, settings, hidden, Past(store, refs.get(gate.main)))
+    old = refs.get(gate.main)
+    standing = settings if old == head else settings_at(store, refs, gate.main, old)
+    return Push(store, gate, refs, moves, head, settings, hidden, Past(store, old), standing)
 
 
 # --- the shared branch ------------------------------------------------------------------------------------------------
@@ -77,8 +81,10 @@ def _on_main(push: Push, update: Update, publishes: bool) -> Iterator[Offence]:
     canonical = publishes or _opens_first(push, update)
     yield from _edits(push, update, canonical)
     if not publishes:
+        deltas: list[Delta] = []
         for oid, commit in push.unchecked(update.new):
-            yield from _on_main_commit(push, oid, commit)
+            yield from _on_main_commit(push, oid, commit, deltas)
+        yield from unsigned(push, deltas)
 
 
 def _opens_first(push: Push, update: Update) -> bool:
@@ -92,12 +98,14 @@ def _opens_first(push: Push, update: Update) -> bool:
     return opens_first(push.store, update.new)
 
 
-def _on_main_commit(push: Push, oid: str, commit: Commit) -> Iterator[Offence]:
+def _on_main_commit(push: Push, oid: str, commit: Commit, deltas: list[Delta]) -> Iterator[Offence]:
+    """Judge every version that a commit brings; those that are deltas are added to `deltas`."""
     for path, blob, mode in versions_of(push.store, commit):
         item = judge(push.store, Version(path, blob, mode, oid), push.settings.limits)
         if isinstance(item, Reject):
             yield rejected(item)
             continue
+        deltas.append(item)
         for parent in commit.parents:
             stood = lookup(push.store, push.store.commit(parent).tree, path)
             if (offence := _other_stream(push, path, stood, item.stream_id)) is not None:
@@ -110,7 +118,7 @@ def _edits(push: Push, update: Update, canonical: bool) -> Iterator[Offence]:
     old, new = (subtree(store, store.commit(oid).tree, "state") if oid else None for oid in (update.old, update.new))
     for path, before, after in differences(store, old, new, "state/"):
         if path == paths.SETTINGS:
-            yield from _settings_edit(push, after)
+            yield from _settings_edit(push, update, after)
         elif path.startswith(paths.DELTAS + "/"):
             yield from _delta_edit(push, path, before, after)
         elif path != push.gate.counter and not (canonical and kind_of(path) in KINDS.values()):
@@ -118,13 +126,23 @@ def _edits(push: Push, update: Update, canonical: bool) -> Iterator[Offence]:
             yield Offence(path, kind_of(path), f"{how}; below state/ only deltas and settings are yours to write")
 
 
-def _settings_edit(push: Push, after: Entry | None) -> Iterator[Offence]:
-    """Whether the new settings read. Who may change them is to be asked here: so far everybody may."""
+def _settings_edit(push: Push, update: Update, after: Entry | None) -> Iterator[Offence]:
+    """Whether the new settings read, and where signers are set, whether an operator's key signed the change."""
     try:
         if after is not None:
             read_settings_file(push.store, after)
     except SettingsError as error:
         yield Offence(paths.SETTINGS, "settings-refused", str(error))
+        return
+    signers = push.standing.signers
+    if not signers or update.new is None:
+        return
+    brought = [
+        oid for oid, commit in push.unchecked(update.new) if lookup(push.store, commit.tree, paths.SETTINGS) == after
+    ]
+    good = push.store.good_signatures(brought, signers.lines)
+    if not any(speaks_for_operator(signers, good.get(oid)) for oid in brought):
+        yield Offence(paths.SETTINGS, "settings-refused", "no operator's key signed the change")
 
 
 def _delta_edit(push: Push, path: str, before: Entry | None, after: Entry | None) -> Iterator[Offence]:

@@ -9,7 +9,7 @@ from dreamcatcherd.core.model import Delta, Reject, Version
 from dreamcatcherd.core.tree import TREE, changed, read_tree, subtree
 from dreamcatcherd.store.judge import judge, versions_of
 from dreamcatcherd.store.ports import Commit
-from dreamcatcherd.store.push import Offence, Push, Update, kind_of, rejected, shown
+from dreamcatcherd.store.push import Offence, Push, Update, kind_of, rejected, shown, unsigned
 
 
 def judge_lanes(push: Push, updates: Sequence[Update]) -> Iterator[Offence]:
@@ -47,6 +47,7 @@ def _on_lanes(push: Push, lanes: Sequence[Update]) -> Iterator[Offence]:
             for oid, commit in push.unchecked(update.new, push.head):
                 commits[oid] = commit
                 owners.setdefault(oid, {})[stream] = update.ref
+    deltas: list[Delta] = []
     for oid, commit in commits.items():
         for path, blob, mode in versions_of(push.store, commit):
             item = judge(push.store, Version(path, blob, mode, oid), push.settings.limits)
@@ -54,7 +55,10 @@ def _on_lanes(push: Push, lanes: Sequence[Update]) -> Iterator[Offence]:
                 yield rejected(item)
             elif item.stream_id not in owners[oid]:
                 yield _wrong_stream(item, owners[oid])
+            else:
+                deltas.append(item)
         yield from _not_inherited(push, oid, commit)
+    yield from unsigned(push, deltas)
 
 
 def _wrong_stream(item: Delta, owners: dict[str, str]) -> Offence:

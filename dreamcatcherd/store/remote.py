@@ -1,11 +1,12 @@
 """A repository on another machine, through an own bare clone: polled and fetched here, pushed to by git.
 
 The clone is a cache. Its branches stand under the names that they have at the remote, and it is made anew when it
-cannot be read. Owns the translation of network failures: each is retryable, says why, and holds no secret."""
+cannot be read. Owns when that is done, and what a push has done."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+import contextlib
+from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from pathlib import Path
 from subprocess import CompletedProcess
@@ -15,8 +16,9 @@ import pygit2
 from pygit2.enums import FetchPrune
 
 from dreamcatcherd.core.errors import FatalError, RetryableError
-from dreamcatcherd.store.access import CREDENTIALS_REMEDY, Access, Callbacks, git_environment
+from dreamcatcherd.store.access import Access, Callbacks, git_environment
 from dreamcatcherd.store.clone import hold, make_clone, prepare_clone
+from dreamcatcherd.store.failures import OVERTAKEN, PushRefusedError, UnclearError, failure_of
 from dreamcatcherd.store.gitcmd import GitTimeoutError, git, message_of
 from dreamcatcherd.store.objects import GitStore
 from dreamcatcherd.store.ports import Commit, Move
@@ -37,11 +39,12 @@ class RemoteStore(GitStore):
         self._access = access
         self._spaces = ["refs/heads/", "refs/dreamcatcher/"]
         self._lock = clone.with_name(clone.name + ".lock")
-        with hold(self._lock, access.timeout_s):
+        self._held = False
+        self._looked_at = False  # the clone was checked or made anew since it last answered
+        with self._hold():
             prepare_clone(clone, access.url)
         super().__init__(clone)
         self.where = access.url
-        self._made_anew = False
         self._fetch_by_git = access.transport == "git"
         _set_up_libgit2(access, self.folder)
 
@@ -49,10 +52,20 @@ class RemoteStore(GitStore):
 
     def refs(self) -> dict[str, str]:
         """The remote's refs, with all that they reach fetched."""
-        with hold(self._lock, self._access.timeout_s):
+        with self._hold():
             heads = self._heads()
-            if heads != self._mirrored():
-                self._fetch(heads)
+            try:
+                found = self._brought(heads)
+            except (UnclearError, FatalError):
+                if not self._mended():
+                    raise
+                found = self._brought(heads)
+        self._looked_at = False
+        return found
+
+    def _brought(self, heads: dict[str, str]) -> dict[str, str]:
+        if heads != self._mirrored():
+            self._fetch(heads)
         return self._mirrored()
 
     def follow(self, prefix: str) -> bool:
@@ -81,7 +94,7 @@ class RemoteStore(GitStore):
         """Bring what the remote has. Refs that went there go here first, as one may stand in a new one's way."""
         mine = self._mirrored()
         for name in mine.keys() - heads.keys():
-            self._repo.references.delete(name)
+            self._set_ref(name, None)
         if mine.items() >= heads.items():
             return
         specs = [f"+{space}*:{space}*" for space in self._spaces]
@@ -120,7 +133,7 @@ class RemoteStore(GitStore):
 
     def move_refs(self, moves: list[Move], reason: str) -> bool:
         """Push, then read back: only what stands at the remote afterwards counts, whatever the push said."""
-        with hold(self._lock, self._access.timeout_s):
+        with self._hold():
             trouble = self._push(moves)
             heads = self._heads()
             if heads.get(moves[0].ref) not in (moves[0].old, moves[0].new):
@@ -128,8 +141,10 @@ class RemoteStore(GitStore):
             if self._stands(moves[0], heads.get(moves[0].ref)):
                 self._note(moves)
                 return True
-        if trouble is None or any(heads.get(move.ref) != move.old for move in moves):
-            return False
+            if trouble is None or any(heads.get(move.ref) != move.old for move in moves):
+                return False
+            if not isinstance(trouble, PushRefusedError) and self._mended():
+                return False
         raise trouble
 
     def _push(self, moves: list[Move]) -> RetryableError | None:
@@ -144,7 +159,7 @@ class RemoteStore(GitStore):
         except GitTimeoutError:
             return failure_of(self._access, "timed out")
         said = message_of(result) + " " + result.stdout.decode("utf-8", "replace")
-        if result.returncode == 0 or any(sign in said for sign in _OVERTAKEN):
+        if result.returncode == 0 or any(sign in said for sign in OVERTAKEN):
             return None
         return failure_of(self._access, said)
 
@@ -172,12 +187,10 @@ class RemoteStore(GitStore):
         return self.descends(found, move.new)
 
     def _note(self, moves: list[Move]) -> None:
-        """Let the clone show what was published, so that the next poll fetches nothing."""
-        for move in moves:
-            if move.new is not None:
-                self._repo.references.create(move.ref, pygit2.Oid(hex=move.new), force=True)
-            elif move.ref in self._repo.references:
-                self._repo.references.delete(move.ref)
+        """Let the clone show what was published, so that the next poll fetches nothing; else that one mends it."""
+        with contextlib.suppress(FatalError):
+            for move in moves:
+                self._set_ref(move.ref, move.new)
 
     # The clone ----------------------------------------------------------------------------------------------------
 
@@ -187,10 +200,33 @@ class RemoteStore(GitStore):
 
     def remember(self, oid: str) -> None:
         if GitStore.refs(self).get(KNOWN) != oid and self._has(oid):
-            self._repo.references.create(KNOWN, pygit2.Oid(hex=oid), force=True)
+            self._or_anew(partial(self._set_ref, KNOWN, oid))
+
+    def _set_ref(self, name: str, oid: str | None) -> None:
+        """Let a ref of the clone name a commit, or be gone; FatalError where it is damaged."""
+        try:
+            if oid is not None:
+                self._repo.references.create(name, pygit2.Oid(hex=oid), force=True)
+            elif name in self._repo.references:
+                self._repo.references.delete(name)
+        except (KeyError, ValueError, pygit2.GitError) as error:
+            raise self._missing(f"of {name}", error) from error
 
     def _has(self, oid: str) -> bool:
         return oid in self._repo
+
+    @contextlib.contextmanager
+    def _hold(self) -> Iterator[None]:
+        """Hold the clone against other processes; within a hold this is none of its own."""
+        if self._held:
+            yield
+            return
+        with hold(self._lock, self._access.timeout_s):
+            self._held = True
+            try:
+                yield
+            finally:
+                self._held = False
 
     def read(self, oid: str) -> bytes:
         return self._or_anew(partial(super().read, oid))
@@ -201,25 +237,45 @@ class RemoteStore(GitStore):
     def new_commits(self, tips: Iterable[str], hidden: Iterable[str]) -> dict[str, Commit]:
         return self._or_anew(partial(super().new_commits, list(tips), list(hidden)))
 
+    def descends(self, oid: str, ancestor: str) -> bool:
+        return self._or_anew(partial(super().descends, oid, ancestor))
+
     def _or_anew(self, ask: Callable[[], _T]) -> _T:
         """Ask the clone; where it cannot answer, make it anew, once, and ask again."""
         try:
             return ask()
         except FatalError:
-            if self._made_anew:
+            if self._looked_at:
                 raise
         self._make_anew()
         answer = ask()
-        self._made_anew = False
+        self._looked_at = False
         return answer
 
+    def _mended(self) -> bool:
+        """Make the clone anew if git finds it damaged; tells whether it was. Asked once, until it answers again."""
+        if self._looked_at:
+            return False
+        self._looked_at = True
+        words = ("fsck", "--connectivity-only", "--no-dangling", "--no-progress")
+        if git(self.folder, *words, timeout_s=self._access.timeout_s * FIRST_FETCH).returncode == 0:
+            return False
+        self._make_anew()
+        return True
+
     def _make_anew(self) -> None:
-        self._made_anew = True
-        with hold(self._lock, self._access.timeout_s):
+        self._looked_at = True
+        seen: str | None = None
+        with self._hold():
+            with contextlib.suppress(FatalError):
+                seen = GitStore.refs(self).get(KNOWN)
             self._repo.free()
             make_clone(self.folder, self._access.url)
+            _set_up_libgit2(self._access, self.folder)
             self._repo = pygit2.Repository(str(self.folder))
             self._fetch(self._heads())
+            if seen and self._has(seen):
+                self._set_ref(KNOWN, seen)
 
 
 def _set_up_libgit2(access: Access, clone: Path) -> None:
@@ -236,56 +292,3 @@ def _set_up_libgit2(access: Access, clone: Path) -> None:
         link.unlink(missing_ok=True)
         link.symlink_to(access.known_hosts.resolve())
         pygit2.settings.homedir = str(home)
-
-
-_OVERTAKEN = ("stale info", "fetch first", "cannot lock ref", "failed to update ref", "non-fast-forward")
-"""What git says of a ref that another push moved, or is moving, at the same time."""
-
-_CAUSES: tuple[tuple[tuple[str, ...], str, str], ...] = (
-    (
-        ("host key", "certificate", "ssl error"),
-        "cannot be trusted: its host key or certificate is unknown or another one",
-        "check known_hosts or ca_file in [repository], and that this is the right server",
-    ),
-    (
-        ("not exported", "service not enabled", "read-only"),
-        "does not serve this repository to this account",
-        "let its server export it, and take pushes (git daemon: --enable=receive-pack)",
-    ),
-    (
-        ("authenticat", "401", "403", "could not read username", "permission denied", "access denied", "publickey"),
-        "refused the credentials",
-        CREDENTIALS_REMEDY,
-    ),
-    (
-        ("timed out", "timeout", "too slow", "longer than"),
-        "did not answer within the time limit",
-        "look at the server and the network; raise [repository] timeout if it is only slow",
-    ),
-    (
-        ("resolve", "connect", "refused", "unreachable", "hung up", "early eof", "reset by peer", "broken pipe"),
-        "cannot be reached",
-        "look at the server and the network; it is tried again",
-    ),
-    (
-        ("not found", "does not exist", "not exported", "does not appear to be a git repository", "404"),
-        "is no git repository that may be read",
-        "check [repository] url and the account's rights",
-    ),
-)
-
-
-def failure_of(access: Access, said: str) -> RetryableError:
-    """What libgit2 or git said as a failure with a stable cause and a remedy."""
-    if "hook declined" in said or "protected branch" in said or "remote rejected" in said:
-        told = " ".join(part for part in said.split("remote: ")[1:2] if part)
-        shown = " ".join(told.split())[:300] or "the server's hook or branch protection declined it"
-        remedy = "let the primary through the server's hook or branch protection; it is tried again"
-        return RetryableError(f"{access.url} refused the push: {shown}", remedy)
-    lower = said.lower()
-    for signs, cause, remedy in _CAUSES:
-        if any(sign in lower for sign in signs):
-            return RetryableError(f"{access.url} {cause}", remedy)
-    return RetryableError(
-        f"{access.url} failed: {' '.join(said.split())[:300]}", "look at the server; it is tried again"
-    )

@@ -30,8 +30,9 @@ _CANONICAL: tuple[tuple[ViolationKind, str], ...] = (
 def current_settings(store: Store, head: str | None, base: Base) -> tuple[Settings, str | None]:
     """The settings that a close merges under, and why those on `main` were refused, if they were.
 
-    Refused ones leave the last good ones standing."""
-    entry = lookup(store, store.commit(head).tree, paths.SETTINGS) if head else None
+    Refused ones leave the last good ones standing. A deleted `main` is put back with the settings that it had."""
+    stands = head or base.commit
+    entry = lookup(store, store.commit(stands).tree, paths.SETTINGS) if stands else None
     blob = entry.oid if entry else None
     if blob == base.settings.blob:
         return base.settings, None
@@ -92,8 +93,7 @@ def find_violations(store: Store, survey: Survey, refused: str | None, quarantin
         found += _edits(store, survey, base.commit, head)
     for rewind in survey.rewinds:
         author = store.commit(rewind.new).author if rewind.new else None
-        detail = f"it no longer holds {rewind.old}" if rewind.new else f"it was deleted at {rewind.old}"
-        found.append(Violation("lane-rewound", paths.short_ref(rewind.ref), rewind.new, author, detail))
+        found.append(Violation("lane-rewound", paths.short_ref(rewind.ref), rewind.new, author, rewind.detail))
     if refused is not None and head is not None:
         entry = lookup(store, store.commit(head).tree, paths.SETTINGS)
         if (entry.oid if entry else None) != base.settings_file:

@@ -6,6 +6,9 @@ import pytest
 
 from dreamcatcherd.core.collections import DEFAULT_TABLE, Collection, sections_of
 from dreamcatcherd.core.settings import DEFAULT, LANES, Limits, Settings, SettingsError, read_settings, refusal
+from dreamcatcherd.core.signers import Signers
+
+KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIKr9bW39+VuRbozqQKj9rOxNy7KOuaTpBel6hVXdi3Re"
 
 
 def read(text: str) -> Settings:
@@ -252,3 +255,53 @@ def test_a_collection_with_entities_cannot_be_taken_away() -> None:
     old = read('[collections.claims]\nkey = ["resource"]')
     assert "claims" in (refusal(DEFAULT, old, frozenset({"claims"})) or "")
     assert refusal(DEFAULT, old, frozenset({"posts"})) is None
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        f"allowed_signers = ['ops {KEY}', '# a comment', 'worker-* {KEY} of a worker']",
+        f"allowed_signers = '''\nops {KEY}\n\n# a comment\nworker-* {KEY} of a worker\n'''",
+        f"allowed_signers = ['ops {KEY}\\nworker-* {KEY} of a worker']".replace("'", '"'),
+    ],
+    ids=["list", "text", "list of texts"],
+)
+def test_signers_are_lines_as_one_text_or_a_list(given: str) -> None:
+    """Both forms give the same signers; comments and empty lines are left out."""
+    signers = read(f"[security]\n{given}\noperators = ['ops']").signers
+    assert signers.lines == (f"ops {KEY}", f"worker-* {KEY} of a worker")
+    assert [signer.names for signer in signers.signers] == [("ops",), ("worker-*",)]
+    assert signers.operators == ("ops",)
+
+
+@pytest.mark.parametrize("text", ["", "[security]", "[security]\nallowed_signers = []\noperators = []"])
+def test_without_signers_anybody_may_write(text: str) -> None:
+    """No `[security]`, or an empty one, sets no signers."""
+    assert read(text).signers == Signers()
+
+
+def test_an_operator_may_be_known_by_a_pattern() -> None:
+    """It is enough that some key speaks for one of the operators' names."""
+    text = f"[security]\nallowed_signers = ['ops-* {KEY}']\noperators = ['nobody', 'ops-1']"
+    assert read(text).signers.operators == ("nobody", "ops-1")
+
+
+@pytest.mark.parametrize(
+    ("text", "word"),
+    [
+        (f"allowed_signers = ['a {KEY}']", "nobody could change this file"),
+        (f"allowed_signers = ['a {KEY}']\noperators = []", "nobody could change this file"),
+        (f"allowed_signers = ['a {KEY}']\noperators = ['b']", "nobody could change this file"),
+        (f"allowed_signers = ['*,!b {KEY}']\noperators = ['b']", "nobody could change this file"),
+        ("operators = ['a']", "goes with allowed_signers"),
+        ("allowed_signers = '# nobody'\noperators = ['a']", "goes with allowed_signers"),
+        ("allowed_signers = ['a ssh-ed25519 QUJD']\noperators = ['a']", "'a ssh-ed25519 QUJD' is no line"),
+        ("allowed_signers = 5", "allowed_signers"),
+        (f"allowed_signer = ['a {KEY}']", "allowed_signer"),
+        (f"allowed_signers = ['a {KEY}']\noperators = 'a'", "operators"),
+    ],
+)
+def test_signers_that_lock_everybody_out_or_do_not_read_are_refused(text: str, word: str) -> None:
+    """There must be an operator with a key, and every line must be one that git can use."""
+    with pytest.raises(SettingsError, match=word):
+        read(f"[security]\n{text}")

@@ -10,13 +10,17 @@ import pytest
 
 from dreamcatcherd.core.errors import FatalError
 from dreamcatcherd.core.frames import Closing
-from dreamcatcherd.core.tree import read_tree
+from dreamcatcherd.core.paths import PUBLISHED
+from dreamcatcherd.core.tree import FILE, Entry, read_tree
 from dreamcatcherd.store.create import create, open_first
 from dreamcatcherd.store.memory import MemoryStore
 from dreamcatcherd.store.objects import GitStore
 from dreamcatcherd.store.plumbing import PlumbingStore
 from dreamcatcherd.store.ports import Move, Store
 from tests.law.fleet import MAIN, NOW, commit_files
+from tests.store.tools import put
+
+KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIKr9bW39+VuRbozqQKj9rOxNy7KOuaTpBel6hVXdi3Re"
 
 
 @pytest.fixture(params=["memory", "git"])
@@ -69,6 +73,50 @@ def test_new_commits_are_those_reachable_from_the_tips_alone(store: Store) -> No
     assert set(store.new_commits([second, orphan], [first])) == {second, orphan}
     assert store.new_commits([first], [second]) == {}
     assert store.commit(second).parents == (first,)
+
+
+def test_descends_follows_every_parent_and_knows_what_is_missing(store: Store) -> None:
+    """A commit descends from itself and its whole history, not from what came later, beside it, or never was."""
+    first = store.refs()[MAIN]
+    second = commit_files(store, MAIN, {"a.txt": b"1"})
+    orphan = commit_files(store, "refs/heads/dc/a", {"b.txt": b"2"}, orphan=True)
+    joined = put(store, MAIN, {"c.txt": Entry(FILE, store.write("blob", b"3"))}, (second, orphan))
+    assert all(store.descends(joined, oid) for oid in (joined, second, orphan, first))
+    assert not store.descends(first, second)
+    assert not store.descends(second, orphan)
+    assert not store.descends(orphan, first)
+    assert not store.descends(joined, "1" * 40)
+    assert store.descends("1" * 40, "1" * 40)
+    with pytest.raises(FatalError):
+        store.descends("1" * 40, joined)
+
+
+def test_what_is_remembered_is_recalled_until_the_next(store: Store) -> None:
+    """A primary recalls nothing at first, then the last commit that it was told to remember."""
+    assert store.recall() is None
+    first = store.refs()[MAIN]
+    store.remember(first)
+    assert store.recall() == first
+    store.remember(first)
+    second = commit_files(store, MAIN, {"a.txt": b"1"})
+    store.remember(second)
+    assert store.recall() == second
+    assert store.refs().keys() == {MAIN, PUBLISHED}
+
+
+def test_a_commit_that_nobody_signed_has_no_good_signature(store: Store) -> None:
+    """Of no commits, and of unsigned ones, none is good, whoever may sign."""
+    commits = [store.refs()[MAIN], commit_files(store, MAIN, {"a.txt": b"1"})]
+    assert store.good_signatures(commits, []) == {}
+    assert store.good_signatures(commits, [f"* {KEY}"]) == {}
+    assert store.good_signatures([], [f"* {KEY}"]) == {}
+
+
+def test_a_store_that_reads_all_refs_has_nothing_new_to_follow(store: Store) -> None:
+    """Lanes under another prefix are among the refs at once, so that no second look is needed."""
+    oid = commit_files(store, "refs/lanes/a", {"a.txt": b"1"}, orphan=True)
+    assert not store.follow("refs/lanes/")
+    assert store.refs()["refs/lanes/a"] == oid
 
 
 def test_packs_are_what_git_itself_accepts(tmp_path: Path) -> None:

@@ -14,19 +14,9 @@ from dreamcatcherd.core.tree import FILE, TREE, Entry, subtree
 from dreamcatcherd.daemon.cycle import close_frame
 from dreamcatcherd.daemon.primary import Primary
 from dreamcatcherd.store.base import claimed_frame, load_ledger, versions_of
-from dreamcatcherd.store.memory import MemoryStore
-from dreamcatcherd.store.objects import GitStore
 from dreamcatcherd.store.ports import Commit, Move, Store
-from tests.law.fleet import MAIN, NOW, commit_files, primary_on
-from tests.store.tools import FOLDER, WHO, close, content, merged, put, stands, text
-
-
-def other(store: Store) -> Primary:
-    """A second primary on the same repository."""
-    if isinstance(store, MemoryStore):
-        return primary_on(MemoryStore(store))
-    assert isinstance(store, GitStore)
-    return primary_on(GitStore(store.folder))
+from tests.law.fleet import MAIN, NOW, commit_files
+from tests.store.tools import FOLDER, WHO, close, content, merged, other, put, stands, text
 
 
 def kinds(primary: Primary) -> list[tuple[str, str]]:

@@ -9,8 +9,10 @@ from dreamcatcherd.core.ledger import Ledger
 from dreamcatcherd.core.tree import Entry, blob_at, edit, lookup
 from dreamcatcherd.daemon.cycle import close_frame
 from dreamcatcherd.daemon.primary import Primary
+from dreamcatcherd.store.memory import MemoryStore
+from dreamcatcherd.store.objects import GitStore
 from dreamcatcherd.store.ports import Commit, Move, Store
-from tests.law.fleet import MAIN, NOW
+from tests.law.fleet import MAIN, NOW, primary_on
 
 FOLDER = "state/stream_deltas"
 WHO = "worker <worker@localhost>"
@@ -39,6 +41,14 @@ def put(
     store.flush()
     assert store.move_refs([Move(ref, commit, old)], "push")
     return commit
+
+
+def other(store: Store) -> Primary:
+    """A second primary on the same repository."""
+    if isinstance(store, MemoryStore):
+        return primary_on(MemoryStore(store))
+    assert isinstance(store, GitStore)
+    return primary_on(GitStore(store.folder))
 
 
 def close(primary: Primary) -> Ledger:
