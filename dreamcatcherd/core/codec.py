@@ -9,8 +9,8 @@ import json
 import re
 import unicodedata
 from collections import Counter
-from collections.abc import Iterator
-from datetime import UTC, date, datetime, timedelta
+from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime, timedelta
 from typing import NamedTuple, TypeGuard
 
 import msgspec
@@ -28,10 +28,11 @@ _encode_plain = msgspec.json.Encoder().encode
 _STRING = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"?', re.DOTALL)  # one that never ends is read to the end, once
 _MARKER = re.compile(rb"^<<<<<<<", re.MULTILINE)
 _RFC3339 = re.compile(
-    r"([0-9]{4})-([0-9]{2})-([0-9]{2})[Tt ]([0-9]{2}):([0-9]{2}):([0-9]{2})(?:\.([0-9]+))?"
-    r"(?:[Zz]|([+-])([0-9]{2}):([0-9]{2}))"
+    r"([0-9]{4}-[0-9]{2}-[0-9]{2})[Tt ]((?:[01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9])(?:\.([0-9]+))?"
+    r"(?:[Zz]|([+-](?:[01][0-9]|2[0-3]):[0-5][0-9]))"
 )
-_EPOCH_DAY = date(1970, 1, 1).toordinal()
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MICROSECOND = timedelta(microseconds=1)
 _DIGITS = re.compile(r"[0-9]{1,32}")
 _STEP = [0] * 256
 _STEP[ord("[")] = _STEP[ord("{")] = 1
@@ -56,7 +57,7 @@ def canonical(value: Json) -> bytes:
     return _encode(value)
 
 
-def canonical_each(values: list[Json]) -> list[bytes]:
+def canonical_each(values: Sequence[Json]) -> list[bytes]:
     """The canonical encoding of each value, in one call: several times faster than one by one."""
     return _encode_lines(values).split(b"\n")[:-1]
 
@@ -103,7 +104,8 @@ def duplicate_key(raw: bytes, value: Json) -> str | None:
 
     The decoder keeps the last of two equal keys silently. Where no key was lost, the document has as many colons as
     its re-encoding, unless one was written as an escape; only where the counts differ is it parsed pair by pair."""
-    if b"\\u003" not in raw and raw.count(b":") == _encode_plain(value).count(b":"):
+    escaped = b"\\" in raw and b"\\u003" in raw  # one byte is found ten times faster than several
+    if not escaped and raw.count(b":") == _encode_plain(value).count(b":"):
         return None
 
     def unique(pairs: list[tuple[str, Json]]) -> Record:
@@ -128,8 +130,10 @@ def read_header(document: Record, path_frame: int | None) -> Header | Fault:
         return Fault("missing-frame", "frame must be an integer from 0 to 2^53 - 1", "$.frame")
     if path_frame is not None and frame != path_frame:
         return Fault("frame-mismatch", f"frame is {frame}, the path says {path_frame}", "$.frame")
-    utc_name = next((name for name in UTC_NAMES if isinstance(document.get(name), str)), None)
-    if utc_name is None:
+    for utc_name in UTC_NAMES:
+        if isinstance(document.get(utc_name), str):
+            break
+    else:
         return Fault("bad-utc", "utc is missing: RFC 3339 with an offset, such as 2026-01-31T12:00:00Z", "$.utc")
     utc = utc_micros(document[utc_name])
     if utc is None:
@@ -167,26 +171,17 @@ def utc_micros(text: str) -> int | None:
     match = _RFC3339.fullmatch(text)
     if match is None:
         return None
-    year, month, day, hour, minute, second = map(int, match.group(1, 2, 3, 4, 5, 6))
-    fraction, sign, off_hour, off_minute = match.group(7, 8, 9, 10)
-    if hour > 23 or minute > 59 or second > 59:
-        return None
-    offset = 0
-    if sign:
-        if int(off_hour) > 23 or int(off_minute) > 59:
-            return None
-        offset = (int(off_hour) * 60 + int(off_minute)) * (-60 if sign == "-" else 60)
+    day, clock, fraction, offset = match.groups()
     try:
-        days = date(year, month, day).toordinal() - _EPOCH_DAY
+        moment = datetime.fromisoformat(f"{day}T{clock}{offset or '+00:00'}")
     except ValueError:
-        return None
-    seconds = days * 86_400 + hour * 3_600 + minute * 60 + second - offset
-    return seconds * 1_000_000 + int((fraction or "")[:6].ljust(6, "0"))
+        return None  # no such day
+    return (moment - _EPOCH) // _MICROSECOND + int((fraction or "0")[:6].ljust(6, "0"))
 
 
 def utc_text(micros: int) -> str:
     """Microseconds since 1970 as RFC 3339 in UTC, six digits."""
-    moment = datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=micros)
+    moment = _EPOCH + timedelta(microseconds=micros)
     return moment.strftime("%Y-%m-%dT%H:%M:%S.%fZ")
 
 

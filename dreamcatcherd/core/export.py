@@ -109,7 +109,7 @@ def restore(objects: Objects, portable: Portable, settings_blob: str | None) -> 
         settings = read_settings(portable.settings.encode(), settings_blob) if portable.settings else DEFAULT
         folders = open_snapshot(objects, None)
         entities: dict[str, int] = {}
-        extra: list[Change[bytes]] = []
+        extra: list[Change[None]] = []
         for name, records in portable.state.items():
             if name.startswith(EXTRA + "/"):
                 extra += _appended(None, name[len(EXTRA) + 1 :], records)
@@ -132,7 +132,7 @@ def restore(objects: Objects, portable: Portable, settings_blob: str | None) -> 
     return Restored(tree, entities, settings)
 
 
-def _appended(row: Collection | None, section: str, records: list[Record]) -> list[Change[bytes]]:
+def _appended(row: Collection | None, section: str, records: list[Record]) -> list[Change[None]]:
     changes = []
     last: Stamp | None = None
     rank = 0
@@ -144,7 +144,7 @@ def _appended(row: Collection | None, section: str, records: list[Record]) -> li
     return changes
 
 
-def _keyed(row: Collection, record: Record) -> Change[bytes]:
+def _keyed(row: Collection, record: Record) -> Change[None]:
     bare = _bare(record)
     key: list[Json] = [bare[names[0]] for names in row.key]
     if row.content is not None:
@@ -154,7 +154,7 @@ def _keyed(row: Collection, record: Record) -> Change[bytes]:
         entity = Entity(bare, {name: stamp_of(stamp) for name, stamp in record["_stamps"].items()})
     else:
         entity = Entity(bare, stamp_of(record["_stamp"]))
-    return Change(keyed_path(row, key, raw_key), raw_key, entity_line(raw_key, entity))
+    return (keyed_path(row, key, raw_key), raw_key, entity_line(raw_key, entity), None)
 
 
 def _bare(record: Record) -> Record:

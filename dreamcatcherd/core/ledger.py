@@ -11,10 +11,10 @@ import msgspec
 from msgspec import Struct
 
 from dreamcatcherd.core.clocks import ClockFlag, clock_flags
-from dreamcatcherd.core.codec import canonical
+from dreamcatcherd.core.codec import canonical, canonical_each
 from dreamcatcherd.core.collections import EXTRA
 from dreamcatcherd.core.merge import Merged
-from dreamcatcherd.core.model import Arrival, Conflict, Delta, Reject, Stamp, Version, ViolationKind
+from dreamcatcherd.core.model import Arrival, Conflict, Delta, Reject, ViolationKind
 from dreamcatcherd.core.paths import printable
 from dreamcatcherd.core.plan import Plan
 
@@ -210,7 +210,7 @@ def write_ledger(ledger: Ledger) -> bytes:
     for name in sorted(ledger.__struct_fields__):
         value = getattr(ledger, name)
         if isinstance(value, list) and value:
-            raw = b"[\n" + b",\n".join(map(canonical, value)) + b"\n]"
+            raw = b"[\n" + b",\n".join(canonical_each(value)) + b"\n]"
         else:
             raw = canonical(value)
         fields.append(canonical(name) + b":" + raw)
@@ -223,7 +223,6 @@ def make_ledger(plan: Plan, merged: Merged, basis: Basis, closed_by: str) -> Led
     deltas = [_delta_row(item, source, plan.frame, flags.get(item.stamp)) for item, source in _deltas(plan.deltas)]
     held = [_held_row(arrival, plan.frame) for arrival in plan.held]
     quarantined = [_quarantined_row(arrival, plan.frame) for arrival in plan.quarantined]
-    versions = {item.stamp: item.version for item, _ in _deltas(plan.deltas)}
     entities = dict(basis.entities)
     for name, count in merged.added.items():
         entities[name] = entities.get(name, 0) + count
@@ -250,7 +249,7 @@ def make_ledger(plan: Plan, merged: Merged, basis: Basis, closed_by: str) -> Led
         deltas=deltas,
         held=held,
         duplicates=[_duplicate_row(item, source) for item, source in _deltas(plan.duplicates)],
-        misfits=_misfit_rows(merged, versions),
+        misfits=_misfit_rows(merged, plan) if merged.misfits else [],
         quarantined=quarantined,
         conflicts=merged.conflicts,
         violations=basis.violations,
@@ -335,7 +334,8 @@ def _quarantined_row(arrival: Arrival, frame: int) -> QuarantinedRow:
     )
 
 
-def _misfit_rows(merged: Merged, versions: dict[Stamp, Version]) -> list[MisfitRow]:
+def _misfit_rows(merged: Merged, plan: Plan) -> list[MisfitRow]:
+    versions = {item.stamp: item.version for item, _ in _deltas(plan.deltas)}
     counted: dict[tuple[str, str, str, str], int] = {}
     for misfit in merged.misfits:
         version = versions[misfit.stamp]

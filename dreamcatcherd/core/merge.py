@@ -23,24 +23,15 @@ from dreamcatcherd.core.snapshot import (
     entity_line,
     extra_path,
     file_name,
-    fresh_line,
+    fresh_lines,
     keyed_layout,
-    keyed_path,
+    near_paths,
     open_snapshot,
     read_entity,
 )
 from dreamcatcherd.core.tree import Objects
 
 Contribution = tuple[Stamp, Record]
-
-
-class Group(NamedTuple):
-    """What the new deltas bring to one entity, in order of stamp and position.
-
-    `fresh` is the line that comes of it where nothing stands yet, if that is known beforehand."""
-
-    brought: list[Contribution]
-    fresh: bytes | None
 
 
 class Column(NamedTuple):
@@ -55,7 +46,7 @@ class Fold(NamedTuple):
     """New deltas folded by collection: keyed records in columns, appended ones as finished lines."""
 
     keyed: dict[str, Column]
-    appended: dict[str, list[Change[bytes]]]
+    appended: dict[str, list[Change[None]]]
     misfits: list[Misfit]
     ids: list[tuple[int, str]]
 
@@ -76,7 +67,8 @@ def merge(objects: Objects, snapshot: str | None, deltas: Iterable[Delta], table
     folded = fold(deltas, table)
     conflicts: list[Conflict] = []
     added: dict[str, int] = {}
-    for name, column in folded.keyed.items():
+    # The largest collection first: the store compresses its files on another core while the rest is merged.
+    for name, column in sorted(folded.keyed.items(), key=lambda one: -len(one[1].keys)):
         row = table[name]
         changes = group_changes(row, column)
         added[name] = update(objects, folders.state, file_name(name), changes, _joining(row, conflicts))
@@ -96,74 +88,75 @@ def fold(deltas: Iterable[Delta], table: Table) -> Fold:
         stamp = delta.stamp
         ranks: dict[str, int] = {}
         folded.ids.append((delta.frame, delta.content_id))
-        for collection, section, key, record, why in place(delta, sections):
+        for collection, section, keys, records, why in place(delta, sections):
             if why is not None:
-                folded.misfits.append(Misfit(section, stamp, why))
-            if collection is not None and key is not None:
+                folded.misfits.extend([Misfit(section, stamp, why)] * len(records))
+            if collection is not None and keys is not None:
                 column = columns[collection.name]
-                column.keys.append(key)
-                column.records.append(record)
-                column.stamps.append(stamp)
+                column.keys.extend(keys)
+                column.records.extend(records)
+                column.stamps.extend([stamp] * len(records))
                 continue
             name = collection.name if collection else f"{EXTRA}/{section}"
-            rank = ranks[name] = ranks.get(name, -1) + 1
-            change = append_change(collection, section, stamp, rank, record)
-            folded.appended.setdefault(collection.name if collection else EXTRA, []).append(change)
+            lines = folded.appended.setdefault(collection.name if collection else EXTRA, [])
+            for record in records:
+                rank = ranks[name] = ranks.get(name, -1) + 1
+                lines.append(append_change(collection, section, stamp, rank, record))
     folded.keyed.update((name, column) for name, column in columns.items() if column.keys)
     return folded
 
 
-def group_changes(row: Collection, column: Column) -> list[Change[Group]]:
+def group_changes(row: Collection, column: Column) -> list[Change[list[Contribution]]]:
     """A column's records by entity, sorted by path. An entity that one record makes has its line at once."""
     raw_keys = canonical_each(column.keys)
-    raw_records = canonical_each(column.records)
     raw_stamps = {stamp: canonical(stamp) for stamp in dict.fromkeys(column.stamps)}
-    groups: dict[bytes, Change[Group]] = {}
-    for i, raw_key in enumerate(raw_keys):
-        stamp, record = column.stamps[i], column.records[i]
-        change = groups.get(raw_key)
-        if change is None:
-            fresh = fresh_line(row, raw_key, record, raw_records[i], raw_stamps[stamp])
-            path = keyed_path(row, column.keys[i], raw_key)
-            groups[raw_key] = Change(path, raw_key, Group([(stamp, record)], fresh))
-        else:
-            brought = change.payload.brought
-            brought.append((stamp, record))
-            groups[raw_key] = Change(change.path, raw_key, Group(brought, None))
-    return sorted_changes(groups.values())
+    lines = fresh_lines(row, raw_keys, column.records, [raw_stamps[stamp] for stamp in column.stamps])
+    paths = near_paths(row, column.keys, raw_keys)
+    brought = [[one] for one in zip(column.stamps, column.records, strict=True)]
+    changes: Iterable[Change[list[Contribution]]] = zip(paths, raw_keys, lines, brought, strict=True)
+    if len(set(raw_keys)) < len(raw_keys):
+        changes = _by_entity(changes)
+    return sorted_changes(changes)
 
 
-def append_change(
-    collection: Collection | None, section: str, stamp: Stamp, rank: int, record: Record
-) -> Change[bytes]:
+def _by_entity(changes: Iterable[Change[list[Contribution]]]) -> Iterable[Change[list[Contribution]]]:
+    """One change for each key, with all that was brought to it."""
+    groups: dict[bytes, Change[list[Contribution]]] = {}
+    for change in changes:
+        path, raw_key, _, brought = change
+        _, _, _, before = groups.setdefault(raw_key, change)
+        if before is not brought:
+            before.extend(brought)
+            groups[raw_key] = (path, raw_key, b"", before)
+    return groups.values()
+
+
+def append_change(collection: Collection | None, section: str, stamp: Stamp, rank: int, record: Record) -> Change[None]:
     """The new line of an appended record; of an extra section's where there is no collection."""
     path, key = appended_path(stamp, rank), appended_key(stamp, rank)
     if collection is None:
         path, key = extra_path(section, stamp, rank), [section, *key]
     raw_key = canonical(key)
-    return Change(path, raw_key, line_of(raw_key, canonical(record)))
+    return (path, raw_key, line_of(raw_key, canonical(record)), None)
 
 
-def _joining(row: Collection, conflicts: list[Conflict]) -> Layout[Group]:
+def _joining(row: Collection, conflicts: list[Conflict]) -> Layout[list[Contribution]]:
     """A layout whose lines come about by the collection's rule; conflicts are noted on the way."""
     keys = frozenset(names[0] for names in row.key)
     join = RULES[row.rule]
 
-    def combine(raw_key: bytes, standing: bytes | None, group: Group) -> bytes:
-        if standing is None and group.fresh is not None:
-            return group.fresh
+    def combine(raw_key: bytes, standing: bytes | None, brought: list[Contribution]) -> bytes:
         old = read_entity(row, standing) if standing is not None else None
         entity = old
-        for stamp, record in group.brought:
+        for stamp, record in brought:
             entity = join(entity, record, stamp, keys)
         if entity is None:
-            raise AssertionError("a group brings at least one record")
-        if old is not None or len(group.brought) > 1:
-            conflicts.extend(_conflicts(row, keys, old, group.brought, entity))
+            raise AssertionError("a change brings at least one record")
+        if old is not None or len(brought) > 1:
+            conflicts.extend(_conflicts(row, keys, old, brought, entity))
         return entity_line(raw_key, entity)
 
-    plain = keyed_layout(row)
-    return Layout(plain.limit, plain.path_of, combine)
+    return keyed_layout(row, combine)
 
 
 def _conflicts(

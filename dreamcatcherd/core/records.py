@@ -12,6 +12,9 @@ from dreamcatcherd.core.collections import RESERVED_SECTIONS, Collection
 from dreamcatcherd.core.model import Delta, Json, Record
 
 _DECIMAL = re.compile(r"0|-?[1-9][0-9]{0,4298}")
+_NUMERIC = frozenset("-0123456789")
+"""How a string begins that may be a decimal."""
+
 _ADDEND_DIGITS = 4000
 _TOO_LARGE = 10**_ADDEND_DIGITS
 """JSON here carries 4,300 digits: with addends below this, no number of deltas that can exist makes a sum too long."""
@@ -19,10 +22,10 @@ _TOO_LARGE = 10**_ADDEND_DIGITS
 _MARKS = ("_stamp", "_stamps")
 
 
-Placed = tuple[Collection | None, str, list[Json] | None, Record, str | None]
-"""One record on its way into the snapshot: (collection, section, stored key, record, why it is a misfit).
+Placed = tuple[Collection | None, str, list[list[Json]] | None, list[Record], str | None]
+"""Records that go the same way into the snapshot: (collection, section, stored key of each, records, why misfits).
 
-The collection is None for `extra/<section>`, the key None where records are appended. A plain tuple, since a frame
+The collection is None for `extra/<section>`, the keys None where records are appended. A plain tuple, since a frame
 makes many."""
 
 Sections = dict[str, tuple[Collection, int]]
@@ -47,8 +50,33 @@ def place(delta: Delta, sections: Sections) -> list[Placed]:
         if type(value) is dict and row.form != "records" and not _is_record(row, value):
             placed += [_named(row, name, member, inner) for member, inner in value.items()]
         else:
-            placed += [_place(row, name, item) for item in _listed(value)]
+            items = _listed(value)
+            plain = _place_plain(row, name, items)
+            placed += [plain] if plain else [_place(row, name, item) for item in items]
     return placed
+
+
+def _place_plain(row: Collection, section: str, items: list[Json]) -> Placed | None:
+    """All records of a section at once, as nearly every section can be; None where one of them needs a closer look.
+
+    What is plain here, `_place` would leave as it is and key alike: this is for speed alone."""
+    if not items or row.form != "records" or row.rule == "sum":
+        return None
+    fields = [names[0] for names in row.key]
+    keys: list[list[Json]] = []
+    for item in items:
+        if type(item) is not dict or "_stamp" in item or "_stamps" in item:
+            return None
+        key: list[Json] = []
+        for field in fields:
+            part = item.get(field)
+            if type(part) is not int and (type(part) is not str or part[:1] in _NUMERIC):
+                return None
+            key.append(part)
+        if row.content is not None:
+            key.append(content_mark(row, item))
+        keys.append(key)
+    return (row, section, None if row.rule == "append" else keys, items, None)
 
 
 def _listed(value: Json) -> list[Json]:
@@ -79,14 +107,14 @@ def _named(row: Collection, section: str, name: str, inner: Json) -> Placed:
 def _place(row: Collection, section: str, item: Json) -> Placed:
     if type(item) is not dict:
         if row.rule == "append":
-            return (row, section, None, {"value": item}, None)
+            return (row, section, None, [{"value": item}], None)
         if len(row.key) != 1 or row.content or key_part(item) is None:
             return _extra(section, item, "not an object")
         item = {row.key[0][0]: item}
     elif "_stamp" in item or "_stamps" in item:
         return _extra(section, item, "a record may not bring _stamp or _stamps")
     elif row.rule == "append":
-        return (row, section, None, item, None)
+        return (row, section, None, [item], None)
     original = item
     if row.form == "profiles" and type(item.get("fields")) is dict:
         flat = _flatten(item)
@@ -138,7 +166,7 @@ def _keyed(row: Collection, section: str, item: Record, original: Json) -> Place
             return _extra(section, original, f"a sum takes integers of up to {_ADDEND_DIGITS} digits")
     if row.content is not None:
         key.append(content_mark(row, record))
-    return (row, section, key, record, None)
+    return (row, section, [key], [record], None)
 
 
 def _alias(names: tuple[str, ...], item: Record) -> tuple[str, Json]:
@@ -150,16 +178,16 @@ def _alias(names: tuple[str, ...], item: Record) -> tuple[str, Json]:
 
 def _extra(section: str, item: Json, why: str | None = None) -> Placed:
     if type(item) is not dict:
-        return (None, section, None, {"value": item}, why)
+        return (None, section, None, [{"value": item}], why)
     if "_stamp" in item or "_stamps" in item:
-        return (None, section, None, {"value": item}, why or "a record may not bring _stamp or _stamps")
-    return (None, section, None, item, why)
+        return (None, section, None, [{"value": item}], why or "a record may not bring _stamp or _stamps")
+    return (None, section, None, [item], why)
 
 
 def key_part(value: Json) -> int | str | None:
     """A value as a key part: integers and strings; a decimal string is the integer; None for what cannot be one."""
     if type(value) is str:
-        if value and value[0] in "-0123456789" and _DECIMAL.fullmatch(value):
+        if value[:1] in _NUMERIC and _DECIMAL.fullmatch(value):
             return int(value)
         return value
     return value if type(value) is int else None

@@ -9,35 +9,37 @@ line can be taken apart, and its key compared, without decoding it."""
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Callable, Iterable, Iterator
-from itertools import groupby
 from operator import itemgetter
-from typing import Generic, NamedTuple, TypeVar
+from typing import Any, Generic, NamedTuple, TypeVar
 
 from dreamcatcherd.core.tree import FILE, TREE, Entry, Objects, Reader, format_tree, read_tree
 
 T = TypeVar("T")
+P = TypeVar("P", bound=tuple[Any, ...])
 
 SUFFIX = ".jsonl"
 SEPARATOR = b",\t"
 
 
-class Change(NamedTuple, Generic[T]):
-    """What is to become of one line: where its key lies, the key's bytes, and what `combine` makes the line from."""
+Change = tuple[str, bytes, bytes, T]
+"""What is to become of one line: (path, key, line, payload).
 
-    path: str
-    key: bytes
-    payload: T
+The path may be cut short where the rest of it is seldom needed: what it lacks is then asked of the layout. The line is
+what stands there afterwards if nothing stood before, empty where `combine` has to tell. A plain tuple, since a frame
+makes many."""
 
 
 class Layout(NamedTuple, Generic[T]):
     """How one family of lines is kept: the most lines a file may have, a key's path, and how a line comes about.
 
-    `combine(key, standing line or None, payload)` returns the new line."""
+    No path is the beginning of another key's. `combine(key, standing line or None, payload)` returns the new line; it
+    is None where the line that a change brings is taken as it is."""
 
     limit: int
     path_of: Callable[[bytes], str]
-    combine: Callable[[bytes, bytes | None, T], bytes]
+    combine: Callable[[bytes, bytes | None, T], bytes] | None
 
 
 def line_of(*parts: bytes) -> bytes:
@@ -59,41 +61,67 @@ def key_of(line: bytes) -> bytes:
 def update(
     objects: Objects, folder: dict[str, Entry], name: str, changes: list[Change[T]], layout: Layout[T], depth: int = 0
 ) -> int:
-    """Apply changes, sorted by path, to the lines kept under `name` in `folder`; returns how many keys are new.
+    """Apply changes, sorted by path and one a key, to the lines kept under `name` in `folder`; tells how many are new.
 
     `folder` is changed in place; objects are written, files before the folders that name them."""
     if name in folder:
         inner = read_tree(objects, folder[name].oid)
         added = 0
-        for step, group in groupby(changes, key=lambda change: change.path[depth]):
-            added += update(objects, inner, step, list(group), layout, depth + 1)
+        if len(changes[0][0]) == depth:
+            changes = sorted_changes((layout.path_of(key), key, line, payload) for _, key, line, payload in changes)
+        for step, group in _steps(changes, depth):
+            added += update(objects, inner, step, group, layout, depth + 1)
         folder[name] = Entry(TREE, objects.write("tree", format_tree(inner)))
         return added
-    lines = _lines(objects, folder.pop(name + SUFFIX, None))
-    before = len(lines)
-    for _, key, payload in changes:
-        lines[key] = layout.combine(key, lines.get(key), payload)
-    if len(lines) <= layout.limit:
-        _keep_file(objects, folder, name, list(lines.values()))
+    standing = _lines(objects, folder.pop(name + SUFFIX, None))
+    before = len(standing)
+    combine = layout.combine
+    placed: list[tuple[str, bytes]] = []
+    for path, key, line, payload in changes:
+        old = standing.pop(key, None)
+        if combine is not None and (old is not None or not line):
+            line = combine(key, old, payload)
+        placed.append((path, line))
+    after = len(placed) + len(standing)
+    if after <= layout.limit:
+        _keep_file(objects, folder, name, [*standing.values(), *(line for _, line in placed)])
     else:
-        paths = {change.key: change.path for change in changes}
-        placed = [(paths.get(key) or layout.path_of(key), line) for key, line in lines.items()]
+        placed += [(layout.path_of(key), line) for key, line in standing.items()]
         placed.sort(key=itemgetter(0))
-        _keep(objects, folder, name, placed, layout.limit, depth)
-    return len(lines) - before
+        _keep(objects, folder, name, placed, layout, depth)
+    return after - before
 
 
 def _keep(
-    objects: Objects, folder: dict[str, Entry], name: str, placed: list[tuple[str, bytes]], limit: int, depth: int
+    objects: Objects,
+    folder: dict[str, Entry],
+    name: str,
+    placed: list[tuple[str, bytes]],
+    layout: Layout[T],
+    depth: int,
 ) -> None:
     """Write lines, sorted by path, as one file, or as a folder of files where they are too many for one."""
-    if len(placed) <= limit:
+    if len(placed) <= layout.limit:
         _keep_file(objects, folder, name, [line for _, line in placed])
         return
+    if len(placed[0][0]) == depth:
+        placed = sorted((layout.path_of(key_of(line)), line) for _, line in placed)
     inner: dict[str, Entry] = {}
-    for step, group in groupby(placed, key=lambda one: one[0][depth]):
-        _keep(objects, inner, step, list(group), limit, depth + 1)
+    for step, group in _steps(placed, depth):
+        _keep(objects, inner, step, group, layout, depth + 1)
     folder[name] = Entry(TREE, objects.write("tree", format_tree(inner)))
+
+
+def _steps(placed: list[P], depth: int) -> Iterator[tuple[str, list[P]]]:
+    """What lies on each next character of the paths, which are sorted and come first in each tuple.
+
+    The end of a run is searched for, not walked to, since each of many lines lies below several folders."""
+    start = 0
+    while start < len(placed):
+        step = placed[start][0][depth]
+        end = bisect_right(placed, step, start, key=lambda one: one[0][depth])
+        yield step, placed[start:end]
+        start = end
 
 
 def _keep_file(objects: Objects, folder: dict[str, Entry], name: str, lines: list[bytes]) -> None:
@@ -108,8 +136,8 @@ def find(
     found: dict[bytes, bytes] = {}
     if name in folder:
         inner = read_tree(objects, folder[name].oid)
-        for step, group in groupby(wanted, key=lambda want: want[0][depth]):
-            found.update(find(objects, inner, step, list(group), depth + 1))
+        for step, group in _steps(wanted, depth):
+            found.update(find(objects, inner, step, group, depth + 1))
     elif name + SUFFIX in folder:
         lines = _lines(objects, folder[name + SUFFIX])
         found = {key: lines[key] for _, key in wanted if key in lines}

@@ -10,16 +10,18 @@ Owns lines, keys and paths; the way that lines are split into files is `shards`'
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator
-from typing import NamedTuple
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import NamedTuple, TypeVar
 from urllib.parse import quote
 
-from dreamcatcherd.core.codec import canonical, decode, stamp_of
+from dreamcatcherd.core.codec import canonical, canonical_each, decode, stamp_of
 from dreamcatcherd.core.collections import EXTRA, Collection, Table
 from dreamcatcherd.core.model import Json, Record, Stamp
 from dreamcatcherd.core.rules import BY_FIELD, Entity
 from dreamcatcherd.core.shards import Change, Layout, find, line_of, parts_of, scan, sorted_changes, update
 from dreamcatcherd.core.tree import FILE, TREE, Entry, Objects, Reader, format_tree, read_tree
+
+T = TypeVar("T")
 
 FORMAT = "dreamcatcher-snapshot/1"
 ENTITIES_A_FILE = 256
@@ -71,10 +73,17 @@ def _text_path(raw: bytes) -> str:
     return hashlib.sha256(raw).hexdigest()[:4]
 
 
+def near_paths(row: Collection, keys: Iterable[list[Json]], raw_keys: Iterable[bytes]) -> list[str]:
+    """How the paths of entities begin: with what those of the same or a near shard field have in common."""
+    parts = [key[row.shard] for key in keys] if row.key else [raw_key.decode() for raw_key in raw_keys]
+    return [
+        number_path(part) if type(part) is int and 0 <= part < 10**19 else _text_path(canonical(part)) for part in parts
+    ]
+
+
 def keyed_path(row: Collection, key: list[Json], raw_key: bytes) -> str:
     """Where an entity lies: beside those with the same or a near shard field, then spread by the whole key."""
-    part = key[row.shard] if row.key else raw_key.decode()
-    near = number_path(part) if type(part) is int and 0 <= part < 10**19 else _text_path(canonical(part))
+    (near,) = near_paths(row, [key], [raw_key])
     return near + hashlib.sha256(raw_key).hexdigest()
 
 
@@ -120,12 +129,15 @@ def _merged_path_of(raw_key: bytes) -> str:
 # Lines ------------------------------------------------------------------------------------------------------------
 
 
-def fresh_line(row: Collection, raw_key: bytes, record: Record, raw_record: bytes, raw_stamp: bytes) -> bytes | None:
-    """The line of an entity that one record makes; None for `union`, which puts values in order first."""
+def fresh_lines(row: Collection, raw_keys: list[bytes], records: list[Record], raw_stamps: list[bytes]) -> list[bytes]:
+    """The lines of entities that one record each makes; empty for `union`, which puts values in order first."""
     if row.rule == "union":
-        return None
-    bare = len(record) == len(row.key) and row.rule in BY_FIELD
-    return b"[%b,\t%b,\t%b]" % (raw_key, raw_record, b"{}" if bare else raw_stamp)
+        return [b""] * len(records)
+    if row.rule in BY_FIELD:
+        bare = len(row.key)
+        raw_stamps = [raw if len(record) > bare else b"{}" for raw, record in zip(raw_stamps, records, strict=True)]
+    parts = zip(raw_keys, canonical_each(records), raw_stamps, strict=True)
+    return [b"[%b,\t%b,\t%b]" % one for one in parts]
 
 
 def entity_line(raw_key: bytes, entity: Entity) -> bytes:
@@ -153,17 +165,13 @@ def read_entity(row: Collection, line: bytes) -> Entity:
 # Updates ----------------------------------------------------------------------------------------------------------
 
 
-def _given(_key: bytes, _standing: bytes | None, line: bytes) -> bytes:
-    return line
+def keyed_layout(row: Collection, combine: Callable[[bytes, bytes | None, T], bytes] | None = None) -> Layout[T]:
+    return Layout(ENTITIES_A_FILE, lambda raw_key: _keyed_path_of(row, raw_key), combine)
 
 
-def keyed_layout(row: Collection) -> Layout[bytes]:
-    return Layout(ENTITIES_A_FILE, lambda raw_key: _keyed_path_of(row, raw_key), _given)
-
-
-APPENDED = Layout(ENTITIES_A_FILE, _appended_path_of, _given)
-EXTRAS = Layout(ENTITIES_A_FILE, _extra_path_of, _given)
-MERGED = Layout(IDS_A_FILE, _merged_path_of, _given)
+APPENDED: Layout[None] = Layout(ENTITIES_A_FILE, _appended_path_of, None)
+EXTRAS: Layout[None] = Layout(ENTITIES_A_FILE, _extra_path_of, None)
+MERGED: Layout[None] = Layout(IDS_A_FILE, _merged_path_of, None)
 
 
 def file_name(collection: str) -> str:
@@ -171,12 +179,11 @@ def file_name(collection: str) -> str:
     return quote(collection, safe="")
 
 
-def add_merged(objects: Objects, folders: Folders, ids: Iterable[MergedId]) -> int:
+def add_merged(objects: Objects, folders: Folders, ids: Sequence[MergedId]) -> int:
     """Note content ids as merged; returns how many are new."""
-    changes = []
-    for frame, content_id in ids:
-        raw_key = canonical([frame, content_id])
-        changes.append(Change(number_path(frame) + content_id, raw_key, line_of(raw_key)))
+    changes: list[Change[None]] = []
+    for (frame, content_id), raw_key in zip(ids, canonical_each(ids), strict=True):
+        changes.append((number_path(frame) + content_id, raw_key, line_of(raw_key), None))
     return update(objects, folders.root, "merged", sorted_changes(changes), MERGED) if changes else 0
 
 

@@ -36,7 +36,9 @@ class Objects(Reader, Protocol):
 
 def object_id(kind: Kind, data: bytes) -> str:
     """The id that git gives to this content."""
-    return hashlib.sha1(b"%s %d\x00" % (kind.encode(), len(data)) + data, usedforsecurity=False).hexdigest()
+    digest = hashlib.sha1(b"%s %d\x00" % (kind.encode(), len(data)), usedforsecurity=False)
+    digest.update(data)
+    return digest.hexdigest()
 
 
 def parse(raw: bytes) -> dict[str, Entry]:
@@ -135,7 +137,7 @@ def changed(
     known = [read_tree(objects, old) for old in olds]
     for name, entry in read_tree(objects, new).items():
         stands = [old.get(name) for old in known]
-        if any(old == entry for old in stands):
+        if entry in stands:
             continue
         if entry.mode == TREE:
             folders = [old.oid if old and old.mode == TREE else None for old in stands]

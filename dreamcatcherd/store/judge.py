@@ -46,7 +46,7 @@ def judge(store: Store, version: Version, limits: Limits) -> Delta | Reject:
     found: tuple[tuple[str, str], ...] = ()
     unresolved: tuple[str, ...] = ()
     content_id = version.blob
-    if b'_ref"' in raw or b"\\u" in raw:
+    if b'_ref"' in raw or (b"\\" in raw and b"\\u" in raw):  # one byte is found ten times faster than two
         found, unresolved = _attach(store, version, header.frame, document, limits)
         if found:
             ids = "".join(f"{oid}\n" for oid in [version.blob, *(blob for _, blob in found)])

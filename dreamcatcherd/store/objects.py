@@ -146,8 +146,15 @@ class GitStore:
 
     def flush(self) -> None:
         if self._pending.objects:
-            write_pack(self.folder, {oid: deflated.result() for oid, deflated in self._deflated.items()})
+            write_pack(self.folder, self._packed())
             self.discard()
+
+    def _packed(self) -> dict[str, Packed]:
+        """All pending objects compressed. What the other core has not begun is done here, from the last one on."""
+        packed: dict[str, Packed] = {}
+        for oid, deflated in reversed(self._deflated.items()):
+            packed[oid] = _deflate(*self._pending.objects[oid]) if deflated.cancel() else deflated.result()
+        return packed
 
     def move_refs(self, moves: list[Move], reason: str) -> bool:
         refs = [move.ref for move in moves]

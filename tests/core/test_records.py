@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import repeat
 from typing import Any
 
 import pytest
@@ -10,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dreamcatcherd.core.codec import canonical
-from dreamcatcherd.core.collections import DEFAULT_TABLE, Table, sections_of
+from dreamcatcherd.core.collections import DEFAULT_TABLE, Collection, Table, sections_of
 from dreamcatcherd.core.model import Delta, Json, Record, Version
 from dreamcatcherd.core.records import content_mark, content_of, key_part, natural_key, place, sort_key
 from dreamcatcherd.core.settings import read_settings
@@ -24,10 +25,21 @@ def delta(body: Record, utc_name: str = "utc") -> Delta:
     return Delta(version, 7, 0, "s", "b" * 40, body, utc_name)
 
 
+def one_by_one(
+    given: Delta, table: Table
+) -> list[tuple[Collection | None, str, list[Json] | None, Record, str | None]]:
+    """What `place` says of each record of a delta, taken apart."""
+    return [
+        (row, section, key, record, why)
+        for row, section, keys, records, why in place(given, sections_of(table))
+        for key, record in zip(keys or repeat(None, len(records)), records, strict=True)
+    ]
+
+
 def everything(body: Record, utc_name: str = "utc", table: Table = DEFAULT_TABLE) -> list[tuple[str, Json, Record]]:
     """Where each record of the body goes: collection or extra section, key, record; misfits are marked by `!`."""
     found = []
-    for row, section, key, record, why in place(delta({**HEADER, **body}, utc_name), sections_of(table)):
+    for row, section, key, record, why in one_by_one(delta({**HEADER, **body}, utc_name), table):
         assert why is None or (why and row is None)
         assert row is None or section in row.sections
         found.append((row.name if row else f"extra/{section}" + "!" * (why is not None), key, record))
@@ -543,11 +555,20 @@ def test_nothing_that_a_delta_carries_is_dropped(body: Record, unlike: bool) -> 
     assert told >= {name for value in body.values() for name in _names(value)} - aliases - {"fields"}
 
 
+@settings(max_examples=150, deadline=None)
+@given(st.sampled_from(SECTIONS), st.lists(records, max_size=4))
+def test_a_record_is_placed_alike_whatever_its_neighbours_are(section: str, items: list[Json]) -> None:
+    """A section of plain records is placed in one go, one with an odd record among them one by one: to the same end."""
+    plain = one_by_one(delta({**HEADER, section: items}), DEFAULT_TABLE)
+    odd = one_by_one(delta({**HEADER, section: [*items, {"_stamp": 0}]}), DEFAULT_TABLE)
+    assert odd[:-1] == plain
+
+
 @settings(max_examples=60, deadline=None)
 @given(st.sampled_from(SECTIONS), st.lists(shapes, max_size=6))
 def test_every_item_of_a_list_is_one_record(section: str, items: list[Json]) -> None:
     """As many records come out as a list holds, in its order, each with what its collection's key needs."""
-    placed = place(delta({**HEADER, section: items}), sections_of(DEFAULT_TABLE))
+    placed = one_by_one(delta({**HEADER, section: items}), DEFAULT_TABLE)
     assert len(placed) == len(items)
     for row, name, key, record, why in placed:
         assert name == section

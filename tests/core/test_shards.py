@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dreamcatcherd.core.codec import canonical
-from dreamcatcherd.core.shards import Change, Layout, find, key_of, line_of, parts_of, scan, sorted_changes, update
+from dreamcatcherd.core.shards import Layout, find, key_of, line_of, parts_of, scan, sorted_changes, update
 from dreamcatcherd.core.tree import Entry, format_tree, read_tree
 from tests.core.tools import Heap, files
 
@@ -51,10 +51,10 @@ class Shelf:
     def folder(self) -> dict[str, Entry]:
         return read_tree(self.heap, self.tree)
 
-    def put(self, values: Values) -> int:
-        """Put values by path; returns how many keys are new."""
+    def put(self, values: Values, cut: int | None = None) -> int:
+        """Put values by path, all paths cut to a length if told; returns how many keys are new."""
         folder = self.folder()
-        changes = sorted_changes(Change(path, key(path), value) for path, value in values.items())
+        changes = sorted_changes((path[:cut], key(path), b"", value) for path, value in values.items())
         new = update(self.heap, folder, "x", changes, self.layout)
         self.tree = self.heap.write("tree", format_tree(folder))
         return new
@@ -109,6 +109,29 @@ def test_standing_lines_are_joined_wherever_they_moved(batches: list[Values]) ->
             total[path] = total.get(path, 0) + value
         assert shelf.put(batch) == new
     assert files(shelf.heap, shelf.tree) == laid_out(total)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(sets, min_size=1, max_size=4), st.integers(0, 5))
+def test_a_path_that_is_cut_short_is_filled_up_where_it_is_needed(batches: list[Values], cut: int) -> None:
+    """Changes may bring the beginnings of their paths alone: the layout knows the rest."""
+    shelf = Shelf()
+    total: Values = {}
+    for batch in batches:
+        shelf.put(batch, cut)
+        total |= batch
+    assert files(shelf.heap, shelf.tree) == laid_out(total)
+
+
+def test_a_line_that_is_known_beforehand_stands_unless_there_is_one_to_join() -> None:
+    """A given line is taken as it is where none stands, and everywhere if the layout joins nothing."""
+    for combine, joined in ((summed, 7), (None, 4)):
+        heap, folder = Heap(), dict[str, Entry]()
+        layout = Layout(LIMIT, path_of, combine)
+        for value in (3, 4):
+            line = line_of(key("a"), canonical(value))
+            update(heap, folder, "x", [("a", key("a"), line, value)], layout)
+        assert list(scan(heap, folder, "x")) == [line_of(key("a"), canonical(joined))]
 
 
 @settings(max_examples=60, deadline=None)
