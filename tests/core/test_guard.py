@@ -40,11 +40,11 @@ def path_of(raw_key: bytes) -> str:
 
 def snapshot(store: MemoryStore, content: Content, limit: int) -> str:
     """A snapshot of these keys whose files hold at most `limit` lines."""
-    layout = Layout[bytes](limit, path_of, lambda _key, _standing, line: line)
+    layout: Layout[None] = Layout(limit, path_of, None)
     folders = Folders({}, {})
     for name, keys in content.items():
         raw_keys = [canonical([key]) for key in keys]
-        changes = [Change(path_of(raw), raw, line_of(raw, b"{}")) for raw in raw_keys]
+        changes: list[Change[None]] = [(path_of(raw), raw, line_of(raw, b"{}"), None) for raw in raw_keys]
         if changes:
             folder = folders.root if name == "merged" else folders.state
             update(store, folder, name, sorted_changes(changes), layout)
