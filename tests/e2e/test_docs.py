@@ -10,6 +10,7 @@ import msgspec
 import pytest
 
 from dreamcatcherd.config import Config, load_config
+from dreamcatcherd.core.settings import read_settings
 from tests.e2e.tools import DREAMCATCHERD, Daemon, dc, environment, export_of, git, primary_toml, wait_for
 
 ROOT = Path(__file__).parents[2]
@@ -141,3 +142,11 @@ def test_links_in_the_documents_lead_somewhere(document: str) -> None:
     links = re.findall(r"\]\((?!https?://|#)([^)#]+)", path.read_text())
     missing = [link for link in links if not (path.parent / link).exists()]
     assert missing == []
+
+
+def test_settings_in_the_documents_are_accepted() -> None:
+    """Every TOML block of docs/protocol.md reads as the settings of a repository."""
+    blocks = re.findall(r"^```toml\n(.*?)^```", (ROOT / "docs/protocol.md").read_text(), re.MULTILINE | re.DOTALL)
+    assert len(blocks) == 2
+    for block in blocks:
+        read_settings(block.encode())
