@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 RUNTIME := $(VENV)/.runtime
 DEV := $(VENV)/.dev
 
-.PHONY: help run demo test lint bench packages clean
+.PHONY: help run demo test lint bench soak packages clean
 
 help: ## list the targets
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 10
@@ -42,6 +42,9 @@ bench: $(DEV) ## ratios, measured in one run on this machine
 
 packages: ## as root: install the Debian packages that the end-to-end tests need
 	@tests/e2e/install-packages.sh
+
+soak: $(DEV) ## ten minutes of a real daemon under a real fleet, drawn in artifacts/soak.svg
+	$(BIN)/python -m tests.soak
 
 clean: ## remove the virtual environment and caches
 	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis

@@ -37,8 +37,8 @@ STOP_S = 1.5
 DELAY_S = (1.0, 15.0)
 """The wait after a failed cycle, and the longest one: it doubles with each failure in a row, and chance shortens it."""
 
-MAINTENANCE_S = 600.0
-"""How often git is asked whether the repository wants maintenance."""
+MAINTENANCE = (32, 600.0)
+"""After so many closes, each of which leaves a pack, and at least so often in seconds, packs are joined and pruned."""
 
 
 class Service:
@@ -78,7 +78,9 @@ class Service:
         self._source = source
         self._failures = 0
         self._lanes_due = time.monotonic()
-        self._maintenance_due = time.monotonic() + MAINTENANCE_S
+        self._maintenance = threading.Thread(target=self._maintain, name="maintenance", daemon=True)
+        self._maintenance_due = time.monotonic() + MAINTENANCE[1]
+        self._closes = 0
 
     def _listen(self, config: Config) -> HttpServer:
         host, port = listen_address(config.http.listen)
@@ -148,6 +150,7 @@ class Service:
         self._show(report)
         self._tidy()
         if closing:
+            self._closes += 1
             return 0.0
         poll_s = self.config.repository.poll
         if decision.wake_in_s is None:
@@ -219,9 +222,11 @@ class Service:
                 self._lanes_due = now + max(1.0, keep_s / 20)
                 for ref in remove_silent_lanes(self.primary, keep_s):
                     self._log.info("lane removed", lane=ref, why=f"merged whole and silent for {keep_s:g} s")
-            if now >= self._maintenance_due:
-                self._maintenance_due = now + MAINTENANCE_S
-                threading.Thread(target=self._maintain, name="maintenance", daemon=True).start()
+            due = now >= self._maintenance_due or self._closes >= MAINTENANCE[0]
+            if due and not self._maintenance.is_alive():
+                self._maintenance_due, self._closes = now + MAINTENANCE[1], 0
+                self._maintenance = threading.Thread(target=self._maintain, name="maintenance", daemon=True)
+                self._maintenance.start()
         except RetryableError as error:
             self._cycles.hitch(error)
 

@@ -62,11 +62,14 @@ def git(
 
 
 def maintain(repository: Path) -> None:
-    """Let git pack and prune what has gathered, if it thinks that worth while; RetryableError where it fails."""
-    result = git(repository, "maintenance", "run", "--auto", "--quiet", timeout_s=MAINTENANCE_S)
-    if result.returncode:
-        remedy = "run git maintenance run there by hand and see what it says"
-        raise RetryableError(f"maintenance of {repository} failed: {message_of(result)}", remedy)
+    """Join small packs, which costs what is new, and prune if git thinks that worth while.
+
+    RetryableError where it fails, or where another git is at it."""
+    for words in (("repack", "--geometric=2", "-d", "-q"), ("maintenance", "run", "--auto", "--quiet")):
+        result = git(repository, *words, timeout_s=MAINTENANCE_S)
+        if result.returncode:
+            remedy = f"run git {' '.join(words)} there by hand and see what it says"
+            raise RetryableError(f"maintenance of {repository} failed: {message_of(result)}", remedy)
 
 
 def message_of(result: subprocess.CompletedProcess[bytes]) -> str:

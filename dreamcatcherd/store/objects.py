@@ -28,6 +28,8 @@ _HEX = re.compile(r"[0-9a-f]{4,40}")
 _LEVEL = 1
 _NONE = "0" * 40
 _LOCK_POLL_S = 0.05
+_OPEN_PACKS = 64
+"""libgit2 keeps every pack open that it ever read from, also those that maintenance has deleted since."""
 
 
 class GitStore:
@@ -35,6 +37,7 @@ class GitStore:
 
     def __init__(self, path: Path) -> None:
         self.where = str(path)
+        pygit2.settings.mwindow_file_limit = _OPEN_PACKS
         try:
             self._repo = pygit2.Repository(str(path))
         except (pygit2.GitError, KeyError, ValueError) as error:

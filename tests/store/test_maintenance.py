@@ -1,0 +1,38 @@
+"""git's maintenance beside a running primary."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from dreamcatcherd.core.errors import RetryableError
+from dreamcatcherd.core.frames import Closing
+from dreamcatcherd.core.tree import walk
+from dreamcatcherd.store.create import create
+from dreamcatcherd.store.gitcmd import maintain
+from tests.law.fleet import MAIN, NOW, commit_files, primary_on
+from tests.store.tools import FOLDER, close, merged, text
+
+
+def test_packs_are_joined_under_a_primary_that_goes_on_reading(tmp_path: Path) -> None:
+    """Each close leaves a pack; after maintenance few are left, and the same store still reads and publishes."""
+    store = create(tmp_path / "fleet.git", 1, NOW, Closing("manual"))
+    primary = primary_on(store)
+    for frame in range(1, 13):
+        commit_files(store, MAIN, {f"{FOLDER}/{frame}/a.json": text(frame, number=frame)})
+        close(primary)
+        if frame % 4 == 0:
+            maintain(store.folder)
+            assert len(list((store.folder / "objects/pack").glob("*.pack"))) < 4
+    commit_files(store, MAIN, {f"{FOLDER}/13/a.json": text(13)})
+    assert merged(close(primary)) == ["a.json"]
+    for _, entry in walk(store, store.commit(store.refs()[MAIN]).tree):
+        store.read(entry.oid)
+
+
+def test_maintenance_that_cannot_run_says_so(tmp_path: Path) -> None:
+    """A failure of git's is retryable and names the remedy: nothing of a cycle depends on it."""
+    with pytest.raises(RetryableError, match="maintenance of .* failed") as caught:
+        maintain(tmp_path)
+    assert "by hand" in caught.value.remedy
