@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import statistics
 import sys
 import tempfile
 import time
+import urllib.request
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -13,13 +15,16 @@ from pathlib import Path
 import msgspec
 import pygit2
 
+from dreamcatcherd.core.codec import utc_text
 from dreamcatcherd.core.frames import Closing
 from dreamcatcherd.daemon.cycle import close_frame
 from dreamcatcherd.daemon.primary import Phases, Primary, wall_clock
 from dreamcatcherd.store.create import create
 from dreamcatcherd.store.objects import GitStore
 from dreamcatcherd.store.ports import Move, Store
-from tests.bench.fleet import push
+from tests.bench.fleet import DAY, push
+from tests.e2e.tools import Daemon, clone, primary_toml, wait_for
+from tests.e2e.tools import push as git_push
 
 DELTAS = 10_000
 STREAMS = 100
@@ -132,14 +137,40 @@ def bench_state(folder: Path) -> None:
     report(f"a frame of {SMALL} deltas on the full state", took["full"], took["empty"], "on an empty one")
 
 
+def bench_reaction(folder: Path) -> None:
+    """From the end of a plain git push to the delta in `/api/v1/status`: the time that each of some pushes took."""
+    repository = folder / "reaction.git"
+    create(repository, 1, wall_clock(), MANUAL, hook=False)
+    worker = clone(repository, folder / "worker")
+    config = primary_toml(folder, "manual", more="[repository]\npoll = 60\n")
+    took = []
+    with Daemon(folder, "--repo", str(repository), "--config", str(config)) as daemon:
+        wait_for(lambda: daemon.get("/readyz") == "ready\n" if "started" in daemon.text else "")
+        url = daemon.url() + "/api/v1/status"
+        for number in range(1, 4 * RUNS + 1):
+            text = json.dumps({"frame": 1, "utc": utc_text(DAY + number), "stream_id": "a", "observations": [number]})
+            git_push(worker, {f"state/stream_deltas/1/{number}.json": text}, "refs/heads/dc/a")
+            start = time.perf_counter()
+            while json.loads(urllib.request.urlopen(url).read())["pending"]["total"] < number:
+                pass
+            took.append(1000 * (time.perf_counter() - start))
+        daemon.stop()
+    took.sort()
+    print(
+        f"push to pending: {statistics.median(took):.1f} ms (from {took[0]:.1f} to {took[-1]:.1f}, {len(took)} pushes)"
+    )
+
+
 def main() -> None:
     with tempfile.TemporaryDirectory(prefix="dreamcatcherd-bench-") as name:
         folder = Path(name)
-        chosen = sys.argv[1:] or ["frame", "state"]
+        chosen = sys.argv[1:] or ["frame", "state", "reaction"]
         if "frame" in chosen:
             bench_frame(folder)
         if "state" in chosen:
             bench_state(folder)
+        if "reaction" in chosen:
+            bench_reaction(folder)
 
 
 if __name__ == "__main__":

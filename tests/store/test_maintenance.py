@@ -33,6 +33,6 @@ def test_packs_are_joined_under_a_primary_that_goes_on_reading(tmp_path: Path) -
 
 def test_maintenance_that_cannot_run_says_so(tmp_path: Path) -> None:
     """A failure of git's is retryable and names the remedy: nothing of a cycle depends on it."""
-    with pytest.raises(RetryableError, match="maintenance of .* failed") as caught:
+    with pytest.raises(RetryableError, match=r"maintenance of .* failed") as caught:
         maintain(tmp_path)
     assert "by hand" in caught.value.remedy
