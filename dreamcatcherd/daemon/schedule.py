@@ -32,11 +32,14 @@ class Ticker:
             self._watcher.start()
 
     def wake_in(self, seconds: float) -> None:
-        """Wake in so many seconds, in place of the time set before."""
+        """Wake in so many seconds, in place of the time set before.
+
+        The job comes again a day later: the scheduler's thread dies of one that is over just while it is shut down."""
         moment = datetime.now(UTC) + timedelta(seconds=min(max(seconds, 0.0), _LONGEST_S))
         self._scheduler.add_job(
-            self._wake, "date", run_date=moment, id="close", replace_existing=True, misfire_grace_time=None
-        )
+            self._wake, "interval", days=1, next_run_time=moment, id="close", replace_existing=True,
+            misfire_grace_time=None, coalesce=True,
+        )  # fmt: skip
 
     def stop(self) -> None:
         self._stop.set()

@@ -4,6 +4,7 @@ One thread (the caller's) owns the repository. Signals, clock, file watcher and 
 
 from __future__ import annotations
 
+import contextlib
 import os
 import random
 import signal
@@ -16,7 +17,7 @@ from structlog.typing import FilteringBoundLogger
 
 from dreamcatcherd import __version__
 from dreamcatcherd.config import Config, listen_address
-from dreamcatcherd.core.errors import DreamcatcherError, GuardError, RetryableError
+from dreamcatcherd.core.errors import DreamcatcherError, GuardError, RefusedError, RetryableError
 from dreamcatcherd.core.frames import Decision
 from dreamcatcherd.core.report import CycleReport, status_line
 from dreamcatcherd.daemon.cycle import close_frame, look, remove_silent_lanes
@@ -164,7 +165,8 @@ class Service:
         survey = self.primary.last
         if survey is not None and survey.head is None and survey.base.commit is None:
             frame, now = found[0].pending.frame, self.primary.clock()
-            open_first(self.primary.store, frame, now, self.primary.closing, survey.main)
+            with contextlib.suppress(RefusedError):  # another primary was faster
+                open_first(self.primary.store, frame, now, self.primary.closing, survey.main)
             found = look(self.primary)
         return found
 

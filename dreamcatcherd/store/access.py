@@ -38,21 +38,32 @@ class Access(Struct, frozen=True):
     def __repr__(self) -> str:
         return f"Access({self.url!r})"
 
+    def __rich_repr__(self) -> list[tuple[str, str]]:
+        return [("url", self.url)]
+
     @property
     def is_ssh(self) -> bool:
         return self.url.startswith(("ssh://", "git+ssh://")) or "://" not in self.url
 
 
 def without_password(url: str) -> tuple[str, str | None, str]:
-    """A URL as (without its password, user or None, password)."""
+    """A URL as (without its password, user or None, password).
+
+    Over http a user who came with a password goes as well: git and libgit2 would first log in without the password.
+    UsageError where the URL cannot be parted: it may hold a password, so it is not repeated."""
     if "://" not in url:
         return url, url.partition("@")[0] if "@" in url.partition(":")[0] else None, ""
-    parts = urlsplit(url)
-    user = unquote(parts.username) if parts.username is not None else None
+    try:
+        parts = urlsplit(url)
+        parts.port  # noqa: B018 (raises where what follows the host's colon is no number)
+    except ValueError:
+        remedy = "write / ? # @ and : in a password as %2F %3F %23 %40 %3A, or better name a token_file"
+        raise UsageError("[repository] url is no URL: its host or port cannot be read", remedy) from None
+    user = unquote(parts.username) if parts.username else None
     if parts.password is None:
         return url, user, ""
     host = parts.netloc.rpartition("@")[2]
-    netloc = f"{parts.username}@{host}" if parts.username else host
+    netloc = f"{parts.username}@{host}" if parts.username and not parts.scheme.startswith("http") else host
     return urlunsplit(parts._replace(netloc=netloc)), user, unquote(parts.password)
 
 

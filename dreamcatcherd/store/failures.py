@@ -1,9 +1,60 @@
-"""What git and libgit2 say of the network, as failures with a stable cause and a remedy; no secret is part of one."""
+"""What libgit2 and git say of a failed connection, as failures with a stable cause, a remedy, and no secret."""
 
 from __future__ import annotations
 
+import re
+
 from dreamcatcherd.core.errors import RetryableError
 from dreamcatcherd.store.access import CREDENTIALS_REMEDY, Access
+
+OVERTAKEN = ("stale info", "fetch first", "cannot lock ref", "failed to update ref", "non-fast-forward")
+"""What git says of a ref that another push moved, or is moving, at the same time."""
+
+_REMEDY_URL = "check [repository] url and the account's rights"
+_REMEDY_WAIT = "look at the server and the network; it is tried again"
+_CAUSES: tuple[tuple[str, str, str], ...] = (
+    (
+        r"host key|certificate",
+        "cannot be trusted: its host key or certificate is unknown or another one",
+        "check known_hosts or ca_file in [repository], and that this is the right server",
+    ),
+    (
+        r"not exported|service not enabled|read-only",
+        "does not serve this repository to this account",
+        "let its server export it, and take pushes (git daemon: --enable=receive-pack)",
+    ),
+    (
+        r"does not appear to be a git repo|is this a git repo|content-type|\b404\b",
+        "is no git repository that may be read",
+        _REMEDY_URL,
+    ),
+    (
+        r"authenticat|\b40[13]\b|could not read username|permission denied|access denied|publickey",
+        "refused the credentials",
+        CREDENTIALS_REMEDY,
+    ),
+    (
+        r"timed out|timeout|too slow|longer than",
+        "did not answer within the time limit",
+        "look at the server and the network; raise [repository] timeout if it is only slow",
+    ),
+    (
+        r"ssl error|handshake|banner",
+        "does not speak the protocol of its URL",
+        "check the scheme and the port of [repository] url",
+    ),
+    (
+        r"resolve|look up|connect|refused|unreachable|hung up|early eof|reset by peer|broken pipe",
+        "cannot be reached",
+        _REMEDY_WAIT,
+    ),
+    (r"\b5[0-9][0-9]\b", "answers with an error of its own", _REMEDY_WAIT),
+    (r"not found|does not exist", "is no git repository that may be read", _REMEDY_URL),
+)
+"""What is looked for in a message, in this order, with the cause that it tells of and the remedy."""
+
+_NAMES = re.compile(r"(?<!\w)'[^']*'|\w+://\S+|\bhostname \S+|\bhost \S+ port|\bport \d+")
+"""What a message repeats of the URL, which may hold any word or number."""
 
 
 class UnclearError(RetryableError):
@@ -14,43 +65,6 @@ class PushRefusedError(RetryableError):
     """The server's hook or branch protection declined the push."""
 
 
-OVERTAKEN = ("stale info", "fetch first", "cannot lock ref", "failed to update ref", "non-fast-forward")
-"""What git says of a ref that another push moved, or is moving, at the same time."""
-
-_CAUSES: tuple[tuple[tuple[str, ...], str, str], ...] = (
-    (
-        ("host key", "certificate", "ssl error"),
-        "cannot be trusted: its host key or certificate is unknown or another one",
-        "check known_hosts or ca_file in [repository], and that this is the right server",
-    ),
-    (
-        ("not exported", "service not enabled", "read-only"),
-        "does not serve this repository to this account",
-        "let its server export it, and take pushes (git daemon: --enable=receive-pack)",
-    ),
-    (
-        ("authenticat", "401", "403", "could not read username", "permission denied", "access denied", "publickey"),
-        "refused the credentials",
-        CREDENTIALS_REMEDY,
-    ),
-    (
-        ("timed out", "timeout", "too slow", "longer than"),
-        "did not answer within the time limit",
-        "look at the server and the network; raise [repository] timeout if it is only slow",
-    ),
-    (
-        ("resolve", "connect", "refused", "unreachable", "hung up", "early eof", "reset by peer", "broken pipe"),
-        "cannot be reached",
-        "look at the server and the network; it is tried again",
-    ),
-    (
-        ("not found", "does not exist", "not exported", "does not appear to be a git repository", "404"),
-        "is no git repository that may be read",
-        "check [repository] url and the account's rights",
-    ),
-)
-
-
 def failure_of(access: Access, said: str) -> RetryableError:
     """What libgit2 or git said as a failure with a stable cause and a remedy."""
     if any(sign in said for sign in ("hook declined", "protected branch", "remote rejected")) and "unpack" not in said:
@@ -58,8 +72,8 @@ def failure_of(access: Access, said: str) -> RetryableError:
         shown = " ".join(told.split())[:300] or "the server's hook or branch protection declined it"
         remedy = "let the primary through the server's hook or branch protection; it is tried again"
         return PushRefusedError(f"{access.url} refused the push: {shown}", remedy)
-    lower = said.lower()
+    plain = _NAMES.sub("", said.replace(access.url, "")).lower()
     for signs, cause, remedy in _CAUSES:
-        if any(sign in lower for sign in signs):
+        if re.search(signs, plain):
             return RetryableError(f"{access.url} {cause}", remedy)
     return UnclearError(f"{access.url} failed: {' '.join(said.split())[:300]}", "look at the server; it is tried again")

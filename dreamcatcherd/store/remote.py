@@ -119,7 +119,10 @@ class RemoteStore(GitStore):
             raise failure_of(self._access, str(error)) from error
 
     def _git(self, *words: str, limit_s: float | None = None) -> bytes:
-        result = self._run(*words, limit_s=limit_s)
+        try:
+            result = self._run(*words, limit_s=limit_s)
+        except GitTimeoutError as error:
+            raise failure_of(self._access, "timed out") from error
         if result.returncode:
             raise failure_of(self._access, message_of(result))
         return result.stdout

@@ -1,0 +1,92 @@
+"""What wakes the loop: a moved ref, a set time; and that nothing is left running (Protocol §6)."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from dreamcatcherd.core.frames import Closing
+from dreamcatcherd.daemon.schedule import Ticker
+from dreamcatcherd.store.create import create
+from tests.law.fleet import NOW, commit_files
+
+FAR_S = 3600
+LONG_S = 60.0
+
+
+@pytest.fixture
+def woken() -> threading.Event:
+    return threading.Event()
+
+
+@pytest.fixture
+def ticker(woken: threading.Event) -> Iterator[Ticker]:
+    """A ticker of set times alone."""
+    one = Ticker(woken.set, [])
+    one.start()
+    yield one
+    one.stop()
+
+
+def left_running(before: set[threading.Thread]) -> list[str]:
+    """The threads that came since `before` and do not end by themselves."""
+    for thread in set(threading.enumerate()) - before:
+        thread.join(LONG_S)
+    return [thread.name for thread in set(threading.enumerate()) - before if thread.is_alive()]
+
+
+def test_it_wakes_at_the_time_that_was_set_last(ticker: Ticker, woken: threading.Event) -> None:
+    """A nearer time takes the place of a far one."""
+    ticker.wake_in(FAR_S)
+    assert not woken.is_set()
+    ticker.wake_in(0.05)
+    assert woken.wait(LONG_S)
+
+
+def test_a_time_that_was_put_off_wakes_nobody(ticker: Ticker, woken: threading.Event) -> None:
+    """A farther time takes the place of a near one: the job that is left is the far one."""
+    ticker.wake_in(5)
+    ticker.wake_in(FAR_S)
+    (job,) = ticker._scheduler.get_jobs()
+    assert job.next_run_time.timestamp() > time.time() + FAR_S / 2
+    assert not woken.is_set()
+
+
+def test_a_time_that_is_over_wakes_at_once(ticker: Ticker, woken: threading.Event) -> None:
+    """A tick that was missed, however long ago, is made up for."""
+    ticker.wake_in(-FAR_S)
+    assert woken.wait(LONG_S)
+
+
+@pytest.mark.parametrize("ref", ["refs/heads/main", "refs/heads/dc/s/1-x"])
+def test_it_wakes_when_a_ref_moves(tmp_path: Path, woken: threading.Event, ref: str) -> None:
+    """A push to `main`, or to a lane in a folder that is new, wakes the loop."""
+    store = create(tmp_path / "fleet.git", 1, NOW, Closing("manual"))
+    ticker = Ticker(woken.set, [store.folder / "refs"])
+    ticker.start()
+    try:
+        for number in range(600):  # the watcher may not be there yet at the first of them
+            commit_files(store, ref, {"a": str(number).encode()})
+            if woken.wait(0.1):
+                break
+        assert woken.is_set()
+    finally:
+        ticker.stop()
+
+
+def test_stopping_ends_all_that_was_started(tmp_path: Path, woken: threading.Event) -> None:
+    """Watcher, clock and their workers end, also where a time is still set."""
+    store = create(tmp_path / "fleet.git", 1, NOW, Closing("manual"))
+    before = set(threading.enumerate())
+    ticker = Ticker(woken.set, [store.folder / "refs"])
+    ticker.start()
+    ticker.wake_in(0)
+    assert woken.wait(LONG_S)
+    ticker.wake_in(FAR_S)
+    assert len(set(threading.enumerate()) - before) >= 2
+    ticker.stop()
+    assert left_running(before) == []

@@ -1,0 +1,81 @@
+"""What a remote store may find at the other end of a connection: git's own daemon, or something that is no git."""
+
+from __future__ import annotations
+
+import base64
+import socket
+import subprocess
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+
+def free_port() -> int:
+    """A port where nobody listens."""
+    with socket.create_server(("127.0.0.1", 0)) as one:
+        return int(one.getsockname()[1])
+
+
+@contextmanager
+def git_daemon(folder: Path) -> Iterator[str]:
+    """git's own daemon over the repositories below a folder, pushes allowed; gives `git://` and the address."""
+    port = free_port()
+    words = ["git", "daemon", "--reuseaddr", "--listen=127.0.0.1", f"--port={port}", f"--base-path={folder}"]
+    words += ["--export-all", "--enable=receive-pack", str(folder)]
+    with subprocess.Popen(words, stderr=subprocess.DEVNULL) as process:
+        try:
+            while process.poll() is None:
+                try:
+                    socket.create_connection(("127.0.0.1", port), 5).close()
+                    break
+                except ConnectionRefusedError:
+                    time.sleep(0.01)
+            yield f"git://127.0.0.1:{port}"
+        finally:
+            process.terminate()
+
+
+class Answers(BaseHTTPRequestHandler):
+    """Answers with the status that the path begins with; 401 becomes 403 for who logs in. Keeps what is sent."""
+
+    seen: list[str]
+
+    def do_GET(self) -> None:
+        given = base64.b64decode(self.headers.get("Authorization", "").removeprefix("Basic ")).decode()
+        self.seen.append(given)
+        status = int(self.path.split("/")[1])
+        if status == 401 and given.partition(":")[2]:
+            status = 403
+        self.send_response(status)
+        if status == 401:
+            self.send_header("WWW-Authenticate", 'Basic realm="x"')
+        self.send_header("Content-Length", "0")
+        self.end_headers()
+
+    def log_message(self, format: str, *args: object) -> None:  # noqa: A002 (the library calls it so)
+        """Say nothing."""
+
+
+@contextmanager
+def http_server() -> Iterator[tuple[str, list[str]]]:
+    """A server that is no git's; gives its URL, and the credentials that it was sent, `user:password` each time."""
+    seen: list[str] = []
+    server = ThreadingHTTPServer(("127.0.0.1", 0), type("Seen", (Answers,), {"seen": seen}))
+    thread = threading.Thread(target=server.serve_forever, args=(0.01,))
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{server.server_port}", seen
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
+
+
+@contextmanager
+def silent_server() -> Iterator[str]:
+    """A server that takes connections and never says a word; gives its address."""
+    with socket.create_server(("127.0.0.1", 0)) as one:
+        yield f"127.0.0.1:{one.getsockname()[1]}"
