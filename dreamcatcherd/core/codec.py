@@ -197,14 +197,9 @@ def kind_of(value: Json) -> str:
     return names.get(type(value), "a number")
 
 
-def references(document: Record) -> Iterator[str]:
-    """The values of all `*_ref` fields in document order, each distinct one once."""
-    seen: set[str] = set()
-    for holder, name in _ref_fields(document):
-        reference = holder[name]
-        if reference not in seen:
-            seen.add(reference)
-            yield reference
+def references(document: Record) -> dict[str, int]:
+    """The values of all `*_ref` fields in document order, each with how many fields have it."""
+    return Counter(holder[name] for holder, name in _ref_fields(document))
 
 
 def fill(document: Record, texts: dict[str, str]) -> None:

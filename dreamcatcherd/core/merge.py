@@ -4,8 +4,9 @@ Deltas are folded by key first; then each touched file of the snapshot is read, 
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
+from zlib import crc32
 
 from dreamcatcherd.core.codec import canonical, canonical_each
 from dreamcatcherd.core.collections import EXTRA, Collection, Table, sections_of
@@ -16,6 +17,7 @@ from dreamcatcherd.core.shards import Change, Layout, line_of, sorted_changes, u
 from dreamcatcherd.core.snapshot import (
     APPENDED,
     EXTRAS,
+    Folders,
     add_merged,
     appended_key,
     appended_path,
@@ -48,7 +50,6 @@ class Fold(NamedTuple):
     keyed: dict[str, Column]
     appended: dict[str, list[Change[None]]]
     misfits: list[Misfit]
-    ids: list[tuple[int, str]]
 
 
 class Merged(NamedTuple):
@@ -61,34 +62,66 @@ class Merged(NamedTuple):
     """New entities by collection, all extras under `extra`."""
 
 
-def merge(objects: Objects, snapshot: str | None, deltas: Iterable[Delta], table: Table) -> Merged:
-    """Merge deltas, in order of their stamps and none of them merged before, into a snapshot."""
+AT_ONCE = 20_000
+"""How many deltas are folded at once. A larger frame is folded in parts, each with some of the keys, so that its memory
+does not grow with it; all that comes to one entity comes in one part, so that nothing else is different."""
+
+
+def _as_it_is(delta: Delta) -> Delta:
+    return delta
+
+
+def merge(
+    objects: Objects,
+    snapshot: str | None,
+    deltas: Sequence[Delta],
+    table: Table,
+    load: Callable[[Delta], Delta] = _as_it_is,
+) -> Merged:
+    """Merge deltas, in order of their stamps and none of them merged before, into a snapshot.
+
+    `load` gives a delta its body where that is not at hand."""
     folders = open_snapshot(objects, snapshot)
-    folded = fold(deltas, table)
-    conflicts: list[Conflict] = []
-    added: dict[str, int] = {}
+    parts = max(1, -(-len(deltas) // AT_ONCE))
+    merged = Merged("", [], [], {})
+    for part in range(parts):
+        folded = fold(map(load, deltas), table, part, parts)
+        _apply(objects, folders, folded, table, merged)
+        merged.misfits.extend(folded.misfits)
+    add_merged(objects, folders, [(delta.frame, delta.content_id) for delta in deltas])
+    return merged._replace(tree=close_snapshot(objects, folders), conflicts=sorted(merged.conflicts, key=canonical))
+
+
+def _apply(objects: Objects, folders: Folders, folded: Fold, table: Table, merged: Merged) -> None:
+    """Join what was folded with what stands; conflicts and new entities are noted in `merged`."""
+    added, conflicts = merged.added, merged.conflicts
     # The largest collection first: the store compresses its files on another core while the rest is merged.
     for name, column in sorted(folded.keyed.items(), key=lambda one: -len(one[1].keys)):
         row = table[name]
         changes = group_changes(row, column)
-        added[name] = update(objects, folders.state, file_name(name), changes, _joining(row, conflicts))
+        new = update(objects, folders.state, file_name(name), changes, _joining(row, conflicts))
+        added[name] = added.get(name, 0) + new
     for name, lines in folded.appended.items():
         plain = EXTRAS if name == EXTRA else APPENDED
-        added[name] = update(objects, folders.state, file_name(name), sorted_changes(lines), plain)
-    add_merged(objects, folders, folded.ids)
-    return Merged(close_snapshot(objects, folders), sorted(conflicts, key=canonical), folded.misfits, added)
+        new = update(objects, folders.state, file_name(name), sorted_changes(lines), plain)
+        added[name] = added.get(name, 0) + new
 
 
-def fold(deltas: Iterable[Delta], table: Table) -> Fold:
-    """Sort every record of the deltas under the collection that it belongs to."""
+def fold(deltas: Iterable[Delta], table: Table, part: int = 0, parts: int = 1) -> Fold:
+    """Sort every record of the deltas under the collection that it belongs to: all of them, or one part of several."""
     sections = sections_of(table)
-    folded = Fold({}, {}, [], [])
+    folded = Fold({}, {}, [])
     columns = {name: Column([], [], []) for name in table}
-    for delta in deltas:
+    for number, delta in enumerate(deltas):
         stamp = delta.stamp
         ranks: dict[str, int] = {}
-        folded.ids.append((delta.frame, delta.content_id))
+        mine = number % parts == part
         for collection, section, keys, records, why in place(delta, sections):
+            if collection is not None and keys is not None and parts > 1:
+                chosen = [i for i, key in enumerate(keys) if crc32(canonical(key)) % parts == part]
+                keys, records = [keys[i] for i in chosen], [records[i] for i in chosen]
+            elif not mine:
+                continue
             if why is not None:
                 folded.misfits.extend([Misfit(section, stamp, why)] * len(records))
             if collection is not None and keys is not None:

@@ -63,18 +63,21 @@ class Version(Struct, frozen=True):
 
 
 class Delta(Struct, frozen=True):
-    """A version that can be read. `body` is the decoded object with its attachments filled in."""
+    """A version that can be read. `body` is the decoded object with its attachments filled in; None where it was let
+    go to save memory: then it is read again when it is merged."""
 
     version: Version
     frame: int
     utc: int
     stream_id: str
     content_id: str
-    body: Record
+    body: Record | None
     utc_name: str
     attachments: tuple[tuple[str, str], ...] = ()
     """(path, blob) of each attachment, as found in the tree of the version's commit."""
     unresolved: tuple[str, ...] = ()
+    size: int = 0
+    """Bytes of the document and of the texts that were filled in."""
 
     @property
     def stamp(self) -> Stamp:

@@ -34,6 +34,8 @@ Sections = dict[str, tuple[Collection, int]]
 def place(delta: Delta, sections: Sections) -> list[Placed]:
     """Every record of a delta, in a fixed order: sections of one collection in the table's order, each by position."""
     body = delta.body
+    if body is None:
+        raise AssertionError("a delta that is merged has its body")
     names = [name for name in body if name not in RESERVED_SECTIONS or not _is_header(name, delta)]
     if len(names) > 1:
         names.sort(key=lambda name: sections[name][1] if name in sections else -1)

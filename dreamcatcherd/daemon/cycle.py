@@ -24,6 +24,7 @@ from dreamcatcherd.core.snapshot import already_merged, open_snapshot
 from dreamcatcherd.daemon.primary import Phases, Primary, age_s
 from dreamcatcherd.store.base import never_less
 from dreamcatcherd.store.ingest import Survey
+from dreamcatcherd.store.judge import with_body
 from dreamcatcherd.store.lanes import remove_lanes, silent_lanes
 from dreamcatcherd.store.publish import build_commit, message_of, publish
 from dreamcatcherd.store.violations import find_violations, settings_change
@@ -57,7 +58,8 @@ def draft(primary: Primary, survey: Survey, refused: str | None, closed_by: str,
         folders = open_snapshot(store, base.snapshot)
         plan = make_plan(survey.arrivals, base.state.frame, limits, lambda ids: already_merged(store, folders, ids))
         deltas = [arrival.item for arrival in plan.deltas if isinstance(arrival.item, Delta)]
-        merged = merge(store, base.snapshot, deltas, survey.settings.table)
+        table = survey.settings.table
+        merged = merge(store, base.snapshot, deltas, table, lambda delta: with_body(store, delta, limits))
         never_less(store, base.snapshot, merged.tree)
         delivered = {item.stream_id for item in deltas if item.frame == base.state.frame}
         basis = Basis(

@@ -51,6 +51,9 @@ class Survey(Struct, frozen=True):
     rewinds: tuple[Rewind, ...] = ()
 
 
+KEPT_BYTES = 32 * 2**20
+"""How many bytes of deltas are kept decoded while they wait; what is beyond is read again when it is merged."""
+
 RECENT = 64
 """Snapshot commits whose parents tell a fresh start which lanes are merged, so that it need not walk to them."""
 
@@ -61,6 +64,9 @@ class Ingest:
     def __init__(self) -> None:
         """`settled` are the lanes, by ref, that the base was last seen to reach whole."""
         self._judged: dict[str, list[Judged]] = {}
+        self._kept = 0  # bytes of the bodies that are kept decoded
+        self._arrivals: dict[str, tuple[list[str], list[Arrival]]] = {}
+        self._held: dict[Version, Judged] = {}
         self.settled: dict[str, str] = {}
         self._seen: dict[str, str] = {}
         self._left: dict[str, str] = {}  # heads that a lane was rewound from before they were merged, with their ref
@@ -68,7 +74,7 @@ class Ingest:
         self._arrived: dict[str, int | None] = {}
         self._signed: dict[str, str | None] = {}  # the fingerprint of each new commit's good signature
         self._signers: Signers | None = None
-        self._limits: object = None
+        self._judged_by: object = None
 
     def survey(
         self, store: Store, refs: dict[str, str], main: str, base: Base, settings: Settings, now: int | None = None
@@ -93,10 +99,13 @@ class Ingest:
         self._forget(settings, commits)
         arrivals = self._waiting(store, base, settings)
         for oid, sources in _sources(commits, head, live).items():
-            arrived = self._arrived.setdefault(oid, now)
-            for item in self._read(store, oid, commits[oid], settings):
-                arrival = _attribute(item, sources, prefix)
-                arrivals.append(structs.replace(arrival, committed_s=commits[oid].time, arrived=arrived))
+            known = self._arrivals.get(oid)
+            if known is None or known[0] != sources:
+                arrived = self._arrived.setdefault(oid, now)
+                read = self._read(store, oid, commits[oid], settings)
+                come = [_attribute(item, sources, prefix, commits[oid].time, arrived) for item in read]
+                known = self._arrivals[oid] = (sources, come)
+            arrivals += known[1]
         if settings.signers:
             arrivals = self._only_signed(store, arrivals, settings.signers)
         return Survey(refs, main, head, base, settings, live, commits, arrivals, tuple(self._rewinds))
@@ -140,19 +149,34 @@ class Ingest:
         self._rewinds = [one for one in self._rewinds if (paths.short_ref(one.ref), one.new, one.detail) not in told]
 
     def _forget(self, settings: Settings, commits: dict[str, Commit]) -> None:
-        if settings.limits != self._limits:
+        judged_by = (settings.limits, settings.lane_prefix)
+        if judged_by != self._judged_by:
             self._judged.clear()
-            self._limits = settings.limits
+            self._arrivals.clear()
+            self._held.clear()
+            self._kept = 0
+            self._judged_by = judged_by
         for oid in [oid for oid in self._judged if oid not in commits]:
-            del self._judged[oid]
+            self._kept -= sum(item.size for item in self._judged.pop(oid) if isinstance(item, Delta) and item.body)
+            self._arrivals.pop(oid, None)
         self._arrived = {oid: now for oid, now in self._arrived.items() if oid in commits}
 
     def _read(self, store: Store, oid: str, commit: Commit, settings: Settings) -> list[Judged]:
         found = self._judged.get(oid)
         if found is None:
             versions = [Version(path, blob, mode, oid) for path, blob, mode in versions_of(store, commit)]
-            found = self._judged[oid] = [judge(store, version, settings.limits) for version in versions]
+            found = [self._spared(judge(store, version, settings.limits)) for version in versions]
+            self._judged[oid] = found
         return found
+
+    def _spared(self, item: Judged) -> Judged:
+        """The item, without its body where those that are kept take enough memory already."""
+        if isinstance(item, Reject):
+            return item
+        if self._kept + item.size > KEPT_BYTES:
+            return structs.replace(item, body=None)
+        self._kept += item.size
+        return item
 
     def _waiting(self, store: Store, base: Base, settings: Settings) -> list[Arrival]:
         """What the last ledger holds for later, read and judged again."""
@@ -160,12 +184,14 @@ class Ingest:
             return []
         rows: list[HeldRow | QuarantinedRow] = [*base.ledger.held]
         rows += [row for row in base.ledger.quarantined if row.reason == "too-far-ahead"]
-        return [_again(store, row, settings) for row in rows]
-
-
-def _again(store: Store, row: HeldRow | QuarantinedRow, settings: Settings) -> Arrival:
-    item = judge(store, Version(row.path, row.blob, FILE, row.commit), settings.limits)
-    return Arrival(item, row.source, row.since)
+        versions = [Version(row.path, row.blob, FILE, row.commit) for row in rows]
+        before, self._held = self._held, {}
+        for version in versions:
+            item = before.get(version) or judge(store, version, settings.limits)
+            self._held[version] = structs.replace(item, body=None) if isinstance(item, Delta) else item
+        return [
+            Arrival(self._held[version], row.source, row.since) for version, row in zip(versions, rows, strict=True)
+        ]
 
 
 def _sources(commits: dict[str, Commit], head: str | None, lanes: list[tuple[str, str]]) -> dict[str, list[str]]:
@@ -191,19 +217,18 @@ def _reach(commits: dict[str, Commit], tip: str | None, without: set[str] | None
     return list(found)
 
 
-def _attribute(item: Judged, sources: list[str], prefix: str) -> Arrival:
+def _attribute(item: Judged, sources: list[str], prefix: str, committed_s: int, arrived: int | None) -> Arrival:
     """An arrival with the ref that stands for it. On a lane the delta's stream must be the lane's (Protocol §4)."""
-    if sources == ["main"]:
-        return Arrival(item, "main")
-    first = paths.short_ref(sources[0])
-    if isinstance(item, Reject):
-        return Arrival(item, first)
-    own = next((ref for ref in sources if paths.lane_stream(ref, prefix) == item.stream_id), None)
-    if own is not None:
-        return Arrival(item, paths.short_ref(own))
-    shown = item.stream_id if not has_control(item.stream_id) else "?"
-    detail = f"the lane {first} is not the stream {shown!r}'s"
-    return Arrival(Reject(item.version, Fault("wrong-stream", detail, "$.stream_id")), first)
+    source = paths.short_ref(sources[0])
+    if sources != ["main"] and isinstance(item, Delta):
+        own = next((ref for ref in sources if paths.lane_stream(ref, prefix) == item.stream_id), None)
+        if own is not None:
+            source = paths.short_ref(own)
+        else:
+            shown = item.stream_id if not has_control(item.stream_id) else "?"
+            detail = f"the lane {source} is not the stream {shown!r}'s"
+            item = Reject(item.version, Fault("wrong-stream", detail, "$.stream_id"))
+    return Arrival(item, source, None, committed_s, arrived)
 
 
 def _unsigned(arrival: Arrival) -> Arrival:

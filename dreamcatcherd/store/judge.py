@@ -46,41 +46,70 @@ def judge(store: Store, version: Version, limits: Limits) -> Delta | Reject:
     found: tuple[tuple[str, str], ...] = ()
     unresolved: tuple[str, ...] = ()
     content_id = version.blob
+    filled = 0
     if b'_ref"' in raw or (b"\\" in raw and b"\\u" in raw):  # one byte is found ten times faster than two
-        found, unresolved = _attach(store, version, header.frame, document, limits)
+        found, unresolved, filled = _attach(store, version, header.frame, document, limits)
         if found:
             ids = "".join(f"{oid}\n" for oid in [version.blob, *(blob for _, blob in found)])
             content_id = hashlib.sha1(ids.encode(), usedforsecurity=False).hexdigest()
     return Delta(
-        version, header.frame, header.utc, header.stream_id, content_id, document, header.utc_name, found, unresolved
+        version=version,
+        frame=header.frame,
+        utc=header.utc,
+        stream_id=header.stream_id,
+        content_id=content_id,
+        body=document,
+        utc_name=header.utc_name,
+        attachments=found,
+        unresolved=unresolved,
+        size=len(raw) + filled,
     )
+
+
+def with_body(store: Store, delta: Delta, limits: Limits) -> Delta:
+    """The delta with its body, read again where it was let go."""
+    if delta.body is not None:
+        return delta
+    again = judge(store, delta.version, limits)
+    if isinstance(again, Reject):
+        raise AssertionError(f"{delta.version.path} was a delta and is none any more: {again.fault.detail}")
+    return again
 
 
 def _attach(
     store: Store, version: Version, frame: int, document: Record, limits: Limits
-) -> tuple[tuple[tuple[str, str], ...], tuple[str, ...]]:
-    """Fill in what the document's `*_ref` fields name in the tree of the version's own commit."""
+) -> tuple[tuple[tuple[str, str], ...], tuple[str, ...], int]:
+    """Fill in what the document's `*_ref` fields name in the tree of the version's own commit.
+
+    All that is filled in counts against the limit of a delta, once for each field: one text that many fields name would
+    else grow without bound. What is beyond it is found nowhere."""
     tree = store.commit(version.commit).tree
     found: list[tuple[str, str]] = []
     unresolved: list[str] = []
     texts: dict[str, str] = {}
-    for reference in references(document):
+    filled = 0
+    for reference, fields in references(document).items():
         for path in paths.attachment_paths(version.path, frame, reference):
             entry = lookup(store, tree, path)
-            text = _text(store, entry, limits) if entry else None
-            if entry and text is not None:
+            if entry is None or (size := _text_size(store, entry)) is None:
+                continue
+            text = _text(store, entry) if filled + size * fields <= limits.delta_bytes else None
+            if text is not None:
                 texts[reference] = text
+                filled += size * fields
                 found.append((path, entry.oid))
                 break
         else:
             unresolved.append(reference)
     fill(document, texts)
-    return tuple(found), tuple(unresolved)
+    return tuple(found), tuple(unresolved), filled
 
 
-def _text(store: Store, entry: Entry, limits: Limits) -> str | None:
-    if entry.mode & _KIND != _PLAIN or store.size(entry.oid) > limits.delta_bytes:
-        return None
+def _text_size(store: Store, entry: Entry) -> int | None:
+    return store.size(entry.oid) if entry.mode & _KIND == _PLAIN else None
+
+
+def _text(store: Store, entry: Entry) -> str | None:
     try:
         return store.read(entry.oid).decode("utf-8")
     except UnicodeDecodeError:

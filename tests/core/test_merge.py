@@ -190,6 +190,7 @@ def test_conflicts_are_the_last_values_that_differ_from_the_latest(
     ]
     last: dict[tuple[int, int, str], dict[str, tuple[Stamp, int]]] = {}
     for one in sorted(deltas, key=lambda one: one.stamp):
+        assert one.body is not None
         record = one.body["posts_created"][0]
         for field in record.keys() - {"number"}:
             last.setdefault((one.frame, record["number"], field), {})[one.stream_id] = (one.stamp, record[field])

@@ -103,6 +103,7 @@ def test_attachments_are_found_beside_the_delta_in_its_own_commit(primary: Prima
     survey, _ = primary.survey(Phases())
     (arrival,) = survey.arrivals
     assert isinstance(arrival.item, Delta)
+    assert arrival.item.body is not None
     assert arrival.item.body["observations"][0] == {**body["observations"][0], "a": "near", "b": "shared"}
     ledger = close(primary)
     assert ledger.deltas[0].unresolved == ("../b.md", "d.md", "e.md")

@@ -1,0 +1,72 @@
+"""Frames too large for memory at once: folded in parts, bodies read again, and nothing else is different."""
+
+from __future__ import annotations
+
+import pytest
+
+import dreamcatcherd.core.merge
+import dreamcatcherd.store.ingest
+from dreamcatcherd.core.ledger import Ledger, write_ledger
+from dreamcatcherd.core.model import Delta
+from dreamcatcherd.daemon.cycle import close_frame
+from dreamcatcherd.daemon.primary import Phases, Primary
+from tests.law.fleet import MAIN, commit_files, new_primary, send
+from tests.law.test_law import exported, some_deltas
+from tests.store.tools import FOLDER, close, text
+
+
+def closed_with(count: int) -> tuple[Primary, Ledger]:
+    """A frame that was closed with so many colliding deltas, of several frames and streams."""
+    primary = new_primary()
+    for number, sent in enumerate(some_deltas(count)):
+        send(primary.store, sent, f"d{number}", lane=False)
+    for _ in range(2):
+        close(primary)
+    report = close_frame(primary, "test")
+    assert report.ledger is not None
+    return primary, report.ledger
+
+
+@pytest.mark.parametrize("at_once", [1, 7, 100])
+def test_parts_give_the_same_ledger_and_export_as_all_at_once(monkeypatch: pytest.MonkeyPatch, at_once: int) -> None:
+    """However small the parts, state, conflicts, misfits and counts are those of one fold."""
+    whole, ledger = closed_with(150)
+    monkeypatch.setattr(dreamcatcherd.core.merge, "AT_ONCE", at_once)
+    parts, same = closed_with(150)
+    assert exported(parts) == exported(whole)
+    assert write_ledger(same) == write_ledger(ledger)
+    assert ledger.conflicts
+    assert len(exported(whole)["state"]["observations"]) == 300
+
+
+def test_bodies_beyond_the_bound_are_let_go_and_read_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What waits is kept decoded only so far; the frame merges the same, also what was held with its attachment."""
+    monkeypatch.setattr(dreamcatcherd.store.ingest, "KEPT_BYTES", 500)
+    primary = new_primary(b"")
+    store = primary.store
+    early = text(2, number=1, posts_created=[{"number": 1, "body_ref": "b.md"}])
+    commit_files(store, MAIN, {f"{FOLDER}/2/early.json": early, f"{FOLDER}/2/b.md": b"words"})
+    for number in range(10):
+        commit_files(store, MAIN, {f"{FOLDER}/1/{number}.json": text(1, number=number)})
+    survey, _ = primary.survey(Phases())
+    kept = [arrival.item.body is not None for arrival in survey.arrivals if isinstance(arrival.item, Delta)]
+    assert 0 < sum(kept) < len(kept)
+    assert close(primary).counts.deltas == 10
+    assert close(primary).counts.deltas == 1
+    (post,) = exported(primary)["state"]["posts"]
+    assert post["body"] == "words"
+
+
+def test_a_text_that_many_fields_name_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What references fill in counts for each field against the limit of a delta; what is beyond stays a reference."""
+    primary = new_primary(b"[limits]\ndelta_bytes = 2048\n")
+    fields = {"small_ref": "s.md", "a_ref": "b.md", "b_ref": "b.md", "late_ref": "s2.md"}
+    raw = text(1, posts_created=[{"number": 1, **fields}])
+    files = {f"{FOLDER}/1/x.json": raw, f"{FOLDER}/1/s.md": b"s" * 100, f"{FOLDER}/1/s2.md": b"t" * 100}
+    commit_files(primary.store, MAIN, {**files, f"{FOLDER}/1/b.md": b"b" * 1000})
+    ledger = close(primary)
+    assert ledger.deltas[0].unresolved == ("b.md",)
+    (post,) = exported(primary)["state"]["posts"]
+    assert {name: len(post[name]) for name in ("small", "late")} == {"small": 100, "late": 100}
+    assert post["a_ref"] == post["b_ref"] == "b.md"
+    assert not {"a", "b"} & post.keys()
