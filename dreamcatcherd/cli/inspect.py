@@ -43,6 +43,7 @@ _FRAME = click.IntRange(0, MAX_FRAME)
 def plan(repo: str | None, config_file: Path | None, as_json: bool) -> None:
     """Say what `merge` would do now, conflicts and quarantines included; write nothing."""
     primary = open_primary(repo, config_file)
+    primary.store.spills = False
     phases = Phases()
     survey, refused = primary.survey(phases)
     ledger = draft(primary, survey, refused, "plan", phases).ledger

@@ -21,7 +21,7 @@ class ClockFlag(NamedTuple):
 def clock_flags(
     deltas: Iterable[Arrival], frame: int, max_skew_s: float, told: Mapping[str, int]
 ) -> dict[Stamp, ClockFlag]:
-    """The flagged ones among deltas that a close merges. `told` is the last UTC of each stream in frames before.
+    """The flagged ones among deltas that a close merges. `told` is the last UTC of each stream in the frame before.
 
     A stream's deltas are compared in order of arrival and of their commits. Late ones are reruns: not judged."""
     flags: dict[Stamp, ClockFlag] = {}

@@ -6,7 +6,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
-from zlib import crc32
 
 from dreamcatcherd.core.codec import canonical, canonical_each
 from dreamcatcherd.core.collections import EXTRA, Collection, Table, sections_of
@@ -30,6 +29,7 @@ from dreamcatcherd.core.snapshot import (
     near_paths,
     open_snapshot,
     read_entity,
+    zone_of,
 )
 from dreamcatcherd.core.tree import Objects
 
@@ -63,8 +63,8 @@ class Merged(NamedTuple):
 
 
 AT_ONCE = 20_000
-"""How many deltas are folded at once. A larger frame is folded in parts, each with some of the keys, so that its memory
-does not grow with it; all that comes to one entity comes in one part, so that nothing else is different."""
+"""How many deltas are folded at once. A larger frame is folded in parts, each with the keys of some zones, so that its
+memory does not grow with it: all that comes to one entity comes in one part, and parts touch few files in common."""
 
 
 def _as_it_is(delta: Delta) -> Delta:
@@ -112,13 +112,14 @@ def fold(deltas: Iterable[Delta], table: Table, part: int = 0, parts: int = 1) -
     sections = sections_of(table)
     folded = Fold({}, {}, [])
     columns = {name: Column([], [], []) for name in table}
-    for number, delta in enumerate(deltas):
+    for delta in deltas:
         stamp = delta.stamp
         ranks: dict[str, int] = {}
-        mine = number % parts == part
+        mine = parts == 1 or int(delta.content_id[:8], 16) % parts == part
         for collection, section, keys, records, why in place(delta, sections):
             if collection is not None and keys is not None and parts > 1:
-                chosen = [i for i, key in enumerate(keys) if crc32(canonical(key)) % parts == part]
+                zones = map(zone_of, near_paths(collection, keys, map(canonical, keys)))
+                chosen = [i for i, zone in enumerate(zones) if zone % parts == part]
                 keys, records = [keys[i] for i in chosen], [records[i] for i in chosen]
             elif not mine:
                 continue

@@ -13,6 +13,7 @@ import hashlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import NamedTuple, TypeVar
 from urllib.parse import quote
+from zlib import crc32
 
 from dreamcatcherd.core.codec import canonical, canonical_each, decode, stamp_of
 from dreamcatcherd.core.collections import EXTRA, Collection, Table
@@ -79,6 +80,11 @@ def near_paths(row: Collection, keys: Iterable[list[Json]], raw_keys: Iterable[b
     return [
         number_path(part) if type(part) is int and 0 <= part < 10**19 else _text_path(canonical(part)) for part in parts
     ]
+
+
+def zone_of(near: str) -> int:
+    """A number for the neighbourhood of a path, by how it begins: entities of one file are mostly of one zone."""
+    return crc32((near[:-3] if near[0] in _LETTERS else near[:1]).encode())
 
 
 def keyed_path(row: Collection, key: list[Json], raw_key: bytes) -> str:

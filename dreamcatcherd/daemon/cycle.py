@@ -22,7 +22,7 @@ from dreamcatcherd.core.plan import make_plan
 from dreamcatcherd.core.report import CycleReport
 from dreamcatcherd.core.snapshot import already_merged, open_snapshot
 from dreamcatcherd.daemon.primary import Phases, Primary, age_s
-from dreamcatcherd.store.base import never_less
+from dreamcatcherd.store.base import never_less, streams_of
 from dreamcatcherd.store.ingest import Survey
 from dreamcatcherd.store.judge import with_body
 from dreamcatcherd.store.lanes import remove_lanes, silent_lanes
@@ -48,12 +48,14 @@ def look(primary: Primary) -> tuple[CycleReport, Decision]:
     """Read what waits and close nothing; also tells whether the open frame is due."""
     phases = Phases(primary.progress)
     survey, refused = primary.survey(phases)
+    primary.streams.look(primary.store, survey.base)
     return CycleReport(primary.pending(survey), phases=phases.seconds), primary.decide(survey, refused)
 
 
 def draft(primary: Primary, survey: Survey, refused: str | None, closed_by: str, phases: Phases) -> Draft:
     """Plan and merge the open frame: the ledger that would be published, its objects written but not flushed."""
     store, base, limits = primary.store, survey.base, survey.settings.limits
+    store.discard()
     with phases.of("merge"):
         folders = open_snapshot(store, base.snapshot)
         plan = make_plan(survey.arrivals, base.state.frame, limits, lambda ids: already_merged(store, folders, ids))
@@ -70,7 +72,7 @@ def draft(primary: Primary, survey: Survey, refused: str | None, closed_by: str,
             settings_change=settings_change(store, survey),
             missing=sorted(primary.expected() - delivered),
             max_skew_s=limits.max_skew,
-            told=primary.streams.told(),
+            told=streams_of(store, base.ledgers, base.ledger.frame) if deltas and base.ledger else {},
         )
         return Draft(make_ledger(plan, merged, basis, closed_by), plan.deltas, plan.held)
 

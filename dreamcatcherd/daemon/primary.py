@@ -80,7 +80,6 @@ class Primary:
             settings, refused = current_settings(self.store, refs.get(self.main), base)
             if self.store.follow(settings.lane_prefix):
                 refs = {**self.store.refs(), **{ref: oid for ref, oid in refs.items() if ref == self.main}}
-            self.streams.look(self.store, base)
         with phases.of("ingest"):
             self.last = self.ingest.survey(self.store, refs, self.main, base, settings, self.clock())
             return self.last, refused
@@ -109,9 +108,12 @@ class Primary:
     def expected(self) -> frozenset[str]:
         """The streams that a quorum waits for."""
         streams = self.closing.streams
-        if self.closing.rule != "quorum":
+        if self.closing.rule != "quorum" or self.last is None:
             return frozenset()
-        return self.streams.within(streams) if isinstance(streams, int) else frozenset(streams)
+        if not isinstance(streams, int):
+            return frozenset(streams)
+        self.streams.look(self.store, self.last.base)
+        return self.streams.within(streams)
 
     def _counter(self, survey: Survey) -> int | None:
         """The frame in the external driver's file; None where it cannot be read as one."""
@@ -138,7 +140,6 @@ class Primary:
         self._base = ((commit, commit), base)
         self.store.remember(commit)
         self.ingest.published()
-        self.streams.look(self.store, base)
         self.last = structs.replace(survey, base=base, head=commit, lanes=[], arrivals=waiting, rewinds=())
         return self.last
 

@@ -44,11 +44,3 @@ class Streams:
         """The streams that delivered in the last so many closed frames."""
         newest = sorted(self._frames)[-frames:]
         return frozenset(stream for frame in newest for stream in self._frames[frame])
-
-    def told(self) -> dict[str, int]:
-        """The latest UTC that each stream gave, in microseconds."""
-        latest: dict[str, int] = {}
-        for found in self._frames.values():
-            for stream, utc in found.items():
-                latest[stream] = max(utc, latest.get(stream, utc))
-        return latest

@@ -15,6 +15,7 @@ class MemoryStore:
 
     def __init__(self, shared: MemoryStore | None = None) -> None:
         self.where = "memory"
+        self.spills = False
         self.objects: dict[str, tuple[Kind, bytes]] = shared.objects if shared else {}
         self.heads: dict[str, str] = shared.heads if shared else {}
         self._known: str | None = None

@@ -28,6 +28,8 @@ _HEX = re.compile(r"[0-9a-f]{4,40}")
 _LEVEL = 1
 _NONE = "0" * 40
 _LOCK_POLL_S = 0.05
+_SPILL_BYTES = 64 * 2**20
+"""What is written beyond this goes to disk at once: unreferenced, it counts as little as in memory."""
 _OPEN_PACKS = 64
 """libgit2 keeps every pack open that it ever read from, also those that maintenance has deleted since."""
 
@@ -47,6 +49,8 @@ class GitStore:
         self._deflater = ThreadPoolExecutor(1, "deflate")
         self._deflated: dict[str, Future[Packed]] = {}
         self._known: str | None = None
+        self._unflushed = 0
+        self.spills = True
         self.signing_key: Path | None = None
 
     def write_commit(self, commit: Commit) -> str:
@@ -58,11 +62,15 @@ class GitStore:
         oid = self._pending.write(kind, data)
         if oid not in self._deflated:
             self._deflated[oid] = self._deflater.submit(_deflate, kind, data)
+            self._unflushed += len(data)
+            if self._unflushed > _SPILL_BYTES and self.spills:
+                self.flush()
         return oid
 
     def discard(self) -> None:
         self._pending.discard()
         self._deflated.clear()
+        self._unflushed = 0
 
     def read(self, oid: str) -> bytes:
         found = self._pending.objects.get(oid)

@@ -152,6 +152,9 @@ class Shelf:
         """Keep a delta under its own path, or beside it where other bytes stand there; its attachments move along."""
         wanted = Entry(FILE, delta.version.blob)
         path = delta.version.path
+        if not delta.attachments and self._takes(path, wanted):
+            self._add(path, wanted)
+            return
         files = dict(delta.attachments)
         if not self._takes(path, wanted) or not all(self._takes(at, Entry(FILE, oid)) for at, oid in files.items()):
             path = paths.beside(path, delta.version.blob)

@@ -97,6 +97,7 @@ def test_outcomes_are_exclusive_and_extras_are_one_label(served: Served) -> None
         primary.store, MAIN, {f"{FOLDER}/1/b.json": text(number=2), f"{FOLDER}/1/a2.json": push[f"{FOLDER}/1/a.json"]}
     )
     served.metrics.cycle(close_frame(primary, "test"))
+    served.metrics.cycle(look(primary)[0])
     found = series(served)
     outcomes = {
         name: found[f'dreamcatcher_deltas_total{{outcome="{name}"}}']
