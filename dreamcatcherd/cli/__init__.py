@@ -34,6 +34,7 @@ _COMMANDS = {
     "receipt": "inspect:receipt",
     "show": "inspect:show",
     "log": "inspect:log",
+    "books": "books:books",
     "export": "portable:export_command",
     "import": "portable:import_command",
     "config": "config:config_group",

@@ -8,90 +8,133 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import NamedTuple
 
 import click
+import msgspec
 from rich.console import Console
 
+from dreamcatcherd.cli.authors import Bound, bound_books, make_authors
 from dreamcatcherd.cli.common import write_json
 from dreamcatcherd.cli.fleet import Verdict, compare, make_fleet
+from dreamcatcherd.core.collections import LIBRARY
 from dreamcatcherd.core.errors import DreamcatcherError, FatalError
 from dreamcatcherd.core.frames import Closing
-from dreamcatcherd.core.report import Pending, plural
+from dreamcatcherd.core.report import plural
 from dreamcatcherd.core.snapshot import items, open_snapshot
 from dreamcatcherd.daemon.cycle import close_frame, look
 from dreamcatcherd.daemon.primary import Primary, wall_clock
 from dreamcatcherd.store.create import create
 
 _CONFIG = (
-    '[frames]\nclose = "interval"\ninterval = {interval}\n[http]\nlisten = "127.0.0.1:0"\n[log]\nlevel = "warning"\n'
+    '[frames]\nclose = "interval"\ninterval = {interval}\n[http]\nlisten = "127.0.0.1:0"\n[log]\nlevel = "error"\n'
 )
+
+
+class Played(NamedTuple):
+    """How a run of the demo ended."""
+
+    verdict: Verdict
+    frames: int
+    books: list[Bound]
 
 
 @click.command()
 @click.option("--workers", type=click.IntRange(1, 64), default=12, show_default=True, help="How many workers push.")
 @click.option("--killed", type=click.IntRange(0, 64), default=3, show_default=True, help="How many die mid-push.")
+@click.option("--authors", type=click.IntRange(0, 64), default=12, show_default=True, help="How many write books.")
 @click.option("--frames", type=click.IntRange(1, 100), default=3, show_default=True, help="Frames to run for.")
 @click.option("--interval", type=click.FloatRange(0.5, 60), default=2.0, show_default=True, help="Seconds a frame.")
 @click.option("--json", "as_json", is_flag=True, help="Write the count as JSON.")
-def demo(workers: int, killed: int, frames: int, interval: float, as_json: bool) -> int:
+def demo(workers: int, killed: int, authors: int, frames: int, interval: float, as_json: bool) -> int:
     """Run a fleet of plain-git workers against a throw-away repository, some of them killed half-way.
 
-    Half push on lanes of their own, half on the shared branch; a real daemon closes the frames. Ends with a count of
-    what was pushed and what landed; exit code 1 if any acknowledged delta were missing or counted twice."""
+    Half push on lanes of their own, half on the shared branch; a real daemon closes the frames. Beside them authors
+    write three books, a chapter of each; two are killed and started again, one overwrites its file. Ends with a count
+    of what was pushed and what landed; exit code 1 if any acknowledged delta were missing or counted twice, or any book
+    not published whole."""
     with tempfile.TemporaryDirectory(prefix="dreamcatcherd-demo-") as name:
-        folder = Path(name)
-        verdict, pending = _play(folder, workers, min(killed, workers), frames, interval)
+        crew = _Crew(Path(name), workers, min(killed, workers), authors)
+        played = _play(crew, frames, interval)
+    verdict, books = played.verdict, played.books
+    holds = verdict.holds and all(book.holds for book in books)
     if as_json:
-        write_json(verdict)
+        write_json({**msgspec.to_builtins(verdict), "books": books})
     else:
         click.echo(f"acknowledged pushes   {verdict.acknowledged}")
         click.echo(f"pushes cut short      {verdict.unacknowledged} (each may have landed or not)")
-        click.echo(f"landed                {verdict.landed} in {plural(pending.last_closed or 0, 'frame')}")
+        click.echo(f"landed                {verdict.landed} in {plural(played.frames, 'frame')}")
         click.echo(f"acknowledged, missing {len(verdict.missing)}")
         click.echo(f"counted twice         {len(verdict.doubled)}")
-        click.echo("every acknowledged delta landed exactly once" if verdict.holds else "THE PROMISE IS BROKEN")
-    return 0 if verdict.holds else 1
+        for book in books:
+            state = f"published whole, fingerprint {book.fingerprint}" if book.holds else "NOT WHOLE"
+            click.echo(f"book {book.book:<16} {book.chapters} of {book.target} chapters by as many authors: {state}")
+        click.echo("every acknowledged delta landed exactly once" if holds else "THE PROMISE IS BROKEN")
+    return 0 if holds else 1
 
 
-def _play(folder: Path, workers: int, killed: int, frames: int, interval: float) -> tuple[Verdict, Pending]:
-    repository = folder / "fleet.git"
-    config = folder / "primary.toml"
+class _Crew:
+    """Everybody who pushes to one throw-away repository."""
+
+    def __init__(self, folder: Path, workers: int, killed: int, authors: int) -> None:
+        self.folder = folder
+        self.repository = folder / "fleet.git"
+        self.workers = make_fleet(self.repository, folder / "workers", workers, killed)
+        self.authors = make_authors(self.repository, folder / "workers", authors)
+        (folder / "workers").mkdir()
+
+    def start(self) -> None:
+        for one in (*self.workers, *self.authors):
+            one.start()
+
+    def told(self, frame: int) -> str:
+        pushed = sum(len(worker.sent) for worker in self.workers) + sum(author.wrote for author in self.authors)
+        return f"frame {frame} is open: {pushed} deltas pushed by {plural(len(self.workers + self.authors), 'worker')}"
+
+    def finish(self) -> None:
+        """Tell the workers to stop; the authors stop by themselves."""
+        for worker in self.workers:
+            worker.stop()
+        for one in (*self.workers, *self.authors):
+            one.join(timeout=120)
+
+    @property
+    def failures(self) -> list[str]:
+        return [one.failure for one in (*self.workers, *self.authors) if one.failure]
+
+
+def _play(crew: _Crew, frames: int, interval: float) -> Played:
+    config = crew.folder / "primary.toml"
     config.write_text(_CONFIG.format(interval=interval))
-    store = create(repository, 1, wall_clock(), Closing(interval_s=interval))
-    fleet = make_fleet(repository, folder / "workers", workers, killed)
-    (folder / "workers").mkdir()
+    store = create(crew.repository, 1, wall_clock(), Closing(interval_s=interval))
     daemon = subprocess.Popen(
-        [sys.executable, "-m", "dreamcatcherd", "run", "--repo", str(repository), "--config", str(config)],
+        [sys.executable, "-m", "dreamcatcherd", "run", "--repo", str(crew.repository), "--config", str(config)],
         stdout=subprocess.DEVNULL,
     )
     primary = Primary(store, "main", Closing("manual"), wall_clock)
     try:
-        for worker in fleet:
-            worker.start()
+        crew.start()
         with Console(stderr=True).status("the fleet is pushing …") as shown:
             until = time.monotonic() + 4 * frames * interval + 30
             while time.monotonic() < until:
                 pending = look(primary)[0].pending
-                pushed = sum(len(worker.sent) for worker in fleet)
-                shown.update(f"frame {pending.frame} is open: {pushed} deltas pushed by {plural(workers, 'worker')}")
+                shown.update(crew.told(pending.frame))
                 if pending.frame > frames or daemon.poll() is not None:
                     break
                 time.sleep(0.1)
-        for worker in fleet:
-            worker.stop()
-        for worker in fleet:
-            worker.join(timeout=60)
+        crew.finish()
     finally:
         daemon.send_signal(signal.SIGTERM)
         code = daemon.wait(timeout=10)
-    failures = [worker.failure for worker in fleet if worker.failure]
-    if code or failures:
-        raise _failed(code, failures)
+    if code or crew.failures:
+        raise _failed(code, crew.failures)
     pending = close_frame(primary, "demo").pending
     folders = open_snapshot(store, pending.digest)
     table = primary.load_base(store.refs()).settings.table
     landed = [item.record["value"] for item in items(store, folders, table, "observations")]
-    return compare([sent for worker in fleet for sent in worker.sent], landed), pending
+    library = {item.record["book"]: item.record["object"] for item in items(store, folders, table, LIBRARY)}
+    verdict = compare([sent for worker in crew.workers for sent in worker.sent], landed)
+    return Played(verdict, pending.last_closed or 0, bound_books(library, len(crew.authors)))
 
 
 def _failed(code: int, failures: list[str]) -> DreamcatcherError:

@@ -28,22 +28,18 @@ class Sent(Struct, frozen=True):
     acknowledged: bool
 
 
-class Worker(threading.Thread):
-    """Pushes deltas until told to stop: on a lane of its own, or on the shared branch.
+class Pusher(threading.Thread):
+    """One stream with a clone of its own, which pushes on a lane of its own or on the shared branch.
 
-    `kill_after` ends it like a crash: after so many deltas the next push is killed with SIGKILL half-way."""
+    What it does in its clone is `_work`'s, which a subclass gives; `failure` says what stopped it, if anything did."""
 
-    def __init__(
-        self, repository: Path, folder: Path, stream_id: str, *, lane: bool, kill_after: int | None = None
-    ) -> None:
+    def __init__(self, repository: Path, folder: Path, stream_id: str, *, lane: bool) -> None:
         super().__init__(name=stream_id, daemon=True)
         self.stream_id = stream_id
-        self.sent: list[Sent] = []
         self.failure: str | None = None
         self._repository = repository
         self._folder = folder / stream_id
         self._lane = lane
-        self._kill_after = kill_after
         self._halt = threading.Event()
         self._random = random.Random(stream_id)  # noqa: S311 (timing only)
 
@@ -53,41 +49,32 @@ class Worker(threading.Thread):
     def run(self) -> None:
         try:
             self._git("clone", "-q", str(self._repository), str(self._folder), cwd=self._repository)
-            while not self._halt.is_set():
-                if self._kill_after is not None and len(self.sent) >= self._kill_after:
-                    self._send(killed=True)
-                    return
-                self._send(killed=False)
-                self._halt.wait(self._random.uniform(0.02, 0.3))
+            self._work()
         except (OSError, subprocess.SubprocessError, RuntimeError) as error:
             self.failure = str(error)
 
-    def _send(self, *, killed: bool) -> None:
-        mark = f"{self.stream_id}:{len(self.sent)}"
-        self._commit(mark)
-        target = f"HEAD:refs/heads/dc/{self.stream_id}" if self._lane else "HEAD:main"
-        acknowledged = self._push_and_kill(target) if killed else self._push(target)
-        self.sent.append(Sent(self.stream_id, mark, acknowledged))
+    def _work(self) -> None:
+        raise NotImplementedError
 
-    def _commit(self, mark: str) -> None:
+    def _open_frame(self) -> int:
+        """The open frame, as `main` tells it."""
         self._git("fetch", "-q", "origin", "main")
-        frame = json.loads(self._git("show", "FETCH_HEAD:state/frame.json"))["frame"]
+        frame: int = json.loads(self._git("show", "FETCH_HEAD:state/frame.json"))["frame"]
+        return frame
+
+    def _commit(self, frame: int, name: str, mark: str, sections: dict[str, object]) -> None:
+        """Commit one delta under a file name that may stand there already."""
         folder = self._folder / "state" / "stream_deltas" / str(frame)
         folder.mkdir(parents=True, exist_ok=True)
-        now = datetime.now(UTC).isoformat()
-        body = {
-            "frame": frame,
-            "utc": now,
-            "stream_id": self.stream_id,
-            "comments_added": [{"discussion_number": 1, "author": self.stream_id, "body": mark}],
-            "profile_updates": {self.stream_id: {"last": mark}, "everyone": {"last": mark}},
-            "counters": {"deltas": 1},
-            "observations": [mark],
-        }
-        name = f"{self.stream_id}-{len(self.sent)}.json"
-        (folder / name).write_text(json.dumps(body))
+        head = {"frame": frame, "utc": datetime.now(UTC).isoformat(), "stream_id": self.stream_id}
+        (folder / name).write_text(json.dumps({**head, **sections}))
         self._git("add", "state/stream_deltas")
         self._git("commit", "-q", "-m", mark)
+
+    def _push_or_die(self, *, killed: bool) -> bool:
+        """Push what is committed; `killed` cuts the push short with SIGKILL. Returns whether git acknowledged it."""
+        target = f"HEAD:refs/heads/dc/{self.stream_id}" if self._lane else "HEAD:main"
+        return self._push_and_kill(target) if killed else self._push(target)
 
     def _push(self, target: str) -> bool:
         for _ in range(PUSHES):
@@ -140,6 +127,38 @@ class Worker(threading.Thread):
     def _environment(self) -> dict[str, str]:
         kept = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
         return kept | {"GIT_TERMINAL_PROMPT": "0"}
+
+
+class Worker(Pusher):
+    """Pushes deltas until told to stop.
+
+    `kill_after` ends it like a crash: after so many deltas the next push is killed with SIGKILL half-way."""
+
+    def __init__(
+        self, repository: Path, folder: Path, stream_id: str, *, lane: bool, kill_after: int | None = None
+    ) -> None:
+        super().__init__(repository, folder, stream_id, lane=lane)
+        self.sent: list[Sent] = []
+        self._kill_after = kill_after
+
+    def _work(self) -> None:
+        while not self._halt.is_set():
+            killed = self._kill_after is not None and len(self.sent) >= self._kill_after
+            self._send(killed=killed)
+            if killed:
+                return
+            self._halt.wait(self._random.uniform(0.02, 0.3))
+
+    def _send(self, *, killed: bool) -> None:
+        mark = f"{self.stream_id}:{len(self.sent)}"
+        sections: dict[str, object] = {
+            "comments_added": [{"discussion_number": 1, "author": self.stream_id, "body": mark}],
+            "profile_updates": {self.stream_id: {"last": mark}, "everyone": {"last": mark}},
+            "counters": {"deltas": 1},
+            "observations": [mark],
+        }
+        self._commit(self._open_frame(), f"{self.stream_id}-{len(self.sent)}.json", mark, sections)
+        self.sent.append(Sent(self.stream_id, mark, self._push_or_die(killed=killed)))
 
 
 def make_fleet(repository: Path, folder: Path, size: int, killed: int) -> list[Worker]:

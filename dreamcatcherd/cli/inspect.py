@@ -135,9 +135,9 @@ def show(
 ) -> None:
     """Show the entities of a COLLECTION, or those under KEY.
 
-    Collections are posts, comments, chapters, books, agents, reactions, counters, observations, extra/<section> and
-    those that state/dreamcatcher.toml adds. A key of several parts is joined by `/`, each part percent-encoded; its
-    first parts alone show all that begin so."""
+    Collections are posts, comments, chapters, books, agents, reactions, counters, observations, library (the compiled
+    books), book_progress (what they hang on), extra/<section> and those that state/dreamcatcher.toml adds. A key of
+    several parts is joined by `/`, each part percent-encoded; its first parts alone show all that begin so."""
     primary = open_primary(repo, config_file)
     base = base_of(primary)
     tree, settings = base.snapshot, base.settings

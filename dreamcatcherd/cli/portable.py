@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from pathlib import Path
 
@@ -16,6 +15,7 @@ from dreamcatcherd.cli.common import (
     open_primary,
     with_json,
     write_json,
+    write_whole,
 )
 from dreamcatcherd.cli.inspect import settings_of
 from dreamcatcherd.config import repository_path
@@ -53,13 +53,7 @@ def export_command(frame: int | None, output: Path | None, repo: str | None, con
             sys.stdout.buffer.write(piece)
         sys.stdout.buffer.flush()
         return
-    unfinished = output.with_name(f".{output.name}.{os.getpid()}")
-    try:
-        with unfinished.open("wb") as file:
-            file.writelines(pieces)
-        unfinished.replace(output)
-    finally:
-        unfinished.unlink(missing_ok=True)
+    write_whole(output, pieces)
     click.echo(f"wrote {output}: frame {number}, digest {tree}")
 
 

@@ -24,7 +24,7 @@ class Collection(Struct, frozen=True):
     `key` holds, for each key field, its name followed by its aliases. `content` names the text that is the last part
     of the key where records have no other (comments): a record without it is keyed by the whole of itself. `form` says
     which object, besides a list of records, the section may be. `shard` is the key field that decides which records
-    lie side by side in the snapshot."""
+    lie side by side in the snapshot, and `a_file` how many of them one file there may hold."""
 
     name: str
     sections: tuple[str, ...]
@@ -33,6 +33,7 @@ class Collection(Struct, frozen=True):
     content: str | None = None
     form: Form = "records"
     shard: int = 0
+    a_file: int = 256
 
     @property
     def identity(self) -> tuple[object, ...]:
@@ -58,6 +59,15 @@ _ROWS = (
 )
 
 DEFAULT_TABLE: Table = {row.name: row for row in _ROWS}
+
+CHAPTERS, BOOKS, PROGRESS, LIBRARY = "chapters", "books", "book_progress", "library"
+
+DERIVED: Table = {
+    PROGRESS: Collection(PROGRESS, (), (("book",), ("what",), ("which",)), "first"),
+    LIBRARY: Collection(LIBRARY, (), (("book",),), "first", a_file=1),
+}
+"""Rows that no section feeds and no configuration changes: the merge makes them out of chapters and books (Protocol §5,
+Books). A compiled book is large, so each has a file of its own."""
 
 
 def sections_of(table: Table) -> dict[str, tuple[Collection, int]]:

@@ -1,13 +1,17 @@
 """The guard *never publish less* (Protocol §7): what one snapshot has and another one lacks.
 
 Owns the comparison alone. It shares no step with the merge, so that a fault there cannot hide itself here. Equal
-folders are passed over by their id, so its cost follows the difference."""
+folders are passed over by their id, so its cost follows the difference.
+
+One line may go by right: a compiled book whose target a late delta raised before the book was complete. Nothing that a
+delta carried goes with it, and the target that is new tells."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from typing import NamedTuple
 
+from dreamcatcherd.core.collections import LIBRARY, PROGRESS
 from dreamcatcherd.core.shards import SUFFIX, key_of
 from dreamcatcherd.core.tree import TREE, Entry, Reader, read_tree
 
@@ -27,7 +31,15 @@ def lost_entities(objects: Reader, old: str | None, new: str | None) -> Iterator
     yield from _lost(objects, before, after, "merged", "merged")
     inner, other = _below(objects, before, "state"), _below(objects, after, "state")
     for stem in _stems(inner):
-        yield from _lost(objects, inner, other, stem, stem)
+        for lost in _lost(objects, inner, other, stem, stem):
+            if stem != LIBRARY or not _targets(objects, other, lost) - _targets(objects, inner, lost):
+                yield lost
+
+
+def _targets(objects: Reader, state: dict[str, Entry], lost: Lost) -> set[bytes]:
+    """The keys of all targets that a lost book was ever given."""
+    start = b'[%b,"target",' % lost.key[1:-1].encode()
+    return {key for key in _keys(objects, state, PROGRESS) if key.startswith(start)}
 
 
 def _lost(objects: Reader, old: dict[str, Entry], new: dict[str, Entry], stem: str, name: str) -> Iterator[Lost]:

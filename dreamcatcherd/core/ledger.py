@@ -13,6 +13,7 @@ from msgspec import Struct
 from dreamcatcherd.core.clocks import ClockFlag, clock_flags
 from dreamcatcherd.core.codec import canonical, canonical_each
 from dreamcatcherd.core.collections import EXTRA
+from dreamcatcherd.core.library import BookRow
 from dreamcatcherd.core.merge import Merged
 from dreamcatcherd.core.model import Arrival, Conflict, Delta, Reject, ViolationKind
 from dreamcatcherd.core.paths import printable
@@ -138,6 +139,7 @@ class Ledger(Struct, frozen=True):
     quarantined: list[QuarantinedRow] = []
     conflicts: list[Conflict] = []
     violations: list[Violation] = []
+    books: list[BookRow] = []
     settings_change: SettingsChange | None = None
     missing: list[str] = []
     counts: Counts = Counts(0, 0, 0, 0, 0, 0, 0, 0, 0, {})
@@ -253,6 +255,7 @@ def make_ledger(plan: Plan, merged: Merged, basis: Basis, closed_by: str) -> Led
         quarantined=quarantined,
         conflicts=merged.conflicts,
         violations=basis.violations,
+        books=merged.books,
         settings_change=basis.settings_change,
         missing=basis.missing,
         counts=counts,

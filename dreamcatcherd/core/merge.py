@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 from dreamcatcherd.core.codec import canonical, canonical_each
 from dreamcatcherd.core.collections import EXTRA, Collection, Table, sections_of
+from dreamcatcherd.core.library import BookRow, Touched, touch, update_library
 from dreamcatcherd.core.model import Conflict, Delta, Json, Misfit, Record, Stamp
 from dreamcatcherd.core.records import natural_key, place
 from dreamcatcherd.core.rules import RULES, Entity
@@ -60,6 +61,7 @@ class Merged(NamedTuple):
     misfits: list[Misfit]
     added: dict[str, int]
     """New entities by collection, all extras under `extra`."""
+    books: list[BookRow]
 
 
 AT_ONCE = 20_000
@@ -83,11 +85,18 @@ def merge(
     `load` gives a delta its body where that is not at hand."""
     folders = open_snapshot(objects, snapshot)
     parts = max(1, -(-len(deltas) // AT_ONCE))
-    merged = Merged("", [], [], {})
+    merged = Merged("", [], [], {}, [])
+    before = dict(folders.state)
+    touched: Touched = {}
     for part in range(parts):
         folded = fold(map(load, deltas), table, part, parts)
         _apply(objects, folders, folded, table, merged)
         merged.misfits.extend(folded.misfits)
+        touch(touched, table, folded.keyed)
+    if touched:
+        shelved = update_library(objects, before, folders.state, table, touched)
+        merged.added.update(shelved.added)
+        merged.books.extend(shelved.rows)
     add_merged(objects, folders, [(delta.frame, delta.content_id) for delta in deltas])
     return merged._replace(tree=close_snapshot(objects, folders), conflicts=sorted(merged.conflicts, key=canonical))
 

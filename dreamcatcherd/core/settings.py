@@ -14,6 +14,7 @@ from msgspec import Meta, Struct
 
 from dreamcatcherd.core.collections import (
     DEFAULT_TABLE,
+    DERIVED,
     EXTRA,
     RESERVED_SECTIONS,
     Collection,
@@ -85,7 +86,7 @@ class Settings(Struct, frozen=True):
     blob: str | None = None
 
 
-DEFAULT = Settings(DEFAULT_TABLE)
+DEFAULT = Settings({**DEFAULT_TABLE, **DERIVED})
 
 
 def read_settings(raw: bytes, blob: str | None = None) -> Settings:
@@ -100,7 +101,7 @@ def read_settings(raw: bytes, blob: str | None = None) -> Settings:
     for name, row in parsed.collections.items():
         table[name] = _collection(name, row, table.get(name))
     _check_sections(table)
-    return Settings(table, parsed.limits, parsed.lanes.prefix, _signers(parsed.security), blob)
+    return Settings({**table, **DERIVED}, parsed.limits, parsed.lanes.prefix, _signers(parsed.security), blob)
 
 
 def _signers(security: Security) -> Signers:
@@ -136,6 +137,8 @@ def _collection(name: str, row: Row, base: Collection | None) -> Collection:
     if not _NAME.fullmatch(name) or name == EXTRA:
         raise SettingsError(f"[collections.{name}]: a name is 1 to 64 of A-Z a-z 0-9 _ - and not {EXTRA!r}")
     where = f"[collections.{name}]"
+    if name in DERIVED:
+        raise SettingsError(f"{where}: {name} is made out of chapters and books, choose another name")
     sections = base.sections if base else (name,)
     if row.section is not None or row.aliases is not None:
         sections = (

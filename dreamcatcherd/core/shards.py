@@ -1,8 +1,8 @@
 """Keyed lines in a tree of small files, laid out by their keys alone (design: docs/architecture.md, "The snapshot").
 
 A file `<name>.jsonl` holds at most `limit` lines, sorted; one that would hold more becomes a folder `<name>/`, with one
-file or folder for each next character of its lines' paths. Lines are never taken away, so the layout is a function of
-the set of keys and not of how they came. An update reads and writes only the files that its keys lie in.
+file or folder for each next character of its lines' paths. So the layout is a function of the set of keys and not of
+how they came. An update reads and writes only the files that its keys lie in.
 
 A line is a JSON array whose parts are separated by a comma and a tab. A raw tab cannot occur inside a JSON string, so a
 line can be taken apart, and its key compared, without decoding it."""
@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Callable, Iterable, Iterator
+from itertools import islice
 from operator import itemgetter
 from typing import Any, Generic, NamedTuple, TypeVar
 
@@ -163,3 +164,24 @@ def _lines(objects: Reader, entry: Entry | None) -> dict[bytes, bytes]:
     if entry is None:
         return {}
     return {key_of(line): line for line in objects.read(entry.oid).split(b"\n") if line}
+
+
+def remove(
+    objects: Objects, folder: dict[str, Entry], name: str, doomed: list[tuple[str, bytes]], limit: int, depth: int = 0
+) -> None:
+    """Take the lines of `(path, key)`, sorted by path, away: what is left lies as if they had never been there."""
+    if name in folder:
+        inner = read_tree(objects, folder.pop(name).oid)
+        for step, group in _steps(doomed, depth):
+            remove(objects, inner, step, group, limit, depth + 1)
+        whole = {name: Entry(TREE, objects.write("tree", format_tree(inner)))}
+        left = list(islice(scan(objects, whole, name), limit + 1))
+        if len(left) > limit:
+            folder.update(whole)
+            return
+    else:
+        lines = _lines(objects, folder.pop(name + SUFFIX, None))
+        gone = {key for _, key in doomed}
+        left = [line for key, line in lines.items() if key not in gone]
+    if left:
+        _keep_file(objects, folder, name, left)

@@ -77,9 +77,12 @@ def _text_path(raw: bytes) -> str:
 def near_paths(row: Collection, keys: Iterable[list[Json]], raw_keys: Iterable[bytes]) -> list[str]:
     """How the paths of entities begin: with what those of the same or a near shard field have in common."""
     parts = [key[row.shard] for key in keys] if row.key else [raw_key.decode() for raw_key in raw_keys]
-    return [
-        number_path(part) if type(part) is int and 0 <= part < 10**19 else _text_path(canonical(part)) for part in parts
-    ]
+    return [near_path(part) for part in parts]
+
+
+def near_path(part: Json) -> str:
+    """How the paths of all entities with this shard field begin."""
+    return number_path(part) if type(part) is int and 0 <= part < 10**19 else _text_path(canonical(part))
 
 
 def zone_of(near: str) -> int:
@@ -172,7 +175,7 @@ def read_entity(row: Collection, line: bytes) -> Entity:
 
 
 def keyed_layout(row: Collection, combine: Callable[[bytes, bytes | None, T], bytes] | None = None) -> Layout[T]:
-    return Layout(ENTITIES_A_FILE, lambda raw_key: _keyed_path_of(row, raw_key), combine)
+    return Layout(row.a_file, lambda raw_key: _keyed_path_of(row, raw_key), combine)
 
 
 APPENDED: Layout[None] = Layout(ENTITIES_A_FILE, _appended_path_of, None)

@@ -82,6 +82,11 @@ class CycleLog:
             self.logger.warning(
                 "settings changed", frame=ledger.frame, blob=change.blob, commit=change.commit, author=change.author
             )
+        for book in ledger.books:
+            of = {"chapters": book.chapters, "target": book.target}
+            seal = {"fingerprint": book.fingerprint} if book.fingerprint else {}
+            for event in book.events:
+                self.logger.info(f"book {event}", frame=ledger.frame, book=book.book, **of, **seal)
         for row in ledger.quarantined:
             if row.since == ledger.frame:
                 where = {"path": row.path, "blob": row.blob, "source": row.source, "commit": row.commit}

@@ -8,7 +8,8 @@ from typing import get_args
 import prometheus_client as prom
 
 from dreamcatcherd import __version__
-from dreamcatcherd.core.collections import DEFAULT_TABLE, EXTRA
+from dreamcatcherd.core.collections import DEFAULT_TABLE, DERIVED, EXTRA
+from dreamcatcherd.core.library import BookEvent
 from dreamcatcherd.core.model import Reason, ViolationKind
 from dreamcatcherd.core.report import CycleReport, Pending
 
@@ -47,6 +48,7 @@ class Metrics:
         self._frame_deltas = histogram("frame_deltas", "Deltas merged in a frame, late ones too.", _SIZES)
         self._quarantined = counter("quarantined_total", "Quarantined deltas.", "reason")
         self._conflicts = counter("conflicts_total", "Fields that a stream lost.", "collection")
+        self._books = counter("books_total", "Books started, grown, published, revised or reopened.", "event")
         self._entities = gauge("entities", "Entities in the snapshot.", "collection")
         self._violations = counter("violations_total", "Violations of the protocol put right.", "kind")
         self._polls = counter("polls_total", "Looks at the repository.", "result")
@@ -71,7 +73,8 @@ class Metrics:
             (self._deltas, ("merged", "late", "duplicate", "quarantined")),
             (self._quarantined, get_args(Reason)),
             (self._conflicts, (*DEFAULT_TABLE, EXTRA)),
-            (self._entities, (*DEFAULT_TABLE, EXTRA)),
+            (self._entities, (*DEFAULT_TABLE, *DERIVED, EXTRA)),
+            (self._books, get_args(BookEvent)),
             (self._violations, get_args(ViolationKind)),
             (self._polls, ("ok", "failed")),
             (self._publishes, ("ok", "lost", "failed")),
@@ -133,6 +136,9 @@ class Metrics:
                 self._clocks.labels("ahead").inc()
             if row.backward:
                 self._clocks.labels("backward").inc()
+        for book in ledger.books:
+            for event in book.events:
+                self._books.labels(event).inc()
         for violation in ledger.violations:
             self._violations.labels(violation.kind).inc()
         for age_s in report.ages_s:

@@ -36,7 +36,7 @@ FRAME = 5
 BASIS = Basis("d" * 40, {"posts": 10, "books": 1}, "f" * 40)
 KEYS = (
     "frame snapshot previous closed_by settings deltas held duplicates misfits quarantined conflicts violations counts"
-    " missing settings_change"
+    " missing settings_change books"
 )
 
 
@@ -259,7 +259,7 @@ def test_each_row_is_a_line() -> None:
     ledger = a_ledger()
     lines = write_ledger(ledger).decode().split("\n")
     rows = [json.loads(line.removesuffix(",")) for line in lines if line.startswith("{") and len(line) > 1]
-    lists = ("conflicts", "deltas", "duplicates", "held", "misfits", "quarantined", "violations")
+    lists = ("books", "conflicts", "deltas", "duplicates", "held", "misfits", "quarantined", "violations")
     assert rows == [row for name in lists for row in rows_of(ledger, name)]
 
 

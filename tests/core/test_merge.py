@@ -313,8 +313,8 @@ def test_merging_nothing_changes_nothing() -> None:
     """An empty frame has the digest of the one before it."""
     heap = Heap()
     found = merged(heap, [delta(posts_created=[1])])
-    assert merged(heap, [], found.tree) == Merged(found.tree, [], [], {})
-    assert merged(heap, []) == Merged("820025f9e0c4945ea4244b81ad300252e1f0d506", [], [], {})
+    assert merged(heap, [], found.tree) == Merged(found.tree, [], [], {}, [])
+    assert merged(heap, []) == Merged("820025f9e0c4945ea4244b81ad300252e1f0d506", [], [], {}, [])
 
 
 def a_fleet(count: int) -> list[Delta]:

@@ -172,7 +172,7 @@ def test_a_plain_failure_after_the_guard_does_not_hide_it(start: Start, monkeypa
     daemon.step(INTERVAL_S)
     nothing = close_snapshot(daemon.store, open_snapshot(daemon.store, None))
     with monkeypatch.context() as patch:
-        patch.setattr(cycle, "merge", lambda *_: merging.Merged(nothing, [], [], {}))
+        patch.setattr(cycle, "merge", lambda *_: merging.Merged(nothing, [], [], {}, []))
         daemon.step(2 * INTERVAL_S)
     daemon.store.at_refs = [failing()]
     daemon.step(2 * INTERVAL_S)

@@ -82,9 +82,11 @@ def remerged(tmp_path: Path, repository: Path) -> str:
 
 def test_the_demo_shows_that_nothing_is_lost(tmp_path: Path) -> None:
     """`demo` runs a fleet with killed workers and ends with a count in which nothing is missing."""
-    verdict = dc_json("demo", "--workers", "4", "--killed", "1", "--frames", "2", "--interval", "1", cwd=tmp_path)
+    few = ("--workers", "4", "--killed", "1", "--authors", "3", "--frames", "2", "--interval", "1")
+    verdict = dc_json("demo", *few, cwd=tmp_path)
     assert verdict["missing"] == verdict["doubled"] == verdict["invented"] == []
     assert verdict["landed"] >= verdict["acknowledged"] > 0
+    assert [(book["published"], book["chapters"], book["astray"]) for book in verdict["books"]] == [(True, 3, [])] * 3
 
 
 def test_silent_merged_lanes_are_removed_and_may_come_back(tmp_path: Path) -> None:

@@ -35,6 +35,21 @@ comments = record(
     discussion=numbers, author=names, agent=names, body=bodies, body_ref=st.sampled_from(["a.md", "b.md", "../c"])
 )
 chapters = record(book=names, chapter=numbers, number=numbers, author=names)
+titles = st.sampled_from(["b1", "7", 7])
+written = st.fixed_dictionaries(
+    {"book": titles, "chapter": st.sampled_from([1, 2, 3, "2", "intro", -1]), "author": names},
+    optional={
+        "content": st.sampled_from(["some words", "", "é\u2003ß", None, 3]),
+        "body": bodies,
+        "title": values,
+        "part": scalars,
+        "content_ref": st.sampled_from(["a.md", "b.md"]),
+    },
+)
+targets = st.sampled_from([1, 2, 2, 3, 3, "2", None, 0, -1, True, 2.0, "x"])
+pages = st.fixed_dictionaries(
+    {"book": titles}, optional={"target_chapters": targets, "title": values, "genre": scalars, "metadata": values}
+)
 reactions = record(node=names, target=names, agent=names, type=names)
 profiles = record(agent=names, fields=st.dictionaries(st.sampled_from(["mood", "agent", "x"]), values, max_size=2))
 whole = st.dictionaries(names, st.one_of(st.integers(-(2**70), 2**70), scalars), max_size=3)
@@ -49,9 +64,9 @@ bodies_of_deltas = st.fixed_dictionaries(
     optional={
         "posts_created": section(posts),
         "comments_added": section(comments),
-        "chapters_added": section(chapters),
-        "chapters_written": section(chapters),
-        "books_started": section(record(book=names)),
+        "chapters_added": section(st.one_of(written, written, chapters)),
+        "chapters_written": section(st.one_of(written, written, chapters)),
+        "books_started": section(st.one_of(pages, pages, record(book=names))),
         "profile_updates": st.one_of(
             section(profiles), st.dictionaries(names, st.one_of(profiles, scalars), max_size=2)
         ),
@@ -87,3 +102,21 @@ def deltas(draw: st.DrawFn) -> Sent:
 
 
 sets_of_deltas = st.lists(deltas(), min_size=1, max_size=8)
+
+
+@st.composite
+def deltas_of_books(draw: st.DrawFn) -> Sent:
+    """A delta of title pages and chapters alone, so that books are completed, revised and raised all the time."""
+    frame = draw(st.sampled_from(FRAMES))
+    body: dict[str, Any] = {
+        "frame": frame,
+        "utc": f"2026-01-01T00:00:0{draw(st.integers(0, 9))}Z",
+        "stream_id": draw(st.sampled_from(STREAMS)),
+        "chapters_added": draw(st.lists(written, max_size=3)),
+    }
+    if draw(st.booleans()):
+        body["books_started"] = draw(st.lists(pages, max_size=2))
+    return Sent(json.dumps(body).encode(), tuple(draw(attachments)))
+
+
+sets_of_books = st.lists(deltas_of_books(), min_size=2, max_size=12)

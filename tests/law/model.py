@@ -10,6 +10,8 @@ import re
 from datetime import datetime
 from typing import Any, NamedTuple
 
+from tests.law.books import library
+
 KEYS: dict[str, list[list[str]]] = {
     "posts": [["discussion_number", "number", "discussion"]],
     "comments": [["discussion_number", "number", "discussion"], ["author", "agent"]],
@@ -126,8 +128,9 @@ def model(deltas: list[Sent]) -> dict[str, Any]:
         stamp = (int(document["frame"]), micros, document["stream_id"], content_id(sent))
         loaded[stamp[0], stamp[3]] = (stamp, document)
     state: dict[str, dict[str, Any]] = {}
-    for stamp, document in sorted(loaded.values(), key=lambda one: one[0]):
-        for name, record, position in _records(document):
+    replayed = [(stamp, _records(document)) for stamp, document in sorted(loaded.values(), key=lambda one: one[0])]
+    for stamp, records in replayed:
+        for name, record, position in records:
             _join(state.setdefault(name, {}), name, record, stamp, position)
     merged: dict[str, list[str]] = {}
     for frame, cid in sorted(loaded):
@@ -135,7 +138,7 @@ def model(deltas: list[Sent]) -> dict[str, Any]:
     out = {
         name: [entity for _, entity in sorted(found.values(), key=lambda one: one[0])] for name, found in state.items()
     }
-    return {"state": out, "merged": merged}
+    return {"state": {**out, **library(replayed, out)}, "merged": merged}
 
 
 def _utc_name(document: dict[str, Any]) -> str:

@@ -110,6 +110,12 @@ def some_deltas(count: int) -> list[Sent]:
             "comments_added": [{"discussion": 1, "author": f"a{number}", "body": f"b{i}"} for i in range(3)],
             "profile_updates": {f"agent-{chance.randrange(500)}": {"mood": number, "seen": {"at": number}}},
             "counters": {"all": 1},
+            "chapters_added": [
+                {"book": f"b{number % 9}", "chapter": number % 14, "author": f"a{number % 4}", "n": number}
+            ],
+            "books_started": [{"book": f"b{number % 9}", "target_chapters": 13 + number % 2}]
+            if number % 5 == 0
+            else [],
             "observations": [{"n": number, "i": i} for i in range(2)],
             f"section-{number % 400}": [number],
         }

@@ -26,6 +26,7 @@ FAMILIES = {
     "frame_deltas": "histogram",
     "quarantined_total": "counter",
     "conflicts_total": "counter",
+    "books_total": "counter",
     "entities": "gauge",
     "violations_total": "counter",
     "polls_total": "counter",
@@ -45,7 +46,8 @@ LABELS = {
     ("deltas_total", "outcome"): {"merged", "late", "duplicate", "quarantined"},
     ("quarantined_total", "reason"): set(get_args(Reason)),
     ("conflicts_total", "collection"): COLLECTIONS,
-    ("entities", "collection"): COLLECTIONS,
+    ("entities", "collection"): COLLECTIONS | {"library", "book_progress"},
+    ("books_total", "event"): {"started", "grew", "published", "revised", "reopened"},
     ("violations_total", "kind"): set(get_args(ViolationKind)),
     ("clock_flags_total", "kind"): {"ahead", "backward"},
 }

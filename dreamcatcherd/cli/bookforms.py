@@ -1,0 +1,130 @@
+"""A published book as a file: BookRappter JSON, Markdown, EPUB. The same object always gives the same bytes."""
+
+from __future__ import annotations
+
+import io
+import json
+import re
+import tempfile
+import uuid
+import zipfile
+from itertools import groupby
+from pathlib import Path
+
+from markupsafe import Markup, escape
+
+from dreamcatcherd.core.books import in_reference_order
+from dreamcatcherd.core.model import Record
+
+_NOT_XML = re.compile("[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+_MODIFIED = re.compile(rb'(<meta property="dcterms:modified">)[^<]*')
+_ZIP_EPOCH = (1980, 1, 1, 0, 0, 0)
+_STYLE = "body { margin: 5%; line-height: 1.4; } h1, h2 { line-height: 1.2; } .by { font-style: italic; }"
+
+
+def as_json(made: Record) -> bytes:
+    """The object with its fields in the order of the reference, as the platform writes its own."""
+    return json.dumps(in_reference_order(made), indent=2, ensure_ascii=True).encode() + b"\n"
+
+
+def as_markdown(made: Record) -> bytes:
+    """Title page, then parts and chapters, with what the chapters say as it stands."""
+    lines = [f"# {_one_line(name_of(made))}", ""]
+    if made["subtitle"]:
+        lines += [f"*{_one_line(made['subtitle'])}*", ""]
+    if made["author"]:
+        lines += [f"by {_one_line(made['author'])}", ""]
+    if made["blurb"]:
+        lines += [f"> {_one_line(made['blurb'])}", ""]
+    for part, chapters in groupby(made["chapters"], key=lambda chapter: chapter["part"]):
+        if part:
+            lines += [f"## {_one_line(part)}", ""]
+        for chapter in chapters:
+            lines += [f"### {_one_line(heading(chapter))}", "", chapter["content"].strip("\n"), ""]
+    return "\n".join(lines).encode()
+
+
+def as_epub(made: Record) -> bytes:
+    """An EPUB 3 with a page for the title, for each part, and for each chapter below its part."""
+    import mkepub  # it compiles its templates when it is loaded: no other command need wait for that
+
+    metadata = made["metadata"]
+    book = mkepub.Book(
+        _text(name_of(made)),
+        author=_text(made["author"]),
+        description=_text(made["blurb"]),
+        subjects=[_text(subject) for subject in (made["genre"], *made["tags"]) if subject],
+        published=metadata["compiled_at"][:10],
+    )
+    book.uuid = uuid.uuid5(uuid.NAMESPACE_URL, f"rappterbook:{made['id']}:{made['fingerprint']}").urn
+    with book.tempdir, tempfile.TemporaryDirectory(prefix="dreamcatcherd-") as folder:
+        book.set_stylesheet(_STYLE)
+        book.add_page(book.title, _title_page(made))
+        for part, chapters in groupby(made["chapters"], key=lambda chapter: chapter["part"]):
+            above = book.add_page(_text(part), f"<h1>{_text(part)}</h1>") if part else None
+            for chapter in chapters:
+                title = _text(heading(chapter))
+                book.add_page(title, f"<h2>{title}</h2>\n{_xhtml(chapter['content'])}", above)
+        path = Path(folder) / "book.epub"
+        book.save(str(path))
+        return _settled(path, metadata["compiled_at"])
+
+
+def name_of(made: Record) -> str:
+    """A book's title, else its id."""
+    return made["title"].strip() or str(made["id"])
+
+
+def heading(chapter: Record) -> str:
+    """A chapter's number and title."""
+    title = chapter["title"].strip()
+    return f"{chapter['number']}. {title}" if title else f"Chapter {chapter['number']}"
+
+
+def _settled(path: Path, moment: str) -> bytes:
+    """The archive without the wall clock: files by name, the mark of its type first, dated by the book alone."""
+    stamp = re.sub(r"\.[0-9]+Z$", "Z", moment).encode()
+    out = io.BytesIO()
+    with zipfile.ZipFile(path) as made, zipfile.ZipFile(out, "w") as settled:
+        for name in sorted(made.namelist(), key=lambda name: (name != "mimetype", name)):
+            raw = made.read(name)
+            if name.endswith(".opf"):
+                raw = _MODIFIED.sub(rb"\g<1>" + stamp, raw)
+            info = zipfile.ZipInfo(name, _ZIP_EPOCH)
+            info.external_attr = 0o644 << 16
+            info.compress_type = zipfile.ZIP_STORED if name == "mimetype" else zipfile.ZIP_DEFLATED
+            settled.writestr(info, raw)
+    return out.getvalue()
+
+
+def _title_page(made: Record) -> str:
+    lines = [f"<h1>{_text(name_of(made))}</h1>"]
+    if made["subtitle"]:
+        lines.append(f"<h2>{_text(made['subtitle'])}</h2>")
+    if made["author"]:
+        lines.append(f'<p class="by">{_text(made["author"])}</p>')
+    if made["blurb"]:
+        lines.append(f"<p>{_text(made['blurb'])}</p>")
+    return "\n".join(lines)
+
+
+def _xhtml(content: str) -> str:
+    """Markdown as XHTML. Tags in it are shown, not obeyed; pictures are links, as an EPUB loads nothing from afar."""
+    from markdown_it import MarkdownIt
+
+    renderer = MarkdownIt("commonmark", {"html": False, "xhtmlOut": True}).disable("image")
+    return _clean(str(renderer.render(_clean(content))))
+
+
+def _text(text: str) -> Markup:
+    """Text for a template, escaped and marked so: some of the library's templates escape, others do not."""
+    return escape(_clean(_one_line(text)))
+
+
+def _one_line(text: str) -> str:
+    return " ".join(text.split())
+
+
+def _clean(text: str) -> str:
+    """Without the control characters that XML cannot hold."""
+    return _NOT_XML.sub("", text)
