@@ -150,3 +150,10 @@ def test_settings_in_the_documents_are_accepted() -> None:
     assert len(blocks) == 2
     for block in blocks:
         read_settings(block.encode())
+
+
+def test_the_readmes_configuration_is_accepted(tmp_path: Path) -> None:
+    """The TOML block of the README is a primary's configuration."""
+    (block,) = re.findall(r"^```toml\n(.*?)^```", (ROOT / "README.md").read_text(), re.MULTILINE | re.DOTALL)
+    (tmp_path / "primary.toml").write_text(block)
+    assert "valid" in dc("config", "check", str(tmp_path / "primary.toml"))
