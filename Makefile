@@ -29,7 +29,7 @@ demo: $(RUNTIME) ## a fleet of plain-git workers against a throw-away repository
 	@exec $(BIN)/dreamcatcherd demo
 
 test: $(DEV) ## the whole test suite
-	$(BIN)/python -m pytest -n auto tests
+	$(BIN)/python -m pytest -n auto --dist loadgroup tests
 
 lint: $(DEV) ## ruff, mypy strict, import-linter
 	$(BIN)/ruff check dreamcatcherd tests

@@ -41,11 +41,13 @@ class Notifier:
             self._send("WATCHDOG=1")
 
     def reloading(self) -> None:
-        """The configuration is being read anew; `reloaded` ends it."""
-        self._send(f"RELOADING=1\nMONOTONIC_USEC={time.monotonic_ns() // 1000}")
+        """The configuration is being read anew; `reloaded` ends it. Neither counts before the first good look."""
+        if self._ready:
+            self._send(f"RELOADING=1\nMONOTONIC_USEC={time.monotonic_ns() // 1000}")
 
     def reloaded(self) -> None:
-        self._send("READY=1")
+        if self._ready:
+            self._send("READY=1")
 
     def stopping(self) -> None:
         self._send("STOPPING=1")

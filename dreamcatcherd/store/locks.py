@@ -14,8 +14,8 @@ STALE_S = 10.0
 
 
 def lock_files(repository: Path, refs: Iterable[str]) -> list[Path]:
-    """The locks that stand in the way of moving these refs."""
-    places = [repository / f"{ref}.lock" for ref in refs] + [repository / "packed-refs.lock"]
+    """The locks that stand in the way of moving these refs. HEAD's is taken with that of the branch that it names."""
+    places = [repository / f"{ref}.lock" for ref in (*refs, "HEAD", "packed-refs")]
     return [place for place in places if place.exists()]
 
 

@@ -97,11 +97,12 @@ def test_frames_close_by_the_clock_and_pushes_show_up_at_once(tmp_path: Path) ->
     assert sorted(row["frame"] for row in log) == list(range(1, len(log) + 1))
 
 
-def test_a_stale_lock_of_a_killed_primary_does_not_stop_it(tmp_path: Path) -> None:
+@pytest.mark.parametrize("ref", ["refs/heads/main", "refs/dreamcatcher/published", "HEAD"])
+def test_a_stale_lock_of_a_killed_primary_does_not_stop_it(tmp_path: Path, ref: str) -> None:
     """A ref lock that nobody holds any more is removed by rule, and publishing goes on."""
     repository = tmp_path / "fleet.git"
     dc("init", str(repository))
-    lock = repository / "refs/heads/main.lock"
+    lock = repository / f"{ref}.lock"
     lock.write_text("")
     os.utime(lock, (time.time() - 60, time.time() - 60))
     dc("merge", "--repo", str(repository))

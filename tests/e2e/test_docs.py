@@ -134,7 +134,15 @@ def test_the_example_configuration_is_the_defaults() -> None:
 
 
 @pytest.mark.parametrize(
-    "document", ["README.md", "docs/workers.md", "docs/protocol.md", "docs/architecture.md", "CHANGELOG.md"]
+    "document",
+    [
+        "README.md",
+        "docs/workers.md",
+        "docs/protocol.md",
+        "docs/operations.md",
+        "docs/architecture.md",
+        "CHANGELOG.md",
+    ],
 )
 def test_links_in_the_documents_lead_somewhere(document: str) -> None:
     """Every relative link names a file of the project."""

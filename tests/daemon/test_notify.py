@@ -1,0 +1,58 @@
+"""What systemd is told, and when."""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from dreamcatcherd.daemon.notify import Notifier
+
+
+@pytest.fixture
+def systemd(tmp_path: Path) -> Iterator[socket.socket]:
+    """The other end of the notification socket."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as end:
+        end.bind(str(tmp_path / "notify"))
+        end.setblocking(False)
+        yield end
+
+
+def told(systemd: socket.socket) -> list[str]:
+    """The first line of each message since the last call."""
+    lines = []
+    while True:
+        try:
+            lines.append(systemd.recv(4096).decode().splitlines()[0])
+        except BlockingIOError:
+            return lines
+
+
+def test_a_reload_before_the_first_good_look_does_not_make_it_ready(systemd: socket.socket) -> None:
+    """READY comes from a good look alone; after that each reload is begun and ended, and a status told once."""
+    notifier = Notifier({"NOTIFY_SOCKET": systemd.getsockname()})
+    notifier.reloading()
+    notifier.reloaded()
+    assert told(systemd) == []
+    notifier.status("frame 1 open")
+    notifier.status("frame 1 open")
+    notifier.ready()
+    notifier.ready()
+    notifier.reloading()
+    notifier.reloaded()
+    notifier.stopping()
+    assert told(systemd) == ["STATUS=frame 1 open", "READY=1", "RELOADING=1", "READY=1", "STOPPING=1"]
+
+
+def test_the_watchdog_is_fed_only_where_it_is_this_process_that_is_watched(systemd: socket.socket) -> None:
+    """WATCHDOG_PID names whose watchdog it is; git's processes inherit the rest of the environment."""
+    asked = {"NOTIFY_SOCKET": systemd.getsockname(), "WATCHDOG_USEC": "3000000"}
+    Notifier({**asked, "WATCHDOG_PID": "1"}).alive()
+    assert told(systemd) == []
+    notifier = Notifier({**asked, "WATCHDOG_PID": str(os.getpid())})
+    notifier.alive()
+    assert notifier.watchdog_s == 3
+    assert told(systemd) == ["WATCHDOG=1"]

@@ -1,0 +1,222 @@
+"""A machine with a real systemd: a Debian tree booted by systemd-nspawn, with this project beside it.
+
+Owns the tree and the wheels, which are made once and kept in a cache (DREAMCATCHER_GUEST_CACHE, else a folder below
+/var/cache), keyed by what goes into them. One guest lives at a time on a machine. What it writes goes to memory and is
+gone with it; it has no network but its own loopback."""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import json
+import os
+import platform
+import shlex
+import shutil
+import signal
+import subprocess
+import sys
+import tomllib
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from tests.e2e.processes import living, read
+from tests.e2e.tools import do_without, environment, wait_for
+
+ROOT = Path(__file__).parents[2]
+CACHE = Path(os.environ.get("DREAMCATCHER_GUEST_CACHE") or "/var/cache/dreamcatcherd-tests")
+PACKAGES = (  # an ordinary host of that release, and what docs/operations.md asks for
+    "systemd,systemd-sysv,dbus,libnss-systemd,python3,python3-venv,git,procps,openssh-client,openssh-server"
+)
+OPTIONS = (
+    "--mode=root",
+    "--variant=apt",
+    "--dpkgopt=force-unsafe-io",
+    "--dpkgopt=path-exclude=/usr/share/doc/*",
+    "--dpkgopt=path-exclude=/usr/share/man/*",
+    "--dpkgopt=path-exclude=/usr/share/locale/*",
+    '--aptopt=Acquire::Languages "none"',
+)
+PROJECT = "/root/dreamcatcherd"
+"""Where the guest finds what a checkout of the project has: dist/, systemd/, config/."""
+
+
+def _machine_can() -> None:
+    """Skip where no guest can be booted at all."""
+    if os.geteuid() != 0:
+        pytest.skip("booting a guest takes root")
+    for name in ("systemd-nspawn", "mmdebstrap", "unshare", "nsenter"):
+        if shutil.which(name) is None:
+            missing = f"{name} is not installed: make packages"
+            do_without(missing) if shutil.which("apt-get") else pytest.skip(missing)
+    probe = subprocess.run(
+        ["unshare", "--mount", "mount", "-t", "tmpfs", "none", "/mnt"], capture_output=True, check=False
+    )
+    if probe.returncode:
+        pytest.skip(f"this machine may not mount: {probe.stderr.decode().strip()}")
+
+
+def _key(*parts: object) -> str:
+    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:16]
+
+
+def _made(name: str, key: str, *, make: list[list[str]]) -> Path:
+    """A folder of the cache, made by commands that write to `{}` where it is not there yet; older ones go away."""
+    folder = CACHE / f"{name}-{key}"
+    if folder.is_dir():
+        return folder
+    for old in CACHE.glob(f"{name}-*"):
+        shutil.rmtree(old)
+    unfinished = CACHE / f"{name}-unfinished"
+    unfinished.mkdir()
+    for command in make:
+        done = subprocess.run(
+            [word.replace("{}", str(unfinished)) for word in command],
+            cwd=ROOT,
+            env=environment(),
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        if done.returncode:
+            do_without(f"{command[0]} could not make {name}: {done.stderr[-2000:]}")
+    unfinished.rename(folder)
+    return folder
+
+
+def _release() -> tuple[str, str, list[str]]:
+    """The release that this machine runs, where its own apt takes it from, and the parts of it."""
+    codename = platform.freedesktop_os_release().get("VERSION_CODENAME", "")
+    words = ["apt-get", "indextargets", "--format", "$(RELEASE) $(REPO_URI) $(COMPONENT)", "Created-By: Packages"]
+    listed = subprocess.run(words, capture_output=True, text=True, check=True).stdout.split("\n")
+    found = [line.split() for line in listed if line.startswith(f"{codename} http")]
+    if not found:
+        pytest.skip(f"apt has no source for {codename or 'this release'}")
+    mirror = found[0][1]
+    return codename, mirror, sorted({part for _, uri, part in found if uri == mirror and part in ("main", "universe")})
+
+
+def _tree() -> Path:
+    """The guest's file system, as apt makes it from this machine's own mirror."""
+    release, mirror, parts = _release()
+    key = _key(release, PACKAGES, OPTIONS)
+    if not (CACHE / f"root-{key}").is_dir():
+        try:
+            urllib.request.urlopen(f"{mirror.rstrip('/')}/dists/{release}/Release", timeout=20).close()
+        except (urllib.error.URLError, TimeoutError) as error:
+            pytest.skip(f"no network to make a guest with: {error}")
+    source = f"deb {mirror} {release} {' '.join(parts)}"
+    return _made("root", key, make=[["mmdebstrap", *OPTIONS, f"--include={PACKAGES}", release, "{}", source]])
+
+
+def _wheels(tree: Path) -> Path:
+    """The libraries that the project needs, for the guest's Python, and what its wheel is built with."""
+    version = max(path.name.removeprefix("python") for path in (tree / "usr/bin").glob("python3.*[0-9]"))
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    needs, build = project["project"]["dependencies"], project["build-system"]["requires"]
+    fetch = [sys.executable, "-m", "pip", "download", "--quiet", "--dest", "{}"]
+    foreign = ["--only-binary=:all:", f"--python-version={version}"]
+    return _made("wheels", _key(version, needs, build), make=[[*fetch, *foreign, *needs], [*fetch, *build]])
+
+
+def build_wheel(wheels: Path, into: Path) -> None:
+    """Build this project's wheel from the tree, without network."""
+    words = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--no-index", f"--find-links={wheels}"]
+    subprocess.run([*words, f"--wheel-dir={into}", str(ROOT)], env=environment(), check=True, capture_output=True)
+
+
+class Guest:
+    """A booted guest. `leader` is its systemd, as this machine's pid."""
+
+    def __init__(self, leader: int) -> None:
+        self.leader = leader
+
+    def try_sh(self, script: str, stdin: str = "") -> subprocess.CompletedProcess[str]:
+        """Run a script in the guest, as root; returns what became of it."""
+        clean = {"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "HOME": "/root", "LC_ALL": "C"}
+        return subprocess.run(
+            ["nsenter", "-t", str(self.leader), "-a", "sh", "-eu", "-c", f"cd /\n{script}"],
+            env=clean | {"PIP_NO_INDEX": "1", "PIP_FIND_LINKS": f"{PROJECT}/wheels"},
+            input=stdin,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=120,
+        )
+
+    def sh(self, script: str, code: int = 0, stdin: str = "") -> str:
+        """Run a script in the guest, check its exit code, and return what it wrote."""
+        done = self.try_sh(script, stdin)
+        assert done.returncode == code, (script, done.returncode, done.stdout, done.stderr)
+        return (done.stdout if not code else done.stdout + done.stderr).strip()
+
+    def write(self, path: str, text: str) -> None:
+        """Write a file, with the folders that lead there; a reader sees the old one or the whole new one."""
+        name = shlex.quote(path)
+        self.sh(f"install -D -m 644 /dev/stdin {name}.new && mv {name}.new {name}", stdin=text)
+
+    def of(self, unit: str, name: str) -> str:
+        """A property of a unit."""
+        return self.sh(f"systemctl show -P {name} {unit}")
+
+    def journal(self, unit: str) -> str:
+        return self.sh(f"journalctl -q -o cat -u {unit}")
+
+
+@contextmanager
+def guest(folder: Path) -> Iterator[Guest]:
+    """Boot a guest, with its log in `folder`; powered off at the end, by force where that does not help."""
+    _machine_can()
+    CACHE.mkdir(parents=True, exist_ok=True)
+    with (CACHE / "lock").open("ab") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        tree = _tree()
+        wheels = _wheels(tree)
+        build_wheel(wheels, folder / "dist")
+        binds = [
+            f"--bind-ro={here}:{PROJECT}/{name}"
+            for name, here in (
+                ("wheels", wheels),
+                ("dist", folder / "dist"),
+                ("systemd", ROOT / "systemd"),
+                ("config", ROOT / "config"),
+            )
+        ]
+        with _booted(tree, binds, folder / "guest.log") as leader:
+            yield Guest(leader)
+
+
+@contextmanager
+def _booted(tree: Path, binds: list[str], log: Path) -> Iterator[int]:
+    # nspawn wants /run in memory, and it must not outlive the tests, however they end.
+    script = 'mount -t tmpfs tmpfs /run && exec setpriv --pdeathsig TERM systemd-nspawn "$@"'
+    words = ["--boot", "--register=no", "--keep-unit", "--console=pipe", "--machine=dreamcatcher", "--private-network"]
+    command = ["unshare", "--mount", "sh", "-c", script, "sh", *words, "--volatile=overlay", f"--directory={tree}"]
+    with log.open("ab") as out:
+        nspawn = subprocess.Popen([*command, *binds], stdin=subprocess.DEVNULL, stdout=out, stderr=subprocess.STDOUT)
+    leader = None
+    try:
+        leader = wait_for(lambda: _systemd_of(nspawn, log), 60)
+        booted = Guest(leader)
+        wait_for(lambda: booted.try_sh("systemctl is-system-running").stdout.strip() in ("running", "degraded"), 60)
+        yield leader
+    finally:
+        if nspawn.poll() is None:
+            nspawn.send_signal(signal.SIGTERM)  # nspawn makes an orderly power-off of it
+            try:
+                nspawn.wait(30)
+            except subprocess.TimeoutExpired:
+                os.kill(leader or nspawn.pid, signal.SIGKILL)  # with its first process all of a guest ends
+        nspawn.wait()
+
+
+def _systemd_of(nspawn: subprocess.Popen[bytes], log: Path) -> int | None:
+    """The pid of the guest's systemd, once it is there."""
+    assert nspawn.poll() is None, log.read_text(errors="replace")
+    children = [pid for pid, (parent, _) in living().items() if parent == nspawn.pid]
+    return next((pid for pid in children if read(Path(f"/proc/{pid}/comm")).strip() == b"systemd"), None)
