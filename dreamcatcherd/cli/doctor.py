@@ -40,5 +40,9 @@ def _checks(repo: str | None, config_file: Path | None) -> Iterator[Check]:
     except DreamcatcherError as error:
         yield Check("repository", False, error.cause, error.remedy)
         return
-    yield from check_repository(store, f"refs/heads/{config.repository.branch}")
-    yield from check_remote(store) if isinstance(store, RemoteStore) else check_folder(store)
+    found = list(check_repository(store, f"refs/heads/{config.repository.branch}"))
+    yield from found
+    if not isinstance(store, RemoteStore):
+        yield from check_folder(store)
+    elif found[0].ok:  # what cannot be reached can be asked no more
+        yield from check_remote(store)

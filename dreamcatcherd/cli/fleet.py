@@ -11,6 +11,7 @@ import signal
 import subprocess
 import threading
 import time
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -31,15 +32,25 @@ class Sent(Struct, frozen=True):
 class Pusher(threading.Thread):
     """One stream with a clone of its own, which pushes on a lane of its own or on the shared branch.
 
-    What it does in its clone is `_work`'s, which a subclass gives; `failure` says what stopped it, if anything did."""
+    `repository` is a path or a URL, `more` what git needs in its environment to reach it. What it does in its clone is
+    `_work`'s, which a subclass gives; `failure` says what stopped it, if anything did."""
 
-    def __init__(self, repository: Path, folder: Path, stream_id: str, *, lane: bool) -> None:
+    def __init__(
+        self,
+        repository: Path | str,
+        folder: Path,
+        stream_id: str,
+        *,
+        lane: bool,
+        more: Mapping[str, str] | None = None,
+    ) -> None:
         super().__init__(name=stream_id, daemon=True)
         self.stream_id = stream_id
         self.failure: str | None = None
         self._repository = repository
         self._folder = folder / stream_id
         self._lane = lane
+        self._more = dict(more or {})
         self._halt = threading.Event()
         self._random = random.Random(stream_id)  # noqa: S311 (timing only)
 
@@ -48,7 +59,7 @@ class Pusher(threading.Thread):
 
     def run(self) -> None:
         try:
-            self._git("clone", "-q", str(self._repository), str(self._folder), cwd=self._repository)
+            self._git("clone", "-q", str(self._repository), str(self._folder), cwd=self._folder.parent)
             self._work()
         except (OSError, subprocess.SubprocessError, RuntimeError) as error:
             self.failure = str(error)
@@ -126,7 +137,7 @@ class Pusher(threading.Thread):
 
     def _environment(self) -> dict[str, str]:
         kept = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
-        return kept | {"GIT_TERMINAL_PROMPT": "0"}
+        return kept | {"GIT_TERMINAL_PROMPT": "0"} | self._more
 
 
 class Worker(Pusher):
@@ -135,9 +146,16 @@ class Worker(Pusher):
     `kill_after` ends it like a crash: after so many deltas the next push is killed with SIGKILL half-way."""
 
     def __init__(
-        self, repository: Path, folder: Path, stream_id: str, *, lane: bool, kill_after: int | None = None
+        self,
+        repository: Path | str,
+        folder: Path,
+        stream_id: str,
+        *,
+        lane: bool,
+        kill_after: int | None = None,
+        more: Mapping[str, str] | None = None,
     ) -> None:
-        super().__init__(repository, folder, stream_id, lane=lane)
+        super().__init__(repository, folder, stream_id, lane=lane, more=more)
         self.sent: list[Sent] = []
         self._kill_after = kill_after
 
@@ -161,12 +179,15 @@ class Worker(Pusher):
         self.sent.append(Sent(self.stream_id, mark, self._push_or_die(killed=killed)))
 
 
-def make_fleet(repository: Path, folder: Path, size: int, killed: int) -> list[Worker]:
+def make_fleet(
+    repository: Path | str, folder: Path, size: int, killed: int, more: Mapping[str, str] | None = None
+) -> list[Worker]:
     """Workers by turns on lanes and on the shared branch; the last `killed` of them die in the middle of a push."""
     workers = []
     for i in range(size):
         kill_after = 1 + i % 3 if i >= size - killed else None
-        workers.append(Worker(repository, folder, f"worker-{i:02}", lane=i % 2 == 0, kill_after=kill_after))
+        name = f"worker-{i:02}"
+        workers.append(Worker(repository, folder, name, lane=i % 2 == 0, kill_after=kill_after, more=more))
     return workers
 
 

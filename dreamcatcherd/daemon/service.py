@@ -64,6 +64,7 @@ class Service:
         signal.signal(signal.SIGINT, self._on_stop)
         signal.signal(signal.SIGHUP, lambda *_: self._ask("reload"))
         signal.signal(signal.SIGUSR1, lambda *_: self._ask("close"))
+        self._watch_for_stop()
         self.config = config
         self.primary = Primary(store, config.repository.branch, closing_of(config), wall_clock)
         self.board = Board()
@@ -117,13 +118,27 @@ class Service:
     def _on_stop(self, number: int, _: FrameType | None) -> None:
         self._stop.set()
         self._wake.set()
-        last = threading.Timer(STOP_S, self._leave)
-        last.daemon = True
-        last.start()
 
     def _ask(self, what: str) -> None:
         self._asked.add(what)
         self._wake.set()
+
+    def _watch_for_stop(self) -> None:
+        """End a daemon that does not get to its end by itself.
+
+        Python runs handlers in the main thread, and only once libgit2 is back, which may wait for a server for long;
+        but what caught the signal writes its number at once."""
+        numbers, told = os.pipe()
+        os.set_blocking(told, False)
+        signal.set_wakeup_fd(told, warn_on_full_buffer=False)
+
+        def watch() -> None:
+            while os.read(numbers, 1)[0] not in (signal.SIGTERM, signal.SIGINT):
+                pass
+            time.sleep(STOP_S)
+            self._leave()
+
+        threading.Thread(target=watch, name="stop", daemon=True).start()
 
     def _leave(self) -> None:
         """A cycle may be left at any instant: nothing counts before the refs move, nothing is left to do after."""
@@ -146,6 +161,8 @@ class Service:
                 closed_by = "manual" if by_hand else decision.closed_by
                 report = close_frame(self.primary, closed_by, report.pending.frame)
         except RetryableError as error:
+            if self._stop.is_set():  # a signal may break off what the network was asked for
+                return 0.0
             return self._failed(error, closing)
         self._failures = 0
         self._show(report)

@@ -9,6 +9,7 @@ import email.utils
 import os
 import re
 import shutil
+import ssl
 import subprocess
 import time
 import urllib.error
@@ -187,7 +188,8 @@ def _clock(store: RemoteStore, wall_s: Callable[[], float]) -> Check:
         return Check("clock", True, "this protocol does not tell the server's time")
     request = urllib.request.Request(f"{store.where}/info/refs?service=git-upload-pack", method="HEAD")  # noqa: S310 (http is checked for above)
     try:
-        with urllib.request.urlopen(request, timeout=10) as answer:  # noqa: S310 (as above)
+        trusted = ssl.create_default_context(cafile=store.ca_file)
+        with urllib.request.urlopen(request, timeout=10, context=trusted) as answer:  # noqa: S310 (as above)
             told = answer.headers.get("Date")
     except urllib.error.HTTPError as refusal:
         told = refusal.headers.get("Date")

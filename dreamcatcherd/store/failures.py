@@ -14,7 +14,7 @@ _REMEDY_URL = "check [repository] url and the account's rights"
 _REMEDY_WAIT = "look at the server and the network; it is tried again"
 _CAUSES: tuple[tuple[str, str, str], ...] = (
     (
-        r"host key|certificate",
+        r"host ?key|certificate",
         "cannot be trusted: its host key or certificate is unknown or another one",
         "check known_hosts or ca_file in [repository], and that this is the right server",
     ),
@@ -34,7 +34,7 @@ _CAUSES: tuple[tuple[str, str, str], ...] = (
         CREDENTIALS_REMEDY,
     ),
     (
-        r"timed out|timeout|too slow|longer than",
+        r"timed out|timeout|too slow|longer than|temporarily unavailable",
         "did not answer within the time limit",
         "look at the server and the network; raise [repository] timeout if it is only slow",
     ),
@@ -44,7 +44,7 @@ _CAUSES: tuple[tuple[str, str, str], ...] = (
         "check the scheme and the port of [repository] url",
     ),
     (
-        r"resolve|look up|connect|refused|unreachable|hung up|early eof|reset by peer|broken pipe",
+        r"resolve|look up|connect|refused|unreachable|hung up|\beof\b|reset by peer|broken pipe",
         "cannot be reached",
         _REMEDY_WAIT,
     ),
@@ -55,6 +55,8 @@ _CAUSES: tuple[tuple[str, str, str], ...] = (
 
 _NAMES = re.compile(r"(?<!\w)'[^']*'|\w+://\S+|\bhostname \S+|\bhost \S+ port|\bport \d+")
 """What a message repeats of the URL, which may hold any word or number."""
+
+_COMMIT = re.compile(r"\b[0-9a-f]{40}\b")
 
 
 class UnclearError(RetryableError):
@@ -68,12 +70,17 @@ class PushRefusedError(RetryableError):
 def failure_of(access: Access, said: str) -> RetryableError:
     """What libgit2 or git said as a failure with a stable cause and a remedy."""
     if any(sign in said for sign in ("hook declined", "protected branch", "remote rejected")) and "unpack" not in said:
-        told = " ".join(part for part in said.split("remote: ")[1:2] if part)
-        shown = " ".join(told.split())[:300] or "the server's hook or branch protection declined it"
+        told = [line.removeprefix("remote:").strip() for line in said.splitlines() if line.startswith("remote:")]
+        shown = _steady(" ".join(filter(None, told))) or "the server's hook or branch protection declined it"
         remedy = "let the primary through the server's hook or branch protection; it is tried again"
         return PushRefusedError(f"{access.url} refused the push: {shown}", remedy)
     plain = _NAMES.sub("", said.replace(access.url, "")).lower()
     for signs, cause, remedy in _CAUSES:
         if re.search(signs, plain):
             return RetryableError(f"{access.url} {cause}", remedy)
-    return UnclearError(f"{access.url} failed: {' '.join(said.split())[:300]}", "look at the server; it is tried again")
+    return UnclearError(f"{access.url} failed: {_steady(said)}", "look at the server; it is tried again")
+
+
+def _steady(said: str) -> str:
+    """A message on one line, the same at each attempt: a failure is told once for each cause, and commits are new."""
+    return _COMMIT.sub("…", " ".join(said.split()))[:300]

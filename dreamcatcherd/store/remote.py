@@ -45,6 +45,7 @@ class RemoteStore(GitStore):
             prepare_clone(clone, access.url)
         super().__init__(clone)
         self.where = access.url
+        self.ca_file = access.ca_file
         self._fetch_by_git = access.transport == "git"
         _set_up_libgit2(access, self.folder)
 
@@ -112,10 +113,12 @@ class RemoteStore(GitStore):
             self._fetch_by_git = True
             self._fetch(heads)
 
-    def _asked(self, ask: Callable[[], _T]) -> _T:
+    def _asked(self, ask: Callable[[], _T], again: bool = True) -> _T:
         try:
             return ask()
         except (pygit2.GitError, OSError, ValueError, KeyError) as error:
+            if again and "Interrupted system call" in str(error):  # by a signal to the daemon: nothing is wrong
+                return self._asked(ask, again=False)
             raise failure_of(self._access, str(error)) from error
 
     def _git(self, *words: str, limit_s: float | None = None) -> bytes:
@@ -161,10 +164,10 @@ class RemoteStore(GitStore):
                 result = self._run(*words)
         except GitTimeoutError:
             return failure_of(self._access, "timed out")
-        said = message_of(result) + " " + result.stdout.decode("utf-8", "replace")
-        if result.returncode == 0 or any(sign in said for sign in OVERTAKEN):
+        verdicts = result.stdout.decode("utf-8", "replace")  # a hook's own words, on stderr, may say anything
+        if result.returncode == 0 or any(sign in verdicts for sign in OVERTAKEN):
             return None
-        return failure_of(self._access, said)
+        return failure_of(self._access, result.stderr.decode("utf-8", "replace") + "\n" + verdicts)
 
     def try_push(self) -> RetryableError | None:
         """Ask whether a push would be let in, without making one; what stands in the way is returned."""

@@ -59,5 +59,6 @@ StrictModes no
 UsePAM no
 PidFile none
 MaxStartups 1000
-SetEnv GIT_CONFIG_GLOBAL=/dev/null {mark}
+KexAlgorithms curve25519-sha256
+SetEnv HOME={folder} GIT_CONFIG_GLOBAL=/dev/null {mark}
 """

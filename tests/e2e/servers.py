@@ -13,7 +13,7 @@ import socket
 import subprocess
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 from typing import ClassVar
 
@@ -309,16 +309,30 @@ def serve(kind: str, repository: Path, folder: Path) -> Iterator[Served]:
         served.close()
 
 
-@contextmanager
-def refusing(repository: Path, message: str) -> Iterator[None]:
-    """Let a pre-receive hook refuse every push with a message; the repository's own hooks rest meanwhile."""
-    hooks = repository / "refusing"
+def install_hook(repository: Path, script: str) -> None:
+    """Run a shell script as the pre-receive hook of every push; the repository's own hooks rest meanwhile."""
+    hooks = repository / "other-hooks"
     hooks.mkdir(exist_ok=True)
     hook = hooks / "pre-receive"
-    hook.write_text(f"#!/bin/sh\necho {shlex.quote(message)} >&2\nexit 1\n")
+    hook.write_text(f"#!/bin/sh\n{script}\n")
     hook.chmod(0o755)
     git(repository, "config", "core.hooksPath", str(hooks))
+
+
+def remove_hook(repository: Path) -> None:
+    git(repository, "config", "--unset", "core.hooksPath")
+
+
+@contextmanager
+def hooked(repository: Path, script: str) -> Iterator[None]:
+    """`install_hook`, for as long as this lasts."""
+    install_hook(repository, script)
     try:
         yield
     finally:
-        git(repository, "config", "--unset", "core.hooksPath")
+        remove_hook(repository)
+
+
+def refusing(repository: Path, message: str) -> AbstractContextManager[None]:
+    """Let a pre-receive hook refuse every push with a message; the repository's own hooks rest meanwhile."""
+    return hooked(repository, f"echo {shlex.quote(message)} >&2\nexit 1")

@@ -1,0 +1,111 @@
+"""`doctor` finds nothing on a healthy set-up, and on a broken one the thing that is broken, with its remedy."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from dreamcatcherd.store.checks import check_remote
+from dreamcatcherd.store.remote import RemoteStore
+from tests.e2e.primaries import config_for, primary_on
+from tests.e2e.servers import GitServer, Served, Server, serve
+from tests.e2e.tools import clone, dc, dc_json, delta, git, push
+
+
+def findings(served: Served, folder: Path, code: int) -> dict[str, dict[str, Any]]:
+    config = config_for(served, folder, "manual", timeout=10)
+    return {row["check"]: row for row in dc_json("doctor", "--config", str(config), code=code)}
+
+
+def assert_to_mend(found: dict[str, dict[str, Any]], check: str, detail: str) -> None:
+    """This check alone is not well, and it says how to mend it."""
+    assert [name for name, row in found.items() if not row["ok"]] == [check], found
+    assert detail in found[check]["detail"]
+    assert found[check]["remedy"]
+
+
+def test_a_healthy_repository_has_nothing_to_mend(served: Served, tmp_path: Path) -> None:
+    """By path and over each transport, with a frame closed and a lane pushed, every check is well."""
+    worker = clone(served.url, tmp_path / "worker", env=served.git_env)
+    text = delta(1, "worker", observations=[1])
+    push(worker, {"state/stream_deltas/1/a.json": text}, "refs/heads/dc/worker", env=served.git_env)
+    dc("merge", "--config", str(config_for(served, tmp_path / "primary", "manual")))
+    found = findings(served, tmp_path / "primary", 0)
+    assert all(row["ok"] for row in found.values())
+    assert {"reachable", "branch", "lanes", "hook" if served.kind == "path" else "push"} <= set(found)
+    assert found["lanes"]["detail"] == "1 lanes"
+
+
+@pytest.mark.parametrize("server", ["http", "https", "ssh"], indirect=True)
+def test_wrong_credentials_are_found(server: Server, tmp_path: Path) -> None:
+    """Where the server lets the primary in no more, `reachable` says so and names the credentials' files."""
+    server.lock_out()
+    assert_to_mend(findings(server, tmp_path / "primary", 1), "reachable", "refused the credentials")
+
+
+def test_a_server_that_is_down_is_found(server: Server, tmp_path: Path) -> None:
+    """Where nothing listens, `reachable` says so."""
+    server.stop()
+    assert_to_mend(findings(server, tmp_path / "primary", 1), "reachable", "cannot be reached")
+
+
+class ReadOnly(GitServer):
+    """git daemon that takes no pushes."""
+
+    def _commands(self) -> list[list[str]]:
+        return [[word for word in command if word != "--enable=receive-pack"] for command in super()._commands()]
+
+
+def test_missing_rights_to_push_are_found_with_git_daemon(tmp_path: Path) -> None:
+    """A git daemon without receive-pack is read from, and `push` says what it lacks."""
+    dc("init", str(tmp_path / "served" / "fleet.git"))
+    server = ReadOnly(tmp_path / "served" / "fleet.git", tmp_path / "server")
+    try:
+        server.start()
+        assert_to_mend(findings(server, tmp_path / "primary", 1), "push", "does not serve this repository")
+    finally:
+        server.close()
+
+
+@pytest.mark.parametrize("server", ["http"], indirect=True)
+def test_missing_rights_to_push_are_found_over_http(server: Server, tmp_path: Path) -> None:
+    """A web server that serves reads only answers a push with 403, and `push` says so."""
+    git(server.repository, "config", "http.receivepack", "false")
+    assert_to_mend(findings(server, tmp_path / "primary", 1), "push", "refused the credentials")
+
+
+def test_a_rewound_branch_is_found(served: Served, tmp_path: Path) -> None:
+    """Where `main` holds the published commit no more, `branch` says so."""
+    config = str(config_for(served, tmp_path / "primary", "manual"))
+    dc("merge", "--config", config)
+    git(served.repository, "update-ref", "refs/heads/main", "main~1")
+    assert_to_mend(findings(served, tmp_path / "primary", 1), "branch", "was rewound")
+
+
+def test_a_missing_hook_is_found(tmp_path: Path) -> None:
+    """On the server itself, a repository without the pre-receive check is told of."""
+    repository = tmp_path / "fleet.git"
+    dc("init", str(repository))
+    (repository / "hooks" / "pre-receive").unlink(missing_ok=True)
+    with serve("path", repository, tmp_path / "server") as served:
+        assert_to_mend(findings(served, tmp_path / "primary", 1), "hook", "no pre-receive check")
+
+
+def clock_off_by(offset: int) -> Callable[[], float]:
+    return lambda: time.time() + offset
+
+
+@pytest.mark.parametrize("server", ["http", "https"], indirect=True)
+def test_a_clock_that_is_wrong_is_found(server: Server, tmp_path: Path) -> None:
+    """A clock a minute off the web server's is told of, in either direction; one that agrees is well."""
+    store = primary_on(server, tmp_path / "primary").store
+    assert isinstance(store, RemoteStore)
+    store.refs()
+    for offset, well, said in ((0, True, "this clock is"), (60, False, "s ahead of"), (-60, False, "s behind")):
+        clock = {row.check: row for row in check_remote(store, clock_off_by(offset))}["clock"]
+        assert clock.ok is well
+        assert said in clock.detail
