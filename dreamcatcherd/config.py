@@ -73,9 +73,17 @@ class HttpConfig(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class RetentionConfig(Struct, frozen=True, forbid_unknown_fields=True):
-    """`[retention]`: how long a lane that is merged whole may stay silent before it is removed."""
+    """`[retention]`: how long a lane that is merged whole may stay silent before it is removed, and after how many
+    closed frames delta files leave the newest tree (None: never)."""
 
     lanes_keep: Seconds = 3600.0
+    deltas_frames: Annotated[int, Meta(ge=1)] | None = None
+
+
+class ViewsConfig(Struct, frozen=True, forbid_unknown_fields=True):
+    """`[views]`: collections that are also written whole, as `state/views/<collection>.json`."""
+
+    collections: list[str] = []
 
 
 class LogConfig(Struct, frozen=True, forbid_unknown_fields=True):
@@ -92,6 +100,7 @@ class Config(Struct, frozen=True, forbid_unknown_fields=True):
     frames: FramesConfig = FramesConfig()
     http: HttpConfig = HttpConfig()
     retention: RetentionConfig = RetentionConfig()
+    views: ViewsConfig = ViewsConfig()
     log: LogConfig = LogConfig()
 
     @property

@@ -104,13 +104,14 @@ def status(repo: str | None, config_file: Path | None, as_json: bool) -> None:
 def receipt(path_or_blob: str, repo: str | None, config_file: Path | None, as_json: bool) -> None:
     """Tell what became of a delta: pending, merged, late, duplicate or quarantined, and the fields it lost.
 
-    PATH_OR_BLOB is the delta's path in the repository, or its blob id (`git hash-object FILE`). Every version that was
-    pushed has a line of its own. Exit code 1 where nothing is known of it."""
+    PATH_OR_BLOB is the delta's path in the repository, its blob id (`git hash-object FILE`), or its order key: frame,
+    utc, stream_id and content id joined by `/`, percent-encoded, the last two optional; or a stamp as JSON. Every
+    version that was pushed has a line of its own. Exit code 1 where nothing is known of it."""
     primary = open_primary(repo, config_file)
     survey, _ = primary.survey(Phases())
     found = receipts(primary.store, survey.base, survey.arrivals, path_or_blob.removeprefix("./"))
     if not found:
-        remedy = "check the path (state/stream_deltas/…) or blob id, and that the push was accepted"
+        remedy = "check the path (state/stream_deltas/…), blob id or key, and that the push was accepted"
         raise RefusedError(f"no delta {path_or_blob!r} has arrived", remedy)
     if as_json:
         write_json(found)
@@ -144,7 +145,7 @@ def show(
     if frame is not None:
         ledger = ledger_of(primary, base, frame)
         tree, settings = ledger.snapshot, settings_of(primary.store, ledger)
-    found = _entities(primary.store, tree, settings, collection, key)
+    found = entities(primary.store, tree, settings, collection, key)
     if key is not None and not found:
         raise RefusedError(f"{collection} has no {key!r}", f"list the keys: dreamcatcherd show {collection}")
     records = [public_record(item) for item in found]
@@ -160,7 +161,8 @@ def settings_of(store: Store, ledger: Ledger) -> Settings:
     return read_settings(store.read(ledger.settings), ledger.settings) if ledger.settings else read_settings(b"")
 
 
-def _entities(store: Store, tree: str | None, settings: Settings, collection: str, key: str | None) -> list[Item]:
+def entities(store: Store, tree: str | None, settings: Settings, collection: str, key: str | None) -> list[Item]:
+    """The entities of a collection under a key as the command line has it; RefusedError for an unknown collection."""
     row = settings.table.get(collection)
     if row is None and not collection.startswith(f"{EXTRA}/"):
         known = ", ".join([*settings.table, f"{EXTRA}/<section>"])

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import sys
+from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import Literal
 
 import click
 
@@ -13,29 +14,44 @@ from dreamcatcherd.cli.common import (
     ledger_of,
     on_repository,
     open_primary,
+    plain,
     with_json,
     write_json,
-    write_whole,
 )
+from dreamcatcherd.cli.files import compressed, is_tar, read_in, tar_bytes, tar_files, write_out
 from dreamcatcherd.cli.inspect import settings_of
 from dreamcatcherd.config import repository_path
-from dreamcatcherd.core.codec import MAX_FRAME
+from dreamcatcherd.core.codec import MAX_FRAME, read_document
 from dreamcatcherd.core.errors import RefusedError, UsageError
-from dreamcatcherd.core.export import export, read_portable
+from dreamcatcherd.core.export import Portable, export, read_portable
+from dreamcatcherd.core.formats import from_files, from_ndjson, is_ndjson, to_files, to_ndjson
+from dreamcatcherd.core.model import Fault
+from dreamcatcherd.core.plain import Found, StateMap, deltas_of, read_map, records_of
+from dreamcatcherd.core.settings import DEFAULT
+from dreamcatcherd.daemon.adoption import adopt_state
 from dreamcatcherd.daemon.opening import closing_of
-from dreamcatcherd.daemon.primary import wall_clock
+from dreamcatcherd.daemon.primary import Primary, wall_clock
 from dreamcatcherd.store.adopt import adopt
 from dreamcatcherd.store.create import create
 
+Format = Literal["json", "ndjson", "tar"]
+
+_FRAME = click.IntRange(0, MAX_FRAME)
+
 
 @click.command("export")
-@click.option(
-    "--frame", type=click.IntRange(0, MAX_FRAME), help="The snapshot after this frame, instead of the newest."
-)
+@click.option("--frame", type=_FRAME, help="The snapshot after this frame, instead of the newest.")
 @click.option("-o", "--output", type=click.Path(path_type=Path), metavar="FILE", help="Write there. [default: stdout]")
+@click.option(
+    "--format", "form", type=click.Choice(["json", "ndjson", "tar"]), default="json", show_default=True,
+    help="One object, one record a line, or one file a collection.",
+)  # fmt: skip
+@click.option("--zstd", is_flag=True, help="Compress it.")
 @on_repository
-def export_command(frame: int | None, output: Path | None, repo: str | None, config_file: Path | None) -> None:
-    """Write the portable snapshot: one JSON object with all that is needed to go on merging elsewhere.
+def export_command(
+    frame: int | None, output: Path | None, form: Format, zstd: bool, repo: str | None, config_file: Path | None
+) -> None:
+    """Write the portable snapshot: all that is needed to go on merging elsewhere. `import` reads every form of it.
 
     Early deltas that are held for later frames are in no snapshot: they stay with the repository."""
     primary = open_primary(repo, config_file)
@@ -48,36 +64,103 @@ def export_command(frame: int | None, output: Path | None, repo: str | None, con
         raise RefusedError(f"{primary.store.where} has no snapshot yet", "close a frame first: dreamcatcherd merge")
     text = primary.store.read(settings.blob).decode() if settings.blob else None
     pieces = export(primary.store, tree, number, settings.table, text)
-    if output is None:
-        for piece in pieces:
-            sys.stdout.buffer.write(piece)
-        sys.stdout.buffer.flush()
-        return
-    write_whole(output, pieces)
-    click.echo(f"wrote {output}: frame {number}, digest {tree}")
+    write_out(shaped(pieces, form, zstd), output)
+    if output is not None:
+        click.echo(f"wrote {output}: frame {number}, digest {tree}")
+
+
+def shaped(pieces: Iterable[bytes], form: Format, zstd: bool) -> Iterable[bytes]:
+    """An export in another form, compressed if asked."""
+    if form == "ndjson":
+        pieces = to_ndjson(b"".join(pieces))
+    elif form == "tar":
+        pieces = [tar_bytes(to_files(b"".join(pieces)))]
+    return [compressed(b"".join(pieces))] if zstd else pieces
+
+
+def read_any(file: Path) -> Portable:
+    """An exported snapshot in whatever form it was written."""
+    raw = read_in(file)
+    if is_tar(raw):
+        raw = from_files(tar_files(raw))
+    elif is_ndjson(raw):
+        raw = from_ndjson(raw)
+    return read_portable(raw)
 
 
 @click.command("import")
 @click.argument("file", type=click.Path(path_type=Path))
+@click.option(
+    "--map", "map_file", type=click.Path(path_type=Path), metavar="TOML",
+    help="FILE is a folder of plain JSON files; this says what they hold (docs/time-travel.md).",
+)  # fmt: skip
+@click.option("--open", "open_frame", type=_FRAME, metavar="N", help="With --map: the frame that is open afterwards.")
 @on_repository
 @with_json
-def import_command(file: Path, repo: str | None, config_file: Path | None, as_json: bool) -> None:
+def import_command(
+    file: Path,
+    map_file: Path | None,
+    open_frame: int | None,
+    repo: str | None,
+    config_file: Path | None,
+    as_json: bool,
+) -> None:
     """Put an exported snapshot into an empty repository, which is made if it does not exist.
 
-    The digest comes out the same, the next frame is open, and what was merged before does not count again."""
-    try:
-        portable = read_portable(sys.stdin.buffer.read() if str(file) == "-" else file.read_bytes())
-    except OSError as error:
-        raise UsageError(
-            f"{file} cannot be read: {error.strerror}", "name a file that dreamcatcherd export wrote"
-        ) from error
-    config, url = configuration(repo, config_file)
-    path = repository_path(url)
-    if path is not None and not path.exists():
-        create(path, 1, wall_clock(), closing_of(config), config.repository.branch)
-    primary = open_primary(repo, config_file)
+    The digest comes out the same, the next frame is open, and what was merged before does not count again. With --map
+    the plain state of a platform becomes frame 0: its records are committed as deltas and merged, in a repository that
+    may hold anything but closed frames, so that a running fleet need not start anew."""
+    if open_frame is not None and map_file is None:
+        raise UsageError("--open goes with --map", "leave it out: the frame after the exported one is open then")
+    if map_file is not None:
+        _import_state(file, map_file, open_frame, _made(repo, config_file), as_json)
+        return
+    portable = read_any(file)
+    primary = _made(repo, config_file)
     frame = adopt(primary.store, primary.main, portable, wall_clock(), primary.closing)
     if as_json:
         write_json({"frame": portable.frame, "digest": portable.digest, "open": frame})
     else:
         click.echo(f"imported frame {portable.frame}, digest {portable.digest}; frame {frame} is open")
+
+
+def _made(repo: str | None, config_file: Path | None) -> Primary:
+    """A primary on the repository, which is made if it does not exist."""
+    config, url = configuration(repo, config_file)
+    path = repository_path(url)
+    if path is not None and not path.exists():
+        create(path, 1, wall_clock(), closing_of(config), config.repository.branch)
+    return open_primary(repo, config_file)
+
+
+def _import_state(folder: Path, map_file: Path, open_frame: int | None, primary: Primary, as_json: bool) -> None:
+    mapping = read_map(read_in(map_file), str(map_file))
+    following = mapping.frame + 1 if open_frame is None else open_frame
+    if following <= mapping.frame:
+        raise UsageError(f"--open {following} is not after frame {mapping.frame}", "name a later frame")
+    deltas = dict(deltas_of(mapping, _found(folder, mapping)))
+    ledger = adopt_state(primary, deltas, mapping.frame, following)
+    misfits = sum(row.records for row in ledger.misfits)
+    if as_json:
+        told = {"frame": ledger.frame, "digest": ledger.snapshot, "open": following}
+        write_json({**told, "entities": ledger.counts.entities, "misfits": misfits})
+        return
+    counts = ", ".join(f"{count} {name}" for name, count in sorted(ledger.counts.entities.items()))
+    click.echo(f"imported frame {ledger.frame}, digest {ledger.snapshot}; frame {following} is open\n{plain(counts)}")
+    for row in ledger.misfits:
+        click.echo(plain(f"{row.records} records of {row.path} went to extra/{row.section}: {row.why}"))
+
+
+def _found(folder: Path, mapping: StateMap) -> Iterator[Found]:
+    """The records of every file that the mapping names, in its order, files of one pattern by name."""
+    for mapped in mapping.files:
+        paths = sorted(path for path in folder.glob(mapped.path) if path.is_file())
+        if not paths:
+            raise RefusedError(f"no file of {folder} is {mapped.path!r}", "correct `path` in the mapping")
+        for path in paths:
+            raw = read_in(path)
+            document = read_document(b'{"_":%b}' % raw, delta_bytes=2**31, depth=DEFAULT.limits.depth)
+            name = path.relative_to(folder).as_posix()
+            if isinstance(document, Fault):
+                raise RefusedError(f"{path} cannot be imported: {document.detail}", "mend the file")
+            yield mapped, name, records_of(document["_"], mapped, name)

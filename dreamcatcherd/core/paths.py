@@ -10,6 +10,7 @@ DELTAS = "state/stream_deltas"
 SNAPSHOT = "state/snapshot"
 LEDGER = "state/ledger"
 FRAME = "state/frame.json"
+VIEWS = "state/views"
 SETTINGS = "state/dreamcatcher.toml"
 PUBLISHED = "refs/dreamcatcher/published"
 

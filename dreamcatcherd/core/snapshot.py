@@ -226,24 +226,28 @@ def items(objects: Reader, folders: Folders, table: Table, collection: str) -> I
         section = collection[len(EXTRA) + 1 :]
         prefix = section_path(section) if section else ""
         for line in scan(objects, folders.state, EXTRA, prefix):
-            raw_key, raw_record = parts_of(line)
-            name, *stamp, rank = decode(raw_key)
-            if not section or name == section:
-                yield Item(f"{EXTRA}/{name}", decode(raw_record), stamp_of(stamp), rank)
+            item = read_item(None, line)
+            if not section or item.collection == collection:
+                yield item
         return
     row = table[collection]
     for line in scan(objects, folders.state, file_name(collection)):
-        yield _item(row, line)
+        yield read_item(row, line)
 
 
 def get_keyed(objects: Reader, folders: Folders, row: Collection, key: list[Json]) -> Item | None:
     """One entity by its stored key, from the one file that it lies in."""
     raw_key = canonical(key)
     found = find(objects, folders.state, file_name(row.name), [(keyed_path(row, key, raw_key), raw_key)])
-    return _item(row, found[raw_key]) if raw_key in found else None
+    return read_item(row, found[raw_key]) if raw_key in found else None
 
 
-def _item(row: Collection, line: bytes) -> Item:
+def read_item(row: Collection | None, line: bytes) -> Item:
+    """The record of a line; `row` is None for `extra`."""
+    if row is None:
+        raw_key, raw_record = parts_of(line)
+        name, *stamp, rank = decode(raw_key)
+        return Item(f"{EXTRA}/{name}", decode(raw_record), stamp_of(stamp), rank)
     if row.rule == "append":
         raw_key, raw_record = parts_of(line)
         *stamp, rank = decode(raw_key)

@@ -27,6 +27,7 @@ from dreamcatcherd.store.ingest import Survey
 from dreamcatcherd.store.judge import with_body
 from dreamcatcherd.store.lanes import remove_lanes, silent_lanes
 from dreamcatcherd.store.publish import build_commit, message_of, publish
+from dreamcatcherd.store.views import view_files
 from dreamcatcherd.store.violations import find_violations, settings_change
 
 RACES = 60
@@ -108,7 +109,9 @@ def _close_frame(primary: Primary, closed_by: str, frame: int | None) -> CycleRe
         with phases.of("write"):
             now = primary.clock()
             state = opened(frame + 1, now, frame, drafted.ledger.snapshot, primary.closing)
-            commit = build_commit(store, survey, drafted.ledger, state, drafted.merged, now)
+            views = view_files(store, survey, drafted.ledger.snapshot, primary.views)
+            keep = primary.deltas_frames
+            commit = build_commit(store, survey, drafted.ledger, state, drafted.merged, now, views, keep)
         with phases.of("publish"):
             won = publish(store, survey, commit, message_of(drafted.ledger).partition("\n")[0])
         if won:

@@ -67,6 +67,8 @@ class Primary:
         self.ingest = Ingest()
         self.streams = Streams()
         self.last: Survey | None = None
+        self.deltas_frames: int | None = None  # after how many closed frames delta files leave the tree
+        self.views: tuple[str, ...] = ()  # collections that are written whole beside the snapshot
         self.progress: Callable[[], None] = lambda: None
         self._steady = steady
         self._watch: Watch | None = None

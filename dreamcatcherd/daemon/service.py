@@ -23,7 +23,7 @@ from dreamcatcherd.core.report import CycleReport, status_line
 from dreamcatcherd.daemon.cycle import close_frame, look, remove_silent_lanes
 from dreamcatcherd.daemon.http import Board, HttpServer, make_app
 from dreamcatcherd.daemon.notify import Notifier
-from dreamcatcherd.daemon.opening import Source, closing_of
+from dreamcatcherd.daemon.opening import Source, closing_of, keep_as_configured
 from dreamcatcherd.daemon.primary import Primary, wall_clock
 from dreamcatcherd.daemon.schedule import Ticker
 from dreamcatcherd.observe.logs import CycleLog, set_up_logs
@@ -67,6 +67,7 @@ class Service:
         self._watch_for_stop()
         self.config = config
         self.primary = Primary(store, config.repository.branch, closing_of(config), wall_clock)
+        keep_as_configured(self.primary, config)
         self.board = Board()
         self.metrics = Metrics()
         self._log = logger
@@ -74,7 +75,7 @@ class Service:
         file = source.file if source else None
         self._ticker = Ticker(self._wake.set, watched + ([file.absolute().parent] if file else []))
         self._notifier = Notifier()
-        self.primary.progress = self._notifier.alive
+        self.primary.progress = store.progress = self._notifier.alive
         self.http = self._listen(config)
         self._folder = store.folder
         self._source = source
@@ -220,13 +221,14 @@ class Service:
                 self.http = http
             if store is not None:
                 self.primary = Primary(store, config.repository.branch, closing, wall_clock)
-                self.primary.progress = self._notifier.alive
+                self.primary.progress = store.progress = self._notifier.alive
                 self._folder = store.folder
         except DreamcatcherError as error:
             self._log.error("configuration refused, the old one stays", cause=error.cause, remedy=error.remedy)
         else:
             self._log = self._cycles.logger = set_up_logs(config.log.format, config.log.level)
             self.primary.closing = closing
+            keep_as_configured(self.primary, config)
             self.config = config
             self._log.info("configuration applied", repository=self.primary.store.where, http=self.http.address)
         finally:

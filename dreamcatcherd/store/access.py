@@ -5,6 +5,7 @@ that reads the same file. They are never part of a command line, a log line or a
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Literal
 from urllib.parse import unquote, urlsplit, urlunsplit
@@ -118,8 +119,10 @@ def _quoted(path: Path) -> str:
 class Callbacks(pygit2.RemoteCallbacks):
     """What libgit2 asks for during one connection. Credentials are offered once: asked again, they were refused."""
 
-    def __init__(self, access: Access) -> None:
+    def __init__(self, access: Access, progress: Callable[[], None] = lambda: None) -> None:
+        """`progress` is called whenever something has come: a first fetch may take longer than any other step."""
         super().__init__()
+        self._progress = progress
         self._access = access
         self._offered = False
 
@@ -141,6 +144,9 @@ class Callbacks(pygit2.RemoteCallbacks):
         if secret is None:
             raise RetryableError(f"{access.url} asks for credentials and none are configured", CREDENTIALS_REMEDY)
         return pygit2.credentials.UserPass(access.user, secret)
+
+    def transfer_progress(self, stats: pygit2.remotes.TransferProgress) -> None:
+        self._progress()
 
     def certificate_check(self, certificate: None, valid: bool, host: bytes) -> bool:
         """Never more lenient than libgit2's own check of TLS certificates and ssh host keys."""

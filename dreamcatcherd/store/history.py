@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import re
 from collections import deque
 from collections.abc import Iterator
+from typing import NamedTuple
+from urllib.parse import unquote
 
 from msgspec import Struct
 
 from dreamcatcherd.core import paths
-from dreamcatcherd.core.codec import canonical, read_document, read_header
+from dreamcatcherd.core.codec import canonical, decode, frame_number, read_document, read_header, utc_micros
 from dreamcatcherd.core.ledger import Ledger, read_ledger
-from dreamcatcherd.core.model import Arrival, Conflict, Delta, Fault, Stamp
+from dreamcatcherd.core.model import Arrival, Conflict, Delta, Fault, Json, Stamp
 from dreamcatcherd.core.settings import Limits
-from dreamcatcherd.core.tree import blob_at, read_tree
+from dreamcatcherd.core.tree import Entry, blob_at, lookup, read_tree
 from dreamcatcherd.store.base import Base, claimed_frame, load_ledger
 from dreamcatcherd.store.ports import Commit, Store
 
@@ -23,6 +26,13 @@ class Closed(Struct, frozen=True):
     oid: str
     commit: Commit
     ledger: Ledger
+
+
+class Link(NamedTuple):
+    """One closed frame in the chain of snapshot commits."""
+
+    frame: int
+    oid: str
 
 
 class Receipt(Struct, frozen=True):
@@ -39,15 +49,38 @@ class Receipt(Struct, frozen=True):
 
 
 def closed_frames(store: Store, base: Base) -> Iterator[Closed]:
-    """Closed frames, newest first. From each snapshot commit the nearest earlier one is searched, parent by parent."""
-    at = base.commit
+    """Closed frames, newest first."""
+    for frame, oid in links(store, base.commit):
+        ledger = load_ledger(store, base.ledgers, frame)
+        if ledger is not None:
+            yield Closed(oid, store.commit(oid), ledger)
+
+
+def links(store: Store, tip: str | None) -> Iterator[Link]:
+    """The snapshot commits that a published commit follows on, newest first.
+
+    From each one the nearest earlier one is searched, parent by parent. A worker's commit may carry the message of a
+    snapshot commit (an amended or picked one); where two claim one frame with the same canonical files, the deeper one
+    is the original."""
+    at = tip
     while at is not None:
         commit = store.commit(at)
         frame = claimed_frame(commit)
-        ledger = load_ledger(store, base.ledgers, frame) if frame is not None else None
-        if ledger is not None:
-            yield Closed(at, commit, ledger)
-        at = _nearest(store, commit, frame)
+        below = _nearest(store, commit, None if frame is None else frame + 1)
+        if frame is None:
+            at = below
+            continue
+        if below is not None and claimed_frame(store.commit(below)) == frame:
+            if _canonical(store, commit) == _canonical(store, store.commit(below)):
+                at = below
+                continue
+            below = _nearest(store, commit, frame)
+        yield Link(frame, at)
+        at = below
+
+
+def _canonical(store: Store, commit: Commit) -> list[Entry | None]:
+    return [lookup(store, commit.tree, path) for path in (paths.SNAPSHOT, paths.LEDGER, paths.FRAME)]
 
 
 def _nearest(store: Store, commit: Commit, before: int | None) -> str | None:
@@ -64,21 +97,58 @@ def _nearest(store: Store, commit: Commit, before: int | None) -> str | None:
     return None
 
 
-def receipts(store: Store, base: Base, waiting: list[Arrival], asked: str) -> list[Receipt]:
-    """Every version at a path, or of a blob (id or first digits), with what became of it; oldest frame first.
+class Asked(Struct, frozen=True):
+    """A delta as somebody names it: by path, by blob, or by the first parts of its order key (two at least)."""
+
+    path: str | None = None
+    blob: str | None = None
+    key: tuple[Json, ...] = ()
+
+    def is_it(self, path: str, blob: str, stamp: Stamp | None) -> bool:
+        """Whether a version with this path, blob and stamp (None where it has none) is the one."""
+        if self.key:
+            return stamp is not None and stamp[: len(self.key)] == self.key
+        return path == self.path or blob == self.blob
+
+
+_KEY = re.compile(r"[0-9]{1,16}/[^/]+(?:/[^/]+){0,2}")
+
+
+def read_asked(store: Store, text: str) -> Asked:
+    """What a text names: `<frame>/<utc>[/<stream_id>[/<content id>]]` or a stamp as a JSON list is an order key,
+    another text with a slash is a path, and one without is a blob id or its first digits."""
+    parts: list[Json] = []
+    if text.startswith("["):
+        try:
+            parts = list(decode(text.encode()))
+        except (ValueError, TypeError):
+            parts = []
+    elif _KEY.fullmatch(text):
+        parts = [unquote(part) for part in text.split("/")]
+    if len(parts) >= 2:
+        frame, utc = frame_number(parts[0]), parts[1]
+        if isinstance(utc, str):
+            utc = int(utc) if utc.isascii() and utc.isdigit() else utc_micros(utc)
+        if frame is not None and utc is not None:
+            return Asked(key=(frame, utc, *parts[2:4]))
+    return Asked(path=text) if "/" in text else Asked(blob=store.resolve(text) or text)
+
+
+def receipts(store: Store, base: Base, waiting: list[Arrival], text: str) -> list[Receipt]:
+    """Every version of the delta that a text names, with what became of it; oldest frame first.
 
     Fields may also be lost later, to a late delta: the later ledgers are searched for the delta's content id."""
-    blob = asked if "/" in asked else store.resolve(asked) or asked
+    asked = read_asked(store, text)
     found: dict[tuple[str, str], Receipt] = {}
     merged: dict[Stamp, tuple[str, str]] = {}
-    for frame in _frames(store, base, asked, blob):
+    for frame in _frames(store, base, asked):
         oid = blob_at(store, base.ledgers, paths.ledger_path(frame))
         raw = store.read(oid) if oid else b""
-        needles = [canonical(blob)[1:-1], *(stamp[3].encode() for stamp in merged)]
+        needles = [_needle(asked), *(stamp[3].encode() for stamp in merged)]
         if not any(needle in raw for needle in needles):
             continue
         ledger = read_ledger(raw)
-        for receipt, stamp in _in_ledger(ledger, asked, blob):
+        for receipt, stamp in _in_ledger(ledger, asked, {stamp[3] for stamp in merged} if asked.key else set()):
             _keep_best(found, receipt)
             if stamp is not None:
                 merged[stamp] = (receipt.path, receipt.blob)
@@ -86,20 +156,27 @@ def receipts(store: Store, base: Base, waiting: list[Arrival], asked: str) -> li
             if conflict.loser in merged:
                 found[merged[conflict.loser]].lost.append(conflict)
     for arrival in waiting:
-        version = arrival.item.version
-        path = paths.printable(version.path)
-        if asked == path or blob == version.blob:
-            stream_id = arrival.item.stream_id if isinstance(arrival.item, Delta) else None
-            _keep_best(found, Receipt(path, version.blob, stream_id, "pending", None, None, None, []))
+        item = arrival.item
+        path = paths.printable(item.version.path)
+        if asked.is_it(path, item.version.blob, item.stamp if isinstance(item, Delta) else None):
+            stream_id = item.stream_id if isinstance(item, Delta) else None
+            _keep_best(found, Receipt(path, item.version.blob, stream_id, "pending", None, None, None, []))
     return list(found.values())
 
 
-def _frames(store: Store, base: Base, asked: str, blob: str) -> range:
+def _needle(asked: Asked) -> bytes:
+    """Bytes that stand in every ledger that has what is asked."""
+    if asked.key:
+        return b'"utc":%d' % asked.key[1] if len(asked.key) < 4 else canonical(asked.key[3])[1:-1]
+    return canonical(asked.path if asked.path is not None else asked.blob)[1:-1]
+
+
+def _frames(store: Store, base: Base, asked: Asked) -> range:
     """The frames in whose ledgers a delta may stand: its own and all later ones."""
     last = base.state.last_closed
     if last is None:
         return range(0)
-    first = paths.frame_of(asked) if "/" in asked else _frame_in(store, blob)
+    first = asked.key[0] if asked.key else paths.frame_of(asked.path) if asked.path else _frame_in(store, asked.blob)
     oldest = _oldest(store, base)
     return range(max(oldest, first) if first is not None and first <= last else oldest, last + 1)
 
@@ -109,8 +186,8 @@ def _oldest(store: Store, base: Base) -> int:
     return thousands * 1000
 
 
-def _frame_in(store: Store, blob: str) -> int | None:
-    if store.resolve(blob) != blob:
+def _frame_in(store: Store, blob: str | None) -> int | None:
+    if blob is None or store.resolve(blob) != blob:
         return None
     limits = Limits()
     document = read_document(store.read(blob), delta_bytes=limits.delta_bytes, depth=limits.depth)
@@ -128,24 +205,24 @@ def _keep_best(found: dict[tuple[str, str], Receipt], receipt: Receipt) -> None:
         found[key] = receipt
 
 
-def _in_ledger(ledger: Ledger, asked: str, blob: str) -> Iterator[tuple[Receipt, Stamp | None]]:
-    """The receipts that a ledger has of what is asked, with the stamp of what it merged."""
+def _in_ledger(ledger: Ledger, asked: Asked, contents: set[str]) -> Iterator[tuple[Receipt, Stamp | None]]:
+    """The receipts that a ledger has of what is asked, with the stamp of what it merged.
 
-    def is_it(path: str, oid: str) -> bool:
-        return path == asked or oid == blob
-
+    A duplicate's row has no time: where a key is asked for, it is known by the content ids found so far."""
     frame, digest = ledger.frame, ledger.snapshot
     for row in ledger.deltas:
-        if is_it(row.path, row.blob):
-            stamp = (frame if row.frame is None else row.frame, row.utc, row.stream_id, row.content_id or row.blob)
+        stamp = (frame if row.frame is None else row.frame, row.utc, row.stream_id, row.content_id or row.blob)
+        if asked.is_it(row.path, row.blob, stamp):
             outcome = "late" if row.late else "merged"
+            contents = contents | {stamp[3]} if asked.key else contents
             yield Receipt(row.path, row.blob, row.stream_id, outcome, frame, digest, None, []), stamp
-    for again in ledger.duplicates:
-        if is_it(again.path, again.blob):
-            yield Receipt(again.path, again.blob, again.stream_id, "duplicate", frame, digest, None, []), None
     for early in ledger.held:
-        if is_it(early.path, early.blob):
+        stamp = (early.frame, early.utc, early.stream_id, early.content_id or early.blob)
+        if asked.is_it(early.path, early.blob, stamp):
             yield Receipt(early.path, early.blob, early.stream_id, "pending", None, None, "held", []), None
+    for again in ledger.duplicates:
+        if asked.is_it(again.path, again.blob, None) or (again.content_id or again.blob) in contents:
+            yield Receipt(again.path, again.blob, again.stream_id, "duplicate", frame, digest, None, []), None
     for bad in ledger.quarantined:
-        if is_it(bad.path, bad.blob):
+        if asked.is_it(bad.path, bad.blob, None):
             yield Receipt(bad.path, bad.blob, None, "quarantined", bad.since, None, bad.reason, []), None

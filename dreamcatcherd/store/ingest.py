@@ -97,20 +97,20 @@ class Ingest:
         live += [(ref, oid) for oid, ref in self._left.items()]
         live.sort()
         self._forget(settings, commits)
-        arrivals = self._waiting(store, base, settings)
+        arrivals = self.waiting(store, base, settings)
         for oid, sources in _sources(commits, head, live).items():
             known = self._arrivals.get(oid)
             if known is None or known[0] != sources:
                 arrived = self._arrived.setdefault(oid, now)
                 read = self._read(store, oid, commits[oid], settings)
-                come = [_attribute(item, sources, prefix, commits[oid].time, arrived) for item in read]
+                come = [attribute(item, sources, prefix, commits[oid].time, arrived) for item in read]
                 known = self._arrivals[oid] = (sources, come)
             arrivals += known[1]
         if settings.signers:
-            arrivals = self._only_signed(store, arrivals, settings.signers)
+            arrivals = self.only_signed(store, arrivals, settings.signers)
         return Survey(refs, main, head, base, settings, live, commits, arrivals, tuple(self._rewinds))
 
-    def _only_signed(self, store: Store, arrivals: list[Arrival], signers: Signers) -> list[Arrival]:
+    def only_signed(self, store: Store, arrivals: list[Arrival], signers: Signers) -> list[Arrival]:
         """The arrivals, with every delta rejected that no key of its stream signed. What is held was judged before."""
         if signers != self._signers:
             self._signed.clear()
@@ -178,7 +178,7 @@ class Ingest:
         self._kept += item.size
         return item
 
-    def _waiting(self, store: Store, base: Base, settings: Settings) -> list[Arrival]:
+    def waiting(self, store: Store, base: Base, settings: Settings) -> list[Arrival]:
         """What the last ledger holds for later, read and judged again."""
         if base.ledger is None:
             return []
@@ -217,7 +217,7 @@ def _reach(commits: dict[str, Commit], tip: str | None, without: set[str] | None
     return list(found)
 
 
-def _attribute(item: Judged, sources: list[str], prefix: str, committed_s: int, arrived: int | None) -> Arrival:
+def attribute(item: Judged, sources: list[str], prefix: str, committed_s: int, arrived: int | None) -> Arrival:
     """An arrival with the ref that stands for it. On a lane the delta's stream must be the lane's (Protocol §4)."""
     source = paths.short_ref(sources[0])
     if sources != ["main"] and isinstance(item, Delta):

@@ -15,9 +15,12 @@ class MemoryStore:
 
     def __init__(self, shared: MemoryStore | None = None) -> None:
         self.where = "memory"
+        self.cut: frozenset[str] = frozenset()
         self.spills = False
         self.objects: dict[str, tuple[Kind, bytes]] = shared.objects if shared else {}
         self.heads: dict[str, str] = shared.heads if shared else {}
+        self._commits: dict[str, Commit] = shared._commits if shared else {}
+        self._reached: tuple[str, set[str]] = ("", set())
         self._known: str | None = None
         self.signatures: dict[str, str] = shared.signatures if shared else {}
         self._pending = Pending()
@@ -44,13 +47,31 @@ class MemoryStore:
         return dict(self.heads)
 
     def commit(self, oid: str) -> Commit:
-        return parse_commit(self.read(oid))
+        found = self._commits.get(oid)
+        if found is None:
+            found = parse_commit(self.read(oid))
+            if oid in self.objects:
+                self._commits[oid] = found
+        return found
 
     def new_commits(self, tips: Iterable[str], hidden: Iterable[str]) -> dict[str, Commit]:
-        known = self._reach(hidden, {})
+        known: set[str] = set()
+        for oid in hidden:
+            known |= self._history(oid)
         return self._reach(tips, known)
 
-    def _reach(self, tips: Iterable[str], known: dict[str, Commit]) -> dict[str, Commit]:
+    def _history(self, oid: str) -> set[str]:
+        """All that a commit reaches. The last answer is kept, since what is asked next mostly stands upon it."""
+        tip, reached = self._reached
+        fresh = self._reach([oid], reached)
+        if tip == oid or any(tip in commit.parents for commit in fresh.values()):
+            reached.update(fresh)
+        else:
+            reached = set(self._reach([oid], set()))
+        self._reached = (oid, reached)
+        return reached
+
+    def _reach(self, tips: Iterable[str], known: set[str]) -> dict[str, Commit]:
         found: dict[str, Commit] = {}
         todo = list(tips)
         while todo:
@@ -61,7 +82,7 @@ class MemoryStore:
         return found
 
     def descends(self, oid: str, ancestor: str) -> bool:
-        return oid == ancestor or ancestor in self._reach([oid], {})
+        return oid == ancestor or ancestor in self._reach([oid], set())
 
     def good_signatures(self, commits: Iterable[str], signers: Iterable[str]) -> dict[str, str]:
         return {oid: self.signatures[oid] for oid in commits if oid in self.signatures}

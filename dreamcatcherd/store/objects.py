@@ -8,11 +8,12 @@ from __future__ import annotations
 import re
 import time
 import zlib
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
 import pygit2
+from msgspec import structs
 from pygit2.enums import SortMode
 
 from dreamcatcherd.core.errors import FatalError, RetryableError, UsageError
@@ -49,8 +50,10 @@ class GitStore:
         self._deflater = ThreadPoolExecutor(1, "deflate")
         self._deflated: dict[str, Future[Packed]] = {}
         self._known: str | None = None
+        self.cut = _shallow(self.folder)
         self._unflushed = 0
         self.spills = True
+        self.progress: Callable[[], None] = lambda: None
         self.signing_key: Path | None = None
 
     def write_commit(self, commit: Commit) -> str:
@@ -110,7 +113,8 @@ class GitStore:
         return {ref.name: str(ref.target) for ref in refs if isinstance(ref.target, pygit2.Oid)}
 
     def commit(self, oid: str) -> Commit:
-        return parse_commit(self.read(oid))
+        commit = parse_commit(self.read(oid))
+        return structs.replace(commit, parents=()) if oid in self.cut else commit
 
     def new_commits(self, tips: Iterable[str], hidden: Iterable[str]) -> dict[str, Commit]:
         walker = self._repo.walk(None, SortMode.NONE)
@@ -187,6 +191,14 @@ class GitStore:
                 raise RetryableError(cause, "look at permissions and free space; the next cycle tries again")
             remove_stale(self.folder, refs)
             time.sleep(_LOCK_POLL_S)
+
+
+def _shallow(folder: Path) -> frozenset[str]:
+    """The commits at which a repository's history is cut off (an archive's, or a shallow clone's)."""
+    try:
+        return frozenset((folder / "shallow").read_text("ascii").split())
+    except (OSError, UnicodeDecodeError):
+        return frozenset()
 
 
 def _deflate(kind: Kind, data: bytes) -> Packed:

@@ -33,6 +33,8 @@ class Store(Objects, Protocol):
     """A repository. Object ids are hex. What is written is durable after `flush`, which `move_refs` relies on."""
 
     where: str
+    cut: frozenset[str]
+    """The commits at which history is cut off here, as in an archive; none where it is whole."""
     spills: bool
     """Whether much that is written may go to disk before the flush. Without, a dry run leaves nothing behind."""
 

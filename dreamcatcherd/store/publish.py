@@ -17,6 +17,7 @@ from dreamcatcherd.core.tree import FILE, TREE, Entry, Objects, edit, lookup, re
 from dreamcatcherd.store.gitcmd import AUTHOR
 from dreamcatcherd.store.ingest import Survey
 from dreamcatcherd.store.ports import Commit, Move, Store
+from dreamcatcherd.store.retention import outdated
 
 IMPORT = "import"
 """What closed the frame that an imported snapshot stands for."""
@@ -35,10 +36,11 @@ def build_commit(
     merged: list[Arrival],
     now: int,
     files: Mapping[str, Entry] | None = None,
+    keep: int | None = None,
 ) -> str:
     """Write the snapshot commit of a closed frame and return its id; nothing refers to it yet.
 
-    `files` are further files to set, by path."""
+    `files` are further files to set, by path. Delta files leave the tree `keep` closed frames after their own."""
     base = survey.base
     stands = survey.head or base.commit
     head_tree = store.commit(stands).tree if stands else None
@@ -53,9 +55,13 @@ def build_commit(
         paths.LEDGER: Entry(TREE, ledgers),
         paths.FRAME: Entry(FILE, store.write("blob", frame_file(state))),
     }
+    standing = subtree(store, head_tree, paths.DELTAS)
+    gone = outdated(store, (standing, base.deltas), ledger, keep) if keep is not None else set()
+    changes |= {f"{paths.DELTAS}/{name}": None for name in gone}
     shelf = Shelf(store, head_tree)
-    for path, entry in deleted_deltas(store, base.deltas, subtree(store, head_tree, paths.DELTAS)):
-        shelf.put_back(path, entry)
+    for path, entry in deleted_deltas(store, base.deltas, standing):
+        if path.partition("/")[0] not in gone:
+            shelf.put_back(path, entry)
     for arrival in merged:
         if arrival.source != "main" and isinstance(arrival.item, Delta):
             shelf.put(arrival.item)

@@ -6,6 +6,7 @@ cannot be read. Owns when that is done, and what a push has done."""
 from __future__ import annotations
 
 import contextlib
+import os
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from pathlib import Path
@@ -88,7 +89,7 @@ class RemoteStore(GitStore):
             pairs = [line.split("\t") for line in listed.decode("utf-8", "surrogateescape").splitlines()]
             return {name: oid for oid, name in pairs if self._followed(name)}
         remote = self._repo.remotes.create_anonymous(self._access.url)
-        heads = self._asked(lambda: remote.list_heads(callbacks=Callbacks(self._access)))
+        heads = self._asked(lambda: remote.list_heads(callbacks=Callbacks(self._access, self.progress)))
         return {head.name: str(head.oid) for head in heads if head.name and self._followed(head.name)}
 
     def _fetch(self, heads: dict[str, str]) -> None:
@@ -105,7 +106,9 @@ class RemoteStore(GitStore):
             return
         remote = self._repo.remotes.create_anonymous(self._access.url)
         try:
-            self._asked(lambda: remote.fetch(specs, callbacks=Callbacks(self._access), prune=FetchPrune.NO_PRUNE))
+            self._asked(
+                lambda: remote.fetch(specs, callbacks=Callbacks(self._access, self.progress), prune=FetchPrune.NO_PRUNE)
+            )
         except RetryableError as error:
             if "failed to parse" not in error.cause:
                 raise
@@ -291,7 +294,9 @@ def _set_up_libgit2(access: Access, clone: Path) -> None:
     pygit2.settings.server_timeout = milliseconds
     if access.ca_file:
         pygit2.settings.set_ssl_cert_locations(str(access.ca_file), None)
-    if access.known_hosts:
+    if access.known_hosts is None:
+        pygit2.settings.homedir = os.environ.get("HOME", "/")
+    else:
         home = clone / "home"
         link = home / ".ssh" / "known_hosts"
         link.parent.mkdir(parents=True, exist_ok=True)

@@ -103,6 +103,31 @@ def deltas(draw: st.DrawFn) -> Sent:
 
 sets_of_deltas = st.lists(deltas(), min_size=1, max_size=8)
 
+small = st.sampled_from([0, 1, "x", None])
+fields = st.fixed_dictionaries({"mood": small}, optional={"title": small})
+
+
+@st.composite
+def colliding(draw: st.DrawFn) -> Sent:
+    """A delta that sets few fields of few entities, so that streams conflict."""
+    number, name = draw(st.integers(1, 2)), draw(st.sampled_from(["n1", "n2"]))
+    head = {
+        "frame": draw(st.sampled_from(FRAMES)),
+        "utc": f"2026-01-01T00:00:0{draw(st.integers(0, 3))}Z",
+        "stream_id": draw(st.sampled_from(STREAMS)),
+    }
+    sections: dict[str, Any] = {
+        "posts_created": [{"number": number, **draw(fields)}, {"number": 1, **draw(fields)}],
+        "profile_updates": {name: draw(fields)},
+        "claims": [{"resource": name, **draw(fields)}],
+        "comments_added": [{"discussion": 1, "author": name, "body": "b", **draw(fields)}],
+    }
+    chosen = draw(st.lists(st.sampled_from(sorted(sections)), min_size=1, max_size=3, unique=True))
+    return Sent(json.dumps({**head, **{name: sections[name] for name in chosen}}).encode())
+
+
+colliding_deltas = st.lists(colliding(), min_size=3, max_size=9)
+
 
 @st.composite
 def deltas_of_books(draw: st.DrawFn) -> Sent:

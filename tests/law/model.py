@@ -114,18 +114,23 @@ def _fill(value: Any, files: dict[str, bytes]) -> None:
             _fill(inner, files)
 
 
+def stamped(sent: Sent) -> tuple[tuple[int, int, str, str], dict[str, Any]]:
+    """A delta's stamp, and its document with attachments filled in."""
+    document = json.loads(sent.raw)
+    _fill(document, dict(sent.files))
+    utc = datetime.fromisoformat(document[_utc_name(document)])
+    seconds = (utc.replace(microsecond=0, tzinfo=None) - datetime(1970, 1, 1)).total_seconds()
+    offset = utc.utcoffset()
+    assert offset is not None
+    micros = int(seconds - offset.total_seconds()) * 1_000_000 + utc.microsecond
+    return (int(document["frame"]), micros, document["stream_id"], content_id(sent)), document
+
+
 def model(deltas: list[Sent]) -> dict[str, Any]:
     """The `state` and `merged` of an export of these deltas."""
     loaded = {}
     for sent in deltas:
-        document = json.loads(sent.raw)
-        _fill(document, dict(sent.files))
-        utc = datetime.fromisoformat(document[_utc_name(document)])
-        seconds = (utc.replace(microsecond=0, tzinfo=None) - datetime(1970, 1, 1)).total_seconds()
-        offset = utc.utcoffset()
-        assert offset is not None
-        micros = int(seconds - offset.total_seconds()) * 1_000_000 + utc.microsecond
-        stamp = (int(document["frame"]), micros, document["stream_id"], content_id(sent))
+        stamp, document = stamped(sent)
         loaded[stamp[0], stamp[3]] = (stamp, document)
     state: dict[str, dict[str, Any]] = {}
     replayed = [(stamp, _records(document)) for stamp, document in sorted(loaded.values(), key=lambda one: one[0])]
@@ -139,6 +144,67 @@ def model(deltas: list[Sent]) -> dict[str, Any]:
         name: [entity for _, entity in sorted(found.values(), key=lambda one: one[0])] for name, found in state.items()
     }
     return {"state": {**out, **library(replayed, out)}, "merged": merged}
+
+
+def key_of(name: str, record: Any) -> Any:
+    """A record's key as people see it."""
+    parts = [record[names[0]] for names in KEYS[name]]
+    if name == "comments":
+        plain = {field: value for field, value in record.items() if field not in ("_stamp", "_stamps")}
+        body = plain.get("body")
+        parts.append(body if isinstance(body, str) and body else plain)
+    return parts[0] if len(parts) == 1 else parts
+
+
+def conflicts(before: list[Sent], new: list[Sent]) -> list[dict[str, Any]]:
+    """The rows of a ledger whose frame merges `new` (none of it merged before) upon `before`."""
+    standing: dict[str, Any] = {}
+    for name, records in model(before)["state"].items():
+        if name in KEYS:
+            standing |= {text([name, key_of(name, record)]): record for record in records}
+    claims: dict[str, list[tuple[Any, Any]]] = {}
+    kinds: dict[str, tuple[str, Any]] = {}
+    for stamp, document in sorted(map(stamped, new), key=lambda one: one[0]):
+        for name, record, _ in _records(document):
+            if RULE.get(name) in ("lww", "earliest"):
+                at = text([name, key_of(name, record)])
+                kinds[at] = (name, key_of(name, record))
+                claims.setdefault(at, []).append((stamp, record))
+    rows = []
+    for at, brought in claims.items():
+        name, key = kinds[at]
+        for frame in sorted({stamp[0] for stamp, _ in brought}):
+            mine = [(stamp, record) for stamp, record in brought if stamp[0] == frame]
+            for field, winner, loser, value in _lost(name, standing.get(at), mine, frame):
+                row = {"collection": name, "key": key, "field": field, "winner": winner, "loser": loser}
+                rows.append({**row, "value": value})
+    return rows
+
+
+def _lost(name: str, old: Any, mine: list[tuple[Any, Any]], frame: int) -> list[tuple[str, Any, Any, Any]]:
+    """(field, winner, loser, value) for each stream that lost a field of one entity in one frame."""
+    marks = {names[0] for names in KEYS[name]} | {"_stamp", "_stamps"}
+    by_field = RULE[name] == "lww"
+    bids: dict[str, dict[str, tuple[Any, Any]]] = {}
+    for stamp, record in mine if by_field else mine[::-1]:
+        for field in record if by_field else [""]:
+            bids.setdefault(field, {})[stamp[2]] = (list(stamp), record[field] if by_field else record)
+    stands = dict.fromkeys(old or (), (old or {}).get("_stamp")) | (old or {}).get("_stamps", {}) if old else {}
+    for field, stamp in stands.items() if by_field else [("", (old or {}).get("_stamp"))] if old else []:
+        if stamp and stamp[0] == frame and field in bids:
+            other = bids[field].get(stamp[2])
+            if other is None or (stamp > other[0] if by_field else stamp < other[0]):
+                bids[field][stamp[2]] = (stamp, old[field] if by_field else old)
+    found = []
+    for field, streams in bids.items():
+        winner, best = (max if by_field else min)(streams.values(), key=lambda bid: bid[0])
+        for loser, value in streams.values():
+            if by_field:
+                pairs = [(field, value, best)] if field not in marks else []
+            else:
+                pairs = [(part, value[part], best.get(part, best)) for part in value if part not in marks]
+            found += [(part, winner, loser, lost) for part, lost, won in pairs if text(lost) != text(won)]
+    return found
 
 
 def _utc_name(document: dict[str, Any]) -> str:

@@ -1,0 +1,47 @@
+"""The command that writes closed frames to a file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from dreamcatcherd.cli.common import base_of, on_repository, open_primary, with_json, write_json
+from dreamcatcherd.core.codec import MAX_FRAME
+from dreamcatcherd.core.errors import RefusedError, UsageError
+from dreamcatcherd.store.archive import write_archive
+from dreamcatcherd.store.history import links
+from dreamcatcherd.store.objects import GitStore
+
+_FRAME = click.IntRange(0, MAX_FRAME)
+
+
+@click.command()
+@click.option("--from", "first", type=_FRAME, metavar="A", help="The first frame. [default: the first closed one]")
+@click.option("--to", "last", type=_FRAME, metavar="B", help="The last frame. [default: the last closed one]")
+@click.option("-o", "--output", type=click.Path(path_type=Path), metavar="FILE", required=True, help="Write there.")
+@on_repository
+@with_json
+def archive(
+    first: int | None, last: int | None, output: Path, repo: str | None, config_file: Path | None, as_json: bool
+) -> None:
+    """Write closed frames to one file that needs nothing else, with checksums: deltas, ledgers, snapshots, commits.
+
+    The file is a tar of a bare git repository, cut off before frame A. `verify --archive FILE` computes its frames
+    again; unpacked with tar, every command reads it with --repo. The repository itself stays as it is."""
+    primary = open_primary(repo, config_file)
+    store = primary.store
+    if not isinstance(store, GitStore):
+        raise AssertionError("commands work on git")
+    chain = list(links(store, base_of(primary).commit))[::-1]
+    if not chain:
+        raise RefusedError(f"{store.where} has no closed frame", "close a frame first: dreamcatcherd merge")
+    if not output.parent.is_dir():
+        raise UsageError(f"{output.parent} is no folder", "name a file in a folder that exists")
+    start = chain[0].frame if first is None else first
+    end = chain[-1].frame if last is None else last
+    manifest = write_archive(store, chain, start, end, primary.main, output)
+    if as_json:
+        write_json(manifest)
+    else:
+        click.echo(f"wrote {output}: frames {start} to {end}, digest {manifest.digest}")

@@ -1,0 +1,166 @@
+"""The command that finds the frame with which something went wrong, by running a check on snapshots."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+import click
+from msgspec import Struct
+
+from dreamcatcherd.cli.common import base_of, ledger_of, on_repository, open_primary, plain, with_json, write_json
+from dreamcatcherd.cli.inspect import settings_of
+from dreamcatcherd.core.codec import MAX_FRAME
+from dreamcatcherd.core.errors import UsageError
+from dreamcatcherd.core.export import export
+from dreamcatcherd.core.ledger import Ledger
+from dreamcatcherd.core.tree import walk
+from dreamcatcherd.daemon.primary import Primary
+from dreamcatcherd.store.base import Base
+from dreamcatcherd.store.origins import author_of, ledger_frames
+from dreamcatcherd.store.ports import Store
+
+_FRAME = click.IntRange(0, MAX_FRAME)
+_SKIP = 125
+
+
+class Search(Struct, frozen=True):
+    """How a search ended: the last frame known good, the first known bad, those in between that could not be tested,
+    and the frames that were tested, in order."""
+
+    good: int
+    bad: int
+    skipped: list[int]
+    tested: list[int]
+
+
+def search(frames: list[int], test: Callable[[int], int]) -> Search:
+    """Find the first bad frame between the first of `frames`, which is good, and the last, which is bad.
+
+    `test` returns 0 for good, 125 for one that cannot be tested, anything else for bad. Where a frame is skipped, the
+    nearest one is tested instead."""
+    low, high = 0, len(frames) - 1
+    skipped: set[int] = set()
+    tested: list[int] = []
+    while untested := [at for at in range(low + 1, high) if at not in skipped]:
+        middle = min(untested, key=lambda at: (abs(2 * at - low - high), at))
+        tested.append(frames[middle])
+        code = test(frames[middle])
+        if code == _SKIP:
+            skipped.add(middle)
+        elif code == 0:
+            low = middle
+        else:
+            high = middle
+    return Search(frames[low], frames[high], [frames[at] for at in range(low + 1, high)], tested)
+
+
+@click.command(context_settings={"ignore_unknown_options": False})
+@click.option("--good", type=_FRAME, required=True, help="A frame whose snapshot is as it should be.")
+@click.option("--bad", type=_FRAME, required=True, help="A later frame whose snapshot is not.")
+@click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED, metavar="-- CMD…")
+@on_repository
+@with_json
+def bisect(
+    good: int, bad: int, command: tuple[str, ...], repo: str | None, config_file: Path | None, as_json: bool
+) -> int:
+    """Find the first frame with which CMD fails, by binary search: 1,000 frames take 10 runs.
+
+    CMD gets the exported snapshot's file as its last argument and in DREAMCATCHER_SNAPSHOT, the snapshot's folder as it
+    stands in the repository in DREAMCATCHER_SNAPSHOT_DIR, and the frame in DREAMCATCHER_FRAME; they are gone when it
+    ends. Its exit code says what the snapshot is: 0 good, 125 cannot be tested, anything else bad. What it writes goes
+    to stderr. Ends with the guilty frame, its deltas and their authors; exit code 1 where skipped frames leave it
+    open."""
+    if good >= bad:
+        raise UsageError(f"--good {good} is not before --bad {bad}", "name an earlier frame that is good")
+    primary = open_primary(repo, config_file)
+    base = base_of(primary)
+    for frame in (good, bad):
+        ledger_of(primary, base, frame)
+    frames = closed_between(primary.store, base, good, bad)
+    found = search(frames, lambda frame: _run(primary, base, frame, command))
+    ledger = ledger_of(primary, base, found.bad)
+    if as_json:
+        write_json(_json(primary.store, found, ledger))
+    else:
+        _tell(primary.store, found, ledger)
+    return 1 if found.skipped else 0
+
+
+def closed_between(store: Store, base: Base, first: int, last: int) -> list[int]:
+    """The closed frames from one to another, both included."""
+    return [frame for frame, _ in ledger_frames(store, base.ledgers, first, last)]
+
+
+def _run(primary: Primary, base: Base, frame: int, command: tuple[str, ...]) -> int:
+    """Run the command on one snapshot and return its exit code."""
+    store = primary.store
+    ledger = ledger_of(primary, base, frame)
+    settings = settings_of(store, ledger)
+    text = store.read(settings.blob).decode() if settings.blob else None
+    with tempfile.TemporaryDirectory(prefix=f"dreamcatcherd-frame-{frame}-") as name:
+        folder = Path(name) / "snapshot"
+        for path, entry in walk(store, ledger.snapshot):
+            (folder / path).parent.mkdir(parents=True, exist_ok=True)
+            (folder / path).write_bytes(store.read(entry.oid))
+        file = Path(name) / "snapshot.json"
+        with file.open("wb") as opened:
+            opened.writelines(export(store, ledger.snapshot, frame, settings.table, text))
+        told = {
+            "DREAMCATCHER_SNAPSHOT": str(file),
+            "DREAMCATCHER_SNAPSHOT_DIR": str(folder),
+            "DREAMCATCHER_FRAME": str(frame),
+        }
+        sys.stdout.flush()
+        try:
+            done = subprocess.run([*command, str(file)], env=os.environ | told, stdout=sys.stderr.fileno(), check=False)
+        except OSError as error:
+            cause = f"{command[0]} does not run: {error.strerror}"
+            raise UsageError(cause, "name a command that can be started, after --") from error
+    verdict = {0: "good", _SKIP: "skipped"}.get(done.returncode, "bad")
+    click.echo(f"frame {frame}: {verdict} (exit code {done.returncode})", err=True)
+    return done.returncode
+
+
+def _deltas(store: Store, ledger: Ledger) -> list[dict[str, object]]:
+    return [
+        {
+            "path": row.path,
+            "blob": row.blob,
+            "stream_id": row.stream_id,
+            "commit": row.commit,
+            "author": author_of(store, row.commit),
+            "late": row.late,
+        }
+        for row in ledger.deltas
+    ]
+
+
+def _json(store: Store, found: Search, ledger: Ledger) -> dict[str, object]:
+    return {
+        "good": found.good,
+        "first_bad": found.bad,
+        "steps": len(found.tested),
+        "tested": found.tested,
+        "skipped": found.skipped,
+        "digest": ledger.snapshot,
+        "deltas": _deltas(store, ledger),
+    }
+
+
+def _tell(store: Store, found: Search, ledger: Ledger) -> None:
+    if found.skipped:
+        frames = ", ".join(map(str, found.skipped))
+        click.echo(f"the first bad frame is {found.bad} or one that was skipped: {frames}")
+    else:
+        click.echo(f"frame {found.bad} is the first bad one, after {len(found.tested)} steps")
+    for row in _deltas(store, ledger):
+        late = " (late)" if row["late"] else ""
+        click.echo(plain(f"  {row['path']} of {row['stream_id']}{late}, commit {row['commit']} by {row['author']}"))
+    if not ledger.deltas:
+        click.echo("  it merged no delta")
+    click.echo(f"see what changed: dreamcatcherd diff {found.good} {found.bad}")

@@ -1,0 +1,151 @@
+"""The commands that say what changed between two frames, and who set what: diff and explain."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from dreamcatcherd.cli.common import base_of, ledger_of, on_repository, open_primary, plain, with_json, write_json
+from dreamcatcherd.cli.inspect import entities, settings_of
+from dreamcatcherd.core.codec import MAX_FRAME, canonical, utc_text
+from dreamcatcherd.core.collections import Collection
+from dreamcatcherd.core.diff import compare, diff_json
+from dreamcatcherd.core.errors import RefusedError
+from dreamcatcherd.core.model import Json, Stamp
+from dreamcatcherd.core.records import natural_key
+from dreamcatcherd.core.snapshot import Item
+from dreamcatcherd.store.origins import Field, Origin, find_origins
+from dreamcatcherd.store.origins import explain as explanation
+
+_FRAME = click.IntRange(0, MAX_FRAME)
+
+
+@click.command()
+@click.argument("start", metavar="A", type=_FRAME)
+@click.argument("end", metavar="B", type=_FRAME)
+@on_repository
+@with_json
+def diff(start: int, end: int, repo: str | None, config_file: Path | None, as_json: bool) -> None:
+    """Show what changed between the snapshots after frames A and B: entities added, fields with old and new value.
+
+    For people each is shown with the stream and the delta that it came from. What did not change is not read: the cost
+    follows the difference."""
+    primary = open_primary(repo, config_file)
+    store, base = primary.store, base_of(primary)
+    old, new = ledger_of(primary, base, start), ledger_of(primary, base, end)
+    table = settings_of(store, old if start > end else new).table
+    found = compare(store, old.snapshot, new.snapshot, table)
+    if as_json:
+        write_json(diff_json(found, start, end))
+        return
+    stamps = set().union(*map(_stamps, (item for rows in found.added.values() for item in rows)))
+    for changed in (one for rows in found.changed.values() for one in rows):
+        stamps |= {stamp for name in changed.fields if (stamp := _stamp(changed.after, name))}
+    origins = find_origins(store, base.ledgers, stamps, max(start, end), min(start, end) + 1)
+    for name, items in found.added.items():
+        for item in items:
+            brought = sorted(_stamps(item))
+            shown = "; ".join(_who(stamp, origins) for stamp in brought)
+            _say("green", f"+ {name} {_text(item.record)}", shown)
+    for name, items in found.removed.items():
+        for item in items:
+            _say("red", f"- {name} {_text(item.record)}")
+    for name, rows in found.changed.items():
+        for one in rows:
+            _say("yellow", f"~ {name} {_text(one.key)}")
+            for field, (before, after) in one.fields.items():
+                stamp = _stamp(one.after, field)
+                _say(None, f"    {field}: {_text(before)} -> {_text(after)}", _who(stamp, origins) if stamp else "")
+
+
+def _say(colour: str | None, text: str, who: str = "") -> None:
+    """A line, coloured where a terminal reads it; text from deltas cannot drive that terminal."""
+    click.echo(click.style(plain(text), fg=colour) + (click.style(f"  ({plain(who)})", dim=True) if who else ""))
+
+
+def _text(value: Json) -> str:
+    return canonical(value).decode()
+
+
+def _stamp(item: Item, name: str) -> Stamp | None:
+    return item.stamps.get(name) if isinstance(item.stamps, dict) else item.stamps
+
+
+def _stamps(item: Item) -> set[Stamp]:
+    return set(item.stamps.values()) if isinstance(item.stamps, dict) else {item.stamps}
+
+
+def _who(stamp: Stamp, origins: dict[Stamp, Origin]) -> str:
+    origin = origins.get(stamp)
+    where = f"{origin.path} by {origin.author}" if origin else "from before the base"
+    return f"{stamp[2]} at {_when(stamp)}, {where}"
+
+
+@click.command()
+@click.argument("collection")
+@click.argument("key")
+@click.argument("field", required=False)
+@click.option("--frame", type=_FRAME, help="As it stood after this frame, instead of now.")
+@on_repository
+@with_json
+def explain(
+    collection: str,
+    key: str,
+    field: str | None,
+    frame: int | None,
+    repo: str | None,
+    config_file: Path | None,
+    as_json: bool,
+) -> None:
+    """Tell who set each FIELD of an entity, when, in which delta and by which rule, and who lost against it.
+
+    A KEY of several parts is joined by `/`, each part percent-encoded, as for `show`; here all parts are needed."""
+    primary = open_primary(repo, config_file)
+    store, base = primary.store, base_of(primary)
+    tree, settings = base.snapshot, base.settings
+    if frame is not None:
+        ledger = ledger_of(primary, base, frame)
+        tree, settings = ledger.snapshot, settings_of(store, ledger)
+    found = entities(store, tree, settings, collection, key)
+    row = settings.table.get(collection)
+    if row is None or row.rule == "append":
+        raise RefusedError(f"{collection} has no keys: each record stands for itself", "see dreamcatcherd show")
+    found = [item for item in found if len(_parts(row, item)) == key.count("/") + 1]
+    if len(found) != 1:
+        raise RefusedError(f"{collection} has no {key!r}", f"list the keys: dreamcatcherd show {collection}")
+    told = explanation(store, base.ledgers, row, found[0], field, frame)
+    if field is not None and not told.fields:
+        raise RefusedError(f"{collection} {key} has no field {field!r}", "leave the field out to see all")
+    if as_json:
+        write_json(told)
+        return
+    for name, one in told.fields.items():
+        _say_field(name, one)
+
+
+def _say_field(name: str, one: Field) -> None:
+    _say("green", f"{name}: {_text(one.value)}")
+    if one.stamp:
+        merged = f"merged in frame {one.frame}" if one.frame is not None else "imported"
+        _say(None, f"    {one.stamp[2]} at {_when(one.stamp)} of frame {one.stamp[0]}, {merged}, rule {one.rule}")
+        if one.path:
+            _say(None, f"    {one.path}, commit {one.commit} by {one.author}")
+    for lost in one.losers:
+        _say("red", f"    lost in frame {lost.frame}: {_text(lost.value)}")
+        _say(None, f"        {lost.stamp[2]} at {_when(lost.stamp)}, to {lost.winner[2]} at {_when(lost.winner)}")
+        if lost.path:
+            _say(None, f"        {lost.path}, commit {lost.commit} by {lost.author}")
+
+
+def _when(stamp: Stamp) -> str:
+    """A stamp's time for people; years that no calendar here has stay microseconds."""
+    try:
+        return utc_text(stamp[1])
+    except OverflowError:
+        return f"{stamp[1]} µs"
+
+
+def _parts(row: Collection, item: Item) -> list[Json]:
+    key = natural_key(row, item.record)
+    return key if isinstance(key, list) else [key]

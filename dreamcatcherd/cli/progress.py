@@ -1,0 +1,98 @@
+"""Checking many frames: which ones, the progress bar, and where to go on after an interruption.
+
+A check changes nothing, so what `--resume` keeps is only how far it came: a commit id, which stands for everything
+that the commit reaches. It is believed while that commit is still part of the chain, and not where it is not."""
+
+from __future__ import annotations
+
+import random
+from pathlib import Path
+
+import click
+import msgspec
+from msgspec import Struct
+
+from dreamcatcherd.cli.common import tracked
+from dreamcatcherd.core.errors import RefusedError, UsageError
+from dreamcatcherd.store.ports import Store
+from dreamcatcherd.store.verify import History, Verdict, check
+
+_EVERY = 100
+
+
+class Mark(Struct, frozen=True, forbid_unknown_fields=True):
+    """What `--resume` keeps: the last frame found good, and its snapshot commit."""
+
+    frame: int
+    commit: str
+
+
+def check_frames(
+    store: Store, history: History, start: int | None, sample: int | None = None, resume: Path | None = None
+) -> Verdict:
+    """Check the chosen frames in order up to the first that differs."""
+    chosen = _chosen(history, start, sample, resume)
+    good: int | None = None
+    count = 0
+    try:
+        for at in tracked(chosen, len(chosen), "computing frames again"):
+            found = check(store, history, at)
+            count += 1
+            if found is not None:
+                return Verdict(count, False, found.frame, found.why)
+            good = at
+            if resume is not None and count % _EVERY == 0:
+                _note(resume, history, at)
+    except KeyboardInterrupt:
+        if good is not None and sample is None:
+            click.echo(
+                f"checked through frame {history.links[good].frame}: go on with --from {_next(history, good)}", err=True
+            )
+        raise
+    finally:
+        if resume is not None and good is not None:
+            _note(resume, history, good)
+    if not chosen and history.shown is not None:
+        return Verdict(0, False, history.shown.frame, history.shown.why)
+    return Verdict(count, True, None, None)
+
+
+def _next(history: History, at: int) -> int:
+    return history.links[min(at + 1, len(history.links) - 1)].frame
+
+
+def _chosen(history: History, start: int | None, sample: int | None, resume: Path | None) -> list[int]:
+    """Indexes of the chain, in order."""
+    first = 0
+    if start is not None:
+        found = [at for at, link in enumerate(history.links) if link.frame >= start]
+        if not found:
+            last = history.links[-1].frame
+            raise RefusedError(f"frame {start} is not closed: the last closed one is {last}", "name a closed frame")
+        first = found[0]
+    if resume is not None:
+        first = max(first, _resumed(history, resume))
+    chosen = list(range(first, len(history.links)))
+    if sample is not None and sample < len(chosen):
+        chosen = sorted(random.sample(chosen, sample))
+    return chosen
+
+
+def _resumed(history: History, file: Path) -> int:
+    """Where to go on: after the frame that the file names, if its commit is still the one in the chain."""
+    try:
+        mark = msgspec.json.decode(file.read_bytes(), type=Mark)
+    except FileNotFoundError:
+        return 0
+    except (OSError, msgspec.DecodeError) as error:
+        raise UsageError(
+            f"{file} holds no mark of an earlier run: {error}", "remove it, or name another file"
+        ) from error
+    return next((at + 1 for at, link in enumerate(history.links) if link == (mark.frame, mark.commit)), 0)
+
+
+def _note(file: Path, history: History, at: int) -> None:
+    link = history.links[at]
+    unfinished = file.with_name(f".{file.name}.new")
+    unfinished.write_bytes(msgspec.json.encode(Mark(link.frame, link.oid)) + b"\n")
+    unfinished.replace(file)

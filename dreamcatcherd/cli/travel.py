@@ -1,0 +1,118 @@
+"""The commands that compute frames again: verify and replay."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from dreamcatcherd.cli.common import base_of, on_repository, open_primary, plain, tracked, with_json, write_json
+from dreamcatcherd.cli.files import write_out
+from dreamcatcherd.cli.progress import check_frames
+from dreamcatcherd.core.codec import MAX_FRAME
+from dreamcatcherd.core.errors import RefusedError, UsageError
+from dreamcatcherd.core.export import export
+from dreamcatcherd.store.archive import holds, open_archive
+from dreamcatcherd.store.history import links
+from dreamcatcherd.store.replay import chapters, replay_hindsight
+from dreamcatcherd.store.replay import replay as rebuild
+from dreamcatcherd.store.verify import Verdict, read_history
+
+_FRAME = click.IntRange(0, MAX_FRAME)
+
+
+@click.command()
+@click.option("--from", "start", type=_FRAME, help="Begin with this frame, upon the snapshot that stands before it.")
+@click.option("--sample", type=click.IntRange(1), metavar="K", help="Only K frames, drawn by chance.")
+@click.option(
+    "--resume", type=click.Path(path_type=Path), metavar="FILE", help="Note in FILE how far it came; go on from there."
+)
+@click.option("--archive", type=click.Path(path_type=Path), metavar="FILE", help="Check an archive, no repository.")
+@on_repository
+@with_json
+def verify(
+    start: int | None,
+    sample: int | None,
+    resume: Path | None,
+    archive: Path | None,
+    repo: str | None,
+    config_file: Path | None,
+    as_json: bool,
+) -> int:
+    """Compute every closed frame again from its deltas, and name the first that is not what was published.
+
+    Delta files, ledgers, snapshots and the chain of snapshot commits are all held against each other: whichever was
+    replaced, changed or dropped, the frame is named. An imported snapshot is the base that it starts from. Exit code 1
+    where a frame differs."""
+    if sample is not None and resume is not None:
+        raise UsageError("--sample and --resume do not go together", "leave one of them out")
+    if archive is not None:
+        verdict = _verify_archive(archive, start, sample, resume)
+    else:
+        primary = open_primary(repo, config_file)
+        store = primary.store
+        history = read_history(store, store.refs(), primary.main)
+        verdict = check_frames(store, history, start, sample, resume)
+    if as_json:
+        write_json(verdict)
+    elif verdict.ok:
+        click.echo(f"{verdict.frames} frames computed again: all as published")
+    else:
+        click.echo(f"frame {verdict.first_bad}: {plain(verdict.why)}")
+    return 0 if verdict.ok else 1
+
+
+def _verify_archive(file: Path, start: int | None, sample: int | None, resume: Path | None) -> Verdict:
+    """Check the frames of an archive, each upon the one before it."""
+    with open_archive(file) as (store, manifest):
+        refs = store.refs()
+        main = next((ref for ref in refs if ref.startswith("refs/heads/")), "refs/heads/main")
+        history = read_history(store, refs, main)
+        if not holds(store, manifest, history.links):
+            raise RefusedError(f"{file} does not hold the frames that its manifest names", "use another copy")
+        return check_frames(store, history, max(start or 0, manifest.first), sample, resume)
+
+
+@click.command()
+@click.option("--to", type=_FRAME, metavar="N", help="The state after frame N. [default: the last closed frame]")
+@click.option("--hindsight", is_flag=True, help="With late deltas that came after N where their frame belongs.")
+@click.option("-o", "--output", type=click.Path(path_type=Path), metavar="FILE", help="Write there. [default: stdout]")
+@on_repository
+@with_json
+def replay(
+    to: int | None, hindsight: bool, output: Path | None, repo: str | None, config_file: Path | None, as_json: bool
+) -> int:
+    """Rebuild the state after a frame from the deltas alone, and write it as `export` would.
+
+    As it was known then, which is what was published; or with --hindsight, as if late deltas had come in time. With
+    --json only frame and digest are written. Exit code 1 where the state is not what the ledger says it was."""
+    primary = open_primary(repo, config_file)
+    store = primary.store
+    base = base_of(primary)
+    if base.state.last_closed is None:
+        raise RefusedError(f"{store.where} has no closed frame", "close a frame first: dreamcatcherd merge")
+    frame = base.state.last_closed if to is None else to
+    chain = list(links(store, base.commit))[::-1]
+    told = tracked(chapters(store, chain), len(chain), "reading frames")
+    done = (replay_hindsight if hindsight else rebuild)(store, told, frame)
+    ledger, settings = done.chapter.ledger, done.chapter.settings
+    as_known = done.tree == ledger.snapshot
+    if as_json:
+        write_json(
+            {
+                "frame": frame,
+                "digest": done.tree,
+                "hindsight": hindsight,
+                "deltas": done.deltas,
+                "known": ledger.snapshot,
+            }
+        )
+    else:
+        text = store.read(settings.blob).decode() if settings.blob else None
+        write_out(export(done.overlay, done.tree, frame, settings.table, text), output)
+        if output is not None:
+            click.echo(f"wrote {output}: frame {frame}, digest {done.tree}")
+    if not as_known and not hindsight:
+        click.echo(f"the ledger of frame {frame} says {ledger.snapshot}: see dreamcatcherd verify", err=True)
+        return 1
+    return 0

@@ -1,0 +1,110 @@
+"""What differs between two snapshots: entities that came, fields that changed (Protocol §9).
+
+Owns the comparison. Equal files and folders are passed over by their id, so its cost follows the difference."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import NamedTuple
+from urllib.parse import unquote
+
+from dreamcatcherd.core.codec import canonical
+from dreamcatcherd.core.collections import EXTRA, Table
+from dreamcatcherd.core.export import in_order, public_record
+from dreamcatcherd.core.model import Json, Record
+from dreamcatcherd.core.records import natural_key, sort_key
+from dreamcatcherd.core.shards import SUFFIX, key_of, scan
+from dreamcatcherd.core.snapshot import Item, open_snapshot, read_item
+from dreamcatcherd.core.tree import Entry, Reader, read_tree
+
+
+class Changed(NamedTuple):
+    """An entity that both snapshots have, with the fields in which it differs: (old value, new value)."""
+
+    key: Json
+    before: Item
+    after: Item
+    fields: dict[str, tuple[Json, Json]]
+
+
+class Diff(NamedTuple):
+    """Differences by collection, each in key order. A merge takes nothing away but the compiled form of a book that a
+    late delta opens again; else what is `removed` says that the later snapshot was named first."""
+
+    added: dict[str, list[Item]]
+    changed: dict[str, list[Changed]]
+    removed: dict[str, list[Item]]
+
+
+def compare(objects: Reader, old: str | None, new: str | None, table: Table) -> Diff:
+    """The differences between snapshot `old` and snapshot `new`, under a table that fits both."""
+    diff = Diff({}, {}, {})
+    if old == new:
+        return diff
+    before, after = open_snapshot(objects, old).state, open_snapshot(objects, new).state
+    for stem in sorted({name.removesuffix(SUFFIX) for name in (*before, *after)}):
+        row = None if stem == EXTRA else table[unquote(stem)]
+        for old_line, new_line in _unequal(objects, before, after, stem):
+            then = read_item(row, old_line) if old_line is not None else None
+            now = read_item(row, new_line) if new_line is not None else None
+            if then is None and now is not None:
+                diff.added.setdefault(now.collection, []).append(now)
+            elif now is None and then is not None:
+                diff.removed.setdefault(then.collection, []).append(then)
+            elif now is not None and then is not None and row is not None and (fields := _fields(then, now)):
+                changed = Changed(natural_key(row, now.record), then, now, fields)
+                diff.changed.setdefault(now.collection, []).append(changed)
+    for found in (diff.added, diff.removed):
+        for name in found:
+            found[name] = in_order(found[name], table.get(name))
+    for rows in diff.changed.values():
+        rows.sort(key=lambda one: sort_key(one.key))
+    return diff
+
+
+def _unequal(
+    objects: Reader, old: dict[str, Entry], new: dict[str, Entry], stem: str
+) -> Iterator[tuple[bytes | None, bytes | None]]:
+    """Lines kept under a name in one folder or the other that are not the same in both: (old, new)."""
+    if all(old.get(entry) == new.get(entry) for entry in (stem, stem + SUFFIX)):
+        return
+    if stem in old and stem in new:
+        inner, other = read_tree(objects, old[stem].oid), read_tree(objects, new[stem].oid)
+        for step in sorted({entry.removesuffix(SUFFIX) for entry in (*inner, *other)}):
+            yield from _unequal(objects, inner, other, step)
+        return
+    before = {key_of(line): line for line in scan(objects, old, stem)}
+    for line in scan(objects, new, stem):
+        then = before.pop(key_of(line), None)
+        if then != line:
+            yield then, line
+    for line in before.values():
+        yield line, None
+
+
+def _fields(then: Item, now: Item) -> dict[str, tuple[Json, Json]]:
+    """The fields whose value differs. One that was set again to the same value has another stamp and is no change."""
+    names = sorted({*then.record, *now.record})
+    return {
+        name: (then.record.get(name), now.record.get(name))
+        for name in names
+        if (name in then.record) != (name in now.record) or canonical(then.record[name]) != canonical(now.record[name])
+    }
+
+
+def diff_json(diff: Diff, start: int, end: int) -> Record:
+    """The JSON of `diff` and `/api/v1/diff`."""
+    found: Record = {
+        "from": start,
+        "to": end,
+        "added": {name: [public_record(item) for item in items] for name, items in diff.added.items()},
+        "changed": {
+            name: [
+                {"key": one.key, "fields": {field: list(pair) for field, pair in one.fields.items()}} for one in rows
+            ]
+            for name, rows in diff.changed.items()
+        },
+    }
+    if diff.removed:
+        found["removed"] = {name: [public_record(item) for item in items] for name, items in diff.removed.items()}
+    return found

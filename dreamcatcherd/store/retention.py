@@ -1,0 +1,29 @@
+"""Which delta files leave the newest tree. History keeps them: every command reads deltas by their object ids.
+
+A frame's files leave once so many later frames are closed. That hangs on the tree and the ledger at hand alone, so that
+a primary that starts anew, or another one, does the same."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from dreamcatcherd.core import paths
+from dreamcatcherd.core.ledger import Ledger
+from dreamcatcherd.core.tree import TREE, Reader, read_tree
+
+
+def outdated(objects: Reader, trees: Iterable[str | None], ledger: Ledger, keep: int) -> set[str]:
+    """The names below `state/stream_deltas/` that leave with this close: folders and flat files of frames that were
+    over `keep` frames ago. What the close itself lists stays until the next one, so that a late delta is seen to
+    have arrived."""
+    touched = {row.path.removeprefix(paths.DELTAS + "/").partition("/")[0] for row in ledger.rows()}
+    touched |= {name.removesuffix(".json") for name in touched}
+    found = set()
+    for tree in trees:
+        for name, entry in read_tree(objects, tree).items():
+            frame = paths.frame_of(f"{paths.DELTAS}/{name}" + ("/_" if entry.mode == TREE else ""))
+            if frame is None and entry.mode == TREE:
+                frame = paths.frame_of(f"{paths.DELTAS}/{name}.json")  # attachments of a flat delta
+            if frame is not None and frame <= ledger.frame - keep and name not in touched:
+                found.add(name)
+    return found

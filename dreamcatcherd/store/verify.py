@@ -1,0 +1,297 @@
+"""Every closed frame computed again and held against what was published; the first that differs is named.
+
+Owns the judgement of one frame, upon the frame before it. Nothing is written, and nothing that the repository says of
+itself is believed: which deltas a frame has is read from the commits that its snapshot commit makes reachable, what
+they come to is merged again, and the ledger is made again from that. What only the primary of then could see cannot be
+computed: what closed the frame, whom it waited for, what others had broken, whose clock was wrong."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from functools import partial
+from typing import NamedTuple
+
+import msgspec
+from msgspec import Struct, structs
+
+from dreamcatcherd.core import paths
+from dreamcatcherd.core.codec import canonical
+from dreamcatcherd.core.errors import FatalError, RefusedError
+from dreamcatcherd.core.ledger import Basis, Ledger, make_ledger, read_ledger, write_ledger
+from dreamcatcherd.core.merge import merge
+from dreamcatcherd.core.model import Arrival, Delta, FrameState, Version
+from dreamcatcherd.core.plan import make_plan
+from dreamcatcherd.core.snapshot import already_merged, open_snapshot
+from dreamcatcherd.core.tree import FILE, Entry, blob_at, changed, edit, lookup, object_id, subtree
+from dreamcatcherd.store.base import Base, load_base, read_base, versions_of
+from dreamcatcherd.store.history import Link, links
+from dreamcatcherd.store.ingest import Ingest, Survey, attribute
+from dreamcatcherd.store.judge import judge, with_body
+from dreamcatcherd.store.ports import Commit, Store
+from dreamcatcherd.store.replay import Overlay, is_base, own_ledger
+from dreamcatcherd.store.violations import current_settings, settings_change
+
+
+class Difference(NamedTuple):
+    """The first frame that is not what its deltas make it, and why."""
+
+    frame: int
+    why: str
+
+
+class Verdict(Struct, frozen=True):
+    """The JSON of `verify`: how many frames were computed again, and what was found."""
+
+    frames: int
+    ok: bool
+    first_bad: int | None
+    why: str | None
+
+
+class History(NamedTuple):
+    """The chain of closed frames, oldest first, and what `main` shows of it now (a difference, if there is one)."""
+
+    links: list[Link]
+    ledgers: str | None
+    shown: Difference | None
+
+
+def read_history(store: Store, refs: dict[str, str], main: str) -> History:
+    """Find the chain of snapshot commits; RefusedError where no frame is closed."""
+    tip = _tip(store, refs, main)
+    chain = list(links(store, tip))[::-1]
+    if not chain:
+        raise RefusedError(f"{store.where} has no closed frame", "close a frame first: dreamcatcherd merge")
+    ledgers = subtree(store, store.commit(chain[-1].oid).tree, paths.LEDGER)
+    return History(chain, ledgers, _shown(store, chain, refs.get(main)))
+
+
+def _tip(store: Store, refs: dict[str, str], main: str) -> str | None:
+    """The last published commit; where that is not whole, whatever stands in its place, since that is what is asked."""
+    try:
+        return load_base(store, refs, main, store.recall()).commit
+    except FatalError:
+        return refs.get(paths.PUBLISHED) or refs.get(main)
+
+
+def _shown(store: Store, chain: list[Link], head: str | None) -> Difference | None:
+    """Where the branch that everybody reads does not show what was published."""
+    last = chain[-1]
+    if head is None or not store.descends(head, last.oid):
+        held = (link for link in reversed(chain) if head is not None and store.descends(head, link.oid))
+        kept = next(held, None)
+        lost = chain[chain.index(kept) + 1] if kept else chain[0]
+        return Difference(
+            lost.frame, f"commit dropped: main was rewound, it does not hold the snapshot commit {lost.oid}"
+        )
+    shown, published = store.commit(head).tree, store.commit(last.oid).tree
+    found = []
+    for path, kind in ((paths.LEDGER, "ledger"), (paths.SNAPSHOT, "snapshot"), (paths.FRAME, "frame.json")):
+        if lookup(store, shown, path) != lookup(store, published, path):
+            frame = last.frame
+            if kind == "ledger":
+                frame = _edited_ledger(store, subtree(store, shown, path), subtree(store, published, path), frame)
+            found.append(Difference(frame, f"{kind} edited: main shows another {path} than what was published"))
+    return min(found, default=None)
+
+
+def _edited_ledger(store: Store, one: str | None, other: str | None, last: int) -> int:
+    """The first frame whose ledger differs between two ledger folders; `last` where only other files do."""
+    files = {path for path, _ in changed(store, one, [other])} | {path for path, _ in changed(store, other, [one])}
+    named = [path.rpartition("/")[2].removesuffix(".json") for path in files]
+    return min((int(name) for name in named if name.isascii() and name.isdigit()), default=last)
+
+
+def check(store: Store, history: History, at: int) -> Difference | None:
+    """Compute frame `at` (an index of the chain) again upon the one before it; None where all is as published."""
+    link = history.links[at]
+    before = history.links[at - 1] if at else None
+    try:
+        base = read_base(store, before.oid) if before else Base(None, FrameState(link.frame))
+    except FatalError as error:
+        return Difference(before.frame if before else link.frame, f"snapshot edited: {error.cause}")
+    try:
+        found = _check(store, history, link, base)
+    except FatalError as error:
+        found = Difference(link.frame, f"delta missing: {error.cause}")
+    if history.shown is not None and (found is None or history.shown < found) and history.shown.frame <= link.frame:
+        return history.shown
+    return found
+
+
+def _check(store: Store, history: History, link: Link, base: Base) -> Difference | None:
+    frame = link.frame
+    if base.state.frame != frame:
+        return Difference(base.state.frame, f"commit dropped: no snapshot commit closes it; {frame} follows")
+    raw = own_ledger(store, link)
+    try:
+        ledger = read_ledger(raw) if raw is not None else None
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        return Difference(frame, f"ledger edited: it does not read: {error}")
+    if ledger is None or raw is None:
+        return Difference(frame, f"ledger edited: the snapshot commit {link.oid} does not hold it")
+    standing = blob_at(store, history.ledgers, paths.ledger_path(frame))
+    if standing != object_id("blob", raw):
+        return Difference(frame, "ledger edited: the one that stands now is not the one that the frame published")
+    if ledger.previous is not None and base.ledger is None:
+        lost = f"commit dropped: {frame} follows on snapshot {ledger.previous}, whose snapshot commit is not there"
+        return Difference(max(0, frame - 1), lost)
+    if base.ledger is None and is_base(ledger):
+        return _check_import(store, link, ledger)
+    commits = store.new_commits([link.oid], [*store.cut, *([base.commit] if base.commit else [])])
+    del commits[link.oid]
+    why = _account(store, link, base, ledger, commits) or _recompute(store, link, base, ledger, raw, commits)
+    return Difference(frame, why) if why else None
+
+
+def _check_import(store: Store, link: Link, ledger: Ledger) -> Difference | None:
+    """An imported snapshot is where the deltas begin: it has to be what its ledger says, no more."""
+    tree = store.commit(link.oid).tree
+    if subtree(store, tree, paths.SNAPSHOT) != ledger.snapshot:
+        return Difference(link.frame, f"snapshot edited: it is not {ledger.snapshot}, which was imported")
+    return None
+
+
+def _account(store: Store, link: Link, base: Base, ledger: Ledger, commits: dict[str, Commit]) -> str | None:
+    """Why the ledger's rows are not, one by one, the versions that the frame had to judge."""
+    brought = Counter(
+        (paths.printable(path), blob, oid)
+        for oid, commit in commits.items()
+        for path, blob, _ in versions_of(store, commit)
+    )
+    if base.ledger is not None:
+        brought.update((row.path, row.blob, row.commit) for row in base.ledger.held)
+        far = (row for row in base.ledger.quarantined if row.reason == "too-far-ahead")
+        brought.update((row.path, row.blob, row.commit) for row in far)
+    listed = Counter((row.path, row.blob, row.commit) for row in ledger.rows())
+    for path, blob, oid in sorted(listed - brought):
+        if oid in commits or (path, blob, oid) in brought:
+            return f"ledger edited: it lists {path} {blob}, which commit {oid} does not bring"
+        return f"delta missing: the ledger lists {path} {blob}, and its commit {oid} is no longer part of the history"
+    for path, blob, oid in sorted(brought - listed):
+        return f"ledger edited: {path} {blob} of commit {oid} stands in none of its lists"
+    merged = {row.blob for row in ledger.deltas}
+    for path, blob, _ in versions_of(store, store.commit(link.oid)):
+        back = blob_at(store, base.deltas, path.removeprefix(paths.DELTAS + "/"))
+        if blob not in merged and blob != back:
+            return f"snapshot commit edited: {link.oid} itself brings {path} {blob}, which no ledger lists"
+    return None
+
+
+def _recompute(
+    store: Store, link: Link, base: Base, ledger: Ledger, raw: bytes, commits: dict[str, Commit]
+) -> str | None:
+    """Why the frame's deltas do not come to its ledger and snapshot."""
+    survey = next(
+        (one for one in _surveys(store, link, base, ledger, commits) if one.settings.blob == ledger.settings), None
+    )
+    if survey is None:
+        return f"ledger edited: it names settings {ledger.settings}, which did not count then"
+    settings = survey.settings
+    arrivals = _arrivals(store, survey, ledger)
+    for arrival in arrivals:
+        item = arrival.item
+        if isinstance(item, Delta) and object_id("blob", store.read(item.version.blob)) != item.version.blob:
+            return f"delta missing: {item.version.path} {item.version.blob} holds other bytes than its id says"
+    overlay = Overlay(store)
+    folders = open_snapshot(overlay, base.snapshot)
+    plan = make_plan(arrivals, link.frame, settings.limits, lambda ids: already_merged(overlay, folders, ids))
+    deltas = [arrival.item for arrival in plan.deltas if isinstance(arrival.item, Delta)]
+    load = partial(with_body, store, limits=settings.limits)
+    merged = merge(overlay, base.snapshot, deltas, settings.table, load)
+    basis = Basis(
+        previous=base.snapshot if base.ledger else None,
+        entities=base.ledger.counts.entities if base.ledger else {},
+        settings=settings.blob,
+        violations=ledger.violations,
+        settings_change=settings_change(store, survey),
+    )
+    made = _with_seen(make_ledger(plan, merged, basis, ledger.closed_by), ledger)
+    tree = store.commit(link.oid).tree
+    published = subtree(store, tree, paths.SNAPSHOT)
+    if published != made.snapshot:
+        return f"snapshot edited: its deltas come to {made.snapshot}, published is {published}"
+    if write_ledger(made) != raw:
+        return f"ledger edited: {_unlike(ledger, made)}"
+    for oid, (_, data) in overlay.written.items():
+        if store.read(oid) != data:
+            return f"snapshot edited: its object {oid} holds other bytes"
+    return _misplaced(store, overlay, link, base, tree, raw)
+
+
+def _with_seen(made: Ledger, ledger: Ledger) -> Ledger:
+    """A ledger made again, with what only its primary could see: whose clock was wrong, whom a quorum waited for."""
+    flags = {(row.path, row.blob, row.commit): (row.ahead_s, row.backward) for row in ledger.deltas}
+    deltas = []
+    for row in made.deltas:
+        ahead_s, backward = flags.get((row.path, row.blob, row.commit), (None, False))
+        deltas.append(structs.replace(row, ahead_s=ahead_s, backward=backward))
+    clocks = sum(row.ahead_s is not None or row.backward for row in deltas)
+    return structs.replace(
+        made, deltas=deltas, missing=ledger.missing, counts=structs.replace(made.counts, clocks=clocks)
+    )
+
+
+def _misplaced(store: Store, overlay: Overlay, link: Link, base: Base, tree: str, raw: bytes) -> str | None:
+    """Why the snapshot commit's own ledger folder or frame.json is not what follows from the frame."""
+    ledgers = edit(overlay, base.ledgers, {paths.ledger_path(link.frame): Entry(FILE, object_id("blob", raw))})
+    if subtree(store, tree, paths.LEDGER) != ledgers:
+        return f"ledger edited: the snapshot commit {link.oid} changes the ledgers of other frames"
+    try:
+        read_base(store, link.oid)
+    except FatalError as error:
+        return f"frame.json edited: {error.cause}"
+    return None
+
+
+def _surveys(store: Store, link: Link, base: Base, ledger: Ledger, commits: dict[str, Commit]) -> Iterator[Survey]:
+    """What the primary may have looked at: the head that it merged as first parent, or no `main` at all."""
+    heads: list[str | None] = [*store.commit(link.oid).parents[:1]]
+    if not heads or any(row.kind == "main-rewound" and row.commit is None for row in ledger.violations):
+        heads.append(None)
+    for head in heads:
+        yield Survey({}, "", head, base, current_settings(store, head, base)[0], [], commits, [])
+
+
+def _arrivals(store: Store, survey: Survey, ledger: Ledger) -> list[Arrival]:
+    """What the frame had to judge, judged again. Which lane brought a version only the ledger knows; whether that
+    lane may speak for it is judged again too."""
+    settings, commits = survey.settings, survey.commits
+    on_main: set[str] = set()
+    todo = [survey.head] if survey.head else []
+    while todo:
+        oid = todo.pop()
+        if oid in commits and oid not in on_main:
+            on_main.add(oid)
+            todo += commits[oid].parents
+    told = {(row.path, row.blob, row.commit): row.source for row in ledger.rows()}
+    ingest = Ingest()
+    arrivals = ingest.waiting(store, survey.base, settings)
+    for oid, commit in commits.items():
+        for path, blob, mode in versions_of(store, commit):
+            source = told[paths.printable(path), blob, oid]
+            ref = source if source.startswith("refs/") else f"refs/heads/{source}"
+            sources = ["main"] if oid in on_main else [ref]
+            item = judge(store, Version(path, blob, mode, oid), settings.limits)
+            arrivals.append(attribute(item, sources, settings.lane_prefix, commit.time, None))
+    return ingest.only_signed(store, arrivals, settings.signers) if settings.signers else arrivals
+
+
+def _unlike(ledger: Ledger, made: Ledger) -> str:
+    """The first thing in which a ledger is not the one that was made again."""
+    for name in ledger.__struct_fields__:
+        told, found = getattr(ledger, name), getattr(made, name)
+        if told == found:
+            continue
+        if isinstance(told, list) and isinstance(found, list):
+            other = next((i for i, pair in enumerate(zip(told, found, strict=False)) if pair[0] != pair[1]), None)
+            row = min(len(told), len(found)) if other is None else other
+            return f"row {row + 1} of {name} is not what was merged ({len(told)} rows, {len(found)} computed)"
+        if name == "counts":
+            told, found = structs.asdict(told), structs.asdict(found)
+            name, told, found = next(
+                (f"counts.{key}", told[key], found[key]) for key in told if told[key] != found[key]
+            )
+        return f"{name} is {canonical(told).decode()}, computed {canonical(found).decode()}"
+    return "it is not written as the frame wrote it"

@@ -1,0 +1,42 @@
+"""Whole collections as one JSON file each, beside the snapshot, for dashboards that want one file (off by default).
+
+A view is no state: nothing is read from it. It is written anew with every frame that changed its collection, at a cost
+that follows the state."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from dreamcatcherd.core import paths
+from dreamcatcherd.core.codec import canonical
+from dreamcatcherd.core.collections import EXTRA
+from dreamcatcherd.core.export import in_order, public_record
+from dreamcatcherd.core.shards import SUFFIX
+from dreamcatcherd.core.snapshot import file_name, items, open_snapshot
+from dreamcatcherd.core.tree import FILE, Entry, lookup
+from dreamcatcherd.store.ingest import Survey
+from dreamcatcherd.store.ports import Store
+
+
+def view_files(store: Store, survey: Survey, snapshot: str, collections: Iterable[str]) -> dict[str, Entry]:
+    """The view of each collection after a snapshot, by path. One whose collection did not change is not made again; a
+    name that no collection has gives none."""
+    base, table = survey.base, survey.settings.table
+    before, after = open_snapshot(store, base.snapshot).state, open_snapshot(store, snapshot)
+    published = store.commit(base.commit).tree if base.commit else None
+    found: dict[str, Entry] = {}
+    for name in collections:
+        if name not in table and not name.startswith(EXTRA + "/"):
+            continue
+        path = f"{paths.VIEWS}/{file_name(name)}.json"
+        stem = file_name(name) if name in table else EXTRA
+        standing = lookup(store, published, path)
+        if standing and all(before.get(one) == after.state.get(one) for one in (stem, stem + SUFFIX)):
+            found[path] = standing
+            continue
+        rows = [
+            canonical(public_record(item)) for item in in_order(list(items(store, after, table, name)), table.get(name))
+        ]
+        raw = b"[\n" + b",\n".join(rows) + b"\n]\n" if rows else b"[]\n"
+        found[path] = Entry(FILE, store.write("blob", raw))
+    return found
