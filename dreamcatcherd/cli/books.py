@@ -24,10 +24,10 @@ from dreamcatcherd.cli.common import (
     write_whole,
 )
 from dreamcatcherd.cli.inspect import settings_of
+from dreamcatcherd.core.book_library import Folder
 from dreamcatcherd.core.codec import MAX_FRAME
 from dreamcatcherd.core.collections import DERIVED, LIBRARY, Table
 from dreamcatcherd.core.errors import RefusedError, UsageError
-from dreamcatcherd.core.library import Folder
 from dreamcatcherd.core.model import Json, Record
 from dreamcatcherd.core.records import key_part
 from dreamcatcherd.core.shelf import Shelved, catalogue, contents, shelf

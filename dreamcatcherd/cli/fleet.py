@@ -11,6 +11,7 @@ import signal
 import subprocess
 import threading
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
@@ -29,7 +30,7 @@ class Sent(Struct, frozen=True):
     acknowledged: bool
 
 
-class Pusher(threading.Thread):
+class Pusher(threading.Thread, ABC):
     """One stream with a clone of its own, which pushes on a lane of its own or on the shared branch.
 
     `repository` is a path or a URL, `more` what git needs in its environment to reach it. What it does in its clone is
@@ -64,8 +65,9 @@ class Pusher(threading.Thread):
         except (OSError, subprocess.SubprocessError, RuntimeError) as error:
             self.failure = str(error)
 
+    @abstractmethod
     def _work(self) -> None:
-        raise NotImplementedError
+        """Commit and push until told to stop."""
 
     def _open_frame(self) -> int:
         """The open frame, as `main` tells it."""

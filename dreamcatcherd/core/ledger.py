@@ -10,10 +10,10 @@ from typing import TypeVar
 import msgspec
 from msgspec import Struct
 
+from dreamcatcherd.core.book_library import BookRow
 from dreamcatcherd.core.clocks import ClockFlag, clock_flags
 from dreamcatcherd.core.codec import canonical, canonical_each
 from dreamcatcherd.core.collections import EXTRA
-from dreamcatcherd.core.library import BookRow
 from dreamcatcherd.core.merge import Merged
 from dreamcatcherd.core.model import Arrival, Conflict, Delta, Reject, ViolationKind
 from dreamcatcherd.core.paths import printable

@@ -7,9 +7,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
 
+from dreamcatcherd.core.book_library import BookRow, Touched, touch, update_library
 from dreamcatcherd.core.codec import canonical, canonical_each
 from dreamcatcherd.core.collections import EXTRA, Collection, Table, sections_of
-from dreamcatcherd.core.library import BookRow, Touched, touch, update_library
 from dreamcatcherd.core.model import Conflict, Delta, Json, Misfit, Record, Stamp
 from dreamcatcherd.core.records import natural_key, place
 from dreamcatcherd.core.rules import RULES, Entity

@@ -10,10 +10,10 @@ from urllib.parse import quote
 
 from msgspec import Struct
 
+from dreamcatcherd.core.book_library import Folder, chapters_of, lines_of_book, note_mark, standard
 from dreamcatcherd.core.books import Marks, choose, content_of
 from dreamcatcherd.core.codec import canonical, decode
 from dreamcatcherd.core.collections import BOOKS, CHAPTERS, DERIVED, LIBRARY, PROGRESS, Collection, Table
-from dreamcatcherd.core.library import Folder, chapters_of, lines_of_book, note_mark, standard
 from dreamcatcherd.core.model import Json, Record, Stamp
 from dreamcatcherd.core.records import sort_key
 from dreamcatcherd.core.rules import Entity

@@ -8,8 +8,8 @@ from typing import get_args
 import prometheus_client as prom
 
 from dreamcatcherd import __version__
+from dreamcatcherd.core.book_library import BookEvent
 from dreamcatcherd.core.collections import DEFAULT_TABLE, DERIVED, EXTRA
-from dreamcatcherd.core.library import BookEvent
 from dreamcatcherd.core.model import Reason, ViolationKind
 from dreamcatcherd.core.report import CycleReport, Pending
 
