@@ -148,7 +148,8 @@ def _line(report: CycleReport, pending: Pending) -> str:
         return f"frame {pending.last_closed}: closed by another primary"
     counts = report.ledger.counts
     kinds = ("late", "duplicates", "held", "misfits", "quarantined", "conflicts", "violations")
-    rest = "".join(f", {count} {kind}" for kind in kinds if (count := getattr(counts, kind)))
+    told = [(kind, getattr(counts, kind)) for kind in kinds]
+    rest = "".join(f", {count} {kind.removesuffix('s') if count == 1 else kind}" for kind, count in told if count)
     went = f"{plural(counts.deltas, 'delta')} from {plural(counts.streams, 'stream')}"
     return f"frame {report.ledger.frame}: {went}{rest}, digest {report.ledger.snapshot}"
 
