@@ -65,6 +65,12 @@ def events(daemon: Daemon, event: str) -> list[dict[str, Any]]:
     return [found for line in lines if (found := json.loads(line))["event"] == event]
 
 
+def told_lately(daemon: Daemon) -> list[dict[str, Any]]:
+    """The failures that the log tells since it last told of a recovery: on a busy machine some pass by themselves."""
+    told = daemon.text.rpartition('"recovered"')[2]
+    return [found for found in events(daemon, "cycle failed") if found["timestamp"] in told]
+
+
 def metric(daemon: Daemon, sample: str) -> float:
     """The value of one sample, such as `polls_total{result="failed"}`."""
     match = re.search(rf"^dreamcatcher_{re.escape(sample)} (\S+)$", daemon.get("/metrics"), re.MULTILINE)

@@ -26,6 +26,7 @@ from tests.e2e.primaries import (
     observations,
     primary_on,
     readiness,
+    told_lately,
 )
 from tests.e2e.servers import SERVERS, Server, hooked, install_hook, remove_hook, serve
 from tests.e2e.tools import Daemon, clone, dc, delta, export_of, git, push, wait_for
@@ -98,7 +99,9 @@ class Outage(NamedTuple):
 OUTAGES = {
     "down": Outage("stop", "start", "cannot be reached", 10.0),
     "hanging": Outage("freeze", "thaw", "did not answer within the time limit", timeout=2.0),
-    "hanging, git": Outage("freeze", "thaw", "did not answer within the time limit", timeout=2.0, transport="git"),
+    "hanging, git": Outage(
+        "freeze", "thaw", "did not answer within the time limit", timeout=2.0, kinds=("git", "https"), transport="git"
+    ),
     "locked out": Outage("lock_out", "let_in", "refused the credentials", kinds=("http", "https", "ssh")),
     "locked out, git": Outage("lock_out", "let_in", "refused the credentials", kinds=("http", "ssh"), transport="git"),
     "refusing": Outage("refuse", "accept", "refused the push: no pushes after midnight", blocked=True),
@@ -141,7 +144,7 @@ def assert_told_once(post: Outpost, cause: str) -> None:
     assert status == 503
     assert cause in why
     assert post.daemon.get("/healthz") == "alive\n"
-    told = events(post.daemon, "cycle failed")
+    told = told_lately(post.daemon)
     causes = [line["cause"] for line in told]
     assert sum(cause in one for one in causes) == 1, causes
     assert len(set(causes)) == len(causes) <= 2, causes

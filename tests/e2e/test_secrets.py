@@ -62,7 +62,6 @@ def argv(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.mark.parametrize(
     ("server", "in_url", "transport"),
     [
-        ("http", False, "pygit2"),
         ("http", True, "pygit2"),
         ("http", True, "git"),
         ("https", False, "git"),

@@ -149,7 +149,7 @@ class Daemon:
         return f"http://{found}"
 
     def get(self, path: str) -> str:
-        with urllib.request.urlopen(self.url() + path, timeout=5) as answer:
+        with urllib.request.urlopen(self.url() + path, timeout=30) as answer:
             raw: bytes = answer.read()
         return raw.decode()
 
