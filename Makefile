@@ -4,8 +4,13 @@ VENV := .venv
 BIN := $(VENV)/bin
 RUNTIME := $(VENV)/.runtime
 DEV := $(VENV)/.dev
+BOM := $(VENV)/bom
+ENGINE ?= docker
+VERSION = $(shell sed -n 's/^__version__ = "\(.*\)"/\1/p' dreamcatcherd/__init__.py)
+LOCK = $(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes --no-annotate \
+	--no-emit-index-url --custom-compile-command 'make lock'
 
-.PHONY: help run demo test lint bench soak packages clean
+.PHONY: help run demo test lint bench soak packages lock dist sbom man image clean
 
 help: ## list the targets
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 10
@@ -42,6 +47,33 @@ bench: $(DEV) ## ratios, measured in one run on this machine
 
 packages: ## as root: install the Debian packages that the end-to-end tests need
 	@tests/e2e/install-packages.sh
+
+lock: $(DEV) ## pin every library anew, with hashes, in requirements/ (for Python 3.11 and later)
+	$(LOCK) pyproject.toml -o requirements/run.txt
+	$(LOCK) --extra dev -c requirements/run.txt pyproject.toml -o requirements/dev.txt
+	echo hatchling | $(LOCK) -c requirements/dev.txt - -o requirements/build.txt
+
+dist: $(DEV) ## sdist, wheel, bill of materials and manual page in dist/
+	rm -rf dist
+	$(BIN)/python -m build --no-isolation --outdir dist
+	@$(MAKE) --no-print-directory sbom man
+
+sbom: $(DEV) ## dist/dreamcatcherd.cdx.json: what an installation from requirements/run.txt holds (CycloneDX)
+	$(PYTHON) -m venv --clear $(BOM)
+	$(BIN)/python -m build --no-isolation --wheel --outdir $(BOM)/wheel
+	$(BOM)/bin/python -m pip install --quiet --require-hashes --requirement requirements/run.txt
+	$(BOM)/bin/python -m pip install --quiet --no-deps --no-index --find-links $(BOM)/wheel dreamcatcherd
+	$(BOM)/bin/python -m pip uninstall --quiet --yes pip setuptools
+	mkdir -p dist
+	$(BIN)/cyclonedx-py environment --output-reproducible --output-format JSON \
+		--output-file dist/dreamcatcherd.cdx.json $(BOM)/bin/python
+
+man: $(RUNTIME) ## dist/dreamcatcherd.1: the manual page, from the help
+	mkdir -p dist
+	$(BIN)/dreamcatcherd man > dist/dreamcatcherd.1
+
+image: ## the container image, with docker or ENGINE=podman
+	$(ENGINE) build $(if $(findstring podman,$(ENGINE)),--format docker) --build-arg VERSION=$(VERSION) --tag dreamcatcherd:$(VERSION) .
 
 soak: $(DEV) ## ten minutes of a real daemon under a real fleet, drawn in artifacts/soak.svg
 	$(BIN)/python -m tests.soak

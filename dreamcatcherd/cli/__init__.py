@@ -47,6 +47,9 @@ _COMMANDS = {
     "doctor": "doctor:doctor",
     "hook": "hook:hook",
     "demo": "demo:demo",
+    "version": "about:version",
+    "completion": "about:completion",
+    "man": "about:man",
 }
 
 

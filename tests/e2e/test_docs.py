@@ -140,6 +140,8 @@ def test_the_example_configuration_is_the_defaults() -> None:
         "docs/workers.md",
         "docs/protocol.md",
         "docs/operations.md",
+        "docs/time-travel.md",
+        "docs/container.md",
         "docs/architecture.md",
         "CHANGELOG.md",
     ],

@@ -1,0 +1,62 @@
+# The primary in a container. The first stage installs from the hash-pinned lists of requirements/; the last one holds
+# the result with git and ssh, and nothing that builds. docs/container.md tells how to run it.
+ARG PYTHON=3.13
+
+FROM python:${PYTHON}-slim-bookworm AS build
+WORKDIR /src
+ENV PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1
+COPY requirements/build.txt requirements/run.txt requirements/
+RUN python -m venv /opt/build \
+    && /opt/build/bin/pip install --quiet --only-binary :all: --require-hashes -r requirements/build.txt \
+    && python -m venv --without-pip /opt/dreamcatcherd \
+    && /opt/build/bin/pip --python /opt/dreamcatcherd/bin/python install --quiet --no-compile \
+        --only-binary :all: --require-hashes -r requirements/run.txt
+COPY pyproject.toml README.md LICENSE ./
+COPY dreamcatcherd/ dreamcatcherd/
+# The root file system is read-only later: what Python compiles, it compiles now, but for the 500 lexers that nobody
+# imports. The files do not change any more, so their times are not looked at.
+RUN /opt/build/bin/pip wheel --quiet --no-deps --no-index --no-build-isolation --wheel-dir /tmp/wheel . \
+    && /opt/build/bin/pip --python /opt/dreamcatcherd/bin/python install --quiet --no-compile --no-deps --no-index \
+        /tmp/wheel/*.whl \
+    && python -m compileall -q --invalidation-mode unchecked-hash -x '/pygments/(lexers|styles)/' /opt/dreamcatcherd/lib
+
+FROM python:${PYTHON}-slim-bookworm
+# git's Perl, its servers and all translations are left out: 75 MB that no command of git's used here needs. dpkg still
+# knows the packages, so scanners and upgrades do too. tini buries the orphans of a git stopped at its time limit.
+# hadolint ignore=DL3008
+RUN printf 'path-exclude=%s\n' '/usr/share/doc/*' '/usr/share/man/*' '/usr/share/locale/*' '/usr/share/gitweb/*' \
+        '/usr/share/bash-completion/*' \
+        '/usr/share/perl/*' '/usr/share/perl5/*' '/usr/lib/*/perl/*' '/usr/lib/*/libperl.so*' '/usr/bin/scalar' \
+        '/usr/bin/git-shell' '/usr/lib/git-core/scalar' '/usr/lib/git-core/git-daemon' '/usr/lib/git-core/git-shell' \
+        '/usr/lib/git-core/git-http-backend' '/usr/lib/git-core/git-http-push' '/usr/lib/git-core/git-imap-send' \
+        > /etc/dpkg/dpkg.cfg.d/slim \
+    && apt-get update \
+    && apt-get install -y --no-install-recommends git openssh-client tini \
+    && apt-get clean \
+    && rm -rf /var/lib/apt/lists/* /var/cache/debconf/*-old /var/log/apt /var/log/dpkg.log \
+    && groupadd --gid 10001 dreamcatcherd \
+    && useradd --uid 10001 --gid 10001 --no-create-home --home-dir /var/lib/dreamcatcherd --shell /usr/sbin/nologin \
+        dreamcatcherd \
+    && install -d -o dreamcatcherd -g dreamcatcherd -m 0755 /var/lib/dreamcatcherd
+COPY --from=build /opt/dreamcatcherd /opt/dreamcatcherd
+
+# A container's own loopback reaches nobody: publish the port to 127.0.0.1 of the host.
+ENV PATH=/opt/dreamcatcherd/bin:$PATH \
+    HOME=/var/lib/dreamcatcherd \
+    STATE_DIRECTORY=/var/lib/dreamcatcherd \
+    DREAMCATCHERD_HTTP_LISTEN=0.0.0.0:9464 \
+    PYTHONDONTWRITEBYTECODE=1
+ARG VERSION=unknown
+LABEL org.opencontainers.image.title="dreamcatcherd" \
+    org.opencontainers.image.description="The coordinator of the Dream Catcher Protocol" \
+    org.opencontainers.image.licenses="MIT" \
+    org.opencontainers.image.version="${VERSION}"
+USER 10001:10001
+WORKDIR /var/lib/dreamcatcherd
+VOLUME /var/lib/dreamcatcherd
+EXPOSE 9464
+STOPSIGNAL SIGTERM
+HEALTHCHECK --interval=30s --timeout=5s --start-period=10s --retries=3 CMD ["python", "-I", "-c", \
+    "import http.client, os, sys; c = http.client.HTTPConnection('127.0.0.1', int(os.environ['DREAMCATCHERD_HTTP_LISTEN'].rpartition(':')[2]), timeout=4); c.request('GET', '/healthz'); sys.exit(c.getresponse().status != 200)"]
+ENTRYPOINT ["tini", "--", "dreamcatcherd"]
+CMD ["run"]

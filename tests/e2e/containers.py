@@ -1,0 +1,157 @@
+"""The container image, built and run for real: buildah, podman and crun, without an engine that runs as a service.
+
+The Dockerfile's base image is a stand-in, since tests fetch no images: a minimal Debian with Debian's Python, made once
+and kept with the layers in a store of its own (`$XDG_CACHE_HOME/dreamcatcherd-tests`, or below ~/.cache; delete it at
+will). So what is proved is the Dockerfile, not the official image. Needs root, and the programs of `make packages`."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import os
+import secrets
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from tests.e2e.tools import do_without, environment, program, wait_for
+
+ROOT = Path(__file__).parents[2]
+PYTHON = "3.11"  # Debian bookworm's
+BASE = f"localhost/python:{PYTHON}-slim-bookworm"
+IMAGE = "localhost/dreamcatcherd:test"
+USER = 10001
+CERTIFICATES = Path("/etc/ssl/certs/ca-certificates.crt")
+PROGRAMS = ("buildah", "podman", "crun", "mmdebstrap", "unshare")
+_WITHOUT = ("man", "doc", "locale", "info")
+_DEBIAN = [
+    "mmdebstrap", "--quiet", "--variant=minbase",
+    "--include=ca-certificates,netbase,tzdata,python3,python3-venv,usr-is-merged",
+    "--hook-dir=/usr/share/mmdebstrap/hooks/merged-usr", "--dpkgopt=force-unsafe-io",
+    *(f"--dpkgopt=path-exclude=/usr/share/{folder}/*" for folder in _WITHOUT),
+    # As in the official image: python and python3 in /usr/local/bin, and pip may install.
+    '--customize-hook=for name in python python3; do ln -s /usr/bin/python3 "$1/usr/local/bin/$name"; done',
+    '--customize-hook=rm -f "$1"/usr/lib/python3*/EXTERNALLY-MANAGED',
+    "bookworm",
+]  # fmt: skip
+_SOURCES = Path("/etc/apt/sources.list.d/debian.sources")
+# crun refuses a hybrid cgroup tree, so that part of it goes out of podman's sight; where there is none nothing happens.
+_OUT_OF_SIGHT = 'umount /sys/fs/cgroup/unified 2>/dev/null; exec "$@"'
+_LIMITS = ["--cgroups=disabled", "--ulimit=nofile=1024:1024", "--ulimit=nproc=1024:1024"]
+_HARDENED = ["--read-only", "--read-only-tmpfs=false", "--cap-drop=all", "--security-opt=no-new-privileges"]
+
+
+def cache() -> Path:
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path("~/.cache").expanduser()) / "dreamcatcherd-tests"
+
+
+def _store() -> list[str]:
+    return [f"--root={cache() / 'store'}", f"--runroot={cache() / 'run'}", "--storage-driver=overlay"]
+
+
+def run(command: list[str], *, check: bool = True, timeout_s: float = 300) -> subprocess.CompletedProcess[str]:
+    done = subprocess.run(
+        command, cwd=ROOT, env=environment(), capture_output=True, text=True, check=False, timeout=timeout_s
+    )
+    assert not check or done.returncode == 0, (command, done.stdout[-2000:], done.stderr[-4000:])
+    return done
+
+
+def podman(*words: str, check: bool = True) -> subprocess.CompletedProcess[str]:
+    return run(["unshare", "--mount", "sh", "-c", _OUT_OF_SIGHT, "sh", "podman", *_store(), *words], check=check)
+
+
+def inspect(image: str) -> dict[str, Any]:
+    found: list[dict[str, Any]] = json.loads(podman("image", "inspect", image).stdout)
+    return found[0]
+
+
+def build() -> None:
+    """Have the image, built from the project as it stands; what did not change comes from the kept layers."""
+    if missing := [name for name in PROGRAMS if program(name) is None]:
+        do_without(f"{', '.join(missing)} not installed: make packages")
+    if os.geteuid() != 0:
+        do_without("images are built as root here")
+    cache().mkdir(parents=True, exist_ok=True)
+    with (cache() / "lock").open("ab") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if podman("image", "exists", BASE, check=False).returncode:
+            _make_base()
+        trusted = [f"--volume={CERTIFICATES}:{CERTIFICATES}:ro"] if CERTIFICATES.exists() else []
+        run([
+            "buildah", *_store(), "bud", "--layers", "--format=docker", "--isolation=chroot", "--pull-never",
+            "--network=host", *trusted, f"--build-arg=PYTHON={PYTHON}", "--build-arg=VERSION=test", f"--tag={IMAGE}",
+            ".",
+        ])  # fmt: skip
+        podman("image", "prune", "--force", "--filter=until=72h")
+
+
+def _make_base() -> None:
+    with tempfile.TemporaryDirectory(prefix="dreamcatcherd-base-") as folder:
+        tar = f"{folder}/base.tar"
+        run([*_DEBIAN, tar, *([str(_SOURCES)] if _SOURCES.exists() else [])], timeout_s=500)
+        podman("import", "--quiet", tar, BASE)
+
+
+def once(*words: str, options: tuple[str, ...] = (), check: bool = True) -> subprocess.CompletedProcess[str]:
+    """Run the image's command to its end."""
+    start = ["run", "--rm", "--pull=never", "--network=none", *_LIMITS, *_HARDENED]
+    return podman(*start, *options, IMAGE, *words, check=check)
+
+
+class Container:
+    """The image, running `words`; removed with its anonymous volumes at the end of a `with` block."""
+
+    def __init__(self, *words: str, options: tuple[str, ...] = (), network: str = "none") -> None:
+        self.name = f"dreamcatcherd-{secrets.token_hex(4)}"
+        start = ["run", "--detach", f"--name={self.name}", "--pull=never", f"--network={network}"]
+        podman(*start, *_LIMITS, *_HARDENED, *options, IMAGE, *words)
+
+    def __enter__(self) -> Container:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        podman("rm", "--force", "--volumes", "--time=0", self.name)
+
+    def exec(self, *words: str, check: bool = True) -> subprocess.CompletedProcess[str]:
+        return podman("exec", self.name, *words, check=check)
+
+    @property
+    def text(self) -> str:
+        """What it printed, then what it logged."""
+        written = podman("logs", self.name)
+        return written.stdout + written.stderr
+
+    def export(self, repository: str) -> dict[str, Any]:
+        found: dict[str, Any] = json.loads(self.exec("dreamcatcherd", "export", "--repo", repository).stdout)
+        return found
+
+    def wait_started(self) -> None:
+        """Wait for the log to say so; what it said instead is told where it ends before."""
+
+        def started() -> bool:
+            state = podman("inspect", "--format={{.State.Status}}", self.name).stdout.strip()
+            assert state in ("created", "running"), self.text
+            return '"event": "started"' in self.text
+
+        wait_for(started, 60)
+
+    def stop(self) -> int:
+        """SIGTERM, and SIGKILL after 2 s; returns the exit code, which is 137 after SIGKILL."""
+        podman("stop", "--time=2", self.name)
+        return int(podman("inspect", "--format={{.State.ExitCode}}", self.name).stdout)
+
+
+@contextlib.contextmanager
+def volume() -> Iterator[str]:
+    """A named volume, as it is kept from one container to the next."""
+    name = f"dreamcatcherd-{secrets.token_hex(4)}"
+    podman("volume", "create", name)
+    try:
+        yield name
+    finally:
+        podman("volume", "rm", "--force", name)
