@@ -84,7 +84,8 @@ class Watch(Struct, frozen=True):
 
 
 class Decision(Struct, frozen=True):
-    """Whether the frame is due and by what; else in how many seconds it may be, None where no time says so."""
+    """Whether the frame is due and by what. `wake_in_s` is in how many seconds it may be, None where no time says so;
+    of a frame that is due, 0 or less: since when."""
 
     watch: Watch
     due: bool
@@ -165,7 +166,8 @@ def decide(watch: Watch | None, state: FrameState, closing: Closing, signs: Sign
     over = wake_in_s is not None and wake_in_s <= 0
     if not over:
         return Decision(watch, False, closing.rule, wake_in_s)
-    return Decision(watch, not (closing.skip_empty and signs.empty), closed_by)
+    due = not (closing.skip_empty and signs.empty)
+    return Decision(watch, due, closed_by, wake_in_s if due else None)
 
 
 def _wait_s(spoken: _Spoken, now: Moment, watched_s: float, grace_s: float) -> float | None:

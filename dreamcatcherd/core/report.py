@@ -18,6 +18,7 @@ class LastDelta(Struct, frozen=True):
 class Pending(Struct, frozen=True):
     """What one look at the repository shows. `behind_s` is how long ago the oldest delta that is due was committed.
 
+    `due_at_s` is when the open frame is or was due, in seconds since 1970, None where no time says so.
     `held` deltas are among those of `streams`. `seen` has each stream of the last 100 frames with its last delta;
     `silent` are those that delivered in none of the last 10."""
 
@@ -33,6 +34,15 @@ class Pending(Struct, frozen=True):
     entities: dict[str, int]
     seen: dict[str, LastDelta] = {}
     silent: list[str] = []
+    due_at_s: float | None = None
+
+
+class Footprint(Struct, frozen=True):
+    """What the primary's own folder takes: its packs, their bytes, and the bytes that its disk has left."""
+
+    packs: int
+    packed_bytes: int
+    free_bytes: int
 
 
 class CycleReport(Struct, frozen=True):

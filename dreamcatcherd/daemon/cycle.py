@@ -11,7 +11,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from msgspec import Struct
+from msgspec import Struct, structs
 
 from dreamcatcherd.core.errors import RetryableError
 from dreamcatcherd.core.frames import Decision, opened
@@ -50,7 +50,10 @@ def look(primary: Primary) -> tuple[CycleReport, Decision]:
     phases = Phases(primary.progress)
     survey, refused = primary.survey(phases)
     primary.streams.look(primary.store, survey.base)
-    return CycleReport(primary.pending(survey), phases=phases.seconds), primary.decide(survey, refused)
+    decision = primary.decide(survey, refused)
+    due_at_s = None if decision.wake_in_s is None else primary.clock() / 1e6 + decision.wake_in_s
+    pending = structs.replace(primary.pending(survey), due_at_s=due_at_s)
+    return CycleReport(pending, phases=phases.seconds), decision
 
 
 def draft(primary: Primary, survey: Survey, refused: str | None, closed_by: str, phases: Phases) -> Draft:

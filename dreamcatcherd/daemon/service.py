@@ -29,6 +29,7 @@ from dreamcatcherd.daemon.schedule import Ticker
 from dreamcatcherd.observe.logs import CycleLog, set_up_logs
 from dreamcatcherd.observe.metrics import Metrics
 from dreamcatcherd.store.create import open_first
+from dreamcatcherd.store.footprint import measure
 from dreamcatcherd.store.gitcmd import maintain
 from dreamcatcherd.store.objects import GitStore
 
@@ -37,6 +38,9 @@ STOP_S = 1.5
 
 DELAY_S = (1.0, 15.0)
 """The wait after a failed cycle, and the longest one: it doubles with each failure in a row, and chance shortens it."""
+
+MEASURE_S = 60.0
+"""How often the own folder and its disk are measured."""
 
 MAINTENANCE = (32, 600.0)
 """After so many closes, each of which leaves a pack, and at least so often in seconds, packs are joined and pruned."""
@@ -80,6 +84,7 @@ class Service:
         self._folder = store.folder
         self._source = source
         self._failures = 0
+        self._measure_due = time.monotonic()
         self._lanes_due = time.monotonic()
         self._maintenance = threading.Thread(target=self._maintain, name="maintenance", daemon=True)
         self._maintenance_due = time.monotonic() + MAINTENANCE[1]
@@ -152,6 +157,7 @@ class Service:
         if "reload" in self._asked or (self._source and self._source.changed()):
             self._asked.discard("reload")
             self.reload()
+        self._measure()
         closing = False
         try:
             report, decision = self._look()
@@ -159,6 +165,8 @@ class Service:
             closing = (decision.due or by_hand) and not self._stop.is_set()
             if closing:
                 self._asked.discard("close")
+                self.metrics.show(report.pending)  # what stands there, whatever becomes of the close
+                self.board.pending = report.pending
                 closed_by = "manual" if by_hand else decision.closed_by
                 report = close_frame(self.primary, closed_by, report.pending.frame)
         except RetryableError as error:
@@ -233,6 +241,15 @@ class Service:
             self._log.info("configuration applied", repository=self.primary.store.where, http=self.http.address)
         finally:
             self._notifier.reloaded()
+
+    def _measure(self) -> None:
+        """Measure what the own folder takes, also while cycles fail: a full disk is a reason for that."""
+        now = time.monotonic()
+        if now >= self._measure_due:
+            self._measure_due = now + MEASURE_S
+            found = measure(self._folder)
+            if found is not None:
+                self.metrics.footprint(found)
 
     def _tidy(self) -> None:
         """What may wait, and what may fail without harm: lanes that are done with, and git's own maintenance."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import platform
+from collections import Counter
 from typing import get_args
 
 import prometheus_client as prom
@@ -11,23 +12,31 @@ from dreamcatcherd import __version__
 from dreamcatcherd.core.book_library import BookEvent
 from dreamcatcherd.core.collections import DEFAULT_TABLE, DERIVED, EXTRA
 from dreamcatcherd.core.model import Reason, ViolationKind
-from dreamcatcherd.core.report import CycleReport, Pending
+from dreamcatcherd.core.report import CycleReport, Footprint, Pending
 
-_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
-_AGES = (0.1, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 900, 3600, 21_600, 86_400)
+_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120)
+_AGES = (0.1, 0.25, 0.5, 1, 2.5, 5, 7.5, 10, 15, 20, 30, 60, 120, 300, 900, 3600, 21_600, 86_400)
 _SIZES = (0, 1, 2, 5, 10, 25, 50, 100, 250, 500, 1_000, 2_500, 5_000, 10_000, 50_000, 100_000)
 STREAMS = 100
 """How many streams have a label of their own: the latest ones."""
+
+COLLECTIONS = 100
+"""How many collections of a repository's own have a label of their own; further ones share `OTHER`."""
+
+OTHER = "other"
 
 PHASES = ("fetch", "ingest", "merge", "write", "publish")
 
 
 class Metrics:
-    """One registry's collectors. `cycle` and `failure` are called after each cycle, from one thread."""
+    """One registry's collectors. `cycle` or `failure` is called after each cycle, from one thread.
+
+    Beside them stand the library's series of the process itself (`process_…`)."""
 
     def __init__(self) -> None:
         prom.disable_created_metrics()  # type: ignore[no-untyped-call]
         self.registry = reg = prom.CollectorRegistry()
+        prom.ProcessCollector(registry=reg)
 
         def gauge(name: str, text: str, *labels: str) -> prom.Gauge:
             return prom.Gauge(f"dreamcatcher_{name}", text, labels, registry=reg)
@@ -41,7 +50,10 @@ class Metrics:
         self._frame = gauge("frame", "The open frame.")
         self._last_closed = gauge("frame_last_closed", "The last closed frame; -1 before the first.")
         self._closed_at = gauge("frame_closed_timestamp_seconds", "When the last frame was closed; 0 before the first.")
+        self._due_at = gauge("frame_due_timestamp_seconds", "When the open frame is or was due; 0 where no time says.")
         self._pending = gauge("pending_deltas", "Deltas not merged yet, held ones too.")
+        self._held = gauge("held_deltas", "Pending deltas whose frame is not open yet.")
+        self._behind = gauge("behind_seconds", "How long ago the oldest pending delta that is due was committed.")
         self._merge_s = histogram("merge_duration_seconds", "Plan and merge of one frame.", _SECONDS)
         self._phase_s = histogram("phase_duration_seconds", "Each phase of a cycle that published.", _SECONDS, "phase")
         self._deltas = counter("deltas_total", "Deltas judged at a close, by outcome.", "outcome")
@@ -60,9 +72,16 @@ class Metrics:
         self._stream = gauge("stream_last_frame", f"The last frame of each of the {STREAMS} latest streams.", "stream")
         self._clocks = counter("clock_flags_total", "Deltas of clocks that cannot be right.", "kind")
         self._guard = gauge("guard_tripped", "1 while publishing is stopped because entities would be lost.")
+        self._packs = gauge("repository_packs", "Packs in the folder that this primary works on.")
+        self._packed = gauge("repository_packed_bytes", "Bytes of those packs and their indexes.")
+        self._free = gauge("disk_free_bytes", "Bytes left on the disk of that folder.")
         info = gauge("build_info", "Always 1; labels tell the version.", "version", "python")
         info.labels(__version__, platform.python_version()).set(1)
         self._shown: set[str] = set()
+        self._collections = {*DEFAULT_TABLE, *DERIVED, EXTRA}
+        self._most = len(self._collections) + COLLECTIONS
+        self._open: int | None = None  # the open frame, as shown last
+        self._guarded: int | None = None  # the frame that the guard kept from being published
         self._show_all()
 
     def _show_all(self) -> None:
@@ -84,23 +103,48 @@ class Metrics:
                 family.labels(value)
 
     def cycle(self, report: CycleReport) -> None:
-        """Account for a cycle that went well."""
-        pending = report.pending
+        """Account for a cycle that went well. Whoever reads a frame's number finds it counted already."""
         self._polls.labels("ok").inc()
-        self._guard.set(0)
-        self._frame.set(pending.frame)
-        if pending.last_closed is not None:
-            self._last_closed.set(pending.last_closed)
-        self._closed_at.set(pending.closed_at_s or 0)
-        self._pending.set(sum(pending.streams.values()))
-        for name, count in pending.entities.items():
-            self._entities.labels(name).set(count)
         self._retries.inc(report.races)
-        self._show_streams(pending)
         if report.lost:
             self._publishes.labels("lost").inc()
         if report.ledger is not None:
             self._close(report)
+        if report.ledger is not None or report.pending.frame != self._guarded:
+            self._guarded = None
+            self._guard.set(0)
+        self.show(report.pending)
+
+    def show(self, pending: Pending) -> None:
+        """Show where things stand; counts nothing."""
+        self._open = pending.frame
+        self._frame.set(pending.frame)
+        if pending.last_closed is not None:
+            self._last_closed.set(pending.last_closed)
+        self._closed_at.set(pending.closed_at_s or 0)
+        self._due_at.set(pending.due_at_s or 0)
+        self._pending.set(sum(pending.streams.values()))
+        self._held.set(pending.held)
+        self._behind.set(pending.behind_s)
+        counted: Counter[str] = Counter()
+        for name, count in pending.entities.items():
+            counted[self._label(name)] += count
+        for label in self._collections:
+            self._entities.labels(label).set(counted[label])
+        self._show_streams(pending)
+
+    def footprint(self, found: Footprint) -> None:
+        """Show what the primary's own folder takes."""
+        self._packs.set(found.packs)
+        self._packed.set(found.packed_bytes)
+        self._free.set(found.free_bytes)
+
+    def _label(self, collection: str) -> str:
+        """A collection's label: its own name, or `OTHER` once there are too many that only a repository knows."""
+        if collection not in self._collections and len(self._collections) >= self._most:
+            collection = OTHER
+        self._collections.add(collection)
+        return collection
 
     def _show_streams(self, pending: Pending) -> None:
         self._silent.set(len(pending.silent))
@@ -130,7 +174,7 @@ class Metrics:
             if bad.since == ledger.frame:
                 self._quarantined.labels(bad.reason).inc()
         for conflict in ledger.conflicts:
-            self._conflicts.labels(conflict.collection).inc()
+            self._conflicts.labels(self._label(conflict.collection)).inc()
         for row in ledger.deltas:
             if row.ahead_s is not None:
                 self._clocks.labels("ahead").inc()
@@ -145,9 +189,12 @@ class Metrics:
             self._age_s.observe(age_s)
 
     def failure(self, *, publishing: bool, guard: bool) -> None:
-        """Account for a cycle that failed; `guard` tells that it was the guard which stopped it."""
-        self._polls.labels("failed").inc()
-        if guard:
-            self._guard.set(1)
+        """Account for a cycle that failed; `guard` tells that it was the guard which stopped it.
+
+        One that failed in publishing had looked well before."""
+        self._polls.labels("ok" if publishing else "failed").inc()
         if publishing:
             self._publishes.labels("failed").inc()
+        if guard:
+            self._guard.set(1)
+            self._guarded = self._open if publishing else None

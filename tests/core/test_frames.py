@@ -69,7 +69,7 @@ def test_an_interval_ends_on_the_microsecond_and_grace_waits_longer() -> None:
     """A frame is due from exactly its interval and grace after opening, and says how long that takes."""
     closing = Closing("interval", 10.0, 3.0)
     assert ask(closing, at(12.999999)).due is False
-    assert ask(closing, at(13)) == Decision(Watch(7, at(0)), True, "interval")
+    assert ask(closing, at(13)) == Decision(Watch(7, at(0)), True, "interval", 0.0)
     assert ask(closing, at(4)).wake_in_s == 9.0
 
 

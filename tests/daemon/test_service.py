@@ -25,6 +25,7 @@ from tests.law.fleet import MAIN, NOW, commit_files
 from tests.store.tools import FOLDER, text
 
 POLL_S = 1.0
+PORT = "127.0.0.1:0"
 
 
 def failing(cause: str = "the disk is full") -> Callable[[], None]:
@@ -104,11 +105,54 @@ def test_a_failed_publication_is_counted_and_made_up_for(start: Start) -> None:
     assert daemon.step(INTERVAL_S) > 0
     assert (daemon.closed(), daemon.service.board.ready) == ([], False)
     assert daemon.series("publishes_total", result="failed") == 1
+    assert daemon.series("polls_total", result="failed") == 0
     for _ in range(3):
         daemon.step(INTERVAL_S + 1)
     assert daemon.closed() == [1]
     assert daemon.series("publishes_total", result="ok") == 1
     assert daemon.series("deltas_total", outcome="merged") == 1
+
+
+def test_where_things_stand_is_shown_though_nothing_can_be_published(start: Start) -> None:
+    """While closes fail from the start, frame, what waits and when the frame was due are those of the last look."""
+    daemon = start()
+    for number in range(1, 4):
+        commit_files(daemon.store, MAIN, {f"{FOLDER}/1/{number}.json": text(number=number)})
+        daemon.store.at_move = [failing()]
+        daemon.step(INTERVAL_S + number)
+        assert (daemon.series("frame"), daemon.series("pending_deltas")) == (1, number)
+        assert daemon.series("frame_due_timestamp_seconds") == NOW / 1e6 + INTERVAL_S
+        assert daemon.service.board.pending is not None
+        assert not daemon.service.board.ready
+
+
+def test_a_frame_that_is_over_and_empty_is_not_due(start: Start) -> None:
+    """With `skip_empty` it is due when its first delta comes, and not overdue before."""
+    daemon = start(config=Config(frames=FramesConfig(interval=INTERVAL_S, skip_empty=True), http=HttpConfig(PORT)))
+    daemon.step(1)
+    assert daemon.series("frame_due_timestamp_seconds") == NOW / 1e6 + INTERVAL_S
+    daemon.step(10 * INTERVAL_S)
+    assert (daemon.closed(), daemon.series("frame_due_timestamp_seconds")) == ([], 0)
+
+
+def test_the_guard_that_a_close_by_hand_trips_is_shown_while_frames_close_by_hand(
+    start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The looks that follow go well, and do not hide it."""
+    daemon = start(config=Config(frames=FramesConfig(close="manual"), http=HttpConfig(PORT)))
+    commit_files(daemon.store, MAIN, {f"{FOLDER}/1/a.json": text()})
+    daemon.service._ask("close")
+    daemon.step(1)
+    nothing = close_snapshot(daemon.store, open_snapshot(daemon.store, None))
+    with monkeypatch.context() as patch:
+        patch.setattr(cycle, "merge", lambda *_: merging.Merged(nothing, [], [], {}, []))
+        daemon.service._ask("close")
+        daemon.step(2)
+    daemon.step(3)
+    assert (daemon.closed(), daemon.series("guard_tripped"), daemon.service.board.ready) == ([1], 1, True)
+    daemon.service._ask("close")
+    daemon.step(4)
+    assert (daemon.closed(), daemon.series("guard_tripped")) == ([1, 2], 0)
 
 
 def test_who_was_told_to_stop_closes_nothing_more(start: Start) -> None:

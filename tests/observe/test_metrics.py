@@ -11,7 +11,7 @@ from msgspec import structs
 from dreamcatcherd import __version__
 from dreamcatcherd.core.collections import DEFAULT_TABLE
 from dreamcatcherd.core.model import Reason, ViolationKind
-from dreamcatcherd.core.report import CycleReport, LastDelta
+from dreamcatcherd.core.report import CycleReport, Footprint, LastDelta
 from dreamcatcherd.observe.metrics import Metrics
 from tests.observe.reports import closed, conflict, pending, published, quarantined, violation
 
@@ -19,7 +19,10 @@ FAMILIES = {
     "frame": "gauge",
     "frame_last_closed": "gauge",
     "frame_closed_timestamp_seconds": "gauge",
+    "frame_due_timestamp_seconds": "gauge",
     "pending_deltas": "gauge",
+    "held_deltas": "gauge",
+    "behind_seconds": "gauge",
     "merge_duration_seconds": "histogram",
     "phase_duration_seconds": "histogram",
     "deltas_total": "counter",
@@ -38,6 +41,9 @@ FAMILIES = {
     "streams_silent": "gauge",
     "stream_last_frame": "gauge",
     "clock_flags_total": "counter",
+    "repository_packs": "gauge",
+    "repository_packed_bytes": "gauge",
+    "disk_free_bytes": "gauge",
     "build_info": "gauge",
 }
 COLLECTIONS = {"posts", "comments", "chapters", "books", "agents", "reactions", "counters", "observations", "extra"}
@@ -82,9 +88,11 @@ def after(*reports: CycleReport) -> Shown:
 
 
 def test_every_family_is_there_from_the_start_with_its_type() -> None:
-    """Before anything happened the names and types are those of the protocol, and there are no others."""
+    """Before anything happened all names and types are there; what is not ours is the library's of the process."""
     lines = [line.split() for line in Shown(Metrics()).text.splitlines() if line.startswith("# TYPE")]
-    assert {name.removeprefix("dreamcatcher_"): kind for _, _, name, kind in lines} == FAMILIES
+    found = {name.removeprefix("dreamcatcher_"): kind for _, _, name, kind in lines}
+    assert {name: kind for name, kind in found.items() if not name.startswith("process_")} == FAMILIES
+    assert {"process_start_time_seconds", "process_resident_memory_bytes"} <= found.keys()
 
 
 @pytest.mark.parametrize(("name", "label"), LABELS)
@@ -138,12 +146,11 @@ def test_two_registries_share_nothing() -> None:
 
 def test_a_look_shows_where_things_stand() -> None:
     """Frame, what waits over all streams, the last close and the entities; a look closes and publishes nothing."""
-    shown = after(CycleReport(pending(streams={"a": 2, "b": 3}, held=1, entities={"posts": 4, "extra": 2})))
-    assert {name: shown.series[name] for name in ("frame", "frame_last_closed", "pending_deltas")} == {
-        "frame": 8,
-        "frame_last_closed": 7,
-        "pending_deltas": 5,
-    }
+    times = {"due_at_s": 1_767_225_610.0, "behind_s": 2.5}
+    shown = after(CycleReport(pending(streams={"a": 2, "b": 3}, held=1, entities={"posts": 4, "extra": 2}, **times)))
+    wanted = {"frame": 8, "frame_last_closed": 7, "pending_deltas": 5, "held_deltas": 1, "behind_seconds": 2.5}
+    assert {name: shown.series[name] for name in wanted} == wanted
+    assert shown.series["frame_due_timestamp_seconds"] == 1_767_225_610
     assert shown.series["frame_closed_timestamp_seconds"] == 1_767_225_600
     assert shown.of("entities", "collection") == {"posts": 4, "extra": 2}
     assert shown.of("polls_total", "result") == {"ok": 1}
@@ -153,8 +160,11 @@ def test_a_look_shows_where_things_stand() -> None:
 
 def test_gauges_follow_the_last_look() -> None:
     """What waited once and does not any more is not shown."""
-    shown = after(CycleReport(pending(streams={"a": 2}, frame=8)), CycleReport(pending(streams={}, frame=9)))
+    before = pending(streams={"a": 2}, frame=8, entities={"posts": 4, "claims": 2}, due_at_s=1.0)
+    shown = after(CycleReport(before), CycleReport(pending(streams={}, frame=9, entities={"posts": 5})))
     assert (shown.series["pending_deltas"], shown.series["frame"]) == (0, 9)
+    assert shown.of("entities", "collection") == {"posts": 5}
+    assert shown.series["frame_due_timestamp_seconds"] == 0
 
 
 def test_outcomes_are_exclusive() -> None:
@@ -196,7 +206,9 @@ def test_phases_and_ages_are_observed() -> None:
 
 
 def test_publications_and_races_are_counted() -> None:
-    """Won, lost to another primary, failed, and how often a commit was rebuilt because `main` had moved."""
+    """Won, lost to another primary, failed, and how often a commit was rebuilt because `main` had moved.
+
+    A publication that failed follows a look that went well: only a look that failed is a failed poll."""
     metrics = Metrics()
     metrics.cycle(published(closed(), races=3))
     metrics.cycle(CycleReport(pending(), lost=True, races=1))
@@ -204,7 +216,7 @@ def test_publications_and_races_are_counted() -> None:
     metrics.failure(publishing=False, guard=False)
     shown = Shown(metrics)
     assert shown.of("publishes_total", "result") == {"ok": 1, "lost": 1, "failed": 1}
-    assert shown.of("polls_total", "result") == {"ok": 2, "failed": 2}
+    assert shown.of("polls_total", "result") == {"ok": 3, "failed": 1}
     assert shown.series["publish_retries_total"] == 4
 
 
@@ -221,10 +233,46 @@ def test_streams_are_active_or_silent_and_only_the_latest_have_a_label() -> None
 
 
 def test_the_guard_is_shown_while_it_is_tripped() -> None:
-    """It stays 1 through other failures, and a cycle that goes well says that it is over."""
+    """It stays 1 through other failures; where a look tripped it, a look that goes well says that it is over."""
     metrics = Metrics()
-    metrics.failure(publishing=True, guard=True)
+    metrics.cycle(CycleReport(pending()))
+    metrics.failure(publishing=False, guard=True)
     metrics.failure(publishing=False, guard=False)
     assert Shown(metrics).series["guard_tripped"] == 1
     metrics.cycle(CycleReport(pending()))
     assert Shown(metrics).series["guard_tripped"] == 0
+
+
+@pytest.mark.parametrize("over", [published(closed(8), pending=pending(frame=9)), CycleReport(pending(frame=9))])
+def test_a_guard_that_a_close_tripped_stays_until_that_frame_is_closed(over: CycleReport) -> None:
+    """A look proves nothing then; a publication of this primary, or of another one, does."""
+    metrics = Metrics()
+    metrics.show(pending(frame=8))
+    metrics.failure(publishing=True, guard=True)
+    metrics.cycle(CycleReport(pending(frame=8)))
+    assert Shown(metrics).series["guard_tripped"] == 1
+    metrics.cycle(over)
+    assert Shown(metrics).series["guard_tripped"] == 0
+
+
+def test_collections_of_a_repository_share_a_label_once_they_are_many() -> None:
+    """Settings may name any number of collections: a hundred have a label of their own, and none is left out."""
+    many = {f"c{number:03}": 1 for number in range(150)}
+    ledger = closed(8, conflicts=[conflict("c000"), conflict("c149"), conflict("posts")])
+    standing = pending(entities={"posts": 3, **many})
+    shown = after(CycleReport(standing), published(ledger, pending=standing))
+    found = shown.of("entities", "collection")
+    assert (len(found), found["c099"], found["other"], found["posts"]) == (102, 1, 50, 3)
+    assert shown.of("conflicts_total", "collection") == {"c000": 1, "other": 1, "posts": 1}
+
+
+def test_the_folder_and_its_disk_are_shown() -> None:
+    """Packs, their bytes, and what is left."""
+    metrics = Metrics()
+    metrics.footprint(Footprint(3, 4096, 10**9))
+    shown = Shown(metrics)
+    assert [shown.series[name] for name in ("repository_packs", "repository_packed_bytes", "disk_free_bytes")] == [
+        3,
+        4096,
+        10**9,
+    ]

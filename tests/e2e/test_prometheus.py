@@ -1,0 +1,146 @@
+"""What Prometheus and Grafana make of the daemon: rules, alerts and every query of the dashboard, for real."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+from dreamcatcherd.core import paths
+from dreamcatcherd.store.objects import GitStore
+from dreamcatcherd.store.ports import Move
+from tests.dashboard.build import FILE as DASHBOARD
+from tests.e2e.prometheus import Prometheus, promtool, run_prometheus
+from tests.e2e.proxy import hold_port, port_of
+from tests.e2e.tools import Daemon, clone, dc, delta, git, primary_toml, push, wait_for
+from tests.law.fleet import MAIN
+from tests.store.test_guard import craft, snapshot_of
+
+FOLDER = Path(__file__).parents[2] / "config" / "prometheus"
+RULES = FOLDER / "dreamcatcherd.rules.yml"
+RULE_TESTS = FOLDER / "dreamcatcherd.rules.test.yml"
+INTERVAL_S = 0.3
+
+
+def test_the_rules_and_the_example_are_accepted() -> None:
+    """promtool finds no fault with the rules, nor with the example that scrapes."""
+    promtool("check", "rules", RULES.name, cwd=FOLDER)
+    assert f"{RULES.name}\n  SUCCESS" in promtool("check", "config", "scrape.yml", cwd=FOLDER)
+
+
+def test_every_alert_fires_on_its_cause_and_only_then() -> None:
+    """The rule tests pass, and each alert has one in which it fires."""
+    promtool("test", "rules", RULE_TESTS.name, cwd=FOLDER)
+    alerts = re.findall(r"- alert: (\w+)", RULES.read_text())
+    tested = set(re.findall(r'exp_samples:\n +- labels: ALERTS\{alertname="(\w+)"', RULE_TESTS.read_text()))
+    assert len(alerts) == len(set(alerts))
+    assert set(alerts) == tested
+
+
+def watched(tmp_path: Path, addresses: list[str]) -> Path:
+    """The example and the rules as shipped, but quick: seconds in place of minutes, and these daemons as targets."""
+    rules = re.sub(r"for: \d+m", "for: 0s", RULES.read_text()).replace("> 0) > 60", "> 0) > 1")
+    assert rules.count("for: 0s") >= 5
+    assert "> 0) > 1\n" in rules
+    (tmp_path / RULES.name).write_text(rules)
+    example = (FOLDER / "scrape.yml").read_text()
+    config = re.sub(r": 15s", ": 500ms", example).replace('["127.0.0.1:9464"]', json.dumps(addresses))
+    assert config.count("500ms") == 2
+    path = tmp_path / "scrape.yml"
+    path.write_text(config)
+    return path
+
+
+def trip_guard(repository: Path) -> None:
+    """Publish a consistent snapshot that has less than the one before, as no primary would."""
+    store = GitStore(repository)
+    first = next(
+        oid
+        for oid in git(repository, "rev-list", "--first-parent", "--reverse", "main").split()
+        if snapshot_of(store, oid)
+    )
+
+    def forged() -> bool:
+        head = store.refs()[MAIN]
+        frame = json.loads(git(repository, "show", f"{head}:{paths.FRAME}"))["frame"]
+        less = craft(store, head, snapshot_of(store, first), frame, snapshot_of(store, head))
+        return store.move_refs([Move(ref, less, head) for ref in (MAIN, paths.PUBLISHED)], "force")
+
+    wait_for(forged)
+
+
+def trouble(repository: Path, tmp_path: Path) -> None:
+    """What a worker can do wrong: garbage, a clock that is years ahead, and then nothing ever again."""
+    worker = clone(repository, tmp_path / "worker")
+    folder = "state/stream_deltas/1"
+    garbage = {f"{folder}/bad-{number}.json": "{" for number in range(7)}
+    ahead = {f"{folder}/{n}.json": delta(1, "w", "2199-01-01T00:00:00Z", posts_created=[n]) for n in range(5)}
+    push(worker, {**garbage, **ahead}, "refs/heads/dc/w")
+
+
+def all_queries() -> list[str]:
+    """Every query of the dashboard as Grafana would send it, with everything chosen."""
+    found = []
+    for panel in json.loads(DASHBOARD.read_text())["panels"]:
+        for target in panel.get("targets", []):
+            expr = target["expr"]
+            for name, value in {"__rate_interval": "1m", "__range": "5m", "fleet": ".*", "instance": ".*"}.items():
+                expr = expr.replace(f"${name}", value)
+            found.append(expr)
+    return found
+
+
+def hold(prometheus: Prometheus, wanted: set[tuple[str, str]]) -> None:
+    """Wait until exactly these alerts fire."""
+    try:
+        wait_for(lambda: prometheus.firing() == wanted, 60)
+    except AssertionError as error:
+        raise AssertionError({"missing": wanted - prometheus.firing(), "more": prometheus.firing() - wanted}) from error
+
+
+def test_a_real_prometheus_sees_a_fleet_in_trouble_and_the_dashboard_shows_it(tmp_path: Path) -> None:
+    """Three daemons are scraped: one with unruly workers, one that cannot publish, one whose server is gone.
+
+    Each of their alerts fires, for the right one, and no other; all queries of the dashboard return data. Then the
+    first one's history is rewound to less, and then it is stopped."""
+    for name in ("good", "unsigned", "cut"):
+        (tmp_path / name).mkdir()
+    repository = tmp_path / "good" / "fleet.git"
+    dc("init", str(repository), "--no-hook")
+    dc("init", str(tmp_path / "unsigned" / "fleet.git"))
+    (tmp_path / "unsigned" / "key").write_text("no key")
+    nobody = hold_port()
+    gone = f"git://127.0.0.1:{port_of(nobody)}/fleet.git"
+    more = {
+        "good": "",
+        "unsigned": f'[repository]\nsigning_key = "{tmp_path / "unsigned" / "key"}"\n',
+        "cut": f'[repository]\nurl = "{gone}"\nclone = "{tmp_path / "cut" / "own"}"\n',
+    }
+    configs = {name: primary_toml(tmp_path / name, "interval", INTERVAL_S, text) for name, text in more.items()}
+    with (
+        nobody,
+        Daemon(tmp_path / "good", "--config", str(configs["good"])) as good,
+        Daemon(tmp_path / "unsigned", "--config", str(configs["unsigned"])) as unsigned,
+        Daemon(tmp_path / "cut", "--config", str(configs["cut"])) as cut,
+    ):
+        at = [daemon.url().removeprefix("http://") for daemon in (good, unsigned, cut)]
+        with run_prometheus(tmp_path, watched(tmp_path, at)) as prometheus:
+            wait_for(lambda: len(prometheus.query("dreamcatcher_guard_tripped")) == 3)
+            trouble(repository, tmp_path)
+            usual = {
+                ("DreamcatcherQuarantineRising", ""),
+                ("DreamcatcherStreamClockSkew", ""),
+                ("DreamcatcherStreamSilent", ""),
+                ("DreamcatcherPublishFailing", at[1]),
+                ("DreamcatcherFrameOverdue", at[1]),
+                ("DreamcatcherRemoteUnreachable", at[2]),
+            }
+            hold(prometheus, usual)
+            assert [expr for expr in all_queries() if not prometheus.query(expr)] == []
+            for label in ("fleet", "instance"):
+                assert prometheus.ask(f"/api/v1/label/{label}/values", **{"match[]": "dreamcatcher_build_info"})
+            promtool("check", "metrics", cwd=tmp_path, stdin=good.get("/metrics"))
+            trip_guard(repository)
+            wait_for(lambda: ("DreamcatcherGuardTripped", at[0]) in prometheus.firing())
+            assert good.stop()[0] == 0
+            wait_for(lambda: ("DreamcatcherDown", at[0]) in prometheus.firing())
