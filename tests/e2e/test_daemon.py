@@ -76,17 +76,19 @@ def test_it_stops_in_the_middle_of_a_large_frame_and_loses_nothing(tmp_path: Pat
 
 
 def test_frames_close_by_the_clock_and_pushes_show_up_at_once(tmp_path: Path) -> None:
-    """Interval frames close one after the other; a push is pending in the status before its frame closes."""
+    """Interval frames close one after the other; a push for one to come is pending until then, and merged in it."""
     repository = tmp_path / "fleet.git"
     dc("init", str(repository))
-    config = primary_toml(tmp_path, "interval", 3.0, "[repository]\npoll = 60\n")
+    config = primary_toml(tmp_path, "interval", 2.0, "[repository]\npoll = 60\n")
+    last = 6  # far enough for the push to be there before it, also on a busy machine
     with Daemon(tmp_path, "--repo", str(repository), "--config", str(config)) as daemon:
         worker = clone(repository, tmp_path / "worker")
         wait_for(lambda: daemon.get("/readyz") == "ready\n")
-        push(worker, {"state/stream_deltas/1/a.json": delta(1, "a", observations=[1])}, "refs/heads/dc/a")
+        files = {f"state/stream_deltas/{last}/a.json": delta(last, "a", observations=[1])}
+        push(worker, files, "refs/heads/dc/a")
         status = wait_for(lambda: (s := json.loads(daemon.get("/api/v1/status")))["pending"]["total"] and s)
         assert status["pending"]["streams"] == {"a": 1}
-        wait_for(lambda: "dreamcatcher_frame_last_closed 2.0" in daemon.get("/metrics"))
+        wait_for(lambda: f"dreamcatcher_frame_last_closed {last}.0" in daemon.get("/metrics"), 60)
         text = daemon.get("/metrics")
         assert 'dreamcatcher_deltas_total{outcome="merged"} 1.0' in text
         assert 'dreamcatcher_entities{collection="observations"} 1.0' in text
