@@ -5,8 +5,9 @@ Owns what a line about a cycle says. Processors are plain functions in a list.""
 from __future__ import annotations
 
 import logging
+import os
 import sys
-from typing import Literal
+from typing import Any, Literal, TextIO
 
 import structlog
 from structlog.typing import EventDict, FilteringBoundLogger, Processor
@@ -30,6 +31,8 @@ def set_up_logs(form: Literal["auto", "console", "json"], level: str) -> Filteri
             structlog.processors.TimeStamper(fmt="iso", utc=True),
             structlog.processors.JSONRenderer(sort_keys=True),
         ]
+    if reaches_journal(sys.stderr, os.environ.get("JOURNAL_STREAM", "")):
+        processors.append(with_priority)
     structlog.configure(
         processors=processors,
         wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelNamesMapping()[level.upper()]),
@@ -38,6 +41,23 @@ def set_up_logs(form: Literal["auto", "console", "json"], level: str) -> Filteri
     )
     logger: FilteringBoundLogger = structlog.get_logger()
     return logger
+
+
+_PRIORITY = {"debug": 7, "info": 6, "warning": 4, "error": 3, "critical": 2}
+
+
+def reaches_journal(file: TextIO, told: str) -> bool:
+    """Whether a file is the journal's: systemd tells its device and inode in $JOURNAL_STREAM (systemd.exec(5))."""
+    try:
+        found = os.fstat(file.fileno())
+    except OSError:
+        return False
+    return told == f"{found.st_dev}:{found.st_ino}"
+
+
+def with_priority(_logger: object, method: str, text: Any) -> str:
+    """The line with its syslog priority before it, as journald reads it (sd-daemon(3)): `journalctl -p err` works."""
+    return f"<{_PRIORITY.get(method, 6)}>{text}"
 
 
 def escape_controls(_logger: object, _method: str, event: EventDict) -> EventDict:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -123,6 +125,20 @@ def test_a_frame_lost_to_another_primary_is_for_debugging(capsys: pytest.Capture
     assert events(lines(capsys)) == [("debug", "another primary was faster")]
     CycleLog(set_up_logs("json", "info")).cycle(report)
     assert lines(capsys) == []
+
+
+def test_under_the_journal_each_line_has_its_priority(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`journalctl -p err` finds errors: a line begins with its syslog priority where stderr is the journal."""
+    path = tmp_path / "journal"
+    with path.open("w") as journal:
+        monkeypatch.setattr(sys, "stderr", journal)
+        set_up_logs("json", "info").info("before")
+        found = path.stat()
+        monkeypatch.setenv("JOURNAL_STREAM", f"{found.st_dev}:{found.st_ino}")
+        log = set_up_logs("json", "info")
+        log.error("broken")
+        log.warning("odd")
+    assert [line.partition("{")[0] for line in path.read_text().splitlines()] == ["", "<3>", "<4>"]
 
 
 # Failures ---------------------------------------------------------------------------------------------------------
