@@ -142,6 +142,7 @@ def test_the_example_configuration_is_the_defaults() -> None:
         "docs/operations.md",
         "docs/time-travel.md",
         "docs/container.md",
+        "docs/faq.md",
         "docs/architecture.md",
         "CHANGELOG.md",
     ],
