@@ -40,11 +40,13 @@ RUN printf 'path-exclude=%s\n' '/usr/share/doc/*' '/usr/share/man/*' '/usr/share
     && install -d -o dreamcatcherd -g dreamcatcherd -m 0755 /var/lib/dreamcatcherd
 COPY --from=build /opt/dreamcatcherd /opt/dreamcatcherd
 
-# A container's own loopback reaches nobody: publish the port to 127.0.0.1 of the host.
+# A container's own loopback reaches nobody, so it listens to all that reach the container, without a token: publish the
+# port to 127.0.0.1 of the host alone, or set [http] token_file or tls_cert and DREAMCATCHERD_HTTP_INSECURE=false.
 ENV PATH=/opt/dreamcatcherd/bin:$PATH \
     HOME=/var/lib/dreamcatcherd \
     STATE_DIRECTORY=/var/lib/dreamcatcherd \
     DREAMCATCHERD_HTTP_LISTEN=0.0.0.0:9464 \
+    DREAMCATCHERD_HTTP_INSECURE=true \
     PYTHONDONTWRITEBYTECODE=1
 ARG VERSION=unknown
 LABEL org.opencontainers.image.title="dreamcatcherd" \

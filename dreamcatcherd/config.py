@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import difflib
 import hashlib
+import ipaddress
 import os
 import re
 import tomllib
@@ -67,9 +68,16 @@ class FramesConfig(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class HttpConfig(Struct, frozen=True, forbid_unknown_fields=True):
-    """`[http]`: where metrics and health are served."""
+    """`[http]`: where metrics, health, the API and the status page are served, and to whom.
+
+    With `token_file` only those who send the token are answered, with `tls_cert` and `tls_key` it is https. Other
+    machines are listened to only with one of the two, or where `insecure` says that it is meant so."""
 
     listen: str = "127.0.0.1:9464"
+    token_file: str | None = None
+    tls_cert: str | None = None
+    tls_key: str | None = None
+    insecure: bool = False
 
 
 class RetentionConfig(Struct, frozen=True, forbid_unknown_fields=True):
@@ -140,7 +148,7 @@ def load_config(file: Path | None, environment: Mapping[str, str] = os.environ) 
         raise UsageError(f"{where}: {error}{_suggestion(str(error))}", _REMEDY) from error
     if (why := _contradiction(config)) is not None:
         raise UsageError(f"{where}: {why}", _REMEDY)
-    listen_address(config.http.listen)
+    check_listening(config.http, environment)
     return config
 
 
@@ -218,6 +226,41 @@ def credential_file(name: str, named: str | None, environment: Mapping[str, str]
     folder = environment.get("CREDENTIALS_DIRECTORY")
     given = Path(folder) / ("token" if name == "token_file" else name) if folder else None
     return given if given and given.is_file() else None
+
+
+def http_credential(name: str, named: str | None, environment: Mapping[str, str] = os.environ) -> Path | None:
+    """A file of `[http]`: as configured, else systemd's (`http_token`, `tls_cert`, `tls_key`), else None."""
+    if named:
+        path = Path(named).expanduser()
+        if not path.is_file():
+            raise UsageError(f"{path} ({name}) is no file", f"name a readable file with [http] {name}")
+        return path.absolute()
+    folder = environment.get("CREDENTIALS_DIRECTORY")
+    given = Path(folder) / ("http_token" if name == "token_file" else name) if folder else None
+    return given if given and given.is_file() else None
+
+
+def check_listening(http: HttpConfig, environment: Mapping[str, str] = os.environ) -> None:
+    """UsageError where other machines would be answered without a token and without TLS, and nothing says so."""
+    host, _ = listen_address(http.listen)
+    token = http_credential("token_file", http.token_file, environment)
+    certificate = http_credential("tls_cert", http.tls_cert, environment)
+    key = http_credential("tls_key", http.tls_key, environment)
+    if (certificate is None) != (key is None):
+        raise UsageError("[http] tls_cert and tls_key go together", "name both, or none of them")
+    if not (is_loopback(host) or token or certificate or http.insecure):
+        cause = f"[http] listen {http.listen!r} lets other machines read without a token and without TLS"
+        raise UsageError(cause, "set token_file, or tls_cert and tls_key, or say that it is meant so: insecure = true")
+
+
+def is_loopback(host: str) -> bool:
+    """Whether a host to listen on is this machine alone. A name is not looked up: only localhost is."""
+    if host.lower() == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
 
 
 def listen_address(listen: str) -> tuple[str, int]:

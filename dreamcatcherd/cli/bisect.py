@@ -12,8 +12,7 @@ from pathlib import Path
 import click
 from msgspec import Struct
 
-from dreamcatcherd.cli.common import base_of, ledger_of, on_repository, open_primary, plain, with_json, write_json
-from dreamcatcherd.cli.inspect import settings_of
+from dreamcatcherd.cli.common import base_of, on_repository, open_primary, plain, with_json, write_json
 from dreamcatcherd.core.codec import MAX_FRAME
 from dreamcatcherd.core.errors import UsageError
 from dreamcatcherd.core.export import export
@@ -23,6 +22,7 @@ from dreamcatcherd.daemon.primary import Primary
 from dreamcatcherd.store.base import Base
 from dreamcatcherd.store.origins import author_of, ledger_frames
 from dreamcatcherd.store.ports import Store
+from dreamcatcherd.store.query import ledger_of, settings_of
 
 _FRAME = click.IntRange(0, MAX_FRAME)
 _SKIP = 125
@@ -80,10 +80,10 @@ def bisect(
     primary = open_primary(repo, config_file)
     base = base_of(primary)
     for frame in (good, bad):
-        ledger_of(primary, base, frame)
+        ledger_of(primary.store, base, frame)
     frames = closed_between(primary.store, base, good, bad)
     found = search(frames, lambda frame: _run(primary, base, frame, command))
-    ledger = ledger_of(primary, base, found.bad)
+    ledger = ledger_of(primary.store, base, found.bad)
     if as_json:
         write_json(_json(primary.store, found, ledger))
     else:
@@ -99,7 +99,7 @@ def closed_between(store: Store, base: Base, first: int, last: int) -> list[int]
 def _run(primary: Primary, base: Base, frame: int, command: tuple[str, ...]) -> int:
     """Run the command on one snapshot and return its exit code."""
     store = primary.store
-    ledger = ledger_of(primary, base, frame)
+    ledger = ledger_of(primary.store, base, frame)
     settings = settings_of(store, ledger)
     text = store.read(settings.blob).decode() if settings.blob else None
     with tempfile.TemporaryDirectory(prefix=f"dreamcatcherd-frame-{frame}-") as name:

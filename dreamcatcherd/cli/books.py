@@ -14,7 +14,6 @@ import msgspec
 from dreamcatcherd.cli.bookforms import as_epub, as_json, as_markdown
 from dreamcatcherd.cli.common import (
     base_of,
-    ledger_of,
     on_repository,
     open_primary,
     plain,
@@ -23,7 +22,6 @@ from dreamcatcherd.cli.common import (
     write_table,
     write_whole,
 )
-from dreamcatcherd.cli.inspect import settings_of
 from dreamcatcherd.core.book_library import Folder
 from dreamcatcherd.core.codec import MAX_FRAME
 from dreamcatcherd.core.collections import DERIVED, LIBRARY, Table
@@ -33,6 +31,7 @@ from dreamcatcherd.core.records import key_part
 from dreamcatcherd.core.shelf import Shelved, catalogue, contents, shelf
 from dreamcatcherd.core.snapshot import get_keyed, open_snapshot
 from dreamcatcherd.core.tree import Reader
+from dreamcatcherd.store.query import view
 
 _FORMS: dict[str, Callable[[Record], bytes]] = {"json": as_json, "markdown": as_markdown, "epub": as_epub}
 _SUFFIXES = {".json": "json", ".md": "markdown", ".markdown": "markdown", ".epub": "epub"}
@@ -57,12 +56,8 @@ def _open(repo: str | None, config_file: Path | None, frame: int | None) -> _She
     given = above.params if above and above.command is books else {}
     frame = given.get("frame") if frame is None else frame
     primary = open_primary(repo or given.get("repo"), config_file or given.get("config_file"))
-    base = base_of(primary)
-    tree, settings = base.snapshot, base.settings
-    if frame is not None:
-        ledger = ledger_of(primary, base, frame)
-        tree, settings = ledger.snapshot, settings_of(primary.store, ledger)
-    return _Shelf(primary.store, tree, open_snapshot(primary.store, tree).state, settings.table)
+    seen = view(primary.store, base_of(primary), frame)
+    return _Shelf(primary.store, seen.tree, open_snapshot(primary.store, seen.tree).state, seen.settings.table)
 
 
 @click.group(invoke_without_command=True)

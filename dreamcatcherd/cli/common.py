@@ -16,11 +16,9 @@ from rich.table import Table
 
 from dreamcatcherd.config import Config, load_config
 from dreamcatcherd.core.codec import canonical
-from dreamcatcherd.core.errors import RefusedError
-from dreamcatcherd.core.ledger import Ledger
 from dreamcatcherd.daemon import opening
 from dreamcatcherd.daemon.primary import Primary
-from dreamcatcherd.store.base import Base, load_ledger
+from dreamcatcherd.store.base import Base
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 T = TypeVar("T")
@@ -60,16 +58,6 @@ def open_primary(repo: str | None, config_file: Path | None) -> Primary:
 def base_of(primary: Primary) -> Base:
     """The last publication of a primary's repository."""
     return primary.load_base(primary.store.refs())
-
-
-def ledger_of(primary: Primary, base: Base, frame: int) -> Ledger:
-    """The ledger of a closed frame; RefusedError where it is not closed."""
-    ledger = load_ledger(primary.store, base.ledgers, frame)
-    if ledger is None:
-        last = base.state.last_closed
-        closed = f"the last closed one is {last}" if last is not None else "none is closed yet"
-        raise RefusedError(f"frame {frame} is not in the ledger: {closed}", "name a closed frame (dreamcatcherd log)")
-    return ledger
 
 
 def write_json(value: Any) -> None:

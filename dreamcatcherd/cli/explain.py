@@ -6,17 +6,13 @@ from pathlib import Path
 
 import click
 
-from dreamcatcherd.cli.common import base_of, ledger_of, on_repository, open_primary, plain, with_json, write_json
-from dreamcatcherd.cli.inspect import entities, settings_of
-from dreamcatcherd.core.codec import MAX_FRAME, canonical, utc_text
-from dreamcatcherd.core.collections import Collection
-from dreamcatcherd.core.diff import compare, diff_json
-from dreamcatcherd.core.errors import RefusedError
+from dreamcatcherd.cli.common import base_of, on_repository, open_primary, plain, with_json, write_json
+from dreamcatcherd.core.codec import MAX_FRAME, calendar_text, canonical
+from dreamcatcherd.core.diff import diff_json
 from dreamcatcherd.core.model import Json, Stamp
-from dreamcatcherd.core.records import natural_key
 from dreamcatcherd.core.snapshot import Item
+from dreamcatcherd.store import query
 from dreamcatcherd.store.origins import Field, Origin, find_origins
-from dreamcatcherd.store.origins import explain as explanation
 
 _FRAME = click.IntRange(0, MAX_FRAME)
 
@@ -33,9 +29,7 @@ def diff(start: int, end: int, repo: str | None, config_file: Path | None, as_js
     follows the difference."""
     primary = open_primary(repo, config_file)
     store, base = primary.store, base_of(primary)
-    old, new = ledger_of(primary, base, start), ledger_of(primary, base, end)
-    table = settings_of(store, old if start > end else new).table
-    found = compare(store, old.snapshot, new.snapshot, table)
+    found = query.diff(store, base, start, end)
     if as_json:
         write_json(diff_json(found, start, end))
         return
@@ -102,21 +96,7 @@ def explain(
 
     A KEY of several parts is joined by `/`, each part percent-encoded, as for `show`; here all parts are needed."""
     primary = open_primary(repo, config_file)
-    store, base = primary.store, base_of(primary)
-    tree, settings = base.snapshot, base.settings
-    if frame is not None:
-        ledger = ledger_of(primary, base, frame)
-        tree, settings = ledger.snapshot, settings_of(store, ledger)
-    found = entities(store, tree, settings, collection, key)
-    row = settings.table.get(collection)
-    if row is None or row.rule == "append":
-        raise RefusedError(f"{collection} has no keys: each record stands for itself", "see dreamcatcherd show")
-    found = [item for item in found if len(_parts(row, item)) == key.count("/") + 1]
-    if len(found) != 1:
-        raise RefusedError(f"{collection} has no {key!r}", f"list the keys: dreamcatcherd show {collection}")
-    told = explanation(store, base.ledgers, row, found[0], field, frame)
-    if field is not None and not told.fields:
-        raise RefusedError(f"{collection} {key} has no field {field!r}", "leave the field out to see all")
+    told = query.explain(primary.store, base_of(primary), collection, key, field, frame)
     if as_json:
         write_json(told)
         return
@@ -140,12 +120,4 @@ def _say_field(name: str, one: Field) -> None:
 
 def _when(stamp: Stamp) -> str:
     """A stamp's time for people; years that no calendar here has stay microseconds."""
-    try:
-        return utc_text(stamp[1])
-    except OverflowError:
-        return f"{stamp[1]} µs"
-
-
-def _parts(row: Collection, item: Item) -> list[Json]:
-    key = natural_key(row, item.record)
-    return key if isinstance(key, list) else [key]
+    return calendar_text(stamp[1]) or f"{stamp[1]} µs"

@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
-from urllib.parse import unquote
 
 import click
 
 from dreamcatcherd.cli.common import (
     base_of,
-    ledger_of,
     on_repository,
     open_primary,
     plain,
@@ -19,20 +16,15 @@ from dreamcatcherd.cli.common import (
     write_table,
 )
 from dreamcatcherd.core.codec import MAX_FRAME, canonical
-from dreamcatcherd.core.collections import EXTRA, Collection
 from dreamcatcherd.core.errors import RefusedError
-from dreamcatcherd.core.export import in_order, public_record
+from dreamcatcherd.core.export import public_record
 from dreamcatcherd.core.ledger import Ledger
-from dreamcatcherd.core.model import Json, Record
-from dreamcatcherd.core.records import key_part, natural_key
+from dreamcatcherd.core.model import Json
 from dreamcatcherd.core.report import status_json
-from dreamcatcherd.core.settings import Settings, read_settings
-from dreamcatcherd.core.snapshot import Item, get_keyed, items, open_snapshot
-from dreamcatcherd.core.summary import frame_summary
 from dreamcatcherd.daemon.cycle import draft, look
 from dreamcatcherd.daemon.primary import Phases
-from dreamcatcherd.store.history import closed_frames, receipts
-from dreamcatcherd.store.ports import Store
+from dreamcatcherd.store.history import receipts
+from dreamcatcherd.store.query import Chain, entities, view
 
 _FRAME = click.IntRange(0, MAX_FRAME)
 
@@ -140,12 +132,7 @@ def show(
     books), book_progress (what they hang on), extra/<section> and those that state/dreamcatcher.toml adds. A key of
     several parts is joined by `/`, each part percent-encoded; its first parts alone show all that begin so."""
     primary = open_primary(repo, config_file)
-    base = base_of(primary)
-    tree, settings = base.snapshot, base.settings
-    if frame is not None:
-        ledger = ledger_of(primary, base, frame)
-        tree, settings = ledger.snapshot, settings_of(primary.store, ledger)
-    found = entities(primary.store, tree, settings, collection, key)
+    found = entities(primary.store, view(primary.store, base_of(primary), frame), collection, key)
     if key is not None and not found:
         raise RefusedError(f"{collection} has no {key!r}", f"list the keys: dreamcatcherd show {collection}")
     records = [public_record(item) for item in found]
@@ -156,38 +143,6 @@ def show(
         click.echo(plain(_text({name: value for name, value in record.items() if name not in ("_stamp", "_stamps")})))
 
 
-def settings_of(store: Store, ledger: Ledger) -> Settings:
-    """The settings that a frame was merged under."""
-    return read_settings(store.read(ledger.settings), ledger.settings) if ledger.settings else read_settings(b"")
-
-
-def entities(store: Store, tree: str | None, settings: Settings, collection: str, key: str | None) -> list[Item]:
-    """The entities of a collection under a key as the command line has it; RefusedError for an unknown collection."""
-    row = settings.table.get(collection)
-    if row is None and not collection.startswith(f"{EXTRA}/"):
-        known = ", ".join([*settings.table, f"{EXTRA}/<section>"])
-        raise RefusedError(f"there is no collection {collection!r}", f"the collections are {known}")
-    folders = open_snapshot(store, tree)
-    if row is None or key is None:
-        return in_order(list(items(store, folders, settings.table, collection)), row)
-    parts = [unquote(part) for part in key.split("/")]
-    whole = [key_part(part) for part in parts]
-    if row.key and row.content is None and len(whole) == len(row.key):
-        item = get_keyed(store, folders, row, list(whole))
-        return [item] if item else []
-    return in_order(
-        [item for item in items(store, folders, settings.table, collection) if _under(row, item, parts)], row
-    )
-
-
-def _under(row: Collection, item: Item, parts: list[str]) -> bool:
-    own: Any = natural_key(row, item.record) if row.rule != "append" else []
-    own = own if type(own) is list else [own]
-    return len(parts) <= len(own) and all(
-        (part if type(part) is str else _text(part)) == asked for part, asked in zip(own, parts, strict=False)
-    )
-
-
 @click.command()
 @click.option("-n", "--limit", type=click.IntRange(1), help="At most so many frames. [default: all]")
 @on_repository
@@ -195,11 +150,7 @@ def _under(row: Collection, item: Item, parts: list[str]) -> bool:
 def log(limit: int | None, repo: str | None, config_file: Path | None, as_json: bool) -> None:
     """List closed frames, newest first: digest, deltas, streams, conflicts."""
     primary = open_primary(repo, config_file)
-    rows: list[Record] = []
-    for closed in closed_frames(primary.store, base_of(primary)):
-        rows.append(frame_summary(closed.ledger, closed.oid, closed.commit.time))
-        if limit is not None and len(rows) >= limit:
-            break
+    rows = list(Chain().log(primary.store, base_of(primary), limit))
     if as_json:
         write_json(rows)
         return

@@ -11,7 +11,6 @@ import click
 from dreamcatcherd.cli.common import (
     base_of,
     configuration,
-    ledger_of,
     on_repository,
     open_primary,
     plain,
@@ -19,7 +18,6 @@ from dreamcatcherd.cli.common import (
     write_json,
 )
 from dreamcatcherd.cli.files import compressed, is_tar, read_in, tar_bytes, tar_files, write_out
-from dreamcatcherd.cli.inspect import settings_of
 from dreamcatcherd.config import repository_path
 from dreamcatcherd.core.codec import MAX_FRAME, read_document
 from dreamcatcherd.core.errors import RefusedError, UsageError
@@ -33,6 +31,7 @@ from dreamcatcherd.daemon.opening import closing_of
 from dreamcatcherd.daemon.primary import Primary, wall_clock
 from dreamcatcherd.store.adopt import adopt
 from dreamcatcherd.store.create import create
+from dreamcatcherd.store.query import view
 
 Format = Literal["json", "ndjson", "tar"]
 
@@ -56,10 +55,8 @@ def export_command(
     Early deltas that are held for later frames are in no snapshot: they stay with the repository."""
     primary = open_primary(repo, config_file)
     base = base_of(primary)
-    tree, settings, number = base.snapshot, base.settings, base.state.last_closed
-    if frame is not None:
-        ledger = ledger_of(primary, base, frame)
-        tree, settings, number = ledger.snapshot, settings_of(primary.store, ledger), frame
+    tree, settings = view(primary.store, base, frame)
+    number = base.state.last_closed if frame is None else frame
     if tree is None:
         raise RefusedError(f"{primary.store.where} has no snapshot yet", "close a frame first: dreamcatcherd merge")
     text = primary.store.read(settings.blob).decode() if settings.blob else None

@@ -62,7 +62,8 @@ def run(repo: str | None, config_file: Path | None) -> None:
     )
     click.echo(
         f"dreamcatcherd serves {service.primary.store.where}: {_open_frame(service.primary)}, {_closes(config)}\n"
-        f"metrics and health: http://{service.http.address}/metrics and /healthz\n\n"
+        f"status page: {service.http.url}/\n"
+        f"metrics and health: {service.http.url}/metrics and /healthz\n\n"
         "Push a first delta with plain git, from another terminal:\n\n"
         + first_delta(str(path.resolve()) if path else service.primary.store.where)
     )

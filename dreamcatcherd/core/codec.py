@@ -185,6 +185,14 @@ def utc_text(micros: int) -> str:
     return moment.strftime("%Y-%m-%dT%H:%M:%S.%fZ")
 
 
+def calendar_text(micros: int) -> str | None:
+    """The same; None for a year that no calendar here has, which an offset at the end of time can lead to."""
+    try:
+        return utc_text(micros)
+    except OverflowError:
+        return None
+
+
 def stamp_of(value: Json) -> Stamp:
     """A stamp from its JSON list."""
     frame, utc, stream_id, content_id = value

@@ -9,7 +9,7 @@ from typing import NamedTuple
 from urllib.parse import unquote
 
 from dreamcatcherd.core.codec import canonical
-from dreamcatcherd.core.collections import EXTRA, Table
+from dreamcatcherd.core.collections import EXTRA, Collection, Table
 from dreamcatcherd.core.export import in_order, public_record
 from dreamcatcherd.core.model import Json, Record
 from dreamcatcherd.core.records import natural_key, sort_key
@@ -34,32 +34,62 @@ class Diff(NamedTuple):
     added: dict[str, list[Item]]
     changed: dict[str, list[Changed]]
     removed: dict[str, list[Item]]
+    truncated: bool = False
 
 
-def compare(objects: Reader, old: str | None, new: str | None, table: Table) -> Diff:
+class Bounds(NamedTuple):
+    """How much of a diff is wanted: so many entities, and so many bytes of them. One too large for what is left of the
+    bytes is passed over."""
+
+    rows: int
+    size: int
+
+
+def compare(objects: Reader, old: str | None, new: str | None, table: Table, bounds: Bounds | None = None) -> Diff:
     """The differences between snapshot `old` and snapshot `new`, under a table that fits both."""
-    diff = Diff({}, {}, {})
+    added: dict[str, list[Item]] = {}
+    changed: dict[str, list[Changed]] = {}
+    removed: dict[str, list[Item]] = {}
+    truncated = False
+    rows, room = bounds or (-1, -1)
+    for row, old_line, new_line in _differing(objects, old, new, table):
+        size = len(old_line or b"") + len(new_line or b"")
+        if bounds is not None and (rows == 0 or size > room):
+            truncated = True
+            if rows == 0:
+                break
+            continue
+        then = read_item(row, old_line) if old_line is not None else None
+        now = read_item(row, new_line) if new_line is not None else None
+        if then is None and now is not None:
+            added.setdefault(now.collection, []).append(now)
+        elif now is None and then is not None:
+            removed.setdefault(then.collection, []).append(then)
+        elif now is not None and then is not None and row is not None and (fields := _fields(then, now)):
+            one = Changed(natural_key(row, now.record), then, now, fields)
+            changed.setdefault(now.collection, []).append(one)
+        else:
+            continue
+        rows, room = rows - 1, room - size
+    for found in (added, removed):
+        for name in found:
+            found[name] = in_order(found[name], table.get(name))
+    for ones in changed.values():
+        ones.sort(key=lambda one: sort_key(one.key))
+    return Diff(added, changed, removed, truncated)
+
+
+def _differing(
+    objects: Reader, old: str | None, new: str | None, table: Table
+) -> Iterator[tuple[Collection | None, bytes | None, bytes | None]]:
+    """The lines in which two snapshots differ, each with its row of the table (None for `extra`)."""
     if old == new:
-        return diff
+        return
     before, after = open_snapshot(objects, old).state, open_snapshot(objects, new).state
     for stem in sorted({name.removesuffix(SUFFIX) for name in (*before, *after)}):
         row = None if stem == EXTRA else table[unquote(stem)]
         for old_line, new_line in _unequal(objects, before, after, stem):
-            then = read_item(row, old_line) if old_line is not None else None
-            now = read_item(row, new_line) if new_line is not None else None
-            if then is None and now is not None:
-                diff.added.setdefault(now.collection, []).append(now)
-            elif now is None and then is not None:
-                diff.removed.setdefault(then.collection, []).append(then)
-            elif now is not None and then is not None and row is not None and (fields := _fields(then, now)):
-                changed = Changed(natural_key(row, now.record), then, now, fields)
-                diff.changed.setdefault(now.collection, []).append(changed)
-    for found in (diff.added, diff.removed):
-        for name in found:
-            found[name] = in_order(found[name], table.get(name))
-    for rows in diff.changed.values():
-        rows.sort(key=lambda one: sort_key(one.key))
-    return diff
+            yield row, old_line, new_line
 
 
 def _unequal(
@@ -72,6 +102,9 @@ def _unequal(
         inner, other = read_tree(objects, old[stem].oid), read_tree(objects, new[stem].oid)
         for step in sorted({entry.removesuffix(SUFFIX) for entry in (*inner, *other)}):
             yield from _unequal(objects, inner, other, step)
+        return
+    if stem in old:  # the larger side is gone through line by line, the other one is at most a file
+        yield from ((then, now) for now, then in _unequal(objects, new, old, stem))
         return
     before = {key_of(line): line for line in scan(objects, old, stem)}
     for line in scan(objects, new, stem):
@@ -93,7 +126,7 @@ def _fields(then: Item, now: Item) -> dict[str, tuple[Json, Json]]:
 
 
 def diff_json(diff: Diff, start: int, end: int) -> Record:
-    """The JSON of `diff` and `/api/v1/diff`."""
+    """The JSON of `diff` and `/api/v1/diff`; `truncated` is true where bounds left something out."""
     found: Record = {
         "from": start,
         "to": end,
@@ -107,4 +140,6 @@ def diff_json(diff: Diff, start: int, end: int) -> Record:
     }
     if diff.removed:
         found["removed"] = {name: [public_record(item) for item in items] for name, items in diff.removed.items()}
+    if diff.truncated:
+        found["truncated"] = True
     return found

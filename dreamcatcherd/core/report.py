@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from msgspec import Struct
 
-from dreamcatcherd.core.codec import utc_micros, utc_text
+from dreamcatcherd.core.codec import calendar_text, utc_micros
 from dreamcatcherd.core.ledger import Ledger
 
 
@@ -84,6 +84,6 @@ def status_json(pending: Pending) -> dict[str, object]:
         "pending": {"total": sum(pending.streams.values()), "streams": pending.streams},
         "held": pending.held,
         "behind_s": round(pending.behind_s, 3),
-        "seen": {name: {"frame": last.frame, "utc": utc_text(last.utc)} for name, last in pending.seen.items()},
+        "seen": {name: {"frame": last.frame, "utc": calendar_text(last.utc)} for name, last in pending.seen.items()},
         "silent": pending.silent,
     }

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from dreamcatcherd.core.codec import utc_text
-from dreamcatcherd.core.ledger import Ledger
+from dreamcatcherd.core.ledger import Ledger, LedgerHead
+from dreamcatcherd.core.model import Record
 
 
-def frame_summary(ledger: Ledger, commit: str | None, closed_at_s: float | None) -> dict[str, object]:
+def frame_summary(ledger: Ledger | LedgerHead, commit: str | None, closed_at_s: float | None) -> Record:
     """The JSON of one row of `log`."""
     counts = ledger.counts
     return {

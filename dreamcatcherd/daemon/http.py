@@ -1,80 +1,107 @@
-"""Metrics and health over HTTP, read-only (Protocol §10). Serves what the last cycle left; reads no repository."""
+"""Listening: the socket, TLS, and the thread in which HTTP is answered. What is answered is `web`'s."""
 
 from __future__ import annotations
 
 import socket
+import ssl
 import threading
 
-import prometheus_client as prom
 import uvicorn
-from starlette.applications import Starlette
-from starlette.middleware import Middleware
-from starlette.requests import Request
-from starlette.responses import JSONResponse, PlainTextResponse, Response
-from starlette.routing import Route
-from starlette.types import ASGIApp, Receive, Scope, Send
+from msgspec import Struct
 
+from dreamcatcherd.config import HttpConfig, http_credential, is_loopback, listen_address
 from dreamcatcherd.core.errors import UsageError
-from dreamcatcherd.core.report import Pending, status_json
+from dreamcatcherd.daemon.web.app import Web
+from dreamcatcherd.daemon.web.front import Door
+
+CONNECTIONS = 256
+"""How many connections are answered at once; more are told to come again. Each holds a file descriptor, and git needs
+some too."""
 
 
-class Board:
-    """What the loop shows to the outside: replaced whole after each cycle, read by any thread."""
+class Listening(Struct, frozen=True):
+    """Where and how to listen, with all files read: two that are equal need no new socket.
 
-    def __init__(self) -> None:
-        self.pending: Pending | None = None
-        self.ready = False
-        self.why = "no poll yet"
+    `certificate` and `key` are paths with what the files held."""
 
+    host: str
+    port: int
+    door: Door = Door()
+    certificate: tuple[str, bytes] | None = None
+    key: tuple[str, bytes] | None = None
 
-class ReadOnly:
-    """Refuses every method but GET and HEAD."""
-
-    def __init__(self, app: ASGIApp) -> None:
-        self._app = app
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "http" and scope["method"] not in ("GET", "HEAD"):
-            refusal = PlainTextResponse("read-only: GET and HEAD\n", 405, {"Allow": "GET, HEAD"})
-            await refusal(scope, receive, send)
-        else:
-            await self._app(scope, receive, send)
+    def __repr__(self) -> str:
+        return f"Listening({self.host}:{self.port})"
 
 
-def make_app(registry: prom.CollectorRegistry, board: Board) -> Starlette:
-    """The routes."""
+def read_listening(http: HttpConfig) -> Listening:
+    """`[http]` with the files that it names; UsageError where one of them cannot be used."""
+    host, port = listen_address(http.listen)
+    token = _token(http)
+    files = []
+    for name, named in (("tls_cert", http.tls_cert), ("tls_key", http.tls_key)):
+        path = http_credential(name, named)
+        try:
+            files.append((str(path), path.read_bytes()) if path else None)
+        except OSError as error:
+            cause = f"{path} ({name}) cannot be read: {error.strerror}"
+            raise UsageError(cause, "let the daemon's user read it") from error
+    own = is_loopback(host) and token is None and not http.insecure
+    found = Listening(host, port, Door(token, own), *files)
+    _context(found)
+    return found
 
-    def metrics(_: Request) -> Response:
-        return Response(prom.generate_latest(registry), media_type=prom.CONTENT_TYPE_LATEST)
 
-    def healthz(_: Request) -> Response:
-        return PlainTextResponse("alive\n")
+def _token(http: HttpConfig) -> str | None:
+    path = http_credential("token_file", http.token_file)
+    if path is None:
+        return None
+    try:
+        lines = path.read_text("utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        why = getattr(error, "strerror", None) or "it is not UTF-8"
+        raise UsageError(f"{path} (token_file) cannot be read: {why}", "let the daemon's user read it") from error
+    token = lines[0].strip() if lines else ""
+    if not token or not token.isprintable():
+        raise UsageError(f"{path} holds no token on its first line", "write one: openssl rand -hex 32")
+    return token
 
-    def readyz(_: Request) -> Response:
-        return PlainTextResponse("ready\n") if board.ready else PlainTextResponse(f"{board.why}\n", 503)
 
-    def status(_: Request) -> Response:
-        pending = board.pending
-        return JSONResponse(status_json(pending)) if pending else JSONResponse({"error": board.why}, 503)
-
-    routes = {"/metrics": metrics, "/healthz": healthz, "/readyz": readyz, "/api/v1/status": status}
-    return Starlette(
-        routes=[Route(path, answer, methods=["GET"]) for path, answer in routes.items()],
-        middleware=[Middleware(ReadOnly)],
-    )
+def _context(listening: Listening) -> ssl.SSLContext | None:
+    """The TLS context, or None without a certificate. A key with a passphrase is refused, not asked for."""
+    if listening.certificate is None or listening.key is None:
+        return None
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    try:
+        context.load_cert_chain(listening.certificate[0], listening.key[0], lambda: "")
+    except (ssl.SSLError, OSError, ValueError) as error:
+        cause = f"{listening.certificate[0]} and {listening.key[0]} cannot be used: {error}"
+        remedy = "name a PEM certificate (with its chain) and its key without passphrase in [http] tls_cert and tls_key"
+        raise UsageError(cause, remedy) from error
+    return context
 
 
 class HttpServer:
-    """The app on a socket of its own, in a thread of its own."""
+    """The application on a socket of its own, in a thread of its own."""
 
-    def __init__(self, app: Starlette, host: str, port: int) -> None:
-        family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    def __init__(self, app: Web, listening: Listening) -> None:
+        host, port = listening.host, listening.port
+        context = _context(listening)
+        self._app = app
+        self._secure = context is not None
+        config = uvicorn.Config(
+            app, log_config=None, access_log=False, lifespan="on", timeout_graceful_shutdown=1, ws="none", http="h11",
+            proxy_headers=False, server_header=False, limit_concurrency=CONNECTIONS,
+        )  # fmt: skip
+        config.load()
+        config.ssl = context
         try:
+            family = socket.AF_INET6 if ":" in host else socket.AF_INET
             self._socket = socket.create_server((host, port), family=family)
         except OSError as error:
             remedy = "stop what uses it, or set [http] listen to another port"
             raise UsageError(f"{host}:{port} cannot be listened on: {error.strerror}", remedy) from error
-        config = uvicorn.Config(app, log_config=None, access_log=False, lifespan="off", timeout_graceful_shutdown=1)
         self._server = uvicorn.Server(config)
         self._thread = threading.Thread(target=self._server.run, args=([self._socket],), name="http", daemon=True)
 
@@ -83,10 +110,15 @@ class HttpServer:
         host, port = self._socket.getsockname()[:2]
         return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
+    @property
+    def url(self) -> str:
+        return f"{'https' if self._secure else 'http'}://{self.address}"
+
     def start(self) -> None:
         self._thread.start()
 
     def stop(self) -> None:
         self._server.should_exit = True
+        self._app.stop()
         self._thread.join(timeout=0.5)
         self._socket.close()

@@ -16,16 +16,18 @@ from types import FrameType
 from structlog.typing import FilteringBoundLogger
 
 from dreamcatcherd import __version__
-from dreamcatcherd.config import Config, listen_address
-from dreamcatcherd.core.errors import DreamcatcherError, GuardError, RefusedError, RetryableError
+from dreamcatcherd.config import Config
+from dreamcatcherd.core.errors import DreamcatcherError, GuardError, RefusedError, RetryableError, UsageError
 from dreamcatcherd.core.frames import Decision
 from dreamcatcherd.core.report import CycleReport, status_line
+from dreamcatcherd.daemon.board import Board
 from dreamcatcherd.daemon.cycle import close_frame, look, remove_silent_lanes
-from dreamcatcherd.daemon.http import Board, HttpServer, make_app
+from dreamcatcherd.daemon.http import HttpServer, Listening, read_listening
 from dreamcatcherd.daemon.notify import Notifier
 from dreamcatcherd.daemon.opening import Source, closing_of, keep_as_configured
 from dreamcatcherd.daemon.primary import Primary, wall_clock
 from dreamcatcherd.daemon.schedule import Ticker
+from dreamcatcherd.daemon.web.app import make_app
 from dreamcatcherd.observe.logs import CycleLog, set_up_logs
 from dreamcatcherd.observe.metrics import Metrics
 from dreamcatcherd.store.create import open_first
@@ -72,7 +74,7 @@ class Service:
         self.config = config
         self.primary = Primary(store, config.repository.branch, closing_of(config), wall_clock)
         keep_as_configured(self.primary, config)
-        self.board = Board()
+        self.board = Board(store.where)
         self.metrics = Metrics()
         self._log = logger
         self._cycles = CycleLog(logger)
@@ -80,8 +82,9 @@ class Service:
         self._ticker = Ticker(self._wake.set, watched + ([file.absolute().parent] if file else []))
         self._notifier = Notifier()
         self.primary.progress = store.progress = self._notifier.alive
-        self.http = self._listen(config)
         self._folder = store.folder
+        self._listening = read_listening(config.http)
+        self.http = self._listen(self._listening)
         self._source = source
         self._failures = 0
         self._measure_due = time.monotonic()
@@ -90,9 +93,26 @@ class Service:
         self._maintenance_due = time.monotonic() + MAINTENANCE[1]
         self._closes = 0
 
-    def _listen(self, config: Config) -> HttpServer:
-        host, port = listen_address(config.http.listen)
-        return HttpServer(make_app(self.metrics.registry, self.board), host, port)
+    def _listen(self, listening: Listening) -> HttpServer:
+        app = make_app(self.metrics.registry, self.board, lambda: self.primary.store.reader(), listening.door)
+        return HttpServer(app, listening)
+
+    def _listen_anew(self, listening: Listening) -> None:
+        """Listen as configured now. The port is let go first where it stays the same: two cannot have it."""
+        same = (listening.host, listening.port) == (self._listening.host, self._listening.port)
+        if same:
+            self.http.stop()
+        try:
+            http = self._listen(listening)
+        except UsageError:
+            if same:
+                self.http = self._listen(self._listening)
+                self.http.start()
+            raise
+        http.start()
+        if not same:
+            self.http.stop()
+        self.http, self._listening = http, listening
 
     def run(self) -> None:
         """Serve until stopped."""
@@ -166,9 +186,10 @@ class Service:
             if closing:
                 self._asked.discard("close")
                 self.metrics.show(report.pending)  # what stands there, whatever becomes of the close
-                self.board.pending = report.pending
+                self.board.update(report.pending)
                 closed_by = "manual" if by_hand else decision.closed_by
-                report = close_frame(self.primary, closed_by, report.pending.frame)
+                with self.board.merging():
+                    report = close_frame(self.primary, closed_by, report.pending.frame)
         except RetryableError as error:
             if self._stop.is_set():  # a signal may break off what the network was asked for
                 return 0.0
@@ -200,7 +221,7 @@ class Service:
         """Account for a failed cycle; returns the seconds to wait."""
         self._cycles.failure(error)
         self.metrics.failure(publishing=closing, guard=isinstance(error, GuardError))
-        self.board.ready, self.board.why = False, error.cause
+        self.board.fail(error.cause)
         self._notifier.status(f"not ready: {error.cause}")
         longest = min(DELAY_S[0] * 2**self._failures, DELAY_S[1])
         self._failures = min(self._failures + 1, 10)
@@ -209,8 +230,8 @@ class Service:
     def _show(self, report: CycleReport) -> None:
         self.metrics.cycle(report)
         self._cycles.cycle(report)
-        self.board.pending = report.pending
-        self.board.ready, self.board.why = True, ""
+        survey = self.primary.last
+        self.board.show(report, survey.base.commit if survey else None)
         self._notifier.status(status_line(report.pending, self.primary.clock()))
         self._notifier.ready()
 
@@ -222,12 +243,11 @@ class Service:
         try:
             config, store = self._source.read()
             closing = closing_of(config)
-            if config.http.listen != self.config.http.listen:
-                http = self._listen(config)
-                http.start()
-                self.http.stop()
-                self.http = http
+            listening = read_listening(config.http)
+            if listening != self._listening:
+                self._listen_anew(listening)
             if store is not None:
+                self.board.where = store.where
                 self.primary = Primary(store, config.repository.branch, closing, wall_clock)
                 self.primary.progress = store.progress = self._notifier.alive
                 self._folder = store.folder

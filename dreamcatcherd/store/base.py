@@ -87,7 +87,7 @@ def read_base(store: Store, commit: str, just_made: Ledger | None = None) -> Bas
     ledgers = subtree(store, tree, paths.LEDGER)
     ledger = head_of(just_made) if just_made else None
     if ledger is None and state.last_closed is not None:
-        ledger = _load(store, ledgers, state.last_closed, read_head)
+        ledger = load_head(store, ledgers, state.last_closed)
     if state.last_closed is not None and (ledger is None or ledger.snapshot != snapshot):
         raise _unreadable(store, commit, f"the ledger of frame {state.last_closed} is missing or of another snapshot")
     return Base(
@@ -105,6 +105,11 @@ def read_base(store: Store, commit: str, just_made: Ledger | None = None) -> Bas
 def load_ledger(store: Store, ledgers: str | None, frame: int) -> Ledger | None:
     """A frame's ledger from the tree `state/ledger`; None where there is none."""
     return _load(store, ledgers, frame, read_ledger)
+
+
+def load_head(store: Store, ledgers: str | None, frame: int) -> LedgerHead | None:
+    """The head of a frame's ledger; None where there is none."""
+    return _load(store, ledgers, frame, read_head)
 
 
 def _load(store: Store, ledgers: str | None, frame: int, read: Callable[[bytes], _L]) -> _L | None:

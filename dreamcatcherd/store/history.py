@@ -16,16 +16,8 @@ from dreamcatcherd.core.ledger import Ledger, read_ledger
 from dreamcatcherd.core.model import Arrival, Conflict, Delta, Fault, Json, Stamp
 from dreamcatcherd.core.settings import Limits
 from dreamcatcherd.core.tree import Entry, blob_at, lookup, read_tree
-from dreamcatcherd.store.base import Base, claimed_frame, load_ledger
+from dreamcatcherd.store.base import Base, claimed_frame
 from dreamcatcherd.store.ports import Commit, Store
-
-
-class Closed(Struct, frozen=True):
-    """A closed frame: its snapshot commit and ledger."""
-
-    oid: str
-    commit: Commit
-    ledger: Ledger
 
 
 class Link(NamedTuple):
@@ -46,14 +38,6 @@ class Receipt(Struct, frozen=True):
     digest: str | None
     reason: str | None
     lost: list[Conflict]
-
-
-def closed_frames(store: Store, base: Base) -> Iterator[Closed]:
-    """Closed frames, newest first."""
-    for frame, oid in links(store, base.commit):
-        ledger = load_ledger(store, base.ledgers, frame)
-        if ledger is not None:
-            yield Closed(oid, store.commit(oid), ledger)
 
 
 def links(store: Store, tip: str | None) -> Iterator[Link]:

@@ -27,6 +27,9 @@ class MemoryStore:
         self.write = self._pending.write
         self.discard = self._pending.discard
 
+    def reader(self) -> MemoryStore:
+        return MemoryStore(self)
+
     def write_commit(self, commit: Commit) -> str:
         return self.write("commit", format_commit(commit))
 

@@ -56,6 +56,9 @@ class GitStore:
         self.progress: Callable[[], None] = lambda: None
         self.signing_key: Path | None = None
 
+    def reader(self) -> GitStore:
+        return GitStore(self.folder)
+
     def write_commit(self, commit: Commit) -> str:
         raw = format_commit(commit)
         return self.write("commit", sign(raw, self.signing_key) if self.signing_key else raw)

@@ -68,6 +68,9 @@ class Store(Objects, Protocol):
     def remember(self, oid: str) -> None:
         """Keep that for `recall`: it outlives the process where the primary has a clone of its own."""
 
+    def reader(self) -> Store:
+        """Another store on the same objects, for reading in another thread: it asks nobody at a distance."""
+
     def write_commit(self, commit: Commit) -> str:
         """Keep a commit, its author also its committer; return its id."""
 

@@ -8,6 +8,7 @@ import pytest
 
 from dreamcatcherd.config import Config
 from tests.daemon.tools import CONFIG, Clock, Daemon, Scripted, new_store, signals_kept
+from tests.daemon.web import Served
 
 Start = Callable[..., Daemon]
 
@@ -32,3 +33,11 @@ def start(clock: Clock) -> Iterator[Start]:
             if one.service.http._thread.ident is None:
                 one.service.http.start()
             one.service.http.stop()
+
+
+@pytest.fixture
+def served() -> Iterator[Served]:
+    """A server over an empty repository that nobody has looked at yet."""
+    one = Served()
+    yield one
+    one.server.stop()

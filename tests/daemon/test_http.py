@@ -2,18 +2,10 @@
 
 from __future__ import annotations
 
-import urllib.error
-import urllib.request
-from collections.abc import Iterator
-from http.client import HTTPResponse
-
-import pytest
-
 from dreamcatcherd.core.errors import RetryableError
 from dreamcatcherd.daemon.cycle import close_frame, look
-from dreamcatcherd.daemon.http import Board, HttpServer, make_app
 from dreamcatcherd.observe.logs import CycleLog
-from dreamcatcherd.observe.metrics import Metrics
+from tests.daemon.web import Served
 from tests.law.fleet import MAIN, commit_files, new_primary
 from tests.store.tools import FOLDER, text
 
@@ -21,33 +13,6 @@ NAMES = """frame frame_last_closed frame_closed_timestamp_seconds pending_deltas
 phase_duration_seconds_bucket deltas_total frame_deltas_bucket quarantined_total conflicts_total entities
 violations_total polls_total publishes_total publish_retries_total delta_age_seconds_bucket streams_active
 guard_tripped build_info"""
-
-
-class Served:
-    """A server on a free port, with the board and metrics that it shows."""
-
-    def __init__(self) -> None:
-        self.board = Board()
-        self.metrics = Metrics()
-        self.server = HttpServer(make_app(self.metrics.registry, self.board), "127.0.0.1", 0)
-        self.server.start()
-
-    def ask(self, path: str, method: str = "GET") -> tuple[int, str]:
-        request = urllib.request.Request(f"http://{self.server.address}{path}", method=method)
-        try:
-            answer: HTTPResponse = urllib.request.urlopen(request, timeout=5)
-            with answer:
-                return answer.status, answer.read().decode()
-        except urllib.error.HTTPError as error:
-            with error:
-                return error.code, error.read().decode()
-
-
-@pytest.fixture
-def served() -> Iterator[Served]:
-    one = Served()
-    yield one
-    one.server.stop()
 
 
 def series(served: Served) -> dict[str, float]:
@@ -79,11 +44,10 @@ def test_readiness_follows_the_last_cycle_and_says_why(served: Served) -> None:
     """Not ready before the first good cycle and after a bad one, with the cause; status likewise."""
     assert served.ask("/readyz") == (503, "no poll yet\n")
     assert served.ask("/api/v1/status")[0] == 503
-    served.board.pending = look(new_primary())[0].pending
-    served.board.ready = True
+    served.board.show(look(new_primary())[0], None)
     assert served.ask("/readyz") == (200, "ready\n")
     assert '"frame":1' in served.ask("/api/v1/status")[1]
-    served.board.ready, served.board.why = False, "the disk is full"
+    served.board.fail("the disk is full")
     assert served.ask("/readyz") == (503, "the disk is full\n")
 
 
