@@ -77,8 +77,9 @@ def metric(daemon: Daemon, sample: str) -> float:
     return float(match[1]) if match else 0.0
 
 
-def failed_looks(daemon: Daemon) -> float:
-    return metric(daemon, 'polls_total{result="failed"}')
+def failed_cycles(daemon: Daemon) -> float:
+    """How many looks and publications of a daemon have failed."""
+    return sum(metric(daemon, f'{what}_total{{result="failed"}}') for what in ("polls", "publishes"))
 
 
 def merged(daemon: Daemon) -> float:
@@ -93,8 +94,8 @@ def await_frames(daemon: Daemon, count: int) -> None:
 
 def await_failures(daemon: Daemon, more: int = 1) -> None:
     """Wait until so many more cycles have failed."""
-    wanted = failed_looks(daemon) + more
-    wait_for(lambda: failed_looks(daemon) >= wanted, 60)
+    wanted = failed_cycles(daemon) + more
+    wait_for(lambda: failed_cycles(daemon) >= wanted, 60)
 
 
 def assert_one_commit_a_frame(repository: Path) -> None:
