@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 from msgspec import Struct, structs
 
@@ -90,7 +90,9 @@ class Board:
         self._listeners.append(listener)
 
     def forget(self, listener: Callable[[], None]) -> None:
-        self._listeners.remove(listener)
+        """Call it no more. May be called from any thread, also twice."""
+        with suppress(ValueError):
+            self._listeners.remove(listener)
 
     def _tell(self) -> None:
         for listener in tuple(self._listeners):

@@ -111,6 +111,10 @@ class HttpServer:
         return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
     @property
+    def port(self) -> int:
+        return int(self._socket.getsockname()[1])
+
+    @property
     def url(self) -> str:
         return f"{'https' if self._secure else 'http'}://{self.address}"
 

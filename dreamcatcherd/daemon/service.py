@@ -13,6 +13,7 @@ import time
 from pathlib import Path
 from types import FrameType
 
+from msgspec import structs
 from structlog.typing import FilteringBoundLogger
 
 from dreamcatcherd import __version__
@@ -98,15 +99,16 @@ class Service:
         return HttpServer(app, listening)
 
     def _listen_anew(self, listening: Listening) -> None:
-        """Listen as configured now. The port is let go first where it stays the same: two cannot have it."""
-        same = (listening.host, listening.port) == (self._listening.host, self._listening.port)
+        """Listen as configured now. A port that stays the same is let go first: two cannot have it."""
+        port = self.http.port
+        same = listening.host == self._listening.host and listening.port in (self._listening.port, port)
         if same:
             self.http.stop()
         try:
-            http = self._listen(listening)
+            http = self._listen(structs.replace(listening, port=port) if same else listening)
         except UsageError:
             if same:
-                self.http = self._listen(self._listening)
+                self.http = self._listen(structs.replace(self._listening, port=port))
                 self.http.start()
             raise
         http.start()

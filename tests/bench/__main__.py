@@ -23,6 +23,7 @@ from dreamcatcherd.store.create import create
 from dreamcatcherd.store.objects import GitStore
 from dreamcatcherd.store.ports import Move, Store
 from tests.bench.fleet import DAY, push
+from tests.bench.http import bench_http
 from tests.e2e.tools import Daemon, clone, primary_toml, wait_for
 from tests.e2e.tools import push as git_push
 
@@ -82,6 +83,12 @@ def report(name: str, ours: list[float], other: list[float], against: str) -> No
         f"ratio {statistics.median(ratios):.2f} (from {ratios[0]:.2f} to {ratios[-1]:.2f}, {len(ratios)} runs in turn)",
         flush=True,
     )
+
+
+def print_medians(name: str, ours: list[float], other: list[float], against: str) -> None:
+    """Like `report`, where the runs of the two are not in pairs."""
+    one, two = statistics.median(ours), statistics.median(other)
+    print(f"{name}: {one:.3f} s ({len(ours)} closes), {against}: {two:.3f} s ({len(other)}), ratio {one / two:.2f}")
 
 
 def bench_frame(folder: Path) -> None:
@@ -164,13 +171,16 @@ def bench_reaction(folder: Path) -> None:
 def main() -> None:
     with tempfile.TemporaryDirectory(prefix="dreamcatcherd-bench-") as name:
         folder = Path(name)
-        chosen = sys.argv[1:] or ["frame", "state", "reaction"]
+        chosen = sys.argv[1:] or ["frame", "state", "reaction", "http"]
         if "frame" in chosen:
             bench_frame(folder)
         if "state" in chosen:
             bench_state(folder)
         if "reaction" in chosen:
             bench_reaction(folder)
+        if "http" in chosen:
+            quiet, loaded = bench_http(folder)
+            print_medians("a close while thousands of requests are answered", loaded, quiet, "with nobody asking")
 
 
 if __name__ == "__main__":

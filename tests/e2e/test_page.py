@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import signal
+import urllib.error
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -42,6 +43,14 @@ class Fleet:
     def start(self) -> Daemon:
         return Daemon(self._folder, "--repo", str(self.repository), "--config", str(self._config))
 
+    def looked_at(self) -> bool:
+        """Whether the daemon has read the repository."""
+        try:
+            return self.daemon.get("/readyz") == "ready\n"
+        except urllib.error.HTTPError as error:
+            error.close()
+            return error.code == 401
+
     def push(self, name: str, text: str, frame: int = 1) -> None:
         push(self._worker, {f"state/stream_deltas/{frame}/{name}.json": text}, "main", name.partition(" ")[0])
 
@@ -71,7 +80,7 @@ class Fleet:
 def fleet(tmp_path: Path) -> Iterator[Fleet]:
     one = Fleet(tmp_path)
     with one.daemon:
-        wait_for(lambda: "started" in one.daemon.text)
+        wait_for(one.looked_at)
         yield one
 
 
@@ -189,7 +198,7 @@ def test_it_is_for_everybody_in_every_light(tmp_path: Path, browser: Browser) ->
     fleet = Fleet(tmp_path, close="interval")
     with fleet.daemon:
         url = fleet.daemon.url()
-        wait_for(lambda: '"frame":1' in fleet.daemon.get("/api/v1/status"))
+        wait_for(fleet.looked_at)
         with tab(browser) as one:
             one.page.goto(url + "/")
             one.live()
@@ -230,6 +239,7 @@ def test_the_token_is_asked_for_by_the_browser_itself(tmp_path: Path, browser: B
     fleet = Fleet(tmp_path, f'token_file = "{tmp_path / "token"}"\n')
     with fleet.daemon:
         url = fleet.daemon.url()
+        wait_for(fleet.looked_at)
         with tab(browser) as one, pytest.raises(Error, match="AUTH"):
             one.page.goto(url + "/")
         with tab(browser, http_credentials={"username": "me", "password": "s3cret"}) as one:

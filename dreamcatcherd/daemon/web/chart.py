@@ -10,6 +10,7 @@ from dreamcatcherd.core.model import Record
 SLOT = 12
 BAR = 9
 LEAST_SLOTS = 40
+"""So many frames have room at least; few stand at the right end, where time has got to."""
 HEIGHT = 100.0
 LEAST = 2.0
 """A bar that stands for anything at all is at least so high, however small beside the largest."""
@@ -40,13 +41,14 @@ def chart_of(rows: list[Record], phases: Mapping[int, Mapping[str, float]]) -> C
     most = max((row["deltas"] for row in rows), default=0)
     took = {row["frame"]: phases[row["frame"]].get("merge", 0.0) for row in rows if row["frame"] in phases}
     longest = max(took.values(), default=0.0)
+    slots = max(LEAST_SLOTS, len(rows))
     bars = []
-    for i, row in enumerate(reversed(rows)):
+    for i, row in enumerate(reversed(rows), slots - len(rows)):
         late = _height(row["late"], most)
         merged = max(0.0, min(HEIGHT - late, _height(row["deltas"] - row["late"], most)))
         seconds = took.get(row["frame"])
         bars.append(Bar(i * SLOT, row, merged, late, seconds, _height(seconds or 0.0, longest)))
-    return Chart(bars, max(LEAST_SLOTS, len(rows)) * SLOT, most, longest)
+    return Chart(bars, slots * SLOT, most, longest)
 
 
 def _height(value: float, most: float) -> float:

@@ -1,0 +1,83 @@
+"""What a hundred thousand requests do to the merge: closes of like frames, with nobody asking and with many."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from dreamcatcherd.core.frames import Closing
+from dreamcatcherd.daemon.primary import wall_clock
+from dreamcatcherd.store.create import create
+from dreamcatcherd.store.objects import GitStore
+from tests.bench.fleet import push
+from tests.e2e.tools import Daemon, primary_toml, wait_for
+
+REQUESTS = 100_000
+CONNECTIONS = 16
+DELTAS = 1_000
+STREAMS = 20
+PAUSE_S = 1.0
+"""Between two closes, so that requests are answered in their midst and not only held up."""
+TURNS = 5
+"""Closes in a row without requests, and then with."""
+
+
+def closed(daemon: Daemon) -> dict[int, float]:
+    """Milliseconds of each closed frame, from the daemon's log."""
+    lines = [json.loads(line) for line in daemon.text.splitlines() if '"event": "frame closed"' in line]
+    return {line["frame"]: line["ms"] for line in lines}
+
+
+def bench_http(folder: Path) -> tuple[list[float], list[float]]:
+    """Seconds of closes without and with requests; prints what the requests came to."""
+    store = create(folder / "http.git", 1, wall_clock(), Closing("manual"), hook=False)
+    config = primary_toml(folder, "manual")
+    quiet: list[float] = []
+    loaded: list[float] = []
+    with Daemon(folder, "--repo", str(folder / "http.git"), "--config", str(config)) as daemon:
+        wait_for(lambda: daemon.get("/readyz") == "ready\n" if "started" in daemon.text else "")
+        frame = 1
+        for _ in range(2):
+            frame = close_one(daemon, store, frame)
+        asking: subprocess.Popen[str] | None = None
+        asked, start = 0, time.monotonic()
+        codes = []
+        while asked < REQUESTS:
+            for _ in range(TURNS):
+                frame = close_one(daemon, store, frame)
+                quiet.append(closed(daemon)[frame - 1] / 1000)
+            part = REQUESTS // 5
+            words = [sys.executable, "-m", "tests.bench.requests", daemon.url(), str(part), str(CONNECTIONS)]
+            asking = subprocess.Popen(words, stdout=subprocess.PIPE, text=True)
+            begun = time.monotonic()
+            while asking.poll() is None:
+                time.sleep(PAUSE_S)
+                frame = close_one(daemon, store, frame)
+                if asking.poll() is None:
+                    loaded.append(closed(daemon)[frame - 1] / 1000)
+            codes.append((asking.communicate()[0].strip(), part / (time.monotonic() - begun)))
+            asked += part
+        daemon.stop()
+    print(f"{asked} requests in {time.monotonic() - start:.0f} s, answered by code and a second:", flush=True)
+    for code, rate in codes:
+        print(f"  {code}, {rate:.0f} a second", flush=True)
+    return quiet, loaded
+
+
+def close_one(daemon: Daemon, store: GitStore, frame: int) -> int:
+    """Push a frame's deltas, have the daemon close it, and wait for that; returns the next frame."""
+    push(store, frame, DELTAS, STREAMS, 1 + 2 * DELTAS * (frame - 1))
+    wait_for(lambda: waiting(daemon) == (frame, DELTAS), 60)
+    daemon.process.send_signal(signal.SIGUSR1)
+    wait_for(lambda: frame in closed(daemon) or daemon.process.poll() is not None, 60)
+    return frame + 1
+
+
+def waiting(daemon: Daemon) -> tuple[int, int]:
+    """The open frame, and how many deltas wait."""
+    status = json.loads(daemon.get("/api/v1/status"))
+    return status["frame"], status["pending"]["total"]
