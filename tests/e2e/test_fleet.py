@@ -71,7 +71,7 @@ def test_every_acknowledged_push_lands_exactly_once(tmp_path: Path, kill_daemon:
 def remerged(tmp_path: Path, repository: Path) -> str:
     """The digest that the same deltas give when they are pushed in one commit to a fresh repository."""
     again = tmp_path / "again.git"
-    dc("init", str(again), "--frame", "50")
+    dc("init", str(again), "--frame", str(dc_json("status", "--repo", str(repository))["frame"]))
     worker = clone(again, tmp_path / "again")
     git(worker, "fetch", "-q", str(repository), "main")
     git(worker, "checkout", "-q", "FETCH_HEAD", "--", "state/stream_deltas")
