@@ -130,3 +130,22 @@ def test_views_hold_whole_collections_and_follow_them(primary: Primary) -> None:
     assert found
     assert json.loads(found)[0]["value"] == 3
     assert verify(primary).ok
+
+
+def test_the_view_of_the_library_has_the_platforms_own_form(primary: Primary) -> None:
+    """With `library` among the views, published books are listed in `state/views/library.json` as the platform does."""
+    store = primary.store
+    primary.views = ("library",)
+    close(primary)
+    empty = content(store, "state/views/library.json")
+    assert empty
+    assert json.loads(empty)["books"] == []
+    book = {"book": "tides", "title": "Tides", "target_chapters": 1, "dewey": "500"}
+    chapter = {"book": "tides", "chapter": 1, "author": "s", "content": "one two three"}
+    files = {f"{FOLDER}/2/a.json": text(2, books_started=[book], chapters_added=[chapter])}
+    commit_files(store, MAIN, files)
+    close(primary)
+    raw = content(store, "state/views/library.json")
+    assert raw
+    (row,) = json.loads(raw)["books"]
+    assert (row["title"], row["dewey"], row["status"]) == ("Tides", "500", "complete")
