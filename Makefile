@@ -10,7 +10,7 @@ VERSION = $(shell sed -n 's/^__version__ = "\(.*\)"/\1/p' dreamcatcherd/__init__
 LOCK = $(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes --no-annotate \
 	--no-emit-index-url --custom-compile-command 'make lock'
 
-.PHONY: help run demo test lint bench soak packages dashboard lock dist sbom man image clean
+.PHONY: help run demo test lint bench soak packages dashboard reference lock dist sbom man image clean
 
 help: ## list the targets
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 10
@@ -80,6 +80,9 @@ soak: $(DEV) ## ten minutes of a real daemon under a real fleet, drawn in artifa
 
 dashboard: $(DEV) ## write config/grafana/dreamcatcherd.json anew from tests/dashboard
 	$(BIN)/python -m tests.dashboard
+
+reference: $(RUNTIME) ## write docs/configuration.md anew from the structs that read the files
+	$(BIN)/dreamcatcherd config reference > docs/configuration.md
 
 clean: ## remove the virtual environment and caches
 	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis

@@ -28,77 +28,118 @@ _BRANCH = re.compile(r"(?!.*(?:\.\.|\.(?:lock)?(?:/|$)))[A-Za-z0-9_][A-Za-z0-9_.
 DEADLINE_S = 300.0
 """The deadline of a rule that waits for workers, where none is set: a dead stream must not stall a frame for ever."""
 
-Seconds = Annotated[float, Meta(ge=0, le=31_536_000)]
-
 
 class RepositoryConfig(Struct, frozen=True, forbid_unknown_fields=True):
-    """`[repository]`: which one, how it is reached, and how often it is looked at.
+    """Which repository, how it is reached, and how often it is looked at.
 
-    `clone` is the folder of the own clone of a remote, `timeout` bounds every network operation. Credentials are files:
-    one that is not named is looked for in systemd's credentials directory, as `token`, `ssh_key`, `known_hosts`,
-    `ca_file` or `signing_key`."""
+    Credentials are files: one that is not named is looked for in systemd's `$CREDENTIALS_DIRECTORY`, as `token`,
+    `ssh_key`, `known_hosts`, `ca_file` or `signing_key`."""
 
-    url: Annotated[str, Meta(min_length=1)] = DEFAULT_URL
-    branch: str = "main"
-    clone: str | None = None
-    poll: Annotated[float, Meta(ge=0.05, le=3600)] = 1.0
-    timeout: Annotated[float, Meta(ge=0.1, le=3600)] = 30.0
-    transport: Literal["pygit2", "git"] = "pygit2"
-    user: str | None = None
-    token_file: str | None = None
-    ssh_key: str | None = None
-    known_hosts: str | None = None
-    ca_file: str | None = None
-    signing_key: str | None = None
+    url: Annotated[
+        str, Meta(min_length=1, description="a path, or file://, git://, http(s)://, ssh:// or user@host:path")
+    ] = DEFAULT_URL
+    branch: Annotated[str, Meta(description="the shared branch: workers push to it, snapshots are published on it")] = (
+        "main"
+    )
+    clone: Annotated[
+        str | None,
+        Meta(
+            description="own clone of a remote, a cache; else in `$STATE_DIRECTORY` or `~/.local/state/dreamcatcherd`"
+        ),
+    ] = None
+    poll: Annotated[
+        float, Meta(ge=0.05, le=3600, description="seconds between two looks, whatever the file watcher says")
+    ] = 1.0
+    timeout: Annotated[float, Meta(ge=0.1, le=3600, description="seconds that bound every network operation")] = 30.0
+    transport: Annotated[
+        Literal["pygit2", "git"],
+        Meta(description="`git` fetches with git too: with its ssh configuration, credential helpers and proxies"),
+    ] = "pygit2"
+    user: Annotated[str | None, Meta(description="the name for http; for ssh it stands in the URL")] = None
+    token_file: Annotated[str | None, Meta(description="password or token for http, on its first line")] = None
+    ssh_key: Annotated[str | None, Meta(description="private key without passphrase; else the ssh agent's")] = None
+    known_hosts: Annotated[
+        str | None, Meta(description="else `~/.ssh/known_hosts`; an unknown host is always refused")
+    ] = None
+    ca_file: Annotated[str | None, Meta(description="certificates to trust in place of the system's, PEM")] = None
+    signing_key: Annotated[str | None, Meta(description="snapshot commits are signed with this ssh key")] = None
 
 
 class FramesConfig(Struct, frozen=True, forbid_unknown_fields=True):
-    """`[frames]`: when the open frame closes.
+    """When the open frame closes."""
 
-    `streams` are those that a quorum waits for, by name, or a number: all that delivered in the last so many frames."""
-
-    close: CloseRule = "interval"
-    interval: Annotated[float, Meta(ge=0.1, le=31_536_000)] = 10.0
-    cron: str | None = None
-    counter: str = "state/frame_counter.json"
-    streams: list[str] | Annotated[int, Meta(ge=1, le=100)] = 10
-    deadline: Annotated[float, Meta(ge=0.1, le=31_536_000)] | None = None
-    grace: Seconds = 0.0
-    skip_empty: bool = False
+    close: Annotated[
+        CloseRule, Meta(description="the rule; by hand, with `dreamcatcherd close` or SIGUSR1, it closes under any")
+    ] = "interval"
+    interval: Annotated[
+        float, Meta(ge=0.1, le=31_536_000, description="seconds from the open frame's `opened_at`, under `interval`")
+    ] = 10.0
+    cron: Annotated[
+        str | None, Meta(description='five fields in UTC, such as `"*/10 * * * *"`; needed under `cron`')
+    ] = None
+    counter: Annotated[
+        str,
+        Meta(description="file in the repository whose `frame`, raised by an external driver, closes all before it"),
+    ] = "state/frame_counter.json"
+    streams: Annotated[
+        list[str] | Annotated[int, Meta(ge=1, le=100)],
+        Meta(description="whom a quorum waits for: names, or all that delivered in the last so many frames"),
+    ] = 10
+    deadline: Annotated[
+        Annotated[float, Meta(ge=0.1, le=31_536_000)] | None,
+        Meta(description="seconds after which counter, quorum and next close all the same; 300 for quorum and next"),
+    ] = None
+    grace: Annotated[
+        float, Meta(ge=0, le=31_536_000, description="seconds more for stragglers, once the frame is due")
+    ] = 0.0
+    skip_empty: Annotated[bool, Meta(description="a frame stays open until there is something to merge or to mend")] = (
+        False
+    )
 
 
 class HttpConfig(Struct, frozen=True, forbid_unknown_fields=True):
-    """`[http]`: where metrics, health, the API and the status page are served, and to whom.
+    """Where the status page, the API, metrics and health are served, and to whom.
 
-    With `token_file` only those who send the token are answered, with `tls_cert` and `tls_key` it is https. Other
-    machines are listened to only with one of the two, or where `insecure` says that it is meant so."""
+    Other machines are listened to only with a token, with TLS, or where `insecure` says that it is meant so. Files
+    that are not named are looked for in `$CREDENTIALS_DIRECTORY`, as `http_token`, `tls_cert` and `tls_key`; a new one
+    counts from SIGHUP."""
 
-    listen: str = "127.0.0.1:9464"
-    token_file: str | None = None
-    tls_cert: str | None = None
-    tls_key: str | None = None
-    insecure: bool = False
+    listen: Annotated[str, Meta(description="host:port; port 0 takes any free one")] = "127.0.0.1:9464"
+    token_file: Annotated[
+        str | None, Meta(description="a token on its first line, asked for as bearer token or as a password")
+    ] = None
+    tls_cert: Annotated[str | None, Meta(description="certificate with its chain, PEM; goes with `tls_key`")] = None
+    tls_key: Annotated[str | None, Meta(description="private key without passphrase, PEM")] = None
+    insecure: Annotated[bool, Meta(description="answer other machines without a token and without TLS")] = False
 
 
 class RetentionConfig(Struct, frozen=True, forbid_unknown_fields=True):
-    """`[retention]`: how long a lane that is merged whole may stay silent before it is removed, and after how many
-    closed frames delta files leave the newest tree (None: never)."""
+    """What leaves the newest tree and the refs; history keeps everything."""
 
-    lanes_keep: Seconds = 3600.0
-    deltas_frames: Annotated[int, Meta(ge=1)] | None = None
+    lanes_keep: Annotated[
+        float, Meta(ge=0, le=31_536_000, description="seconds after which a lane that is merged whole and silent goes")
+    ] = 3600.0
+    deltas_frames: Annotated[
+        Annotated[int, Meta(ge=1)] | None,
+        Meta(description="delta files leave the newest tree so many closed frames after their own; not set: never"),
+    ] = None
 
 
 class ViewsConfig(Struct, frozen=True, forbid_unknown_fields=True):
-    """`[views]`: collections that are also written whole, as `state/views/<collection>.json`."""
+    """Whole collections beside the snapshot, for dashboards that want one file. Each change costs what they hold."""
 
-    collections: list[str] = []
+    collections: Annotated[
+        list[str], Meta(description='such as `["agents"]`: also written whole, as `state/views/agents.json`')
+    ] = []
 
 
 class LogConfig(Struct, frozen=True, forbid_unknown_fields=True):
-    """`[log]`: `auto` is a readable console on a terminal and JSON elsewhere."""
+    """The log, on standard error."""
 
-    format: Literal["auto", "console", "json"] = "auto"
-    level: Literal["debug", "info", "warning", "error"] = "info"
+    format: Annotated[
+        Literal["auto", "console", "json"], Meta(description="`auto`: readable on a terminal, JSON elsewhere")
+    ] = "auto"
+    level: Annotated[Literal["debug", "info", "warning", "error"], Meta(description="the least that is told")] = "info"
 
 
 class Config(Struct, frozen=True, forbid_unknown_fields=True):
@@ -152,8 +193,8 @@ def load_config(file: Path | None, environment: Mapping[str, str] = os.environ) 
     return config
 
 
-_REMEDY = "correct it; config/dreamcatcherd.toml lists every key"
-_VARIABLE = re.compile(r"DREAMCATCHERD_(REPOSITORY|FRAMES|HTTP|RETENTION|LOG)_([A-Z_]+)")
+_REMEDY = "correct it; `dreamcatcherd config reference` lists every key"
+_VARIABLE = re.compile(rf"DREAMCATCHERD_({'|'.join(Config.__struct_fields__).upper()})_([A-Z_]+)")
 _UNKNOWN = re.compile(r"unknown field `([^`]*)`(?: - at `\$(?:\.([a-z_]+))?`)?")
 
 

@@ -89,6 +89,26 @@ def test_what_is_no_toml_is_refused_with_the_files_name(file: Path, text: str | 
     assert refused(file, text).startswith(str(file))
 
 
+def test_a_variable_stands_above_the_file(file: Path) -> None:
+    """Every table has its variables; they are TOML values or else plain texts, and a wrong one is refused by name."""
+    file.write_text("[frames]\ninterval = 3\ngrace = 1\n")
+    said = {
+        "DREAMCATCHERD_FRAMES_INTERVAL": "5",
+        "DREAMCATCHERD_REPOSITORY_URL": "ssh://git@host/fleet.git",
+        "DREAMCATCHERD_HTTP_INSECURE": "true",
+        "DREAMCATCHERD_RETENTION_LANES_KEEP": "7",
+        "DREAMCATCHERD_VIEWS_COLLECTIONS": '["agents"]',
+        "DREAMCATCHERD_LOG_LEVEL": "debug",
+        "DREAMCATCHERD_UNKNOWN_TABLE": "1",
+    }
+    found = load_config(file, said)
+    assert (found.frames.interval, found.frames.grace) == (5.0, 1.0)
+    assert (found.repository.url, found.http.insecure) == ("ssh://git@host/fleet.git", True)
+    assert (found.retention.lanes_keep, found.views.collections, found.log.level) == (7.0, ["agents"], "debug")
+    with pytest.raises(UsageError, match=r"did you mean 'interval'"):
+        load_config(None, {"DREAMCATCHERD_FRAMES_INTERVALL": "5"})
+
+
 def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
     """A missing file and a folder in its place are usage errors, not tracebacks."""
     for path in (tmp_path / "missing.toml", tmp_path):

@@ -10,9 +10,6 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import click
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-from rich.table import Table
 
 from dreamcatcherd.config import Config, load_config
 from dreamcatcherd.core.codec import canonical
@@ -29,7 +26,7 @@ _CONFIG = click.option(
     "config_file",
     metavar="FILE",
     type=click.Path(path_type=Path),
-    help="TOML file with a primary's settings (docs/protocol.md).",
+    help="TOML file with a primary's settings: `dreamcatcherd config reference` lists them.",
 )
 _JSON = click.option("--json", "as_json", is_flag=True, help="Write JSON for programs.")
 
@@ -78,17 +75,19 @@ def write_whole(output: Path, pieces: Iterable[bytes]) -> None:
 
 def write_table(title: str, columns: Iterable[str], rows: Iterable[Iterable[object]]) -> None:
     """Write rows as a table. Text from deltas is shown as it is, never as markup or control codes."""
-    console = Console(soft_wrap=not sys.stdout.isatty())
     if not sys.stdout.isatty():
         for row in rows:
             click.echo("\t".join(plain(cell) for cell in row))
         return
+    from rich.console import Console  # on a terminal alone: it takes longer to load than most commands to run
+    from rich.table import Table
+
     table = Table(title=title, title_justify="left")
     for column in columns:
         table.add_column(column, overflow="fold")
     for row in rows:
         table.add_row(*(plain(cell).replace("[", r"\[") for cell in row))
-    console.print(table)
+    Console().print(table)
 
 
 def plain(value: object) -> str:
@@ -99,6 +98,12 @@ def plain(value: object) -> str:
 
 def tracked(items: Iterable[T], total: int, what: str) -> Iterator[T]:
     """The items, with a progress bar on stderr where that is a terminal and the work is long."""
+    if not sys.stderr.isatty():
+        yield from items
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True), disable=not sys.stderr.isatty(), transient=True) as bar:
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
         yield from bar.track(items, total=total, description=what)

@@ -9,6 +9,7 @@ import click
 import msgspec
 
 from dreamcatcherd.cli.common import plain, with_json, write_json
+from dreamcatcherd.cli.reference import reference, schemas
 from dreamcatcherd.config import Config, load_config
 from dreamcatcherd.daemon.opening import closing_of
 
@@ -47,6 +48,16 @@ def show(config_file: Path | None, as_json: bool) -> None:
             shown = "" if value is None else json.dumps(value, ensure_ascii=False)
             click.echo(f"{key} = {shown}" if shown else f"# {key} is not set")
         click.echo("")
+
+
+@config_group.command("reference")
+@with_json
+def reference_command(as_json: bool) -> None:
+    """Print every setting with its default and what it takes, as Markdown; with --json as JSON Schemas."""
+    if as_json:
+        write_json(schemas())
+    else:
+        click.echo(reference(), nl=False)
 
 
 def _read(file: Path | None) -> Config:

@@ -83,7 +83,8 @@ def status(repo: str | None, config_file: Path | None, as_json: bool) -> None:
     click.echo(
         f"frame {pending.frame} is open since {pending.opened_at}, closes at {pending.closes_at or 'no set time'}"
     )
-    click.echo(f"last closed: {pending.last_closed}, digest {pending.digest}")
+    closed = "none yet" if pending.last_closed is None else pending.last_closed
+    click.echo(f"last closed: {closed}, digest {pending.digest}")
     click.echo(f"pending: {total}, of them held for later frames: {pending.held}; behind {pending.behind_s:.1f} s")
     if pending.streams:
         write_table("pending", ("stream", "deltas"), pending.streams.items())

@@ -12,6 +12,7 @@ from dreamcatcherd.cli.progress import check_frames
 from dreamcatcherd.core.codec import MAX_FRAME
 from dreamcatcherd.core.errors import RefusedError, UsageError
 from dreamcatcherd.core.export import export
+from dreamcatcherd.core.report import plural
 from dreamcatcherd.store.archive import holds, open_archive
 from dreamcatcherd.store.history import links
 from dreamcatcherd.store.replay import chapters, replay_hindsight
@@ -56,7 +57,7 @@ def verify(
     if as_json:
         write_json(verdict)
     elif verdict.ok:
-        click.echo(f"{verdict.frames} frames computed again: all as published")
+        click.echo(f"{plural(verdict.frames, 'frame')} computed again: all as published")
     else:
         click.echo(f"frame {verdict.first_bad}: {plain(verdict.why)}")
     return 0 if verdict.ok else 1

@@ -35,41 +35,65 @@ class SettingsError(ValueError):
 
 
 class Limits(Struct, frozen=True, forbid_unknown_fields=True):
-    """Bounds on one delta: size in bytes, nesting, how far ahead of the open frame it may be held, and by how many
-    seconds its UTC may lie ahead of its arrival before it is flagged (it merges all the same)."""
+    """Bounds on one delta."""
 
-    delta_bytes: Annotated[int, Meta(ge=1024, le=2**30)] = 16 * 2**20
-    depth: Annotated[int, Meta(ge=2, le=512)] = 128
-    frames_ahead: Annotated[int, Meta(ge=1, le=2**53 - 1)] = 1_000
-    max_skew: Annotated[float, Meta(ge=0, le=10**9)] = 300.0
+    delta_bytes: Annotated[int, Meta(ge=1024, le=2**30, description="size of a delta, bytes")] = 16 * 2**20
+    depth: Annotated[int, Meta(ge=2, le=512, description="nesting of its JSON")] = 128
+    frames_ahead: Annotated[
+        int, Meta(ge=1, le=2**53 - 1, description="how far ahead of the open frame its own may lie, to be held for it")
+    ] = 1_000
+    max_skew: Annotated[
+        float,
+        Meta(
+            ge=0, le=10**9, description="seconds that its UTC may lie ahead of its arrival; beyond, flagged and merged"
+        ),
+    ] = 300.0
 
 
 class Lanes(Struct, frozen=True, forbid_unknown_fields=True):
-    """Where lanes live: a ref prefix that ends in a slash."""
+    """Where lanes live."""
 
-    prefix: str = LANES
+    prefix: Annotated[str, Meta(description="a ref prefix that ends in a slash")] = LANES
 
 
 class Security(Struct, frozen=True, forbid_unknown_fields=True):
-    """`[security]`: git's allowed-signers lines, as one text or a list, and the names that may change the settings."""
+    """Who speaks for a stream, and who may change this file. Without signers nobody is asked."""
 
-    allowed_signers: str | list[str] = []
-    operators: list[str] = []
+    allowed_signers: Annotated[
+        str | list[str], Meta(description="git's allowed-signers lines, as one text or a list; principals are streams")
+    ] = []
+    operators: Annotated[
+        list[str], Meta(description="principals among them whose signature a change of this file needs")
+    ] = []
 
 
 class Row(Struct, frozen=True, forbid_unknown_fields=True):
-    """`[collections.<name>]` as written: what is left out keeps its default."""
+    """A collection: a new one, or one of the protocol's, in which what is left out keeps its default."""
 
-    section: str | None = None
-    aliases: list[str] | None = None
-    key: list[str] | None = None
-    key_aliases: dict[str, list[str]] = {}
-    content: str | None = None
-    rule: RuleName | None = None
-    shard: str | None = None
+    section: Annotated[
+        str | None, Meta(description="the section of a delta that brings its records; else its own name")
+    ] = None
+    aliases: Annotated[list[str] | None, Meta(description="further sections")] = None
+    key: Annotated[
+        list[str] | None, Meta(description="the fields that make an entity; cannot change while it has entities")
+    ] = None
+    key_aliases: Annotated[
+        dict[str, list[str]], Meta(description="other names of a key field in records, by field")
+    ] = {}
+    content: Annotated[
+        str | None, Meta(description="the field whose text counts as part of the key, under `dedup` and `first`")
+    ] = None
+    rule: Annotated[
+        RuleName | None, Meta(description="how records come together; else `lww` with a key and `append` without")
+    ] = None
+    shard: Annotated[
+        str | None, Meta(description="the key field by which entities lie side by side; else the first")
+    ] = None
 
 
-class _File(Struct, frozen=True, forbid_unknown_fields=True):
+class SettingsFile(Struct, frozen=True, forbid_unknown_fields=True):
+    """The whole file as written; each table and key may be left out."""
+
     limits: Limits = Limits()
     lanes: Lanes = Lanes()
     security: Security = Security()
@@ -92,7 +116,7 @@ DEFAULT = Settings({**DEFAULT_TABLE, **DERIVED})
 def read_settings(raw: bytes, blob: str | None = None) -> Settings:
     """Settings from TOML; SettingsError where they cannot count."""
     try:
-        parsed = msgspec.convert(tomllib.loads(raw.decode("utf-8")), _File)
+        parsed = msgspec.convert(tomllib.loads(raw.decode("utf-8")), SettingsFile)
     except (ValueError, RecursionError, msgspec.ValidationError) as error:
         raise SettingsError(str(error)) from error
     if not _PREFIX.fullmatch(parsed.lanes.prefix):

@@ -12,9 +12,22 @@ import pytest
 
 from dreamcatcherd.config import Config, load_config
 from dreamcatcherd.core.settings import read_settings
-from tests.e2e.tools import DREAMCATCHERD, Daemon, dc, environment, export_of, git, primary_toml, wait_for
+from tests.e2e.tools import (
+    DREAMCATCHERD,
+    Daemon,
+    clone,
+    dc,
+    environment,
+    export_of,
+    git,
+    primary_toml,
+    try_git,
+    wait_for,
+)
 
 ROOT = Path(__file__).parents[2]
+WORKERS = ROOT / "docs/workers.md"
+PAGES = ["README.md", *sorted(str(path.relative_to(ROOT)) for path in (ROOT / "docs").glob("*.md"))]
 
 
 def blocks(document: str) -> dict[str, str]:
@@ -55,7 +68,11 @@ def test_the_lines_for_workers_work_when_pasted(tmp_path: Path) -> None:
     repository = tmp_path / "fleet.git"
     dc("init", str(repository))
     run = {name: text.replace("/srv/fleet.git", str(repository)) for name, text in blocks("docs/workers.md").items()}
-    assert set(run) == {"frame", "lane", "script", "shared", "landed"}
+    assert set(run) == {"validate", "frame", "lane", "script", "shared", "landed"}
+    (example,) = re.findall(r"^## The delta\n.*?^```json\n(.*?)^```", WORKERS.read_text(), re.MULTILINE | re.DOTALL)
+    (tmp_path / "my-delta.json").write_text(example)
+    (tmp_path / "body_1.md").write_text("# Frames\n")
+    assert "would merge" in shell(run["validate"], tmp_path)
     assert shell(run["frame"], tmp_path).strip() == "1"
     git(tmp_path, "-C", "worker-1", "status")
     subprocess.run(["rm", "-rf", str(tmp_path / "worker-1")], check=True)
@@ -67,6 +84,21 @@ def test_the_lines_for_workers_work_when_pasted(tmp_path: Path) -> None:
     assert sorted(observed(repository)) == ["from a lane", "from the branch", "no clone"]
     assert '"stream_id":"worker-1"' in shell(run["landed"], tmp_path)
     assert dc("receipt", printed.split()[1], "--repo", str(repository)).endswith("merged in frame 1\n")
+
+
+def test_the_check_can_be_copied_to_a_server_that_has_a_repository(tmp_path: Path) -> None:
+    """The lines of docs/protocol.md: after them a plain bare repository refuses what is no delta."""
+    git(tmp_path, "init", "-q", "--bare", "-b", "main", "srv.git")
+    (text,) = blocks("docs/protocol.md").values()
+    shell(text.replace("/srv/fleet.git", "srv.git").replace("/tmp/", ""), tmp_path)
+    worker = clone(tmp_path / "srv.git", tmp_path / "worker")
+    (worker / "state").mkdir()
+    (worker / "state/notes.txt").write_text("no delta")
+    git(worker, "add", "-A")
+    git(worker, "commit", "-q", "-m", "notes")
+    refused = try_git(worker, "push", "-q", "origin", "HEAD:main")
+    assert refused.returncode == 1
+    assert "state/notes.txt: state-edited" in refused.stderr
 
 
 def test_the_readme_brings_a_first_delta_home(tmp_path: Path) -> None:
@@ -134,20 +166,7 @@ def test_the_example_configuration_is_the_defaults() -> None:
     }
 
 
-@pytest.mark.parametrize(
-    "document",
-    [
-        "README.md",
-        "docs/workers.md",
-        "docs/protocol.md",
-        "docs/operations.md",
-        "docs/time-travel.md",
-        "docs/container.md",
-        "docs/faq.md",
-        "docs/architecture.md",
-        "CHANGELOG.md",
-    ],
-)
+@pytest.mark.parametrize("document", [*PAGES, "CHANGELOG.md"])
 def test_links_in_the_documents_lead_somewhere(document: str) -> None:
     """Every relative link names a file of the project."""
     path = ROOT / document

@@ -8,10 +8,8 @@ import re
 import shlex
 from pathlib import Path
 
-import click
 import pytest
 
-from dreamcatcherd.cli import cli
 from dreamcatcherd.store.failures import _CAUSES
 from tests.e2e.test_docs import ROOT, blocks, observed, shell
 from tests.e2e.test_prometheus import RULES, trip_guard
@@ -112,23 +110,6 @@ def test_there_is_something_to_find() -> None:
         known for cause in causes() for known in (cause, cause.removeprefix("of "))
     }
     assert {"frame closed", "cycle failed", "housekeeping failed", "lane removed"} <= events()
-
-
-def test_every_command_and_option_exists() -> None:
-    """No line of the page, in a block or in the text, names a command or an option that this version does not have."""
-    lines = [line for block in re.findall(r"```sh\n(.*?)```", TEXT, re.DOTALL) for line in block.splitlines()]
-    lines += re.findall(r"`(dreamcatcherd [^`]+)`", TEXT)
-    found = [words for line in lines for words in re.findall(r"(?:^|[ |(])dreamcatcherd ([a-z][^|)#&>]*)", line)]
-    assert len(found) > 15
-    for words in found:
-        group, (name, *rest) = cli, shlex.split(words)
-        context = click.Context(cli)
-        command = group.get_command(context, name)
-        if isinstance(command, click.Group):
-            command = command.get_command(context, rest.pop(0))
-        assert command is not None, words
-        known = {option for param in command.params for option in param.opts}
-        assert {word for word in rest if word.startswith("-") and word != "-"} <= known, words
 
 
 def stand_ins(tmp_path: Path, log: Path) -> None:
