@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import re
+import subprocess
+from functools import partial
 from pathlib import Path
 
 from dreamcatcherd.core import paths
@@ -12,7 +15,20 @@ from dreamcatcherd.store.ports import Move
 from tests.dashboard.build import FILE as DASHBOARD
 from tests.e2e.prometheus import Prometheus, promtool, run_prometheus
 from tests.e2e.proxy import hold_port, port_of
-from tests.e2e.tools import Daemon, clone, dc, delta, git, primary_toml, push, wait_for
+from tests.e2e.tools import (
+    DREAMCATCHERD,
+    Daemon,
+    clone,
+    dc,
+    delta,
+    do_without,
+    environment,
+    git,
+    primary_toml,
+    program,
+    push,
+    wait_for,
+)
 from tests.law.fleet import MAIN
 from tests.store.test_guard import craft, snapshot_of
 
@@ -29,12 +45,12 @@ def test_the_rules_and_the_example_are_accepted() -> None:
 
 
 def test_every_alert_fires_on_its_cause_and_only_then() -> None:
-    """The rule tests pass, and each alert has one in which it fires."""
+    """The rule tests pass, each alert has one in which it fires, and one of the live runs below waits for it."""
     promtool("test", "rules", RULE_TESTS.name, cwd=FOLDER)
     alerts = re.findall(r"- alert: (\w+)", RULES.read_text())
     tested = set(re.findall(r'exp_samples:\n +- labels: ALERTS\{alertname="(\w+)"', RULE_TESTS.read_text()))
     assert len(alerts) == len(set(alerts))
-    assert set(alerts) == tested
+    assert set(alerts) == tested == set(re.findall(r'\("(Dreamcatcher\w+)", ', Path(__file__).read_text()))
 
 
 def watched(tmp_path: Path, addresses: list[str]) -> Path:
@@ -144,3 +160,72 @@ def test_a_real_prometheus_sees_a_fleet_in_trouble_and_the_dashboard_shows_it(tm
             wait_for(lambda: ("DreamcatcherGuardTripped", at[0]) in prometheus.firing())
             assert good.stop()[0] == 0
             wait_for(lambda: ("DreamcatcherDown", at[0]) in prometheus.firing())
+
+
+def many_packs(repository: Path, count: int) -> None:
+    """What is left where maintenance does not get done: each push that is large enough leaves a pack."""
+    for number in range(count):
+        blob = subprocess.run(
+            ["git", "hash-object", "-w", "--stdin"],
+            cwd=repository,
+            input=b"%d" % number,
+            capture_output=True,
+            check=True,
+        ).stdout
+        pack = ["git", "pack-objects", "-q", "objects/pack/pack"]
+        subprocess.run(pack, cwd=repository, input=blob, capture_output=True, check=True)
+
+
+def close_in_the_future(repository: Path) -> None:
+    """What a primary does whose clock is an hour ahead."""
+    faketime = program("faketime") or do_without("faketime is not installed: make packages")
+    close = [faketime, "-f", "+1h", *DREAMCATCHERD, "merge", "--repo", str(repository)]
+    subprocess.run(close, env=environment(), check=True, capture_output=True, timeout=60)
+
+
+def on_a_disk_of(size: str, folder: Path) -> list[str]:
+    """A command that mounts a small disk on a folder, for what it executes there alone."""
+    own = ["--mount"] if os.getuid() == 0 else ["--mount", "--map-root-user"]
+    return ["unshare", *own, "sh", "-ec", f'mount -t tmpfs -o size={size} none "$0"; cd "$0"; exec "$@"', str(folder)]
+
+
+def test_a_real_prometheus_sees_what_is_wrong_with_a_machine(tmp_path: Path) -> None:
+    """Packs that nobody joins, a clock that is ahead, a disk that is nearly full, a daemon that starts again and again.
+
+    Each of the alerts that the other run leaves fires, for the right daemon, and no other."""
+    for name in ("packs", "ahead", "full/disk", "again"):
+        (tmp_path / name).mkdir(parents=True)
+    dc("init", str(tmp_path / "packs" / "fleet.git"))
+    many_packs(tmp_path / "packs" / "fleet.git", 201)
+    dc("init", str(tmp_path / "ahead" / "fleet.git"))
+    close_in_the_future(tmp_path / "ahead" / "fleet.git")
+    held = hold_port()
+    port = port_of(held)
+    toml = {name: primary_toml(tmp_path / name) for name in ("packs", "ahead", "full", "again")}
+    toml["again"].write_text(toml["again"].read_text().replace("127.0.0.1:0", f"127.0.0.1:{port}"))
+    words = {name: ("--config", str(path)) for name, path in toml.items()}
+    disk = tmp_path / "full" / "disk"
+    with (
+        held,
+        Daemon(tmp_path / "packs", *words["packs"]) as packs,
+        Daemon(tmp_path / "ahead", *words["ahead"]) as ahead,
+        Daemon(tmp_path / "full", *words["full"], within=on_a_disk_of("300m", disk)) as full,
+    ):
+        at = [daemon.url().removeprefix("http://") for daemon in (packs, ahead, full)] + [f"127.0.0.1:{port}"]
+        machine = {
+            ("DreamcatcherCloneGrowing", at[0]),
+            ("DreamcatcherPrimaryClockSkew", at[1]),
+            ("DreamcatcherDiskLow", at[2]),
+            ("DreamcatcherRestarting", at[3]),
+        }
+        starts = f'changes(process_start_time_seconds{{instance="{at[3]}"}}[10m])'
+        with run_prometheus(tmp_path, watched(tmp_path, at)) as prometheus:
+            for more in (0.0, 1.0, 2.0):
+                with Daemon(tmp_path / "again", *words["again"]):
+                    wait_for(partial(is_at, prometheus, starts, more))
+            with Daemon(tmp_path / "again", *words["again"]):
+                hold(prometheus, machine)
+
+
+def is_at(prometheus: Prometheus, expr: str, value: float) -> bool:
+    return [found for _, found in prometheus.query(expr)] == [value]

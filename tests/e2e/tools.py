@@ -11,7 +11,7 @@ import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, NoReturn
@@ -122,14 +122,15 @@ def wait_for(what: Callable[[], Any], seconds: float = 20.0) -> Any:
 
 
 class Daemon:
-    """`dreamcatcherd run` as a process; stopped at the end of a `with` block."""
+    """`dreamcatcherd run` as a process; stopped at the end of a `with` block.
 
-    def __init__(self, cwd: Path, *words: str) -> None:
+    `within` is a command that ends by executing it."""
+
+    def __init__(self, cwd: Path, *words: str, within: Sequence[str] = ()) -> None:
         self.log = cwd / "daemon.log"
+        command = [*within, *DREAMCATCHERD, "run", *words]
         with self.log.open("ab") as log:
-            self.process = subprocess.Popen(
-                [*DREAMCATCHERD, "run", *words], cwd=cwd, env=environment(), stdout=log, stderr=subprocess.STDOUT
-            )
+            self.process = subprocess.Popen(command, cwd=cwd, env=environment(), stdout=log, stderr=subprocess.STDOUT)
 
     def __enter__(self) -> Daemon:
         return self
