@@ -10,7 +10,14 @@ import click
 from dreamcatcherd.cli.common import configuration, on_repository, plain, with_json, write_json
 from dreamcatcherd.core.errors import DreamcatcherError
 from dreamcatcherd.daemon.opening import open_store
-from dreamcatcherd.store.checks import Check, check_folder, check_remote, check_repository, check_tools
+from dreamcatcherd.store.checks import (
+    Check,
+    check_folder,
+    check_remote,
+    check_repository,
+    check_signing,
+    check_tools,
+)
 from dreamcatcherd.store.remote import RemoteStore
 
 
@@ -40,9 +47,11 @@ def _checks(repo: str | None, config_file: Path | None) -> Iterator[Check]:
     except DreamcatcherError as error:
         yield Check("repository", False, error.cause, error.remedy)
         return
-    found = list(check_repository(store, f"refs/heads/{config.repository.branch}"))
+    main = f"refs/heads/{config.repository.branch}"
+    yield from check_signing(store.signing_key)
+    found = list(check_repository(store, main))
     yield from found
     if not isinstance(store, RemoteStore):
-        yield from check_folder(store)
+        yield from check_folder(store, main)
     elif found[0].ok:  # what cannot be reached can be asked no more
         yield from check_remote(store)

@@ -15,6 +15,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
+from datetime import timedelta
 from importlib import metadata
 from pathlib import Path
 
@@ -24,16 +25,20 @@ from msgspec import Struct
 from dreamcatcherd.core import paths
 from dreamcatcherd.core.errors import DreamcatcherError
 from dreamcatcherd.store.base import Base, load_base
+from dreamcatcherd.store.footprint import measure
 from dreamcatcherd.store.gitcmd import git
 from dreamcatcherd.store.locks import STALE_S
 from dreamcatcherd.store.objects import GitStore
 from dreamcatcherd.store.remote import RemoteStore
+from dreamcatcherd.store.signatures import sign
 from dreamcatcherd.store.violations import current_settings
 
 GIT_NEEDED = (2, 36)
 LANES_MANY = 5_000
+PACKS_MANY = 200
 SPACE_BYTES = 256 * 2**20
 OFFSET_S = 5.0
+HOOK_TIMEOUT_S = 60.0
 
 
 class Check(Struct, frozen=True):
@@ -60,7 +65,19 @@ def check_tools() -> Iterator[Check]:
     yield Check("libgit2", True, f"pygit2 {metadata.version('pygit2')} with libgit2 {pygit2.LIBGIT2_VERSION}")
 
 
-def check_repository(store: GitStore, main: str) -> Iterator[Check]:
+def check_signing(key: Path | None) -> Iterator[Check]:
+    """Whether the key that snapshot commits are signed with can sign."""
+    if key is None:
+        return
+    try:
+        sign(b"doctor\n\n", key)
+    except DreamcatcherError as error:
+        yield Check("signing", False, error.cause, error.remedy)
+    else:
+        yield Check("signing", True, f"{key} signs")
+
+
+def check_repository(store: GitStore, main: str, wall_s: Callable[[], float] = time.time) -> Iterator[Check]:
     """Whether it can be reached and read, and what stands there."""
     try:
         start = time.perf_counter()
@@ -78,6 +95,20 @@ def check_repository(store: GitStore, main: str) -> Iterator[Check]:
     yield _published(store, refs, main, base)
     yield _settings(store, refs.get(main), base)
     yield _lanes(refs, base)
+    if base.commit is not None:
+        yield _frame_time(store.commit(base.commit).time, wall_s())
+
+
+def _frame_time(closed: int, now: float) -> Check:
+    """Of two clocks that differ one is wrong: this one, or that of the primary that closed the last frame."""
+    if closed <= now + OFFSET_S:
+        return Check("frame time", True, f"the last frame was closed {_ago(now - closed)} ago")
+    cause = f"the last frame was closed {_ago(closed - now)} in the future, by this clock"
+    return Check("frame time", False, cause, "set the clocks of all primaries, with chrony or systemd-timesyncd")
+
+
+def _ago(seconds: float) -> str:
+    return str(timedelta(seconds=max(0, round(seconds))))
 
 
 def _published(store: GitStore, refs: dict[str, str], main: str, base: Base) -> Check:
@@ -118,8 +149,8 @@ _WANTED = (
 )
 
 
-def check_folder(store: GitStore) -> Iterator[Check]:
-    """Rights, settings, hook, locks and space of a repository that lies on this disk."""
+def check_folder(store: GitStore, main: str) -> Iterator[Check]:
+    """Rights, settings, HEAD, hook, locks, packs and space of a repository that lies on this disk."""
     folder = store.folder
     shut = [name for name in ("objects", "refs", "HEAD") if not os.access(folder / name, os.W_OK)]
     remedy = f"chown -R {os.geteuid()} {folder}, or run as its owner"
@@ -132,24 +163,52 @@ def check_folder(store: GitStore) -> Iterator[Check]:
         yield Check(
             name, fine, value or f"not set: {harm}", None if fine else f"git -C {folder} config {name} {wanted}"
         )
+    yield _head(folder, main)
     yield _hook(folder)
     yield _locks(folder)
+    yield _packs(folder)
     yield check_space(folder)
 
 
+def _head(folder: Path, main: str) -> Check:
+    """What a clone checks out, and what the server-side check takes for the shared branch."""
+    named = git(folder, "symbolic-ref", "HEAD").stdout.decode("utf-8", "replace").strip()
+    if named == main:
+        return Check("HEAD", True, paths.short_ref(main))
+    cause = f"HEAD names {named or 'no branch'}: clones start there, and the hook guards it in place of {main}"
+    return Check("HEAD", False, cause, f"git -C {folder} symbolic-ref HEAD {main}")
+
+
 def _hook(folder: Path) -> Check:
-    hook = folder / "hooks" / "pre-receive"
+    """The hook that git would ask, which `core.hooksPath` may have moved; asked here with a push of nothing."""
+    named = git(folder, "rev-parse", "--git-path", "hooks/pre-receive").stdout.decode("utf-8", "replace").strip()
+    hook = folder / named
     if not hook.is_file() or "dreamcatcherd" not in hook.read_text("utf-8", "replace"):
-        cause = "no pre-receive check: pushes are not looked at before they count"
+        cause = f"no pre-receive check at {hook}: pushes are not looked at before they count"
         return Check("hook", False, cause, "install it as docs/protocol.md says under The server-side check")
     if not os.access(hook, os.X_OK):
         return Check("hook", False, f"{hook} is not executable: git passes it over", f"chmod +x {hook}")
-    return Check("hook", True, "the pre-receive check is installed")
+    try:
+        asked = subprocess.run(
+            [hook.absolute()],
+            cwd=folder,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            timeout=HOOK_TIMEOUT_S,
+            check=False,
+        )
+        said = asked.stderr.decode("utf-8", "replace").split() if asked.returncode else []
+    except (OSError, subprocess.TimeoutExpired) as error:
+        said = [str(error)]
+    if said:
+        remedy = f"make a new one: dreamcatcherd init /tmp/model.git, then cp /tmp/model.git/hooks/pre-receive {hook}"
+        return Check("hook", False, f"every push is refused: {' '.join(said)}", remedy)
+    return Check("hook", True, "the pre-receive check is installed, and runs")
 
 
 def _locks(folder: Path) -> Check:
     old = []
-    for lock in (*folder.glob("*.lock"), *(folder / "refs").rglob("*.lock")):
+    for lock in (*folder.glob("*.lock"), *folder.glob("objects/*.lock"), *(folder / "refs").rglob("*.lock")):
         with contextlib.suppress(FileNotFoundError):
             if time.time() - lock.stat().st_mtime > STALE_S:
                 old.append(lock)
@@ -158,6 +217,15 @@ def _locks(folder: Path) -> Check:
             "locks", False, f"{old[0]} is left over, {len(old)} in all", f"make sure that no git runs, then rm {old[0]}"
         )
     return Check("locks", True, "no lock is left over")
+
+
+def _packs(folder: Path) -> Check:
+    """Maintenance joins packs; where it does not get done every look becomes slower."""
+    found = measure(folder)
+    if found is None or found.packs <= PACKS_MANY:
+        return Check("packs", True, f"{found.packs if found else 'unreadable'} packs")
+    remedy = f"git -C {folder} repack --geometric=2 -d, and see what it says; then why the daemon's does not get done"
+    return Check("packs", False, f"{found.packs} packs: maintenance does not get done", remedy)
 
 
 def check_space(folder: Path) -> Check:
@@ -179,6 +247,7 @@ def check_remote(store: RemoteStore, wall_s: Callable[[], float] = time.time) ->
     else:
         yield Check("push", False, trouble.cause, trouble.remedy)
     yield _clock(store, wall_s)
+    yield _packs(store.folder)
     yield check_space(store.folder)
 
 

@@ -218,6 +218,6 @@ def _cannot_open(path: Path, error: Exception) -> FatalError | UsageError:
     if not path.exists():
         return UsageError(f"there is no repository at {path}", f"make one: dreamcatcherd init {path}")
     if "owned by" in str(error):
-        remedy = f"run as its owner, or allow it: git config --global --add safe.directory {path}"
+        remedy = f"run as its owner, or allow it: git config --global --add safe.directory {path.resolve()}"
         return FatalError(f"{path} belongs to another user", remedy)
     return UsageError(f"{path} cannot be opened as a git repository: {error}", "name a bare SHA-1 repository")

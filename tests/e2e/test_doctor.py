@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import re
+import subprocess
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -11,9 +14,10 @@ import pytest
 
 from dreamcatcherd.store.checks import check_remote
 from dreamcatcherd.store.remote import RemoteStore
+from tests.e2e.harm import close_in_the_future, many_packs
 from tests.e2e.primaries import config_for, primary_on
 from tests.e2e.servers import GitServer, Served, Server, serve
-from tests.e2e.tools import clone, dc, dc_json, delta, git, push
+from tests.e2e.tools import clone, dc, dc_json, delta, git, primary_toml, push
 
 
 def findings(served: Served, folder: Path, code: int) -> dict[str, dict[str, Any]]:
@@ -86,13 +90,72 @@ def test_a_rewound_branch_is_found(served: Served, tmp_path: Path) -> None:
     assert_to_mend(findings(served, tmp_path / "primary", 1), "branch", "was rewound")
 
 
-def test_a_missing_hook_is_found(tmp_path: Path) -> None:
-    """On the server itself, a repository without the pre-receive check is told of."""
+def break_python(repository: Path) -> None:
+    hook = repository / "hooks" / "pre-receive"
+    hook.write_text(re.sub(r"^python=.*$", "python=/nowhere/bin/python", hook.read_text(), flags=re.MULTILINE))
+
+
+def leave_lock(repository: Path) -> None:
+    lock = repository / "objects" / "maintenance.lock"
+    lock.touch()
+    os.utime(lock, (1, 1))
+
+
+def shorten_reflogs(repository: Path) -> None:
+    git(repository, "config", "core.logAllRefUpdates", "true")
+
+
+BROKEN: dict[str, tuple[Callable[[Path], object], str, str]] = {
+    "no hook": (lambda repo: (repo / "hooks/pre-receive").unlink(), "hook", "no pre-receive check"),
+    "a hook that git passes over": (lambda repo: (repo / "hooks/pre-receive").chmod(0o644), "hook", "not executable"),
+    "a hook whose Python is gone": (break_python, "hook", "every push is refused: dreamcatcherd is gone from /nowhere"),
+    "hooks elsewhere": (lambda repo: git(repo, "config", "core.hooksPath", "/nowhere"), "hook", "at /nowhere/pre-rec"),
+    "another HEAD": (lambda repo: git(repo, "symbolic-ref", "HEAD", "refs/heads/master"), "HEAD", "refs/heads/master"),
+    "packs that nobody joins": (lambda repo: many_packs(repo, 201), "packs", "202 packs"),
+    "a lock of maintenance": (leave_lock, "locks", "maintenance.lock is left over"),
+    "reflogs of some refs alone": (shorten_reflogs, "core.logAllRefUpdates", "true"),
+    "a frame of the future": (close_in_the_future, "frame time", "in the future, by this clock"),
+}
+
+
+@pytest.mark.parametrize("broken", BROKEN)
+def test_what_is_broken_in_a_repository_on_this_disk_is_found(broken: str, tmp_path: Path) -> None:
+    """One thing is wrong, and the check of it alone says so and how to mend it."""
     repository = tmp_path / "fleet.git"
     dc("init", str(repository))
-    (repository / "hooks" / "pre-receive").unlink(missing_ok=True)
+    harm, check, detail = BROKEN[broken]
+    harm(repository)
     with serve("path", repository, tmp_path / "server") as served:
-        assert_to_mend(findings(served, tmp_path / "primary", 1), "hook", "no pre-receive check")
+        assert_to_mend(findings(served, tmp_path / "primary", 1), check, detail)
+
+
+def test_the_remedies_for_head_and_hook_mend_them(tmp_path: Path) -> None:
+    """What doctor prints can be pasted, and afterwards it has nothing to say."""
+    repository = tmp_path / "fleet.git"
+    dc("init", str(repository))
+    break_python(repository)
+    git(repository, "symbolic-ref", "HEAD", "refs/heads/master")
+    with serve("path", repository, tmp_path / "server") as served:
+        found = findings(served, tmp_path / "primary", 1)
+        dc("init", str(tmp_path / "model.git"))
+        lines = [found["HEAD"]["remedy"], found["hook"]["remedy"].partition("then ")[2]]
+        for line in lines:
+            subprocess.run(line.replace("/tmp/model.git", str(tmp_path / "model.git")), shell=True, check=True)
+        findings(served, tmp_path / "primary", 0)
+
+
+def test_a_key_that_cannot_sign_is_found(tmp_path: Path) -> None:
+    """`signing` names the key before a frame fails on it, and is well with one that signs."""
+    repository = tmp_path / "fleet.git"
+    dc("init", str(repository))
+    key = tmp_path / "key"
+    key.write_text("no key")
+    config = primary_toml(tmp_path, more=f'[repository]\nurl = "{repository}"\nsigning_key = "{key}"\n')
+    found = {row["check"]: row for row in dc_json("doctor", "--config", str(config), code=1)}
+    assert_to_mend(found, "signing", "cannot be signed")
+    key.unlink()
+    subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(key)], check=True)
+    assert {row["check"]: row["ok"] for row in dc_json("doctor", "--config", str(config))}["signing"]
 
 
 def clock_off_by(offset: int) -> Callable[[], float]:

@@ -3,34 +3,23 @@
 from __future__ import annotations
 
 import json
-import os
 import re
-import subprocess
 from functools import partial
 from pathlib import Path
 
-from dreamcatcherd.core import paths
-from dreamcatcherd.store.objects import GitStore
-from dreamcatcherd.store.ports import Move
 from tests.dashboard.build import FILE as DASHBOARD
+from tests.e2e.harm import close_in_the_future, many_packs, on_a_disk_of, trip_guard
 from tests.e2e.prometheus import Prometheus, promtool, run_prometheus
 from tests.e2e.proxy import hold_port, port_of
 from tests.e2e.tools import (
-    DREAMCATCHERD,
     Daemon,
     clone,
     dc,
     delta,
-    do_without,
-    environment,
-    git,
     primary_toml,
-    program,
     push,
     wait_for,
 )
-from tests.law.fleet import MAIN
-from tests.store.test_guard import craft, snapshot_of
 
 FOLDER = Path(__file__).parents[2] / "config" / "prometheus"
 RULES = FOLDER / "dreamcatcherd.rules.yml"
@@ -65,24 +54,6 @@ def watched(tmp_path: Path, addresses: list[str]) -> Path:
     path = tmp_path / "scrape.yml"
     path.write_text(config)
     return path
-
-
-def trip_guard(repository: Path) -> None:
-    """Publish a consistent snapshot that has less than the one before, as no primary would."""
-    store = GitStore(repository)
-    first = next(
-        oid
-        for oid in git(repository, "rev-list", "--first-parent", "--reverse", "main").split()
-        if snapshot_of(store, oid)
-    )
-
-    def forged() -> bool:
-        head = store.refs()[MAIN]
-        frame = json.loads(git(repository, "show", f"{head}:{paths.FRAME}"))["frame"]
-        less = craft(store, head, snapshot_of(store, first), frame, snapshot_of(store, head))
-        return store.move_refs([Move(ref, less, head) for ref in (MAIN, paths.PUBLISHED)], "force")
-
-    wait_for(forged)
 
 
 def trouble(repository: Path, tmp_path: Path) -> None:
@@ -160,33 +131,6 @@ def test_a_real_prometheus_sees_a_fleet_in_trouble_and_the_dashboard_shows_it(tm
             wait_for(lambda: ("DreamcatcherGuardTripped", at[0]) in prometheus.firing())
             assert good.stop()[0] == 0
             wait_for(lambda: ("DreamcatcherDown", at[0]) in prometheus.firing())
-
-
-def many_packs(repository: Path, count: int) -> None:
-    """What is left where maintenance does not get done: each push that is large enough leaves a pack."""
-    for number in range(count):
-        blob = subprocess.run(
-            ["git", "hash-object", "-w", "--stdin"],
-            cwd=repository,
-            input=b"%d" % number,
-            capture_output=True,
-            check=True,
-        ).stdout
-        pack = ["git", "pack-objects", "-q", "objects/pack/pack"]
-        subprocess.run(pack, cwd=repository, input=blob, capture_output=True, check=True)
-
-
-def close_in_the_future(repository: Path) -> None:
-    """What a primary does whose clock is an hour ahead."""
-    faketime = program("faketime") or do_without("faketime is not installed: make packages")
-    close = [faketime, "-f", "+1h", *DREAMCATCHERD, "merge", "--repo", str(repository)]
-    subprocess.run(close, env=environment(), check=True, capture_output=True, timeout=60)
-
-
-def on_a_disk_of(size: str, folder: Path) -> list[str]:
-    """A command that mounts a small disk on a folder, for what it executes there alone."""
-    own = ["--mount"] if os.getuid() == 0 else ["--mount", "--map-root-user"]
-    return ["unshare", *own, "sh", "-ec", f'mount -t tmpfs -o size={size} none "$0"; cd "$0"; exec "$@"', str(folder)]
 
 
 def test_a_real_prometheus_sees_what_is_wrong_with_a_machine(tmp_path: Path) -> None:

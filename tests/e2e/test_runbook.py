@@ -11,8 +11,9 @@ from pathlib import Path
 import pytest
 
 from dreamcatcherd.store.failures import _CAUSES
+from tests.e2e.harm import trip_guard
 from tests.e2e.test_docs import ROOT, blocks, observed, shell
-from tests.e2e.test_prometheus import RULES, trip_guard
+from tests.e2e.test_prometheus import RULES
 from tests.e2e.tools import Daemon, clone, dc, delta, git, primary_toml, push, wait_for
 
 PAGE = "docs/runbook.md"
