@@ -4,7 +4,6 @@ Reads and asks; changes nothing. What a check cannot know here it says, and is n
 
 from __future__ import annotations
 
-import contextlib
 import email.utils
 import os
 import re
@@ -27,7 +26,7 @@ from dreamcatcherd.core.errors import DreamcatcherError
 from dreamcatcherd.store.base import Base, load_base
 from dreamcatcherd.store.footprint import measure
 from dreamcatcherd.store.gitcmd import git
-from dreamcatcherd.store.locks import STALE_S
+from dreamcatcherd.store.locks import all_locks, stale
 from dreamcatcherd.store.objects import GitStore
 from dreamcatcherd.store.remote import RemoteStore
 from dreamcatcherd.store.signatures import sign
@@ -207,11 +206,7 @@ def _hook(folder: Path) -> Check:
 
 
 def _locks(folder: Path) -> Check:
-    old = []
-    for lock in (*folder.glob("*.lock"), *folder.glob("objects/*.lock"), *(folder / "refs").rglob("*.lock")):
-        with contextlib.suppress(FileNotFoundError):
-            if time.time() - lock.stat().st_mtime > STALE_S:
-                old.append(lock)
+    old = stale(all_locks(folder))
     if old:
         return Check(
             "locks", False, f"{old[0]} is left over, {len(old)} in all", f"make sure that no git runs, then rm {old[0]}"

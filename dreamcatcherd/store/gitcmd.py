@@ -12,9 +12,12 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from dreamcatcherd.core.errors import FatalError, RetryableError
+from dreamcatcherd.store.locks import remove_stale
 
 TIMEOUT_S = 60.0
 MAINTENANCE_S = 3600.0
+MAINTENANCE_LOCK_S = 12 * 3600.0
+"""As old git lets the mark of another gc become before it takes it for a dead one's. Of this lock it never does."""
 _DURABLE = ("-c", "core.fsync=all", "-c", "core.fsyncMethod=fsync")
 _IDENTITY = (("NAME", "dreamcatcherd"), ("EMAIL", "dreamcatcherd@localhost"))
 AUTHOR = "dreamcatcherd <dreamcatcherd@localhost>"
@@ -65,6 +68,7 @@ def maintain(repository: Path) -> None:
     """Join small packs, which costs what is new, and prune if git thinks that worth while.
 
     RetryableError where it fails, or where another git is at it."""
+    remove_stale([repository / "objects" / "maintenance.lock"], MAINTENANCE_LOCK_S)
     for words in (("repack", "--geometric=2", "-d", "-q"), ("maintenance", "run", "--auto", "--quiet")):
         result = git(repository, *words, timeout_s=MAINTENANCE_S)
         if result.returncode:

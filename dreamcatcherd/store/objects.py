@@ -19,7 +19,7 @@ from pygit2.enums import SortMode
 from dreamcatcherd.core.errors import FatalError, RetryableError, UsageError
 from dreamcatcherd.core.tree import Kind
 from dreamcatcherd.store.gitcmd import git, message_of
-from dreamcatcherd.store.locks import STALE_S, lock_files, remove_stale
+from dreamcatcherd.store.locks import STALE_S, locks_of, remove_stale
 from dreamcatcherd.store.packs import Packed, sync_folder, write_pack
 from dreamcatcherd.store.pending import Pending, format_commit, parse_commit
 from dreamcatcherd.store.ports import Commit, Move
@@ -188,11 +188,11 @@ class GitStore:
             now = self.refs()
             if any(now.get(move.ref) != move.old for move in moves):
                 return False
-            locked = lock_files(self.folder, refs)
+            locked = locks_of(self.folder, refs)
             if time.monotonic() > deadline or (not locked and "lock" not in message_of(result)):
                 cause = f"the refs of {self.where} could not be moved: {message_of(result)}"
                 raise RetryableError(cause, "look at permissions and free space; the next cycle tries again")
-            remove_stale(self.folder, refs)
+            remove_stale(locked)
             time.sleep(_LOCK_POLL_S)
 
 

@@ -21,6 +21,7 @@ from dreamcatcherd.store.access import Access, Callbacks, git_environment
 from dreamcatcherd.store.clone import hold, make_clone, prepare_clone
 from dreamcatcherd.store.failures import OVERTAKEN, PushRefusedError, UnclearError, failure_of
 from dreamcatcherd.store.gitcmd import GitTimeoutError, git, message_of
+from dreamcatcherd.store.locks import STALE_S, all_locks, remove_stale
 from dreamcatcherd.store.objects import GitStore
 from dreamcatcherd.store.ports import Commit, Move
 
@@ -67,7 +68,7 @@ class RemoteStore(GitStore):
 
     def _brought(self, heads: dict[str, str]) -> dict[str, str]:
         if heads != self._mirrored():
-            self._fetch(heads)
+            self._unlocked(partial(self._fetch, heads))
         return self._mirrored()
 
     def follow(self, prefix: str) -> bool:
@@ -197,7 +198,7 @@ class RemoteStore(GitStore):
 
     def _note(self, moves: list[Move]) -> None:
         """Let the clone show what was published, so that the next poll fetches nothing; else that one mends it."""
-        with contextlib.suppress(FatalError):
+        with contextlib.suppress(FatalError, UnclearError):
             for move in moves:
                 self._set_ref(move.ref, move.new)
 
@@ -209,10 +210,10 @@ class RemoteStore(GitStore):
 
     def remember(self, oid: str) -> None:
         if GitStore.refs(self).get(KNOWN) != oid and self._has(oid):
-            self._or_anew(partial(self._set_ref, KNOWN, oid))
+            self._or_anew(partial(self._unlocked, partial(self._set_ref, KNOWN, oid)))
 
     def _set_ref(self, name: str, oid: str | None) -> None:
-        """Let a ref of the clone name a commit, or be gone; FatalError where it is damaged."""
+        """Let a ref of the clone name a commit, or be gone; FatalError where damaged, UnclearError where locked."""
         try:
             if oid is not None:
                 self._repo.references.create(name, pygit2.Oid(hex=oid), force=True)
@@ -220,6 +221,25 @@ class RemoteStore(GitStore):
                 self._repo.references.delete(name)
         except (KeyError, ValueError, pygit2.GitError) as error:
             raise self._missing(f"of {name}", error) from error
+        except OSError as error:
+            cause = f"the refs of {self.folder} could not be moved: {error}"
+            raise UnclearError(cause, "look at permissions and free space; the next cycle tries again") from error
+
+    def _unlocked(self, do: Callable[[], _T]) -> _T:
+        """Do what moves refs of the clone; where locks of a killed process are in its way, remove them and do it again.
+
+        RetryableError where a lock is too young to be nobody's."""
+        try:
+            return do()
+        except (UnclearError, FatalError):
+            if remove_stale(all_locks(self.folder)):
+                return self._unlocked(do)
+            lock = next(iter(all_locks(self.folder)), None)
+            if lock is None:
+                raise
+            cause = f"{lock} stands in the way"
+            remedy = f"whoever holds it is done soon; left over, it is removed once it is {STALE_S:g} s old"
+            raise RetryableError(cause, remedy) from None
 
     def _has(self, oid: str) -> bool:
         return oid in self._repo

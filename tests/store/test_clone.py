@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -14,6 +16,7 @@ from dreamcatcherd.core.frames import Closing
 from dreamcatcherd.store.access import Access
 from dreamcatcherd.store.clone import MARK, hold, make_clone, prepare_clone
 from dreamcatcherd.store.create import create
+from dreamcatcherd.store.locks import STALE_S
 from dreamcatcherd.store.objects import GitStore
 from dreamcatcherd.store.remote import KNOWN, RemoteStore
 from tests.law.fleet import MAIN, NOW, commit_files, primary_on
@@ -284,3 +287,47 @@ def test_what_a_primary_has_seen_outlives_its_process(shared: GitStore, tmp_path
     ledger = close(primary_on(remote(shared, tmp_path)))
     assert (ledger.frame, ledger.previous) == (2, first.snapshot)
     assert [row.kind for row in ledger.violations] == ["main-rewound"]
+
+
+LOCKS = [f"{MAIN}.lock", f"{paths.PUBLISHED}.lock", f"{KNOWN}.lock", "HEAD.lock", "packed-refs.lock"]
+
+
+def leave_lock(store: RemoteStore, name: str, age_s: float) -> Path:
+    lock = store.folder / name
+    lock.parent.mkdir(parents=True, exist_ok=True)
+    lock.touch()
+    then = time.time() - age_s
+    os.utime(lock, (then, then))
+    return lock
+
+
+@pytest.mark.parametrize("name", LOCKS)
+@pytest.mark.parametrize("transport", ["pygit2", "git"])
+def test_a_lock_that_a_killed_primary_left_is_removed(
+    shared: GitStore, tmp_path: Path, transport: str, name: str
+) -> None:
+    """Killed while it moved a ref of its clone, it starts again, fetches and publishes as if nothing were."""
+    store = remote(shared, tmp_path, transport)
+    close(primary_on(store))
+    leave_lock(store, name, STALE_S + 1)
+    commit_files(shared, MAIN, {f"{FOLDER}/1/a.json": text(number=1)})
+    again = remote(shared, tmp_path, transport)
+    ledger = close(primary_on(again))
+    assert (ledger.frame, merged(ledger)) == (2, ["a.json"])
+    assert again.recall() == shared.refs()[paths.PUBLISHED]
+
+
+@pytest.mark.parametrize("transport", ["pygit2", "git"])
+def test_a_lock_that_somebody_may_hold_is_waited_for(shared: GitStore, tmp_path: Path, transport: str) -> None:
+    """A young one fails the look with its path, for another try, and stays; gone, or old enough, it is no hindrance."""
+    store = remote(shared, tmp_path, transport)
+    close(primary_on(store))
+    lock = leave_lock(store, f"{MAIN}.lock", 0)
+    commit_files(shared, MAIN, {f"{FOLDER}/1/a.json": text(number=1)})
+    with pytest.raises(RetryableError, match=r"main\.lock stands in the way") as found:
+        close(primary_on(store))
+    assert "removed" in found.value.remedy
+    assert lock.exists()
+    leave_lock(store, f"{MAIN}.lock", STALE_S + 1)
+    assert merged(close(primary_on(store))) == ["a.json"]
+    assert not lock.exists()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import time
 from pathlib import Path
 
 import pytest
@@ -29,6 +31,18 @@ def test_packs_are_joined_under_a_primary_that_goes_on_reading(tmp_path: Path) -
     assert merged(close(primary)) == ["a.json"]
     for _, entry in walk(store, store.commit(store.refs()[MAIN]).tree):
         store.read(entry.oid)
+
+
+@pytest.mark.parametrize(("age_s", "done"), [(60.0, False), (13 * 3600.0, True)])
+def test_the_lock_of_a_maintenance_that_was_killed_is_removed(tmp_path: Path, age_s: float, done: bool) -> None:
+    """git itself would pass maintenance over for ever, and say nothing; a lock of today may be another git's."""
+    store = create(tmp_path / "fleet.git", 1, NOW, Closing("manual"))
+    lock = store.folder / "objects" / "maintenance.lock"
+    lock.touch()
+    then = time.time() - age_s
+    os.utime(lock, (then, then))
+    maintain(store.folder)
+    assert lock.exists() is not done
 
 
 def test_maintenance_that_cannot_run_says_so(tmp_path: Path) -> None:
