@@ -51,6 +51,9 @@ class RepositoryConfig(Struct, frozen=True, forbid_unknown_fields=True):
         float, Meta(ge=0.05, le=3600, description="seconds between two looks, whatever the file watcher says")
     ] = 1.0
     timeout: Annotated[float, Meta(ge=0.1, le=3600, description="seconds that bound every network operation")] = 30.0
+    retry: Annotated[
+        float, Meta(ge=0.1, le=3600, description="seconds at most between two tries while it fails; they grow from 1")
+    ] = 15.0
     transport: Annotated[
         Literal["pygit2", "git"],
         Meta(description="`git` fetches with git too: with its ssh configuration, credential helpers and proxies"),

@@ -39,7 +39,7 @@ from dreamcatcherd.store.objects import GitStore
 STOP_S = 1.5
 """How long a cycle may go on after a signal before it is left where it is."""
 
-DELAY_S = (1.0, 15.0)
+FIRST_DELAY_S = 1.0
 """The wait after a failed cycle, and the longest one: it doubles with each failure in a row, and chance shortens it."""
 
 MEASURE_S = 60.0
@@ -225,7 +225,7 @@ class Service:
         self.metrics.failure(publishing=closing, guard=isinstance(error, GuardError))
         self.board.fail(error.cause)
         self._notifier.status(f"not ready: {error.cause}")
-        longest = min(DELAY_S[0] * 2**self._failures, DELAY_S[1])
+        longest = min(FIRST_DELAY_S * 2**self._failures, self.config.repository.retry)
         self._failures = min(self._failures + 1, 10)
         return random.uniform(longest / 2, longest)  # noqa: S311 (no secret hangs on it)
 

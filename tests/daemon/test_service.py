@@ -7,8 +7,9 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from msgspec import structs
 
-from dreamcatcherd.config import Config, FramesConfig, HttpConfig, RetentionConfig
+from dreamcatcherd.config import Config, FramesConfig, HttpConfig, RepositoryConfig, RetentionConfig
 from dreamcatcherd.core import merge as merging
 from dreamcatcherd.core import paths
 from dreamcatcherd.core.errors import FatalError, RetryableError
@@ -20,7 +21,7 @@ from dreamcatcherd.store.create import open_first
 from dreamcatcherd.store.memory import MemoryStore
 from dreamcatcherd.store.ports import Move
 from tests.daemon.conftest import Start
-from tests.daemon.tools import INTERVAL_S, Clock, Scripted, new_store
+from tests.daemon.tools import CONFIG, INTERVAL_S, Clock, Scripted, new_store
 from tests.law.fleet import MAIN, NOW, commit_files
 from tests.store.tools import FOLDER, text
 
@@ -55,12 +56,21 @@ def test_a_failing_cycle_waits_longer_each_time_and_begins_anew_once_it_went_wel
     assert daemon.step(1) == 1
 
 
+@pytest.mark.usefixtures("longest")
+def test_the_longest_wait_is_as_configured(start: Start) -> None:
+    """`[repository] retry` bounds the waits, also below the first one."""
+    for retry, waits in ((3.0, [1, 2, 3, 3]), (0.5, [0.5, 0.5, 0.5, 0.5])):
+        daemon = start(config=structs.replace(CONFIG, repository=RepositoryConfig(retry=retry)))
+        daemon.store.at_refs = [failing()] * 4
+        assert [daemon.step(1) for _ in range(4)] == waits
+
+
 def test_chance_shortens_a_wait_by_half_at_most(start: Start) -> None:
     """Several primaries that fail together do not come back together, and none of them hammers the server."""
     daemon = start()
     daemon.store.at_refs = [failing()] * 40
     waits = [daemon.step(1) for _ in range(40)]
-    assert all(service.DELAY_S[1] / 2 <= wait <= service.DELAY_S[1] for wait in waits[4:])
+    assert all(7.5 <= wait <= 15 for wait in waits[4:])
     assert len(set(waits[4:])) > 1
 
 

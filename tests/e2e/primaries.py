@@ -36,7 +36,11 @@ def config_for(
     folder.mkdir(parents=True, exist_ok=True)
     own = {"clone": str(folder / "clone.git"), "transport": transport, **(keys or {})}
     lines = [line for line in served.config_lines.splitlines() if line.split(" = ")[0] not in own]
-    lines += [f'{name} = "{value}"' for name, value in own.items()] + [f"timeout = {timeout}", "poll = 0.5"]
+    lines += [f'{name} = "{value}"' for name, value in own.items()] + [
+        f"timeout = {timeout}",
+        "poll = 0.5",
+        "retry = 2.0",
+    ]
     return primary_toml(folder, close, interval, "[repository]\n" + "\n".join(lines) + "\n")
 
 

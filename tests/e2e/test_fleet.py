@@ -9,33 +9,33 @@ from pathlib import Path
 import pytest
 
 from dreamcatcherd.cli.fleet import Verdict, Worker, compare, make_fleet
+from tests.e2e.primaries import await_frames, events
 from tests.e2e.tools import Daemon, clone, dc, dc_json, export_of, git, primary_toml, push, wait_for
+
+KILLS = 10
 
 
 def play(tmp_path: Path, kill_daemon: bool) -> tuple[Path, Verdict]:
-    """16 workers, half on lanes and half on `main`, four killed mid-push, over three frames of 2 s."""
+    """16 workers, half on lanes and half on `main`, four killed mid-push, over three frames of 2 s and more."""
     repository = tmp_path / "fleet.git"
     dc("init", str(repository))
     config = primary_toml(tmp_path, "interval", 2.0)
     words = ("--repo", str(repository), "--config", str(config))
     (tmp_path / "workers").mkdir()
-    fleet: list[Worker] = make_fleet(repository, tmp_path / "workers", 16, 4)
     chance = random.Random(16)
-    kills = 0
+    fleet: list[Worker] = make_fleet(repository, tmp_path / "workers", 16, 4)
     for worker in fleet:
         worker.start()
     daemon = Daemon(tmp_path, *words)
     try:
-        until = time.monotonic() + 120
-        while time.monotonic() < until:
-            time.sleep(chance.uniform(0.05, 0.9))
-            if kill_daemon:
-                daemon.process.kill()
-                daemon.process.wait()
-                kills += 1
-                daemon = Daemon(tmp_path, *words)
-            if int(dc_json("status", "--repo", str(repository))["frame"]) > 3 and (kills > 8 or not kill_daemon):
-                break
+        for life in range(KILLS if kill_daemon else 0):
+            if life % 2:  # every other life may close a frame before it ends
+                await_frames(daemon, len(events(daemon, "frame closed")) + 1)
+            time.sleep(chance.uniform(0.0, 1.0))
+            daemon.process.kill()
+            daemon.process.wait()
+            daemon = Daemon(tmp_path, *words)
+        wait_for(lambda: int(dc_json("status", "--repo", str(repository))["frame"]) > 3, 120)
         for worker in fleet:
             worker.stop()
         for worker in fleet:

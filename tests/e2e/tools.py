@@ -22,7 +22,9 @@ DREAMCATCHERD = [sys.executable, "-m", "dreamcatcherd"]
 
 
 def environment() -> dict[str, str]:
+    """What a process of a test finds: nothing of the user's git, and bytecode, without which each would compile all."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
+    kept.pop("PYTHONDONTWRITEBYTECODE", None)
     kept |= {"no_proxy": "127.0.0.1", "NO_PROXY": "127.0.0.1"}
     return kept | {"GIT_TERMINAL_PROMPT": "0", "GIT_CONFIG_GLOBAL": "/dev/null", "COLUMNS": "200"}
 
