@@ -5,6 +5,7 @@ The hook runs at every push of every worker and starts from here, without the co
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from functools import partial
 from pathlib import Path
 
 from dreamcatcherd.core.errors import DreamcatcherError, UsageError
@@ -12,6 +13,7 @@ from dreamcatcherd.core.paths import printable
 from dreamcatcherd.store.plumbing import PlumbingStore
 from dreamcatcherd.store.push import COUNTER, Gate, Offence, Update
 from dreamcatcherd.store.receive import MOST, PRIMARY_REFS, judge_push
+from dreamcatcherd.store.way import give_way
 
 USER, KEY, COUNTER_KEY = "dreamcatcher.primaryUser", "dreamcatcher.primaryKey", "dreamcatcher.counter"
 """The git settings of the repository that the check knows."""
@@ -41,6 +43,7 @@ _REMEDIES = {
     "bad-lane": "push to another ref",
     "not-a-commit": "push a commit",
     "main-deleted": "leave it",
+    "main-moved": "git pull --rebase, and push again; a lane never waits",
     "not-the-primary": f"leave it to the primary, whom git config {USER} or {KEY} names on the server",
 }
 
@@ -65,7 +68,10 @@ def refusal(variables: Mapping[str, str], lines: Iterable[bytes]) -> list[str]:
         store = PlumbingStore(variables)
         try:
             updates = read_updates(lines)
-            offences = judge_push(store, updates, _gate(store, variables, updates))
+            gate = _gate(store, variables, updates)
+            offences = judge_push(store, updates, gate)
+            if not offences and (stale := give_way(store, updates, gate.main, partial(_head, store, gate.main))):
+                offences = [stale]
         finally:
             store.close()
     except DreamcatcherError as error:
@@ -97,6 +103,11 @@ def shared_branch(store: PlumbingStore, pushed: set[str]) -> str:
     if _MAIN in store.refs() or _MAIN in pushed:
         return _MAIN
     return store.git("symbolic-ref", "--quiet", "HEAD", may_fail=True).stdout.decode().strip() or _MAIN
+
+
+def _head(store: PlumbingStore, ref: str) -> str | None:
+    """What a ref names at this moment."""
+    return store.git("rev-parse", "--verify", "--quiet", ref, may_fail=True).stdout.decode().strip() or None
 
 
 def _is_signed(store: PlumbingStore, commit: str, signers: str) -> bool:

@@ -1,0 +1,104 @@
+"""Pushes to the shared branch give way to a frame that is overdue, and to nothing else (Protocol §7)."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+
+from dreamcatcherd.core import paths
+from dreamcatcherd.core.frames import Closing
+from dreamcatcherd.store import way
+from dreamcatcherd.store.create import open_first
+from dreamcatcherd.store.memory import MemoryStore
+from dreamcatcherd.store.push import Offence, Update
+from dreamcatcherd.store.way import give_way, is_overdue
+from tests.law.fleet import MAIN, NOW, commit_files
+
+NEW = "1" * 40
+
+
+def opened(closing: Closing, at: int = NOW) -> MemoryStore:
+    store = MemoryStore()
+    open_first(store, 1, at, closing, MAIN)
+    return store
+
+
+@pytest.mark.parametrize(
+    ("seconds", "overdue"), [(-1, False), (0.9, False), (1.1, True), (299, True), (301, False), (86_400, False)]
+)
+def test_a_frame_is_overdue_from_a_second_to_five_minutes_after_its_time(seconds: float, overdue: bool) -> None:
+    """Before that it may be closing in good time; after that whoever should close it is gone."""
+    store = opened(Closing("interval", 10))
+    assert is_overdue(store, store.refs()[MAIN], NOW / 1e6 + 10 + seconds) is overdue
+
+
+def test_a_frame_that_no_time_closes_is_never_overdue() -> None:
+    """Closed by hand, or with a frame.json that somebody broke: nobody waits."""
+    store = opened(Closing("manual"))
+    assert not is_overdue(store, store.refs()[MAIN], NOW / 1e6 + 20)
+    for raw in (b"{", b'{"frame": 1, "closes_at": "soon"}'):
+        commit_files(store, MAIN, {paths.FRAME: raw})
+        assert not is_overdue(store, store.refs()[MAIN], NOW / 1e6 + 20)
+
+
+class Waiting:
+    """Counts the sleeps, and may let the branch move at one of them."""
+
+    def __init__(self, store: MemoryStore, moves_at: int | None = None) -> None:
+        self.head: str | None = store.refs()[MAIN]
+        self.sleeps = 0
+        self._moves_at = moves_at
+
+    def sleep(self, seconds: float) -> None:
+        time.sleep(seconds)
+        self.sleeps += 1
+        if self.sleeps == self._moves_at:
+            self.head = NEW
+
+
+def given(store: MemoryStore, waiting: Waiting, *updates: Update) -> Offence | None:
+    return give_way(store, updates, MAIN, lambda: waiting.head, waiting.sleep)
+
+
+@pytest.fixture
+def late(monkeypatch: pytest.MonkeyPatch) -> MemoryStore:
+    """A repository whose frame should have been closed ten seconds ago."""
+    monkeypatch.setattr(way, "WAY_S", 0.2)
+    return opened(Closing("interval", 10), round((time.time() - 20) * 1e6))
+
+
+def test_a_push_to_the_shared_branch_waits_and_may_enter_then(late: MemoryStore) -> None:
+    """Where nobody closes the frame meanwhile, the push goes on."""
+    waiting = Waiting(late)
+    assert given(late, waiting, Update(MAIN, late.refs()[MAIN], NEW)) is None
+    assert waiting.sleeps > 1
+
+
+def test_a_push_that_was_overtaken_while_it_waited_is_told_so(late: MemoryStore) -> None:
+    """It could not land any more, and does not wait any longer."""
+    waiting = Waiting(late, moves_at=2)
+    stale = given(late, waiting, Update(MAIN, late.refs()[MAIN], NEW))
+    assert stale is not None
+    assert (stale.path, stale.reason, waiting.sleeps) == (MAIN, "main-moved", 2)
+
+
+def test_lanes_publications_and_first_pushes_never_wait(late: MemoryStore) -> None:
+    """Only who pushes to the shared branch, and is no primary, stands in a primary's way."""
+    head = late.refs()[MAIN]
+    for updates in (
+        [Update("refs/heads/dc/a", None, NEW)],
+        [Update(MAIN, head, NEW), Update(paths.PUBLISHED, head, NEW)],
+        [Update(MAIN, None, NEW)],
+    ):
+        waiting = Waiting(late)
+        assert given(late, waiting, *updates) is None
+        assert waiting.sleeps == 0
+
+
+def test_nobody_waits_for_a_frame_that_is_not_due(monkeypatch: pytest.MonkeyPatch) -> None:
+    """While the frame is open in good time a push costs nothing more."""
+    store = opened(Closing("interval", 3600), round(time.time() * 1e6))
+    waiting = Waiting(store)
+    assert given(store, waiting, Update(MAIN, store.refs()[MAIN], NEW)) is None
+    assert waiting.sleeps == 0
