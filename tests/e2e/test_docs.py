@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import subprocess
 import tomllib
@@ -17,6 +18,7 @@ from tests.e2e.tools import (
     Daemon,
     clone,
     dc,
+    dc_json,
     environment,
     export_of,
     git,
@@ -175,20 +177,32 @@ def test_links_in_the_documents_lead_somewhere(document: str) -> None:
     assert missing == []
 
 
-def test_settings_in_the_documents_are_accepted() -> None:
-    """Every TOML block of docs/protocol.md reads as a repository's settings, or a primary's where it says [http]."""
-    blocks = re.findall(r"^```toml\n(.*?)^```", (ROOT / "docs/protocol.md").read_text(), re.MULTILINE | re.DOTALL)
-    own = [block for block in blocks if block.startswith("[http]")]
-    assert (len(blocks), len(own)) == (3, 1)
-    for block in blocks:
-        if block in own:
-            msgspec.convert(tomllib.loads(block), Config)
-        else:
+MAPPING = {"frame", "stream_id", "utc", "files"}
+
+
+@pytest.mark.parametrize("page", [page for page in PAGES if "```toml" in (ROOT / page).read_text()])
+def test_every_configuration_block_is_accepted(page: str, tmp_path: Path) -> None:
+    """A TOML block is a primary's file, the repository's settings, or a mapping that test_walkthroughs imports by."""
+    found = re.findall(r"^```toml\n(.*?)^```", (ROOT / page).read_text(), re.MULTILINE | re.DOTALL)
+    for block in found:
+        tables = set(tomllib.loads(block))
+        if tables <= set(Config.__struct_fields__):
+            block = re.sub(r"^(\w+) = \"/etc/.*$", r"# \1", block, flags=re.MULTILINE)  # files that only readers have
+            (tmp_path / "primary.toml").write_text(block.replace('"0.0.0.0:', '"127.0.0.1:'))
+            assert "valid" in dc("config", "check", str(tmp_path / "primary.toml"))
+        elif tables != MAPPING:
             read_settings(block.encode())
 
 
-def test_the_readmes_configuration_is_accepted(tmp_path: Path) -> None:
-    """The TOML block of the README is a primary's configuration."""
-    (block,) = re.findall(r"^```toml\n(.*?)^```", (ROOT / "README.md").read_text(), re.MULTILINE | re.DOTALL)
-    (tmp_path / "primary.toml").write_text(block)
-    assert "valid" in dc("config", "check", str(tmp_path / "primary.toml"))
+def test_every_delta_in_the_documents_would_merge(tmp_path: Path) -> None:
+    """A JSON block of docs/workers.md is a delta, or sections of one."""
+    found = re.findall(r"^```json\n(.*?)^```", WORKERS.read_text(), re.MULTILINE | re.DOTALL)
+    assert len(found) == 2
+    for block in found:
+        document = {"frame": 1, "utc": "2026-01-01T00:00:00Z", "stream_id": "worker-1", **json.loads(block)}
+        file = tmp_path / "delta.json"
+        file.write_text(json.dumps(document))
+        for name in re.findall(r'_ref": "(.*?)"', block):
+            (tmp_path / name).write_text("text")
+        (judged,) = dc_json("validate", str(file))
+        assert judged["ok"], judged
