@@ -99,6 +99,9 @@ class HttpServer:
         try:
             family = socket.AF_INET6 if ":" in host else socket.AF_INET
             self._socket = socket.create_server((host, port), family=family)
+            # Connections inherit it. asyncio sets it only where a socket was made with a protocol, which this is not;
+            # then each answer on a connection that is kept waits 40 ms for the client's acknowledgement.
+            self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         except OSError as error:
             remedy = "stop what uses it, or set [http] listen to another port"
             raise UsageError(f"{host}:{port} cannot be listened on: {error.strerror}", remedy) from error

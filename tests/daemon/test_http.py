@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import socket
+from contextlib import closing
+from http.client import HTTPConnection
+
 from dreamcatcherd.core.errors import RetryableError
 from dreamcatcherd.daemon.cycle import close_frame, look
 from dreamcatcherd.observe.logs import CycleLog
@@ -38,6 +42,17 @@ def test_only_reading_is_allowed(served: Served) -> None:
         assert served.ask("/metrics", method)[0] == 405
         assert served.ask("/nothing", method)[0] == 405
     assert served.ask("/nothing")[0] == 404
+
+
+def test_an_answer_is_not_held_back_on_a_connection_that_is_kept(served: Served) -> None:
+    """Nagle's algorithm is off: it would wait 40 ms for the client's acknowledgement, each time but the first."""
+    client = HTTPConnection("127.0.0.1", served.server.port, timeout=10)
+    with closing(client):
+        client.request("GET", "/healthz")
+        assert client.getresponse().read() == b"alive\n"
+        (kept,) = served.server._server.server_state.connections
+        accepted = kept.transport.get_extra_info("socket")
+        assert accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
 
 
 def test_readiness_follows_the_last_cycle_and_says_why(served: Served) -> None:

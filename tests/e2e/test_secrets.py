@@ -18,7 +18,7 @@ from tests.e2e.servers import HttpServer, Server, refusing
 from tests.e2e.tools import DREAMCATCHERD, Daemon, environment
 
 PASSWORD = "pass@w/rd%41with?odd&signs"
-COMMANDS = (("status",), ("doctor",), ("doctor", "--json"), ("merge",))
+COMMANDS = (("status",), ("doctor", "--json"), ("merge",))
 
 
 def said(words: list[str], codes: tuple[int, ...]) -> str:
