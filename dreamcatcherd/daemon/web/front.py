@@ -18,8 +18,8 @@ from dreamcatcherd.daemon.web.hub import Hub
 ALWAYS_OPEN = frozenset({"/healthz"})
 """Asked by those who only want to know whether the process lives, and hold no token."""
 
-UNHURRIED = frozenset({"/healthz", "/readyz", "/metrics"})
-"""Answered at once, also while a frame closes: whoever asks gives up soon, and alarms hang on it."""
+UNHURRIED = frozenset({"/healthz", "/readyz"})
+"""Answered at once, also while a frame closes: whoever asks gives up soon, and restarts hang on it."""
 
 SECURITY = [
     (
