@@ -6,6 +6,8 @@ RUNTIME := $(VENV)/.runtime
 DEV := $(VENV)/.dev
 BOM := $(VENV)/bom
 ENGINE ?= docker
+# One more than there are processors: much of the suite waits for time limits, frames and servers.
+WORKERS ?= $(shell expr $$(nproc) + 1)
 VERSION = $(shell sed -n 's/^__version__ = "\(.*\)"/\1/p' dreamcatcherd/__init__.py)
 LOCK = $(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes --no-annotate \
 	--no-emit-index-url --custom-compile-command 'make lock'
@@ -34,7 +36,7 @@ demo: $(RUNTIME) ## a fleet of plain-git workers against a throw-away repository
 	@exec $(BIN)/dreamcatcherd demo
 
 test: $(DEV) ## the whole test suite
-	$(BIN)/python -m pytest -n auto --dist loadgroup tests
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup tests
 
 lint: $(DEV) ## ruff, mypy strict, import-linter
 	$(BIN)/ruff check dreamcatcherd tests
