@@ -12,6 +12,7 @@ from dreamcatcherd.cli.common import plain, with_json, write_json
 from dreamcatcherd.cli.reference import reference, schemas
 from dreamcatcherd.config import Config, load_config
 from dreamcatcherd.daemon.opening import closing_of
+from dreamcatcherd.store.access import without_secrets
 
 _FILE = click.option(
     "--config", "config_file", metavar="FILE", type=click.Path(path_type=Path), help="The TOML file. [default: none]"
@@ -37,8 +38,11 @@ def check(file: Path | None, config_file: Path | None) -> None:
 @_FILE
 @with_json
 def show(config_file: Path | None, as_json: bool) -> None:
-    """Show every setting as it counts: the defaults, the file above them, the environment above both."""
+    """Show every setting as it counts: the defaults, the file above them, the environment above both.
+
+    A password or token in the URL is left out."""
     tables = msgspec.to_builtins(_read(config_file))
+    tables["repository"]["url"] = without_secrets(tables["repository"]["url"])[0]
     if as_json:
         write_json(tables)
         return

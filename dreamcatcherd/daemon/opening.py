@@ -10,7 +10,7 @@ from msgspec import structs
 from dreamcatcherd.config import Config, RepositoryConfig, clone_folder, credential_file, repository_path
 from dreamcatcherd.core.frames import Closing
 from dreamcatcherd.daemon.primary import Primary, wall_clock
-from dreamcatcherd.store.access import Access, without_password
+from dreamcatcherd.store.access import ANYBODY, Access, without_secrets
 from dreamcatcherd.store.objects import GitStore
 from dreamcatcherd.store.remote import RemoteStore
 
@@ -80,10 +80,10 @@ class Source:
 
 
 def _open_remote(repository: RepositoryConfig, url: str) -> RemoteStore:
-    plain, user, password = without_password(url)
+    plain, user, password = without_secrets(url)
     access = Access(
         url=plain,
-        user=repository.user or user or "git",
+        user=repository.user or user or ANYBODY,
         password=password,
         token_file=credential_file("token_file", repository.token_file),
         ssh_key=credential_file("ssh_key", repository.ssh_key),

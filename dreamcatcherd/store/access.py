@@ -23,11 +23,15 @@ _HELPER = (
 )
 
 
+ANYBODY = "git"
+"""The user where none is named: over ssh what forges expect, over http whatever the token needs."""
+
+
 class Access(Struct, frozen=True):
-    """Where and how. `url` holds no password; `password` is one that stood in the URL, if any."""
+    """Where and how. `url` holds no secret; `password` is one that stood in the URL, if any."""
 
     url: str
-    user: str = "git"
+    user: str = ANYBODY
     password: str = ""
     token_file: Path | None = None
     ssh_key: Path | None = None
@@ -47,11 +51,11 @@ class Access(Struct, frozen=True):
         return self.url.startswith(("ssh://", "git+ssh://")) or "://" not in self.url
 
 
-def without_password(url: str) -> tuple[str, str | None, str]:
-    """A URL as (without its password, user or None, password).
+def without_secrets(url: str) -> tuple[str, str | None, str]:
+    """A URL as (without secrets, user or None, password).
 
-    Over http a user who came with a password goes as well: git and libgit2 would first log in without the password.
-    UsageError where the URL cannot be parted: it may hold a password, so it is not repeated."""
+    Over http the user goes as well: forges take a token in its place, and with a user alone git and libgit2 would first
+    log in without the password. UsageError where the URL cannot be parted: it may hold a secret, so it is not shown."""
     if "://" not in url:
         return url, url.partition("@")[0] if "@" in url.partition(":")[0] else None, ""
     try:
@@ -61,17 +65,17 @@ def without_password(url: str) -> tuple[str, str | None, str]:
         remedy = "write / ? # @ and : in a password as %2F %3F %23 %40 %3A, or better name a token_file"
         raise UsageError("[repository] url is no URL: its host or port cannot be read", remedy) from None
     user = unquote(parts.username) if parts.username else None
-    if parts.password is None:
-        return url, user, ""
     host = parts.netloc.rpartition("@")[2]
     netloc = f"{parts.username}@{host}" if parts.username and not parts.scheme.startswith("http") else host
-    return urlunsplit(parts._replace(netloc=netloc)), user, unquote(parts.password)
+    return urlunsplit(parts._replace(netloc=netloc)), user, unquote(parts.password or "")
 
 
 def secret_of(access: Access) -> str | None:
-    """The password or token, read now; None where there is none. RetryableError where its file cannot be read."""
+    """The password or token, read now; None where there is none. RetryableError where its file cannot be read.
+
+    Who is named without either has an empty password: the name may be a token."""
     if access.token_file is None:
-        return access.password or None
+        return access.password or ("" if access.user != ANYBODY else None)
     try:
         lines = access.token_file.read_text("utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:
@@ -95,8 +99,13 @@ def git_environment(access: Access) -> dict[str, str]:
     if access.ca_file:
         settings.append(("http.sslCAInfo", str(access.ca_file)))
     more = {"GIT_SSH_COMMAND": " ".join(ssh), "SSH_ASKPASS_REQUIRE": "never"}
-    if access.token_file or access.password:
-        settings += [("credential.helper", ""), ("credential.helper", _HELPER)]
+    named = access.user != ANYBODY and not access.is_ssh
+    if access.token_file or access.password or named:
+        if access.token_file or access.password:
+            settings.append(("credential.helper", ""))  # ours alone
+        else:
+            settings.append(("credential.username", access.user))  # helpers of the user's come before ours
+        settings.append(("credential.helper", _HELPER))
         more["DREAMCATCHERD_USER"] = access.user
         if access.token_file:
             more["DREAMCATCHERD_TOKEN_FILE"] = str(access.token_file)

@@ -131,3 +131,12 @@ def test_the_schemas_of_settings_tell_good_from_bad() -> None:
     repository = jsonschema_rs.validator_for(found["repository"])
     assert repository.is_valid({"collections": {"claims": {"key": ["resource"], "rule": "first"}}})
     assert not repository.is_valid({"collections": {"claims": {"rule": "last"}}})
+
+
+def test_config_show_tells_what_counts_and_no_secret(tmp_path: Path) -> None:
+    """The file stands above the defaults, and what a URL holds of password or token is left out, in both forms."""
+    file = tmp_path / "primary.toml"
+    file.write_text('[repository]\nurl = "https://me:s3cr@example.org/x.git"\n[frames]\ninterval = 60\n')
+    shown = dc_json("config", "show", "--config", str(file))
+    assert (shown["repository"]["url"], shown["frames"]["interval"]) == ("https://example.org/x.git", 60)
+    assert "s3cr" not in dc("config", "show", "--config", str(file))

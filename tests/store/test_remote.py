@@ -20,7 +20,7 @@ from dreamcatcherd.core.errors import RetryableError, UsageError
 from dreamcatcherd.core.frames import Closing
 from dreamcatcherd.daemon.cycle import close_frame, look
 from dreamcatcherd.daemon.opening import open_store
-from dreamcatcherd.store.access import Access, git_environment, without_password
+from dreamcatcherd.store.access import Access, git_environment, without_secrets
 from dreamcatcherd.store.create import create
 from dreamcatcherd.store.failures import PushRefusedError, UnclearError, failure_of
 from dreamcatcherd.store.objects import GitStore
@@ -327,6 +327,19 @@ def test_credentials_reach_the_server_and_nothing_else(
     assert (kept == "in the URL") == ("s3cr" in record.read_text())
 
 
+def test_a_token_in_the_place_of_a_user_logs_in_and_is_not_shown(tmp_path: Path, transport: Transport) -> None:
+    """`https://TOKEN@host/…`, as forges allow it: the server gets it with an empty password, and nobody else does."""
+    with http_server() as (http, seen):
+        given = f"{http}/401/fleet.git".replace("http://", "http://s3cr@")
+        store = open_store(RepositoryConfig(url=given, clone=str(tmp_path / "clone.git"), transport=transport), given)
+        with pytest.raises(RetryableError, match=REFUSED) as caught:
+            store.refs()
+        assert "s3cr:" in seen
+    told = "".join(traceback.format_exception(caught.value)) + f"{store.where} {vars(store)}"
+    told += "".join(file.read_text(errors="replace") for file in store.folder.rglob("*") if file.is_file())
+    assert "s3cr" not in told
+
+
 def test_a_token_is_read_anew_at_each_use_and_its_absence_is_told(tmp_path: Path, transport: Transport) -> None:
     """A rotated token counts at once; a file that went away fails the cycle, with its path, until it is back."""
     token = tmp_path / "token"
@@ -357,7 +370,7 @@ def test_without_credentials_a_server_that_asks_is_named(tmp_path: Path) -> None
     ("url", "plain", "user", "password"),
     [
         ("https://example.org/x.git", "https://example.org/x.git", None, ""),
-        ("https://me@example.org/x.git", "https://me@example.org/x.git", "me", ""),
+        ("https://me@example.org/x.git", "https://example.org/x.git", "me", ""),
         ("https://me:pw@example.org:8443/x.git", "https://example.org:8443/x.git", "me", "pw"),
         ("https://:pw@example.org/x", "https://example.org/x", None, "pw"),
         ("https://me:@example.org/x", "https://example.org/x", "me", ""),
@@ -371,16 +384,16 @@ def test_without_credentials_a_server_that_asks_is_named(tmp_path: Path) -> None
         ("git://example.org/x.git", "git://example.org/x.git", None, ""),
     ],
 )
-def test_a_password_is_taken_out_of_a_url(url: str, plain: str, user: str | None, password: str) -> None:
+def test_secrets_are_taken_out_of_a_url(url: str, plain: str, user: str | None, password: str) -> None:
     """URLs of all forms are parted into what may be shown, the user and the password."""
-    assert without_password(url) == (plain, user, password)
+    assert without_secrets(url) == (plain, user, password)
 
 
 @pytest.mark.parametrize("url", ["https://me:s3/cr@example.org/x", "https://me:s3#cr@example.org/x", "http://[s3/x"])
 def test_a_url_that_cannot_be_parted_is_refused_without_being_repeated(url: str) -> None:
     """What may hold a password somewhere is not shown; the remedy says how to write it."""
     with pytest.raises(UsageError, match="is no URL") as caught:
-        without_password(url)
+        without_secrets(url)
     assert "s3" not in "".join(traceback.format_exception(caught.value)).partition("is no URL")[2]
     assert "token_file" in caught.value.remedy
 
