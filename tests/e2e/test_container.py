@@ -16,6 +16,8 @@ from tests.e2e.containers import BASE, IMAGE, USER, Container, build, inspect, o
 from tests.e2e.servers import serve
 from tests.e2e.tools import clone, dc, delta, export_of, git, push, wait_for
 
+pytestmark = pytest.mark.xdist_group("image")  # what all of them need is made once
+
 WORKER = r"""
 git clone -q /srv/fleet.git "$1/worker" && cd "$1/worker"
 frame=$(sed -n 's/^ *"frame": *\([0-9]*\).*/\1/p' state/frame.json)

@@ -18,6 +18,8 @@ import pytest
 from dreamcatcherd import __version__
 from tests.e2e.tools import clone, delta, do_without, environment, git, push
 
+pytestmark = pytest.mark.xdist_group("wheel")  # what all of them need is made once
+
 ROOT = Path(__file__).parents[2]
 NAME = f"dreamcatcherd-{__version__}"
 WHEEL = f"{NAME}-py3-none-any.whl"

@@ -16,6 +16,8 @@ from tests.law.fleet import MAIN, NOW, commit_files, primary_on
 from tests.law.model import SETTINGS
 from tests.travel.history import grow
 
+pytestmark = pytest.mark.xdist_group("travel")  # what all of them need is made once
+
 FRAMES = 24
 
 

@@ -29,6 +29,8 @@ from tests.store.tools import FOLDER, put, text
 from tests.travel.history import copy_of, grow
 from tests.travel.tamper import a_shard, blob, chain, following, rewrite
 
+pytestmark = pytest.mark.xdist_group("history")  # what all of them need is made once
+
 
 def verify(primary: Primary, start: int | None = None) -> Verdict:
     store = primary.store
