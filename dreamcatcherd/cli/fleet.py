@@ -21,6 +21,9 @@ from msgspec import Struct
 PUSHES = 30
 """How often a worker on the shared branch rebases and pushes again before it gives a delta up."""
 
+PAUSE_S = (0.1, 1.0)
+"""Between two deltas of a worker. With less a large fleet on one machine leaves the daemon no time at all."""
+
 
 class Sent(Struct, frozen=True):
     """One delta that a worker made. `mark` is a text that occurs in no other; `acknowledged` says what git said."""
@@ -167,7 +170,7 @@ class Worker(Pusher):
             self._send(killed=killed)
             if killed:
                 return
-            self._halt.wait(self._random.uniform(0.02, 0.3))
+            self._halt.wait(self._random.uniform(*PAUSE_S))
 
     def _send(self, *, killed: bool) -> None:
         mark = f"{self.stream_id}:{len(self.sent)}"
