@@ -17,6 +17,7 @@ import pygit2
 
 from dreamcatcherd.core.codec import utc_text
 from dreamcatcherd.core.frames import Closing
+from dreamcatcherd.core.settings import LANES
 from dreamcatcherd.daemon.cycle import close_frame
 from dreamcatcherd.daemon.primary import Phases, Primary, wall_clock
 from dreamcatcherd.store.create import create
@@ -120,6 +121,7 @@ def bench_frame(folder: Path) -> None:
 
 
 def bench_state(folder: Path) -> None:
+    """What the state costs and nothing else: both repositories have one small frame behind them, and no old lanes."""
     stores = {}
     for name, entities in (("empty", 0), ("full", STATE)):
         store = stores[name] = create(folder / f"{name}.git", 1, wall_clock(), MANUAL)
@@ -128,6 +130,10 @@ def bench_state(folder: Path) -> None:
             push(store, frame, 2_500, 25, 1 + (frame - 1) * 5_000)
             close_frame(primary_on(store), "bench")
         push(store, frames + 1, SMALL, 20, 1 + frames * 5_000)
+        close_frame(primary_on(store), "bench")
+        lanes = [(ref, oid) for ref, oid in store.refs().items() if ref.startswith(LANES)]
+        assert store.move_refs([Move(ref, None, oid) for ref, oid in lanes], "silent")  # as lanes_keep does in time
+        push(store, frames + 2, SMALL, 20, 1 + frames * 5_000 + 2 * SMALL)
         if entities:
             base = primary_on(store).load_base(store.refs())
             assert base.ledger
