@@ -25,6 +25,14 @@ class RetryableError(DreamcatcherError):
     """The repository, its disk or the network failed for now: a later cycle tries again."""
 
 
+class OvertakenError(RetryableError):
+    """Others moved the shared branch each time that a close was about to publish; `races` says how many times."""
+
+    def __init__(self, cause: str, remedy: str, races: int) -> None:
+        super().__init__(cause, remedy)
+        self.races = races
+
+
 class GuardError(RetryableError):
     """What would be published lacks something that was published before: nothing is, until somebody looks."""
 

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 
 from msgspec import Struct, structs
 
-from dreamcatcherd.core.errors import RetryableError
+from dreamcatcherd.core.errors import OvertakenError
 from dreamcatcherd.core.frames import Decision, opened
 from dreamcatcherd.core.ledger import Basis, Ledger, make_ledger
 from dreamcatcherd.core.merge import merge
@@ -123,9 +123,8 @@ def _close_frame(primary: Primary, closed_by: str, frame: int | None) -> CycleRe
             return CycleReport(primary.pending(after), drafted.ledger, commit, False, race, phases.seconds, ages)
         time.sleep(random.uniform(0, min(PAUSE_S[0] * 2**race, PAUSE_S[1])))  # noqa: S311 (no secret hangs on it)
         survey, refused = primary.survey(phases)
-    raise RetryableError(
-        f"frame {frame} could not be published: main moved {RACES} times in a row", "the next cycle tries again"
-    )
+    cause = f"frame {frame} could not be published: main moved {RACES} times in a row"
+    raise OvertakenError(cause, "the next cycle tries again", RACES)
 
 
 def remove_silent_lanes(primary: Primary, keep_s: float) -> list[str]:

@@ -18,7 +18,14 @@ from structlog.typing import FilteringBoundLogger
 
 from dreamcatcherd import __version__
 from dreamcatcherd.config import Config
-from dreamcatcherd.core.errors import DreamcatcherError, GuardError, RefusedError, RetryableError, UsageError
+from dreamcatcherd.core.errors import (
+    DreamcatcherError,
+    GuardError,
+    OvertakenError,
+    RefusedError,
+    RetryableError,
+    UsageError,
+)
 from dreamcatcherd.core.frames import Decision
 from dreamcatcherd.core.report import CycleReport, status_line
 from dreamcatcherd.daemon.board import Board
@@ -222,7 +229,8 @@ class Service:
     def _failed(self, error: RetryableError, closing: bool) -> float:
         """Account for a failed cycle; returns the seconds to wait."""
         self._cycles.failure(error)
-        self.metrics.failure(publishing=closing, guard=isinstance(error, GuardError))
+        races = error.races if isinstance(error, OvertakenError) else 0
+        self.metrics.failure(publishing=closing, guard=isinstance(error, GuardError), races=races)
         self.board.fail(error.cause)
         self._notifier.status(f"not ready: {error.cause}")
         longest = min(FIRST_DELAY_S * 2**self._failures, self.config.repository.retry)

@@ -188,13 +188,15 @@ class Metrics:
         for age_s in report.ages_s:
             self._age_s.observe(age_s)
 
-    def failure(self, *, publishing: bool, guard: bool) -> None:
-        """Account for a cycle that failed; `guard` tells that it was the guard which stopped it.
+    def failure(self, *, publishing: bool, guard: bool, races: int = 0) -> None:
+        """Account for a cycle that failed; `guard` tells that it was the guard which stopped it, `races` how often
+        others were faster.
 
         One that failed in publishing had looked well before."""
         self._polls.labels("ok" if publishing else "failed").inc()
         if publishing:
             self._publishes.labels("failed").inc()
+            self._retries.inc(races)
         if guard:
             self._guard.set(1)
             self._guarded = self._open if publishing else None

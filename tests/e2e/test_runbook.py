@@ -19,7 +19,7 @@ from tests.e2e.tools import Daemon, clone, dc, delta, git, primary_toml, push, w
 PAGE = "docs/runbook.md"
 TEXT = (ROOT / PAGE).read_text()
 PLAIN = " ".join(TEXT.split())
-FAILURES = {"RetryableError", "FatalError", "GuardError", "PushRefusedError", "UnclearError"}
+FAILURES = {"RetryableError", "FatalError", "GuardError", "PushRefusedError", "UnclearError", "OvertakenError"}
 RAISERS = "access base clone failures gitcmd locks objects packs publish remote signatures"
 
 
