@@ -175,7 +175,7 @@ def bench_reaction(folder: Path) -> None:
 
 
 def main() -> None:
-    with tempfile.TemporaryDirectory(prefix="dreamcatcherd-bench-") as name:
+    with tempfile.TemporaryDirectory(prefix="dreamcatcherd-bench-", ignore_cleanup_errors=True) as name:
         folder = Path(name)
         chosen = sys.argv[1:] or ["frame", "state", "reaction", "http"]
         if "frame" in chosen:
