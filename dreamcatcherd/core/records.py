@@ -65,6 +65,7 @@ def _place_plain(row: Collection, section: str, items: list[Json]) -> Placed | N
     if not items or row.form != "records" or row.rule == "sum":
         return None
     fields = [names[0] for names in row.key]
+    content = row.content
     keys: list[list[Json]] = []
     for item in items:
         if type(item) is not dict or "_stamp" in item or "_stamps" in item:
@@ -75,8 +76,9 @@ def _place_plain(row: Collection, section: str, items: list[Json]) -> Placed | N
             if type(part) is not int and (type(part) is not str or part[:1] in _NUMERIC):
                 return None
             key.append(part)
-        if row.content is not None:
-            key.append(content_mark(row, item))
+        if content is not None:
+            text = item.get(content)
+            key.append(_text_mark(text) if type(text) is str and text else content_mark(row, item))
         keys.append(key)
     return (row, section, None if row.rule == "append" else keys, items, None)
 
@@ -204,8 +206,13 @@ def content_of(row: Collection, record: Record) -> Json:
 def content_mark(row: Collection, record: Record) -> str:
     """A digest that stands for the content in the stored key, so that a long text is not written twice."""
     content = content_of(row, record)
-    kind = b"text\0" + content.encode() if type(content) is str else b"record\0" + canonical(content)
-    return hashlib.sha256(kind).hexdigest()
+    if type(content) is str:
+        return _text_mark(content)
+    return hashlib.sha256(b"record\0" + canonical(content)).hexdigest()
+
+
+def _text_mark(text: str) -> str:
+    return hashlib.sha256(b"text\0" + text.encode()).hexdigest()
 
 
 def natural_key(row: Collection, record: Record) -> Json:

@@ -77,7 +77,8 @@ def _text_path(raw: bytes) -> str:
 def near_paths(row: Collection, keys: Iterable[list[Json]], raw_keys: Iterable[bytes]) -> list[str]:
     """How the paths of entities begin: with what those of the same or a near shard field have in common."""
     parts = [key[row.shard] for key in keys] if row.key else [raw_key.decode() for raw_key in raw_keys]
-    return [near_path(part) for part in parts]
+    known = {part: near_path(part) for part in set(parts)}  # many lie near the same one
+    return [known[part] for part in parts]
 
 
 def near_path(part: Json) -> str:
