@@ -4,6 +4,7 @@ Owns which commit came by which ref. What it remembers between two surveys is a 
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from itertools import islice
 
 from msgspec import Struct, structs
@@ -103,7 +104,7 @@ class Ingest:
             if known is None or known[0] != sources:
                 arrived = self._arrived.setdefault(oid, now)
                 read = self._read(store, oid, commits[oid], settings)
-                come = [attribute(item, sources, prefix, commits[oid].time, arrived) for item in read]
+                come = attribute(read, sources, prefix, commits[oid].time, arrived)
                 known = self._arrivals[oid] = (sources, come)
             arrivals += known[1]
         if settings.signers:
@@ -217,18 +218,30 @@ def _reach(commits: dict[str, Commit], tip: str | None, without: set[str] | None
     return list(found)
 
 
-def attribute(item: Judged, sources: list[str], prefix: str, committed_s: int, arrived: int | None) -> Arrival:
-    """An arrival with the ref that stands for it. On a lane the delta's stream must be the lane's (Protocol §4)."""
-    source = paths.short_ref(sources[0])
-    if sources != ["main"] and isinstance(item, Delta):
-        own = next((ref for ref in sources if paths.lane_stream(ref, prefix) == item.stream_id), None)
-        if own is not None:
-            source = paths.short_ref(own)
-        else:
-            shown = item.stream_id if not has_control(item.stream_id) else "?"
-            detail = f"the lane {source} is not the stream {shown!r}'s"
-            item = Reject(item.version, Fault("wrong-stream", detail, "$.stream_id"))
-    return Arrival(item, source, None, committed_s, arrived)
+def attribute(
+    items: Iterable[Judged], sources: list[str], prefix: str, committed_s: int, arrived: int | None
+) -> list[Arrival]:
+    """What one commit brings, each with the ref that stands for it. On a lane the delta's stream must be the lane's
+    (Protocol §4)."""
+    first = paths.short_ref(sources[0])
+    lanes: dict[str | None, str] = {}
+    for ref in sources:
+        lanes.setdefault(paths.lane_stream(ref, prefix), paths.short_ref(ref))
+    found = []
+    for item in items:
+        source = first
+        if sources != ["main"] and isinstance(item, Delta):
+            own = lanes.get(item.stream_id)
+            item = _of_another(item, first) if own is None else item
+            source = own or first
+        found.append(Arrival(item, source, None, committed_s, arrived))
+    return found
+
+
+def _of_another(item: Delta, source: str) -> Reject:
+    shown = item.stream_id if not has_control(item.stream_id) else "?"
+    detail = f"the lane {source} is not the stream {shown!r}'s"
+    return Reject(item.version, Fault("wrong-stream", detail, "$.stream_id"))
 
 
 def _unsigned(arrival: Arrival) -> Arrival:

@@ -274,7 +274,7 @@ def _arrivals(store: Store, survey: Survey, ledger: Ledger) -> list[Arrival]:
             ref = source if source.startswith("refs/") else f"refs/heads/{source}"
             sources = ["main"] if oid in on_main else [ref]
             item = judge(store, Version(path, blob, mode, oid), settings.limits)
-            arrivals.append(attribute(item, sources, settings.lane_prefix, commit.time, None))
+            arrivals += attribute([item], sources, settings.lane_prefix, commit.time, None)
     return ingest.only_signed(store, arrivals, settings.signers) if settings.signers else arrivals
 
 
