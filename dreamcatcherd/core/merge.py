@@ -35,6 +35,8 @@ from dreamcatcherd.core.snapshot import (
 from dreamcatcherd.core.tree import Objects
 
 Contribution = tuple[Stamp, Record]
+Brought = Sequence[Contribution]
+"""All that the new deltas bring to one entity, in order."""
 
 
 class Column(NamedTuple):
@@ -149,28 +151,32 @@ def fold(deltas: Iterable[Delta], table: Table, part: int = 0, parts: int = 1) -
     return folded
 
 
-def group_changes(row: Collection, column: Column) -> list[Change[list[Contribution]]]:
+def group_changes(row: Collection, column: Column) -> list[Change[Brought]]:
     """A column's records by entity, sorted by path. An entity that one record makes has its line at once."""
     raw_keys = canonical_each(column.keys)
     raw_stamps = {stamp: canonical(stamp) for stamp in dict.fromkeys(column.stamps)}
     lines = fresh_lines(row, raw_keys, column.records, [raw_stamps[stamp] for stamp in column.stamps])
     paths = near_paths(row, column.keys, raw_keys)
-    brought = [[one] for one in zip(column.stamps, column.records, strict=True)]
-    changes: Iterable[Change[list[Contribution]]] = zip(paths, raw_keys, lines, brought, strict=True)
+    brought: Iterable[Brought] = zip(zip(column.stamps, column.records, strict=True), strict=True)  # one of one each
+    changes: Iterable[Change[Brought]] = zip(paths, raw_keys, lines, brought, strict=True)
     if len(set(raw_keys)) < len(raw_keys):
         changes = _by_entity(changes)
     return sorted_changes(changes)
 
 
-def _by_entity(changes: Iterable[Change[list[Contribution]]]) -> Iterable[Change[list[Contribution]]]:
+def _by_entity(changes: Iterable[Change[Brought]]) -> Iterable[Change[Brought]]:
     """One change for each key, with all that was brought to it."""
-    groups: dict[bytes, Change[list[Contribution]]] = {}
+    groups: dict[bytes, Change[Brought]] = {}
+    shared: dict[bytes, list[Contribution]] = {}
     for change in changes:
         path, raw_key, _, brought = change
-        _, _, _, before = groups.setdefault(raw_key, change)
-        if before is not brought:
-            before.extend(brought)
-            groups[raw_key] = (path, raw_key, b"", before)
+        first = groups.setdefault(raw_key, change)
+        if first is change:
+            continue
+        if raw_key not in shared:
+            shared[raw_key] = [*first[3]]
+            groups[raw_key] = (path, raw_key, b"", shared[raw_key])
+        shared[raw_key].extend(brought)
     return groups.values()
 
 
@@ -183,12 +189,12 @@ def append_change(collection: Collection | None, section: str, stamp: Stamp, ran
     return (path, raw_key, line_of(raw_key, canonical(record)), None)
 
 
-def _joining(row: Collection, conflicts: list[Conflict]) -> Layout[list[Contribution]]:
+def _joining(row: Collection, conflicts: list[Conflict]) -> Layout[Brought]:
     """A layout whose lines come about by the collection's rule; conflicts are noted on the way."""
     keys = frozenset(names[0] for names in row.key)
     join = RULES[row.rule]
 
-    def combine(raw_key: bytes, standing: bytes | None, brought: list[Contribution]) -> bytes:
+    def combine(raw_key: bytes, standing: bytes | None, brought: Brought) -> bytes:
         old = read_entity(row, standing) if standing is not None else None
         entity = old
         for stamp, record in brought:
@@ -203,7 +209,7 @@ def _joining(row: Collection, conflicts: list[Conflict]) -> Layout[list[Contribu
 
 
 def _conflicts(
-    row: Collection, keys: frozenset[str], old: Entity | None, brought: list[Contribution], entity: Entity
+    row: Collection, keys: frozenset[str], old: Entity | None, brought: Brought, entity: Entity
 ) -> list[Conflict]:
     """Fields that two streams set to different values in one frame, one row for each stream that lost."""
     if row.rule == "lww":
@@ -221,7 +227,7 @@ def _conflicts(
 _Lost = tuple[str, Stamp, Stamp, Json]
 
 
-def _lost_fields(keys: frozenset[str], old: Entity | None, brought: list[Contribution]) -> list[_Lost]:
+def _lost_fields(keys: frozenset[str], old: Entity | None, brought: Brought) -> list[_Lost]:
     """For `lww`: each stream's last value of a field in a frame, against the latest of all, what stood included."""
     last: dict[tuple[str, int], dict[str, tuple[Stamp, Json]]] = {}
     for stamp, record in brought:
@@ -242,7 +248,7 @@ def _lost_fields(keys: frozenset[str], old: Entity | None, brought: list[Contrib
     return lost
 
 
-def _lost_records(keys: frozenset[str], old: Entity | None, brought: list[Contribution]) -> list[_Lost]:
+def _lost_records(keys: frozenset[str], old: Entity | None, brought: Brought) -> list[_Lost]:
     """For `dedup` and `first`: of each stream its first record in a frame, against the earliest of all.
 
     A field that the winner does not have is lost as well, and so listed too."""
