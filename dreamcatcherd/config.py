@@ -260,36 +260,29 @@ def clone_folder(repository: RepositoryConfig, url: str, environment: Mapping[st
     return Path(state) / f"{name}-{hashlib.sha256(url.encode()).hexdigest()[:12]}.git"
 
 
-def credential_file(name: str, named: str | None, environment: Mapping[str, str] = os.environ) -> Path | None:
-    """The file of one credential: as configured, else systemd's of that name, else None. UsageError where it is not."""
+def credential_file(
+    table: Literal["repository", "http"], name: str, named: str | None, environment: Mapping[str, str] = os.environ
+) -> Path | None:
+    """The file of one credential of a table: as configured, else systemd's, else None. UsageError where it is not.
+
+    systemd's has the key's name, but for tokens: `token`, and `http_token`."""
     if named:
         path = Path(named).expanduser()
         if not path.is_file():
-            raise UsageError(f"{path} ({name}) is no file", f"name a readable file with [repository] {name}")
+            raise UsageError(f"{path} ({name}) is no file", f"name a readable file with [{table}] {name}")
         return path.absolute()
     folder = environment.get("CREDENTIALS_DIRECTORY")
-    given = Path(folder) / ("token" if name == "token_file" else name) if folder else None
-    return given if given and given.is_file() else None
-
-
-def http_credential(name: str, named: str | None, environment: Mapping[str, str] = os.environ) -> Path | None:
-    """A file of `[http]`: as configured, else systemd's (`http_token`, `tls_cert`, `tls_key`), else None."""
-    if named:
-        path = Path(named).expanduser()
-        if not path.is_file():
-            raise UsageError(f"{path} ({name}) is no file", f"name a readable file with [http] {name}")
-        return path.absolute()
-    folder = environment.get("CREDENTIALS_DIRECTORY")
-    given = Path(folder) / ("http_token" if name == "token_file" else name) if folder else None
+    token = "http_token" if table == "http" else "token"
+    given = Path(folder) / (token if name == "token_file" else name) if folder else None
     return given if given and given.is_file() else None
 
 
 def check_listening(http: HttpConfig, environment: Mapping[str, str] = os.environ) -> None:
     """UsageError where other machines would be answered without a token and without TLS, and nothing says so."""
     host, _ = listen_address(http.listen)
-    token = http_credential("token_file", http.token_file, environment)
-    certificate = http_credential("tls_cert", http.tls_cert, environment)
-    key = http_credential("tls_key", http.tls_key, environment)
+    token = credential_file("http", "token_file", http.token_file, environment)
+    certificate = credential_file("http", "tls_cert", http.tls_cert, environment)
+    key = credential_file("http", "tls_key", http.tls_key, environment)
     if (certificate is None) != (key is None):
         raise UsageError("[http] tls_cert and tls_key go together", "name both, or none of them")
     if not (is_loopback(host) or token or certificate or http.insecure):

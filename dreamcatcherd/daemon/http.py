@@ -9,7 +9,7 @@ import threading
 import uvicorn
 from msgspec import Struct
 
-from dreamcatcherd.config import HttpConfig, http_credential, is_loopback, listen_address
+from dreamcatcherd.config import HttpConfig, credential_file, is_loopback, listen_address
 from dreamcatcherd.core.errors import UsageError
 from dreamcatcherd.daemon.web.app import Web
 from dreamcatcherd.daemon.web.front import Door
@@ -40,7 +40,7 @@ def read_listening(http: HttpConfig) -> Listening:
     token = _token(http)
     files = []
     for name, named in (("tls_cert", http.tls_cert), ("tls_key", http.tls_key)):
-        path = http_credential(name, named)
+        path = credential_file("http", name, named)
         try:
             files.append((str(path), path.read_bytes()) if path else None)
         except OSError as error:
@@ -53,7 +53,7 @@ def read_listening(http: HttpConfig) -> Listening:
 
 
 def _token(http: HttpConfig) -> str | None:
-    path = http_credential("token_file", http.token_file)
+    path = credential_file("http", "token_file", http.token_file)
     if path is None:
         return None
     try:

@@ -19,7 +19,7 @@ def open_store(repository: RepositoryConfig, url: str) -> GitStore:
     """Open the repository that a path or URL names; UsageError where there is none or a credential's file lacks."""
     path = repository_path(url)
     store = GitStore(path) if path is not None else _open_remote(repository, url)
-    store.signing_key = credential_file("signing_key", repository.signing_key)
+    store.signing_key = credential_file("repository", "signing_key", repository.signing_key)
     return store
 
 
@@ -85,10 +85,10 @@ def _open_remote(repository: RepositoryConfig, url: str) -> RemoteStore:
         url=plain,
         user=repository.user or user or ANYBODY,
         password=password,
-        token_file=credential_file("token_file", repository.token_file),
-        ssh_key=credential_file("ssh_key", repository.ssh_key),
-        known_hosts=credential_file("known_hosts", repository.known_hosts),
-        ca_file=credential_file("ca_file", repository.ca_file),
+        token_file=credential_file("repository", "token_file", repository.token_file),
+        ssh_key=credential_file("repository", "ssh_key", repository.ssh_key),
+        known_hosts=credential_file("repository", "known_hosts", repository.known_hosts),
+        ca_file=credential_file("repository", "ca_file", repository.ca_file),
         timeout_s=repository.timeout,
         transport=repository.transport,
     )

@@ -421,17 +421,17 @@ def test_a_credential_is_the_named_file_else_systemds(tmp_path: Path, monkeypatc
     for name in ("token", "ssh_key", "signing_key"):
         (folder / name).write_text("x")
     systemd = {"CREDENTIALS_DIRECTORY": str(folder)}
-    assert credential_file("token_file", str(given), systemd) == given
-    assert credential_file("token_file", None, systemd) == folder / "token"
-    assert credential_file("ssh_key", None, systemd) == folder / "ssh_key"
-    assert credential_file("known_hosts", None, systemd) is None
-    assert credential_file("token_file", None, {}) is None
+    assert credential_file("repository", "token_file", str(given), systemd) == given
+    assert credential_file("repository", "token_file", None, systemd) == folder / "token"
+    assert credential_file("repository", "ssh_key", None, systemd) == folder / "ssh_key"
+    assert credential_file("repository", "known_hosts", None, systemd) is None
+    assert credential_file("repository", "token_file", None, {}) is None
     with pytest.raises(UsageError, match=r"none \(ssh_key\) is no file"):
-        credential_file("ssh_key", str(tmp_path / "none"), systemd)
+        credential_file("repository", "ssh_key", str(tmp_path / "none"), systemd)
     monkeypatch.chdir(tmp_path)
-    assert credential_file("ssh_key", "mine", {}) == given
+    assert credential_file("repository", "ssh_key", "mine", {}) == given
     monkeypatch.setenv("CREDENTIALS_DIRECTORY", str(folder))
-    assert credential_file("signing_key", None) == folder / "signing_key"
+    assert credential_file("repository", "signing_key", None) == folder / "signing_key"
 
 
 def test_an_own_clone_has_a_folder_of_its_own(tmp_path: Path) -> None:
