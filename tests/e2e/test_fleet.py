@@ -16,10 +16,10 @@ KILLS = 10
 
 
 def play(tmp_path: Path, kill_daemon: bool) -> tuple[Path, Verdict]:
-    """16 workers, half on lanes and half on `main`, four killed mid-push, over three frames and more."""
+    """16 workers, half on lanes and half on `main`, four killed mid-push, over three frames of 2 s and more."""
     repository = tmp_path / "fleet.git"
     dc("init", str(repository))
-    config = primary_toml(tmp_path, "interval", 1.0)
+    config = primary_toml(tmp_path, "interval", 2.0)
     words = ("--repo", str(repository), "--config", str(config))
     (tmp_path / "workers").mkdir()
     chance = random.Random(16)
