@@ -25,7 +25,8 @@ from dreamcatcherd.store.objects import GitStore
 from dreamcatcherd.store.ports import Move, Store
 from tests.bench.fleet import DAY, push
 from tests.bench.http import bench_http
-from tests.e2e.tools import Daemon, clone, primary_toml, wait_for
+from tests.e2e.primaries import await_ready
+from tests.e2e.tools import Daemon, clone, primary_toml
 from tests.e2e.tools import push as git_push
 
 DELTAS = 10_000
@@ -158,7 +159,7 @@ def bench_reaction(folder: Path) -> None:
     config = primary_toml(folder, "manual", more="[repository]\npoll = 60\n")
     took = []
     with Daemon(folder, "--repo", str(repository), "--config", str(config)) as daemon:
-        wait_for(lambda: daemon.get("/readyz") == "ready\n" if "started" in daemon.text else "")
+        await_ready(daemon)
         url = daemon.url() + "/api/v1/status"
         for number in range(1, 4 * RUNS + 1):
             text = json.dumps({"frame": 1, "utc": utc_text(DAY + number), "stream_id": "a", "observations": [number]})
@@ -186,7 +187,9 @@ def main() -> None:
             bench_reaction(folder)
         if "http" in chosen:
             quiet, loaded = bench_http(folder)
-            print_medians("a close while thousands of requests are answered", loaded, quiet, "with nobody asking")
+            nobody = "with nobody asking"
+            print_medians("a merge while thousands of requests are answered", loaded.merge, quiet.merge, nobody)
+            print_medians("the whole close of it", loaded.close, quiet.close, nobody)
 
 
 if __name__ == "__main__":

@@ -8,12 +8,14 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import NamedTuple
 
 from dreamcatcherd.core.frames import Closing
 from dreamcatcherd.daemon.primary import wall_clock
 from dreamcatcherd.store.create import create
 from dreamcatcherd.store.objects import GitStore
 from tests.bench.fleet import push
+from tests.e2e.primaries import await_ready
 from tests.e2e.tools import Daemon, primary_toml, wait_for
 
 REQUESTS = 100_000
@@ -34,32 +36,45 @@ def closed(daemon: Daemon) -> dict[int, float]:
     return {line["frame"]: line["ms"]} if line else {}
 
 
-def bench_http(folder: Path) -> tuple[list[float], list[float]]:
-    """Seconds of closes without and with requests; prints what the requests came to."""
+def merging(daemon: Daemon) -> float:
+    """Seconds that all merges took so far: what `dreamcatcher_merge_duration_seconds` adds up to."""
+    name = "dreamcatcher_merge_duration_seconds_sum "
+    return float(daemon.get("/metrics").partition(f"\n{name}")[2].partition("\n")[0])
+
+
+class Times(NamedTuple):
+    """Seconds of each close, and of the merge in it."""
+
+    close: list[float]
+    merge: list[float]
+
+
+def bench_http(folder: Path) -> tuple[Times, Times]:
+    """Times without and with requests; prints what the requests came to."""
     store = create(folder / "http.git", 1, wall_clock(), Closing("manual"), hook=False)
     config = primary_toml(folder, "manual")
-    quiet: list[float] = []
-    loaded: list[float] = []
+    quiet, loaded = Times([], []), Times([], [])
     with Daemon(folder, "--repo", str(folder / "http.git"), "--config", str(config)) as daemon:
-        wait_for(lambda: daemon.get("/readyz") == "ready\n" if "started" in daemon.text else "")
+        await_ready(daemon)
         frame = 1
         for _ in range(2):
-            frame = close_one(daemon, store, frame)
+            frame = close_one(daemon, store, frame, Times([], []))
         asking: subprocess.Popen[str] | None = None
         asked, start = 0, time.monotonic()
         while asked < REQUESTS:
             for _ in range(TURNS):
-                frame = close_one(daemon, store, frame)
-                quiet.append(closed(daemon)[frame - 1] / 1000)
+                frame = close_one(daemon, store, frame, quiet)
             part = REQUESTS // 5
             words = [sys.executable, "-m", "tests.bench.requests", daemon.url(), str(part), str(CONNECTIONS)]
             asking = subprocess.Popen(words, stdout=subprocess.PIPE, text=True)
             begun = time.monotonic()
             while asking.poll() is None:
                 time.sleep(PAUSE_S)
-                frame = close_one(daemon, store, frame)
+                found = Times([], [])
+                frame = close_one(daemon, store, frame, found)
                 if asking.poll() is None:
-                    loaded.append(closed(daemon)[frame - 1] / 1000)
+                    loaded.close.extend(found.close)
+                    loaded.merge.extend(found.merge)
             rate = part / (time.monotonic() - begun)
             print(f"  answers by code: {asking.communicate()[0].strip()}, {rate:.0f} a second", flush=True)
             asked += part
@@ -68,12 +83,15 @@ def bench_http(folder: Path) -> tuple[list[float], list[float]]:
     return quiet, loaded
 
 
-def close_one(daemon: Daemon, store: GitStore, frame: int) -> int:
+def close_one(daemon: Daemon, store: GitStore, frame: int, times: Times) -> int:
     """Push a frame's deltas, have the daemon close it, and wait for that; returns the next frame."""
     push(store, frame, DELTAS, STREAMS, 1 + 2 * DELTAS * (frame - 1))
+    before = merging(daemon)
     wait_for(lambda: waiting(daemon) == (frame, DELTAS), 60)
     daemon.process.send_signal(signal.SIGUSR1)
     wait_for(lambda: frame in closed(daemon) or daemon.process.poll() is not None, 60)
+    times.close.append(closed(daemon)[frame] / 1000)
+    times.merge.append(merging(daemon) - before)
     return frame + 1
 
 

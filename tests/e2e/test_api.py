@@ -16,6 +16,7 @@ from urllib.parse import quote
 
 import pytest
 
+from tests.e2e.primaries import await_ready
 from tests.e2e.tools import Daemon, clone, dc, dc_json, delta, environment, git, primary_toml, push, wait_for
 
 FRAMES = 4
@@ -50,7 +51,7 @@ def grown(tmp_path: Path) -> Path:
 def served(grown: Path, tmp_path: Path) -> Iterator[Daemon]:
     config = primary_toml(tmp_path)
     with Daemon(tmp_path, "--repo", str(grown), "--config", str(config)) as daemon:
-        wait_for(lambda: daemon.get("/readyz") == "ready\n" if "started" in daemon.text else "")
+        await_ready(daemon)
         yield daemon
 
 

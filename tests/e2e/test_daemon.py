@@ -17,6 +17,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.e2e.primaries import await_ready
 from tests.e2e.tools import Daemon, clone, dc, dc_json, delta, git, primary_toml, push, wait_for
 
 
@@ -83,7 +84,7 @@ def test_frames_close_by_the_clock_and_pushes_show_up_at_once(tmp_path: Path) ->
     last = 6  # far enough for the push to be there before it, also on a busy machine
     with Daemon(tmp_path, "--repo", str(repository), "--config", str(config)) as daemon:
         worker = clone(repository, tmp_path / "worker")
-        wait_for(lambda: daemon.get("/readyz") == "ready\n")
+        await_ready(daemon)
         files = {f"state/stream_deltas/{last}/a.json": delta(last, "a", observations=[1])}
         push(worker, files, "refs/heads/dc/a")
         status = wait_for(lambda: (s := json.loads(daemon.get("/api/v1/status")))["pending"]["total"] and s)
@@ -147,7 +148,7 @@ def test_a_full_disk_stops_publishing_but_not_the_daemon(tmp_path: Path, small_d
         assert dc_json("status", "--repo", str(repository))["pending"]["total"] == 1
         ballast.unlink()
         wait_for(lambda: "recovered" in daemon.text and "frame closed" in daemon.text)
-        wait_for(lambda: daemon.get("/readyz") == "ready\n")
+        await_ready(daemon)
     assert dc_json("log", "--repo", str(repository))[-1]["deltas"] == 1
     git(repository, "fsck", "--full", "--strict", "--no-dangling")
 
