@@ -76,7 +76,7 @@ def check_signing(key: Path | None) -> Iterator[Check]:
         yield Check("signing", True, f"{key} signs")
 
 
-def check_repository(store: GitStore, main: str, wall_s: Callable[[], float] = time.time) -> Iterator[Check]:
+def check_repository(store: GitStore, main: str) -> Iterator[Check]:
     """Whether it can be reached and read, and what stands there."""
     try:
         start = time.perf_counter()
@@ -95,7 +95,7 @@ def check_repository(store: GitStore, main: str, wall_s: Callable[[], float] = t
     yield _settings(store, refs.get(main), base)
     yield _lanes(refs, base)
     if base.commit is not None:
-        yield _frame_time(store.commit(base.commit).time, wall_s())
+        yield _frame_time(store.commit(base.commit).time, time.time())
 
 
 def _frame_time(closed: int, now: float) -> Check:
@@ -196,12 +196,13 @@ def _hook(folder: Path) -> Check:
             timeout=HOOK_TIMEOUT_S,
             check=False,
         )
-        said = asked.stderr.decode("utf-8", "replace").split() if asked.returncode else []
+        told = " ".join(asked.stderr.decode("utf-8", "replace").split()) or f"it ended with {asked.returncode}"
+        why = told if asked.returncode else None
     except (OSError, subprocess.TimeoutExpired) as error:
-        said = [str(error)]
-    if said:
+        why = str(error)
+    if why is not None:
         remedy = f"make a new one: dreamcatcherd init /tmp/model.git, then cp /tmp/model.git/hooks/pre-receive {hook}"
-        return Check("hook", False, f"every push is refused: {' '.join(said)}", remedy)
+        return Check("hook", False, f"every push is refused: {why}", remedy)
     return Check("hook", True, "the pre-receive check is installed, and runs")
 
 

@@ -231,9 +231,10 @@ def attribute(
     for item in items:
         source = first
         if sources != ["main"] and isinstance(item, Delta):
-            own = lanes.get(item.stream_id)
-            item = _of_another(item, first) if own is None else item
-            source = own or first
+            if item.stream_id in lanes:
+                source = lanes[item.stream_id]
+            else:
+                item = _of_another(item, first)
         found.append(Arrival(item, source, None, committed_s, arrived))
     return found
 

@@ -68,7 +68,7 @@ class RemoteStore(GitStore):
 
     def _brought(self, heads: dict[str, str]) -> dict[str, str]:
         if heads != self._mirrored():
-            self._unlocked(partial(self._fetch, heads))
+            self._fetch(heads)
         return self._mirrored()
 
     def follow(self, prefix: str) -> bool:
@@ -94,7 +94,12 @@ class RemoteStore(GitStore):
         return {head.name: str(head.oid) for head in heads if head.name and self._followed(head.name)}
 
     def _fetch(self, heads: dict[str, str]) -> None:
-        """Bring what the remote has. Refs that went there go here first, as one may stand in a new one's way."""
+        """Bring what the remote has, whatever a killed process left in the way."""
+        self._unlocked(partial(self._bring, heads))
+
+    def _bring(self, heads: dict[str, str]) -> None:
+        """Move the clone's refs to where the remote's are, with what they reach. Refs that went there go here first, as
+        one may stand in a new one's way."""
         mine = self._mirrored()
         for name in mine.keys() - heads.keys():
             self._set_ref(name, None)
@@ -115,7 +120,7 @@ class RemoteStore(GitStore):
                 raise
             # libgit2 cannot walk a history that holds a malformed commit; git can, and everyone's pushes need it
             self._fetch_by_git = True
-            self._fetch(heads)
+            self._bring(heads)
 
     def _asked(self, ask: Callable[[], _T], again: bool = True) -> _T:
         try:

@@ -16,6 +16,7 @@ from dreamcatcherd.core.model import FrameState
 from dreamcatcherd.core.tree import lookup
 from dreamcatcherd.store.ports import Store
 from dreamcatcherd.store.push import Offence, Update
+from dreamcatcherd.store.receive import PRIMARY_REFS
 
 OVERDUE_S = (1.0, 300.0)
 """From when on a frame is waited for, and when no longer: a primary that is gone must not slow pushes down for good."""
@@ -36,7 +37,7 @@ def give_way(
     `head` asks for the branch's commit. An offence tells that it moved meanwhile: the push could not land any more. A
     push that moves refs of the primary's, too, never waits."""
     ours = next((update for update in updates if update.ref == main), None)
-    if ours is None or ours.old is None or any(update.ref.startswith("refs/dreamcatcher/") for update in updates):
+    if ours is None or ours.old is None or any(update.ref.startswith(PRIMARY_REFS) for update in updates):
         return None
     if not is_overdue(store, ours.old, time.time()):
         return None

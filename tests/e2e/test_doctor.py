@@ -95,6 +95,10 @@ def break_python(repository: Path) -> None:
     hook.write_text(re.sub(r"^python=.*$", "python=/nowhere/bin/python", hook.read_text(), flags=re.MULTILINE))
 
 
+def break_silently(repository: Path) -> None:
+    (repository / "hooks" / "pre-receive").write_text("#!/bin/sh\n# dreamcatcherd\nexit 7\n")
+
+
 def leave_lock(repository: Path) -> None:
     lock = repository / "objects" / "maintenance.lock"
     lock.touch()
@@ -109,6 +113,7 @@ BROKEN: dict[str, tuple[Callable[[Path], object], str, str]] = {
     "no hook": (lambda repo: (repo / "hooks/pre-receive").unlink(), "hook", "no pre-receive check"),
     "a hook that git passes over": (lambda repo: (repo / "hooks/pre-receive").chmod(0o644), "hook", "not executable"),
     "a hook whose Python is gone": (break_python, "hook", "every push is refused: dreamcatcherd is gone from /nowhere"),
+    "a hook that ends without a word": (break_silently, "hook", "every push is refused: it ended with 7"),
     "hooks elsewhere": (lambda repo: git(repo, "config", "core.hooksPath", "/nowhere"), "hook", "at /nowhere/pre-rec"),
     "another HEAD": (lambda repo: git(repo, "symbolic-ref", "HEAD", "refs/heads/master"), "HEAD", "refs/heads/master"),
     "packs that nobody joins": (lambda repo: many_packs(repo, 201), "packs", "202 packs"),
