@@ -10,7 +10,7 @@ from dreamcatcherd.cli.common import base_of, on_repository, open_primary, with_
 from dreamcatcherd.core.codec import MAX_FRAME
 from dreamcatcherd.core.errors import RefusedError, UsageError
 from dreamcatcherd.store.archive import write_archive
-from dreamcatcherd.store.history import links
+from dreamcatcherd.store.chain import links
 from dreamcatcherd.store.objects import GitStore
 
 _FRAME = click.IntRange(0, MAX_FRAME)

@@ -14,7 +14,7 @@ from dreamcatcherd.core.errors import RefusedError, UsageError
 from dreamcatcherd.core.export import export
 from dreamcatcherd.core.report import plural
 from dreamcatcherd.store.archive import holds, open_archive
-from dreamcatcherd.store.history import links
+from dreamcatcherd.store.chain import links
 from dreamcatcherd.store.replay import chapters, replay_hindsight
 from dreamcatcherd.store.replay import replay as rebuild
 from dreamcatcherd.store.verify import Verdict, read_history

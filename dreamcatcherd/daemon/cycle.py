@@ -26,7 +26,7 @@ from dreamcatcherd.store.base import never_less, streams_of
 from dreamcatcherd.store.ingest import Survey
 from dreamcatcherd.store.judge import with_body
 from dreamcatcherd.store.lanes import remove_lanes, silent_lanes
-from dreamcatcherd.store.publish import build_commit, message_of, publish
+from dreamcatcherd.store.publish import build_commit, publish, subject_of
 from dreamcatcherd.store.views import view_files
 from dreamcatcherd.store.violations import find_violations, settings_change
 
@@ -116,7 +116,7 @@ def _close_frame(primary: Primary, closed_by: str, frame: int | None) -> CycleRe
             keep = primary.deltas_frames
             commit = build_commit(store, survey, drafted.ledger, state, drafted.merged, now, views, keep)
         with phases.of("publish"):
-            won = publish(store, survey, commit, message_of(drafted.ledger).partition("\n")[0])
+            won = publish(store, survey, commit, subject_of(drafted.ledger))
         if won:
             ages = [age_s(arrival, now) for arrival in drafted.merged]
             after = primary.advance(survey, commit, drafted.ledger, drafted.waiting)

@@ -23,8 +23,8 @@ from msgspec import Struct
 from dreamcatcherd.core import paths
 from dreamcatcherd.core.errors import FatalError, RefusedError
 from dreamcatcherd.store.base import read_base
+from dreamcatcherd.store.chain import Link, links
 from dreamcatcherd.store.gitcmd import MAINTENANCE_S, git, message_of
-from dreamcatcherd.store.history import Link, links
 from dreamcatcherd.store.objects import GitStore
 from dreamcatcherd.store.replay import chapters, own_ledger
 

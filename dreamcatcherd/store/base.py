@@ -6,8 +6,7 @@ accounts for every version that it makes reachable, since everything that it rea
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import TypeVar
 
 import msgspec
@@ -20,12 +19,11 @@ from dreamcatcherd.core.ledger import Ledger, LedgerHead, head_of, read_head, re
 from dreamcatcherd.core.model import FrameState
 from dreamcatcherd.core.settings import DEFAULT, Settings, SettingsError, read_settings
 from dreamcatcherd.core.tree import blob_at, subtree
+from dreamcatcherd.store.chain import Claims, claimed_frame, claimed_previous
 from dreamcatcherd.store.judge import versions_of as versions_of
-from dreamcatcherd.store.ports import Commit, Store
+from dreamcatcherd.store.ports import Store
 
 _L = TypeVar("_L")
-_TRAILER = re.compile(r"^Dreamcatcher-Frame: ([0-9]+)$", re.MULTILINE)
-
 _UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 """What msgspec raises for bytes that are no document of the wanted form."""
 
@@ -148,7 +146,7 @@ def find_published(store: Store, known: str | None, head: str | None) -> str | N
     if head is None or head == known:
         return known
     if known is None:
-        return _newest_on(store, head)
+        return _newest_whole(store, head)
     fresh = store.new_commits([head], [known])
     claims = {oid: frame for oid, commit in fresh.items() if (frame := claimed_frame(commit)) is not None}
     for oid in sorted(claims, key=lambda oid: (claims[oid], oid)):
@@ -157,43 +155,28 @@ def find_published(store: Store, known: str | None, head: str | None) -> str | N
     return known
 
 
-def claimed_frame(commit: Commit) -> int | None:
-    """The frame that a commit's trailer says it closed, if it does."""
-    match = _TRAILER.search(commit.message)
-    return int(match.group(1)) if match and len(match.group(1)) < 17 else None
-
-
-def snapshot_commits(store: Store, published: str) -> Iterator[Commit]:
-    """Snapshot commits from the published one back, along first parents."""
-    at: str | None = published
-    while at is not None:
-        commit = store.commit(at)
-        if claimed_frame(commit) is not None:
-            yield commit
-        at = commit.parents[0] if commit.parents else None
-
-
-def _newest_on(store: Store, head: str) -> str | None:
-    """Without a published ref: the newest whole snapshot commit on the first parents of `main`."""
-    at: str | None = head
-    while at is not None:
-        commit = store.commit(at)
-        if claimed_frame(commit) is not None and subtree(store, commit.tree, paths.SNAPSHOT):
+def _newest_whole(store: Store, head: str) -> str | None:
+    """Without a published ref: the snapshot commit of the highest frame in `main`'s history that can be read whole."""
+    claims = Claims(store, head)
+    for frame in claims.frames:
+        for oid in claims.originals(frame):
             try:
-                read_base(store, at)
+                read_base(store, oid)
             except FatalError:
-                pass
-            else:
-                return at
-        at = commit.parents[0] if commit.parents else None
+                continue
+            return oid
     return None
 
 
 def follows(store: Store, candidate: str, before: Base) -> bool:
-    """Whether a snapshot commit closes the frame that is open in `before` and judges every version that it adds."""
+    """Whether a snapshot commit closes the frame that is open in `before` and judges every version that it adds.
+
+    The trailer that names the one before may be absent: primaries from before it existed publish, too."""
     try:
         after = read_base(store, candidate)
     except FatalError:
+        return False
+    if claimed_previous(store.commit(candidate)) not in (None, before.commit if before.ledger else None):
         return False
     ledger = load_ledger(store, after.ledgers, before.state.frame)
     previous = before.snapshot if before.ledger else None

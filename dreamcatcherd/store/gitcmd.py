@@ -8,17 +8,21 @@ import contextlib
 import os
 import signal
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from dreamcatcherd.core.errors import FatalError, RetryableError
 from dreamcatcherd.store.locks import remove_stale
+from dreamcatcherd.store.reach import EXACT
 
 TIMEOUT_S = 60.0
 MAINTENANCE_S = 3600.0
 MAINTENANCE_LOCK_S = 12 * 3600.0
 """As old git lets the mark of another gc become before it takes it for a dead one's. Of this lock it never does."""
 _DURABLE = ("-c", "core.fsync=all", "-c", "core.fsyncMethod=fsync")
+AS_STORED = {"GIT_NO_REPLACE_OBJECTS": "1", "GIT_GRAFT_FILE": "/dev/null"}
+"""Objects are read as stored: refs/replace/* and grafts are whoever may push them's idea of history (Protocol §3)."""
+_PLAIN = ("-c", "core.useReplaceRefs=false", "-c", "advice.graftFileDeprecated=false")
 _IDENTITY = (("NAME", "dreamcatcherd"), ("EMAIL", "dreamcatcherd@localhost"))
 AUTHOR = "dreamcatcherd <dreamcatcherd@localhost>"
 
@@ -40,10 +44,10 @@ def git(
     environment = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
     environment |= {"LC_ALL": "C", "GIT_TERMINAL_PROMPT": "0", "GIT_CONFIG_NOSYSTEM": "0"}
     environment |= {f"GIT_{role}_{what}": value for role in ("AUTHOR", "COMMITTER") for what, value in _IDENTITY}
-    environment |= variables or {}
+    environment |= dict(variables or {}) | AS_STORED
     try:
         process = subprocess.Popen(
-            ["git", "--git-dir", str(repository), *_DURABLE, *words],
+            ["git", "--git-dir", str(repository), *_DURABLE, *_PLAIN, *words],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -74,6 +78,29 @@ def maintain(repository: Path) -> None:
         if result.returncode:
             remedy = f"run git {' '.join(words)} there by hand and see what it says"
             raise RetryableError(f"maintenance of {repository} failed: {message_of(result)}", remedy)
+
+
+def list_commits(
+    repository: Path, tips: Iterable[str], hidden: Iterable[str], variables: Mapping[str, str] | None = None
+) -> list[str] | None:
+    """The ids of all commits that the tips reach and the hidden ones do not; None where git cannot say so for sure.
+
+    With hidden ones it is exact only where the repository has a commit-graph (`reach.has_graph`). Whatever git
+    complains of, such as a damaged graph that it then does without, makes the answer unsure."""
+    asked = "".join([*(f"{oid}\n" for oid in tips), *(f"^{oid}\n" for oid in hidden)])
+    listed = git(repository, *EXACT, "rev-list", "--topo-order", "--stdin", stdin=asked.encode(), variables=variables)
+    return listed.stdout.decode().split() if listed.returncode == 0 and not listed.stderr else None
+
+
+def write_graph(repository: Path, tip: str) -> None:
+    """Write a commit-graph of all that a commit reaches, so that questions about history cost what is new.
+
+    RetryableError where it fails."""
+    words = (*EXACT, "commit-graph", "write", "--stdin-commits", "--split", "--no-progress")
+    result = git(repository, *words, stdin=f"{tip}\n".encode(), timeout_s=MAINTENANCE_S)
+    if result.returncode:
+        remedy = f"run git -C {repository} commit-graph write --reachable and see what it says"
+        raise RetryableError(f"the commit-graph of {repository} cannot be written: {message_of(result)}", remedy)
 
 
 def message_of(result: subprocess.CompletedProcess[bytes]) -> str:

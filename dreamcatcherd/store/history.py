@@ -1,11 +1,9 @@
-"""Looking back: the snapshot commits, and what became of a delta. Reads ledgers; never the state."""
+"""What became of a delta. Reads ledgers; never the state."""
 
 from __future__ import annotations
 
 import re
-from collections import deque
 from collections.abc import Iterator
-from typing import NamedTuple
 from urllib.parse import unquote
 
 from msgspec import Struct
@@ -15,16 +13,9 @@ from dreamcatcherd.core.codec import canonical, decode, frame_number, read_docum
 from dreamcatcherd.core.ledger import Ledger, read_ledger
 from dreamcatcherd.core.model import Arrival, Conflict, Delta, Fault, Json, Stamp
 from dreamcatcherd.core.settings import Limits
-from dreamcatcherd.core.tree import Entry, blob_at, lookup, read_tree
-from dreamcatcherd.store.base import Base, claimed_frame
-from dreamcatcherd.store.ports import Commit, Store
-
-
-class Link(NamedTuple):
-    """One closed frame in the chain of snapshot commits."""
-
-    frame: int
-    oid: str
+from dreamcatcherd.core.tree import blob_at, read_tree
+from dreamcatcherd.store.base import Base
+from dreamcatcherd.store.ports import Store
 
 
 class Receipt(Struct, frozen=True):
@@ -38,47 +29,6 @@ class Receipt(Struct, frozen=True):
     digest: str | None
     reason: str | None
     lost: list[Conflict]
-
-
-def links(store: Store, tip: str | None) -> Iterator[Link]:
-    """The snapshot commits that a published commit follows on, newest first.
-
-    From each one the nearest earlier one is searched, parent by parent. A worker's commit may carry the message of a
-    snapshot commit (an amended or picked one); where two claim one frame with the same canonical files, the deeper one
-    is the original."""
-    at = tip
-    while at is not None:
-        commit = store.commit(at)
-        frame = claimed_frame(commit)
-        below = _nearest(store, commit, None if frame is None else frame + 1)
-        if frame is None:
-            at = below
-            continue
-        if below is not None and claimed_frame(store.commit(below)) == frame:
-            if _canonical(store, commit) == _canonical(store, store.commit(below)):
-                at = below
-                continue
-            below = _nearest(store, commit, frame)
-        yield Link(frame, at)
-        at = below
-
-
-def _canonical(store: Store, commit: Commit) -> list[Entry | None]:
-    return [lookup(store, commit.tree, path) for path in (paths.SNAPSHOT, paths.LEDGER, paths.FRAME)]
-
-
-def _nearest(store: Store, commit: Commit, before: int | None) -> str | None:
-    todo, seen = deque(commit.parents), set(commit.parents)
-    while todo:
-        oid = todo.popleft()
-        found = store.commit(oid)
-        frame = claimed_frame(found)
-        if frame is not None and (before is None or frame < before):
-            return oid
-        fresh = [parent for parent in found.parents if parent not in seen]
-        seen.update(fresh)
-        todo.extend(fresh)
-    return None
 
 
 class Asked(Struct, frozen=True):

@@ -5,7 +5,6 @@ Owns which commit came by which ref. What it remembers between two surveys is a 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from itertools import islice
 
 from msgspec import Struct, structs
 
@@ -16,7 +15,8 @@ from dreamcatcherd.core.model import Arrival, Delta, Fault, Reject, Version
 from dreamcatcherd.core.settings import Settings
 from dreamcatcherd.core.signers import Signers, speaks_for
 from dreamcatcherd.core.tree import FILE
-from dreamcatcherd.store.base import Base, snapshot_commits, versions_of
+from dreamcatcherd.store.base import Base, versions_of
+from dreamcatcherd.store.chain import recent_links
 from dreamcatcherd.store.judge import judge
 from dreamcatcherd.store.ports import Commit, Store
 
@@ -85,7 +85,8 @@ class Ingest:
         prefix = settings.lane_prefix
         lanes = {ref: oid for ref, oid in refs.items() if paths.lane_stream(ref, prefix) and ref != main}
         if not self.settled and base.commit:
-            merged = {oid for commit in islice(snapshot_commits(store, base.commit), RECENT) for oid in commit.parents}
+            recent = recent_links(store, base.commit, RECENT)
+            merged = {oid for link in recent for oid in store.commit(link.oid).parents}
             self.settled = {ref: oid for ref, oid in lanes.items() if oid in merged}
         self._notice(store, base, refs, lanes)
         open_lanes = {ref: oid for ref, oid in lanes.items() if self.settled.get(ref) != oid}

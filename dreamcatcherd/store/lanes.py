@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from itertools import takewhile
-
-from dreamcatcherd.store.base import snapshot_commits
+from dreamcatcherd.store.chain import links
 from dreamcatcherd.store.ports import Move, Store
 
 LANES_AT_ONCE = 100
+
+_STRAGGLERS = 16
+"""How many snapshot commits in a row must be older than the time in question: one alone may be of a slow clock."""
 
 
 def silent_lanes(store: Store, settled: dict[str, str], published: str, since_s: float) -> dict[str, str]:
@@ -16,8 +17,14 @@ def silent_lanes(store: Store, settled: dict[str, str], published: str, since_s:
     `settled` are the lanes that the published commit reaches whole. When a head was merged is read from history: the
     snapshot commits of the time since then have the heads that they merged among their parents."""
     recent: set[str] = set()
-    for commit in takewhile(lambda commit: commit.time >= since_s, snapshot_commits(store, published)):
-        recent.update(commit.parents)
+    older = 0
+    for link in links(store, published):
+        commit = store.commit(link.oid)
+        if commit.time >= since_s:
+            older = 0
+            recent.update(commit.parents)
+        elif (older := older + 1) > _STRAGGLERS:
+            break
     return {ref: oid for ref, oid in settled.items() if oid not in recent}
 
 

@@ -8,6 +8,7 @@ from dreamcatcherd.core.errors import FatalError
 from dreamcatcherd.core.tree import Kind
 from dreamcatcherd.store.pending import Pending, format_commit, parse_commit
 from dreamcatcherd.store.ports import Commit, Move
+from dreamcatcherd.store.reach import Reached, reach
 
 
 class MemoryStore:
@@ -20,7 +21,7 @@ class MemoryStore:
         self.objects: dict[str, tuple[Kind, bytes]] = shared.objects if shared else {}
         self.heads: dict[str, str] = shared.heads if shared else {}
         self._commits: dict[str, Commit] = shared._commits if shared else {}
-        self._reached: tuple[str, set[str]] = ("", set())
+        self._reached = Reached(self.commit)
         self._known: str | None = None
         self.signatures: dict[str, str] = shared.signatures if shared else {}
         self._pending = Pending()
@@ -58,34 +59,10 @@ class MemoryStore:
         return found
 
     def new_commits(self, tips: Iterable[str], hidden: Iterable[str]) -> dict[str, Commit]:
-        known: set[str] = set()
-        for oid in hidden:
-            known |= self._history(oid)
-        return self._reach(tips, known)
-
-    def _history(self, oid: str) -> set[str]:
-        """All that a commit reaches. The last answer is kept, since what is asked next mostly stands upon it."""
-        tip, reached = self._reached
-        fresh = self._reach([oid], reached)
-        if tip == oid or any(tip in commit.parents for commit in fresh.values()):
-            reached.update(fresh)
-        else:
-            reached = set(self._reach([oid], set()))
-        self._reached = (oid, reached)
-        return reached
-
-    def _reach(self, tips: Iterable[str], known: set[str]) -> dict[str, Commit]:
-        found: dict[str, Commit] = {}
-        todo = list(tips)
-        while todo:
-            oid = todo.pop()
-            if oid not in found and oid not in known:
-                found[oid] = self.commit(oid)
-                todo.extend(found[oid].parents)
-        return found
+        return self._reached.new_commits(tips, hidden)
 
     def descends(self, oid: str, ancestor: str) -> bool:
-        return oid == ancestor or ancestor in self._reach([oid], set())
+        return oid == ancestor or ancestor in reach(self.commit, [oid], set())
 
     def good_signatures(self, commits: Iterable[str], signers: Iterable[str]) -> dict[str, str]:
         return {oid: self.signatures[oid] for oid in commits if oid in self.signatures}

@@ -14,15 +14,15 @@ from pathlib import Path
 
 import pygit2
 from msgspec import structs
-from pygit2.enums import SortMode
 
 from dreamcatcherd.core.errors import FatalError, RetryableError, UsageError
 from dreamcatcherd.core.tree import Kind
-from dreamcatcherd.store.gitcmd import git, message_of
+from dreamcatcherd.store.gitcmd import git, list_commits, message_of
 from dreamcatcherd.store.locks import STALE_S, locks_of, remove_stale
 from dreamcatcherd.store.packs import Packed, sync_folder, write_pack
 from dreamcatcherd.store.pending import Pending, format_commit, parse_commit
 from dreamcatcherd.store.ports import Commit, Move
+from dreamcatcherd.store.reach import Reached, has_graph, near_commits, reach
 from dreamcatcherd.store.signatures import good_signatures, sign
 
 _HEX = re.compile(r"[0-9a-f]{4,40}")
@@ -50,6 +50,7 @@ class GitStore:
         self._deflater = ThreadPoolExecutor(1, "deflate")
         self._deflated: dict[str, Future[Packed]] = {}
         self._known: str | None = None
+        self._reached = Reached(self.commit, self._everything)
         self.cut = _shallow(self.folder)
         self._unflushed = 0
         self.spills = True
@@ -120,24 +121,19 @@ class GitStore:
         return structs.replace(commit, parents=()) if oid in self.cut else commit
 
     def new_commits(self, tips: Iterable[str], hidden: Iterable[str]) -> dict[str, Commit]:
-        walker = self._repo.walk(None, SortMode.NONE)
-        tips, hidden = set(tips), set(hidden)
-        try:
-            for tip in tips:
-                walker.push(pygit2.Oid(hex=tip))
-            for oid in hidden:
-                walker.hide(pygit2.Oid(hex=oid))
-            return {str(found.id): self.commit(str(found.id)) for found in walker}
-        except (KeyError, ValueError, pygit2.GitError) as error:
-            return self._listed_by_git(tips, hidden, error)
+        tips, hidden = list(dict.fromkeys(tips)), list(dict.fromkeys(hidden))
+        near = near_commits(self.commit, tips, hidden[0]) if len(hidden) == 1 else None
+        if near is not None:
+            return near
+        if has_graph(self.folder) and (listed := list_commits(self.folder, tips, hidden)) is not None:
+            return {oid: self.commit(oid) for oid in listed}
+        return self._reached.new_commits(tips, hidden)
 
-    def _listed_by_git(self, tips: set[str], hidden: set[str], error: Exception) -> dict[str, Commit]:
-        """The same by git, which walks on where libgit2 stops: at a commit with a date that is none, for example."""
-        asked = "".join([*(f"{oid}\n" for oid in tips), *(f"^{oid}\n" for oid in hidden)])
-        listed = git(self.folder, "rev-list", "--stdin", stdin=asked.encode())
-        if listed.returncode:
-            raise self._missing("of the history", error) from error
-        return {oid: self.commit(oid) for oid in listed.stdout.decode().split()}
+    def _everything(self, tips: list[str]) -> Iterable[str]:
+        """All that some commits reach, listed by git: several times faster than reading each. git stops at what is
+        no commit to it, and then they are read."""
+        listed = list_commits(self.folder, tips, []) if not self.cut else None
+        return listed if listed is not None else reach(self.commit, tips, set())
 
     def descends(self, oid: str, ancestor: str) -> bool:
         if oid == ancestor or ancestor not in self._repo:

@@ -10,9 +10,10 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from dreamcatcherd.core.errors import FatalError, UsageError
-from dreamcatcherd.store.gitcmd import git, message_of
+from dreamcatcherd.store.gitcmd import AS_STORED, git, list_commits, message_of
 from dreamcatcherd.store.memory import MemoryStore
 from dreamcatcherd.store.ports import Commit
+from dreamcatcherd.store.reach import has_graph, reach
 
 
 class PlumbingStore(MemoryStore):
@@ -32,7 +33,7 @@ class PlumbingStore(MemoryStore):
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.DEVNULL,
-                env={name: value for name, value in known if name != "GIT_DIR"} | {"LC_ALL": "C"},
+                env={name: value for name, value in known if name != "GIT_DIR"} | {"LC_ALL": "C", **AS_STORED},
             )
         except FileNotFoundError as error:
             raise FatalError("git is not installed or not on the PATH", "install git 2.36 or newer") from error
@@ -55,9 +56,15 @@ class PlumbingStore(MemoryStore):
         return len(found[1]) if found is not None else self._ask("info", oid)
 
     def new_commits(self, tips: Iterable[str], hidden: Iterable[str]) -> dict[str, Commit]:
-        lines = "".join([*(f"{oid}\n" for oid in tips), *(f"^{oid}\n" for oid in hidden)])
-        done = self.git("rev-list", "--stdin", stdin=lines.encode())
-        return {oid: self.commit(oid) for oid in done.stdout.decode().split()}
+        tips, hidden = list(dict.fromkeys(tips)), list(dict.fromkeys(hidden))
+        if not hidden or has_graph(self.folder):
+            listed = list_commits(self.folder, tips, hidden, self._variables)
+            if listed is not None:
+                return {oid: self.commit(oid) for oid in listed}
+        known = list_commits(self.folder, hidden, [], self._variables)
+        if known is None:
+            return super().new_commits(tips, hidden)
+        return reach(self.commit, tips, set(known))
 
     def good_signatures(self, commits: Iterable[str], signers: Iterable[str]) -> dict[str, str]:
         from dreamcatcherd.store.signatures import good_signatures  # seldom needed: see incoming

@@ -13,13 +13,13 @@ from dreamcatcherd.core.snapshot import close_snapshot, open_snapshot
 from dreamcatcherd.core.tree import blob_at, lookup, subtree
 from dreamcatcherd.store.base import (
     Base,
-    claimed_frame,
     find_published,
     follows,
     load_base,
     load_ledger,
     read_base,
 )
+from dreamcatcherd.store.chain import claimed_frame
 from dreamcatcherd.store.judge import versions_of
 from dreamcatcherd.store.memory import MemoryStore
 from dreamcatcherd.store.ports import Store

@@ -69,7 +69,8 @@ def build_commit(
     root = edit(store, head_tree, changes)
     if root is None:
         raise AssertionError("a published tree is never empty")
-    return store.write_commit(Commit(root, _parents(survey), AUTHOR, now // 1_000_000, message_of(ledger)))
+    message = message_of(ledger, base.commit if base.ledger else None)
+    return store.write_commit(Commit(root, _parents(survey), AUTHOR, now // 1_000_000, message))
 
 
 def publish(store: Store, survey: Survey, commit: str, subject: str) -> bool:
@@ -82,14 +83,20 @@ def publish(store: Store, survey: Survey, commit: str, subject: str) -> bool:
     return store.move_refs(moves, subject)
 
 
-def message_of(ledger: Ledger) -> str:
-    """The message of a snapshot commit: subject and trailers."""
-    deltas, streams = ledger.counts.deltas, ledger.counts.streams
-    subject = f"frame {ledger.frame}: {plural(deltas, 'delta')} from {plural(streams, 'stream')}"
+def subject_of(ledger: Ledger) -> str:
+    """The subject of a snapshot commit."""
     if ledger.closed_by == IMPORT:
-        subject = f"import frame {ledger.frame}"
-    trailers = {"Frame": ledger.frame, "Digest": ledger.snapshot, "Deltas": deltas}
-    return subject + "\n\n" + "".join(f"Dreamcatcher-{name}: {value}\n" for name, value in trailers.items())
+        return f"import frame {ledger.frame}"
+    deltas, streams = ledger.counts.deltas, ledger.counts.streams
+    return f"frame {ledger.frame}: {plural(deltas, 'delta')} from {plural(streams, 'stream')}"
+
+
+def message_of(ledger: Ledger, previous: str | None) -> str:
+    """The message of a snapshot commit: subject and trailers. `previous` is the snapshot commit before, if any."""
+    trailers = {"Frame": ledger.frame, "Digest": ledger.snapshot, "Deltas": ledger.counts.deltas}
+    if previous is not None:
+        trailers["Previous"] = previous
+    return subject_of(ledger) + "\n\n" + "".join(f"Dreamcatcher-{name}: {value}\n" for name, value in trailers.items())
 
 
 def _parents(survey: Survey) -> tuple[str, ...]:

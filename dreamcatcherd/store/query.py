@@ -26,7 +26,7 @@ from dreamcatcherd.core.snapshot import Item, get_keyed, items, open_snapshot
 from dreamcatcherd.core.summary import frame_summary
 from dreamcatcherd.core.tree import blob_at
 from dreamcatcherd.store.base import Base, load_head, load_ledger
-from dreamcatcherd.store.history import Link, links
+from dreamcatcherd.store.chain import Link, links
 from dreamcatcherd.store.origins import Explanation
 from dreamcatcherd.store.origins import explain as explanation
 from dreamcatcherd.store.ports import Store

@@ -18,7 +18,7 @@ from dreamcatcherd.core.merge import merge
 from dreamcatcherd.core.model import Delta, Version
 from dreamcatcherd.core.settings import DEFAULT, Settings, read_settings
 from dreamcatcherd.core.tree import FILE, Kind, blob_at, object_id, parse, subtree
-from dreamcatcherd.store.history import Link
+from dreamcatcherd.store.chain import Link
 from dreamcatcherd.store.judge import judge
 from dreamcatcherd.store.ports import Store
 from dreamcatcherd.store.publish import IMPORT

@@ -7,6 +7,7 @@ computed: what closed the frame, whom it waited for, what others had broken, who
 
 from __future__ import annotations
 
+import contextlib
 from collections import Counter
 from collections.abc import Iterator
 from functools import partial
@@ -25,7 +26,7 @@ from dreamcatcherd.core.plan import make_plan
 from dreamcatcherd.core.snapshot import already_merged, open_snapshot
 from dreamcatcherd.core.tree import FILE, Entry, blob_at, changed, edit, lookup, object_id, subtree
 from dreamcatcherd.store.base import Base, load_base, read_base, versions_of
-from dreamcatcherd.store.history import Link, links
+from dreamcatcherd.store.chain import Link, links
 from dreamcatcherd.store.ingest import Ingest, Survey, attribute
 from dreamcatcherd.store.judge import judge, with_body
 from dreamcatcherd.store.ports import Commit, Store
@@ -60,7 +61,10 @@ class History(NamedTuple):
 def read_history(store: Store, refs: dict[str, str], main: str) -> History:
     """Find the chain of snapshot commits; RefusedError where no frame is closed."""
     tip = _tip(store, refs, main)
-    chain = list(links(store, tip))[::-1]
+    chain: list[Link] = []
+    with contextlib.suppress(FatalError):  # a broken chain ends early, and the frame after the gap says so
+        chain.extend(links(store, tip))
+    chain.reverse()
     if not chain:
         raise RefusedError(f"{store.where} has no closed frame", "close a frame first: dreamcatcherd merge")
     ledgers = subtree(store, store.commit(chain[-1].oid).tree, paths.LEDGER)
@@ -140,6 +144,9 @@ def _check(store: Store, history: History, link: Link, base: Base) -> Difference
     if base.ledger is None and is_base(ledger):
         return _check_import(store, link, ledger)
     commits = store.new_commits([link.oid], [*store.cut, *([base.commit] if base.commit else [])])
+    if base.commit is not None and not any(base.commit in commit.parents for commit in commits.values()):
+        lost = f"commit dropped: {base.commit}, on which frame {frame} follows, is no part of its history"
+        return Difference(max(0, frame - 1), lost)
     del commits[link.oid]
     why = _account(store, link, base, ledger, commits) or _recompute(store, link, base, ledger, raw, commits)
     return Difference(frame, why) if why else None

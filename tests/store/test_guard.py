@@ -41,7 +41,7 @@ def craft(
     }
     tree = edit(store, store.commit(parent).tree, dict(files))
     assert tree is not None
-    commit = store.write_commit(Commit(tree, (parent,), WHO, NOW // 1_000_000, message_of(ledger)))
+    commit = store.write_commit(Commit(tree, (parent,), WHO, NOW // 1_000_000, message_of(ledger, None)))
     store.flush()
     return commit
 

@@ -13,7 +13,8 @@ from dreamcatcherd.core.ledger import Ledger
 from dreamcatcherd.core.tree import FILE, TREE, Entry, subtree
 from dreamcatcherd.daemon.cycle import close_frame
 from dreamcatcherd.daemon.primary import Primary
-from dreamcatcherd.store.base import claimed_frame, load_ledger, versions_of
+from dreamcatcherd.store.base import load_ledger, versions_of
+from dreamcatcherd.store.chain import claimed_frame
 from dreamcatcherd.store.ports import Commit, Move, Store
 from tests.law.fleet import MAIN, NOW, commit_files
 from tests.store.tools import FOLDER, WHO, close, content, merged, other, put, stands, text

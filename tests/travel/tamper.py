@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from dreamcatcherd.core.tree import FILE, Entry, edit, walk
-from dreamcatcherd.store.history import Link, links
+from dreamcatcherd.store.chain import Link, claimed_previous, links
 from dreamcatcherd.store.ports import Commit, Move, Store
 
 Changes = Mapping[str, Mapping[str, Entry | None] | None]
@@ -38,7 +38,10 @@ def rewrite(store: Store, changes: Changes) -> None:
             tree = edit(store, commit.tree, changes.get(oid) or {})
             assert tree is not None
             same = (tree, parents) == (commit.tree, commit.parents)
-            new = Commit(tree, parents, commit.author, commit.time, commit.message)
+            message = commit.message
+            if (before := claimed_previous(commit)) is not None and made.get(before):
+                message = message.replace(before, made[before][0])
+            new = Commit(tree, parents, commit.author, commit.time, message)
             made[oid] = (oid if same else store.write_commit(new),)
         todo = left
     store.flush()
