@@ -116,6 +116,15 @@ class HttpConfig(Struct, frozen=True, forbid_unknown_fields=True):
     insecure: Annotated[bool, Meta(description="answer other machines without a token and without TLS")] = False
 
 
+class PublishConfig(Struct, frozen=True, forbid_unknown_fields=True):
+    """What is published besides frames."""
+
+    restore: Annotated[
+        Literal["now", "close"],
+        Meta(description="when canonical files that somebody edited are put back: at the next look, or at the close"),
+    ] = "now"
+
+
 class RetentionConfig(Struct, frozen=True, forbid_unknown_fields=True):
     """What leaves the newest tree and the refs; history keeps everything."""
 
@@ -151,6 +160,7 @@ class Config(Struct, frozen=True, forbid_unknown_fields=True):
     repository: RepositoryConfig = RepositoryConfig()
     frames: FramesConfig = FramesConfig()
     http: HttpConfig = HttpConfig()
+    publish: PublishConfig = PublishConfig()
     retention: RetentionConfig = RetentionConfig()
     views: ViewsConfig = ViewsConfig()
     log: LogConfig = LogConfig()

@@ -13,6 +13,7 @@ import click
 
 from dreamcatcherd.config import Config, load_config
 from dreamcatcherd.core.codec import canonical
+from dreamcatcherd.core.codec import plain as plain
 from dreamcatcherd.daemon import opening
 from dreamcatcherd.daemon.primary import Primary
 from dreamcatcherd.store.base import Base
@@ -88,12 +89,6 @@ def write_table(title: str, columns: Iterable[str], rows: Iterable[Iterable[obje
     for row in rows:
         table.add_row(*(plain(cell).replace("[", r"\[") for cell in row))
     Console().print(table)
-
-
-def plain(value: object) -> str:
-    """A value as text that cannot drive a terminal: what does not print is escaped."""
-    text = str(value)
-    return text if text.isprintable() else text.encode("unicode_escape").decode()
 
 
 def tracked(items: Iterable[T], total: int, what: str) -> Iterator[T]:

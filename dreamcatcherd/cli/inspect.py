@@ -8,6 +8,7 @@ import click
 
 from dreamcatcherd.cli.common import (
     base_of,
+    configuration,
     on_repository,
     open_primary,
     plain,
@@ -15,12 +16,14 @@ from dreamcatcherd.cli.common import (
     write_json,
     write_table,
 )
+from dreamcatcherd.cli.present import all_troubles
 from dreamcatcherd.core.codec import MAX_FRAME, canonical
 from dreamcatcherd.core.errors import RefusedError
 from dreamcatcherd.core.export import public_record
 from dreamcatcherd.core.ledger import Ledger
 from dreamcatcherd.core.model import Json
-from dreamcatcherd.core.report import status_json
+from dreamcatcherd.core.report import promised, status_json
+from dreamcatcherd.daemon import opening
 from dreamcatcherd.daemon.cycle import draft, look
 from dreamcatcherd.daemon.primary import Phases
 from dreamcatcherd.store.history import receipts
@@ -74,20 +77,32 @@ def _text(value: Json) -> str:
 @on_repository
 @with_json
 def status(repo: str | None, config_file: Path | None, as_json: bool) -> None:
-    """Show the open frame, the deltas that wait by stream, the last snapshot, and the lag."""
-    pending = look(open_primary(repo, config_file))[0].pending
+    """Show the open frame, the deltas that wait by stream, the last snapshot, the lag, and every present trouble.
+
+    Troubles are what the repository shows and what a daemon that serves it reports at the address of [http] listen."""
+    config, url = configuration(repo, config_file)
+    store = opening.open_store(config.repository, url)
+    primary = opening.primary_of(config, store)
+    pending = look(primary)[0].pending
+    troubles = all_troubles(pending, config, store)
+    now = primary.clock()
     if as_json:
-        write_json(status_json(pending))
+        write_json(status_json(pending, now, troubles))
         return
     total = sum(pending.streams.values())
-    click.echo(
-        f"frame {pending.frame} is open since {pending.opened_at}, closes at {pending.closes_at or 'no set time'}"
-    )
+    if promised(pending.closes_at, now):
+        closes = f"closes at {pending.closes_at}"
+    else:
+        closes = f"was due at {pending.closes_at}" if pending.closes_at else "closes at no set time"
+    click.echo(f"frame {pending.frame} is open since {pending.opened_at}, {closes}")
     closed = "none yet" if pending.last_closed is None else pending.last_closed
     click.echo(f"last closed: {closed}, digest {pending.digest}")
     click.echo(f"pending: {total}, of them held for later frames: {pending.held}; behind {pending.behind_s:.1f} s")
     if pending.streams:
         write_table("pending", ("stream", "deltas"), pending.streams.items())
+    for one in troubles:
+        since = f" (since {one.since})" if one.since else ""
+        click.echo(f"trouble: {plain(one.what)}{since}\n         {plain(one.remedy)}")
 
 
 @click.command()

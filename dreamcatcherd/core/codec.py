@@ -166,6 +166,14 @@ def has_control(text: str) -> bool:
     return any(unicodedata.category(char) == "Cc" for char in text)
 
 
+def plain(value: object) -> str:
+    """A value as text on one line that cannot drive a terminal: what does not print is escaped."""
+    text = str(value)
+    if text.isprintable():
+        return text
+    return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)
+
+
 def utc_micros(text: str) -> int | None:
     """RFC 3339 with an offset as microseconds since 1970 UTC; digits beyond the sixth are cut; None if malformed."""
     match = _RFC3339.fullmatch(text)

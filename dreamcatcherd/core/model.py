@@ -36,12 +36,15 @@ ViolationKind = Literal[
     "snapshot-edited",
     "ledger-edited",
     "frame-edited",
+    "view-edited",
     "delta-changed",
     "delta-deleted",
     "main-rewound",
     "lane-rewound",
     "wrong-stream",
     "settings-refused",
+    "unreadable-commit",
+    "bad-path",
 ]
 
 

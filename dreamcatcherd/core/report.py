@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from msgspec import Struct
 
 from dreamcatcherd.core.codec import calendar_text, utc_micros
-from dreamcatcherd.core.ledger import Ledger
+from dreamcatcherd.core.ledger import Ledger, Violation
+from dreamcatcherd.core.troubles import Trouble
 
 
 class LastDelta(Struct, frozen=True):
@@ -19,8 +22,9 @@ class Pending(Struct, frozen=True):
     """What one look at the repository shows. `behind_s` is how long ago the oldest delta that is due was committed.
 
     `due_at_s` is when the open frame is or was due, in seconds since 1970, None where no time says so.
-    `held` deltas are among those of `streams`. `seen` has each stream of the last 100 frames with its last delta;
-    `silent` are those that delivered in none of the last 10."""
+    `troubles` are what is wrong at the moment, as far as the repository shows it, `violations` those since the last
+    publication. `held` deltas are among those of `streams`. `seen` has each stream of the last 100 frames with its last
+    delta; `silent` are those that delivered in none of the last 10."""
 
     frame: int
     opened_at: str | None
@@ -35,6 +39,8 @@ class Pending(Struct, frozen=True):
     seen: dict[str, LastDelta] = {}
     silent: list[str] = []
     due_at_s: float | None = None
+    troubles: list[Trouble] = []
+    violations: list[Violation] = []
 
 
 class Footprint(Struct, frozen=True):
@@ -48,7 +54,8 @@ class Footprint(Struct, frozen=True):
 class CycleReport(Struct, frozen=True):
     """What a cycle did. `commit` is None where nothing was published; `lost` tells that another primary was first.
 
-    `phases` are seconds, `ages_s` the seconds from each merged delta's commit to its publication."""
+    `restored` is the commit that put canonical files back, if one was made. `phases` are seconds, `ages_s` the seconds
+    from each merged delta's commit to its publication."""
 
     pending: Pending
     ledger: Ledger | None = None
@@ -57,6 +64,7 @@ class CycleReport(Struct, frozen=True):
     races: int = 0
     phases: dict[str, float] = {}
     ages_s: list[float] = []
+    restored: str | None = None
 
 
 def status_line(pending: Pending, now: int) -> str:
@@ -65,20 +73,27 @@ def status_line(pending: Pending, now: int) -> str:
     line = f"frame {pending.frame} open, {plural(total, 'delta')} from {plural(len(pending.streams), 'stream')}"
     closes_at = utc_micros(pending.closes_at) if pending.closes_at else None
     if closes_at is not None:
-        line += f", closes in {max(0, round((closes_at - now) / 1e6))} s"
+        left_s = round((closes_at - now) / 1e6)
+        line += f", closes in {left_s} s" if left_s > 0 else f", was due {-left_s} s ago" if left_s < 0 else ", is due"
     return line
+
+
+def promised(closes_at: str | None, now: int) -> str | None:
+    """A closing time while it lies ahead; None once it has passed, since then it promises nothing."""
+    at = utc_micros(closes_at) if closes_at else None
+    return closes_at if at is not None and at > now else None
 
 
 def plural(number: int, noun: str) -> str:
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
-def status_json(pending: Pending) -> dict[str, object]:
-    """The JSON of `status` and `/api/v1/status`."""
+def status_json(pending: Pending, now: int, troubles: Iterable[Trouble]) -> dict[str, object]:
+    """The JSON of `status` and `/api/v1/status`. `now` is in microseconds UTC."""
     return {
         "frame": pending.frame,
         "opened_at": pending.opened_at,
-        "closes_at": pending.closes_at,
+        "closes_at": promised(pending.closes_at, now),
         "last_closed": pending.last_closed,
         "digest": pending.digest,
         "pending": {"total": sum(pending.streams.values()), "streams": pending.streams},
@@ -86,4 +101,5 @@ def status_json(pending: Pending) -> dict[str, object]:
         "behind_s": round(pending.behind_s, 3),
         "seen": {name: {"frame": last.frame, "utc": calendar_text(last.utc)} for name, last in pending.seen.items()},
         "silent": pending.silent,
+        "troubles": list(troubles),
     }

@@ -5,12 +5,13 @@ Owns the version that tells one showing from the next, and the word that a frame
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 
 from msgspec import Struct, structs
 
 from dreamcatcherd.core.report import CycleReport, Pending
+from dreamcatcherd.core.troubles import Trouble
 
 TIMES_KEPT = 200
 """Of how many closed frames the board remembers what each phase took. No ledger holds it: it is this machine's."""
@@ -19,7 +20,7 @@ TIMES_KEPT = 200
 class Shown(Struct, frozen=True):
     """One showing. `published` is the last published commit, `phases` the seconds by frame that this process took.
 
-    `version` rises with every change that somebody could see."""
+    `own` are the daemon's own troubles. `version` rises with every change that somebody could see."""
 
     version: int = 0
     pending: Pending | None = None
@@ -27,13 +28,21 @@ class Shown(Struct, frozen=True):
     why: str = "no poll yet"
     published: str | None = None
     phases: dict[int, dict[str, float]] = {}
+    own: tuple[Trouble, ...] = ()
+
+    @property
+    def troubles(self) -> list[Trouble]:
+        """Everything that is wrong at the moment: with the daemon itself, and with the repository."""
+        return [*self.own, *(self.pending.troubles if self.pending else ())]
 
 
 class Board:
     """Written by the loop, read by everybody else."""
 
-    def __init__(self, where: str = "") -> None:
+    def __init__(self, where: str = "", identity: str = "") -> None:
+        """`where` is the repository as people call it, `identity` the same from everywhere on this machine."""
         self.where = where
+        self.identity = identity
         self.shown = Shown()
         self.closing = False
         self.calm = threading.Event()
@@ -58,7 +67,7 @@ class Board:
         if report.ledger is not None:
             kept = sorted(phases)[-TIMES_KEPT + 1 :]
             phases = {frame: phases[frame] for frame in kept} | {report.ledger.frame: report.phases}
-        self._put(Shown(0, report.pending, True, "", published, phases))
+        self._put(Shown(0, report.pending, True, "", published, phases, self.shown.own))
 
     def update(self, pending: Pending) -> None:
         """Show what stands there now; whether all is well is told when the cycle is over."""
@@ -67,6 +76,10 @@ class Board:
     def fail(self, cause: str) -> None:
         """Show why the last cycle went wrong, beside what the last good one found."""
         self._put(structs.replace(self.shown, ready=False, why=cause))
+
+    def note(self, troubles: Iterable[Trouble]) -> None:
+        """Show the daemon's own troubles, in place of those shown before."""
+        self._put(structs.replace(self.shown, own=tuple(troubles)))
 
     def _put(self, shown: Shown) -> None:
         if not _same(shown, self.shown):

@@ -28,7 +28,7 @@ from dreamcatcherd.store.judge import with_body
 from dreamcatcherd.store.lanes import remove_lanes, silent_lanes
 from dreamcatcherd.store.publish import build_commit, publish, subject_of
 from dreamcatcherd.store.views import view_files
-from dreamcatcherd.store.violations import find_violations, settings_change
+from dreamcatcherd.store.violations import settings_change
 
 RACES = 60
 """How often a publication that another commit overtook is rebuilt at once, before the next cycle takes it up."""
@@ -45,15 +45,17 @@ class Draft(Struct, frozen=True):
     waiting: list[Arrival]
 
 
-def look(primary: Primary) -> tuple[CycleReport, Decision]:
-    """Read what waits and close nothing; also tells whether the open frame is due."""
+def look(primary: Primary, restore: bool = False) -> tuple[CycleReport, Decision]:
+    """Read what waits and close nothing; also tells whether the open frame is due. With `restore`, canonical files that
+    somebody edited are put back, unless the frame is due: its own commit does that."""
     phases = Phases(primary.progress)
     survey, refused = primary.survey(phases)
     primary.streams.look(primary.store, survey.base)
     decision = primary.decide(survey, refused)
     due_at_s = None if decision.wake_in_s is None else primary.clock() / 1e6 + decision.wake_in_s
-    pending = structs.replace(primary.pending(survey), due_at_s=due_at_s)
-    return CycleReport(pending, phases=phases.seconds), decision
+    pending = structs.replace(primary.pending(survey, refused), due_at_s=due_at_s)
+    restored = primary.restore(survey, phases) if restore and not decision.due else None
+    return CycleReport(pending, phases=phases.seconds, restored=restored), decision
 
 
 def draft(primary: Primary, survey: Survey, refused: str | None, closed_by: str, phases: Phases) -> Draft:
@@ -72,7 +74,7 @@ def draft(primary: Primary, survey: Survey, refused: str | None, closed_by: str,
             previous=base.snapshot if base.ledger else None,
             entities=base.ledger.counts.entities if base.ledger else {},
             settings=survey.settings.blob,
-            violations=find_violations(store, survey, refused, plan.quarantined),
+            violations=primary.violations(survey, refused, plan.quarantined),
             settings_change=settings_change(store, survey),
             missing=sorted(primary.expected() - delivered),
             max_skew_s=limits.max_skew,

@@ -35,7 +35,11 @@ def closing_of(config: Config) -> Closing:
 
 def open_primary(config: Config, url: str) -> Primary:
     """A primary on the repository that a path or URL names."""
-    store = open_store(config.repository, url)
+    return primary_of(config, open_store(config.repository, url))
+
+
+def primary_of(config: Config, store: GitStore) -> Primary:
+    """A primary on a store that is open."""
     primary = Primary(store, config.repository.branch, closing_of(config), wall_clock)
     keep_as_configured(primary, config)
     return primary
@@ -45,6 +49,7 @@ def keep_as_configured(primary: Primary, config: Config) -> None:
     """What a primary leaves in the tree and puts beside the snapshot."""
     primary.deltas_frames = config.retention.deltas_frames
     primary.views = tuple(config.views.collections)
+    primary.restores = config.publish.restore == "now"
 
 
 class Source:

@@ -11,17 +11,20 @@ from contextlib import contextmanager
 import msgspec
 from msgspec import structs
 
-from dreamcatcherd.core.codec import frame_number
+from dreamcatcherd.core.codec import frame_number, utc_micros
 from dreamcatcherd.core.frames import Closing, Decision, Moment, Signs, Watch, decide
-from dreamcatcherd.core.ledger import Ledger
-from dreamcatcherd.core.model import Arrival, Delta
+from dreamcatcherd.core.ledger import Ledger, Violation
+from dreamcatcherd.core.model import Arrival, Delta, Reject
 from dreamcatcherd.core.paths import PUBLISHED
 from dreamcatcherd.core.report import Pending
 from dreamcatcherd.core.tree import blob_at
+from dreamcatcherd.core.troubles import overdue, violated
+from dreamcatcherd.daemon.restoring import Pace
 from dreamcatcherd.daemon.streams import ACTIVE, Streams
 from dreamcatcherd.store.base import Base, load_base, read_base
+from dreamcatcherd.store.canonical import canonical_paths, is_edited, restore_subject, write_restore
 from dreamcatcherd.store.ingest import Ingest, Survey, pending_streams
-from dreamcatcherd.store.ports import Store
+from dreamcatcherd.store.ports import Move, Store
 from dreamcatcherd.store.violations import current_settings, find_violations
 
 _COUNTER_BYTES = 65_536
@@ -69,10 +72,13 @@ class Primary:
         self.last: Survey | None = None
         self.deltas_frames: int | None = None  # after how many closed frames delta files leave the tree
         self.views: tuple[str, ...] = ()  # collections that are written whole beside the snapshot
+        self.restores = True  # whether canonical files that somebody edited are put back before the close
         self.progress: Callable[[], None] = lambda: None
         self._steady = steady
         self._watch: Watch | None = None
         self._base: tuple[tuple[str | None, str | None], Base] | None = None
+        self._edits: tuple[object, dict[str, list[Violation]]] = (None, {})  # by commit, upon one publication
+        self._pace = Pace()
 
     def survey(self, phases: Phases) -> tuple[Survey, str | None]:
         """Read what waits, and why the settings on `main` were refused, if they were."""
@@ -85,6 +91,29 @@ class Primary:
         with phases.of("ingest"):
             self.last = self.ingest.survey(self.store, refs, self.main, base, settings, self.clock())
             return self.last, refused
+
+    def violations(self, survey: Survey, refused: str | None, quarantined: list[Arrival]) -> list[Violation]:
+        """What others broke since the last publication. Each commit is looked at once."""
+        canonical = canonical_paths(self.views)
+        upon = (survey.base.commit, canonical)
+        if self._edits[0] != upon:
+            self._edits = (upon, {})
+        return find_violations(self.store, survey, refused, quarantined, canonical, self._edits[1])
+
+    def restore(self, survey: Survey, phases: Phases) -> str | None:
+        """Put edited canonical files back by a commit of its own; returns it.
+
+        None where there is nothing to restore, it is too early to do so again, or another primary was faster."""
+        canonical = canonical_paths(self.views)
+        if not self.restores or not is_edited(self.store, survey, canonical) or self._pace.wait_s(self._steady()) > 0:
+            return None
+        with phases.of("publish"):
+            self.store.discard()
+            commit = write_restore(self.store, survey, canonical, self.clock())
+            self.store.flush()
+            done = self.store.move_refs([Move(survey.main, commit, survey.head)], restore_subject(survey))
+        self._pace.restored(self._steady())
+        return commit if done else None
 
     def decide(self, survey: Survey, refused: str | None) -> Decision:
         """Whether the open frame is due."""
@@ -134,7 +163,7 @@ class Primary:
         frame = survey.base.state.frame
         if any(arrival.since is None or _is_due(arrival, frame) for arrival in survey.arrivals) or survey.rewinds:
             return False
-        return survey.head == survey.base.commit or not find_violations(self.store, survey, refused, [])
+        return survey.head == survey.base.commit or not self.violations(survey, refused, [])
 
     def advance(self, survey: Survey, commit: str, ledger: Ledger, waiting: list[Arrival]) -> Survey:
         """What a survey becomes by its own publication: a new base, on which only what is not due yet still waits."""
@@ -155,13 +184,20 @@ class Primary:
             self._base = (key, base)
         return self._base[1]
 
-    def pending(self, survey: Survey) -> Pending:
-        """What waits, as `status` and the metrics tell it."""
+    def pending(self, survey: Survey, refused: str | None = None) -> Pending:
+        """What waits and what is wrong, as `status` and the metrics report it."""
         base = survey.base
         waiting = [a for a in survey.arrivals if isinstance(a.item, Delta)]
         now = self.clock()
         seen = self.streams.last()
         active = self.streams.within(ACTIVE)
+        bad = [arrival for arrival in survey.arrivals if isinstance(arrival.item, Reject)]
+        violations = self.violations(survey, refused, bad)
+        troubles = [*self.store.troubles(), *violated(violations)]
+        closes_at = utc_micros(base.state.closes_at) if base.state.closes_at else None
+        if closes_at is not None and (waiting or not self.closing.skip_empty):
+            late = overdue(base.state.frame, closes_at / 1e6 + self.closing.grace_s, now)
+            troubles += [late] if late else []
         return Pending(
             frame=base.state.frame,
             opened_at=base.state.opened_at,
@@ -175,6 +211,8 @@ class Primary:
             entities=base.ledger.counts.entities if base.ledger else {},
             seen=seen,
             silent=[stream for stream in seen if stream not in active],
+            troubles=troubles,
+            violations=violations,
         )
 
 

@@ -28,6 +28,7 @@ from dreamcatcherd.core.errors import (
 )
 from dreamcatcherd.core.frames import Decision
 from dreamcatcherd.core.report import CycleReport, status_line
+from dreamcatcherd.core.troubles import Trouble, disk_full, failing
 from dreamcatcherd.daemon.board import Board
 from dreamcatcherd.daemon.cycle import close_frame, look, remove_silent_lanes
 from dreamcatcherd.daemon.http import HttpServer, Listening, read_listening
@@ -82,12 +83,13 @@ class Service:
         self.config = config
         self.primary = Primary(store, config.repository.branch, closing_of(config), wall_clock)
         keep_as_configured(self.primary, config)
-        self.board = Board(store.where)
+        self.board = Board(store.where, store.identity)
         self.metrics = Metrics()
         self._log = logger
         self._cycles = CycleLog(logger)
         file = source.file if source else None
-        self._ticker = Ticker(self._wake.set, watched + ([file.absolute().parent] if file else []))
+        folders = watched + ([file.absolute().parent] if file else [])
+        self._ticker = Ticker(self._wake.set, folders, self._watch_degraded)
         self._notifier = Notifier()
         self.primary.progress = store.progress = self._notifier.alive
         self._folder = store.folder
@@ -95,6 +97,9 @@ class Service:
         self.http = self._listen(self._listening)
         self._source = source
         self._failures = 0
+        self._failing: Trouble | None = None
+        self._refused: Trouble | None = None
+        self._full: Trouble | None = None
         self._measure_due = time.monotonic()
         self._lanes_due = time.monotonic()
         self._maintenance = threading.Thread(target=self._maintain, name="maintenance", daemon=True)
@@ -209,6 +214,8 @@ class Service:
         if closing:
             self._closes += 1
             return 0.0
+        if report.restored is not None:
+            return 0.0
         poll_s = self.config.repository.poll
         if decision.wake_in_s is None:
             return poll_s
@@ -217,7 +224,7 @@ class Service:
 
     def _look(self) -> tuple[CycleReport, Decision]:
         """One look; a repository without any commit gets its first frame opened on the way."""
-        found = look(self.primary)
+        found = look(self.primary, restore=True)
         survey = self.primary.last
         if survey is not None and survey.head is None and survey.base.commit is None:
             frame, now = found[0].pending.frame, self.primary.clock()
@@ -231,16 +238,25 @@ class Service:
         self._cycles.failure(error)
         races = error.races if isinstance(error, OvertakenError) else 0
         self.metrics.failure(publishing=closing, guard=isinstance(error, GuardError), races=races)
+        if self._failing is None or self._failing.what != error.cause:
+            self._failing = failing(error, self.primary.clock())
         self.board.fail(error.cause)
+        self._note()
         self._notifier.status(f"not ready: {error.cause}")
         longest = min(FIRST_DELAY_S * 2**self._failures, self.config.repository.retry)
         self._failures = min(self._failures + 1, 10)
         return random.uniform(longest / 2, longest)  # noqa: S311 (no secret hangs on it)
 
+    def _note(self) -> None:
+        """Show the daemon's own troubles, the one that stops frames first."""
+        self.board.note(filter(None, (self._failing, self._full, self._refused, self._ticker.trouble)))
+
     def _show(self, report: CycleReport) -> None:
         self.metrics.cycle(report)
         self._cycles.cycle(report)
         survey = self.primary.last
+        self._failing = None
+        self._note()
         self.board.show(report, survey.base.commit if survey else None)
         self._notifier.status(status_line(report.pending, self.primary.clock()))
         self._notifier.ready()
@@ -257,20 +273,33 @@ class Service:
             if listening != self._listening:
                 self._listen_anew(listening)
             if store is not None:
-                self.board.where = store.where
+                self.board.where, self.board.identity = store.where, store.identity
                 self.primary = Primary(store, config.repository.branch, closing, wall_clock)
                 self.primary.progress = store.progress = self._notifier.alive
                 self._folder = store.folder
         except DreamcatcherError as error:
             self._log.error("configuration refused, the old one stays", cause=error.cause, remedy=error.remedy)
+            what = RefusedError(f"the configuration on disk is refused: {error.cause}", error.remedy)
+            self._refused = failing(what, self.primary.clock())
+            self.metrics.configuration(refused=True)
+            self._note()
         else:
             self._log = self._cycles.logger = set_up_logs(config.log.format, config.log.level)
+            self._refused = None
+            self.metrics.configuration(refused=False)
+            self._note()
             self.primary.closing = closing
             keep_as_configured(self.primary, config)
             self.config = config
             self._log.info("configuration applied", repository=self.primary.store.where, http=self.http.address)
         finally:
             self._notifier.reloaded()
+
+    def _watch_degraded(self, why: str) -> None:
+        """In the watcher's thread: what is set here is read at the next step."""
+        self._log.warning("file watch degraded to polling", cause=why, poll_s=self.config.repository.poll)
+        self.metrics.watch_degraded()
+        self._wake.set()
 
     def _measure(self) -> None:
         """Measure what the own folder takes, also while cycles fail: a full disk is a reason for that."""
@@ -280,6 +309,8 @@ class Service:
             found = measure(self._folder)
             if found is not None:
                 self.metrics.footprint(found)
+                self._full = disk_full(found.free_bytes, str(self._folder))
+                self._note()
 
     def _tidy(self) -> None:
         """What may wait, and what may fail without harm: lanes that are done with, and git's own maintenance."""

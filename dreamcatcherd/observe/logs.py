@@ -7,12 +7,14 @@ from __future__ import annotations
 import logging
 import os
 import sys
+from collections.abc import Iterable
 from typing import Any, Literal, TextIO
 
 import structlog
 from structlog.typing import EventDict, FilteringBoundLogger, Processor
 
 from dreamcatcherd.core.errors import DreamcatcherError
+from dreamcatcherd.core.ledger import Violation
 from dreamcatcherd.core.report import CycleReport
 
 
@@ -75,11 +77,16 @@ class CycleLog:
         self.logger = logger
         self._failures: dict[str, None] = {}
         self._hitches: set[str] = set()
+        self._violations: set[tuple[str, str, str | None]] = set()  # reported already, before a ledger lists them
 
     def cycle(self, report: CycleReport) -> None:
         if self._failures:
             self.logger.info("recovered", after=", ".join(self._failures))
             self._failures.clear()
+        if report.ledger is None:
+            self._violated(report.pending.frame, report.pending.violations)
+        if report.restored is not None:
+            self.logger.warning("canonical files restored", frame=report.pending.frame, commit=report.restored)
         if report.lost:
             self.logger.debug("another primary was faster", frame=report.pending.last_closed)
         ledger = report.ledger
@@ -113,9 +120,17 @@ class CycleLog:
                 self.logger.warning(
                     "delta quarantined", frame=ledger.frame, reason=row.reason, detail=row.detail, **where
                 )
-        for violation in ledger.violations:
-            what = {"path": violation.path, "commit": violation.commit, "author": violation.author}
-            self.logger.warning("violation", frame=ledger.frame, kind=violation.kind, detail=violation.detail, **what)
+        self._violated(ledger.frame, ledger.violations)
+        self._violations.clear()
+
+    def _violated(self, frame: int, violations: Iterable[Violation]) -> None:
+        """Report each violation once: when it is seen, or else when its frame closes."""
+        for row in violations:
+            known = (row.kind, row.path, row.commit)
+            if known not in self._violations:
+                self._violations.add(known)
+                what = {"path": row.path, "commit": row.commit, "author": row.author}
+                self.logger.warning("violation", frame=frame, kind=row.kind, detail=row.detail, **what)
 
     def failure(self, error: DreamcatcherError) -> None:
         """Tell each cause once, until a cycle goes well again."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import platform
 from collections import Counter
+from collections.abc import Iterable
 from typing import get_args
 
 import prometheus_client as prom
@@ -11,6 +12,7 @@ import prometheus_client as prom
 from dreamcatcherd import __version__
 from dreamcatcherd.core.book_library import BookEvent
 from dreamcatcherd.core.collections import DEFAULT_TABLE, DERIVED, EXTRA
+from dreamcatcherd.core.ledger import Violation
 from dreamcatcherd.core.model import Reason, ViolationKind
 from dreamcatcherd.core.report import CycleReport, Footprint, Pending
 
@@ -62,7 +64,8 @@ class Metrics:
         self._conflicts = counter("conflicts_total", "Fields that a stream lost.", "collection")
         self._books = counter("books_total", "Books started, grown, published, revised or reopened.", "event")
         self._entities = gauge("entities", "Entities in the snapshot.", "collection")
-        self._violations = counter("violations_total", "Violations of the protocol put right.", "kind")
+        self._violations = counter("violations_total", "Violations of the protocol.", "kind")
+        self._restores = counter("restores_total", "Commits that put edited canonical files back.")
         self._polls = counter("polls_total", "Looks at the repository.", "result")
         self._publishes = counter("publishes_total", "Attempts to publish a frame.", "result")
         self._retries = counter("publish_retries_total", "Rebuilds because main had moved.")
@@ -72,6 +75,8 @@ class Metrics:
         self._stream = gauge("stream_last_frame", f"The last frame of each of the {STREAMS} latest streams.", "stream")
         self._clocks = counter("clock_flags_total", "Deltas of clocks that cannot be right.", "kind")
         self._guard = gauge("guard_tripped", "1 while publishing is stopped because entities would be lost.")
+        self._degraded = gauge("watch_degraded", "1 while changes of files are seen by polling alone.")
+        self._refused = gauge("config_refused", "1 while the configuration on disk is refused.")
         self._packs = gauge("repository_packs", "Packs in the folder that this primary works on.")
         self._packed = gauge("repository_packed_bytes", "Bytes of those packs and their indexes.")
         self._free = gauge("disk_free_bytes", "Bytes left on the disk of that folder.")
@@ -81,6 +86,7 @@ class Metrics:
         self._collections = {*DEFAULT_TABLE, *DERIVED, EXTRA}
         self._most = len(self._collections) + COLLECTIONS
         self._open: int | None = None  # the open frame, as shown last
+        self._violated: set[tuple[str, str, str | None]] = set()  # counted already, before a ledger lists them
         self._guarded: int | None = None  # the frame that the guard kept from being published
         self._show_all()
 
@@ -113,10 +119,13 @@ class Metrics:
         if report.ledger is not None or report.pending.frame != self._guarded:
             self._guarded = None
             self._guard.set(0)
+        if report.restored is not None:
+            self._restores.inc()
         self.show(report.pending)
 
     def show(self, pending: Pending) -> None:
-        """Show where things stand; counts nothing."""
+        """Show where things stand. Of what it shows only new violations are counted: they are reported at once."""
+        self._count_violations(pending.violations)
         self._open = pending.frame
         self._frame.set(pending.frame)
         if pending.last_closed is not None:
@@ -132,6 +141,14 @@ class Metrics:
         for label in self._collections:
             self._entities.labels(label).set(counted[label])
         self._show_streams(pending)
+
+    def configuration(self, *, refused: bool) -> None:
+        """Show whether the configuration on disk is refused, and an older one in force."""
+        self._refused.set(refused)
+
+    def watch_degraded(self) -> None:
+        """Show that the file watch no longer reports changes."""
+        self._degraded.set(1)
 
     def footprint(self, found: Footprint) -> None:
         """Show what the primary's own folder takes."""
@@ -183,10 +200,17 @@ class Metrics:
         for book in ledger.books:
             for event in book.events:
                 self._books.labels(event).inc()
-        for violation in ledger.violations:
-            self._violations.labels(violation.kind).inc()
+        self._count_violations(ledger.violations)
+        self._violated.clear()
         for age_s in report.ages_s:
             self._age_s.observe(age_s)
+
+    def _count_violations(self, violations: Iterable[Violation]) -> None:
+        for row in violations:
+            known = (row.kind, row.path, row.commit)
+            if known not in self._violated:
+                self._violated.add(known)
+                self._violations.labels(row.kind).inc()
 
     def failure(self, *, publishing: bool, guard: bool, races: int = 0) -> None:
         """Account for a cycle that failed; `guard` tells that it was the guard which stopped it, `races` how often

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping
 from functools import partial
 from pathlib import Path
 
+from dreamcatcherd.core.codec import plain
 from dreamcatcherd.core.errors import DreamcatcherError, UsageError
 from dreamcatcherd.core.paths import printable
 from dreamcatcherd.store.plumbing import PlumbingStore
@@ -75,11 +76,11 @@ def refusal(variables: Mapping[str, str], lines: Iterable[bytes]) -> list[str]:
         finally:
             store.close()
     except DreamcatcherError as error:
-        return [_plain(f"dreamcatcherd cannot check this push: {error}")]
+        return [plain(f"dreamcatcherd cannot check this push: {error}")]
     except (OSError, ValueError, LookupError) as error:
         what = " ".join(f"{type(error).__name__}: {error}".split())
-        return [_plain(f"dreamcatcherd cannot check this push: {what}; nothing was changed, report it")]
-    return [_plain(line) for line in _tell(offences)]
+        return [plain(f"dreamcatcherd cannot check this push: {what}; nothing was changed, report it")]
+    return [plain(line) for line in _tell(offences)]
 
 
 def _gate(store: PlumbingStore, variables: Mapping[str, str], updates: list[Update]) -> Gate:
@@ -130,8 +131,3 @@ def _tell(offences: list[Offence]) -> list[str]:
         lines.append(f"… and no further than these {MOST}")
     remedy = _REMEDIES.get(offences[0].reason, _REMEDY_OF_DELTAS)
     return [*lines, f"dreamcatcherd refused this push, nothing was changed: {remedy}"]
-
-
-def _plain(line: str) -> str:
-    """A line that cannot drive the pusher's terminal."""
-    return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in line)

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 
 from dreamcatcherd.core.errors import FatalError
 from dreamcatcherd.core.tree import Kind
+from dreamcatcherd.core.troubles import Trouble
 from dreamcatcherd.store.pending import Pending, format_commit, parse_commit
 from dreamcatcherd.store.ports import Commit, Move
 from dreamcatcherd.store.reach import Reached, reach
@@ -15,7 +16,7 @@ class MemoryStore:
     """A repository in two dicts. Two of them over the same dicts are two primaries on one repository."""
 
     def __init__(self, shared: MemoryStore | None = None) -> None:
-        self.where = "memory"
+        self.where = self.identity = "memory"
         self.cut: frozenset[str] = frozenset()
         self.spills = False
         self.objects: dict[str, tuple[Kind, bytes]] = shared.objects if shared else {}
@@ -46,6 +47,9 @@ class MemoryStore:
     def resolve(self, prefix: str) -> str | None:
         found = [oid for oid in self.objects if oid.startswith(prefix)] if len(prefix) >= 4 else []
         return found[0] if len(found) == 1 else None
+
+    def troubles(self) -> list[Trouble]:
+        return []
 
     def refs(self) -> dict[str, str]:
         return dict(self.heads)

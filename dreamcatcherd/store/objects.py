@@ -17,6 +17,7 @@ from msgspec import structs
 
 from dreamcatcherd.core.errors import FatalError, RetryableError, UsageError
 from dreamcatcherd.core.tree import Kind
+from dreamcatcherd.core.troubles import Trouble
 from dreamcatcherd.store.gitcmd import git, list_commits, message_of
 from dreamcatcherd.store.locks import STALE_S, locks_of, remove_stale
 from dreamcatcherd.store.packs import Packed, sync_folder, write_pack
@@ -40,6 +41,7 @@ class GitStore:
 
     def __init__(self, path: Path) -> None:
         self.where = str(path)
+        self.identity = str(path.resolve())
         pygit2.settings.mwindow_file_limit = _OPEN_PACKS
         try:
             self._repo = pygit2.Repository(str(path))
@@ -108,6 +110,9 @@ class GitStore:
             return str(self._repo[prefix].id)
         except (KeyError, ValueError, pygit2.GitError):
             return None
+
+    def troubles(self) -> list[Trouble]:
+        return []
 
     def refs(self) -> dict[str, str]:
         try:

@@ -9,6 +9,7 @@ from typing import Protocol
 from msgspec import Struct
 
 from dreamcatcherd.core.tree import Objects
+from dreamcatcherd.core.troubles import Trouble
 
 
 class Commit(Struct, frozen=True):
@@ -46,6 +47,9 @@ class Store(Objects, Protocol):
 
     def size(self, oid: str) -> int:
         """An object's size in bytes, from its header alone."""
+
+    def troubles(self) -> list[Trouble]:
+        """What the last look found wrong with the repository itself, although it could be read."""
 
     def resolve(self, prefix: str) -> str | None:
         """The full id of the one object that an id or its first digits (4 at least) name, or None."""

@@ -14,7 +14,7 @@ from dreamcatcherd.core.codec import read_document, read_header
 from dreamcatcherd.core.model import Delta, Fault, Reject, Version
 from dreamcatcherd.core.settings import SettingsError
 from dreamcatcherd.core.signers import speaks_for_operator
-from dreamcatcherd.core.tree import Entry, differences, lookup, subtree
+from dreamcatcherd.core.tree import TREE, Entry, differences, lookup, subtree
 from dreamcatcherd.store.judge import judge, versions_of
 from dreamcatcherd.store.ports import Commit, Store
 from dreamcatcherd.store.push import (
@@ -122,8 +122,21 @@ def _edits(push: Push, update: Update, canonical: bool) -> Iterator[Offence]:
         elif path.startswith(paths.DELTAS + "/"):
             yield from _delta_edit(push, path, before, after)
         elif path != push.gate.counter and not (canonical and kind_of(path) in KINDS.values()):
+            if kind_of(path) in KINDS.values() and _restores(push, path, after):
+                continue
             how = "added" if before is None else "deleted" if after is None else "changed"
             yield Offence(path, kind_of(path), f"{how}; below state/ only deltas and settings are yours to write")
+
+
+def _restores(push: Push, path: str, after: Entry | None) -> bool:
+    """Whether a canonical file becomes what was last published: anybody may put right what somebody edited."""
+    from dreamcatcherd.store.base import load_base  # seldom needed, and slow to load: see incoming
+
+    base = load_base(push.store, push.refs, push.gate.main)
+    if base.commit is None:
+        return False
+    published = lookup(push.store, push.store.commit(base.commit).tree, path)
+    return (published if published and published.mode != TREE else None) == after
 
 
 def _settings_edit(push: Push, update: Update, after: Entry | None) -> Iterator[Offence]:

@@ -46,7 +46,7 @@ class RemoteStore(GitStore):
         with self._hold():
             prepare_clone(clone, access.url)
         super().__init__(clone)
-        self.where = access.url
+        self.where = self.identity = access.url
         self.ca_file = access.ca_file
         self._fetch_by_git = access.transport == "git"
         _set_up_libgit2(access, self.folder)

@@ -9,7 +9,6 @@ from collections.abc import Iterable
 
 import msgspec
 
-from dreamcatcherd.core import paths
 from dreamcatcherd.core.codec import canonical
 from dreamcatcherd.core.collections import BOOKS, EXTRA, LIBRARY, Table
 from dreamcatcherd.core.export import in_order, public_record
@@ -17,6 +16,7 @@ from dreamcatcherd.core.shards import SUFFIX
 from dreamcatcherd.core.shelf import catalogue
 from dreamcatcherd.core.snapshot import Folders, file_name, items, open_snapshot
 from dreamcatcherd.core.tree import FILE, Entry, lookup
+from dreamcatcherd.store.canonical import view_path
 from dreamcatcherd.store.ingest import Survey
 from dreamcatcherd.store.ports import Store
 
@@ -31,7 +31,7 @@ def view_files(store: Store, survey: Survey, snapshot: str, collections: Iterabl
     for name in collections:
         if name not in table and name != LIBRARY and not name.startswith(EXTRA + "/"):
             continue
-        path = f"{paths.VIEWS}/{file_name(name)}.json"
+        path = view_path(name)
         stems = [LIBRARY, BOOKS] if name == LIBRARY else [file_name(name) if name in table else EXTRA]
         standing = lookup(store, published, path)
         if standing and all(before.get(one) == after.state.get(one) for stem in stems for one in (stem, stem + SUFFIX)):

@@ -1,9 +1,11 @@
-"""What others broke since the last publication, and which settings count (Protocol §8). Reads and names; mends nothing:
-the next snapshot commit puts things right because it is computed from deltas alone."""
+"""What others broke since the last publication, and which settings count (Protocol §8). Reads and names;
+repairs nothing: `canonical` restores canonical files, and the next snapshot commit is computed from deltas alone."""
 
 from __future__ import annotations
 
-from itertools import chain, islice
+from collections.abc import Sequence
+
+from msgspec import structs
 
 from dreamcatcherd.core import paths
 from dreamcatcherd.core.ledger import SettingsChange, Violation
@@ -13,18 +15,14 @@ from dreamcatcherd.core.signers import speaks_for_operator
 from dreamcatcherd.core.snapshot import has_entities, open_snapshot
 from dreamcatcherd.core.tree import blob_at, changed, lookup, subtree
 from dreamcatcherd.store.base import Base
+from dreamcatcherd.store.canonical import Path, canonical_paths, find_edits
 from dreamcatcherd.store.ingest import Survey
 from dreamcatcherd.store.ports import Store
 from dreamcatcherd.store.publish import deleted_deltas, descends
 
 _SETTINGS_BYTES = 2**20
-EDITS_NAMED = 20
-"""How many edited files of one kind are named one by one."""
-_CANONICAL: tuple[tuple[ViolationKind, str], ...] = (
-    ("snapshot-edited", paths.SNAPSHOT),
-    ("ledger-edited", paths.LEDGER),
-    ("frame-edited", paths.FRAME),
-)
+EDITS_MOST = 200
+"""How many edits of canonical files one ledger names: whoever repeats them is not to fill ledgers."""
 
 
 def current_settings(store: Store, head: str | None, base: Base) -> tuple[Settings, str | None]:
@@ -83,14 +81,24 @@ def settings_change(store: Store, survey: Survey) -> SettingsChange | None:
     return SettingsChange(blob, commit, store.commit(commit).author if commit else None)
 
 
-def find_violations(store: Store, survey: Survey, refused: str | None, quarantined: list[Arrival]) -> list[Violation]:
-    """Every row of Protocol §8 that happened since the last publication, in a fixed order."""
+def find_violations(
+    store: Store,
+    survey: Survey,
+    refused: str | None,
+    quarantined: list[Arrival],
+    canonical: Sequence[Path] | None = None,
+    known: dict[str, list[Violation]] | None = None,
+) -> list[Violation]:
+    """Every row of Protocol §8 that happened since the last publication, in a fixed order.
+
+    `known` keeps between calls, by commit, which canonical files a commit was found to edit."""
     found: list[Violation] = []
     base, head = survey.base, survey.head
     if base.commit is not None and head is None:
         found.append(Violation("main-rewound", paths.short_ref(survey.main), None, None, "it was deleted"))
     elif base.commit is not None and head is not None and head != base.commit:
-        found += _edits(store, survey, base.commit, head)
+        known = {} if known is None else known
+        found += _edits(store, survey, base.commit, head, canonical or canonical_paths(), known)
     for rewind in survey.rewinds:
         author = store.commit(rewind.new).author if rewind.new else None
         found.append(Violation("lane-rewound", paths.short_ref(rewind.ref), rewind.new, author, rewind.detail))
@@ -107,16 +115,21 @@ def find_violations(store: Store, survey: Survey, refused: str | None, quarantin
     return found
 
 
-def _edits(store: Store, survey: Survey, published: str, head: str) -> list[Violation]:
+def _edits(
+    store: Store,
+    survey: Survey,
+    published: str,
+    head: str,
+    canonical: Sequence[Path],
+    known: dict[str, list[Violation]],
+) -> list[Violation]:
     tree, before = store.commit(head).tree, store.commit(published).tree
     if not descends(survey, published):
         return [Violation("main-rewound", paths.short_ref(survey.main), head, store.commit(head).author)]
-    found = [
-        _blame(store, survey, kind, path)
-        for kind, root in _CANONICAL
-        if lookup(store, tree, root) != lookup(store, before, root)
-        for path in _edited(store, root, before, tree)
-    ]
+    found = find_edits(store, survey, canonical, known)
+    if len(found) > EDITS_MOST:
+        left = f"{len(found) - EDITS_MOST} edits after this one are not listed"
+        found = [*found[: EDITS_MOST - 1], structs.replace(found[EDITS_MOST - 1], detail=left)]
     deltas, standing = subtree(store, before, paths.DELTAS), subtree(store, tree, paths.DELTAS)
     deleted = {path for path, _ in deleted_deltas(store, deltas, standing)}
     for path, _ in changed(store, deltas, [standing]):
@@ -124,14 +137,6 @@ def _edits(store: Store, survey: Survey, published: str, head: str) -> list[Viol
             kind: ViolationKind = "delta-deleted" if path in deleted else "delta-changed"
             found.append(_blame(store, survey, kind, f"{paths.DELTAS}/{path}"))
     return found
-
-
-def _edited(store: Store, root: str, before: str, after: str) -> list[str]:
-    """The canonical files below a path that are not as published; the path itself where they are many, or it is one."""
-    old, new = subtree(store, before, root), subtree(store, after, root)
-    differ = chain(changed(store, new, [old], f"{root}/"), changed(store, old, [new], f"{root}/"))
-    files = sorted({path for path, _ in islice(differ, 2 * EDITS_NAMED + 1)})
-    return files if 0 < len(files) <= EDITS_NAMED else [root]
 
 
 def _blame(store: Store, survey: Survey, kind: ViolationKind, path: str, detail: str = "") -> Violation:

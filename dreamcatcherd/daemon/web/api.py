@@ -11,14 +11,14 @@ from functools import partial
 from importlib import resources
 from itertools import islice
 from typing import Any, Literal
-from urllib.parse import urlencode
+from urllib.parse import quote, urlencode
 
 import structlog
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 from starlette.types import Receive, Scope, Send
 
-from dreamcatcherd.core.codec import calendar_text, canonical, utc_text
+from dreamcatcherd.core.codec import calendar_text, canonical, utc_micros, utc_text
 from dreamcatcherd.core.diff import Bounds, diff_json
 from dreamcatcherd.core.errors import DreamcatcherError, RefusedError, UsageError
 from dreamcatcherd.core.model import Record
@@ -49,6 +49,11 @@ GAP_S = 0.25
 
 HEARTBEAT_S = 15.0
 """After so much silence a comment is sent, so that a connection that is dead is noticed on both sides."""
+
+REPOSITORY = "Dreamcatcher-Repository"
+"""The header that says which repository a status is about, percent-encoded."""
+
+_NEVER = 2**63
 
 _LIMIT = params.number(1, ROWS)
 _PAGE = {"limit": _LIMIT, "before": params.frame}
@@ -103,6 +108,7 @@ class Api:
         self._hub = hub
         self._desk = desk
         self._status: tuple[int, bytes] = (-1, b"")
+        self._until = 0  # when the kept answer is no longer true
         self._clients = 0
         self._description = resources.files(__package__).joinpath("openapi.json").read_bytes()
 
@@ -123,9 +129,12 @@ class Api:
     async def status(self, request: Request) -> Response:
         read_parameters(request, {})
         shown = self._board.shown
-        if self._status[0] != shown.version:
-            self._status = (shown.version, canonical(status_json(self._pending())))
-        return as_json(self._status[1])
+        now = wall_clock()
+        if self._status[0] != shown.version or now >= self._until:
+            closes_at = utc_micros(self._pending().closes_at or "")
+            self._until = closes_at if closes_at is not None and closes_at > now else _NEVER
+            self._status = (shown.version, canonical(status_json(self._pending(), now, shown.troubles)))
+        return as_json(self._status[1], headers={REPOSITORY: quote(self._board.identity)})
 
     async def streams(self, request: Request) -> Response:
         given = read_parameters(request, _OFFSET)
@@ -245,7 +254,7 @@ def event_json(board: Board) -> Record:
     shown = board.shown
     said: Record = {"ready": shown.ready, "why": shown.why, "now": utc_text(wall_clock())}
     if shown.pending is not None:
-        status = status_json(shown.pending)
+        status = status_json(shown.pending, wall_clock(), ())
         names = ("frame", "opened_at", "closes_at", "last_closed", "digest", "held", "behind_s")
         said |= {name: status[name] for name in names}
         said |= {"total": sum(shown.pending.streams.values()), "streams": len(shown.pending.streams)}

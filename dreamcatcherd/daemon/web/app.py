@@ -15,6 +15,7 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
+from dreamcatcherd.core.codec import plain
 from dreamcatcherd.core.errors import RefusedError
 from dreamcatcherd.daemon.board import Board
 from dreamcatcherd.daemon.web.api import Answer, Api, as_json, failure, routes
@@ -72,7 +73,10 @@ def make_app(
         return PlainTextResponse("alive\n")
 
     async def readyz(_: Request) -> Response:
-        return PlainTextResponse("ready\n") if board.ready else PlainTextResponse(f"{board.why}\n", 503)
+        shown = board.shown
+        lines = ["ready" if shown.ready else shown.why]
+        lines += [f"{one.what}; {one.remedy}" for one in shown.troubles if one.what != shown.why]
+        return PlainTextResponse("".join(f"{plain(line)}\n" for line in lines), 200 if shown.ready else 503)
 
     hub = Hub(board)
     desks = Desk(board, open_store), Desk(board, open_store)

@@ -36,6 +36,7 @@ DIFF_ROWS = 200
 DIFF_BYTES = 2**20
 FIELDS = 12
 CLIP = 140
+TROUBLES = 50
 NOTHING = "\N{EN DASH}"
 
 
@@ -87,6 +88,10 @@ class Page:
             "where": clip(self._board.where, 200),
             "shown": shown,
             "pending": pending,
+            "troubles": [
+                {"what": clip(one.what, 300), "since": one.since, "remedy": clip(one.remedy, 300)}
+                for one in shown.troubles[:TROUBLES]
+            ],
             "filling": filling(pending) if pending else None,
             "streams": streams(pending) if pending else [],
             "parts": parts,

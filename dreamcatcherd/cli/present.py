@@ -1,0 +1,55 @@
+"""The present troubles as a one-shot command finds them: by itself, and from a daemon on the same repository."""
+
+from __future__ import annotations
+
+import urllib.request
+from http.client import HTTPException
+from urllib.parse import unquote
+
+import msgspec
+from msgspec import Struct
+
+from dreamcatcherd.config import Config, credential_file, listen_address
+from dreamcatcherd.core.errors import DreamcatcherError
+from dreamcatcherd.core.report import Pending
+from dreamcatcherd.core.troubles import Trouble, disk_full
+from dreamcatcherd.store.footprint import measure
+from dreamcatcherd.store.objects import GitStore
+
+ASK_S = 2.0
+_HEADER = "Dreamcatcher-Repository"
+
+
+class _Status(Struct):
+    troubles: list[Trouble]
+
+
+def all_troubles(pending: Pending, config: Config, store: GitStore) -> list[Trouble]:
+    """What the repository shows, and what its daemon reports, each trouble once."""
+    room = measure(store.folder)
+    full = disk_full(room.free_bytes, str(store.folder)) if room else None
+    found = [*pending.troubles, *([full] if full else [])]
+    reported = _daemon_troubles(config, store.identity)
+    known = {one.what for one in reported}
+    return reported + [one for one in found if one.what not in known]
+
+
+def _daemon_troubles(config: Config, identity: str) -> list[Trouble]:
+    """What a daemon says that listens where the configuration has it; nothing where none does, or it serves another
+    repository, or it speaks TLS, which is for other machines."""
+    host, port = listen_address(config.http.listen)
+    if not port or config.http.tls_cert:
+        return []
+    shown = f"[{host}]" if ":" in host else host
+    request = urllib.request.Request(f"http://{shown}:{port}/api/v1/status")
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    try:
+        token = credential_file("http", "token_file", config.http.token_file)
+        if token is not None:
+            request.add_header("Authorization", f"Bearer {token.read_text('utf-8').splitlines()[0].strip()}")
+        with opener.open(request, timeout=ASK_S) as answer:
+            if unquote(answer.headers.get(_HEADER, "")) != identity:
+                return []
+            return msgspec.json.decode(answer.read(2**22), type=_Status).troubles
+    except (OSError, ValueError, IndexError, HTTPException, DreamcatcherError):
+        return []

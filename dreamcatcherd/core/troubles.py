@@ -1,0 +1,80 @@
+"""What is wrong at the moment, as values: the one list that `status`, `/readyz`, page and API show (Protocol §9).
+
+Owns the words of each trouble and its remedy. What is reported as trouble is present: what is over is not listed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from msgspec import Struct
+
+from dreamcatcherd.core.codec import utc_text
+from dreamcatcherd.core.errors import DreamcatcherError
+from dreamcatcherd.core.ledger import Violation
+
+OVERDUE_S = 5.0
+"""How long after its time a frame may be open before that is trouble."""
+
+VIOLATIONS_NAMED = 20
+FREE_BYTES = 256 * 2**20
+"""Less room than this on the disk of the repository is trouble."""
+
+_HEALED = "the next snapshot commit records it in its ledger"
+_REMEDIES = {
+    "snapshot-edited": "find out who can write there, and install the server-side check",
+    "ledger-edited": "find out who can write there, and install the server-side check",
+    "frame-edited": "find out who can write there, and install the server-side check",
+    "view-edited": "find out who can write there, and install the server-side check",
+    "delta-changed": f"both versions are merged; {_HEALED}",
+    "delta-deleted": f"the file is put back by the next snapshot commit; {_HEALED}",
+    "main-rewound": "the next snapshot commit has both heads as parents; find out who forced the branch",
+    "lane-rewound": f"what was fetched is merged all the same; {_HEALED}",
+    "wrong-stream": "each stream pushes to its own lane, with its own key where signers are set",
+    "settings-refused": "correct state/dreamcatcher.toml and push it again; the last valid settings stay in force",
+}
+
+
+class Trouble(Struct, frozen=True):
+    """One present trouble. `since` is RFC 3339 in UTC, None where nobody knows; `remedy` says what to do about it."""
+
+    what: str
+    since: str | None
+    remedy: str
+
+
+def failing(error: DreamcatcherError, since: int | None) -> Trouble:
+    """A failure as a trouble."""
+    return Trouble(error.cause, utc_text(since) if since is not None else None, error.remedy)
+
+
+def overdue(frame: int, due_at_s: float, now: int) -> Trouble | None:
+    """A frame that should have been closed; `due_at_s` is in seconds since 1970, `now` in microseconds."""
+    if now / 1e6 - due_at_s <= OVERDUE_S:
+        return None
+    remedy = "see that a primary runs on this repository (dreamcatcherd run), and what its log says"
+    return Trouble(f"frame {frame} is overdue", utc_text(round(due_at_s * 1e6)), remedy)
+
+
+def disk_full(free_bytes: int, where: str) -> Trouble | None:
+    """A disk on which publishing will soon stop, if it has not yet."""
+    if free_bytes >= FREE_BYTES:
+        return None
+    return Trouble(f"{free_bytes // 2**20} MiB are free at {where}", None, "make room: a full disk stops publishing")
+
+
+def violated(violations: Iterable[Violation]) -> list[Trouble]:
+    """Violations since the last publication, each kind and commit once."""
+    found: dict[tuple[str, str | None], list[Violation]] = {}
+    for row in violations:
+        found.setdefault((row.kind, row.commit), []).append(row)
+    troubles = []
+    for (kind, commit), rows in list(found.items())[:VIOLATIONS_NAMED]:
+        more = f" and {len(rows) - 1} more" if len(rows) > 1 else ""
+        by = f" by {rows[0].author} in commit {commit}" if commit else ""
+        detail = f": {rows[0].detail}" if rows[0].detail else ""
+        remedy = _REMEDIES.get(kind, _HEALED)
+        troubles.append(Trouble(f"{kind}: {rows[0].path}{more}{by}{detail}", None, remedy))
+    if len(found) > VIOLATIONS_NAMED:
+        rest = len(found) - VIOLATIONS_NAMED
+        troubles.append(Trouble(f"{rest} more violations since the last frame", None, "see dreamcatcherd plan"))
+    return troubles
