@@ -20,7 +20,6 @@ from dreamcatcherd.cli.common import (
     with_json,
     write_json,
     write_table,
-    write_whole,
 )
 from dreamcatcherd.core.book_library import Folder
 from dreamcatcherd.core.codec import MAX_FRAME
@@ -31,6 +30,7 @@ from dreamcatcherd.core.records import key_part
 from dreamcatcherd.core.shelf import Shelved, catalogue, contents, shelf
 from dreamcatcherd.core.snapshot import get_keyed, open_snapshot
 from dreamcatcherd.core.tree import Reader
+from dreamcatcherd.store.atomic import write_atomically
 from dreamcatcherd.store.query import view
 
 _FORMS: dict[str, Callable[[Record], bytes]] = {"json": as_json, "markdown": as_markdown, "epub": as_epub}
@@ -168,7 +168,7 @@ def export_book(
         sys.stdout.buffer.write(raw)
         sys.stdout.buffer.flush()
         return
-    write_whole(output, [raw])
+    write_atomically(output, [raw])
     if as_json:
         write_json({"book": found.book, "file": str(output), "format": form, "fingerprint": found.fingerprint})
     else:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
@@ -61,17 +60,6 @@ def base_of(primary: Primary) -> Base:
 def write_json(value: Any) -> None:
     """Write a value as JSON: sorted keys, readable."""
     click.echo(json.dumps(json.loads(canonical(value)), indent=1, ensure_ascii=False, sort_keys=True))
-
-
-def write_whole(output: Path, pieces: Iterable[bytes]) -> None:
-    """Write a file that appears under its name only once it is whole."""
-    unfinished = output.with_name(f".{output.name}.{os.getpid()}")
-    try:
-        with unfinished.open("wb") as file:
-            file.writelines(pieces)
-        unfinished.replace(output)
-    finally:
-        unfinished.unlink(missing_ok=True)
 
 
 def write_table(title: str, columns: Iterable[str], rows: Iterable[Iterable[object]]) -> None:

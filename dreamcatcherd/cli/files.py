@@ -10,8 +10,8 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from dreamcatcherd.cli.common import write_whole
 from dreamcatcherd.core.errors import RefusedError, UsageError
+from dreamcatcherd.store.atomic import write_atomically
 
 _ZSTD_MAGIC = b"\x28\xb5\x2f\xfd"
 
@@ -23,7 +23,7 @@ def write_out(pieces: Iterable[bytes], output: Path | None) -> None:
             sys.stdout.buffer.write(piece)
         sys.stdout.buffer.flush()
         return
-    write_whole(output, pieces)
+    write_atomically(output, pieces)
 
 
 def read_in(file: Path) -> bytes:

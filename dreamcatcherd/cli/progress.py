@@ -14,6 +14,7 @@ from msgspec import Struct
 
 from dreamcatcherd.cli.common import tracked
 from dreamcatcherd.core.errors import RefusedError, UsageError
+from dreamcatcherd.store.atomic import write_atomically
 from dreamcatcherd.store.ports import Store
 from dreamcatcherd.store.verify import History, Verdict, check
 
@@ -93,6 +94,4 @@ def _resumed(history: History, file: Path) -> int:
 
 def _note(file: Path, history: History, at: int) -> None:
     link = history.links[at]
-    unfinished = file.with_name(f".{file.name}.new")
-    unfinished.write_bytes(msgspec.json.encode(Mark(link.frame, link.oid)) + b"\n")
-    unfinished.replace(file)
+    write_atomically(file, msgspec.json.encode(Mark(link.frame, link.oid)) + b"\n")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import random
 import shlex
 import sys
 from pathlib import Path
@@ -11,7 +13,7 @@ import click
 from dreamcatcherd.cli.common import configuration, on_repository, open_primary, tracked, with_json, write_json
 from dreamcatcherd.config import DEFAULT_URL, Config, load_config, repository_path
 from dreamcatcherd.core.codec import MAX_FRAME
-from dreamcatcherd.core.errors import RetryableError
+from dreamcatcherd.core.errors import FatalError, RetryableError
 from dreamcatcherd.core.frames import CloseRule
 from dreamcatcherd.core.report import CycleReport, Pending, plural
 from dreamcatcherd.core.summary import frame_summary
@@ -19,6 +21,10 @@ from dreamcatcherd.daemon.cycle import close_frame, look
 from dreamcatcherd.daemon.opening import Source, closing_of, open_store
 from dreamcatcherd.daemon.primary import Primary, wall_clock
 from dreamcatcherd.store.create import create
+from dreamcatcherd.store.gitcmd import write_graph
+from dreamcatcherd.store.objects import GitStore
+from dreamcatcherd.store.ports import Store
+from dreamcatcherd.store.reach import has_graph
 
 _FRAME = click.IntRange(0, MAX_FRAME)
 
@@ -88,7 +94,7 @@ def _open_frame(primary: Primary) -> str:
     """What is said of the open frame at the start. A repository that cannot be reached yet is no reason to give up."""
     try:
         return f"frame {look(primary)[0].pending.frame} is open"
-    except RetryableError as error:
+    except (RetryableError, FatalError) as error:
         return f"it cannot be read yet ({error.cause})"
 
 
@@ -125,10 +131,25 @@ def merge(frame: int | None, repo: str | None, config_file: Path | None, as_json
         closed.append(report)
         if not as_json:
             click.echo(_line(report, pending))
+    if any(report.commit for report in closed):
+        keep_graph(primary.store)
     if as_json:
         write_json([_summary(report) for report in closed if report.ledger])
     elif not closed:
         click.echo(f"frame {last} is closed already: nothing to do")
+
+
+GRAPH_EVERY = 64
+
+
+def keep_graph(store: Store) -> None:
+    """Write a commit-graph where there is none, and now and then; where that fails it costs time, nothing else."""
+    if not isinstance(store, GitStore) or (has_graph(store.folder) and random.randrange(GRAPH_EVERY)):  # noqa: S311
+        return
+    published = store.recall()
+    if published is not None:
+        with contextlib.suppress(RetryableError):
+            write_graph(store.folder, published)
 
 
 @click.command()

@@ -126,7 +126,7 @@ def _close_frame(primary: Primary, closed_by: str, frame: int | None) -> CycleRe
         time.sleep(random.uniform(0, min(PAUSE_S[0] * 2**race, PAUSE_S[1])))  # noqa: S311 (no secret hangs on it)
         survey, refused = primary.survey(phases)
     cause = f"frame {frame} could not be published: main moved {RACES} times in a row"
-    raise OvertakenError(cause, "the next cycle tries again", RACES)
+    raise OvertakenError(cause, "let workers push to lanes, which never race, or run it again", RACES)
 
 
 def remove_silent_lanes(primary: Primary, keep_s: float) -> list[str]:

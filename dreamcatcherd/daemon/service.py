@@ -20,6 +20,7 @@ from dreamcatcherd import __version__
 from dreamcatcherd.config import Config
 from dreamcatcherd.core.errors import (
     DreamcatcherError,
+    FatalError,
     GuardError,
     OvertakenError,
     RefusedError,
@@ -43,6 +44,7 @@ from dreamcatcherd.store.create import open_first
 from dreamcatcherd.store.footprint import measure
 from dreamcatcherd.store.gitcmd import maintain
 from dreamcatcherd.store.objects import GitStore
+from dreamcatcherd.store.reach import has_graph
 
 STOP_S = 1.5
 """How long a cycle may go on after a signal before it is left where it is."""
@@ -58,7 +60,10 @@ MAINTENANCE = (32, 600.0)
 
 
 class Service:
-    """The running daemon. `run` returns after SIGTERM or SIGINT; a FatalError ends it with its remedy.
+    """The running daemon. `run` returns after SIGTERM or SIGINT.
+
+    A repository that cannot be worked on stops frames, not the daemon: it goes on looking, says why it is not ready,
+    and resumes once the repository is repaired.
 
     SIGHUP reads the configuration anew, SIGUSR1 closes the open frame. Signals are caught from the moment that the
     service is made, and the port is bound then."""
@@ -104,7 +109,7 @@ class Service:
         self._lanes_due = time.monotonic()
         self._maintenance = threading.Thread(target=self._maintain, name="maintenance", daemon=True)
         self._maintenance_due = time.monotonic() + MAINTENANCE[1]
-        self._closes = 0
+        self._closes = 0 if has_graph(store.folder) or not store.folder.is_dir() else MAINTENANCE[0]  # no graph yet
 
     def _listen(self, listening: Listening) -> HttpServer:
         app = make_app(self.metrics.registry, self.board, lambda: self.primary.store.reader(), listening.door)
@@ -204,7 +209,7 @@ class Service:
                 closed_by = "manual" if by_hand else decision.closed_by
                 with self.board.merging():
                     report = close_frame(self.primary, closed_by, report.pending.frame)
-        except RetryableError as error:
+        except (RetryableError, FatalError) as error:
             if self._stop.is_set():  # a signal may break off what the network was asked for
                 return 0.0
             return self._failed(error, closing)
@@ -233,7 +238,7 @@ class Service:
             found = look(self.primary)
         return found
 
-    def _failed(self, error: RetryableError, closing: bool) -> float:
+    def _failed(self, error: DreamcatcherError, closing: bool) -> float:
         """Account for a failed cycle; returns the seconds to wait."""
         self._cycles.failure(error)
         races = error.races if isinstance(error, OvertakenError) else 0
@@ -326,12 +331,12 @@ class Service:
                 self._maintenance_due, self._closes = now + MAINTENANCE[1], 0
                 self._maintenance = threading.Thread(target=self._maintain, name="maintenance", daemon=True)
                 self._maintenance.start()
-        except RetryableError as error:
+        except (RetryableError, FatalError) as error:
             self._cycles.hitch(error)
 
     def _maintain(self) -> None:
         """Runs beside the loop: git works in a process of its own, and touches nothing that a cycle holds."""
         try:
             maintain(self._folder)
-        except RetryableError as error:
+        except (RetryableError, FatalError) as error:
             self._cycles.hitch(error)

@@ -80,7 +80,7 @@ def secret_of(access: Access) -> str | None:
         lines = access.token_file.read_text("utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         why = getattr(error, "strerror", None) or "it is not UTF-8"
-        remedy = "let the daemon's user read it; the next cycle tries again"
+        remedy = "let the user that this runs as read it"
         raise RetryableError(f"the token file {access.token_file} cannot be read: {why}", remedy) from error
     return lines[0].strip() if lines else ""
 

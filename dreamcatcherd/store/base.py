@@ -48,6 +48,8 @@ def load_base(store: Store, refs: dict[str, str], main: str, seen: str | None = 
     head = refs.get(main)
     commit = find_published(store, _newer(store, refs.get(paths.PUBLISHED), seen), head)
     if commit is None:
+        if (lost := store.lost_history()) is not None:
+            raise _lost(store, lost)
         return Base(None, _adopted_state(store, head))
     base = read_base(store, commit)
     if seen is not None and seen != commit:
@@ -213,6 +215,15 @@ def _last_good(store: Store, ledger: LedgerHead | None) -> Settings:
         raise _unreadable(
             store, ledger.settings, f"the settings of frame {ledger.frame} do not read: {error}"
         ) from error
+
+
+def _lost(store: Store, commit: str) -> FatalError:
+    cause = f"frames were published in {store.where}, and its refs no longer name one: they are lost"
+    if commit == "unknown":
+        return FatalError(cause, f"restore {paths.PUBLISHED} and the branch from a backup or any clone")
+    remedy = f"put the refs back: git update-ref {paths.PUBLISHED} {commit} there, and the branch likewise"
+    remedy += "; to begin anew on purpose, use a new repository"
+    return FatalError(cause, remedy)
 
 
 def _unreadable(store: Store, oid: str, why: str) -> FatalError:

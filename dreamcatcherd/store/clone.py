@@ -45,7 +45,7 @@ def hold(lock: Path, timeout_s: float) -> Iterator[None]:
             except BlockingIOError as error:
                 if time.monotonic() > until:
                     cause = f"another process holds {lock} for longer than {timeout_s:g} s"
-                    raise RetryableError(cause, "see which with fuser; it is tried again") from error
+                    raise RetryableError(cause, "see which with fuser, and wait for it or stop it") from error
                 time.sleep(0.02)
         yield
 

@@ -4,7 +4,6 @@ Owns the script of the server-side check, too: a hook of git's that calls this i
 
 from __future__ import annotations
 
-import os
 import shlex
 import sys
 from pathlib import Path
@@ -14,6 +13,7 @@ from dreamcatcherd.core.frames import Closing, opened
 from dreamcatcherd.core.paths import FRAME, PUBLISHED, SNAPSHOT
 from dreamcatcherd.core.snapshot import close_snapshot, open_snapshot
 from dreamcatcherd.core.tree import FILE, TREE, Entry, edit
+from dreamcatcherd.store.atomic import write_atomically
 from dreamcatcherd.store.gitcmd import AUTHOR, git, message_of
 from dreamcatcherd.store.objects import GitStore
 from dreamcatcherd.store.ports import Commit, Move, Store
@@ -72,10 +72,7 @@ def install_hook(repository: Path) -> Path:
     """Write the server-side check as hooks/pre-receive, whole at once; returns its path."""
     path = repository / "hooks" / "pre-receive"
     path.parent.mkdir(exist_ok=True)
-    unfinished = path.with_name(f".pre-receive.{os.getpid()}")
-    unfinished.write_text(_HOOK.format(python=shlex.quote(sys.executable)))
-    unfinished.chmod(0o755)
-    unfinished.replace(path)
+    write_atomically(path, _HOOK.format(python=shlex.quote(sys.executable)).encode(), 0o755)
     return path
 
 

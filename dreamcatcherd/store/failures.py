@@ -11,7 +11,7 @@ OVERTAKEN = ("stale info", "fetch first", "cannot lock ref", "failed to update r
 """What git says of a ref that another push moved, or is moving, at the same time."""
 
 _REMEDY_URL = "check [repository] url and the account's rights"
-_REMEDY_WAIT = "look at the server and the network; it is tried again"
+_REMEDY_WAIT = "look at the server and the network"
 _CAUSES: tuple[tuple[str, str, str], ...] = (
     (
         r"host ?key|certificate",
@@ -32,6 +32,11 @@ _CAUSES: tuple[tuple[str, str, str], ...] = (
         r"authenticat|\b40[13]\b|could not read username|permission denied|access denied|publickey",
         "refused the credentials",
         CREDENTIALS_REMEDY,
+    ),
+    (
+        r"no user exists for uid|unknown user id|you don't exist",
+        "cannot be asked over ssh: this uid has no entry in /etc/passwd",
+        "add one for it (in a container: run as a user of the image), since ssh refuses to run without",
     ),
     (
         r"timed out|timeout|too slow|longer than|temporarily unavailable",
@@ -72,13 +77,13 @@ def failure_of(access: Access, said: str) -> RetryableError:
     if any(sign in said for sign in ("hook declined", "protected branch", "remote rejected")) and "unpack" not in said:
         told = [line.removeprefix("remote:").strip() for line in said.splitlines() if line.startswith("remote:")]
         shown = _steady(" ".join(filter(None, told))) or "the server's hook or branch protection declined it"
-        remedy = "let the primary through the server's hook or branch protection; it is tried again"
+        remedy = "let the primary through the server's hook or branch protection"
         return PushRefusedError(f"{access.url} refused the push: {shown}", remedy)
     plain = _NAMES.sub("", said.replace(access.url, "")).lower()
     for signs, cause, remedy in _CAUSES:
         if re.search(signs, plain):
             return RetryableError(f"{access.url} {cause}", remedy)
-    return UnclearError(f"{access.url} failed: {_steady(said)}", "look at the server; it is tried again")
+    return UnclearError(f"{access.url} failed: {_steady(said)}", "look at the server")
 
 
 def _steady(said: str) -> str:

@@ -12,7 +12,9 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from dreamcatcherd.core.errors import FatalError, RetryableError
+from dreamcatcherd.core.paths import PUBLISHED
 from dreamcatcherd.store.locks import remove_stale
+from dreamcatcherd.store.packs import forget_keeps
 from dreamcatcherd.store.reach import EXACT
 
 TIMEOUT_S = 60.0
@@ -64,7 +66,7 @@ def git(
                 os.killpg(process.pid, signal.SIGKILL)
             process.communicate()
             cause = f"git {words[0]} took longer than {timeout_s:g} s on {repository}"
-            raise GitTimeoutError(cause, "look at the load of the disk; the next cycle tries again") from error
+            raise GitTimeoutError(cause, "look at the load of the machine and of its disk") from error
     return subprocess.CompletedProcess(words, process.returncode, out, errors)
 
 
@@ -73,11 +75,15 @@ def maintain(repository: Path) -> None:
 
     RetryableError where it fails, or where another git is at it."""
     remove_stale([repository / "objects" / "maintenance.lock"], MAINTENANCE_LOCK_S)
+    forget_keeps(repository)
     for words in (("repack", "--geometric=2", "-d", "-q"), ("maintenance", "run", "--auto", "--quiet")):
         result = git(repository, *words, timeout_s=MAINTENANCE_S)
         if result.returncode:
             remedy = f"run git {' '.join(words)} there by hand and see what it says"
             raise RetryableError(f"maintenance of {repository} failed: {message_of(result)}", remedy)
+    published = git(repository, "rev-parse", "--verify", "--quiet", PUBLISHED).stdout.decode().strip()
+    if published:
+        write_graph(repository, published)
 
 
 def list_commits(

@@ -48,6 +48,12 @@ class MemoryStore:
         found = [oid for oid in self.objects if oid.startswith(prefix)] if len(prefix) >= 4 else []
         return found[0] if len(found) == 1 else None
 
+    def refresh(self) -> None:
+        pass
+
+    def lost_history(self) -> str | None:
+        return None
+
     def troubles(self) -> list[Trouble]:
         return []
 

@@ -5,6 +5,8 @@ both refs of a publication move in one transaction, by compare-and-swap, fsynced
 
 from __future__ import annotations
 
+import contextlib
+import os
 import re
 import time
 import zlib
@@ -16,15 +18,37 @@ import pygit2
 from msgspec import structs
 
 from dreamcatcherd.core.errors import FatalError, RetryableError, UsageError
+from dreamcatcherd.core.paths import PUBLISHED
 from dreamcatcherd.core.tree import Kind
 from dreamcatcherd.core.troubles import Trouble
+from dreamcatcherd.store.atomic import write_atomically
+from dreamcatcherd.store.disk import remedy_in
 from dreamcatcherd.store.gitcmd import git, list_commits, message_of
 from dreamcatcherd.store.locks import STALE_S, locks_of, remove_stale
-from dreamcatcherd.store.packs import Packed, sync_folder, write_pack
+from dreamcatcherd.store.packs import Packed, release, sync_folder, write_pack
 from dreamcatcherd.store.pending import Pending, format_commit, parse_commit
 from dreamcatcherd.store.ports import Commit, Move
 from dreamcatcherd.store.reach import Reached, has_graph, near_commits, reach
 from dreamcatcherd.store.signatures import good_signatures, sign
+from dreamcatcherd.store.wholeness import (
+    MARKER,
+    DamagedRefsError,
+    check_critical,
+    check_packed,
+    check_there,
+    damaged_refs,
+    lost_history,
+    ref_troubles,
+)
+
+_PROMISOR = re.compile(r"remote\..*\.promisor")
+_UNKNOWN_KINDS = (
+    ("object format", "has SHA-256 object ids", "use a SHA-1 repository: git init --object-format=sha1"),
+    ("objectformat", "has SHA-256 object ids", "use a SHA-1 repository: git init --object-format=sha1"),
+    ("refstorage", "keeps its refs as a reftable", "convert it: git refs migrate --ref-format=files (git 2.46)"),
+    ("partialclone", "is a partial clone", "name a full clone: git clone --bare without --filter"),
+)
+"""What libgit2 says of extensions that it does not know, what they are, and what to do."""
 
 _HEX = re.compile(r"[0-9a-f]{4,40}")
 _LEVEL = 1
@@ -43,11 +67,14 @@ class GitStore:
         self.where = str(path)
         self.identity = str(path.resolve())
         pygit2.settings.mwindow_file_limit = _OPEN_PACKS
-        try:
-            self._repo = pygit2.Repository(str(path))
-        except (pygit2.GitError, KeyError, ValueError) as error:
-            raise _cannot_open(path, error) from error
+        self._repo = _open(path)
         self.folder = Path(self._repo.path)
+        self._opened = _identity(self.folder)
+        self._packs = _pack_names(self.folder)
+        self._damaged: dict[str, str | None] | None = None
+        self._listed: dict[str, str] = {}
+        self._keeps: list[Path] = []
+        self._partial = _is_partial(self._repo)
         self._pending = Pending()
         self._deflater = ThreadPoolExecutor(1, "deflate")
         self._deflated: dict[str, Future[Packed]] = {}
@@ -100,6 +127,8 @@ class GitStore:
             raise self._missing(oid, error) from error
 
     def _missing(self, oid: str, error: Exception) -> FatalError:
+        if self._partial:
+            return FatalError(f"object {oid} is missing: {self.where} is a partial clone", _complete(self.folder))
         remedy = "run git fsck there and restore the object from any clone; nothing is published until then"
         return FatalError(f"object {oid} cannot be read from {self.where}: {error}", remedy)
 
@@ -112,14 +141,50 @@ class GitStore:
             return None
 
     def troubles(self) -> list[Trouble]:
-        return []
+        found = ref_troubles(self.folder, self._damaged or {})
+        if self._partial:
+            found.append(Trouble(f"{self.where} is a partial clone", None, _complete(self.folder)))
+        return found
+
+    def refresh(self) -> None:
+        """See the repository as it is on the disk now. libgit2 keeps every pack open that it read from, also deleted
+        ones, and what was mounted before; so after a repack or a remount it is opened again."""
+        check_there(self.folder)
+        identity, packs = _identity(self.folder), _pack_names(self.folder)
+        if identity != self._opened or self._packs - packs:
+            self._repo.free()
+            try:
+                self._repo = _open(self.folder)
+            except UsageError as error:
+                raise FatalError(error.cause, error.remedy) from error
+            self._opened = identity
+        self._packs = packs
 
     def refs(self) -> dict[str, str]:
+        self.refresh()
+        found = self._local_refs()
+        check_critical(self.folder, found)
+        missing = self._listed.keys() - found.keys()
+        if self._damaged is None or any((self.folder / name).is_file() for name in missing):
+            self._damaged = damaged_refs(self.folder)
+        self._damaged = {name: last for name, last in self._damaged.items() if name not in found}
+        # A ref that was damaged since the last look was not deleted: what it named still counts.
+        found |= {name: self._listed[name] for name in missing & self._damaged.keys()}
+        self._listed = found
+        return dict(found)
+
+    def _local_refs(self) -> dict[str, str]:
+        """The refs in this folder, as they are now."""
+        check_packed(self.folder)
         try:
             refs = list(self._repo.references.iterator())
-        except (ValueError, pygit2.GitError) as error:
-            raise FatalError(f"the refs of {self.where} cannot be read: {error}", "run git fsck there") from error
+        except (ValueError, KeyError, pygit2.GitError) as error:
+            remedy = f"restore packed-refs from a backup; reflogs in {self.folder / 'logs'} have the last values"
+            raise DamagedRefsError(f"the refs of {self.where} cannot be read: {error}", remedy) from error
         return {ref.name: str(ref.target) for ref in refs if isinstance(ref.target, pygit2.Oid)}
+
+    def lost_history(self) -> str | None:
+        return lost_history(self.folder)
 
     def commit(self, oid: str) -> Commit:
         commit = parse_commit(self.read(oid))
@@ -165,7 +230,7 @@ class GitStore:
 
     def flush(self) -> None:
         if self._pending.objects:
-            write_pack(self.folder, self._packed())
+            self._keeps.append(write_pack(self.folder, self._packed()))
             self.discard()
 
     def _packed(self) -> dict[str, Packed]:
@@ -185,6 +250,7 @@ class GitStore:
                 for folder in {(self.folder / ref).parent for ref in refs}:
                     if folder.is_dir():
                         sync_folder(folder)
+                self._published(moves)
                 return True
             now = self.refs()
             if any(now.get(move.ref) != move.old for move in moves):
@@ -192,9 +258,62 @@ class GitStore:
             locked = locks_of(self.folder, refs)
             if time.monotonic() > deadline or (not locked and "lock" not in message_of(result)):
                 cause = f"the refs of {self.where} could not be moved: {message_of(result)}"
-                raise RetryableError(cause, "look at permissions and free space; the next cycle tries again")
+                remedy = remedy_in(
+                    message_of(result), self.folder, f"run git -C {self.folder} fsck and see what it says"
+                )
+                raise RetryableError(cause, remedy)
             remove_stale(locked)
             time.sleep(_LOCK_POLL_S)
+
+    def _published(self, moves: list[Move]) -> None:
+        """Refs hold what was written: its packs may be repacked again. What was published is noted beside the refs."""
+        release(self._keeps)
+        self._keeps.clear()
+        for move in moves:
+            if move.ref == PUBLISHED:
+                with contextlib.suppress(OSError):
+                    if move.new is None:
+                        (self.folder / MARKER).unlink(missing_ok=True)
+                    else:
+                        write_atomically(self.folder / MARKER, f"{move.new}\n".encode())
+
+
+def _open(path: Path) -> pygit2.Repository:
+    try:
+        return pygit2.Repository(str(path))
+    except (pygit2.GitError, KeyError, ValueError) as error:
+        raise _cannot_open(path, error) from error
+
+
+def _identity(folder: Path) -> tuple[int, int]:
+    """What tells a folder from another one that is mounted or moved to its place."""
+    try:
+        found = folder.stat()
+    except OSError:
+        return (0, 0)
+    return (found.st_dev, found.st_ino)
+
+
+def _pack_names(folder: Path) -> frozenset[str]:
+    try:
+        with os.scandir(folder / "objects" / "pack") as entries:
+            return frozenset(entry.name for entry in entries if entry.name.endswith(".pack"))
+    except OSError:
+        return frozenset()
+
+
+def _is_partial(repository: pygit2.Repository) -> bool:
+    """Whether objects were left out on purpose when this was cloned (`--filter`): libgit2 cannot fetch them."""
+    try:
+        return any(_PROMISOR.fullmatch(entry.name) and entry.value == "true" for entry in repository.config)
+    except (pygit2.GitError, ValueError):
+        return False
+
+
+def _complete(folder: Path) -> str:
+    """How to complete a partial clone."""
+    unset = f"git -C {folder} config --unset-all remote.origin.partialclonefilter"
+    return f"complete it: {unset}; git -C {folder} fetch --refetch origin; or name a full clone"
 
 
 def _shallow(folder: Path) -> frozenset[str]:
@@ -221,4 +340,7 @@ def _cannot_open(path: Path, error: Exception) -> FatalError | UsageError:
     if "owned by" in str(error):
         remedy = f"run as its owner, or allow it: git config --global --add safe.directory {path.resolve()}"
         return FatalError(f"{path} belongs to another user", remedy)
+    for word, kind, remedy in _UNKNOWN_KINDS:
+        if word in str(error).lower():
+            return UsageError(f"{path} {kind}, which libgit2 does not read", remedy)
     return UsageError(f"{path} cannot be opened as a git repository: {error}", "name a bare SHA-1 repository")

@@ -11,17 +11,22 @@ import contextlib
 import hashlib
 import os
 import struct
+import time
 import zlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from itertools import accumulate
 from pathlib import Path
 from typing import NamedTuple
 
-from dreamcatcherd.core.errors import RetryableError
 from dreamcatcherd.core.tree import Kind
+from dreamcatcherd.store.disk import disk_failure
 
 _TYPES: dict[Kind, int] = {"commit": 1, "tree": 2, "blob": 3}
 _FAR = 1 << 31
+
+KEEP_MARK = "dreamcatcherd: not published yet, process"
+KEEP_S = 3600.0
+"""After so long a `.keep` of ours belongs to a process that was killed: a publication takes seconds."""
 
 
 class Packed(NamedTuple):
@@ -91,24 +96,45 @@ def index_bytes(entries: list[Entry], pack_checksum: bytes) -> bytes:
     return body + hashlib.sha1(body, usedforsecurity=False).digest()
 
 
-def write_pack(repository: Path, objects: Mapping[str, Packed]) -> None:
-    """Add objects to a repository, durably; RetryableError where the disk refuses, and then nothing is left behind."""
+def write_pack(repository: Path, objects: Mapping[str, Packed]) -> Path:
+    """Add objects to a repository, durably; returns the pack's `.keep`, which `git repack` and `git gc` respect.
+
+    Until a ref holds the objects they would delete the pack; the caller removes the file once one does. RetryableError
+    where the disk refuses, and then nothing is left behind."""
     pack, entries = pack_bytes(objects)
     checksum = pack[-20:]
     folder = repository / "objects" / "pack"
     name = f"pack-{checksum.hex()}"
+    keep = folder / f"{name}.keep"
     try:
         folder.mkdir(exist_ok=True)
+        if not keep.exists():
+            keep.write_text(f"{KEEP_MARK} {os.getpid()}\n", "ascii")  # not durable: after a power cut nobody repacks
         if (folder / f"{name}.idx").exists():
-            return
+            return keep
         _place(folder / f"{name}.pack", pack)
         _place(folder / f"{name}.idx", index_bytes(entries, checksum))
         sync_folder(folder)
     except OSError as error:
-        cause = f"the objects could not be written to {repository}: {error.strerror or error}"
-        raise RetryableError(
-            cause, "make room or mend the disk; nothing was published, the next cycle tries"
-        ) from error
+        release([keep])
+        raise disk_failure(f"the objects could not be written to {repository}", error, repository) from error
+    return keep
+
+
+def release(keeps: Iterable[Path]) -> None:
+    """Let packs be repacked again. A `.keep` of somebody else stays."""
+    for keep in keeps:
+        with contextlib.suppress(OSError):
+            if keep.read_text("ascii", "replace").startswith(KEEP_MARK):
+                keep.unlink()
+
+
+def forget_keeps(repository: Path, age_s: float = KEEP_S) -> None:
+    """Remove the `.keep` files of primaries that were killed before they moved their refs: old ones with our mark."""
+    for keep in (repository / "objects" / "pack").glob("pack-*.keep"):
+        with contextlib.suppress(OSError):
+            if time.time() - keep.stat().st_mtime > age_s:
+                release([keep])
 
 
 def _place(path: Path, data: bytes) -> None:

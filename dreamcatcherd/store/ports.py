@@ -48,6 +48,12 @@ class Store(Objects, Protocol):
     def size(self, oid: str) -> int:
         """An object's size in bytes, from its header alone."""
 
+    def refresh(self) -> None:
+        """See the repository as it is now, without asking anybody at a distance; FatalError where it is gone."""
+
+    def lost_history(self) -> str | None:
+        """The commit that was published here, or `unknown`, as far as anything but the refs shows; else None."""
+
     def troubles(self) -> list[Trouble]:
         """What the last look found wrong with the repository itself, although it could be read."""
 

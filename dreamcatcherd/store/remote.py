@@ -19,11 +19,14 @@ from pygit2.enums import FetchPrune
 from dreamcatcherd.core.errors import FatalError, RetryableError
 from dreamcatcherd.store.access import Access, Callbacks, git_environment
 from dreamcatcherd.store.clone import hold, make_clone, prepare_clone
+from dreamcatcherd.store.disk import remedy_for
 from dreamcatcherd.store.failures import OVERTAKEN, PushRefusedError, UnclearError, failure_of
 from dreamcatcherd.store.gitcmd import GitTimeoutError, git, message_of
 from dreamcatcherd.store.locks import STALE_S, all_locks, remove_stale
 from dreamcatcherd.store.objects import GitStore
+from dreamcatcherd.store.packs import release
 from dreamcatcherd.store.ports import Commit, Move
+from dreamcatcherd.store.wholeness import DamagedRefsError
 
 _T = TypeVar("_T")
 
@@ -59,8 +62,8 @@ class RemoteStore(GitStore):
             heads = self._heads()
             try:
                 found = self._brought(heads)
-            except (UnclearError, FatalError):
-                if not self._mended():
+            except (UnclearError, FatalError) as error:
+                if not self._mended(sure=isinstance(error, DamagedRefsError)):
                     raise
                 found = self._brought(heads)
         self._looked_at = False
@@ -79,7 +82,8 @@ class RemoteStore(GitStore):
         return True
 
     def _mirrored(self) -> dict[str, str]:
-        return {name: oid for name, oid in super().refs().items() if self._followed(name)}
+        self.refresh()
+        return {name: oid for name, oid in self._local_refs().items() if self._followed(name)}
 
     def _followed(self, name: str) -> bool:
         return any(name.startswith(space) for space in self._spaces)
@@ -155,6 +159,8 @@ class RemoteStore(GitStore):
                 self._fetch(heads)
             if self._stands(moves[0], heads.get(moves[0].ref)):
                 self._note(moves)
+                release(self._keeps)
+                self._keeps.clear()
                 return True
             if trouble is None or any(heads.get(move.ref) != move.old for move in moves):
                 return False
@@ -209,12 +215,20 @@ class RemoteStore(GitStore):
 
     # The clone ----------------------------------------------------------------------------------------------------
 
+    def refresh(self) -> None:
+        """The own clone is rebuilt where it is damaged or gone; only its packs may have been replaced."""
+        if (self.folder / "HEAD").exists():
+            super().refresh()
+
+    def lost_history(self) -> str | None:
+        return None  # what was seen published is in the clone, or `recall` has it
+
     def recall(self) -> str | None:
-        oid = GitStore.refs(self).get(KNOWN)
+        oid = self._local_refs().get(KNOWN)
         return oid if oid and self._has(oid) else None
 
     def remember(self, oid: str) -> None:
-        if GitStore.refs(self).get(KNOWN) != oid and self._has(oid):
+        if self._local_refs().get(KNOWN) != oid and self._has(oid):
             self._or_anew(partial(self._unlocked, partial(self._set_ref, KNOWN, oid)))
 
     def _set_ref(self, name: str, oid: str | None) -> None:
@@ -228,7 +242,7 @@ class RemoteStore(GitStore):
             raise self._missing(f"of {name}", error) from error
         except OSError as error:
             cause = f"the refs of {self.folder} could not be moved: {error}"
-            raise UnclearError(cause, "look at permissions and free space; the next cycle tries again") from error
+            raise UnclearError(cause, remedy_for(error, self.folder)) from error
 
     def _unlocked(self, do: Callable[[], _T]) -> _T:
         """Do what moves refs of the clone; where locks of a killed process are in its way, remove them and do it again.
@@ -286,13 +300,14 @@ class RemoteStore(GitStore):
         self._looked_at = False
         return answer
 
-    def _mended(self) -> bool:
-        """Make the clone anew if git finds it damaged; tells whether it was. Asked once, until it answers again."""
+    def _mended(self, sure: bool = False) -> bool:
+        """Make the clone anew if git finds it damaged, or that is sure; tells whether it was. Asked once, until it
+        answers again."""
         if self._looked_at:
             return False
         self._looked_at = True
         words = ("fsck", "--connectivity-only", "--no-dangling", "--no-progress")
-        if git(self.folder, *words, timeout_s=self._access.timeout_s * FIRST_FETCH).returncode == 0:
+        if not sure and git(self.folder, *words, timeout_s=self._access.timeout_s * FIRST_FETCH).returncode == 0:
             return False
         self._make_anew()
         return True
@@ -302,7 +317,7 @@ class RemoteStore(GitStore):
         seen: str | None = None
         with self._hold():
             with contextlib.suppress(FatalError):
-                seen = GitStore.refs(self).get(KNOWN)
+                seen = self._local_refs().get(KNOWN)
             self._repo.free()
             make_clone(self.folder, self._access.url)
             _set_up_libgit2(self._access, self.folder)

@@ -173,18 +173,22 @@ def test_who_was_told_to_stop_closes_nothing_more(start: Start) -> None:
     assert daemon.closed() == []
 
 
-def test_what_cannot_be_mended_by_waiting_ends_the_daemon(start: Start) -> None:
-    """A fatal failure leaves the loop with its remedy; the port and the threads go with it."""
+def test_a_repository_that_cannot_be_worked_on_stops_frames_and_not_the_daemon(start: Start) -> None:
+    """A fatal failure is shown with its remedy; once somebody repaired the repository the daemon goes on by itself."""
     daemon = start()
 
     def break_down() -> None:
         raise FatalError("the published commit is damaged", "run git fsck")
 
     daemon.store.at_refs = [break_down]
-    with pytest.raises(FatalError, match="git fsck"):
-        daemon.service.run()
-    assert daemon.log.events("info") == ["started"]
-    assert not daemon.service.http._thread.is_alive()
+    assert daemon.step(INTERVAL_S) > 0
+    board = daemon.service.board
+    assert (daemon.closed(), board.ready, board.why) == ([], False, "the published commit is damaged")
+    first = board.shown.troubles[0]
+    assert (first.what, first.remedy) == (board.why, "run git fsck")
+    daemon.step(INTERVAL_S + 1)
+    assert (daemon.closed(), board.ready) == ([1], True)
+    assert board.shown.troubles == []
 
 
 # The guard --------------------------------------------------------------------------------------------------------

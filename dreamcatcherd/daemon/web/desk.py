@@ -146,6 +146,7 @@ class Desk:
         if self._base is None or self._base.commit != commit:
             pending = self._board.pending
             bare = Base(None, FrameState(pending.frame if pending else 1))
+            store.refresh()
             self._base = read_base(store, commit) if commit else bare
         return Reading(store, self._base, self._chain)
 

@@ -1,0 +1,48 @@
+"""What the operating system refused, and the remedy that fits: a wrong one is worse than none."""
+
+from __future__ import annotations
+
+import errno
+import os
+from pathlib import Path
+
+from dreamcatcherd.core.errors import RetryableError
+
+_REMEDIES: dict[int, str] = {
+    errno.ENOSPC: "make room on the disk of {path}",
+    errno.EDQUOT: "raise the quota of {user} on the disk of {path}, or make room",
+    errno.EACCES: "let {user} write below {path}: run as its owner, or chown it",
+    errno.EPERM: "let {user} write below {path}: run as its owner, or chown it",
+    errno.EROFS: "mount the file system of {path} read-write; the kernel may have made it read-only after a disk error",
+    errno.EIO: "the disk of {path} has errors: look at the kernel's log (dmesg) and replace it",
+    errno.EMFILE: "raise the limit of open files (LimitNOFILE= in the unit, ulimit -n)",
+    errno.ENFILE: "raise fs.file-max (sysctl)",
+    errno.ENOENT: "{path} is not there: mount or restore it",
+    errno.ENOTDIR: "{path} is not there: mount or restore it",
+    errno.ESTALE: "mount the network file system of {path} again",
+    errno.EINVAL: "the file system of {path} does not support what was asked, such as fsync: use a local one",
+}
+
+
+def user() -> str:
+    """The user that this process runs as, for people."""
+    return f"the user with uid {os.geteuid()}"
+
+
+def remedy_for(error: OSError, path: Path) -> str:
+    """What to do about an error of the operating system at a path."""
+    known = _REMEDIES.get(error.errno or 0, "look at {path} and at the kernel's log (dmesg)")
+    return known.format(path=path, user=user())
+
+
+def remedy_in(said: str, path: Path, otherwise: str) -> str:
+    """The same for what git said of an error of the operating system; `otherwise` where it names none that is known."""
+    for number, remedy in _REMEDIES.items():
+        if os.strerror(number) in said:
+            return remedy.format(path=path, user=user())
+    return otherwise
+
+
+def disk_failure(what: str, error: OSError, path: Path) -> RetryableError:
+    """A failure of the disk: `what` says what could not be done."""
+    return RetryableError(f"{what}: {error.strerror or error}", remedy_for(error, path))

@@ -1,0 +1,126 @@
+"""Whether a repository on this disk is there and its refs are whole (Protocol §7): a damaged one never looks new.
+
+libgit2 passes over a ref that it cannot read, and lists nothing in a folder that is gone. What a power cut or an
+unmounted disk leaves would look like a repository in which nothing was ever published."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from dreamcatcherd.core.errors import FatalError
+from dreamcatcherd.core.paths import PUBLISHED, printable
+from dreamcatcherd.core.troubles import Trouble
+
+MARKER = "dreamcatcherd-published"
+"""A file in the repository that names the last commit which a primary published here, for when the refs are lost."""
+
+_OID = re.compile(r"[0-9a-f]{40}")
+_REF = re.compile(rb"(?:[0-9a-f]{40}|ref: \S+)\s*")
+
+
+class DamagedRefsError(FatalError):
+    """Refs that nothing can be published without cannot be read."""
+
+
+def check_there(folder: Path) -> None:
+    """FatalError where the folder is no repository any more: unmounted, moved, deleted."""
+    missing = [name for name in ("HEAD", "objects", "refs") if not (folder / name).exists()]
+    if missing:
+        remedy = f"mount or restore {folder}; a daemon goes on by itself once it is back"
+        raise FatalError(f"the repository {folder} is gone: it has no {missing[0]}", remedy)
+
+
+def check_packed(folder: Path) -> None:
+    """DamagedRefsError where `packed-refs` is empty, as a power cut may leave it: git always writes a header."""
+    try:
+        size = (folder / "packed-refs").stat().st_size
+    except OSError:
+        return
+    if size == 0:
+        raise _damaged(folder, f"{folder / 'packed-refs'} is empty", PUBLISHED, "packed-refs")
+
+
+def check_critical(folder: Path, refs: dict[str, str]) -> None:
+    """DamagedRefsError where the published ref, or the branch that HEAD names, is there but not readable, or is missing
+    although its reflog is there: git removes both together."""
+    for name in (PUBLISHED, head_branch(folder)):
+        if name is None or name in refs:
+            continue
+        if (folder / name).is_file():
+            raise _damaged(folder, f"the ref {name} is damaged: {folder / name} holds no commit", name, name)
+        if last_value(folder, name) is not None:
+            raise _damaged(folder, f"the ref {name} is lost", name, None)
+
+
+def damaged_refs(folder: Path) -> dict[str, str | None]:
+    """Loose refs that hold no object id, each with the last value that its reflog knows."""
+    found: dict[str, str | None] = {}
+    for path in (folder / "refs").rglob("*"):
+        if path.suffix == ".lock" or not path.is_file():
+            continue
+        try:
+            whole = _REF.fullmatch(path.read_bytes()) is not None
+        except OSError:
+            continue
+        if not whole:
+            name = path.relative_to(folder).as_posix()
+            found[name] = last_value(folder, name)
+    return found
+
+
+def ref_troubles(folder: Path, damaged: dict[str, str | None]) -> list[Trouble]:
+    """What is said of damaged refs that publishing can do without."""
+    return [
+        Trouble(
+            f"the ref {printable(name)} is damaged: what it brings is not seen", None, _put_back(folder, name, name)
+        )
+        for name in damaged
+    ]
+
+
+def lost_history(folder: Path) -> str | None:
+    """The commit that was published here once, or `unknown`, where something shows that there was one; else None."""
+    marker = folder / MARKER
+    try:
+        if marker.exists():
+            text = marker.read_text("ascii", "replace").strip()
+            return text if _OID.fullmatch(text) else "unknown"
+    except OSError:
+        return None
+    return last_value(folder, PUBLISHED)
+
+
+def last_value(folder: Path, name: str) -> str | None:
+    """The last object id in a ref's reflog; None where there is none."""
+    try:
+        with (folder / "logs" / name).open("rb") as file:
+            file.seek(0, 2)
+            file.seek(max(0, file.tell() - 4096))
+            lines = file.read().splitlines()
+    except OSError:
+        return None
+    words = lines[-1].split(b" ", 2) if lines else []
+    found = words[1].decode("ascii", "replace") if len(words) > 2 else ""
+    return found if _OID.fullmatch(found) and found.strip("0") else None
+
+
+def head_branch(folder: Path) -> str | None:
+    """The branch that HEAD names."""
+    try:
+        text = (folder / "HEAD").read_text("utf-8", "replace")
+    except OSError:
+        return None
+    return text[5:].strip() if text.startswith("ref: ") else None
+
+
+def _damaged(folder: Path, cause: str, name: str, file: str | None) -> DamagedRefsError:
+    return DamagedRefsError(cause, f"nothing is published until it is restored: {_put_back(folder, name, file)}")
+
+
+def _put_back(folder: Path, name: str, file: str | None) -> str:
+    last = last_value(folder, name)
+    remove = f"rm {folder / file}; " if file is not None else ""
+    if last is None:
+        return f"{remove}restore {name} from a backup or any clone of {folder}"
+    return f"{remove}git -C {folder} update-ref {name} {last}, which its reflog has as its last value"
