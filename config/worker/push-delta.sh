@@ -5,7 +5,8 @@
 #
 # REPOSITORY is a path or URL that git can push to. The frame and the stream are read from the delta. An attachment keeps
 # its file name; the delta names it in a *_ref field. Prints the ref and the blob id on success, for `dreamcatcherd
-# receipt BLOB`. Exit codes: 0 the push was acknowledged, 1 it was not, 2 wrong usage.
+# receipt BLOB`. Exit codes: 0 the push was acknowledged, 1 the server refused it (its reason is on stderr; pushing the
+# same delta again would be refused again), 2 wrong usage, 3 the server could not be reached: run it again.
 set -eu
 
 fail() {
@@ -56,5 +57,12 @@ done
 
 commit=$(git -c user.name="$stream" -c user.email="$name@localhost" commit-tree -m "$stream: frame $frame" "$(git write-tree)")
 ref=refs/heads/dc/$stream/$frame-$name
-git push --quiet "$repository" "$commit:$ref" || fail 1 "the push was not acknowledged: nothing landed, run it again"
+if ! told=$(git push --porcelain "$repository" "$commit:$ref" 2>"$work/errors"); then
+    cat "$work/errors" >&2
+    case $told in
+    *'rejected]'*) fail 1 "the server refused the delta: correct it as said above; pushed unchanged it is refused again" ;;
+    *) fail 3 "the push was not acknowledged: the server could not be reached or did not answer; run it again" ;;
+    esac
+fi
+grep '^remote: warning' "$work/errors" >&2 || :
 echo "$ref $blob"

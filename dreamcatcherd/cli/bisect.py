@@ -14,7 +14,7 @@ from msgspec import Struct
 
 from dreamcatcherd.cli.common import base_of, on_repository, open_primary, plain, with_json, write_json
 from dreamcatcherd.core.codec import MAX_FRAME
-from dreamcatcherd.core.errors import UsageError
+from dreamcatcherd.core.errors import RefusedError, UsageError
 from dreamcatcherd.core.export import export
 from dreamcatcherd.core.ledger import Ledger
 from dreamcatcherd.core.tree import walk
@@ -59,6 +59,16 @@ def search(frames: list[int], test: Callable[[int], int]) -> Search:
     return Search(frames[low], frames[high], [frames[at] for at in range(low + 1, high)], tested)
 
 
+def check_ends(good: int, bad: int, test: Callable[[int], int]) -> None:
+    """RefusedError unless the test finds the good frame good and the bad one bad: else a search would blame anybody."""
+    for frame, wanted in ((good, "good"), (bad, "bad")):
+        code = test(frame)
+        if code == _SKIP or (code == 0) != (wanted == "good"):
+            verdict = "cannot be tested" if code == _SKIP else f"is {'good' if code == 0 else 'bad'}"
+            cause = f"frame {frame} was named as --{wanted}, and with this command it {verdict} (exit code {code})"
+            raise RefusedError(cause, f"name a frame that is {wanted}, or correct the command")
+
+
 @click.command(context_settings={"ignore_unknown_options": False})
 @click.option("--good", type=_FRAME, required=True, help="A frame whose snapshot is as it should be.")
 @click.option("--bad", type=_FRAME, required=True, help="A later frame whose snapshot is not.")
@@ -68,7 +78,9 @@ def search(frames: list[int], test: Callable[[int], int]) -> Search:
 def bisect(
     good: int, bad: int, command: tuple[str, ...], repo: str | None, config_file: Path | None, as_json: bool
 ) -> int:
-    """Find the first frame with which CMD fails, by binary search: 1,000 frames take 10 runs.
+    """Find the first frame with which CMD fails, by binary search: 1,000 frames take 12 runs.
+
+    First CMD is run on both ends: frame --good must be good and frame --bad must be bad.
 
     CMD gets the exported snapshot's file as its last argument and in DREAMCATCHER_SNAPSHOT, the snapshot's folder as it
     stands in the repository in DREAMCATCHER_SNAPSHOT_DIR, and the frame in DREAMCATCHER_FRAME; they are gone when it
@@ -82,6 +94,7 @@ def bisect(
     for frame in (good, bad):
         ledger_of(primary.store, base, frame)
     frames = closed_between(primary.store, base, good, bad)
+    check_ends(good, bad, lambda frame: _run(primary, base, frame, command))
     found = search(frames, lambda frame: _run(primary, base, frame, command))
     ledger = ledger_of(primary.store, base, found.bad)
     if as_json:

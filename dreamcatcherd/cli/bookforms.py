@@ -14,7 +14,8 @@ from pathlib import Path
 from markupsafe import Markup, escape
 
 from dreamcatcherd.core.books import in_reference_order
-from dreamcatcherd.core.model import Record
+from dreamcatcherd.core.codec import canonical
+from dreamcatcherd.core.model import Json, Record
 
 _NOT_XML = re.compile("[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 _MODIFIED = re.compile(rb'(<meta property="dcterms:modified">)[^<]*')
@@ -31,11 +32,11 @@ def as_markdown(made: Record) -> bytes:
     """Title page, then parts and chapters, with what the chapters say as it stands."""
     lines = [f"# {_one_line(name_of(made))}", ""]
     if made["subtitle"]:
-        lines += [f"*{_one_line(made['subtitle'])}*", ""]
+        lines += [f"*{_one_line(shown(made['subtitle']))}*", ""]
     if made["author"]:
-        lines += [f"by {_one_line(made['author'])}", ""]
+        lines += [f"by {_one_line(shown(made['author']))}", ""]
     if made["blurb"]:
-        lines += [f"> {_one_line(made['blurb'])}", ""]
+        lines += [f"> {_one_line(shown(made['blurb']))}", ""]
     for part, chapters in groupby(made["chapters"], key=lambda chapter: chapter["part"]):
         if part:
             lines += [f"## {_one_line(part)}", ""]
@@ -49,11 +50,12 @@ def as_epub(made: Record) -> bytes:
     import mkepub  # it compiles its templates when it is loaded: no other command need wait for that
 
     metadata = made["metadata"]
+    tags = made["tags"] if type(made["tags"]) is list else [made["tags"]]
     book = mkepub.Book(
         _text(name_of(made)),
-        author=_text(made["author"]),
-        description=_text(made["blurb"]),
-        subjects=[_text(subject) for subject in (made["genre"], *made["tags"]) if subject],
+        author=_text(shown(made["author"])),
+        description=_text(shown(made["blurb"])),
+        subjects=[_text(shown(subject)) for subject in (made["genre"], *tags) if subject],
         published=metadata["compiled_at"][:10],
     )
     book.uuid = uuid.uuid5(uuid.NAMESPACE_URL, f"rappterbook:{made['id']}:{made['fingerprint']}").urn
@@ -72,7 +74,12 @@ def as_epub(made: Record) -> bytes:
 
 def name_of(made: Record) -> str:
     """A book's title, else its id."""
-    return made["title"].strip() or str(made["id"])
+    return shown(made["title"]).strip() or str(made["id"])
+
+
+def shown(value: Json) -> str:
+    """A value of the title page as text: it may be of any type."""
+    return value if type(value) is str else canonical(value).decode()
 
 
 def heading(chapter: Record) -> str:
@@ -100,11 +107,11 @@ def _settled(path: Path, moment: str) -> bytes:
 def _title_page(made: Record) -> str:
     lines = [f"<h1>{_text(name_of(made))}</h1>"]
     if made["subtitle"]:
-        lines.append(f"<h2>{_text(made['subtitle'])}</h2>")
+        lines.append(f"<h2>{_text(shown(made['subtitle']))}</h2>")
     if made["author"]:
-        lines.append(f'<p class="by">{_text(made["author"])}</p>')
+        lines.append(f'<p class="by">{_text(shown(made["author"]))}</p>')
     if made["blurb"]:
-        lines.append(f"<p>{_text(made['blurb'])}</p>")
+        lines.append(f"<p>{_text(shown(made['blurb']))}</p>")
     return "\n".join(lines)
 
 

@@ -7,7 +7,7 @@ import sys
 
 import click
 
-from dreamcatcherd.store.incoming import refusal
+from dreamcatcherd.store.incoming import main
 
 
 @click.group()
@@ -25,7 +25,4 @@ def pre_receive() -> int:
     Workers may add and change files below state/stream_deltas/, push lanes of valid deltas of their own stream, and
     change dreamcatcher.toml and the counter file. All else below state/ is the primary's; the rest of the repository
     is left alone. The first offence of each file goes to stderr, which git shows to the pusher."""
-    lines = refusal(os.environ, sys.stdin.buffer)
-    for line in lines:
-        click.echo(line, err=True)
-    return 1 if lines else 0
+    return main(os.environ, sys.stdin.buffer, sys.stderr)

@@ -22,12 +22,13 @@ from dreamcatcherd.core.errors import RefusedError
 from dreamcatcherd.core.export import public_record
 from dreamcatcherd.core.ledger import Ledger
 from dreamcatcherd.core.model import Json
-from dreamcatcherd.core.report import promised, status_json
+from dreamcatcherd.core.report import plural, promised, status_json
 from dreamcatcherd.daemon import opening
 from dreamcatcherd.daemon.cycle import draft, look
 from dreamcatcherd.daemon.primary import Phases
 from dreamcatcherd.store.history import receipts
 from dreamcatcherd.store.query import Chain, entities, view
+from dreamcatcherd.store.strays import why_unseen
 
 _FRAME = click.IntRange(0, MAX_FRAME)
 
@@ -119,6 +120,11 @@ def receipt(path_or_blob: str, repo: str | None, config_file: Path | None, as_js
     survey, _ = primary.survey(Phases())
     found = receipts(primary.store, survey.base, survey.arrivals, path_or_blob.removeprefix("./"))
     if not found:
+        store, settings = primary.store, survey.settings
+        if (
+            why := why_unseen(store, store.refs(), primary.main, settings, path_or_blob.removeprefix("./"))
+        ) is not None:
+            raise RefusedError(plain(why), "see docs/workers.md for where deltas go")
         remedy = "check the path (state/stream_deltas/…), blob id or key, and that the push was accepted"
         raise RefusedError(f"no delta {path_or_blob!r} has arrived", remedy)
     if as_json:
@@ -131,6 +137,15 @@ def receipt(path_or_blob: str, repo: str | None, config_file: Path | None, as_js
         for lost in row.lost:
             what = f"{lost.collection} {_text(lost.key)} {plain(lost.field)}"
             click.echo(f"  lost {plain(what)} to {plain(lost.winner[2])}: {plain(_text(lost.value))}")
+        for misfit in row.misfits:
+            where = f"extra/{misfit.section}"
+            click.echo(f"  {plural(misfit.records, 'misfit')} in {plain(where)}: {plain(misfit.why)}")
+        if row.collapsed:
+            click.echo(f"  {plural(row.collapsed, 'record')} collapsed: the key was there and nothing new came with it")
+        if row.unresolved:
+            click.echo(f"  unresolved references: {plain(', '.join(row.unresolved))}")
+        if row.unknown:
+            click.echo(f"  unknown sections, kept in extra/…: {plain(', '.join(row.unknown))}")
 
 
 @click.command()

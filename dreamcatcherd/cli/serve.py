@@ -169,9 +169,11 @@ def _line(report: CycleReport, pending: Pending) -> str:
     if report.ledger is None:
         return f"frame {pending.last_closed}: closed by another primary"
     counts = report.ledger.counts
-    kinds = ("late", "duplicates", "held", "misfits", "quarantined", "conflicts", "violations")
+    kinds = ("late", "duplicates", "held", "misfits", "quarantined", "conflicts", "violations", "collapsed")
     told = [(kind, getattr(counts, kind)) for kind in kinds]
     rest = "".join(f", {count} {kind.removesuffix('s') if count == 1 else kind}" for kind, count in told if count)
+    rest += f", {plural(counts.unresolved, 'unresolved reference')}" if counts.unresolved else ""
+    rest += f", {plural(counts.unknown, 'unknown section')}" if counts.unknown else ""
     went = f"{plural(counts.deltas, 'delta')} from {plural(counts.streams, 'stream')}"
     return f"frame {report.ledger.frame}: {went}{rest}, digest {report.ledger.snapshot}"
 

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import click
+import msgspec
 
-from dreamcatcherd.cli.common import plain, with_json, write_json
-from dreamcatcherd.core.codec import read_document, read_header, too_large
+from dreamcatcherd.cli.common import on_repository, open_primary, plain, with_json, write_json
+from dreamcatcherd.core.advice import advise
+from dreamcatcherd.core.codec import read_document, read_header, references, too_large
 from dreamcatcherd.core.errors import UsageError
-from dreamcatcherd.core.model import Fault
-from dreamcatcherd.core.paths import loose_frame_of
-from dreamcatcherd.core.settings import DEFAULT, Limits, SettingsError, read_settings
+from dreamcatcherd.core.model import Delta, Fault, FrameState, Version
+from dreamcatcherd.core.paths import DELTAS, attachment_paths, loose_frame_of
+from dreamcatcherd.core.settings import DEFAULT, Settings, SettingsError, read_settings
+from dreamcatcherd.core.tree import FILE
 
 
 @click.command()
@@ -20,41 +24,67 @@ from dreamcatcherd.core.settings import DEFAULT, Limits, SettingsError, read_set
 @click.option(
     "--settings", type=click.Path(path_type=Path), metavar="FILE", help="A dreamcatcher.toml with other limits."
 )
+@on_repository
 @with_json
-def validate(files: tuple[str, ...], settings: Path | None, as_json: bool) -> int:
+def validate(
+    files: tuple[str, ...], settings: Path | None, repo: str | None, config_file: Path | None, as_json: bool
+) -> int:
     """Say whether each FILE would merge, with the reason and the JSON path where it would not. `-` reads stdin.
+
+    A file that would merge may have warnings: what would not be stored as its author expects, or when. With --repo the
+    repository's settings and open frame count; else the frame.json of the clone that the file is in.
 
     A frame that the file's path names (stream_deltas/<frame>/…, or frame-<frame>-<stream>.json) must be the delta's.
     Exit code 1 where one of them would be quarantined."""
-    limits = _limits(settings)
-    rows = [(name, check(name, limits)) for name in files]
+    in_force, frame = _in_force(settings, repo, config_file)
+    rows = [(name, check(name, in_force, frame)) for name in files]
     if as_json:
-        write_json([_row(name, fault) for name, fault in rows])
+        write_json([_row(name, found) for name, found in rows])
     else:
-        for name, fault in rows:
-            if fault is None:
-                click.echo(f"{plain(name)}: would merge")
-            else:
-                at = f" at {fault.at}" if fault.at else ""
-                click.echo(f"{plain(name)}: {fault.reason}{plain(at)}: {plain(fault.detail)}")
-    return 1 if any(fault for _, fault in rows) else 0
+        for name, found in rows:
+            if isinstance(found, Fault):
+                at = f" at {found.at}" if found.at else ""
+                click.echo(f"{plain(name)}: {found.reason}{plain(at)}: {plain(found.detail)}")
+                continue
+            click.echo(f"{plain(name)}: would merge" + (", with warnings" if found else ""))
+            for warning in found:
+                click.echo(f"  warning: {plain(warning)}")
+    return 1 if any(isinstance(found, Fault) for _, found in rows) else 0
 
 
-def _row(name: str, fault: Fault | None) -> dict[str, object]:
-    if fault is None:
-        return {"path": name, "ok": True, "reason": None, "at": None, "detail": None}
-    return {"path": name, "ok": False, "reason": fault.reason, "at": fault.at, "detail": fault.detail}
+def _row(name: str, found: Fault | list[str]) -> dict[str, object]:
+    if not isinstance(found, Fault):
+        return {"path": name, "ok": True, "reason": None, "at": None, "detail": None, "warnings": found}
+    return {
+        "path": name,
+        "ok": False,
+        "reason": found.reason,
+        "at": found.at,
+        "detail": found.detail,
+        "warnings": [],
+    }
 
 
-def _limits(settings: Path | None) -> Limits:
+def _in_force(settings: Path | None, repo: str | None, config_file: Path | None) -> tuple[Settings, int | None]:
+    """The settings that count, and the open frame where a repository is named."""
+    if repo is not None or config_file is not None:
+        from dreamcatcherd.daemon.primary import Phases  # git takes time to load, and most files are looked at without
+
+        survey, _ = open_primary(repo, config_file).survey(Phases())
+        return (_read(settings) if settings else survey.settings), survey.base.state.frame
+    return (_read(settings) if settings else DEFAULT), None
+
+
+def _read(settings: Path) -> Settings:
     try:
-        return read_settings(settings.read_bytes()).limits if settings else DEFAULT.limits
+        return read_settings(settings.read_bytes())
     except (OSError, SettingsError) as error:
         raise UsageError(f"{settings}: {error}", "name a readable dreamcatcher.toml") from error
 
 
-def check(name: str, limits: Limits) -> Fault | None:
-    """Why a file would be quarantined, or None."""
+def check(name: str, settings: Settings, frame: int | None = None) -> Fault | list[str]:
+    """Why a file would be quarantined, or the warnings about one that would merge. `frame` is the open frame."""
+    limits = settings.limits
     if name == "-":
         raw = sys.stdin.buffer.read(limits.delta_bytes + 1)
     else:
@@ -71,5 +101,37 @@ def check(name: str, limits: Limits) -> Fault | None:
     document = read_document(raw, delta_bytes=limits.delta_bytes, depth=limits.depth)
     if isinstance(document, Fault):
         return document
-    header = read_header(document, None if name == "-" else loose_frame_of(name))
-    return header if isinstance(header, Fault) else None
+    path_frame = None if name == "-" else loose_frame_of(name)
+    header = read_header(document, path_frame)
+    if isinstance(header, Fault):
+        return header
+    where = Path(name)
+    unresolved = () if name == "-" else tuple(_unresolved(where, references(document)))
+    version = Version(name, "0" * 40, FILE, "0" * 40)
+    delta = Delta(version, *header[:3], "0" * 40, document, header.utc_name, unresolved=unresolved)
+    found = advise(delta, settings.table, settings.limits, frame if frame is not None else _frame_beside(where))
+    if name != "-" and not name.endswith(".json"):
+        found.append("the name of a delta file ends in .json: under this name it is never merged")
+    return found
+
+
+def _unresolved(file: Path, named: Iterable[str]) -> Iterator[str]:
+    """References of a file that name nothing in its own folder or beside it; only in a repository's layout."""
+    if loose_frame_of(str(file)) is None:
+        return
+    for reference in named:
+        places = attachment_paths(f"{DELTAS}/0/{file.name}", 0, reference)
+        if not any((file.parent / place.removeprefix(f"{DELTAS}/0/")).is_file() for place in places):
+            yield reference
+
+
+def _frame_beside(file: Path) -> int | None:
+    """The open frame by the frame.json of the work tree that a file is in."""
+    for folder in file.resolve().parents:
+        if folder.name == "stream_deltas":
+            try:
+                found = msgspec.json.decode((folder.parent / "frame.json").read_bytes(), type=FrameState)
+            except (OSError, msgspec.MsgspecError, UnicodeDecodeError):
+                return None
+            return found.frame
+    return None

@@ -1,7 +1,8 @@
 """Books that finish themselves: a title page and chapters to a published BookRappter object (Protocol §5, Books).
 
 Owns when a book is complete, what its object says, and the fingerprint. Pure: what is read for it, and where the object
-is kept, is `library`'s. Texts of the wrong form count as absent; the records in `books` and `chapters` keep them."""
+is kept, is `library`'s. What the title page says is passed through as given; texts of chapters that are none count as
+absent, and the records in `chapters` keep them."""
 
 from __future__ import annotations
 
@@ -82,28 +83,27 @@ def compile_book(book: Json, page: Record, chapters: Iterable[Chapter], stamp: S
     words = sum(chapter["word_count"] for chapter in written)
     inner = page.get("metadata")
     noted = inner if type(inner) is dict else {}
-    posts = _first(page, noted, "source_posts")
     made: Record = {
         "$schema": SCHEMA,
         "id": str(book),
-        "title": _text(page, "title"),
-        "subtitle": _text(page, "subtitle"),
-        "author": _text(page, "author"),
-        "agent_id": page.get("agent_id") if type(page.get("agent_id")) in (str, int) else None,
-        "blurb": _text(page, "blurb"),
-        "version": _version(page.get("version")),
-        "genre": _text(page, "genre"),
-        "tags": _tags(page.get("tags")),
+        "title": _given(page.get("title"), ""),
+        "subtitle": _given(page.get("subtitle"), ""),
+        "author": _given(page.get("author"), ""),
+        "agent_id": page.get("agent_id"),
+        "blurb": _given(page.get("blurb"), ""),
+        "version": _given(page.get("version"), 1),
+        "genre": _given(page.get("genre"), ""),
+        "tags": _given(page.get("tags"), []),
         "status": "published",
         "chapters": written,
         "metadata": {
             "word_count": words,
             "chapter_count": len(written),
             "reading_time_minutes": reading_minutes(words),
-            "created_at": _string(_first(page, noted, "created_at")),
-            "updated_at": _string(_first(page, noted, "updated_at")),
+            "created_at": _given(_first(page, noted, "created_at"), ""),
+            "updated_at": _given(_first(page, noted, "updated_at"), ""),
             "compiled_at": moment(stamp[1]),
-            "source_posts": posts if type(posts) is list and all(type(one) in (int, str) for one in posts) else [],
+            "source_posts": _given(_first(page, noted, "source_posts"), []),
         },
     }
     made["fingerprint"] = fingerprint(made)
@@ -177,17 +177,11 @@ def _first(page: Record, noted: Record, name: str) -> Json:
     return page[name] if page.get(name) is not None else noted.get(name)
 
 
-def _string(value: Json) -> str:
+def _text(record: Record, name: str) -> str:
+    value = record.get(name)
     return value if type(value) is str else ""
 
 
-def _text(record: Record, name: str) -> str:
-    return _string(record.get(name))
-
-
-def _version(value: Json) -> int:
-    return value if type(value) is int and value > 0 else 1
-
-
-def _tags(value: Json) -> list[str]:
-    return value if type(value) is list and all(type(tag) is str for tag in value) else []
+def _given(value: Json, absent: Json) -> Json:
+    """A value of the title page as it was given, whatever its type; a default where there is none."""
+    return absent if value is None else value

@@ -4,18 +4,19 @@ Owns the file's shape and bytes. A ledger holds no wall clock: the same deltas o
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from typing import TypeVar
 
 import msgspec
-from msgspec import Struct
+from msgspec import Struct, structs
 
 from dreamcatcherd.core.book_library import BookRow
 from dreamcatcherd.core.clocks import ClockFlag, clock_flags
 from dreamcatcherd.core.codec import canonical, canonical_each
 from dreamcatcherd.core.collections import EXTRA
 from dreamcatcherd.core.merge import Merged
-from dreamcatcherd.core.model import Arrival, Conflict, Delta, Reject, ViolationKind
+from dreamcatcherd.core.model import Arrival, Conflict, Delta, Json, Reject, ViolationKind
 from dreamcatcherd.core.paths import printable
 from dreamcatcherd.core.plan import Plan
 
@@ -23,7 +24,9 @@ from dreamcatcherd.core.plan import Plan
 class DeltaRow(Struct, frozen=True, omit_defaults=True):
     """A merged delta. `frame` is its own where it is late, `content_id` is given where it has attachments.
 
-    `ahead_s` and `backward` flag a clock that cannot be right (`core/clocks`)."""
+    `ahead_s` and `backward` flag a clock that cannot be right (`core/clocks`). The rest is what was not stored as a
+    record of its own (Protocol §4): references that name nothing (`unresolved`), how many `misfits` went to
+    `extra/<section>`, how many records `collapsed` into one that was there, and sections that are `unknown`."""
 
     path: str
     blob: str
@@ -37,6 +40,9 @@ class DeltaRow(Struct, frozen=True, omit_defaults=True):
     unresolved: tuple[str, ...] = ()
     ahead_s: int | None = None
     backward: bool = False
+    misfits: int = 0
+    collapsed: int = 0
+    unknown: tuple[str, ...] = ()
 
 
 class HeldRow(Struct, frozen=True, omit_defaults=True):
@@ -109,7 +115,7 @@ class SettingsChange(Struct, frozen=True):
 class Counts(Struct, frozen=True):
     """How many of each; `entities` by collection counts all that the snapshot holds, extras under `extra`.
 
-    `clocks` counts deltas of flagged clocks."""
+    `clocks` counts deltas of flagged clocks, `unresolved`, `collapsed` and `unknown` what the rows of `deltas` name."""
 
     deltas: int
     streams: int
@@ -122,6 +128,9 @@ class Counts(Struct, frozen=True):
     violations: int
     entities: dict[str, int]
     clocks: int = 0
+    unresolved: int = 0
+    collapsed: int = 0
+    unknown: int = 0
 
 
 class Ledger(Struct, frozen=True):
@@ -201,6 +210,23 @@ def _read(decoder: msgspec.json.Decoder[_T], raw: bytes) -> _T:
         raise msgspec.DecodeError(str(error)) from error
 
 
+class _CountNames(Struct):
+    counts: dict[str, Json]
+
+
+def names_what_collapsed(raw: bytes) -> bool:
+    """Whether a ledger is of a version that says of each delta what was not stored as a record of its own."""
+    return "collapsed" in msgspec.json.decode(raw, type=_CountNames).counts
+
+
+def without_notes(ledger: Ledger) -> Ledger:
+    """A ledger as versions before `names_what_collapsed` made it."""
+    rows = [structs.replace(row, misfits=0, collapsed=0, unknown=()) for row in ledger.deltas]
+    return structs.replace(
+        ledger, deltas=rows, counts=structs.replace(ledger.counts, unresolved=0, collapsed=0, unknown=0)
+    )
+
+
 def head_of(ledger: Ledger) -> LedgerHead:
     """The head of a ledger that is at hand."""
     return LedgerHead(*(getattr(ledger, name) for name in LedgerHead.__struct_fields__))
@@ -222,7 +248,14 @@ def write_ledger(ledger: Ledger) -> bytes:
 def make_ledger(plan: Plan, merged: Merged, basis: Basis, closed_by: str) -> Ledger:
     """The ledger of a frame from its plan and merge."""
     flags = clock_flags(plan.deltas, plan.frame, basis.max_skew_s, basis.told)
-    deltas = [_delta_row(item, source, plan.frame, flags.get(item.stamp)) for item, source in _deltas(plan.deltas)]
+    misfits = Counter(misfit.stamp for misfit in merged.misfits)
+    deltas = []
+    for item, source in _deltas(plan.deltas):
+        row = _delta_row(item, source, plan.frame, flags.get(item.stamp))
+        notes = (misfits[item.stamp], merged.collapsed.get(item.stamp, 0), tuple(merged.unknown.get(item.stamp, ())))
+        deltas.append(
+            structs.replace(row, misfits=notes[0], collapsed=notes[1], unknown=notes[2]) if any(notes) else row
+        )
     held = [_held_row(arrival, plan.frame) for arrival in plan.held]
     quarantined = [_quarantined_row(arrival, plan.frame) for arrival in plan.quarantined]
     entities = dict(basis.entities)
@@ -241,6 +274,9 @@ def make_ledger(plan: Plan, merged: Merged, basis: Basis, closed_by: str) -> Led
         violations=len(basis.violations),
         entities=entities,
         clocks=len(flags),
+        unresolved=sum(len(row.unresolved) for row in deltas),
+        collapsed=sum(row.collapsed for row in deltas),
+        unknown=sum(len(row.unknown) for row in deltas),
     )
     return Ledger(
         frame=plan.frame,

@@ -4,7 +4,9 @@ Deltas are folded by key first; then each touched file of the snapshot is read, 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from types import MappingProxyType
 from typing import NamedTuple
 
 from dreamcatcherd.core.book_library import BookRow, Touched, touch, update_library
@@ -53,6 +55,7 @@ class Fold(NamedTuple):
     keyed: dict[str, Column]
     appended: dict[str, list[Change[None]]]
     misfits: list[Misfit]
+    unknown: dict[Stamp, list[str]]
 
 
 class Merged(NamedTuple):
@@ -64,7 +67,14 @@ class Merged(NamedTuple):
     added: dict[str, int]
     """New entities by collection, all extras under `extra`."""
     books: list[BookRow]
+    collapsed: Mapping[Stamp, int] = MappingProxyType({})
+    """By delta, the records that changed nothing: their key was there already, and what they bring too."""
+    unknown: Mapping[Stamp, Sequence[str]] = MappingProxyType({})
+    """By delta, the sections that no collection owns."""
 
+
+UNKNOWN_NAMED = 20
+"""How many sections of one delta that no collection owns are named."""
 
 AT_ONCE = 20_000
 """How many deltas are folded at once. A larger frame is folded in parts, each with the keys of some zones, so that its
@@ -87,12 +97,15 @@ def merge(
     `load` gives a delta its body where that is not at hand."""
     folders = open_snapshot(objects, snapshot)
     parts = max(1, -(-len(deltas) // AT_ONCE))
-    merged = Merged("", [], [], {}, [])
+    collapsed: Counter[Stamp] = Counter()
+    unknown: dict[Stamp, list[str]] = {}
+    merged = Merged("", [], [], {}, [], collapsed, unknown)
     before = dict(folders.state)
     touched: Touched = {}
     for part in range(parts):
         folded = fold(map(load, deltas), table, part, parts)
-        _apply(objects, folders, folded, table, merged)
+        _apply(objects, folders, folded, table, merged, collapsed)
+        unknown.update(folded.unknown)
         merged.misfits.extend(folded.misfits)
         touch(touched, table, folded.keyed)
     if touched:
@@ -103,14 +116,16 @@ def merge(
     return merged._replace(tree=close_snapshot(objects, folders), conflicts=sorted(merged.conflicts, key=canonical))
 
 
-def _apply(objects: Objects, folders: Folders, folded: Fold, table: Table, merged: Merged) -> None:
+def _apply(
+    objects: Objects, folders: Folders, folded: Fold, table: Table, merged: Merged, collapsed: Counter[Stamp]
+) -> None:
     """Join what was folded with what stands; conflicts and new entities are noted in `merged`."""
     added, conflicts = merged.added, merged.conflicts
     # The largest collection first: the store compresses its files on another core while the rest is merged.
     for name, column in sorted(folded.keyed.items(), key=lambda one: -len(one[1].keys)):
         row = table[name]
         changes = group_changes(row, column)
-        new = update(objects, folders.state, file_name(name), changes, _joining(row, conflicts))
+        new = update(objects, folders.state, file_name(name), changes, _joining(row, conflicts, collapsed))
         added[name] = added.get(name, 0) + new
     for name, lines in folded.appended.items():
         plain = EXTRAS if name == EXTRA else APPENDED
@@ -121,7 +136,7 @@ def _apply(objects: Objects, folders: Folders, folded: Fold, table: Table, merge
 def fold(deltas: Iterable[Delta], table: Table, part: int = 0, parts: int = 1) -> Fold:
     """Sort every record of the deltas under the collection that it belongs to: all of them, or one part of several."""
     sections = sections_of(table)
-    folded = Fold({}, {}, [])
+    folded = Fold({}, {}, [], {})
     columns = {name: Column([], [], []) for name in table}
     for delta in deltas:
         stamp = delta.stamp
@@ -142,6 +157,10 @@ def fold(deltas: Iterable[Delta], table: Table, part: int = 0, parts: int = 1) -
                 column.records.extend(records)
                 column.stamps.extend([stamp] * len(records))
                 continue
+            if collection is None and why is None:
+                names = folded.unknown.setdefault(stamp, [])
+                if section not in names and len(names) < UNKNOWN_NAMED:
+                    names.append(section)
             name = collection.name if collection else f"{EXTRA}/{section}"
             lines = folded.appended.setdefault(collection.name if collection else EXTRA, [])
             for record in records:
@@ -189,8 +208,8 @@ def append_change(collection: Collection | None, section: str, stamp: Stamp, ran
     return (path, raw_key, line_of(raw_key, canonical(record)), None)
 
 
-def _joining(row: Collection, conflicts: list[Conflict]) -> Layout[Brought]:
-    """A layout whose lines come about by the collection's rule; conflicts are noted on the way."""
+def _joining(row: Collection, conflicts: list[Conflict], collapsed: Counter[Stamp]) -> Layout[Brought]:
+    """A layout whose lines come about by the collection's rule; conflicts are noted on the way, and what collapses."""
     keys = frozenset(names[0] for names in row.key)
     join = RULES[row.rule]
 
@@ -203,9 +222,45 @@ def _joining(row: Collection, conflicts: list[Conflict]) -> Layout[Brought]:
             raise AssertionError("a change brings at least one record")
         if old is not None or len(brought) > 1:
             conflicts.extend(_conflicts(row, keys, old, brought, entity))
+            collapsed.update(_collapsed(row, keys, old, brought))
         return entity_line(raw_key, entity)
 
     return keyed_layout(row, combine)
+
+
+def _collapsed(row: Collection, keys: frozenset[str], old: Entity | None, brought: Brought) -> Iterator[Stamp]:
+    """The stamps of records whose key was there already and that brought nothing new, one for each such record.
+
+    Under `dedup` and `first` that is every further record, unless a late one takes the first's place; under `lww` one
+    whose fields all stand as it has them, or are newer. Sums, sets and extremes have no such thing."""
+    if row.rule in ("dedup", "first"):
+        standing = (old.stamps, old.record) if old is not None and isinstance(old.stamps, tuple) else None
+        for stamp, record in brought:
+            if standing is None or stamp < standing[0]:
+                if standing is not None and _same(standing[1], record):
+                    yield stamp
+                standing = (stamp, record)
+            else:
+                yield stamp
+    elif row.rule == "lww":
+        fields: dict[str, tuple[Stamp, Json]] | None = None
+        if old is not None and isinstance(old.stamps, dict):
+            fields = {name: (stamp, old.record[name]) for name, stamp in old.stamps.items()}
+        for stamp, record in brought:
+            fresh = fields is None
+            fields = {} if fields is None else fields
+            for name, value in record.items():
+                known = fields.get(name)
+                if name not in keys and (known is None or known[0] <= stamp):
+                    fresh = fresh or known is None or not _same(known[1], value)
+                    fields[name] = (stamp, value)
+            if not fresh:
+                yield stamp
+
+
+def _same(one: Json, other: Json) -> bool:
+    """Whether two JSON values are one; Python takes 1, 1.0 and True for the same."""
+    return bool(one == other) and canonical(one) == canonical(other)
 
 
 def _conflicts(

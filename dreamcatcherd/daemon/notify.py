@@ -10,6 +10,10 @@ import socket
 import time
 from collections.abc import Mapping
 
+EXTEND_EVERY_S = 5.0
+EXTEND_MICROS = 60_000_000
+"""How much longer systemd waits for readiness, from each time that progress was made before it."""
+
 
 class Notifier:
     """The notification socket that the environment names, if any."""
@@ -19,6 +23,8 @@ class Notifier:
         self._address = "\0" + address[1:] if address.startswith("@") else address
         self._ready = False
         self._status = ""
+        self._begun_s = time.monotonic()
+        self._extended_s = float("-inf")
         own = environment.get("WATCHDOG_PID") in (None, str(os.getpid()))
         micros = environment.get("WATCHDOG_USEC", "")
         self.watchdog_s = int(micros) / 1e6 if own and micros.isdigit() and self._address else None
@@ -36,9 +42,16 @@ class Notifier:
             self._send(f"STATUS={text}")
 
     def alive(self) -> None:
-        """The loop has got something done since the last call."""
+        """The loop has got something done since the last call. Before the first good look, which may bring the whole
+        history, systemd is also asked for more time to start."""
         if self.watchdog_s is not None:
             self._send("WATCHDOG=1")
+        now = time.monotonic()
+        if not self._ready and now - self._extended_s >= EXTEND_EVERY_S:
+            self._extended_s = now
+            self._send(f"EXTEND_TIMEOUT_USEC={EXTEND_MICROS}")
+            if now - self._begun_s >= EXTEND_EVERY_S:
+                self.status(f"reading the repository for the first time, {now - self._begun_s:.0f} s so far")
 
     def reloading(self) -> None:
         """The configuration is being read anew; `reloaded` ends it. Neither counts before the first good look."""

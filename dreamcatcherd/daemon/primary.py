@@ -25,6 +25,7 @@ from dreamcatcherd.store.base import Base, load_base, read_base
 from dreamcatcherd.store.canonical import canonical_paths, is_edited, restore_subject, write_restore
 from dreamcatcherd.store.ingest import Ingest, Survey, pending_streams
 from dreamcatcherd.store.ports import Move, Store
+from dreamcatcherd.store.strays import StrayBranches
 from dreamcatcherd.store.violations import current_settings, find_violations
 
 _COUNTER_BYTES = 65_536
@@ -79,6 +80,7 @@ class Primary:
         self._base: tuple[tuple[str | None, str | None], Base] | None = None
         self._edits: tuple[object, dict[str, list[Violation]]] = (None, {})  # by commit, upon one publication
         self._pace = Pace()
+        self._strays = StrayBranches()
 
     def survey(self, phases: Phases) -> tuple[Survey, str | None]:
         """Read what waits, and why the settings on `main` were refused, if they were."""
@@ -193,7 +195,8 @@ class Primary:
         active = self.streams.within(ACTIVE)
         bad = [arrival for arrival in survey.arrivals if isinstance(arrival.item, Reject)]
         violations = self.violations(survey, refused, bad)
-        troubles = [*self.store.troubles(), *violated(violations)]
+        strays = self._strays.troubles(self.store, survey.refs, self.main, survey.settings, base.commit)
+        troubles = [*self.store.troubles(), *violated(violations), *strays]
         closes_at = utc_micros(base.state.closes_at) if base.state.closes_at else None
         if closes_at is not None and (waiting or not self.closing.skip_empty):
             late = overdue(base.state.frame, closes_at / 1e6 + self.closing.grace_s, now)

@@ -70,6 +70,10 @@ def escape_controls(_logger: object, _method: str, event: EventDict) -> EventDic
     return event
 
 
+_TOLD = ("late", "duplicates", "held", "misfits", "unresolved", "collapsed", "unknown", "conflicts")
+"""The counts that the line of a closed frame has where they are not 0."""
+
+
 class CycleLog:
     """One line for each cycle that changed something; a failure is told once, and once more when it is over."""
 
@@ -93,7 +97,7 @@ class CycleLog:
         if ledger is None:
             return
         counts = ledger.counts
-        told = {name: getattr(counts, name) for name in ("late", "duplicates", "held", "misfits", "conflicts")}
+        told = {name: getattr(counts, name) for name in _TOLD}
         self.logger.info(
             "frame closed",
             frame=ledger.frame,

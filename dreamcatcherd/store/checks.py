@@ -143,7 +143,7 @@ def _lanes(refs: dict[str, str], base: Base) -> Check:
 
 _WANTED = (
     ("receive.denyNonFastForwards", "true", "pushes may rewind branches"),
-    ("receive.denyDeletes", "true", "pushes may delete branches"),
+    ("receive.denyDeletes", "false", "merged lanes cannot be deleted, neither by workers nor by a remote primary"),
     ("core.logAllRefUpdates", "always", "no reflog tells who moved a ref"),
 )
 
@@ -158,12 +158,15 @@ def check_folder(store: GitStore, main: str) -> Iterator[Check]:
     )
     for name, wanted, harm in _WANTED:
         value = git(folder, "config", name).stdout.decode().strip()
-        fine = value.lower() == wanted
+        fine = (value.lower() or "false") == wanted
         yield Check(
-            name, fine, value or f"not set: {harm}", None if fine else f"git -C {folder} config {name} {wanted}"
+            name,
+            fine,
+            (value or "not set") if fine else f"{value or 'not set'}: {harm}",
+            None if fine else f"git -C {folder} config {name} {wanted}",
         )
     yield _head(folder, main)
-    yield _hook(folder)
+    yield _hook(folder, main)
     yield _locks(folder)
     yield _packs(folder)
     yield check_space(folder)
@@ -178,7 +181,7 @@ def _head(folder: Path, main: str) -> Check:
     return Check("HEAD", False, cause, f"git -C {folder} symbolic-ref HEAD {main}")
 
 
-def _hook(folder: Path) -> Check:
+def _hook(folder: Path, main: str) -> Check:
     """The hook that git would ask, which `core.hooksPath` may have moved; asked here with a push of nothing."""
     named = git(folder, "rev-parse", "--git-path", "hooks/pre-receive").stdout.decode("utf-8", "replace").strip()
     hook = folder / named
@@ -187,11 +190,12 @@ def _hook(folder: Path) -> Check:
         return Check("hook", False, cause, "install it as docs/protocol.md says under The server-side check")
     if not os.access(hook, os.X_OK):
         return Check("hook", False, f"{hook} is not executable: git passes it over", f"chmod +x {hook}")
+    head = git(folder, "rev-parse", "--verify", "--quiet", main).stdout.decode().strip() or "0" * 40
     try:
         asked = subprocess.run(
             [hook.absolute()],
             cwd=folder,
-            stdin=subprocess.DEVNULL,
+            input=f"{head} {head} {main}\n".encode(),  # a push of nothing
             capture_output=True,
             timeout=HOOK_TIMEOUT_S,
             check=False,

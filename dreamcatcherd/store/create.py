@@ -21,7 +21,7 @@ from dreamcatcherd.store.publish import frame_file
 
 _CONFIG = (
     ("receive.denyNonFastForwards", "true"),
-    ("receive.denyDeletes", "true"),
+    ("receive.denyDeletes", "false"),
     ("core.logAllRefUpdates", "always"),
 )
 
@@ -38,10 +38,10 @@ exec "$python" -P -c '
 import os
 import sys
 try:
-    from dreamcatcherd.store.incoming import refusal
+    from dreamcatcherd.store.incoming import main
 except ImportError as error:
     sys.exit(f"{{sys.argv[1]}} ({{error}})")
-sys.exit("\\n".join(refusal(os.environ, sys.stdin.buffer)) or 0)
+sys.exit(main(os.environ, sys.stdin.buffer, sys.stderr))
 ' "$gone"
 """
 

@@ -8,12 +8,14 @@ import contextlib
 import os
 import signal
 import subprocess
-from collections.abc import Iterable, Mapping
+import time
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
 from dreamcatcherd.core.errors import FatalError, RetryableError
 from dreamcatcherd.core.paths import PUBLISHED
-from dreamcatcherd.store.locks import remove_stale
+from dreamcatcherd.store.disk import disk_failure
+from dreamcatcherd.store.locks import maintaining, remove_stale
 from dreamcatcherd.store.packs import forget_keeps
 from dreamcatcherd.store.reach import EXACT
 
@@ -39,8 +41,11 @@ def git(
     stdin: bytes = b"",
     timeout_s: float = TIMEOUT_S,
     variables: Mapping[str, str] | None = None,
+    waiting: Callable[[], None] | None = None,
 ) -> subprocess.CompletedProcess[bytes]:
     """Run git on a repository and return what came of it; its exit code is the caller's to judge.
+
+    `waiting` is called about once a second while git runs.
 
     Of the variables that steer git it sees only those that are passed. GitTimeoutError ends git and all it started."""
     environment = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
@@ -60,7 +65,7 @@ def git(
         raise FatalError("git is not installed or not on the PATH", "install git 2.36 or newer") from error
     with process:
         try:
-            out, errors = process.communicate(stdin, timeout_s)
+            out, errors = _communicate(process, stdin, timeout_s, waiting)
         except subprocess.TimeoutExpired as error:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)
@@ -70,12 +75,36 @@ def git(
     return subprocess.CompletedProcess(words, process.returncode, out, errors)
 
 
+def _communicate(
+    process: subprocess.Popen[bytes], stdin: bytes, timeout_s: float, waiting: Callable[[], None] | None
+) -> tuple[bytes, bytes]:
+    """Feed and read a process to its end; subprocess.TimeoutExpired where that takes too long."""
+    if waiting is None:
+        return process.communicate(stdin, timeout_s)
+    until = time.monotonic() + timeout_s
+    while True:
+        try:
+            return process.communicate(stdin, min(1.0, max(0.0, until - time.monotonic())))
+        except subprocess.TimeoutExpired:
+            if time.monotonic() >= until:
+                raise
+            waiting()
+
+
 def maintain(repository: Path) -> None:
     """Join small packs, which costs what is new, and prune if git thinks that worth while.
 
     RetryableError where it fails, or where another git is at it."""
     remove_stale([repository / "objects" / "maintenance.lock"], MAINTENANCE_LOCK_S)
     forget_keeps(repository)
+    try:
+        with maintaining(repository):
+            _maintain(repository)
+    except OSError as error:
+        raise disk_failure(f"maintenance of {repository} failed", error, repository) from error
+
+
+def _maintain(repository: Path) -> None:
     for words in (("repack", "--geometric=2", "-d", "-q"), ("maintenance", "run", "--auto", "--quiet")):
         result = git(repository, *words, timeout_s=MAINTENANCE_S)
         if result.returncode:

@@ -10,7 +10,7 @@ from msgspec import Struct
 
 from dreamcatcherd.core import paths
 from dreamcatcherd.core.codec import canonical, decode, frame_number, read_document, read_header, utc_micros
-from dreamcatcherd.core.ledger import Ledger, read_ledger
+from dreamcatcherd.core.ledger import Ledger, MisfitRow, read_ledger
 from dreamcatcherd.core.model import Arrival, Conflict, Delta, Fault, Json, Stamp
 from dreamcatcherd.core.settings import Limits
 from dreamcatcherd.core.tree import blob_at, read_tree
@@ -19,7 +19,8 @@ from dreamcatcherd.store.ports import Store
 
 
 class Receipt(Struct, frozen=True):
-    """What became of one version of a delta. `lost` are the fields in which another stream won."""
+    """What became of one version of a delta. `lost` are the fields in which another stream won; what follows it is
+    what was not stored as a record of its own (Protocol §4)."""
 
     path: str
     blob: str
@@ -28,7 +29,11 @@ class Receipt(Struct, frozen=True):
     frame: int | None
     digest: str | None
     reason: str | None
-    lost: list[Conflict]
+    lost: list[Conflict] = []
+    misfits: list[MisfitRow] = []
+    collapsed: int = 0
+    unresolved: tuple[str, ...] = ()
+    unknown: tuple[str, ...] = ()
 
 
 class Asked(Struct, frozen=True):
@@ -149,7 +154,9 @@ def _in_ledger(ledger: Ledger, asked: Asked, contents: set[str]) -> Iterator[tup
         if asked.is_it(row.path, row.blob, stamp):
             outcome = "late" if row.late else "merged"
             contents = contents | {stamp[3]} if asked.key else contents
-            yield Receipt(row.path, row.blob, row.stream_id, outcome, frame, digest, None, []), stamp
+            misfits = [one for one in ledger.misfits if (one.path, one.blob) == (row.path, row.blob)]
+            notes = (misfits, row.collapsed, row.unresolved, row.unknown)
+            yield Receipt(row.path, row.blob, row.stream_id, outcome, frame, digest, None, [], *notes), stamp
     for early in ledger.held:
         stamp = (early.frame, early.utc, early.stream_id, early.content_id or early.blob)
         if asked.is_it(early.path, early.blob, stamp):

@@ -7,13 +7,15 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from functools import partial
 from pathlib import Path
+from typing import NamedTuple, TextIO
 
 from dreamcatcherd.core.codec import plain
 from dreamcatcherd.core.errors import DreamcatcherError, UsageError
 from dreamcatcherd.core.paths import printable
 from dreamcatcherd.store.plumbing import PlumbingStore
 from dreamcatcherd.store.push import COUNTER, Gate, Offence, Update
-from dreamcatcherd.store.receive import MOST, PRIMARY_REFS, judge_push
+from dreamcatcherd.store.receive import MOST, PRIMARY_REFS, judge_read_push, read_push
+from dreamcatcherd.store.unmerged import open_frame_at, warnings
 from dreamcatcherd.store.way import give_way
 
 USER, KEY, COUNTER_KEY = "dreamcatcher.primaryUser", "dreamcatcher.primaryKey", "dreamcatcher.counter"
@@ -49,6 +51,12 @@ _REMEDIES = {
 }
 
 
+_EMPTY = (
+    "dreamcatcherd cannot check this push: standard input is empty, so another hook has read the ref updates before; "
+    "on the server, let that hook copy them (tee) to both"
+)
+
+
 def account(variables: Mapping[str, str]) -> str:
     """Who pushes, as the server says: the web server's user, gitolite's, else the account that the hook runs under."""
     return next((variables[name] for name in _ACCOUNT if variables.get(name)), "")
@@ -63,24 +71,52 @@ def read_updates(lines: Iterable[bytes]) -> list[Update]:
     return updates
 
 
-def refusal(variables: Mapping[str, str], lines: Iterable[bytes]) -> list[str]:
-    """The lines that tell why a push is refused; none where it may enter. What cannot be judged is refused."""
+class Answer(NamedTuple):
+    """What the check says of a push: lines that tell why it is refused (none: it may enter), and warnings."""
+
+    refused: list[str]
+    warnings: list[str]
+
+
+def check_push(variables: Mapping[str, str], lines: Iterable[bytes]) -> Answer:
+    """Judge a push. What cannot be judged is refused."""
     try:
         store = PlumbingStore(variables)
         try:
-            updates = read_updates(lines)
-            gate = _gate(store, variables, updates)
-            offences = judge_push(store, updates, gate)
-            if not offences and (stale := give_way(store, updates, gate.main, partial(_head, store, gate.main))):
-                offences = [stale]
+            return _answer(store, variables, read_updates(lines))
         finally:
             store.close()
     except DreamcatcherError as error:
-        return [plain(f"dreamcatcherd cannot check this push: {error}")]
+        return Answer([plain(f"dreamcatcherd cannot check this push: {error}")], [])
     except (OSError, ValueError, LookupError) as error:
         what = " ".join(f"{type(error).__name__}: {error}".split())
-        return [plain(f"dreamcatcherd cannot check this push: {what}; nothing was changed, report it")]
-    return [plain(line) for line in _tell(offences)]
+        return Answer([plain(f"dreamcatcherd cannot check this push: {what}; nothing was changed, report it")], [])
+
+
+def _answer(store: PlumbingStore, variables: Mapping[str, str], updates: list[Update]) -> Answer:
+    if not updates:  # git never calls the hook without any
+        return Answer([_EMPTY], [])
+    gate = _gate(store, variables, updates)
+    push = read_push(store, updates, gate)
+    offences = judge_read_push(push, updates, gate)
+    if not offences and (stale := give_way(store, updates, gate.main, partial(_head, store, gate.main))):
+        offences = [stale]
+    if offences:
+        return Answer([plain(line) for line in _tell(offences)], [])
+    found = warnings(push, updates, open_frame_at(store, store.refs().get(gate.main)))
+    return Answer([], [plain(f"warning: {line}") for line in found])
+
+
+def refusal(variables: Mapping[str, str], lines: Iterable[bytes]) -> list[str]:
+    """The lines that tell why a push is refused: what hooks call that an earlier version installed."""
+    return check_push(variables, lines).refused
+
+
+def main(variables: Mapping[str, str], lines: Iterable[bytes], out: TextIO) -> int:
+    """The pre-receive hook: git shows the pusher what is written to `out`; 1 refuses the push."""
+    answer = check_push(variables, lines)
+    out.writelines(f"{line}\n" for line in (*answer.warnings, *answer.refused))
+    return 1 if answer.refused else 0
 
 
 def _gate(store: PlumbingStore, variables: Mapping[str, str], updates: list[Update]) -> Gate:

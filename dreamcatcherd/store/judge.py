@@ -20,10 +20,15 @@ _SUBMODULE = 0o160000
 
 def versions_of(store: Store, commit: Commit) -> list[tuple[str, str, int]]:
     """The delta files that a commit changes against all its parents, as (path, blob, mode)."""
+    return [one for one in files_of(store, commit) if one[0].endswith(".json")]
+
+
+def files_of(store: Store, commit: Commit) -> list[tuple[str, str, int]]:
+    """All files below the delta root that a commit changes against all its parents, attachments too."""
     olds = [subtree(store, store.commit(parent).tree, paths.DELTAS) for parent in commit.parents]
     new = subtree(store, commit.tree, paths.DELTAS)
     found = changed(store, new, olds, paths.DELTAS + "/")
-    return [(path, entry.oid, entry.mode) for path, entry in found if path.endswith(".json")]
+    return [(path, entry.oid, entry.mode) for path, entry in found]
 
 
 def judge(store: Store, version: Version, limits: Limits) -> Delta | Reject:

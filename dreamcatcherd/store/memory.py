@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import TYPE_CHECKING
 
 from dreamcatcherd.core.errors import FatalError
 from dreamcatcherd.core.tree import Kind
-from dreamcatcherd.core.troubles import Trouble
 from dreamcatcherd.store.pending import Pending, format_commit, parse_commit
 from dreamcatcherd.store.ports import Commit, Move
 from dreamcatcherd.store.reach import Reached, reach
+
+if TYPE_CHECKING:
+    from dreamcatcherd.core.troubles import Trouble  # it knows ledgers, and the hook is to load no merge
 
 
 class MemoryStore:

@@ -137,7 +137,8 @@ def explain(
 ) -> Explanation:
     """Who set each field of an entity, or one field, and who lost; `last` is the frame whose snapshot it stands in."""
     key = natural_key(row, item.record)
-    names = {name for name in item.record if name not in {parts[0] for parts in row.key}}
+    keys = {parts[0] for parts in row.key}
+    names = {name for name in item.record if name not in keys} or keys  # a record with only a key explains its key
     losers: dict[str, list[tuple[int, Conflict]]] = {}
     for frame, conflict in lost_values(store, ledgers, row.name, key, last):
         losers.setdefault(conflict.field, []).append((frame, conflict))

@@ -4,12 +4,14 @@ contract suite runs over both."""
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from msgspec import Struct
 
 from dreamcatcherd.core.tree import Objects
-from dreamcatcherd.core.troubles import Trouble
+
+if TYPE_CHECKING:
+    from dreamcatcherd.core.troubles import Trouble  # it knows ledgers, and the hook is to load no merge
 
 
 class Commit(Struct, frozen=True):

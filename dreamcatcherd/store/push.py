@@ -15,6 +15,7 @@ from dreamcatcherd.core.model import Delta, Reject
 from dreamcatcherd.core.settings import DEFAULT, Settings, SettingsError, read_settings
 from dreamcatcherd.core.signers import speaks_for
 from dreamcatcherd.core.tree import Entry, lookup, read_tree, subtree
+from dreamcatcherd.store.judge import files_of
 from dreamcatcherd.store.ports import Commit, Store
 
 COUNTER = "state/frame_counter.json"
@@ -58,8 +59,9 @@ class Gate(Struct, frozen=True):
 class Push(Struct, frozen=True):
     """A push with all that its refs are judged by: `refs` are those of before, `head` is `main`'s commit of after.
 
-    `hidden` are the commits whose history was judged when it came in, or is the primary's. `standing` are the settings
-    before the push: they say who may change them."""
+    `accepted`, `strays` and `brought` collect what is read on the way: deltas, other files below the delta root, and
+    commits. `hidden` are the commits whose history was judged when it came in, or is the primary's. `standing` are the
+    settings before the push: they say who may change them."""
 
     store: Store
     gate: Gate
@@ -70,6 +72,16 @@ class Push(Struct, frozen=True):
     hidden: list[str]
     past: Past
     standing: Settings
+    accepted: list[Delta] = []
+    strays: list[str] = []
+    brought: dict[str, Commit] = {}
+
+    def versions(self, oid: str, commit: Commit) -> list[tuple[str, str, int]]:
+        """The delta files that a commit brings; what else it brings below the delta root is noted."""
+        self.brought[oid] = commit
+        files = files_of(self.store, commit)
+        self.strays.extend(path for path, *_ in files if not path.endswith(".json"))
+        return [one for one in files if one[0].endswith(".json")]
 
     def unchecked(self, tip: str, also: str | None = None) -> list[tuple[str, Commit]]:
         """The commits that come in by a tip, oldest first as far as their order is known; none that `also` reaches."""

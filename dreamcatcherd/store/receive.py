@@ -15,7 +15,7 @@ from dreamcatcherd.core.model import Delta, Fault, Reject, Version
 from dreamcatcherd.core.settings import SettingsError
 from dreamcatcherd.core.signers import speaks_for_operator
 from dreamcatcherd.core.tree import TREE, Entry, differences, lookup, subtree
-from dreamcatcherd.store.judge import judge, versions_of
+from dreamcatcherd.store.judge import judge
 from dreamcatcherd.store.ports import Commit, Store
 from dreamcatcherd.store.push import (
     KINDS,
@@ -41,7 +41,11 @@ PRIMARY_REFS = paths.PUBLISHED.rpartition("/")[0] + "/"
 
 def judge_push(store: Store, updates: Sequence[Update], gate: Gate) -> list[Offence]:
     """Why a push is refused, the first offence of each file or ref; empty for one that may enter."""
-    push = _read_push(store, updates, gate)
+    return judge_read_push(read_push(store, updates, gate), updates, gate)
+
+
+def judge_read_push(push: Push, updates: Sequence[Update], gate: Gate) -> list[Offence]:
+    """The same for a push whose settings and refs are read."""
     primary = [offence for update in updates for offence in _for_primary(push, update)]
     found = chain(
         primary,
@@ -56,7 +60,7 @@ def judge_push(store: Store, updates: Sequence[Update], gate: Gate) -> list[Offe
     return list(first.values())
 
 
-def _read_push(store: Store, updates: Sequence[Update], gate: Gate) -> Push:
+def read_push(store: Store, updates: Sequence[Update], gate: Gate) -> Push:
     refs = store.refs()
     moves = {update.ref: update for update in updates}
     head = moves[gate.main].new if gate.main in moves else refs.get(gate.main)
@@ -84,6 +88,7 @@ def _on_main(push: Push, update: Update, publishes: bool) -> Iterator[Offence]:
         deltas: list[Delta] = []
         for oid, commit in push.unchecked(update.new):
             yield from _on_main_commit(push, oid, commit, deltas)
+        push.accepted.extend(deltas)
         yield from unsigned(push, deltas)
 
 
@@ -100,7 +105,7 @@ def _opens_first(push: Push, update: Update) -> bool:
 
 def _on_main_commit(push: Push, oid: str, commit: Commit, deltas: list[Delta]) -> Iterator[Offence]:
     """Judge every version that a commit brings; those that are deltas are added to `deltas`."""
-    for path, blob, mode in versions_of(push.store, commit):
+    for path, blob, mode in push.versions(oid, commit):
         item = judge(push.store, Version(path, blob, mode, oid), push.settings.limits)
         if isinstance(item, Reject):
             yield rejected(item)

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from dreamcatcherd.core import paths
 from dreamcatcherd.core.model import Delta, Reject, Version
 from dreamcatcherd.core.tree import TREE, changed, read_tree, subtree
-from dreamcatcherd.store.judge import judge, versions_of
+from dreamcatcherd.store.judge import judge
 from dreamcatcherd.store.ports import Commit
 from dreamcatcherd.store.push import Offence, Push, Update, kind_of, rejected, shown, unsigned
 
@@ -49,7 +49,7 @@ def _on_lanes(push: Push, lanes: Sequence[Update]) -> Iterator[Offence]:
                 owners.setdefault(oid, {})[stream] = update.ref
     deltas: list[Delta] = []
     for oid, commit in commits.items():
-        for path, blob, mode in versions_of(push.store, commit):
+        for path, blob, mode in push.versions(oid, commit):
             item = judge(push.store, Version(path, blob, mode, oid), push.settings.limits)
             if isinstance(item, Reject):
                 yield rejected(item)
@@ -58,6 +58,7 @@ def _on_lanes(push: Push, lanes: Sequence[Update]) -> Iterator[Offence]:
             else:
                 deltas.append(item)
         yield from _not_inherited(push, oid, commit)
+    push.accepted.extend(deltas)
     yield from unsigned(push, deltas)
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import time
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from pathlib import Path
@@ -22,7 +23,7 @@ from dreamcatcherd.store.clone import hold, make_clone, prepare_clone
 from dreamcatcherd.store.disk import remedy_for
 from dreamcatcherd.store.failures import OVERTAKEN, PushRefusedError, UnclearError, failure_of
 from dreamcatcherd.store.gitcmd import GitTimeoutError, git, message_of
-from dreamcatcherd.store.locks import STALE_S, all_locks, remove_stale
+from dreamcatcherd.store.locks import STALE_S, all_locks, alone, remove, remove_stale
 from dreamcatcherd.store.objects import GitStore
 from dreamcatcherd.store.packs import release
 from dreamcatcherd.store.ports import Commit, Move
@@ -32,6 +33,8 @@ _T = TypeVar("_T")
 
 KNOWN = "refs/primary/known"
 """In the own clone alone: the last published commit that this primary has seen."""
+
+_LOCK_POLL_S = 0.05
 
 FIRST_FETCH = 20
 """How many times the time limit the first fetch may take: it brings the whole history."""
@@ -145,7 +148,11 @@ class RemoteStore(GitStore):
 
     def _run(self, *words: str, limit_s: float | None = None) -> CompletedProcess[bytes]:
         return git(
-            self.folder, *words, timeout_s=limit_s or self._access.timeout_s, variables=git_environment(self._access)
+            self.folder,
+            *words,
+            timeout_s=limit_s or self._access.timeout_s,
+            variables=git_environment(self._access),
+            waiting=self.progress,
         )
 
     # Publishing ---------------------------------------------------------------------------------------------------
@@ -245,20 +252,30 @@ class RemoteStore(GitStore):
             raise UnclearError(cause, remedy_for(error, self.folder)) from error
 
     def _unlocked(self, do: Callable[[], _T]) -> _T:
-        """Do what moves refs of the clone; where locks of a killed process are in its way, remove them and do it again.
+        """Do what moves refs of the clone; locks of a killed process that are in its way are removed.
 
-        RetryableError where a lock is too young to be nobody's."""
-        try:
-            return do()
-        except (UnclearError, FatalError):
-            if remove_stale(all_locks(self.folder)):
-                return self._unlocked(do)
-            lock = next(iter(all_locks(self.folder)), None)
-            if lock is None:
-                raise
-            cause = f"{lock} stands in the way"
-            remedy = f"whoever holds it is done soon; left over, it is removed once it is {STALE_S:g} s old"
-            raise RetryableError(cause, remedy) from None
+        Only dreamcatcherd moves refs of this clone, and it holds it meanwhile, so a lock that is there now belongs to a
+        dead process, unless maintenance runs: then a young one is waited for."""
+        deadline = time.monotonic() + STALE_S + 2
+        hopeless = False
+        while True:
+            try:
+                return do()
+            except (UnclearError, FatalError):
+                locks = all_locks(self.folder)
+                if not locks and hopeless:
+                    raise
+            if not locks:  # it may have been released just now
+                hopeless = True
+                continue
+            hopeless = False
+            with alone(self.folder) as nobody:
+                removed = remove(locks) if nobody else remove_stale(locks)
+            if not removed and time.monotonic() > deadline:
+                cause = f"{locks[0]} stands in the way"
+                raise RetryableError(cause, f"see which process holds it (fuser {locks[0]}); if none does, remove it")
+            if not removed:
+                time.sleep(_LOCK_POLL_S)
 
     def _has(self, oid: str) -> bool:
         return oid in self._repo

@@ -19,7 +19,15 @@ from msgspec import Struct, structs
 from dreamcatcherd.core import paths
 from dreamcatcherd.core.codec import canonical
 from dreamcatcherd.core.errors import FatalError, RefusedError
-from dreamcatcherd.core.ledger import Basis, Ledger, make_ledger, read_ledger, write_ledger
+from dreamcatcherd.core.ledger import (
+    Basis,
+    Ledger,
+    make_ledger,
+    names_what_collapsed,
+    read_ledger,
+    without_notes,
+    write_ledger,
+)
 from dreamcatcherd.core.merge import merge
 from dreamcatcherd.core.model import Arrival, Delta, FrameState, Version
 from dreamcatcherd.core.plan import make_plan
@@ -219,7 +227,11 @@ def _recompute(
     published = subtree(store, tree, paths.SNAPSHOT)
     if published != made.snapshot:
         return f"snapshot edited: its deltas come to {made.snapshot}, published is {published}"
-    if write_ledger(made) != raw:
+    if not names_what_collapsed(raw):
+        made = without_notes(made)
+        if made != ledger:
+            return f"ledger edited: {_unlike(ledger, made)}"
+    elif write_ledger(made) != raw:
         return f"ledger edited: {_unlike(ledger, made)}"
     for oid, (_, data) in overlay.written.items():
         if store.read(oid) != data:

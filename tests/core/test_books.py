@@ -120,11 +120,21 @@ def test_a_bare_title_page_has_the_absent_fields_of_the_reference() -> None:
 
 
 @pytest.mark.parametrize("odd", [None, 1.5, True, [1, None], {"a": 1}])
-def test_values_of_the_wrong_form_count_as_absent(odd: Any) -> None:
-    """A title that is a list, a version that is no number: the object is as if they had not been given."""
-    names = (*PAGE, "created_at", "updated_at", "source_posts", "metadata")
+def test_texts_of_chapters_of_the_wrong_form_count_as_absent(odd: Any) -> None:
+    """A chapter's title that is a list, a body that is a number: the object is as if they had not been given."""
     fields = dict.fromkeys(("title", "part", "content", "body", "discussion_number"), odd)
-    assert compiled(dict.fromkeys(names, odd), chapter(1, **fields)) == compiled({}, chapter(1))
+    assert compiled({"metadata": odd if odd != {"a": 1} else None}, chapter(1, **fields)) == compiled({}, chapter(1))
+
+
+@pytest.mark.parametrize("value", ["1.0.0", 2, 1.5, True, [1, None], {"a": 1}])
+def test_what_the_title_page_says_is_passed_through_as_given(value: Any) -> None:
+    """A version such as "1.0.0" stays that string, and any other value what it is; what is absent has its default."""
+    made = compiled(dict.fromkeys((*PAGE, "created_at", "updated_at", "source_posts"), value), chapter(1))
+    given = ("title", "subtitle", "author", "agent_id", "blurb", "version", "genre", "tags")
+    assert {name: made[name] for name in given} == dict.fromkeys(given, value)
+    assert [made["metadata"][name] for name in ("created_at", "updated_at", "source_posts")] == [value] * 3
+    absent = compiled(dict.fromkeys(PAGE), chapter(1))
+    assert [absent[name] for name in given] == ["", "", "", None, "", 1, "", []]
 
 
 def test_the_title_page_may_carry_its_dates_beside_or_in_metadata() -> None:

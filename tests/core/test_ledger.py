@@ -92,6 +92,7 @@ def test_everything_is_counted_where_it_ended() -> None:
         conflicts=1,
         violations=1,
         entities={"posts": 11, "books": 2, "observations": 1, "extra": 3},
+        unknown=1,
     )
 
 
@@ -123,6 +124,7 @@ def test_a_delta_of_this_frame_and_a_late_one() -> None:
         "source": "dc/a",
         "commit": "c" * 40,
         "late": False,
+        "unknown": ["dreams"],
     }
 
 

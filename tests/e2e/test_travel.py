@@ -201,8 +201,13 @@ def test_bisect_finds_the_frame_of_a_real_regression(tmp_path: Path) -> None:
     text = dc(*words, "--", "python3", str(check))
     assert "frame 11 is the first bad one, after 4 steps" in text
     assert "looked at" not in text
-    skipping = dc(*words, "--", "sh", "-c", "exit 125", code=1)
+    ends = "case $DREAMCATCHER_FRAME in 1) exit 0;; 16) exit 1;; *) exit 125;; esac"
+    skipping = dc(*words, "--", "sh", "-c", ends, code=1)
     assert "one that was skipped: 2, 3" in skipping
+    for command, wrong in (("true", "frame 16"), ("false", "frame 1"), ("exit 125", "frame 1")):
+        refused = dc(*words, "--", "sh", "-c", command, code=1)
+        assert f"{wrong} was named as --" in refused
+        assert "first bad" not in refused
     dc("bisect", "--good", "9", "--bad", "3", "--repo", str(repository), "--", "true", code=2)
     dc("bisect", "--good", "1", "--bad", "99", "--repo", str(repository), "--", "true", code=1)
     dc(*words, "--", str(tmp_path / "none"), code=2)

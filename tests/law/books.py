@@ -60,10 +60,10 @@ def _compiled(book: Any, stamp: Any, state: dict[str, list[Any]]) -> Any:
     made = {
         "$schema": "rappterbook-v1",
         "id": str(book),
-        **{name: page[name] if isinstance(page.get(name), str) else "" for name in TEXTS},
-        "agent_id": None,
-        "version": 1,
-        "tags": [],
+        **{name: page[name] if page.get(name) is not None else "" for name in TEXTS},
+        "agent_id": page.get("agent_id"),
+        "version": page["version"] if page.get("version") is not None else 1,
+        "tags": page["tags"] if page.get("tags") is not None else [],
         "status": "published",
         "chapters": chapters,
         "metadata": {

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -16,7 +17,7 @@ from dreamcatcherd.core.frames import Closing
 from dreamcatcherd.store.access import Access
 from dreamcatcherd.store.clone import MARK, hold, make_clone, prepare_clone
 from dreamcatcherd.store.create import create
-from dreamcatcherd.store.locks import STALE_S
+from dreamcatcherd.store.locks import STALE_S, maintaining
 from dreamcatcherd.store.objects import GitStore
 from dreamcatcherd.store.remote import KNOWN, RemoteStore
 from tests.law.fleet import MAIN, NOW, commit_files, primary_on
@@ -318,16 +319,34 @@ def test_a_lock_that_a_killed_primary_left_is_removed(
 
 
 @pytest.mark.parametrize("transport", ["pygit2", "git"])
-def test_a_lock_that_somebody_may_hold_is_waited_for(shared: GitStore, tmp_path: Path, transport: str) -> None:
-    """A young one fails the look with its path, for another try, and stays; gone, or old enough, it is no hindrance."""
+def test_a_fresh_lock_of_a_dead_process_is_removed_at_once(shared: GitStore, tmp_path: Path, transport: str) -> None:
+    """Nobody else moves refs of the own clone: without maintenance a lock there is a dead process's, however young."""
+    store = remote(shared, tmp_path, transport)
+    close(primary_on(store))
+    lock = leave_lock(store, f"{MAIN}.lock", -3600)
+    commit_files(shared, MAIN, {f"{FOLDER}/1/a.json": text(number=1)})
+    start = time.monotonic()
+    assert merged(close(primary_on(store))) == ["a.json"]
+    assert time.monotonic() - start < STALE_S / 2
+    assert not lock.exists()
+
+
+@pytest.mark.parametrize("transport", ["pygit2", "git"])
+def test_a_lock_that_maintenance_may_hold_is_waited_for(shared: GitStore, tmp_path: Path, transport: str) -> None:
+    """A young lock stays while maintenance runs; once its owner removes it the close goes on."""
     store = remote(shared, tmp_path, transport)
     close(primary_on(store))
     lock = leave_lock(store, f"{MAIN}.lock", 0)
     commit_files(shared, MAIN, {f"{FOLDER}/1/a.json": text(number=1)})
-    with pytest.raises(RetryableError, match=r"main\.lock stands in the way") as found:
-        close(primary_on(store))
-    assert "removed" in found.value.remedy
-    assert lock.exists()
-    leave_lock(store, f"{MAIN}.lock", STALE_S + 1)
-    assert merged(close(primary_on(store))) == ["a.json"]
-    assert not lock.exists()
+    seen: list[bool] = []
+
+    def finish() -> None:
+        seen.append(lock.exists())
+        lock.unlink()
+
+    with maintaining(store.folder):
+        timer = threading.Timer(1.0, finish)
+        timer.start()
+        assert merged(close(primary_on(store))) == ["a.json"]
+    timer.join()
+    assert seen == [True]

@@ -1,0 +1,82 @@
+"""What a delta that merges would still surprise its author with: said before it is too late (Protocol §§4, 8).
+
+Pure: the server-side check and `validate` say the same words. Nothing here refuses a delta."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+
+from dreamcatcherd.core.codec import canonical
+from dreamcatcherd.core.collections import Table, sections_of
+from dreamcatcherd.core.model import Delta
+from dreamcatcherd.core.records import place
+from dreamcatcherd.core.settings import Limits
+
+NAMED = 10
+"""How many of one kind are named."""
+
+_ALIKE = 0.8
+
+
+def advise(delta: Delta, table: Table, limits: Limits, open_frame: int | None = None) -> list[str]:
+    """Warnings about one delta with its body; none where it is stored as its author would expect."""
+    return [*_timing(delta, limits, open_frame), *_contents(delta, table), *_unresolved(delta.unresolved)]
+
+
+def _timing(delta: Delta, limits: Limits, open_frame: int | None) -> Iterable[str]:
+    if open_frame is None or delta.frame <= open_frame:
+        return
+    ahead = delta.frame - open_frame
+    if ahead > limits.frames_ahead:
+        yield (
+            f"frame {delta.frame} is {ahead} ahead of the open frame {open_frame}, more than frames_ahead "
+            f"{limits.frames_ahead}: it is quarantined as too-far-ahead until its frame comes nearer"
+        )
+    else:
+        yield f"frame {delta.frame} is not open yet (open is {open_frame}): it waits until then"
+
+
+def _contents(delta: Delta, table: Table) -> Iterable[str]:
+    sections = sections_of(table)
+    misfits: Counter[tuple[str, str]] = Counter()
+    repeats: Counter[str] = Counter()
+    unknown: dict[str, None] = {}
+    seen: set[tuple[str, bytes]] = set()
+    for collection, section, keys, records, why in place(delta, sections):
+        if why is not None:
+            misfits[section, why] += len(records)
+        elif collection is None:
+            unknown[section] = None
+        elif keys is not None and collection.rule in ("dedup", "first", "lww"):
+            for key, record in zip(keys, records, strict=True):
+                whole = [key, record] if collection.rule == "lww" else [key]
+                mark = (collection.name, canonical(whole))
+                repeats[section] += mark in seen
+                seen.add(mark)
+    for (section, why), count in list(misfits.items())[:NAMED]:
+        yield f"{section}: {_records(count)} without a usable key ({why}), kept in extra/{section}"
+    for section, count in list(repeats.items())[:NAMED]:
+        if count:
+            yield f"{section}: {_records(count)} collapsed into one before with the same key, and bring nothing new"
+    for section in list(unknown)[:NAMED]:
+        meant = alike(section, list(sections))
+        hint = f": did you mean {meant}?" if meant else ":"
+        yield f"unknown section {section}{hint} it is kept in extra/{section}"
+
+
+def alike(section: str, known: Sequence[str]) -> str | None:
+    """The known section that an unknown one is probably a misspelling of."""
+    from difflib import get_close_matches  # seldom needed, and the check starts anew at every push
+
+    found = get_close_matches(section[:200], known, 1, _ALIKE)
+    return found[0] if found else None
+
+
+def _unresolved(references: Sequence[str]) -> Iterable[str]:
+    for reference in references[:NAMED]:
+        yield f"the reference {reference[:200]} names no file beside the delta in its commit"
+
+
+def _records(count: int) -> str:
+    return f"{count} record" if count == 1 else f"{count} records"
