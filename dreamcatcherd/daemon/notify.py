@@ -42,10 +42,14 @@ class Notifier:
             self._send(f"STATUS={text}")
 
     def alive(self) -> None:
-        """The loop has got something done since the last call. Before the first good look, which may bring the whole
-        history, systemd is also asked for more time to start."""
+        """The loop has got something done since the last call."""
         if self.watchdog_s is not None:
             self._send("WATCHDOG=1")
+
+    def progress(self) -> None:
+        """A transfer goes on. Before the first good look, which may bring the whole history, systemd is also asked for
+        more time to start."""
+        self.alive()
         now = time.monotonic()
         if not self._ready and now - self._extended_s >= EXTEND_EVERY_S:
             self._extended_s = now

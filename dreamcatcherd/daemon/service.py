@@ -96,7 +96,7 @@ class Service:
         folders = watched + ([file.absolute().parent] if file else [])
         self._ticker = Ticker(self._wake.set, folders, self._watch_degraded)
         self._notifier = Notifier()
-        self.primary.progress = store.progress = self._notifier.alive
+        self.primary.progress, store.progress = self._notifier.alive, self._notifier.progress
         self._folder = store.folder
         self._listening = read_listening(config.http)
         self.http = self._listen(self._listening)
@@ -248,6 +248,8 @@ class Service:
         self.board.fail(error.cause)
         self._note()
         self._notifier.status(f"not ready: {error.cause}")
+        if isinstance(error, FatalError):
+            self._notifier.ready()  # the daemon is up and answers; what is broken is the repository
         longest = min(FIRST_DELAY_S * 2**self._failures, self.config.repository.retry)
         self._failures = min(self._failures + 1, 10)
         return random.uniform(longest / 2, longest)  # noqa: S311 (no secret hangs on it)
@@ -280,7 +282,7 @@ class Service:
             if store is not None:
                 self.board.where, self.board.identity = store.where, store.identity
                 self.primary = Primary(store, config.repository.branch, closing, wall_clock)
-                self.primary.progress = store.progress = self._notifier.alive
+                self.primary.progress, store.progress = self._notifier.alive, self._notifier.progress
                 self._folder = store.folder
         except DreamcatcherError as error:
             self._log.error("configuration refused, the old one stays", cause=error.cause, remedy=error.remedy)

@@ -71,11 +71,11 @@ def test_systemd_waits_longer_while_the_first_look_makes_progress(
     notifier = Notifier({"NOTIFY_SOCKET": systemd.getsockname()})
     for moment in (100.0, 101.0, 104.9, 105.0, 109.0, 111.0):
         now = moment
-        notifier.alive()
+        notifier.progress()
     more = f"EXTEND_TIMEOUT_USEC={notify.EXTEND_MICROS}"
     status = "STATUS=reading the repository for the first time, {} s so far"
     assert told(systemd) == [more, more, status.format(5), more, status.format(11)]
     notifier.ready()
     now = 200.0
-    notifier.alive()
+    notifier.progress()
     assert told(systemd) == ["READY=1"]

@@ -38,7 +38,7 @@ def test_status_names_the_frame_and_what_waits_by_stream(fleet: Path) -> None:
     """`status --json` has the keys of the protocol; held deltas are pending too."""
     status = dc_json("status", "--repo", str(fleet))
     keys = {"frame", "opened_at", "closes_at", "last_closed", "digest", "pending", "held", "behind_s"}
-    assert keys | {"seen", "silent"} == set(status)
+    assert keys | {"seen", "silent", "troubles"} == set(status)
     assert status["seen"]["c"] == {"frame": 2, "utc": "2026-01-01T00:00:03.000000Z"}
     assert (status["frame"], status["last_closed"], status["held"]) == (3, 2, 1)
     assert status["pending"] == {"total": 2, "streams": {"a": 1, "d": 1}}
@@ -86,7 +86,8 @@ def test_receipt_tells_what_became_of_each_delta(fleet: Path) -> None:
     assert (first["outcome"], first["frame"], second["outcome"], third["outcome"]) == ("merged", 1, "merged", "late")
     assert [lost["value"] for lost in first["lost"]] == ["first"]
     assert [(lost["value"], lost["winner"][2]) for lost in second["lost"]] == [("second", "c")]
-    assert set(first) == {"path", "blob", "stream_id", "outcome", "frame", "digest", "reason", "lost"}
+    known = {"path", "blob", "stream_id", "outcome", "frame", "digest", "reason", "lost"}
+    assert set(first) == known | {"misfits", "collapsed", "unresolved", "unknown"}
     assert receipt(first["blob"][:10]) == first
     bad = receipt(f"{folder}/bad.json")
     assert (bad["outcome"], bad["reason"]) == ("quarantined", "not-json")
@@ -169,7 +170,7 @@ def test_validate_names_reason_and_place(tmp_path: Path) -> None:
     good.write_text(delta(7, "a"))
     bad.write_text(delta(7, "a"))
     assert dc_json("validate", str(good)) == [
-        {"path": str(good), "ok": True, "reason": None, "at": None, "detail": None}
+        {"path": str(good), "ok": True, "reason": None, "at": None, "detail": None, "warnings": []}
     ]
     rows = dc_json("validate", str(good), str(bad), code=1)
     assert [row["ok"] for row in rows] == [True, False]

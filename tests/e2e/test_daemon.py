@@ -36,7 +36,7 @@ def test_with_no_configuration_it_serves_fleet_git_on_the_documented_port(tmp_pa
         wait_for(lambda: "dreamcatcher_frame 1.0" in daemon.get("/metrics"))
         assert daemon.stop()[0] == 0
     settings = git(tmp_path / "fleet.git", "config", "--list")
-    assert {"receive.denynonfastforwards=true", "receive.denydeletes=true"} <= set(settings.splitlines())
+    assert {"receive.denynonfastforwards=true", "receive.denydeletes=false"} <= set(settings.splitlines())
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])

@@ -152,8 +152,8 @@ def test_the_worker_script_pushes_attachments_and_refuses_clearly(tmp_path: Path
     assert push(str(repository)).returncode == 2
     assert push(str(repository), "none.json").returncode == 2
     unreachable = push(str(tmp_path / "nowhere.git"), "one.json")
-    assert unreachable.returncode == 1
-    assert "nothing landed" in unreachable.stderr
+    assert unreachable.returncode == 3
+    assert "not acknowledged" in unreachable.stderr
 
 
 def test_the_example_configuration_is_the_defaults() -> None:

@@ -331,7 +331,7 @@ def test_the_command_judges_what_git_writes_to_it(fleet: Path, worker: Path) -> 
     )
     assert remedy.startswith("dreamcatcherd refused this push")
     assert dc("hook", "pre-receive", cwd=fleet, stdin=lines.replace(b"heads/main", b"heads/topic")) == ""
-    assert dc("hook", "pre-receive", cwd=fleet) == ""
+    assert "standard input is empty" in dc("hook", "pre-receive", cwd=fleet, code=1)
     assert "cannot check this push" in dc("hook", "pre-receive", cwd=worker.parent, code=1, stdin=lines)
     missing = f"{old} {'1' * 40} refs/heads/main\n".encode()
     assert "cannot check this push" in dc("hook", "pre-receive", cwd=fleet, code=1, stdin=missing)

@@ -20,7 +20,8 @@ PAGE = "docs/runbook.md"
 TEXT = (ROOT / PAGE).read_text()
 PLAIN = " ".join(TEXT.split())
 FAILURES = {"RetryableError", "FatalError", "GuardError", "PushRefusedError", "UnclearError", "OvertakenError"}
-RAISERS = "access base clone failures gitcmd locks objects packs publish remote signatures"
+FAILURES |= {"DamagedRefsError", "disk_failure"}
+RAISERS = "access base chain clone failures gitcmd locks objects packs publish remote signatures wholeness"
 
 
 def anchors(document: Path) -> set[str]:

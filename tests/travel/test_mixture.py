@@ -7,7 +7,7 @@ from functools import partial
 
 from dreamcatcherd.core import paths
 from dreamcatcherd.core.ledger import Ledger
-from dreamcatcherd.core.tree import FILE, Entry
+from dreamcatcherd.core.tree import FILE, Entry, subtree
 from dreamcatcherd.daemon.cycle import close_frame, look
 from dreamcatcherd.daemon.primary import Primary
 from dreamcatcherd.store.base import load_ledger
@@ -57,6 +57,8 @@ def test_two_primaries_a_day_apart_agree_on_every_frame_of_a_broken_fleet() -> N
     restored = 0
     for frame in range(1, FRAMES + 1):
         breaks(store, chance, frame, heads)
+        for primary in primaries:
+            primary._steady = partial(float, 1000 * frame)
         for primary in chance.sample(primaries, 2):
             restored += look(primary, restore=True)[0].restored is not None
         assert close_frame(chance.choice(primaries), "test").ledger is not None
@@ -76,17 +78,12 @@ def test_two_primaries_a_day_apart_agree_on_every_frame_of_a_broken_fleet() -> N
     assert restored > 5
     history = read_history(store, store.refs(), MAIN)
     assert all(check(store, history, at) is None for at in range(FRAMES))
-    merged = [
-        row.blob
-        for link in links(store, store.refs()[paths.PUBLISHED])
-        for row in _ledger(store, link.oid, link.frame).deltas
-    ]
+    chain = links(store, store.refs()[paths.PUBLISHED])
+    merged = [row.blob for link in chain for row in _ledger(store, link.oid, link.frame).deltas]
     assert len(merged) == len(set(merged)) > FRAMES
 
 
 def _ledger(store: Store, oid: str, frame: int) -> Ledger:
-    from dreamcatcherd.core.tree import subtree
-
     ledger = load_ledger(store, subtree(store, store.commit(oid).tree, paths.LEDGER), frame)
     assert ledger is not None
     return ledger
