@@ -30,6 +30,7 @@ from dreamcatcherd.store.locks import all_locks, stale
 from dreamcatcherd.store.objects import GitStore
 from dreamcatcherd.store.remote import RemoteStore
 from dreamcatcherd.store.signatures import sign
+from dreamcatcherd.store.strays import StrayBranches
 from dreamcatcherd.store.violations import current_settings
 
 GIT_NEEDED = (2, 36)
@@ -94,6 +95,7 @@ def check_repository(store: GitStore, main: str) -> Iterator[Check]:
     yield _published(store, refs, main, base)
     yield _settings(store, refs.get(main), base)
     yield _lanes(refs, base)
+    yield from _troubles(store, refs, main, base)
     if base.commit is not None:
         yield _frame_time(store.commit(base.commit).time, time.time())
 
@@ -137,6 +139,18 @@ def _lanes(refs: dict[str, str], base: Base) -> Check:
     if lanes > LANES_MANY:
         return Check("lanes", False, f"{lanes} lanes slow every look", "lower [retention] lanes_keep on the primary")
     return Check("lanes", True, f"{lanes} lanes")
+
+
+def _troubles(store: GitStore, refs: dict[str, str], main: str, base: Base) -> Iterator[Check]:
+    """Damaged refs, a partial clone, and branches whose deltas nobody merges."""
+    strays = StrayBranches().troubles(store, refs, main, base.settings, base.commit)
+    for name, found in (("refs", store.troubles()), ("branches", strays)):
+        for one in found:
+            yield Check(name, False, one.what, one.remedy)
+        if not found:
+            yield Check(
+                name, True, "all can be read" if name == "refs" else "no deltas on branches that are not merged"
+            )
 
 
 # A repository on this disk --------------------------------------------------------------------------------------------

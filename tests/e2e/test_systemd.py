@@ -305,8 +305,8 @@ def test_a_restart_in_the_middle_of_a_large_merge_loses_nothing(host: Host) -> N
 
 
 def test_wrong_configuration_is_left_alone_and_a_broken_repository_is_not(host: Host) -> None:
-    """Exit code 2 is final, and the journal says what is wrong. On a broken repository the service is up, says why it is
-    not ready, and goes on without a restart once the repository is repaired."""
+    """Exit code 2 is final, and the journal says what is wrong. On a broken repository the service is up, says why it
+    is not ready, and goes on without a restart once the repository is repaired."""
     unit = host.configure("wrong", "intervall = 3")
     host.sh(f"systemctl start {unit}", code=1)
     assert [host.of(unit, name) for name in ("SubState", "ExecMainStatus", "NRestarts")] == ["failed", "2", "0"]

@@ -400,3 +400,40 @@ def _manual(folder: Path) -> Path:
     config = folder / "primary.toml"
     config.write_text('[http]\nlisten = "127.0.0.1:0"\n[frames]\nclose = "manual"\n')
     return config
+
+
+def test_explain_of_a_record_with_only_a_key_explains_its_key(tmp_path: Path) -> None:
+    """A reaction that is nothing but its key, and a post of a bare number: who brought it is said where it is known."""
+    repository = tmp_path / "fleet.git"
+    dc("init", str(repository))
+    worker = clone(repository, tmp_path / "worker")
+    reaction = {"node": "n", "agent": "zoe", "type": "up"}
+    push(worker, {path_of(1, "a"): delta(1, "a", reactions_added=[reaction], posts_created=[7])}, "refs/heads/dc/a")
+    dc("merge", "--repo", str(repository))
+    found = dc_json("explain", "reactions", "n/zoe/up", "--repo", str(repository))
+    assert {name: (one["value"], one["path"]) for name, one in found["fields"].items()} == {
+        name: (value, path_of(1, "a")) for name, value in reaction.items()
+    }
+    bare = dc_json("explain", "posts", "7", "--repo", str(repository))
+    assert {name: one["value"] for name, one in bare["fields"].items()} == {"discussion_number": 7}
+    assert "discussion_number: 7" in dc("explain", "posts", "7", "--repo", str(repository))
+
+
+def test_doctor_names_damaged_refs_and_branches_that_nobody_merges(tmp_path: Path) -> None:
+    """An empty lane ref and a branch with deltas are findings, each with its remedy; sound, both are all right."""
+    repository = tmp_path / "fleet.git"
+    dc("init", str(repository))
+    worker = clone(repository, tmp_path / "worker")
+    checks = {one["check"]: one for one in dc_json("doctor", "--repo", str(repository))}
+    assert checks["refs"]["ok"]
+    assert checks["branches"]["ok"]
+    assert checks["receive.denyDeletes"]["ok"]
+    push(worker, {path_of(1, "a"): delta(1, "a", observations=[1])}, "refs/heads/dc/a")
+    push(worker, {path_of(1, "b"): delta(1, "b", observations=[1])}, "refs/heads/master")
+    (repository / "refs/heads/dc/a").write_bytes(b"")
+    git(repository, "config", "receive.denyDeletes", "true")
+    checks = {one["check"]: one for one in dc_json("doctor", "--repo", str(repository), code=1)}
+    assert "refs/heads/dc/a" in checks["refs"]["detail"]
+    assert "update-ref" in checks["refs"]["remedy"]
+    assert "master brings" in checks["branches"]["detail"]
+    assert "false" in checks["receive.denyDeletes"]["remedy"]

@@ -78,8 +78,8 @@ def test_two_primaries_a_day_apart_agree_on_every_frame_of_a_broken_fleet() -> N
     assert restored > 5
     history = read_history(store, store.refs(), MAIN)
     assert all(check(store, history, at) is None for at in range(FRAMES))
-    chain = links(store, store.refs()[paths.PUBLISHED])
-    merged = [row.blob for link in chain for row in _ledger(store, link.oid, link.frame).deltas]
+    walked = links(store, store.refs()[paths.PUBLISHED])
+    merged = [row.blob for link in walked for row in _ledger(store, link.oid, link.frame).deltas]
     assert len(merged) == len(set(merged)) > FRAMES
 
 
