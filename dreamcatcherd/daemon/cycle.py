@@ -15,7 +15,8 @@ from msgspec import Struct, structs
 
 from dreamcatcherd.core.errors import OvertakenError
 from dreamcatcherd.core.frames import Decision, opened
-from dreamcatcherd.core.ledger import Basis, Ledger, make_ledger
+from dreamcatcherd.core.ledger import Ledger
+from dreamcatcherd.core.ledger_making import Basis, make_ledger
 from dreamcatcherd.core.merge import merge
 from dreamcatcherd.core.model import Arrival, Delta
 from dreamcatcherd.core.plan import make_plan

@@ -5,6 +5,7 @@ that reads the same file. They are never part of a command line, a log line or a
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Literal
@@ -166,3 +167,21 @@ CREDENTIALS_REMEDY = (
     "check token_file, user or ssh_key in [repository] and the account's rights; "
     "for ssh configuration or credential helpers of git's set transport to git"
 )
+
+
+def set_up_libgit2(access: Access, clone: Path) -> None:
+    """libgit2's process-wide settings: time limits, trusted certificates, and where it looks for known hosts."""
+    milliseconds = max(1, round(access.timeout_s * 1000))
+    pygit2.settings.server_connect_timeout = milliseconds
+    pygit2.settings.server_timeout = milliseconds
+    if access.ca_file:
+        pygit2.settings.set_ssl_cert_locations(str(access.ca_file), None)
+    if access.known_hosts is None:
+        pygit2.settings.homedir = os.environ.get("HOME", "/")
+    else:
+        home = clone / "home"
+        link = home / ".ssh" / "known_hosts"
+        link.parent.mkdir(parents=True, exist_ok=True)
+        link.unlink(missing_ok=True)
+        link.symlink_to(access.known_hosts.resolve())
+        pygit2.settings.homedir = str(home)

@@ -156,6 +156,7 @@ class GitStore:
             try:
                 self._repo = _open(self.folder)
             except UsageError as error:
+                check_there(self.folder)
                 raise FatalError(error.cause, error.remedy) from error
             self._opened = identity
         self._packs = packs

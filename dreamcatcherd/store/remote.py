@@ -6,7 +6,6 @@ cannot be read. Owns when that is done, and what a push has done."""
 from __future__ import annotations
 
 import contextlib
-import os
 import time
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
@@ -18,7 +17,7 @@ import pygit2
 from pygit2.enums import FetchPrune
 
 from dreamcatcherd.core.errors import FatalError, RetryableError
-from dreamcatcherd.store.access import Access, Callbacks, git_environment
+from dreamcatcherd.store.access import Access, Callbacks, git_environment, set_up_libgit2
 from dreamcatcherd.store.clone import hold, make_clone, prepare_clone
 from dreamcatcherd.store.disk import remedy_for
 from dreamcatcherd.store.failures import OVERTAKEN, PushRefusedError, UnclearError, failure_of
@@ -55,7 +54,7 @@ class RemoteStore(GitStore):
         self.where = self.identity = access.url
         self.ca_file = access.ca_file
         self._fetch_by_git = access.transport == "git"
-        _set_up_libgit2(access, self.folder)
+        set_up_libgit2(access, self.folder)
 
     # Polling ------------------------------------------------------------------------------------------------------
 
@@ -337,26 +336,8 @@ class RemoteStore(GitStore):
                 seen = self._local_refs().get(KNOWN)
             self._repo.free()
             make_clone(self.folder, self._access.url)
-            _set_up_libgit2(self._access, self.folder)
+            set_up_libgit2(self._access, self.folder)
             self._repo = pygit2.Repository(str(self.folder))
             self._fetch(self._heads())
             if seen and self._has(seen):
                 self._set_ref(KNOWN, seen)
-
-
-def _set_up_libgit2(access: Access, clone: Path) -> None:
-    """libgit2's process-wide settings: time limits, trusted certificates, and where it looks for known hosts."""
-    milliseconds = max(1, round(access.timeout_s * 1000))
-    pygit2.settings.server_connect_timeout = milliseconds
-    pygit2.settings.server_timeout = milliseconds
-    if access.ca_file:
-        pygit2.settings.set_ssl_cert_locations(str(access.ca_file), None)
-    if access.known_hosts is None:
-        pygit2.settings.homedir = os.environ.get("HOME", "/")
-    else:
-        home = clone / "home"
-        link = home / ".ssh" / "known_hosts"
-        link.parent.mkdir(parents=True, exist_ok=True)
-        link.unlink(missing_ok=True)
-        link.symlink_to(access.known_hosts.resolve())
-        pygit2.settings.homedir = str(home)

@@ -19,15 +19,8 @@ from msgspec import Struct, structs
 from dreamcatcherd.core import paths
 from dreamcatcherd.core.codec import canonical
 from dreamcatcherd.core.errors import FatalError, RefusedError
-from dreamcatcherd.core.ledger import (
-    Basis,
-    Ledger,
-    make_ledger,
-    names_what_collapsed,
-    read_ledger,
-    without_notes,
-    write_ledger,
-)
+from dreamcatcherd.core.ledger import Ledger, names_what_collapsed, read_ledger, without_notes, write_ledger
+from dreamcatcherd.core.ledger_making import Basis, make_ledger
 from dreamcatcherd.core.merge import merge
 from dreamcatcherd.core.model import Arrival, Delta, FrameState, Version
 from dreamcatcherd.core.plan import make_plan

@@ -11,7 +11,6 @@ import pytest
 from msgspec import structs
 
 from dreamcatcherd.core.ledger import (
-    Basis,
     Counts,
     DuplicateRow,
     HeldRow,
@@ -22,11 +21,11 @@ from dreamcatcherd.core.ledger import (
     collection_label,
     entity_total,
     head_of,
-    make_ledger,
     read_head,
     read_ledger,
     write_ledger,
 )
+from dreamcatcherd.core.ledger_making import Basis, make_ledger
 from dreamcatcherd.core.model import Arrival, Conflict, Delta, Fault, Reject, Version
 from dreamcatcherd.core.plan import make_plan
 from dreamcatcherd.core.settings import Limits

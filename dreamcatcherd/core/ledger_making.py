@@ -1,0 +1,168 @@
+"""Making the ledger of a frame from its plan and its merge (Protocol §9). The shapes are `ledger`'s."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+
+from msgspec import Struct, structs
+
+from dreamcatcherd.core.clocks import ClockFlag, clock_flags
+from dreamcatcherd.core.ledger import (
+    Counts,
+    DeltaRow,
+    DuplicateRow,
+    HeldRow,
+    Ledger,
+    MisfitRow,
+    QuarantinedRow,
+    SettingsChange,
+    Violation,
+)
+from dreamcatcherd.core.merge import Merged
+from dreamcatcherd.core.model import Arrival, Delta, Reject
+from dreamcatcherd.core.paths import printable
+from dreamcatcherd.core.plan import Plan
+
+
+class Basis(Struct, frozen=True):
+    """What a new ledger follows on: the digest, entity counts and settings that stood; what was noticed besides the
+    deltas: violations, a change of settings, streams that a quorum waited for in vain; and what flags clocks."""
+
+    previous: str | None
+    entities: dict[str, int]
+    settings: str | None
+    violations: list[Violation] = []
+    settings_change: SettingsChange | None = None
+    missing: list[str] = []
+    max_skew_s: float = 300.0
+    told: dict[str, int] = {}
+
+
+def make_ledger(plan: Plan, merged: Merged, basis: Basis, closed_by: str) -> Ledger:
+    """The ledger of a frame from its plan and merge."""
+    flags = clock_flags(plan.deltas, plan.frame, basis.max_skew_s, basis.told)
+    misfits = Counter(misfit.stamp for misfit in merged.misfits)
+    deltas = []
+    for item, source in _deltas(plan.deltas):
+        row = _delta_row(item, source, plan.frame, flags.get(item.stamp))
+        notes = (misfits[item.stamp], merged.collapsed.get(item.stamp, 0), tuple(merged.unknown.get(item.stamp, ())))
+        deltas.append(
+            structs.replace(row, misfits=notes[0], collapsed=notes[1], unknown=notes[2]) if any(notes) else row
+        )
+    held = [_held_row(arrival, plan.frame) for arrival in plan.held]
+    quarantined = [_quarantined_row(arrival, plan.frame) for arrival in plan.quarantined]
+    entities = dict(basis.entities)
+    for name, count in merged.added.items():
+        entities[name] = entities.get(name, 0) + count
+    late = sum(row.late for row in deltas)
+    counts = Counts(
+        deltas=len(deltas),
+        streams=len({row.stream_id for row in deltas}),
+        late=late,
+        duplicates=len(plan.duplicates),
+        held=len(held),
+        quarantined=sum(row.since == plan.frame for row in quarantined),
+        misfits=len(merged.misfits),
+        conflicts=len(merged.conflicts),
+        violations=len(basis.violations),
+        entities=entities,
+        clocks=len(flags),
+        unresolved=sum(len(row.unresolved) for row in deltas),
+        collapsed=sum(row.collapsed for row in deltas),
+        unknown=sum(len(row.unknown) for row in deltas),
+    )
+    return Ledger(
+        frame=plan.frame,
+        snapshot=merged.tree,
+        previous=basis.previous,
+        closed_by=closed_by,
+        settings=basis.settings,
+        deltas=deltas,
+        held=held,
+        duplicates=[_duplicate_row(item, source) for item, source in _deltas(plan.duplicates)],
+        misfits=_misfit_rows(merged, plan) if merged.misfits else [],
+        quarantined=quarantined,
+        conflicts=merged.conflicts,
+        violations=basis.violations,
+        books=merged.books,
+        settings_change=basis.settings_change,
+        missing=basis.missing,
+        counts=counts,
+    )
+
+
+def _deltas(arrivals: Iterable[Arrival]) -> Iterable[tuple[Delta, str]]:
+    for arrival in arrivals:
+        if isinstance(arrival.item, Delta):
+            yield arrival.item, arrival.source
+
+
+def _content(item: Delta) -> str | None:
+    return item.content_id if item.content_id != item.version.blob else None
+
+
+def _delta_row(item: Delta, source: str, frame: int, flag: ClockFlag | None) -> DeltaRow:
+    late = item.frame < frame
+    return DeltaRow(
+        path=item.version.path,
+        blob=item.version.blob,
+        utc=item.utc,
+        stream_id=item.stream_id,
+        source=source,
+        commit=item.version.commit,
+        late=late,
+        frame=item.frame if late else None,
+        content_id=_content(item),
+        unresolved=item.unresolved,
+        ahead_s=flag.ahead_s if flag else None,
+        backward=flag.backward if flag else False,
+    )
+
+
+def _held_row(arrival: Arrival, frame: int) -> HeldRow:
+    item = arrival.item
+    if not isinstance(item, Delta):
+        raise AssertionError("only deltas are held")
+    return HeldRow(
+        path=item.version.path,
+        blob=item.version.blob,
+        frame=item.frame,
+        utc=item.utc,
+        stream_id=item.stream_id,
+        source=arrival.source,
+        commit=item.version.commit,
+        since=frame if arrival.since is None else arrival.since,
+        content_id=_content(item),
+    )
+
+
+def _duplicate_row(item: Delta, source: str) -> DuplicateRow:
+    version = item.version
+    return DuplicateRow(version.path, version.blob, item.frame, item.stream_id, source, version.commit, _content(item))
+
+
+def _quarantined_row(arrival: Arrival, frame: int) -> QuarantinedRow:
+    item = arrival.item
+    if not isinstance(item, Reject):
+        raise AssertionError("only rejects are quarantined")
+    return QuarantinedRow(
+        path=printable(item.version.path),
+        blob=item.version.blob,
+        reason=item.fault.reason,
+        detail=item.fault.detail,
+        source=arrival.source,
+        commit=item.version.commit,
+        since=frame if arrival.since is None else arrival.since,
+        at=item.fault.at,
+    )
+
+
+def _misfit_rows(merged: Merged, plan: Plan) -> list[MisfitRow]:
+    versions = {item.stamp: item.version for item, _ in _deltas(plan.deltas)}
+    counted: dict[tuple[str, str, str, str], int] = {}
+    for misfit in merged.misfits:
+        version = versions[misfit.stamp]
+        row = (version.path, version.blob, misfit.section, misfit.why)
+        counted[row] = counted.get(row, 0) + 1
+    return [MisfitRow(*row, count) for row, count in sorted(counted.items())]
