@@ -14,7 +14,7 @@ from dreamcatcherd.core.codec import canonical, canonical_each
 from dreamcatcherd.core.collections import EXTRA, Collection, Table, sections_of
 from dreamcatcherd.core.model import Conflict, Delta, Json, Misfit, Record, Stamp
 from dreamcatcherd.core.records import natural_key, place
-from dreamcatcherd.core.rules import RULES, Entity
+from dreamcatcherd.core.rules import FOLDS, Brought, Entity
 from dreamcatcherd.core.shards import Change, Layout, line_of, sorted_changes, update
 from dreamcatcherd.core.snapshot import (
     APPENDED,
@@ -37,9 +37,6 @@ from dreamcatcherd.core.snapshot import (
 from dreamcatcherd.core.tree import Objects
 
 Contribution = tuple[Stamp, Record]
-Brought = Sequence[Contribution]
-"""All that the new deltas bring to one entity, in order."""
-
 
 class Column(NamedTuple):
     """Every record that the new deltas bring to one collection, side by side: keys, records, stamps."""
@@ -211,15 +208,11 @@ def append_change(collection: Collection | None, section: str, stamp: Stamp, ran
 def _joining(row: Collection, conflicts: list[Conflict], collapsed: Counter[Stamp]) -> Layout[Brought]:
     """A layout whose lines come about by the collection's rule; conflicts are noted on the way, and what collapses."""
     keys = frozenset(names[0] for names in row.key)
-    join = RULES[row.rule]
+    fold_records = FOLDS[row.rule]
 
     def combine(raw_key: bytes, standing: bytes | None, brought: Brought) -> bytes:
         old = read_entity(row, standing) if standing is not None else None
-        entity = old
-        for stamp, record in brought:
-            entity = join(entity, record, stamp, keys)
-        if entity is None:
-            raise AssertionError("a change brings at least one record")
+        entity = fold_records(old, brought, keys)
         if old is not None or len(brought) > 1:
             conflicts.extend(_conflicts(row, keys, old, brought, entity))
             collapsed.update(_collapsed(row, keys, old, brought))

@@ -6,7 +6,7 @@ earlier one)."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from dreamcatcherd.core.codec import canonical
@@ -21,6 +21,9 @@ class Entity(NamedTuple):
     stamps: Stamp | dict[str, Stamp]
 
 
+Brought = Sequence[tuple[Stamp, Record]]
+"""All that the new deltas bring to one entity, in order of stamps and positions."""
+
 Join = Callable[[Entity | None, Record, Stamp, frozenset[str]], Entity]
 """`(what stands, one more record, its stamp, key fields) -> what stands then`."""
 
@@ -28,65 +31,70 @@ BY_FIELD: frozenset[RuleName] = frozenset({"lww", "max"})
 """Rules whose entities have a stamp for each field."""
 
 
-def lww(entity: Entity | None, record: Record, stamp: Stamp, keys: frozenset[str]) -> Entity:
+def lww(entity: Entity | None, brought: Brought, keys: frozenset[str]) -> Entity:
     """Each field has its latest value."""
-    return _by_field(entity, record, stamp, keys, lambda old, new, then: then <= stamp)
+    return _by_field(entity, brought, keys, lambda old, new, then, stamp: then <= stamp)
 
 
-def maximum(entity: Entity | None, record: Record, stamp: Stamp, keys: frozenset[str]) -> Entity:
+def maximum(entity: Entity | None, brought: Brought, keys: frozenset[str]) -> Entity:
     """Each field has its largest value, with the stamp that brought it first."""
 
-    def wins(old: Json, new: Json, then: Stamp) -> bool:
+    def wins(old: Json, new: Json, then: Stamp, stamp: Stamp) -> bool:
         old_rank, new_rank = value_order(old), value_order(new)
         return new_rank > old_rank or (new_rank == old_rank and stamp < then)
 
-    return _by_field(entity, record, stamp, keys, wins)
+    return _by_field(entity, brought, keys, wins)
 
 
 def _by_field(
     entity: Entity | None,
-    record: Record,
-    stamp: Stamp,
+    brought: Brought,
     keys: frozenset[str],
-    wins: Callable[[Json, Json, Stamp], bool],
+    wins: Callable[[Json, Json, Stamp, Stamp], bool],
 ) -> Entity:
-    if entity is None:
-        return Entity(record, {name: stamp for name in record if name not in keys})
-    fields, stamps = dict(entity.record), dict(_by_name(entity))
-    for name, value in record.items():
-        if name not in keys and (name not in stamps or wins(fields[name], value, stamps[name])):
-            fields[name], stamps[name] = value, stamp
+    fields, stamps = (dict(entity.record), dict(_by_name(entity))) if entity else (dict(brought[0][1]), {})
+    for stamp, record in brought:
+        for name, value in record.items():
+            if name not in keys and (name not in stamps or wins(fields[name], value, stamps[name], stamp)):
+                fields[name], stamps[name] = value, stamp
     return Entity(fields, stamps)
 
 
-def earliest(entity: Entity | None, record: Record, stamp: Stamp, keys: frozenset[str]) -> Entity:
+def earliest(entity: Entity | None, brought: Brought, keys: frozenset[str]) -> Entity:
     """The whole record of the earliest stamp (`dedup`, `first`)."""
-    return entity if entity is not None and _one(entity) <= stamp else Entity(record, stamp)
+    for stamp, record in brought:
+        if entity is None or stamp < _one(entity):
+            entity = Entity(record, stamp)
+    return _some(entity)
 
 
-def total(entity: Entity | None, record: Record, stamp: Stamp, keys: frozenset[str]) -> Entity:
+def total(entity: Entity | None, brought: Brought, keys: frozenset[str]) -> Entity:
     """Each field is the sum over all deltas; the stamp is the latest."""
-    if entity is None:
-        return Entity(record, stamp)
-    fields = dict(entity.record)
-    for name, value in record.items():
-        if name not in keys:
-            fields[name] = fields.get(name, 0) + value
-    return Entity(fields, max(_one(entity), stamp))
+    fields = dict(entity.record) if entity else {name: brought[0][1][name] for name in brought[0][1] if name in keys}
+    for _, record in brought:
+        for name, value in record.items():
+            if name not in keys:
+                fields[name] = fields.get(name, 0) + value
+    return Entity(fields, _latest(entity, brought))
 
 
-def union(entity: Entity | None, record: Record, stamp: Stamp, keys: frozenset[str]) -> Entity:
+def union(entity: Entity | None, brought: Brought, keys: frozenset[str]) -> Entity:
     """Each field is the set of all values brought, as a list in canonical order; the stamp is the latest."""
-    fields = dict(entity.record) if entity else {name: record[name] for name in record if name in keys}
-    for name, value in record.items():
-        if name not in keys:
-            values = [*fields.get(name, ()), *(value if type(value) is list else (value,))]
-            distinct = {canonical(item): item for item in values}
-            fields[name] = [distinct[key] for key in sorted(distinct)]
-    return Entity(fields, max(_one(entity), stamp) if entity else stamp)
+    fields = dict(entity.record) if entity else {name: brought[0][1][name] for name in brought[0][1] if name in keys}
+    distinct: dict[str, dict[bytes, Json]] = {}
+    for _, record in brought:
+        for name, value in record.items():
+            if name not in keys:
+                if name not in distinct:
+                    distinct[name] = {canonical(item): item for item in fields.get(name, ())}
+                values = value if type(value) is list else (value,)
+                distinct[name].update((canonical(item), item) for item in values)
+    for name, found in distinct.items():
+        fields[name] = [found[key] for key in sorted(found)]
+    return Entity(fields, _latest(entity, brought))
 
 
-RULES: dict[RuleName, Join] = {
+FOLDS: dict[RuleName, Callable[[Entity | None, Brought, frozenset[str]], Entity]] = {
     "lww": lww,
     "max": maximum,
     "dedup": earliest,
@@ -94,7 +102,16 @@ RULES: dict[RuleName, Join] = {
     "sum": total,
     "union": union,
 }
-"""`append` is no join of entities: each record is one of its own."""
+"""All records of one entity at once, so that the cost follows what they bring and not what each finds. `append` is no
+join of entities: each record is one of its own."""
+
+
+def _joining(rule: RuleName) -> Join:
+    return lambda entity, record, stamp, keys: FOLDS[rule](entity, [(stamp, record)], keys)
+
+
+RULES: dict[RuleName, Join] = {rule: _joining(rule) for rule in FOLDS}
+"""The same for one more record."""
 
 
 def value_order(value: Json) -> tuple[int, object, bytes]:
@@ -119,3 +136,14 @@ def _one(entity: Entity) -> Stamp:
     if isinstance(entity.stamps, dict):
         raise AssertionError("an entity of this rule has one stamp")
     return entity.stamps
+
+
+def _latest(entity: Entity | None, brought: Brought) -> Stamp:
+    stamps = [stamp for stamp, _ in brought]
+    return max([*stamps, _one(entity)] if entity else stamps)
+
+
+def _some(entity: Entity | None) -> Entity:
+    if entity is None:
+        raise AssertionError("a change brings at least one record")
+    return entity

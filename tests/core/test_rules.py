@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from dreamcatcherd.core.codec import canonical
 from dreamcatcherd.core.collections import RuleName
 from dreamcatcherd.core.model import Json, Record, Stamp
-from dreamcatcherd.core.rules import BY_FIELD, RULES, Entity, value_order
+from dreamcatcherd.core.rules import BY_FIELD, FOLDS, RULES, Entity, value_order
 
 KEYS = frozenset({"id"})
 Contribution = tuple[Stamp, Record]
@@ -252,3 +252,19 @@ def test_fields_that_a_later_record_lacks_stay() -> None:
     """Losing is localised to one field: last write wins takes nothing else away."""
     given_ = [(stamp(1), {"id": 1, "x": 1, "y": 1}), (stamp(2), {"id": 1, "y": 2})]
     assert fold("lww", given_) == Entity({"id": 1, "x": 1, "y": 2}, {"x": stamp(1), "y": stamp(2)})
+
+
+@pytest.mark.parametrize("rule", list(RULES))
+@given(data=st.data())
+@settings(max_examples=80, deadline=None)
+def test_all_records_at_once_are_as_one_by_one(rule: RuleName, data: st.DataObject) -> None:
+    """Folded in one go, in any two parts, or record by record: the same entity, and no record is changed."""
+    given = sorted(data.draw(brought(rule)), key=lambda one: one[0])
+    before = canonical([record for _, record in given])
+    cut = data.draw(st.integers(0, len(given)))
+    parts: Entity | None = None
+    for part in (given[:cut], given[cut:]):
+        parts = FOLDS[rule](parts, part, KEYS) if part else parts
+    assert parts is not None
+    assert told(FOLDS[rule](None, given, KEYS)) == told(parts) == told(fold(rule, given))
+    assert canonical([record for _, record in given]) == before
