@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import random
 import shlex
 import sys
 from pathlib import Path
@@ -24,7 +23,6 @@ from dreamcatcherd.store.create import create
 from dreamcatcherd.store.gitcmd import write_graph
 from dreamcatcherd.store.objects import GitStore
 from dreamcatcherd.store.ports import Store
-from dreamcatcherd.store.reach import has_graph
 
 _FRAME = click.IntRange(0, MAX_FRAME)
 
@@ -139,15 +137,10 @@ def merge(frame: int | None, repo: str | None, config_file: Path | None, as_json
         click.echo(f"frame {last} is closed already: nothing to do")
 
 
-GRAPH_EVERY = 64
-
-
 def keep_graph(store: Store) -> None:
-    """Write a commit-graph where there is none, and now and then; where that fails it costs time, nothing else."""
-    if not isinstance(store, GitStore) or (has_graph(store.folder) and random.randrange(GRAPH_EVERY)):  # noqa: S311
-        return
-    published = store.recall()
-    if published is not None:
+    """Add what was published to the commit-graph; where that fails it costs time, nothing else."""
+    published = store.recall() if isinstance(store, GitStore) else None
+    if published is not None and isinstance(store, GitStore):
         with contextlib.suppress(RetryableError):
             write_graph(store.folder, published)
 

@@ -38,6 +38,7 @@ from dreamcatcherd.core.tree import Objects
 
 Contribution = tuple[Stamp, Record]
 
+
 class Column(NamedTuple):
     """Every record that the new deltas bring to one collection, side by side: keys, records, stamps."""
 

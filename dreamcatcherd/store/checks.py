@@ -179,11 +179,24 @@ def check_folder(store: GitStore, main: str) -> Iterator[Check]:
             (value or "not set") if fine else f"{value or 'not set'}: {harm}",
             None if fine else f"git -C {folder} config {name} {wanted}",
         )
+    yield _as_stored(folder)
     yield _head(folder, main)
     yield _hook(folder, main)
     yield _locks(folder)
     yield _packs(folder)
     yield check_space(folder)
+
+
+def _as_stored(folder: Path) -> Check:
+    """Replacements and grafts, which dreamcatcherd never follows, show git's own users another history."""
+    listed = git(folder, "for-each-ref", "--format=%(refname)", "refs/replace").stdout.decode().split()
+    if listed:
+        remedy = f"git -C {folder} replace --delete {listed[0].rpartition('/')[2]}, unless you made it on purpose"
+        return Check("replacements", False, f"{listed[0]} is there, {len(listed)} in all: git shows others", remedy)
+    grafts = folder / "info" / "grafts"
+    if grafts.is_file() and grafts.stat().st_size:
+        return Check("replacements", False, f"{grafts} changes what git shows as parents", f"rm {grafts}")
+    return Check("replacements", True, "objects are shown as stored")
 
 
 def _head(folder: Path, main: str) -> Check:

@@ -42,6 +42,7 @@ _REMEDIES = {
     "delta-changed": "keep that file as it is, put your delta under a name of your own, and push again",
     "wrong-stream": "push each stream's deltas to its own lane, or to the shared branch",
     "settings-refused": "correct state/dreamcatcher.toml, commit, and push again",
+    "replacement": "leave it: git replace --delete removes it here; pushed commits are read as stored",
     "lane-unmerged": "wait until the primary has merged the lane (dreamcatcherd status), then delete it",
     "bad-lane": "push to another ref",
     "not-a-commit": "push a commit",

@@ -36,6 +36,8 @@ from dreamcatcherd.store.receive_lanes import judge_lanes
 MOST = 100
 """Files whose offences are told; for more than these nothing more is read."""
 
+REPLACEMENTS = "refs/replace/"
+
 PRIMARY_REFS = paths.PUBLISHED.rpartition("/")[0] + "/"
 
 
@@ -48,6 +50,7 @@ def judge_read_push(push: Push, updates: Sequence[Update], gate: Gate) -> list[O
     """The same for a push whose settings and refs are read."""
     primary = [offence for update in updates for offence in _for_primary(push, update)]
     found = chain(
+        _replacements(updates),
         primary,
         *(_on_main(push, update, not primary and _publishes(push)) for update in updates if update.ref == gate.main),
         judge_lanes(push, updates),
@@ -58,6 +61,13 @@ def judge_read_push(push: Push, updates: Sequence[Update], gate: Gate) -> list[O
         if len(first) == MOST:
             break
     return list(first.values())
+
+
+def _replacements(updates: Sequence[Update]) -> Iterator[Offence]:
+    """git shows whoever fetches these refs other objects than are stored: nobody may make the history look different."""
+    for update in updates:
+        if update.new is not None and update.ref.startswith(REPLACEMENTS):
+            yield Offence(update.ref, "replacement", "refs/replace/ makes git show other objects than are stored")
 
 
 def read_push(store: Store, updates: Sequence[Update], gate: Gate) -> Push:

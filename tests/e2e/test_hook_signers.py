@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 from pathlib import Path
 
+import pytest
+
+from tests.e2e.servers import serve
 from tests.e2e.tools import clone, dc, dc_json, delta, git, push, try_git
 
 
@@ -57,3 +61,76 @@ def test_where_signers_are_set_only_their_pushes_enter(tmp_path: Path) -> None:
     (closed,) = dc_json("merge", "--repo", str(repository))
     assert (closed["deltas"], closed["quarantined"]) == (1, 0)
     assert git(repository, "show", "main:state/dreamcatcher.toml").endswith("depth = 9")
+
+
+@pytest.mark.parametrize("kind", ["path", "git"])
+def test_a_replacement_takes_nothing_over(kind: str, tmp_path: Path) -> None:
+    """`refs/replace/F` names a commit that alice, the operator or the primary signed, and F is unsigned: F stays what
+    it is, on a lane, for the settings and for a publication. The push of such a ref is refused, too."""
+    repository = tmp_path / "served" / "fleet.git"
+    dc("init", str(repository))
+    alice, alice_line = key(tmp_path, "alice")
+    ops, ops_line = key(tmp_path, "ops")
+    text = f"[security]\nallowed_signers = [{alice_line!r}, {ops_line!r}]\noperators = ['ops']\n"
+    with serve(kind, repository, tmp_path / "server") as served:
+        worker = clone(served.url, tmp_path / "worker")
+        push(worker, {"state/dreamcatcher.toml": text})
+        dc("merge", "--repo", str(repository))
+
+        def forged(files: dict[str, str], by: Path) -> str:
+            """An unsigned commit of these files, with a replacement on the server that is the same commit signed."""
+            git(worker, "fetch", "-q")
+            git(worker, "reset", "-q", "--hard", "origin/main")
+            for name, content in files.items():
+                (worker / name).parent.mkdir(parents=True, exist_ok=True)
+                (worker / name).write_text(content)
+            git(worker, "add", "-A")
+            made = {}
+            for signed_by in (by, None):
+                signing(worker, signed_by)
+                git(worker, "reset", "-q", "--soft", "origin/main")
+                git(worker, "commit", "-q", "-m", "try")
+                made[signed_by] = git(worker, "rev-parse", "HEAD")
+            refused = try_git(worker, "push", "-q", "origin", f"{made[by]}:refs/replace/{made[None]}")
+            assert "refs/replace/" in refused.stderr
+            git(repository, "fetch", "-q", str(worker), f"{made[by]}")
+            git(repository, "update-ref", f"refs/replace/{made[None]}", made[by])
+            return made[None]
+
+        file = {"state/stream_deltas/2/alice.json": delta(2, "alice", observations=["forged"])}
+        fake = forged(file, alice)
+        assert "wrong-stream" in try_git(worker, "push", "-q", "origin", f"{fake}:refs/heads/dc/alice").stderr
+        fake = forged({"state/dreamcatcher.toml": text + "[limits]\ndepth = 9\n"}, ops)
+        assert "no operator's key signed" in try_git(worker, "push", "-q", "origin", f"{fake}:main").stderr
+        (repository / "primaries").write_text(ops_line.replace("ops ", "primary ", 1) + "\n")
+        git(repository, "config", "dreamcatcher.primaryKey", "primaries")
+        fake = forged({"state/frame.json": "{}"}, ops)
+        specs = (f"{fake}:refs/heads/main", f"{fake}:refs/dreamcatcher/published")
+        refused = try_git(worker, "push", "-q", "--atomic", "origin", *specs)
+        assert "neither the account nor a signature is the primary's" in refused.stderr
+    hook = repository / "hooks" / "pre-receive"
+    hook.rename(hook.with_name("away"))
+    fake = forged_in_place(repository, worker, file, alice)
+    dc("merge", "--repo", str(repository))
+    ledger = json.loads(git(repository, "show", "main:state/ledger/0/2.json"))
+    assert [(row["reason"], row["commit"]) for row in ledger["quarantined"]] == [("wrong-stream", fake)]
+    assert dc_json("verify", "--repo", str(repository))["ok"]
+    assert "refs/replace/" in dc("doctor", "--repo", str(repository), code=1)
+
+
+def forged_in_place(repository: Path, worker: Path, files: dict[str, str], by: Path) -> str:
+    """The same on a lane of a server without the check: unsigned commit and replacement both enter."""
+    git(worker, "fetch", "-q", str(repository), "main")
+    git(worker, "checkout", "-q", "--detach", "FETCH_HEAD")
+    for name, content in files.items():
+        (worker / name).parent.mkdir(parents=True, exist_ok=True)
+        (worker / name).write_text(content)
+    git(worker, "add", "-A")
+    signing(worker, None)
+    git(worker, "commit", "-q", "-m", "forged")
+    fake = git(worker, "rev-parse", "HEAD")
+    signing(worker, by)
+    git(worker, "commit", "-q", "--amend", "-m", "forged")
+    good = git(worker, "rev-parse", "HEAD")
+    git(worker, "push", "-q", str(repository), f"{good}:refs/replace/{fake}", f"{fake}:refs/heads/dc/alice")
+    return fake
