@@ -64,7 +64,7 @@ def judge_read_push(push: Push, updates: Sequence[Update], gate: Gate) -> list[O
 
 
 def _replacements(updates: Sequence[Update]) -> Iterator[Offence]:
-    """git shows whoever fetches these refs other objects than are stored: nobody may make the history look different."""
+    """Whoever fetches these refs is shown other objects than are stored: nobody may make history look different."""
     for update in updates:
         if update.new is not None and update.ref.startswith(REPLACEMENTS):
             yield Offence(update.ref, "replacement", "refs/replace/ makes git show other objects than are stored")
