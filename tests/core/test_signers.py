@@ -84,6 +84,7 @@ def test_options_stand_between_names_and_key(options: str) -> None:
     assert signers.lines == (f"alice {options} {ED25519} comment",)
 
 
+@pytest.mark.needs("ssh-keygen")
 @pytest.mark.parametrize(
     ("names", "speaks", "silent"),
     [

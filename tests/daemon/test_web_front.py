@@ -16,6 +16,7 @@ from dreamcatcherd.core.errors import UsageError
 from dreamcatcherd.daemon.http import Listening, read_listening
 from dreamcatcherd.daemon.web.front import Door, bears, is_own_host
 from tests.daemon.web import Served
+from tests.e2e.tools import do_without, program
 
 PATHS = ("/", "/metrics", "/readyz", "/api/v1/status", "/api/v1/events", "/static/page.css", "/nothing")
 
@@ -39,6 +40,8 @@ def token_file(tmp_path: Path) -> Path:
 @pytest.fixture(scope="module")
 def pair(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     """A certificate for localhost and its key."""
+    if program("openssl") is None:
+        do_without("no openssl: run make packages as root")
     folder = tmp_path_factory.mktemp("tls")
     made = folder / "tls.crt", folder / "tls.key"
     words = "req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=localhost -addext subjectAltName=IP:127.0.0.1"

@@ -149,6 +149,7 @@ def test_the_remedies_for_head_and_hook_mend_them(tmp_path: Path) -> None:
         findings(served, tmp_path / "primary", 0)
 
 
+@pytest.mark.needs("ssh-keygen")
 def test_a_key_that_cannot_sign_is_found(tmp_path: Path) -> None:
     """`signing` names the key before a frame fails on it, and is well with one that signs."""
     repository = tmp_path / "fleet.git"

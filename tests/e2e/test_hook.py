@@ -261,6 +261,7 @@ def test_only_the_account_that_is_named_publishes(fleet: Path, tmp_path: Path) -
     assert primary.publish(REMOTE_USER="standby").startswith("ok")
 
 
+@pytest.mark.needs("ssh-keygen")
 def test_only_a_commit_that_the_primarys_key_signed_is_published(fleet: Path, tmp_path: Path) -> None:
     """With `dreamcatcher.primaryKey` an unsigned frame and another key's are refused; either setting suffices."""
     keys = {name: tmp_path / name for name in ("good", "evil")}

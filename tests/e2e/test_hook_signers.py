@@ -11,6 +11,8 @@ import pytest
 from tests.e2e.servers import serve
 from tests.e2e.tools import clone, dc, dc_json, delta, git, push, try_git
 
+pytestmark = pytest.mark.needs("ssh-keygen")
+
 
 def key(folder: Path, name: str) -> tuple[Path, str]:
     """A new key: its private file, and its allowed-signers line for the name."""

@@ -123,6 +123,7 @@ def stand_ins(tmp_path: Path, log: Path) -> None:
         (folder / name).chmod(0o755)
 
 
+@pytest.mark.needs("curl")
 def test_its_commands_work_on_a_daemon_in_trouble(tmp_path: Path) -> None:
     """Every block runs; the guard's cure lets publishing go on with all that was pushed; the rescue mends objects."""
     repository, mirror = tmp_path / "fleet.git", tmp_path / "mirror.git"

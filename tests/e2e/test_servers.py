@@ -244,6 +244,7 @@ def test_processes_of_a_dead_parent_are_found(tmp_path: Path) -> None:
     assert processes.alive() == set()
 
 
+@pytest.mark.needs("sshd")
 @pytest.mark.parametrize(("ci", "outcome"), [("true", pytest.fail.Exception), (None, pytest.skip.Exception)])
 def test_a_missing_program_fails_in_ci_and_skips_elsewhere(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, ci: str | None, outcome: type[BaseException]

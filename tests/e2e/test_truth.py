@@ -339,6 +339,7 @@ def test_a_path_repository_that_disappears_is_waited_for(tmp_path: Path) -> None
     )
     with Daemon(tmp_path, "--config", str(config)) as daemon:
         await_ready(daemon)
+        wait_for((repository / "objects/info/commit-graphs").exists)  # what maintenance does first of all
         away = tmp_path / "away.git"
         repository.rename(away)
         wait_for(lambda: readiness(daemon)[0] == 503)
@@ -346,6 +347,7 @@ def test_a_path_repository_that_disappears_is_waited_for(tmp_path: Path) -> None
         assert daemon.get("/healthz") == "alive\n"
         time.sleep(1)
         assert daemon.process.poll() is None
+        shutil.rmtree(repository, ignore_errors=True)  # git may have made folders for a temporary file of its own
         away.rename(repository)
         await_ready(daemon)
         frame = dc_json("status", "--repo", str(repository))["frame"]

@@ -55,6 +55,7 @@ UNREACHABLE, UNTRUSTED, REFUSED = "cannot be reached", "cannot be trusted", "ref
 SLOW, NO_GIT, OTHER = "did not answer", "is no git repository", "does not speak the protocol"
 
 
+@pytest.mark.needs("ssh")
 @pytest.mark.parametrize(
     ("url", "cause"),
     [
@@ -85,6 +86,7 @@ def test_the_same_cause_is_named_whatever_the_transport_says(
     assert found.remedy
 
 
+@pytest.mark.needs("ssh")
 @pytest.mark.parametrize("scheme", ["http", "git", "ssh"])
 def test_a_server_that_says_nothing_is_given_up_at_the_time_limit(
     tmp_path: Path, transport: Transport, scheme: str

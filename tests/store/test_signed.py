@@ -19,6 +19,8 @@ from dreamcatcherd.store.objects import GitStore
 from tests.law.fleet import MAIN, NOW, primary_on
 from tests.store.tools import FOLDER, close, merged, reasons, text
 
+pytestmark = pytest.mark.needs("ssh-keygen")
+
 NAMES = ("ops", "alice", "worker-1", "mallory")
 
 
