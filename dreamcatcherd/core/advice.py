@@ -58,7 +58,7 @@ def _contents(delta: Delta, table: Table) -> Iterable[str]:
         yield f"{section}: {_records(count)} without a usable key ({why}), kept in extra/{section}"
     for section, count in list(repeats.items())[:NAMED]:
         if count:
-            yield f"{section}: {_records(count)} collapsed into an earlier one with the same key: nothing new came with it"
+            yield f"{section}: {_records(count)} collapsed into an earlier one with the same key, nothing new"
     for section in list(unknown)[:NAMED]:
         meant = alike(section, list(sections))
         hint = f": did you mean {meant}?" if meant else ":"
