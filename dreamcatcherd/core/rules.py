@@ -70,8 +70,8 @@ def earliest(entity: Entity | None, brought: Brought, keys: frozenset[str]) -> E
 
 def total(entity: Entity | None, brought: Brought, keys: frozenset[str]) -> Entity:
     """Each field is the sum over all deltas; the stamp is the latest."""
-    fields = dict(entity.record) if entity else {name: brought[0][1][name] for name in brought[0][1] if name in keys}
-    for _, record in brought:
+    fields = dict(entity.record if entity else brought[0][1])
+    for _, record in brought if entity else brought[1:]:
         for name, value in record.items():
             if name not in keys:
                 fields[name] = fields.get(name, 0) + value
