@@ -48,7 +48,9 @@ class Draft(Struct, frozen=True):
 
 def look(primary: Primary, restore: bool = False) -> tuple[CycleReport, Decision]:
     """Read what waits and close nothing; also tells whether the open frame is due. With `restore`, canonical files that
-    somebody edited are put back, unless the frame is due: its own commit does that."""
+    somebody edited are put back, unless the frame is due: its own commit does that.
+
+    A publication that seemed to fail and is found to have landed is reported by the look that finds it."""
     phases = Phases(primary.progress)
     survey, refused = primary.survey(phases)
     primary.streams.look(primary.store, survey.base)
@@ -56,6 +58,9 @@ def look(primary: Primary, restore: bool = False) -> tuple[CycleReport, Decision
     due_at_s = None if decision.wake_in_s is None else primary.clock() / 1e6 + decision.wake_in_s
     pending = structs.replace(primary.pending(survey, refused), due_at_s=due_at_s)
     restored = primary.restore(survey, phases) if restore and not decision.due else None
+    if (landed := primary.landed(survey)) is not None:
+        commit, ledger, seconds, ages = landed
+        return CycleReport(pending, ledger, commit, False, 0, seconds, ages, restored), decision
     return CycleReport(pending, phases=phases.seconds, restored=restored), decision
 
 
@@ -118,10 +123,12 @@ def _close_frame(primary: Primary, closed_by: str, frame: int | None) -> CycleRe
             views = view_files(store, survey, drafted.ledger.snapshot, primary.views)
             keep = primary.deltas_frames
             commit = build_commit(store, survey, drafted.ledger, state, drafted.merged, now, views, keep)
+        ages = [age_s(arrival, now) for arrival in drafted.merged]
+        primary.attempt = (commit, drafted.ledger, phases.seconds, ages)
         with phases.of("publish"):
             won = publish(store, survey, commit, subject_of(drafted.ledger))
+        primary.attempt = None
         if won:
-            ages = [age_s(arrival, now) for arrival in drafted.merged]
             after = primary.advance(survey, commit, drafted.ledger, drafted.waiting)
             return CycleReport(primary.pending(after), drafted.ledger, commit, False, race, phases.seconds, ages)
         time.sleep(random.uniform(0, min(PAUSE_S[0] * 2**race, PAUSE_S[1])))  # noqa: S311 (no secret hangs on it)

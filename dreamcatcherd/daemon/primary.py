@@ -30,6 +30,9 @@ from dreamcatcherd.store.violations import current_settings, find_violations
 
 _COUNTER_BYTES = 65_536
 
+Attempt = tuple[str, Ledger, dict[str, float], list[float]]
+"""A publication under way: its commit, ledger, the seconds of each phase, and the ages of its deltas in seconds."""
+
 
 class Phases:
     """Seconds spent in each phase of a cycle. `progress` is called at the end of each."""
@@ -79,6 +82,7 @@ class Primary:
         self._watch: Watch | None = None
         self._base: tuple[tuple[str | None, str | None], Base] | None = None
         self._edits: tuple[object, dict[str, list[Violation]]] = (None, {})  # by commit, upon one publication
+        self.attempt: Attempt | None = None  # a publication whose outcome is not known, since publishing failed
         self._pace = Pace()
         self._strays = StrayBranches()
 
@@ -116,6 +120,13 @@ class Primary:
             done = self.store.move_refs([Move(survey.main, commit, survey.head)], restore_subject(survey))
         self._pace.restored(self._steady())
         return commit if done else None
+
+    def landed(self, survey: Survey) -> Attempt | None:
+        """The publication that seemed to fail, if it is the newest one: a push that timed out may still have landed.
+
+        Whatever is found, it is decided by now."""
+        attempt, self.attempt = self.attempt, None
+        return attempt if attempt is not None and attempt[0] == survey.base.commit else None
 
     def decide(self, survey: Survey, refused: str | None) -> Decision:
         """Whether the open frame is due."""

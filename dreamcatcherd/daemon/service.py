@@ -200,6 +200,8 @@ class Service:
         closing = False
         try:
             report, decision = self._look()
+            if report.ledger is not None:  # an earlier publication had landed after all
+                self._show(report)
             by_hand = "close" in self._asked
             closing = (decision.due or by_hand) and not self._stop.is_set()
             if closing:
@@ -214,7 +216,8 @@ class Service:
                 return 0.0
             return self._failed(error, closing)
         self._failures = 0
-        self._show(report)
+        if closing or report.ledger is None:
+            self._show(report)
         self._tidy()
         if closing:
             self._closes += 1

@@ -191,6 +191,29 @@ def test_a_repository_that_cannot_be_worked_on_stops_frames_and_not_the_daemon(s
     assert board.shown.troubles == []
 
 
+def test_a_publication_that_seemed_to_fail_and_landed_is_counted_once(
+    start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A push may land although its answer is lost: the look that finds it counts its deltas and logs the close."""
+    daemon = start()
+    commit_files(daemon.store, "refs/heads/dc/s", {f"{FOLDER}/1/d.json": text()}, orphan=True)
+    move_refs = daemon.store.move_refs
+
+    def lose_the_answer(moves: list[Move], reason: str) -> bool:
+        assert move_refs(moves, reason)
+        raise RetryableError("it did not answer within the time limit", "look at the server")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(daemon.store, "move_refs", lose_the_answer)
+        daemon.step(INTERVAL_S)
+    assert (daemon.closed(), daemon.series("deltas_total", outcome="merged")) == ([], 0)
+    for seconds in (1, 2, 3):
+        daemon.step(INTERVAL_S + seconds)
+        assert (daemon.closed(), daemon.series("deltas_total", outcome="merged")) == ([1], 1)
+    daemon.step(3 * INTERVAL_S)
+    assert (daemon.closed(), daemon.series("deltas_total", outcome="merged")) == ([1, 2], 1)
+
+
 # The guard --------------------------------------------------------------------------------------------------------
 
 
