@@ -118,12 +118,11 @@ def receipt(path_or_blob: str, repo: str | None, config_file: Path | None, as_js
     version that was pushed has a line of its own. Exit code 1 where nothing is known of it."""
     primary = open_primary(repo, config_file)
     survey, _ = primary.survey(Phases())
-    found = receipts(primary.store, survey.base, survey.arrivals, path_or_blob.removeprefix("./"))
+    asked = path_or_blob.removeprefix("./")
+    found = receipts(primary.store, survey.base, survey.arrivals, asked)
     if not found:
-        store, settings = primary.store, survey.settings
-        if (
-            why := why_unseen(store, store.refs(), primary.main, settings, path_or_blob.removeprefix("./"))
-        ) is not None:
+        why = why_unseen(primary.store, survey.refs, primary.main, survey.settings, asked)
+        if why is not None:
             raise RefusedError(plain(why), "see docs/workers.md for where deltas go")
         remedy = "check the path (state/stream_deltas/…), blob id or key, and that the push was accepted"
         raise RefusedError(f"no delta {path_or_blob!r} has arrived", remedy)

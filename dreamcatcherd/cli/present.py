@@ -11,13 +11,12 @@ from msgspec import Struct
 
 from dreamcatcherd.config import Config, credential_file, listen_address
 from dreamcatcherd.core.errors import DreamcatcherError
-from dreamcatcherd.core.report import Pending
+from dreamcatcherd.core.report import REPOSITORY_HEADER, Pending
 from dreamcatcherd.core.troubles import Trouble, disk_full
 from dreamcatcherd.store.footprint import measure
 from dreamcatcherd.store.objects import GitStore
 
 ASK_S = 2.0
-_HEADER = "Dreamcatcher-Repository"
 
 
 class _Status(Struct):
@@ -48,7 +47,7 @@ def _daemon_troubles(config: Config, identity: str) -> list[Trouble]:
         if token is not None:
             request.add_header("Authorization", f"Bearer {token.read_text('utf-8').splitlines()[0].strip()}")
         with opener.open(request, timeout=ASK_S) as answer:
-            if unquote(answer.headers.get(_HEADER, "")) != identity:
+            if unquote(answer.headers.get(REPOSITORY_HEADER, "")) != identity:
                 return []
             return msgspec.json.decode(answer.read(2**22), type=_Status).troubles
     except (OSError, ValueError, IndexError, HTTPException, DreamcatcherError):

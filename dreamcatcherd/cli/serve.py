@@ -139,8 +139,7 @@ def merge(frame: int | None, repo: str | None, config_file: Path | None, as_json
 
 def keep_graph(store: Store) -> None:
     """Add what was published to the commit-graph; where that fails it costs time, nothing else."""
-    published = store.recall() if isinstance(store, GitStore) else None
-    if published is not None and isinstance(store, GitStore):
+    if isinstance(store, GitStore) and (published := store.recall()) is not None:
         with contextlib.suppress(RetryableError):
             write_graph(store.folder, published)
 

@@ -67,7 +67,7 @@ def _contents(delta: Delta, table: Table) -> Iterable[str]:
 
 def alike(section: str, known: Sequence[str]) -> str | None:
     """The known section that an unknown one is probably a misspelling of."""
-    from difflib import get_close_matches  # seldom needed, and the check starts anew at every push
+    from difflib import get_close_matches  # seldom needed, and every push starts the check again
 
     found = get_close_matches(section[:200], known, 1, _ALIKE)
     return found[0] if found else None

@@ -10,6 +10,9 @@ from dreamcatcherd.core.codec import calendar_text, utc_micros
 from dreamcatcherd.core.ledger import Ledger, Violation
 from dreamcatcherd.core.troubles import Trouble
 
+REPOSITORY_HEADER = "Dreamcatcher-Repository"
+"""The HTTP header that says which repository a status is about, percent-encoded."""
+
 
 class LastDelta(Struct, frozen=True):
     """A stream's last merged delta: the frame that merged it, and its UTC in microseconds."""

@@ -81,7 +81,7 @@ class Primary:
         self._steady = steady
         self._watch: Watch | None = None
         self._base: tuple[tuple[str | None, str | None], Base] | None = None
-        self._edits: tuple[object, dict[str, list[Violation]]] = (None, {})  # by commit, upon one publication
+        self._edits: tuple[object, dict[str, list[Violation]]] = (None, {})  # by commit, since one publication
         self.attempt: Attempt | None = None  # a publication whose outcome is not known, since publishing failed
         self._pace = Pace()
         self._strays = StrayBranches()
@@ -101,9 +101,9 @@ class Primary:
     def violations(self, survey: Survey, refused: str | None, quarantined: list[Arrival]) -> list[Violation]:
         """What others broke since the last publication. Each commit is looked at once."""
         canonical = canonical_paths(self.views)
-        upon = (survey.base.commit, canonical)
-        if self._edits[0] != upon:
-            self._edits = (upon, {})
+        since = (survey.base.commit, canonical)
+        if self._edits[0] != since:
+            self._edits = (since, {})
         return find_violations(self.store, survey, refused, quarantined, canonical, self._edits[1])
 
     def restore(self, survey: Survey, phases: Phases) -> str | None:

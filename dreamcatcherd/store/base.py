@@ -222,7 +222,7 @@ def _lost(store: Store, commit: str) -> FatalError:
     if commit == "unknown":
         return FatalError(cause, f"restore {paths.PUBLISHED} and the branch from a backup or any clone")
     remedy = f"put the refs back: git update-ref {paths.PUBLISHED} {commit} there, and the branch likewise"
-    remedy += "; to begin anew on purpose, use a new repository"
+    remedy += "; to start over on purpose, use a new repository"
     return FatalError(cause, remedy)
 
 

@@ -22,7 +22,7 @@ from dreamcatcherd.core.codec import calendar_text, canonical, utc_micros, utc_t
 from dreamcatcherd.core.diff import Bounds, diff_json
 from dreamcatcherd.core.errors import DreamcatcherError, RefusedError, UsageError
 from dreamcatcherd.core.model import Record
-from dreamcatcherd.core.report import Pending, status_json
+from dreamcatcherd.core.report import REPOSITORY_HEADER, Pending, status_json
 from dreamcatcherd.core.shelf import Shelved, shelf
 from dreamcatcherd.core.snapshot import open_snapshot
 from dreamcatcherd.daemon.board import Board
@@ -49,9 +49,6 @@ GAP_S = 0.25
 
 HEARTBEAT_S = 15.0
 """After so much silence a comment is sent, so that a connection that is dead is noticed on both sides."""
-
-REPOSITORY = "Dreamcatcher-Repository"
-"""The header that says which repository a status is about, percent-encoded."""
 
 _NEVER = 2**63
 
@@ -134,7 +131,7 @@ class Api:
             closes_at = utc_micros(self._pending().closes_at or "")
             self._until = closes_at if closes_at is not None and closes_at > now else _NEVER
             self._status = (shown.version, canonical(status_json(self._pending(), now, shown.troubles)))
-        return as_json(self._status[1], headers={REPOSITORY: quote(self._board.identity)})
+        return as_json(self._status[1], headers={REPOSITORY_HEADER: quote(self._board.identity)})
 
     async def streams(self, request: Request) -> Response:
         given = read_parameters(request, _OFFSET)
