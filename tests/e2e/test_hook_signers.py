@@ -28,6 +28,16 @@ def signing(worker: Path, key_file: Path | None) -> None:
     git(worker, "config", "commit.gpgSign", "true" if key_file else "false")
 
 
+def stage(worker: Path, files: dict[str, str]) -> None:
+    """Take the clone to what main is, and stage files on it."""
+    git(worker, "fetch", "-q")
+    git(worker, "reset", "-q", "--hard", "origin/main")
+    for name, content in files.items():
+        (worker / name).parent.mkdir(parents=True, exist_ok=True)
+        (worker / name).write_text(content)
+    git(worker, "add", "-A")
+
+
 def test_where_signers_are_set_only_their_pushes_enter(tmp_path: Path) -> None:
     """Unsigned deltas and settings are refused at the door, with the reason; signed ones enter and merge."""
     repository = tmp_path / "fleet.git"
@@ -40,12 +50,7 @@ def test_where_signers_are_set_only_their_pushes_enter(tmp_path: Path) -> None:
 
     def attempt(files: dict[str, str], target: str) -> str:
         """Commit on what main is and push; returns what git said, and takes the commit back where it was refused."""
-        git(worker, "fetch", "-q")
-        git(worker, "reset", "-q", "--hard", "origin/main")
-        for name, content in files.items():
-            (worker / name).parent.mkdir(parents=True, exist_ok=True)
-            (worker / name).write_text(content)
-        git(worker, "add", "-A")
+        stage(worker, files)
         git(worker, "commit", "-q", "-m", "try")
         return try_git(worker, "push", "-q", "origin", f"HEAD:{target}").stderr
 
@@ -81,12 +86,7 @@ def test_a_replacement_takes_nothing_over(kind: str, tmp_path: Path) -> None:
 
         def forged(files: dict[str, str], by: Path) -> str:
             """An unsigned commit of these files, with a replacement on the server that is the same commit signed."""
-            git(worker, "fetch", "-q")
-            git(worker, "reset", "-q", "--hard", "origin/main")
-            for name, content in files.items():
-                (worker / name).parent.mkdir(parents=True, exist_ok=True)
-                (worker / name).write_text(content)
-            git(worker, "add", "-A")
+            stage(worker, files)
             made = {}
             for signed_by in (by, None):
                 signing(worker, signed_by)
