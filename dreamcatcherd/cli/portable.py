@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Literal
 
 import click
+from msgspec import structs
 
 from dreamcatcherd.cli.common import (
     base_of,
@@ -150,13 +151,14 @@ def _import_state(folder: Path, map_file: Path, open_frame: int | None, primary:
 
 def _found(folder: Path, mapping: StateMap) -> Iterator[Found]:
     """The records of every file that the mapping names, in its order, files of one pattern by name."""
+    limits = structs.replace(DEFAULT.limits, delta_bytes=2**31, records=2**31)
     for mapped in mapping.files:
         paths = sorted(path for path in folder.glob(mapped.path) if path.is_file())
         if not paths:
             raise RefusedError(f"no file of {folder} is {mapped.path!r}", "correct `path` in the mapping")
         for path in paths:
             raw = read_in(path)
-            document = read_document(b'{"_":%b}' % raw, delta_bytes=2**31, depth=DEFAULT.limits.depth)
+            document = read_document(b'{"_":%b}' % raw, limits)
             name = path.relative_to(folder).as_posix()
             if isinstance(document, Fault):
                 raise RefusedError(f"{path} cannot be imported: {document.detail}", "mend the file")

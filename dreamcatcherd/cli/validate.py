@@ -98,7 +98,7 @@ def check(name: str, settings: Settings, frame: int | None = None) -> Fault | li
         if (size := path.stat().st_size) > limits.delta_bytes:
             return too_large(size, limits.delta_bytes)
         raw = path.read_bytes()
-    document = read_document(raw, delta_bytes=limits.delta_bytes, depth=limits.depth)
+    document = read_document(raw, limits)
     if isinstance(document, Fault):
         return document
     path_frame = None if name == "-" else loose_frame_of(name)

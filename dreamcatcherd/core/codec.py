@@ -15,10 +15,13 @@ from typing import NamedTuple, TypeGuard
 
 import msgspec
 
-from dreamcatcherd.core.model import Fault, Json, Record, Stamp
+from dreamcatcherd.core.model import Fault, Json, Limits, Record, Stamp
 
 MAX_FRAME = 2**53 - 1
 UTC_NAMES = ("utc", "completed_at", "timestamp")
+RESERVED_SECTIONS = frozenset({"frame", "stream_id", *UTC_NAMES})
+MAP_SECTIONS = frozenset({"counters", "profile_updates", "agent_updates", "agents_updated"})
+"""Sections that may be an object of entities by name, in place of a list."""
 
 _decode = msgspec.json.Decoder().decode
 _encode = msgspec.json.Encoder(order="sorted").encode
@@ -31,6 +34,7 @@ _RFC3339 = re.compile(
     r"([0-9]{4}-[0-9]{2}-[0-9]{2})[Tt ]((?:[01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9])(?:\.([0-9]+))?"
     r"(?:[Zz]|([+-](?:[01][0-9]|2[0-3]):[0-5][0-9]))"
 )
+_LFS_POINTER = b"version https://git-lfs"
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
 _DIGITS = re.compile(r"[0-9]{1,32}")
@@ -67,23 +71,48 @@ def decode(raw: bytes) -> Json:
     return _decode(raw)
 
 
-def read_document(raw: bytes, *, delta_bytes: int, depth: int) -> Record | Fault:
-    """Decode a delta's bytes, or say why they cannot be one: reasons `too-large` to `not-an-object`."""
-    if len(raw) > delta_bytes:
-        return too_large(len(raw), delta_bytes)
-    if (found := nesting(raw, depth)) > depth:
-        return Fault("too-deep", f"nested {found} deep, the limit is {depth}")
+def read_document(raw: bytes, limits: Limits) -> Record | Fault:
+    """Decode a delta's bytes, or say why they cannot be one: reasons `too-large` to `too-many-records`."""
+    if len(raw) > limits.delta_bytes:
+        return too_large(len(raw), limits.delta_bytes)
+    if (found := nesting(raw, limits.depth)) > limits.depth:
+        return Fault("too-deep", f"nested {found} deep, the limit is {limits.depth}")
     try:
         value = _decode(raw)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, ValueError) as error:
         if _MARKER.search(raw):
             return Fault("conflict-markers", "a line begins with <<<<<<<: resolve the merge and commit again")
-        return Fault("not-json", str(error) or type(error).__name__)
+        return Fault("not-json", _no_text(raw) or str(error) or type(error).__name__)
     if (name := duplicate_key(raw, value)) is not None:
         return Fault("duplicate-key", f"the key {name!r} stands twice in one object")
     if type(value) is not dict:
         return Fault("not-an-object", f"the delta is {kind_of(value)}, not an object", "$")
+    if len(raw) > limits.records and (found := count_records(value)) > limits.records:  # one takes a byte at least
+        return Fault("too-many-records", f"{found} records, the limit is {limits.records}")
     return value
+
+
+def _no_text(raw: bytes) -> str | None:
+    """What the bytes are, for forms that editors and git extensions write in place of UTF-8 text."""
+    if raw.startswith(b"\xef\xbb\xbf"):
+        return "it begins with a byte order mark: save it as UTF-8 without one"
+    if raw.startswith((b"\xff\xfe", b"\xfe\xff")) or (len(raw) > 1 and 0 in raw[:2]):
+        return "it is UTF-16: save it as UTF-8"
+    if raw.startswith(_LFS_POINTER):
+        return "it is a Git LFS pointer and not the file itself: take deltas out of .gitattributes and commit the file"
+    return None
+
+
+def count_records(document: Record) -> int:
+    """How many records a delta brings: list items, members of the sections that may be objects of entities, and one
+    for each section that is neither."""
+    count = 0
+    for name, value in document.items():
+        if type(value) is list or (type(value) is dict and name in MAP_SECTIONS):
+            count += len(value)
+        elif name not in RESERVED_SECTIONS:
+            count += 1
+    return count
 
 
 def too_large(size: int, limit: int) -> Fault:
@@ -127,22 +156,34 @@ def read_header(document: Record, path_frame: int | None) -> Header | Fault:
     `path_frame` is the frame its path names; None where the file stands outside a repository."""
     frame = frame_number(document.get("frame"))
     if frame is None:
-        return Fault("missing-frame", "frame must be an integer from 0 to 2^53 - 1", "$.frame")
+        want = "frame must be an integer from 0 to 2^53 - 1"
+        return Fault("missing-frame", _as_missing(document, "frame") or want, "$.frame")
     if path_frame is not None and frame != path_frame:
         return Fault("frame-mismatch", f"frame is {frame}, the path says {path_frame}", "$.frame")
     for utc_name in UTC_NAMES:
         if isinstance(document.get(utc_name), str):
             break
     else:
-        return Fault("bad-utc", "utc is missing: RFC 3339 with an offset, such as 2026-01-31T12:00:00Z", "$.utc")
+        found = next((said for name in UTC_NAMES if (said := _as_missing(document, name))), "utc is missing")
+        return Fault("bad-utc", f"{found}: RFC 3339 with an offset, such as 2026-01-31T12:00:00Z", "$.utc")
     utc = utc_micros(document[utc_name])
     if utc is None:
         return Fault("bad-utc", f"{document[utc_name][:64]!r} is no RFC 3339 time with an offset", f"$.{utc_name}")
     stream_id = document.get("stream_id")
     if not is_stream_id(stream_id):
         want = "stream_id must be 1 to 128 characters without slash or control character"
-        return Fault("missing-stream", want, "$.stream_id")
+        return Fault("missing-stream", _as_missing(document, "stream_id") or want, "$.stream_id")
     return Header(frame, utc, stream_id, utc_name)
+
+
+def _as_missing(document: Record, name: str) -> str | None:
+    """That a header field is of the wrong type, which counts as missing; None where it is not there, or of the type."""
+    value = document.get(name)
+    right = (str, int) if name == "frame" else (str,)
+    if value is None or type(value) in right:
+        return None
+    want = "an integer" if name == "frame" else "a string"
+    return f"{name} is {kind_of(value)}, not {want}, and counts as missing"
 
 
 def frame_number(value: Json) -> int | None:

@@ -9,13 +9,12 @@ from typing import Literal
 
 from msgspec import Struct
 
-from dreamcatcherd.core.codec import UTC_NAMES
+from dreamcatcherd.core.codec import RESERVED_SECTIONS as RESERVED_SECTIONS
 
 RuleName = Literal["lww", "append", "dedup", "sum", "max", "first", "union"]
 Form = Literal["records", "counters", "profiles"]
 
 EXTRA = "extra"
-RESERVED_SECTIONS = frozenset({"frame", "stream_id", *UTC_NAMES})
 
 
 class Collection(Struct, frozen=True):

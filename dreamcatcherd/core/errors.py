@@ -21,6 +21,15 @@ class FatalError(DreamcatcherError):
     """The repository cannot be worked on until somebody mends it; nothing was published."""
 
 
+class UnreadableError(FatalError):
+    """An object that anybody can push cannot be read as what it is used as, or only at a cost beyond every bound.
+
+    Whoever reads what others pushed records it and passes it by."""
+
+    def __init__(self, cause: str) -> None:
+        super().__init__(cause, "delete the ref that brings it, or push a history without it")
+
+
 class RetryableError(DreamcatcherError):
     """The repository, its disk or the network failed for now: a later cycle tries again."""
 

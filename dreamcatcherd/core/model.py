@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from msgspec import Struct
+from msgspec import Meta, Struct
 
 Json = Any
 """A decoded JSON value: None, bool, int, float, str, list or dict."""
@@ -23,6 +23,7 @@ Reason = Literal[
     "not-json",
     "duplicate-key",
     "not-an-object",
+    "too-many-records",
     "missing-frame",
     "frame-mismatch",
     "bad-utc",
@@ -31,6 +32,9 @@ Reason = Literal[
     "too-far-ahead",
 ]
 """Why a delta is quarantined. Where several hold, the first of this list is the one that counts (Protocol §4)."""
+
+RECORD_COST = 100
+"""What a record costs besides its bytes, in bytes: its order key or stamp, which each carries."""
 
 ViolationKind = Literal[
     "snapshot-edited",
@@ -46,6 +50,23 @@ ViolationKind = Literal[
     "unreadable-commit",
     "bad-path",
 ]
+
+
+class Limits(Struct, frozen=True, forbid_unknown_fields=True):
+    """Bounds on one delta."""
+
+    delta_bytes: Annotated[int, Meta(ge=1024, le=2**30, description="size of a delta, bytes")] = 16 * 2**20
+    depth: Annotated[int, Meta(ge=2, le=512, description="nesting of its JSON")] = 128
+    frames_ahead: Annotated[
+        int, Meta(ge=1, le=2**53 - 1, description="how far ahead of the open frame its own may lie, to be held for it")
+    ] = 1_000
+    max_skew: Annotated[
+        float,
+        Meta(
+            ge=0, le=10**9, description="seconds that its UTC may lie ahead of its arrival; beyond, flagged and merged"
+        ),
+    ] = 300.0
+    records: Annotated[int, Meta(ge=1, le=10_000_000, description="records of a delta")] = 100_000
 
 
 class Fault(Struct, frozen=True):
@@ -81,6 +102,12 @@ class Delta(Struct, frozen=True):
     unresolved: tuple[str, ...] = ()
     size: int = 0
     """Bytes of the document and of the texts that were filled in."""
+    records: int = 0
+
+    @property
+    def cost(self) -> int:
+        """What its body takes in memory and in a snapshot, about: its bytes, and RECORD_COST for each record."""
+        return self.size + RECORD_COST * self.records
 
     @property
     def stamp(self) -> Stamp:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 
+from dreamcatcherd.core.checkout import unsafe_path
 from dreamcatcherd.core.codec import frame_number, has_control, is_stream_id
 
 DELTAS = "state/stream_deltas"
@@ -14,7 +15,10 @@ VIEWS = "state/views"
 SETTINGS = "state/dreamcatcher.toml"
 PUBLISHED = "refs/dreamcatcher/published"
 
-_PLAIN = re.compile(rf"{DELTAS}/[0-9]{{1,15}}/[A-Za-z0-9_~-][A-Za-z0-9_~.-]*\.json")
+LEVELS = 64
+"""How many folders a delta may stand in below its frame's."""
+
+_PLAIN = re.compile(rf"{DELTAS}/[0-9]{{1,15}}/[A-Za-z0-9_~-][A-Za-z0-9_~.-]{{0,200}}\.json")
 _FLAT = re.compile(r"frame-([0-9]+)(?:-.*)?\.json", re.DOTALL)
 
 
@@ -49,8 +53,10 @@ def bad_name(path: str) -> str | None:
         return "the file name is not UTF-8"
     if has_control(path):
         return "the file name holds a control character"
-    if any(part in ("", ".", "..") or part.lower() == ".git" for part in path.split("/")):
-        return "the path holds a component that git cannot check out"
+    if (why := unsafe_path(path)) is not None:
+        return f"the path holds {why}"
+    if path.count("/") - DELTAS.count("/") - 2 > LEVELS:
+        return f"the path has more than {LEVELS} folders below the frame's"
     if frame_of(path) is None:
         return f"no frame in the path: use {DELTAS}/<frame>/<name>.json"
     return None
@@ -65,9 +71,10 @@ def attachment_paths(delta_path: str, frame: int, reference: str) -> list[str]:
     """Where an attachment is looked up, in order; empty for a reference that may name nothing (Protocol §4)."""
     if reference.startswith("/") or reference.endswith(".json") or has_control(reference):
         return []
-    if any(part in ("", ".", "..") or part.lower() == ".git" for part in reference.split("/")):
+    if unsafe_path(reference) is not None:
         return []
-    return [f"{delta_path.removesuffix('.json')}/{reference}", f"{frame_folder(delta_path, frame)}/{reference}"]
+    own = f"{delta_path.removesuffix('.json')}/{reference}"
+    return [path for path in (own, f"{frame_folder(delta_path, frame)}/{reference}") if unsafe_path(path) is None]
 
 
 def frame_folder(delta_path: str, frame: int) -> str:

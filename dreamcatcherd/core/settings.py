@@ -21,6 +21,7 @@ from dreamcatcherd.core.collections import (
     RuleName,
     Table,
 )
+from dreamcatcherd.core.model import Limits as Limits
 from dreamcatcherd.core.signers import Signers, read_signers, speaks_for
 
 LANES = "refs/heads/dc/"
@@ -32,22 +33,6 @@ _PREFIX = re.compile(
 
 class SettingsError(ValueError):
     """The settings cannot count; the message names the key and the cause."""
-
-
-class Limits(Struct, frozen=True, forbid_unknown_fields=True):
-    """Bounds on one delta."""
-
-    delta_bytes: Annotated[int, Meta(ge=1024, le=2**30, description="size of a delta, bytes")] = 16 * 2**20
-    depth: Annotated[int, Meta(ge=2, le=512, description="nesting of its JSON")] = 128
-    frames_ahead: Annotated[
-        int, Meta(ge=1, le=2**53 - 1, description="how far ahead of the open frame its own may lie, to be held for it")
-    ] = 1_000
-    max_skew: Annotated[
-        float,
-        Meta(
-            ge=0, le=10**9, description="seconds that its UTC may lie ahead of its arrival; beyond, flagged and merged"
-        ),
-    ] = 300.0
 
 
 class Lanes(Struct, frozen=True, forbid_unknown_fields=True):

@@ -8,6 +8,8 @@ import base64
 import binascii
 import hashlib
 import re
+from collections.abc import Iterable
+from datetime import UTC, datetime
 from fnmatch import fnmatchcase
 
 from msgspec import Struct
@@ -17,6 +19,11 @@ _LINE = re.compile(
     r"(?P<names>\"[^\"]+\"|[^\s\"]+)\s+"
     rf"(?:(?i:{_OPTION}(?:,{_OPTION})*)\s+)?"
     r"(?P<kind>(?:sk-)?(?:ssh-|ecdsa-)\S+)\s+(?P<key>[A-Za-z0-9+/=]+)(?:\s.*)?"
+)
+
+_TIMES_OF = re.compile(r"(?i:(valid-after|valid-before))=\"([^\"]*)\"")
+_TIMES = re.compile(
+    r"(?i:(?:,(?:valid-after|valid-before)=\"[^\"]*\")|(?:(?:valid-after|valid-before)=\"[^\"]*\"(?:,|\s+)))"
 )
 
 
@@ -42,6 +49,37 @@ def read_signers(lines: list[str], operators: list[str]) -> Signers:
     """Signers from their lines; ValueError names the line that cannot be read."""
     kept = tuple(line.strip() for line in lines if line.strip() and not line.lstrip().startswith("#"))
     return Signers(kept, tuple(map(_signer, kept)), tuple(operators))
+
+
+def lines_at(lines: Iterable[str], now: int | None) -> list[str]:
+    """The lines whose `valid-after` and `valid-before` hold at a time (microseconds UTC; None: at any), without these
+    options.
+
+    ssh-keygen would hold them against the date that the commit itself claims, which its author chooses. What counts is
+    when the commit was first seen."""
+    held = [
+        line for line in lines if now is None or all(_holds(name, text, now) for name, text in _TIMES_OF.findall(line))
+    ]
+    return [_TIMES.sub("", line) for line in held]
+
+
+def has_times(lines: Iterable[str]) -> bool:
+    """Whether a key of these lines counts for some time only."""
+    return any(_TIMES_OF.search(line) for line in lines)
+
+
+def _holds(name: str, text: str, now: int) -> bool:
+    """Whether one such option holds. A time without `Z` is local; one that cannot be read never holds."""
+    digits = text.removesuffix("Z")
+    layout = {8: "%Y%m%d", 12: "%Y%m%d%H%M", 14: "%Y%m%d%H%M%S"}.get(len(digits))
+    try:
+        moment = datetime.strptime(digits, layout) if layout else None
+        at = (moment.replace(tzinfo=UTC) if text.endswith("Z") else moment).timestamp() * 1e6 if moment else None
+    except (ValueError, OverflowError):
+        at = None
+    if at is None:
+        return False
+    return now >= at if name.lower() == "valid-after" else now < at
 
 
 def speaks_for(signers: Signers, fingerprint: str | None, name: str) -> bool:

@@ -9,10 +9,20 @@ import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Literal, NamedTuple, Protocol
 
+from dreamcatcherd.core.errors import UnreadableError
+
 Kind = Literal["blob", "tree", "commit"]
 
 TREE = 0o040000
 FILE = 0o100644
+_KIND = 0o170000
+
+LEVELS = 1_000
+"""How many folders deep a tree is read. Trees of others may be deeper than any program's stack."""
+
+REPEATED = 100_000
+"""How many entries are read again in one walk because their folder stands under several names. A few hand-made folders,
+each naming the next one many times, have more paths than can ever be listed."""
 
 
 class Entry(NamedTuple):
@@ -42,15 +52,25 @@ def object_id(kind: Kind, data: bytes) -> str:
 
 
 def parse(raw: bytes) -> dict[str, Entry]:
-    """A tree's entries by name, in git's order. Names that are not UTF-8 carry their bytes as lone surrogates."""
+    """A tree's entries by name, in git's order; UnreadableError where the bytes are no tree.
+
+    Names that are not UTF-8 carry their bytes as lone surrogates. Of two entries of one name the last one counts."""
     entries: dict[str, Entry] = {}
     at = 0
-    while at < len(raw):
-        space = raw.index(b" ", at)
-        end = raw.index(b"\0", space)
-        name = raw[space + 1 : end].decode("utf-8", "surrogateescape")
-        entries[name] = Entry(int(raw[at:space], 8), raw[end + 1 : end + 21].hex())
-        at = end + 21
+    try:
+        while at < len(raw):
+            space = raw.index(b" ", at)
+            end = raw.index(b"\0", space)
+            name = raw[space + 1 : end].decode("utf-8", "surrogateescape")
+            mode = int(raw[at:space], 8)
+            if not name:
+                raise ValueError("an entry has no name")
+            entries[name] = Entry(TREE if mode & _KIND == TREE else mode, raw[end + 1 : end + 21].hex())
+            at = end + 21
+    except ValueError as error:
+        raise UnreadableError(f"an object of {len(raw)} bytes is no tree") from error
+    if at != len(raw):
+        raise UnreadableError(f"an object of {len(raw)} bytes is a tree cut off in its last entry")
     return entries
 
 
@@ -93,37 +113,72 @@ def blob_at(objects: Reader, tree: str | None, path: str) -> str | None:
     return entry.oid if entry and entry.mode & 0o170000 == 0o100000 else None
 
 
+Path = tuple[str, ...]
+"""A path as its names. A tree may hold names that contain a slash, which a joined path would hide."""
+
+
 def edit(objects: Objects, tree: str | None, changes: Mapping[str, Entry | None]) -> str | None:
     """A tree with the given paths set or (None) removed; only touched folders are read and written.
 
     A folder that a path needs replaces a file of that name. An emptied folder vanishes (returns None at the root)."""
-    entries = read_tree(objects, tree)
-    deeper: dict[str, dict[str, Entry | None]] = {}
+    return edit_at(objects, tree, {tuple(path.split("/")): entry for path, entry in changes.items()})
+
+
+def edit_at(objects: Objects, tree: str | None, changes: Mapping[Path, Entry | None]) -> str | None:
+    """The same by names: folders are read from the root down, and written from the deepest up."""
+    wanted: dict[Path, dict[str, Entry | None]] = {(): {}}
     for path, entry in changes.items():
-        head, _, rest = path.partition("/")
-        if rest:
-            deeper.setdefault(head, {})[rest] = entry
-        elif entry is None:
-            entries.pop(head, None)
-        else:
-            entries[head] = entry
-    for head, inner in deeper.items():
-        old = entries.get(head)
-        new = edit(objects, old.oid if old and old.mode == TREE else None, inner)
-        if new is not None:
-            entries[head] = Entry(TREE, new)
-        elif old is not None and old.mode == TREE:
-            del entries[head]
-    return objects.write("tree", format_tree(entries)) if entries else None
+        folder = path[:-1]
+        while folder not in wanted:
+            wanted[folder] = {}
+            folder = folder[:-1]
+        wanted[path[:-1]][path[-1]] = entry
+    by_depth = sorted(wanted, key=len)
+    found: dict[Path, dict[str, Entry]] = {}
+    for folder in by_depth:
+        old = found[folder[:-1]].get(folder[-1]) if folder else Entry(TREE, tree or "")
+        found[folder] = read_tree(objects, old.oid if old and old.mode == TREE else None)
+    for folder in reversed(by_depth):
+        entries = found[folder]
+        for name, entry in wanted[folder].items():
+            if entry is None:
+                entries.pop(name, None)
+            else:
+                entries[name] = entry
+        oid = objects.write("tree", format_tree(entries)) if entries else None
+        if not folder:
+            return oid
+        above, name = found[folder[:-1]], folder[-1]
+        if oid is not None:
+            above[name] = Entry(TREE, oid)
+        elif name in above and above[name].mode == TREE:
+            del above[name]
+    raise AssertionError("the root is the last folder")
+
+
+class _Visits:
+    """The bounds of one walk: how deep it goes, and how much it reads again."""
+
+    def __init__(self) -> None:
+        self._seen: set[str] = set()
+        self._repeated = 0
+
+    def read(self, objects: Reader, tree: str, depth: int) -> dict[str, Entry]:
+        """The entries of a folder; UnreadableError beyond the bounds."""
+        if depth > LEVELS:
+            raise UnreadableError(f"a tree has more than {LEVELS} folders one in another")
+        entries = read_tree(objects, tree)
+        if tree in self._seen:
+            self._repeated += 1 + len(entries)
+            if self._repeated > REPEATED:
+                raise UnreadableError(f"a tree names folders again and again: more than {REPEATED} files of it repeat")
+        self._seen.add(tree)
+        return entries
 
 
 def walk(objects: Reader, tree: str | None, below: str = "") -> Iterator[tuple[str, Entry]]:
-    """Every file below a tree as (path, entry), folders opened one at a time."""
-    for name, entry in read_tree(objects, tree).items():
-        if entry.mode == TREE:
-            yield from walk(objects, entry.oid, f"{below}{name}/")
-        else:
-            yield below + name, entry
+    """Every file below a tree as (path, entry), folders opened one at a time; UnreadableError beyond the bounds."""
+    yield from changed(objects, tree, (), below)
 
 
 def changed(
@@ -131,19 +186,34 @@ def changed(
 ) -> Iterator[tuple[str, Entry]]:
     """Files of tree `new` that differ from *every* one of `olds`: what a commit changes against all its parents.
 
-    Equal folders are pruned by their id, so the cost follows the difference."""
-    if new is None or new in olds:
-        return
-    known = [read_tree(objects, old) for old in olds]
-    for name, entry in read_tree(objects, new).items():
-        stands = [old.get(name) for old in known]
+    Equal folders are pruned by their id, so the cost follows the difference. UnreadableError beyond the bounds."""
+    visits = _Visits()
+
+    def opened(tree: str | None, known: Sequence[str | None], prefix: str) -> Iterator[_Opened]:
+        if tree is None or tree in known:
+            return
+        before = [read_tree(objects, old) for old in known]
+        for name, entry in visits.read(objects, tree, len(stack)).items():
+            yield prefix + name, entry, [old.get(name) for old in before]
+
+    stack: list[Iterator[_Opened]] = []
+    stack.append(opened(new, olds, below))
+    while stack:
+        found = next(stack[-1], None)
+        if found is None:
+            stack.pop()
+            continue
+        path, entry, stands = found
         if entry in stands:
             continue
         if entry.mode == TREE:
             folders = [old.oid if old and old.mode == TREE else None for old in stands]
-            yield from changed(objects, entry.oid, folders, f"{below}{name}/")
+            stack.append(opened(entry.oid, folders, f"{path}/"))
         else:
-            yield below + name, entry
+            yield path, entry
+
+
+_Opened = tuple[str, Entry, list[Entry | None]]
 
 
 def differences(
@@ -151,16 +221,30 @@ def differences(
 ) -> Iterator[tuple[str, Entry | None, Entry | None]]:
     """Files that are not the same in two trees, as (path, before, after); None where there is no file.
 
-    Equal folders are pruned by their id, so the cost follows the difference."""
-    if old == new:
-        return
-    before, after = read_tree(objects, old), read_tree(objects, new)
-    for name in {**before, **after}:
-        was, now = before.get(name), after.get(name)
-        if was == now:
+    Equal folders are pruned by their id, so the cost follows the difference. UnreadableError beyond the bounds."""
+    visits = _Visits(), _Visits()
+
+    def opened(trees: Sequence[str | None], prefix: str) -> Iterator[tuple[str, Entry | None, Entry | None]]:
+        if trees[0] == trees[1]:
+            return
+        before, after = (
+            visit.read(objects, tree, len(stack)) if tree else {} for visit, tree in zip(visits, trees, strict=True)
+        )
+        for name in {**before, **after}:
+            if before.get(name) != after.get(name):
+                yield prefix + name, before.get(name), after.get(name)
+
+    stack: list[Iterator[tuple[str, Entry | None, Entry | None]]] = []
+    stack.append(opened((old, new), below))
+    while stack:
+        found = next(stack[-1], None)
+        if found is None:
+            stack.pop()
             continue
+        path, was, now = found
         folders = [entry.oid if entry and entry.mode == TREE else None for entry in (was, now)]
-        yield from differences(objects, folders[0], folders[1], f"{below}{name}/")
         files = [entry if entry and entry.mode != TREE else None for entry in (was, now)]
+        if folders != [None, None]:
+            stack.append(opened(folders, f"{path}/"))
         if files != [None, None]:
-            yield below + name, files[0], files[1]
+            yield path, files[0], files[1]

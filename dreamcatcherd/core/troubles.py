@@ -30,6 +30,7 @@ _REMEDIES = {
     "main-rewound": "the next snapshot commit has both heads as parents; find out who forced the branch",
     "lane-rewound": f"what was fetched is merged all the same; {_HEALED}",
     "wrong-stream": "each stream pushes to its own lane, with its own key where signers are set",
+    "bad-path": "the next snapshot commit leaves it out; install the server-side check, which refuses it",
     "settings-refused": "correct state/dreamcatcher.toml and push it again; the last valid settings stay in force",
 }
 
@@ -66,6 +67,8 @@ def violated(violations: Iterable[Violation]) -> list[Trouble]:
     """Violations since the last publication, each kind and commit once."""
     found: dict[tuple[str, str | None], list[Violation]] = {}
     for row in violations:
+        if row.kind == "unreadable-commit":
+            continue  # it is trouble for as long as a ref brings it, not until a ledger names it
         found.setdefault((row.kind, row.commit), []).append(row)
     troubles = []
     for (kind, commit), rows in list(found.items())[:VIOLATIONS_NAMED]:

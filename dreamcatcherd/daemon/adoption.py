@@ -38,7 +38,7 @@ def adopt_state(primary: Primary, deltas: Mapping[str, bytes], frame: int, open_
     brought = store.write_commit(Commit(tree, (head,) if head else (), AUTHOR, now // 1_000_000, message))
     store.flush()
     base = structs.replace(base, state=structs.replace(base.state, frame=frame))
-    settings, refused = current_settings(store, brought, base)
+    settings, refused = current_settings(store, brought, base, now)
     survey = primary.ingest.survey(store, {**refs, primary.main: brought}, primary.main, base, settings)
     drafted = draft(primary, survey, refused, IMPORT, Phases())
     unread = next((row for row in drafted.ledger.quarantined if row.path in deltas), None)

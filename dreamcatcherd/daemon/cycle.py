@@ -122,7 +122,8 @@ def _close_frame(primary: Primary, closed_by: str, frame: int | None) -> CycleRe
             state = opened(frame + 1, now, frame, drafted.ledger.snapshot, primary.closing)
             views = view_files(store, survey, drafted.ledger.snapshot, primary.views)
             keep = primary.deltas_frames
-            commit = build_commit(store, survey, drafted.ledger, state, drafted.merged, now, views, keep)
+            unsafe = [path for path, _ in primary.unsafe_paths(survey)]
+            commit = build_commit(store, survey, drafted.ledger, state, drafted.merged, now, views, keep, unsafe)
         ages = [age_s(arrival, now) for arrival in drafted.merged]
         primary.attempt = (commit, drafted.ledger, phases.seconds, ages)
         with phases.of("publish"):

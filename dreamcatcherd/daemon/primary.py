@@ -7,17 +7,19 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from itertools import islice
 
 import msgspec
 from msgspec import structs
 
+from dreamcatcherd.core.checkout import Checkout
 from dreamcatcherd.core.codec import frame_number, utc_micros
 from dreamcatcherd.core.frames import Closing, Decision, Moment, Signs, Watch, decide
 from dreamcatcherd.core.ledger import Ledger, Violation
 from dreamcatcherd.core.model import Arrival, Delta, Reject
 from dreamcatcherd.core.paths import PUBLISHED
 from dreamcatcherd.core.report import Pending
-from dreamcatcherd.core.tree import blob_at
+from dreamcatcherd.core.tree import Path, blob_at
 from dreamcatcherd.core.troubles import overdue, violated
 from dreamcatcherd.daemon.restoring import Pace
 from dreamcatcherd.daemon.streams import ACTIVE, Streams
@@ -26,9 +28,12 @@ from dreamcatcherd.store.canonical import canonical_paths, is_edited, restore_su
 from dreamcatcherd.store.ingest import Ingest, Survey, pending_streams
 from dreamcatcherd.store.ports import Move, Store
 from dreamcatcherd.store.strays import StrayBranches
+from dreamcatcherd.store.unreadable import readable_refs, troubles_of
 from dreamcatcherd.store.violations import current_settings, find_violations
 
 _COUNTER_BYTES = 65_536
+UNSAFE_AT_ONCE = 10_000
+"""How many paths that no clone can hold one close leaves out; what is beyond is left to the next."""
 
 Attempt = tuple[str, Ledger, dict[str, float], list[float]]
 """A publication under way: its commit, ledger, the seconds of each phase, and the ages of its deltas in seconds."""
@@ -85,13 +90,16 @@ class Primary:
         self.attempt: Attempt | None = None  # a publication whose outcome is not known, since publishing failed
         self._pace = Pace()
         self._strays = StrayBranches()
+        self._checkout = Checkout()
+        self._unsafe: tuple[object, list[tuple[Path, str]]] = (None, [])
 
     def survey(self, phases: Phases) -> tuple[Survey, str | None]:
         """Read what waits, and why the settings on `main` were refused, if they were."""
         with phases.of("fetch"):
             refs = self.store.refs()
-            base = self.load_base(refs)
-            settings, refused = current_settings(self.store, refs.get(self.main), base)
+            seen = readable_refs(self.store, refs, self.main)
+            base = self.load_base(seen)
+            settings, refused = current_settings(self.store, seen.get(self.main), base, self.clock())
             if self.store.follow(settings.lane_prefix):
                 refs = {**self.store.refs(), **{ref: oid for ref, oid in refs.items() if ref == self.main}}
         with phases.of("ingest"):
@@ -104,7 +112,17 @@ class Primary:
         since = (survey.base.commit, canonical)
         if self._edits[0] != since:
             self._edits = (since, {})
-        return find_violations(self.store, survey, refused, quarantined, canonical, self._edits[1])
+        unsafe = self.unsafe_paths(survey)
+        return find_violations(self.store, survey, refused, quarantined, canonical, self._edits[1], unsafe)
+
+    def unsafe_paths(self, survey: Survey) -> list[tuple[Path, str]]:
+        """What `main` shows since the last publication that no clone can hold: paths and reasons, not all if many."""
+        key = (survey.head, survey.base.commit)
+        if self._unsafe[0] != key:
+            new, old = (self.store.commit(oid).tree if oid else None for oid in key)
+            found = self._checkout.unsafe_paths(self.store, new, [old] if old else [])
+            self._unsafe = (key, list(islice(found, UNSAFE_AT_ONCE)))
+        return self._unsafe[1]
 
     def restore(self, survey: Survey, phases: Phases) -> str | None:
         """Put edited canonical files back by a commit of its own; returns it.
@@ -207,7 +225,8 @@ class Primary:
         bad = [arrival for arrival in survey.arrivals if isinstance(arrival.item, Reject)]
         violations = self.violations(survey, refused, bad)
         strays = self._strays.troubles(self.store, survey.refs, self.main, survey.settings, base.commit)
-        troubles = [*self.store.troubles(), *violated(violations), *strays]
+        unreadable = troubles_of(survey.unreadable, self.main)
+        troubles = [*self.store.troubles(), *violated(violations), *unreadable, *strays]
         closes_at = utc_micros(base.state.closes_at) if base.state.closes_at else None
         if closes_at is not None and (waiting or not self.closing.skip_empty):
             late = overdue(base.state.frame, closes_at / 1e6 + self.closing.grace_s, now)

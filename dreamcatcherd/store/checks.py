@@ -128,7 +128,7 @@ def _published(store: GitStore, refs: dict[str, str], main: str, base: Base) -> 
 
 
 def _settings(store: GitStore, head: str | None, base: Base) -> Check:
-    _, refused = current_settings(store, head, base)
+    _, refused = current_settings(store, head, base, time.time_ns() // 1000)
     if refused is not None:
         return Check("settings", False, f"{paths.SETTINGS} does not count: {refused}", "correct it and push it again")
     return Check("settings", True, f"{paths.SETTINGS} {base.settings.blob or 'is not there: the defaults hold'}")

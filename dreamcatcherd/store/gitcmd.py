@@ -67,12 +67,20 @@ def git(
         try:
             out, errors = _communicate(process, stdin, timeout_s, waiting)
         except subprocess.TimeoutExpired as error:
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(process.pid, signal.SIGKILL)
-            process.communicate()
+            _end(process)
             cause = f"git {words[0]} took longer than {timeout_s:g} s on {repository}"
             raise GitTimeoutError(cause, "look at the load of the machine and of its disk") from error
+        except BaseException:  # whoever has no more time for it does not wait for it
+            _end(process)
+            raise
     return subprocess.CompletedProcess(words, process.returncode, out, errors)
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    """Stop git and all that it started."""
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+    process.communicate()
 
 
 def _communicate(

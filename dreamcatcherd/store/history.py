@@ -129,7 +129,7 @@ def _frame_in(store: Store, blob: str | None) -> int | None:
     if blob is None or store.resolve(blob) != blob:
         return None
     limits = Limits()
-    document = read_document(store.read(blob), delta_bytes=limits.delta_bytes, depth=limits.depth)
+    document = read_document(store.read(blob), limits)
     header = document if isinstance(document, Fault) else read_header(document, None)
     return None if isinstance(header, Fault) else header.frame
 

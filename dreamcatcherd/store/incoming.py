@@ -4,7 +4,9 @@ The hook runs at every push of every worker and starts from here, without the co
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import signal
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple, TextIO
@@ -18,8 +20,14 @@ from dreamcatcherd.store.receive import MOST, PRIMARY_REFS, judge_read_push, rea
 from dreamcatcherd.store.unmerged import open_frame_at, warnings
 from dreamcatcherd.store.way import give_way
 
+LIMIT_S = 10.0
+"""Seconds in which a push is judged: its sender waits, and so do others for what the server has to do meanwhile."""
+
 USER, KEY, COUNTER_KEY = "dreamcatcher.primaryUser", "dreamcatcher.primaryKey", "dreamcatcher.counter"
 """The git settings of the repository that the check knows."""
+
+PATH_SHOWN = 400
+"""How many characters of a path are shown."""
 
 _ACCOUNT = ("REMOTE_USER", "GL_USER", "LOGNAME", "USER")
 _ONLY_SSH = ("-c", "gpg.program=false", "-c", "gpg.openpgp.program=false", "-c", "gpg.x509.program=false")
@@ -43,6 +51,12 @@ _REMEDIES = {
     "wrong-stream": "push each stream's deltas to its own lane, or to the shared branch",
     "settings-refused": "correct state/dreamcatcher.toml, commit, and push again",
     "replacement": "leave it: git replace --delete removes it here; pushed commits are read as stored",
+    "bad-name": "rename it in the commit that brought it (git commit --amend, git rebase -i), and push again",
+    "unreadable-commit": "make the commit again with git itself (git commit), and push that",
+    "lane-blocked": (
+        "push to a lane below that one or beside it (dc/<stream_id>/<anything>), or delete it if it is merged; "
+        "where it is not yours, ask an operator"
+    ),
     "lane-unmerged": "wait until the primary has merged the lane (dreamcatcherd status), then delete it",
     "bad-lane": "push to another ref",
     "not-a-commit": "push a commit",
@@ -55,6 +69,12 @@ _REMEDIES = {
 _EMPTY = (
     "dreamcatcherd cannot check this push: standard input is empty, so another hook has read the ref updates before; "
     "on the server, let that hook copy them (tee) to both"
+)
+
+
+_TOO_LONG = (
+    "dreamcatcherd refused this push, nothing was changed: judging it took longer than {:g} s; push less at once, in "
+    "several pushes of fewer commits or lanes"
 )
 
 
@@ -79,14 +99,36 @@ class Answer(NamedTuple):
     warnings: list[str]
 
 
-def check_push(variables: Mapping[str, str], lines: Iterable[bytes]) -> Answer:
-    """Judge a push. What cannot be judged is refused."""
+class OutOfTimeError(BaseException):
+    """The time limit of the check is over. No handler of ordinary errors is to take it for one."""
+
+
+@contextmanager
+def _limited(seconds: float) -> Iterator[None]:
+    """Raise OutOfTimeError in what takes longer. Waiting for a frame that is due is not counted (`store/way.py`)."""
+
+    def over(number: int, frame: object) -> None:
+        raise OutOfTimeError
+
+    before = signal.signal(signal.SIGALRM, over)
+    signal.setitimer(signal.ITIMER_REAL, seconds)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+
+
+def check_push(variables: Mapping[str, str], lines: Iterable[bytes], limit_s: float = LIMIT_S) -> Answer:
+    """Judge a push. What cannot be judged, or not within the limit, is refused."""
     try:
         store = PlumbingStore(variables)
         try:
-            return _answer(store, variables, read_updates(lines))
+            return _answer(store, variables, read_updates(lines), limit_s)
         finally:
             store.close()
+    except OutOfTimeError:
+        return Answer([_TOO_LONG.format(limit_s)], [])
     except DreamcatcherError as error:
         return Answer([plain(f"dreamcatcherd cannot check this push: {error}")], [])
     except (OSError, ValueError, LookupError) as error:
@@ -94,17 +136,18 @@ def check_push(variables: Mapping[str, str], lines: Iterable[bytes]) -> Answer:
         return Answer([plain(f"dreamcatcherd cannot check this push: {what}; nothing was changed, report it")], [])
 
 
-def _answer(store: PlumbingStore, variables: Mapping[str, str], updates: list[Update]) -> Answer:
+def _answer(store: PlumbingStore, variables: Mapping[str, str], updates: list[Update], limit_s: float) -> Answer:
     if not updates:  # git never calls the hook without any
         return Answer([_EMPTY], [])
-    gate = _gate(store, variables, updates)
-    push = read_push(store, updates, gate)
-    offences = judge_read_push(push, updates, gate)
+    with _limited(limit_s):
+        gate = _gate(store, variables, updates)
+        push = read_push(store, updates, gate)
+        offences = judge_read_push(push, updates, gate)
+        found = [] if offences else warnings(push, updates, open_frame_at(store, store.refs().get(gate.main)))
     if not offences and (stale := give_way(store, updates, gate.main, partial(_head, store, gate.main))):
         offences = [stale]
     if offences:
         return Answer([plain(line) for line in _tell(offences)], [])
-    found = warnings(push, updates, open_frame_at(store, store.refs().get(gate.main)))
     return Answer([], [plain(f"warning: {line}") for line in found])
 
 
@@ -163,7 +206,9 @@ def _tell(offences: list[Offence]) -> list[str]:
     lines = []
     for offence in offences:
         at = f" at {offence.at}" if offence.at else ""
-        lines.append(f"{printable(offence.path)}: {offence.reason}{at}: {offence.detail}")
+        path = printable(offence.path)
+        shown = path if len(path) <= PATH_SHOWN else f"{path[:PATH_SHOWN]}…"
+        lines.append(f"{shown}: {offence.reason}{at}: {offence.detail}")
     if len(offences) == MOST:
         lines.append(f"… and no further than these {MOST}")
     remedy = _REMEDIES.get(offences[0].reason, _REMEDY_OF_DELTAS)

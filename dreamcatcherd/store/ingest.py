@@ -10,15 +10,18 @@ from msgspec import Struct, structs
 
 from dreamcatcherd.core import paths
 from dreamcatcherd.core.codec import has_control
+from dreamcatcherd.core.errors import UnreadableError
 from dreamcatcherd.core.ledger import HeldRow, QuarantinedRow
 from dreamcatcherd.core.model import Arrival, Delta, Fault, Reject, Version
 from dreamcatcherd.core.settings import Settings
-from dreamcatcherd.core.signers import Signers, speaks_for
+from dreamcatcherd.core.signers import Signers, lines_at, speaks_for
 from dreamcatcherd.core.tree import FILE
-from dreamcatcherd.store.base import Base, versions_of
+from dreamcatcherd.store.base import Base
 from dreamcatcherd.store.chain import recent_links
-from dreamcatcherd.store.judge import judge
+from dreamcatcherd.store.judge import deltas_among, files_of, judge, judge_all
 from dreamcatcherd.store.ports import Commit, Store
+from dreamcatcherd.store.reach import reach_within
+from dreamcatcherd.store.unreadable import Unreadable, found_on, readable_refs, why_unreadable
 
 Judged = Delta | Reject
 
@@ -39,7 +42,8 @@ class Survey(Struct, frozen=True):
     """What waits to be merged, as read from one look at the refs.
 
     `lanes` are the lane heads that bring new commits, as (ref, commit): where a lane was rewound, both its old head and
-    its new one. `commits` are all new commits; `head` is `main`'s commit or None."""
+    its new one. `commits` are all new commits; `head` is `main`'s commit, None where there is none that can be read.
+    `unreadable` are commits that were passed by, of which `unreported` are in no ledger yet."""
 
     refs: dict[str, str]
     main: str
@@ -50,6 +54,8 @@ class Survey(Struct, frozen=True):
     commits: dict[str, Commit]
     arrivals: list[Arrival]
     rewinds: tuple[Rewind, ...] = ()
+    unreadable: tuple[Unreadable, ...] = ()
+    unreported: tuple[Unreadable, ...] = ()
 
 
 KEPT_BYTES = 32 * 2**20
@@ -75,13 +81,16 @@ class Ingest:
         self._arrived: dict[str, int | None] = {}
         self._signed: dict[str, str | None] = {}  # the fingerprint of each new commit's good signature
         self._signers: Signers | None = None
+        self._faults: dict[str, str] = {}  # new commits that cannot be read, with the reason
+        self._unreadable: tuple[Unreadable, ...] = ()
+        self._reported: set[tuple[str, str]] = set()  # of these, what a ledger names by now, as (ref, commit)
         self._judged_by: object = None
 
     def survey(
         self, store: Store, refs: dict[str, str], main: str, base: Base, settings: Settings, now: int | None = None
     ) -> Survey:
         """Find all that waits on `main` and on the lanes. What is seen for the first time arrived `now`."""
-        head = refs.get(main)
+        head = readable_refs(store, refs, main).get(main)
         prefix = settings.lane_prefix
         lanes = {ref: oid for ref, oid in refs.items() if paths.lane_stream(ref, prefix) and ref != main}
         if not self.settled and base.commit:
@@ -90,7 +99,7 @@ class Ingest:
             self.settled = {ref: oid for ref, oid in lanes.items() if oid in merged}
         self._notice(store, base, refs, lanes)
         open_lanes = {ref: oid for ref, oid in lanes.items() if self.settled.get(ref) != oid}
-        tips = {*open_lanes.values(), *self._left, *([head] if head else [])}
+        tips = {*open_lanes.values(), *self._left, *([refs[main]] if main in refs else [])}
         hidden = [base.commit] if base.commit else []
         commits = store.new_commits(tips, hidden) if tips - set(hidden) else {}
         self.settled = {ref: oid for ref, oid in lanes.items() if oid not in commits}
@@ -99,6 +108,7 @@ class Ingest:
         live += [(ref, oid) for oid, ref in self._left.items()]
         live.sort()
         self._forget(settings, commits)
+        live = self._readable(store, commits, settings, refs.get(main), main, live)
         arrivals = self.waiting(store, base, settings)
         for oid, sources in _sources(commits, head, live).items():
             known = self._arrivals.get(oid)
@@ -109,19 +119,48 @@ class Ingest:
                 known = self._arrivals[oid] = (sources, come)
             arrivals += known[1]
         if settings.signers:
-            arrivals = self.only_signed(store, arrivals, settings.signers)
-        return Survey(refs, main, head, base, settings, live, commits, arrivals, tuple(self._rewinds))
+            arrivals = self.only_signed(store, arrivals, settings.signers, now)
+        unreported = tuple(one for one in self._unreadable if (one.ref, one.commit) not in self._reported)
+        rewinds = tuple(self._rewinds)
+        return Survey(refs, main, head, base, settings, live, commits, arrivals, rewinds, self._unreadable, unreported)
 
-    def only_signed(self, store: Store, arrivals: list[Arrival], signers: Signers) -> list[Arrival]:
-        """The arrivals, with every delta rejected that no key of its stream signed. What is held was judged before."""
+    def _readable(
+        self,
+        store: Store,
+        commits: dict[str, Commit],
+        settings: Settings,
+        head: str | None,
+        main: str,
+        lanes: list[tuple[str, str]],
+    ) -> list[tuple[str, str]]:
+        """The lanes of which every new commit can be read; of the others and of `main`, what cannot is noted."""
+        for oid, commit in commits.items():
+            self._read(store, oid, commit, settings)
+        self._faults = {oid: why for oid, why in self._faults.items() if oid in commits}
+        if head in commits and head not in self._faults and (why := why_unreadable(store, head)) is not None:
+            self._faults[head] = why
+        if not self._faults:
+            self._unreadable = ()
+            return lanes
+        found = {ref: found_on(ref, commits, self._faults, reach_within(commits, tip)) for ref, tip in lanes}
+        on_main = found_on(main, commits, self._faults, reach_within(commits, head))
+        self._unreadable = tuple(one for one in (on_main, *found.values()) if one is not None)
+        return [(ref, tip) for ref, tip in lanes if found[ref] is None]
+
+    def only_signed(
+        self, store: Store, arrivals: list[Arrival], signers: Signers, now: int | None = None
+    ) -> list[Arrival]:
+        """The arrivals, with every delta rejected that no key of its stream signed. What is held was judged before.
+
+        A key counts if it is valid `now` (None: at any time), when a commit is first seen, whatever date that bears."""
         if signers != self._signers:
             self._signed.clear()
             self._signers = signers
         new = {arrival.item.version.commit for arrival in arrivals if arrival.since is None}
-        good = store.good_signatures(sorted(new - self._signed.keys()), signers.lines)
+        good = store.good_signatures(sorted(new - self._signed.keys()), lines_at(signers.lines, now))
         self._signed = {oid: good.get(oid, self._signed.get(oid)) for oid in new}
         return [
-            _unsigned(arrival)
+            unsigned(arrival)
             if isinstance(arrival.item, Delta)
             and arrival.since is None
             and not speaks_for(signers, self._signed[arrival.item.version.commit], arrival.item.stream_id)
@@ -132,17 +171,19 @@ class Ingest:
     def published(self) -> None:
         """What was noticed so far is in a ledger by now."""
         self._rewinds.clear()
+        self._reported = {(one.ref, one.commit) for one in self._unreadable}
 
     def _notice(self, store: Store, base: Base, refs: dict[str, str], lanes: dict[str, str]) -> None:
         """Hold each lane against the last look: what a rewind would take away before it is merged is kept.
 
         What the last ledger tells of already, another primary saw too."""
+        left_alone = {one.ref for one in self._unreadable}
         for ref, old in self._seen.items():
             new = refs.get(ref)
             if new == old or (new is not None and store.descends(new, old)):
                 continue
             merged = base.commit is not None and store.descends(base.commit, old)
-            if not merged and store.resolve(old) == old:
+            if not merged and ref not in left_alone and store.resolve(old) == old:
                 self._left[old] = ref
             if new is not None or not merged:
                 self._rewinds.append(Rewind(ref, old, new))
@@ -166,8 +207,13 @@ class Ingest:
     def _read(self, store: Store, oid: str, commit: Commit, settings: Settings) -> list[Judged]:
         found = self._judged.get(oid)
         if found is None:
-            versions = [Version(path, blob, mode, oid) for path, blob, mode in versions_of(store, commit)]
-            found = [self._spared(judge(store, version, settings.limits)) for version in versions]
+            found = []
+            try:
+                brought = deltas_among(files_of(store, commit))
+                versions = [Version(path, blob, mode, oid) for path, blob, mode in brought]
+                found = [self._spared(item) for item in judge_all(store, versions, settings.limits)]
+            except UnreadableError as error:
+                self._faults[oid] = error.cause
             self._judged[oid] = found
         return found
 
@@ -199,24 +245,13 @@ class Ingest:
 def _sources(commits: dict[str, Commit], head: str | None, lanes: list[tuple[str, str]]) -> dict[str, list[str]]:
     """For each new commit the refs that bring it: `main` alone where that reaches it, else all lanes that do."""
     sources: dict[str, list[str]] = {}
-    for oid in _reach(commits, head):
+    for oid in reach_within(commits, head):
         sources[oid] = ["main"]
     on_main = set(sources)
     for ref, tip in lanes:
-        for oid in _reach(commits, tip, on_main):
+        for oid in reach_within(commits, tip, on_main):
             sources.setdefault(oid, []).append(ref)
     return sources
-
-
-def _reach(commits: dict[str, Commit], tip: str | None, without: set[str] | None = None) -> list[str]:
-    found: dict[str, None] = {}
-    todo = [tip] if tip else []
-    while todo:
-        oid = todo.pop()
-        if oid in commits and oid not in found and not (without and oid in without):
-            found[oid] = None
-            todo.extend(commits[oid].parents)
-    return list(found)
 
 
 def attribute(
@@ -246,7 +281,7 @@ def _of_another(item: Delta, source: str) -> Reject:
     return Reject(item.version, Fault("wrong-stream", detail, "$.stream_id"))
 
 
-def _unsigned(arrival: Arrival) -> Arrival:
+def unsigned(arrival: Arrival) -> Arrival:
     version = arrival.item.version
     detail = f"commit {version.commit} has no good signature by a key of the delta's stream"
     return Arrival(Reject(version, Fault("wrong-stream", detail, "$.stream_id")), arrival.source)

@@ -5,9 +5,13 @@ Reads the blob and its attachments; knows no lanes, no time."""
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterable, Iterator
+
+from msgspec import structs
 
 from dreamcatcherd.core import paths
 from dreamcatcherd.core.codec import fill, read_document, read_header, references, too_large
+from dreamcatcherd.core.errors import UnreadableError
 from dreamcatcherd.core.model import Delta, Fault, Record, Reject, Version
 from dreamcatcherd.core.settings import Limits
 from dreamcatcherd.core.tree import Entry, changed, lookup, subtree
@@ -17,18 +21,56 @@ _KIND = 0o170000
 _PLAIN = 0o100000
 _SUBMODULE = 0o160000
 
+_OF_CONTENT = frozenset(
+    {"too-large", "too-deep", "conflict-markers", "not-json", "duplicate-key", "not-an-object", "too-many-records"}
+)
+"""Reasons that hang on the bytes alone."""
+
 
 def versions_of(store: Store, commit: Commit) -> list[tuple[str, str, int]]:
-    """The delta files that a commit changes against all its parents, as (path, blob, mode)."""
-    return [one for one in files_of(store, commit) if one[0].endswith(".json")]
+    """The delta files that a commit changes against all its parents, as (path, blob, mode); none where it cannot be
+    read."""
+    try:
+        return deltas_among(files_of(store, commit))
+    except UnreadableError:
+        return []
+
+
+def deltas_among(files: Iterable[tuple[str, str, int]]) -> list[tuple[str, str, int]]:
+    """The delta files among all that a commit brings below the delta root."""
+    return [one for one in files if one[0].endswith(".json")]
 
 
 def files_of(store: Store, commit: Commit) -> list[tuple[str, str, int]]:
-    """All files below the delta root that a commit changes against all its parents, attachments too."""
+    """All files below the delta root that a commit changes against all its parents, attachments too; UnreadableError
+    where the commit cannot be read."""
+    if commit.fault is not None:
+        raise UnreadableError(commit.fault)
     olds = [subtree(store, store.commit(parent).tree, paths.DELTAS) for parent in commit.parents]
     new = subtree(store, commit.tree, paths.DELTAS)
     found = changed(store, new, olds, paths.DELTAS + "/")
     return [(path, entry.oid, entry.mode) for path, entry in found]
+
+
+def judge_all(store: Store, versions: Iterable[Version], limits: Limits) -> Iterator[Delta | Reject]:
+    """What each version of one commit is. A blob is read once, under however many names it stands."""
+    known: dict[str, Delta | Reject] = {}
+    for version in versions:
+        same = known.get(version.blob)
+        if same is not None and _says_the_same(same, version):
+            yield structs.replace(same, version=version)
+        else:
+            known[version.blob] = item = judge(store, version, limits)
+            yield item
+
+
+def _says_the_same(item: Delta | Reject, version: Version) -> bool:
+    """Whether a version of the same blob is judged like the item: whatever hangs on the path is equal."""
+    if version.mode != item.version.mode or paths.bad_name(version.path) is not None:
+        return False
+    if isinstance(item, Reject):
+        return item.fault.reason in _OF_CONTENT
+    return not item.attachments and not item.unresolved and paths.frame_of(version.path) == item.frame
 
 
 def judge(store: Store, version: Version, limits: Limits) -> Delta | Reject:
@@ -42,7 +84,7 @@ def judge(store: Store, version: Version, limits: Limits) -> Delta | Reject:
     if size > limits.delta_bytes:
         return Reject(version, too_large(size, limits.delta_bytes))
     raw = store.read(version.blob)
-    document = read_document(raw, delta_bytes=limits.delta_bytes, depth=limits.depth)
+    document = read_document(raw, limits)
     if isinstance(document, Fault):
         return Reject(version, document)
     header = read_header(document, paths.frame_of(version.path))

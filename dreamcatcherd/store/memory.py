@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from dreamcatcherd.core.errors import FatalError
 from dreamcatcherd.core.tree import Kind
-from dreamcatcherd.store.pending import Pending, format_commit, parse_commit
+from dreamcatcherd.store.pending import Pending, format_commit, read_commit
 from dreamcatcherd.store.ports import Commit, Move
 from dreamcatcherd.store.reach import Reached, reach
 
@@ -66,7 +66,7 @@ class MemoryStore:
     def commit(self, oid: str) -> Commit:
         found = self._commits.get(oid)
         if found is None:
-            found = parse_commit(self.read(oid))
+            found = read_commit(self, oid)
             if oid in self.objects:
                 self._commits[oid] = found
         return found

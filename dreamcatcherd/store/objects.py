@@ -16,6 +16,7 @@ from pathlib import Path
 
 import pygit2
 from msgspec import structs
+from pygit2.enums import ObjectType
 
 from dreamcatcherd.core.errors import FatalError, RetryableError, UsageError
 from dreamcatcherd.core.paths import PUBLISHED
@@ -26,7 +27,7 @@ from dreamcatcherd.store.disk import remedy_in
 from dreamcatcherd.store.gitcmd import git, list_commits, message_of
 from dreamcatcherd.store.locks import STALE_S, locks_of, remove_stale
 from dreamcatcherd.store.packs import Packed, release, sync_folder, write_pack
-from dreamcatcherd.store.pending import Pending, format_commit, parse_commit
+from dreamcatcherd.store.pending import Pending, check_ceiling, format_commit, read_commit
 from dreamcatcherd.store.ports import Commit, Move
 from dreamcatcherd.store.reach import Reached, has_graph, near_commits, reach
 from dreamcatcherd.store.signatures import good_signatures, sign
@@ -50,6 +51,7 @@ _UNKNOWN_KINDS = (
 )
 """What libgit2 says of extensions that it does not know, what they are, and what to do."""
 
+_KINDS = {ObjectType.COMMIT: "commit", ObjectType.TREE: "tree"}
 _HEX = re.compile(r"[0-9a-f]{4,40}")
 _LEVEL = 1
 _NONE = "0" * 40
@@ -113,6 +115,8 @@ class GitStore:
         if found is not None:
             return found[1]
         try:
+            kind, size = self._repo.odb.read_header(oid)
+            check_ceiling(oid, _KINDS.get(kind, ""), size)
             return self._repo.read(oid)[1]
         except (KeyError, ValueError, pygit2.GitError) as error:
             raise self._missing(oid, error) from error
@@ -188,7 +192,7 @@ class GitStore:
         return lost_history(self.folder)
 
     def commit(self, oid: str) -> Commit:
-        commit = parse_commit(self.read(oid))
+        commit = read_commit(self, oid)
         return structs.replace(commit, parents=()) if oid in self.cut else commit
 
     def new_commits(self, tips: Iterable[str], hidden: Iterable[str]) -> dict[str, Commit]:
@@ -207,14 +211,14 @@ class GitStore:
         return listed if listed is not None else reach(self.commit, tips, set())
 
     def descends(self, oid: str, ancestor: str) -> bool:
-        if oid == ancestor or ancestor not in self._repo:
+        if oid == ancestor or ancestor not in self._repo.odb:
             return oid == ancestor
         try:
             return self._repo.descendant_of(pygit2.Oid(hex=oid), pygit2.Oid(hex=ancestor))
-        except (KeyError, ValueError, pygit2.GitError) as error:
+        except (KeyError, ValueError, pygit2.GitError):
             asked = git(self.folder, "merge-base", "--is-ancestor", ancestor, oid)
-            if asked.returncode > 1:
-                raise self._missing("of the history", error) from error
+            if asked.returncode > 1:  # git ends at what is no commit to it
+                return ancestor in reach(self.commit, [oid], set())
             return asked.returncode == 0
 
     def good_signatures(self, commits: Iterable[str], signers: Iterable[str]) -> dict[str, str]:

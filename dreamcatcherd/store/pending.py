@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from dreamcatcherd.core.tree import Kind, object_id
+import re
+
+from dreamcatcherd.core.errors import UnreadableError
+from dreamcatcherd.core.tree import Kind, Reader, object_id
 from dreamcatcherd.store.ports import Commit
 
 
@@ -28,21 +31,48 @@ def format_commit(commit: Commit) -> bytes:
     return "\n".join([*lines, "", commit.message]).encode()
 
 
+CEILINGS: dict[Kind, int] = {"commit": 16 * 2**20, "tree": 64 * 2**20}
+"""The largest commit and tree that are read, in bytes. A small push can hold objects that inflate to gigabytes."""
+
+
+def check_ceiling(oid: str, kind: str, size: int) -> None:
+    """UnreadableError where an object is larger than any of its kind that is read; the size is its header's."""
+    most = CEILINGS.get(kind)  # type: ignore[call-overload]
+    if most is not None and size > most:
+        raise UnreadableError(f"the {kind} {oid} has {size} bytes, {most} are read")
+
+
+def read_commit(objects: Reader, oid: str) -> Commit:
+    """A commit from its object. One that is larger than any that is read says so in its `fault`."""
+    try:
+        return parse_commit(objects.read(oid))
+    except UnreadableError as error:
+        return Commit("", (), "", 0, "", error.cause)
+
+
+_HEADER = re.compile(rb"tree ([0-9a-f]{40})\n((?:parent [0-9a-f]{40}\n)*)")
+_SECONDS = re.compile(rb"-?[0-9]{1,12}")
+
+
 def parse_commit(raw: bytes) -> Commit:
-    """A commit from its bytes. Whatever encoding it claims, undecodable text is replaced: it is only shown."""
-    head, _, message = raw.partition(b"\n\n")
-    parents: list[str] = []
-    tree = author = ""
+    """A commit from its bytes, by git's own grammar: the tree, then the parents, then the rest of the header.
+
+    A `parent` further down is none to git, so it is none here. Undecodable text is replaced, as it is only shown; a
+    time that nobody can mean is 0."""
+    match = _HEADER.match(raw)
+    if match is None or raw.startswith(b"parent ", match.end()):
+        what = "a parent" if match else "a tree"
+        return Commit("", (), "", 0, "", f"it is no commit: its header does not name {what} as git does")
+    head, _, message = raw[match.end() :].partition(b"\n\n")
+    author = b""
     time = 0
     for line in head.split(b"\n"):
         name, _, value = line.partition(b" ")
-        if name == b"tree" and not tree:
-            tree = value.decode()
-        elif name == b"parent":
-            parents.append(value.decode())
-        elif name == b"author" and not author:
-            author = value.rpartition(b"> ")[0].decode("utf-8", "replace") + ">"
+        if name == b"author" and not author:
+            author = value.rpartition(b"> ")[0] + b">"
         elif name == b"committer":
             digits = value.rpartition(b"> ")[2].split(b" ")[0]
-            time = int(digits) if digits.lstrip(b"-").isdigit() else 0
-    return Commit(tree, tuple(parents), author, time, message.decode("utf-8", "replace"))
+            time = int(digits) if _SECONDS.fullmatch(digits) else 0
+    parents = match[2].decode().split()[1::2]
+    shown = author.decode("utf-8", "replace")
+    return Commit(match[1].decode(), tuple(parents), shown, time, message.decode("utf-8", "replace"))

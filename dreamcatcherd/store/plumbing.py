@@ -9,9 +9,10 @@ import subprocess
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from dreamcatcherd.core.errors import FatalError, UsageError
+from dreamcatcherd.core.errors import FatalError, UnreadableError, UsageError
 from dreamcatcherd.store.gitcmd import AS_STORED, git, list_commits, message_of
 from dreamcatcherd.store.memory import MemoryStore
+from dreamcatcherd.store.pending import check_ceiling
 from dreamcatcherd.store.ports import Commit
 from dreamcatcherd.store.reach import has_graph, reach
 
@@ -27,13 +28,17 @@ class PlumbingStore(MemoryStore):
         known = variables.items()
         self._variables = {name: value for name, value in known if name.startswith("GIT_") and name != "GIT_DIR"}
         self.heads = self._read_refs()
+        self._environment = {name: value for name, value in known if name != "GIT_DIR"} | {"LC_ALL": "C", **AS_STORED}
+        self._reader = self._start()
+
+    def _start(self) -> subprocess.Popen[bytes]:
         try:
-            self._reader = subprocess.Popen(
+            return subprocess.Popen(
                 ["git", "--git-dir", str(self.folder), "cat-file", "--batch-command"],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.DEVNULL,
-                env={name: value for name, value in known if name != "GIT_DIR"} | {"LC_ALL": "C", **AS_STORED},
+                env=self._environment,
             )
         except FileNotFoundError as error:
             raise FatalError("git is not installed or not on the PATH", "install git 2.36 or newer") from error
@@ -46,14 +51,21 @@ class PlumbingStore(MemoryStore):
         found = self._pending.objects.get(oid)
         if found is not None:
             return found[1]
-        size = self._ask("contents", oid)
+        kind, size = self._ask("contents", oid)
+        try:
+            check_ceiling(oid, kind, size)
+        except UnreadableError:
+            self._reader.kill()  # what it would write now is not read
+            self._reader.communicate()
+            self._reader = self._start()
+            raise
         if self._reader.stdout is None:
             raise AssertionError("the process was made with pipes")
         return self._reader.stdout.read(size + 1)[:-1]
 
     def size(self, oid: str) -> int:
         found = self._pending.objects.get(oid)
-        return len(found[1]) if found is not None else self._ask("info", oid)
+        return len(found[1]) if found is not None else self._ask("info", oid)[1]
 
     def new_commits(self, tips: Iterable[str], hidden: Iterable[str]) -> dict[str, Commit]:
         tips, hidden = list(dict.fromkeys(tips)), list(dict.fromkeys(hidden))
@@ -100,8 +112,8 @@ class PlumbingStore(MemoryStore):
                 self.head_branch = line[41:]
         return found
 
-    def _ask(self, what: str, oid: str) -> int:
-        """The size of an object; after `contents` its bytes and a line feed are next in the pipe."""
+    def _ask(self, what: str, oid: str) -> tuple[str, int]:
+        """The kind and size of an object; after `contents` its bytes and a line feed are next in the pipe."""
         if self._reader.stdin is None or self._reader.stdout is None:
             raise AssertionError("the process was made with pipes")
         try:
@@ -113,4 +125,4 @@ class PlumbingStore(MemoryStore):
         if len(answer) != 3:
             why = answer[-1].decode() if answer else "git cat-file ended"
             raise FatalError(f"object {oid} cannot be read from {self.where}: {why}", "run git fsck there")
-        return int(answer[2])
+        return answer[1].decode(), int(answer[2])

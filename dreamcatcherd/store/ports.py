@@ -15,13 +15,16 @@ if TYPE_CHECKING:
 
 
 class Commit(Struct, frozen=True):
-    """A commit's header and message. `author` is `Name <mail>`, times are seconds since 1970."""
+    """A commit's header and message. `author` is `Name <mail>`, times are seconds since 1970.
+
+    `fault` says why the commit cannot be read, where it cannot: then it has no tree and no parents."""
 
     tree: str
     parents: tuple[str, ...]
     author: str
     time: int
     message: str
+    fault: str | None = None
 
 
 class Move(Struct, frozen=True):
@@ -45,7 +48,7 @@ class Store(Objects, Protocol):
         """All refs with the commits that they name, read anew."""
 
     def commit(self, oid: str) -> Commit:
-        """A commit by id; FatalError where it is missing."""
+        """A commit by id; FatalError where it is missing. One that cannot be read says so in its `fault`."""
 
     def size(self, oid: str) -> int:
         """An object's size in bytes, from its header alone."""

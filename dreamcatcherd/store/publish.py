@@ -13,7 +13,7 @@ from dreamcatcherd.core import paths
 from dreamcatcherd.core.ledger import Ledger, write_ledger
 from dreamcatcherd.core.model import Arrival, Delta, FrameState
 from dreamcatcherd.core.report import plural
-from dreamcatcherd.core.tree import FILE, TREE, Entry, Objects, edit, lookup, read_tree, subtree
+from dreamcatcherd.core.tree import FILE, TREE, Entry, Objects, Path, edit, edit_at, lookup, read_tree, subtree
 from dreamcatcherd.store.gitcmd import AUTHOR
 from dreamcatcherd.store.ingest import Survey
 from dreamcatcherd.store.ports import Commit, Move, Store
@@ -37,13 +37,17 @@ def build_commit(
     now: int,
     files: Mapping[str, Entry] | None = None,
     keep: int | None = None,
+    unsafe: Iterable[Path] = (),
 ) -> str:
     """Write the snapshot commit of a closed frame and return its id; nothing refers to it yet.
 
-    `files` are further files to set, by path. Delta files leave the tree `keep` closed frames after their own."""
+    `files` are further files to set, by path. Delta files leave the tree `keep` closed frames after their own. `unsafe`
+    are paths of `main` that no clone can hold: they are left out."""
     base = survey.base
     stands = survey.head or base.commit
     head_tree = store.commit(stands).tree if stands else None
+    if removed := dict.fromkeys(unsafe):
+        head_tree = edit_at(store, head_tree, removed)
     ledgers = edit(
         store, base.ledgers, {paths.ledger_path(ledger.frame): Entry(FILE, store.write("blob", write_ledger(ledger)))}
     )
@@ -60,7 +64,7 @@ def build_commit(
     changes |= {f"{paths.DELTAS}/{name}": None for name in gone}
     shelf = Shelf(store, head_tree)
     for path, entry in deleted_deltas(store, base.deltas, standing):
-        if path.partition("/")[0] not in gone:
+        if path.partition("/")[0] not in gone and path.count("/") <= paths.LEVELS + 1:
             shelf.put_back(path, entry)
     for arrival in merged:
         if arrival.source != "main" and isinstance(arrival.item, Delta):
@@ -77,7 +81,7 @@ def publish(store: Store, survey: Survey, commit: str, subject: str) -> bool:
     """Make the commit durable, then move `main` and the published ref to it; False where another was first."""
     store.flush()
     moves = [
-        Move(survey.main, commit, survey.head),
+        Move(survey.main, commit, survey.refs.get(survey.main)),
         Move(paths.PUBLISHED, commit, survey.refs.get(paths.PUBLISHED)),
     ]
     return store.move_refs(moves, subject)
@@ -124,27 +128,18 @@ def descends(survey: Survey, published: str) -> bool:
 
 def deleted_deltas(store: Store, published: str | None, standing: str | None) -> Iterable[tuple[str, Entry]]:
     """Files below `state/stream_deltas/` that the last publication had and `main` no longer has."""
-    if published is None or published == standing:
-        return
-    now = read_tree(store, standing)
-    for name, entry in read_tree(store, published).items():
-        other = now.get(name)
-        if entry == other:
+    todo: list[tuple[str | None, str | None, str]] = [(published, standing, "")]
+    while todo:
+        before, after, prefix = todo.pop()
+        if before is None or before == after:
             continue
-        if entry.mode == TREE:
-            inner = other.oid if other and other.mode == TREE else None
-            for path, lost in deleted_deltas(store, entry.oid, inner) if inner else _all(store, entry.oid):
-                yield f"{name}/{path}", lost
-        elif other is None:
-            yield name, entry
-
-
-def _all(store: Store, tree: str) -> Iterable[tuple[str, Entry]]:
-    for name, entry in read_tree(store, tree).items():
-        if entry.mode == TREE:
-            yield from ((f"{name}/{path}", inner) for path, inner in _all(store, entry.oid))
-        else:
-            yield name, entry
+        now = read_tree(store, after)
+        for name, entry in read_tree(store, before).items():
+            other = now.get(name)
+            if entry.mode == TREE:
+                todo.append((entry.oid, other.oid if other and other.mode == TREE else None, f"{prefix}{name}/"))
+            elif other is None:
+                yield prefix + name, entry
 
 
 class Shelf:

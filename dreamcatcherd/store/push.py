@@ -4,23 +4,27 @@ Owns shapes, the reading of settings, and what `main` had before; the rules are 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import islice
 
-from msgspec import Struct
+from msgspec import Struct, structs
 
 from dreamcatcherd.core import paths
+from dreamcatcherd.core.checkout import unsafe_path
 from dreamcatcherd.core.codec import has_control
-from dreamcatcherd.core.model import Delta, Reject
+from dreamcatcherd.core.errors import UnreadableError
+from dreamcatcherd.core.model import Delta, Reject, Version
 from dreamcatcherd.core.settings import DEFAULT, Settings, SettingsError, read_settings
-from dreamcatcherd.core.signers import speaks_for
+from dreamcatcherd.core.signers import Signers, lines_at, speaks_for
 from dreamcatcherd.core.tree import Entry, lookup, read_tree, subtree
-from dreamcatcherd.store.judge import files_of
+from dreamcatcherd.store.judge import deltas_among, files_of, judge_all
 from dreamcatcherd.store.ports import Commit, Store
 
 COUNTER = "state/frame_counter.json"
 """The file in which an external driver raises the frame, unless the repository names another."""
 
+KEPT_COST = 32 * 2**20
+"""How much of accepted deltas is kept decoded until the end."""
 _PAST = 10_000
 _SETTINGS_BYTES = 2**20
 KINDS = {
@@ -59,9 +63,10 @@ class Gate(Struct, frozen=True):
 class Push(Struct, frozen=True):
     """A push with all that its refs are judged by: `refs` are those of before, `head` is `main`'s commit of after.
 
-    `accepted`, `strays` and `brought` collect what is read on the way: deltas, other files below the delta root, and
-    commits. `hidden` are the commits whose history was judged when it came in, or is the primary's. `standing` are the
-    settings before the push: they say who may change them."""
+    `accepted`, `strays`, `unsafe` and `brought` collect what is read on the way: deltas, other files below the delta
+    root, those of them that no clone can hold, and commits. `hidden` are the commits whose history was judged when it
+    came in, or is the primary's. `standing` are the settings before the push: they say who may change them. `now` is
+    the time of the push, in microseconds UTC."""
 
     store: Store
     gate: Gate
@@ -72,21 +77,42 @@ class Push(Struct, frozen=True):
     hidden: list[str]
     past: Past
     standing: Settings
+    now: int
     accepted: list[Delta] = []
     strays: list[str] = []
+    unsafe: list[tuple[str, str]] = []
     brought: dict[str, Commit] = {}
+    spent: dict[str, int] = {}
 
     def versions(self, oid: str, commit: Commit) -> list[tuple[str, str, int]]:
         """The delta files that a commit brings; what else it brings below the delta root is noted."""
         self.brought[oid] = commit
         files = files_of(self.store, commit)
-        self.strays.extend(path for path, *_ in files if not path.endswith(".json"))
-        return [one for one in files if one[0].endswith(".json")]
+        strays = [path for path, *_ in files if not path.endswith(".json")]
+        self.strays.extend(strays)
+        self.unsafe.extend((path, why) for path in strays if (why := unsafe_path(path)) is not None)
+        return deltas_among(files)
 
-    def unchecked(self, tip: str, also: str | None = None) -> list[tuple[str, Commit]]:
-        """The commits that come in by a tip, oldest first as far as their order is known; none that `also` reaches."""
+    def unchecked(self, tips: Sequence[str], also: str | None = None) -> list[tuple[str, Commit]]:
+        """The commits that come in by some tips, oldest first as far as their order is known; none that `also`
+        reaches."""
         hidden = [*self.hidden, also] if also else self.hidden
-        return list(self.store.new_commits([tip], hidden).items())[::-1]
+        return list(self.store.new_commits(tips, hidden).items())[::-1] if tips else []
+
+    def judged(self, oid: str, commit: Commit) -> Iterator[Delta | Reject]:
+        """What each delta file is that a commit brings; UnreadableError where the commit cannot be read."""
+        versions = [Version(path, blob, mode, oid) for path, blob, mode in self.versions(oid, commit)]
+        return judge_all(self.store, versions, self.settings.limits)
+
+    def accept(self, delta: Delta) -> None:
+        """Keep an accepted delta, for what is said of it at the end; of many only the first keep their bodies."""
+        spent = self.spent.get("bodies", 0) + delta.cost
+        self.spent["bodies"] = spent
+        self.accepted.append(delta if spent <= KEPT_COST else structs.replace(delta, body=None))
+
+    def good_signatures(self, commits: Iterable[str], signers: Signers) -> dict[str, str]:
+        """Which commits have a good signature by a key that is valid at the time of the push: its fingerprint."""
+        return self.store.good_signatures(sorted(set(commits)), lines_at(signers.lines, self.now))
 
 
 def unsigned(push: Push, deltas: list[Delta]) -> Iterator[Offence]:
@@ -94,7 +120,7 @@ def unsigned(push: Push, deltas: list[Delta]) -> Iterator[Offence]:
     signers = push.standing.signers
     if not signers or not deltas:
         return
-    good = push.store.good_signatures(sorted({item.version.commit for item in deltas}), signers.lines)
+    good = push.good_signatures((item.version.commit for item in deltas), signers)
     for item in deltas:
         commit = item.version.commit
         if not speaks_for(signers, good.get(commit), item.stream_id):
@@ -122,6 +148,11 @@ def read_settings_file(store: Store, entry: Entry) -> Settings:
 def rejected(item: Reject) -> Offence:
     fault, version = item.fault, item.version
     return Offence(version.path, fault.reason, f"{fault.detail} (commit {version.commit[:10]})", fault.at)
+
+
+def unreadable(oid: str, error: UnreadableError) -> Offence:
+    """A commit that nobody could read would be passed by, with all that it brings."""
+    return Offence(f"commit {oid}", "unreadable-commit", error.cause)
 
 
 def kind_of(path: str) -> str:

@@ -9,7 +9,7 @@ where a clock was wrong. Three ways give the exact answer, and `GitStore` takes 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Container, Iterable, Mapping
 from pathlib import Path
 
 from dreamcatcherd.store.ports import Commit
@@ -58,6 +58,18 @@ def reach(commit: Callable[[str], Commit], tips: Iterable[str], known: set[str])
             found[oid] = commit(oid)
             todo.extend(found[oid].parents)
     return found
+
+
+def reach_within(commits: Mapping[str, Commit], tip: str | None, without: Container[str] = ()) -> list[str]:
+    """Those of the given commits that a tip reaches through them, without passing through some others."""
+    found: dict[str, None] = {}
+    todo = [tip] if tip else []
+    while todo:
+        oid = todo.pop()
+        if oid in commits and oid not in found and oid not in without:
+            found[oid] = None
+            todo.extend(commits[oid].parents)
+    return list(found)
 
 
 class Reached:

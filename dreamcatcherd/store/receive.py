@@ -6,16 +6,20 @@ been checked, so only what the shared branch, the lanes and the primary hold cou
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator, Sequence
 from itertools import chain
 
+from msgspec import structs
+
 from dreamcatcherd.core import paths
+from dreamcatcherd.core.checkout import Checkout, unsafe_path
 from dreamcatcherd.core.codec import read_document, read_header
-from dreamcatcherd.core.model import Delta, Fault, Reject, Version
+from dreamcatcherd.core.errors import UnreadableError
+from dreamcatcherd.core.model import Delta, Fault, Reject
 from dreamcatcherd.core.settings import SettingsError
 from dreamcatcherd.core.signers import speaks_for_operator
 from dreamcatcherd.core.tree import TREE, Entry, differences, lookup, subtree
-from dreamcatcherd.store.judge import judge
 from dreamcatcherd.store.ports import Commit, Store
 from dreamcatcherd.store.push import (
     KINDS,
@@ -29,6 +33,7 @@ from dreamcatcherd.store.push import (
     rejected,
     settings_at,
     shown,
+    unreadable,
     unsigned,
 )
 from dreamcatcherd.store.receive_lanes import judge_lanes
@@ -54,6 +59,7 @@ def judge_read_push(push: Push, updates: Sequence[Update], gate: Gate) -> list[O
         primary,
         *(_on_main(push, update, not primary and _publishes(push)) for update in updates if update.ref == gate.main),
         judge_lanes(push, updates),
+        *(_names(push, update) for update in updates if update.ref.startswith("refs/heads/")),
     )
     first: dict[str, Offence] = {}
     for offence in found:
@@ -70,6 +76,21 @@ def _replacements(updates: Sequence[Update]) -> Iterator[Offence]:
             yield Offence(update.ref, "replacement", "refs/replace/ makes git show other objects than are stored")
 
 
+def _names(push: Push, update: Update) -> Iterator[Offence]:
+    """What a branch would show, and what it came from does not, that no clone can hold.
+
+    Of the shared branch and of lanes what is below `state/` is read anyway, and judged there."""
+    if update.new is None:
+        return
+    judged = update.ref == push.gate.main or update.ref.startswith(push.settings.lane_prefix)
+    known = {oid for oid in (update.old, push.refs.get(push.gate.main)) if oid}
+    olds = [push.store.commit(oid).tree for oid in sorted(known)]
+    for path, why in Checkout().unsafe_paths(
+        push.store, push.store.commit(update.new).tree, olds, "state" if judged else None
+    ):
+        yield Offence("/".join(path) or update.ref, "bad-name", f"{why} (on {paths.short_ref(update.ref)})")
+
+
 def read_push(store: Store, updates: Sequence[Update], gate: Gate) -> Push:
     refs = store.refs()
     moves = {update.ref: update for update in updates}
@@ -79,7 +100,7 @@ def read_push(store: Store, updates: Sequence[Update], gate: Gate) -> Push:
     hidden = [oid for ref, oid in refs.items() if ref == gate.main or ref.startswith(prefixes)]
     old = refs.get(gate.main)
     standing = settings if old == head else settings_at(store, refs, gate.main, old)
-    return Push(store, gate, refs, moves, head, settings, hidden, Past(store, old), standing)
+    return Push(store, gate, refs, moves, head, settings, hidden, Past(store, old), standing, time.time_ns() // 1000)
 
 
 # --- the shared branch ------------------------------------------------------------------------------------------------
@@ -92,13 +113,18 @@ def _on_main(push: Push, update: Update, publishes: bool) -> Iterator[Offence]:
         return
     if publishes and push.gate.is_primary:
         return
-    canonical = publishes or _opens_first(push, update)
-    yield from _edits(push, update, canonical)
+    try:
+        yield from _edits(push, update, publishes or _opens_first(push, update))
+    except UnreadableError as error:
+        yield unreadable(update.new, error)
+        return
     if not publishes:
         deltas: list[Delta] = []
-        for oid, commit in push.unchecked(update.new):
-            yield from _on_main_commit(push, oid, commit, deltas)
-        push.accepted.extend(deltas)
+        for oid, commit in push.unchecked([update.new]):
+            try:
+                yield from _on_main_commit(push, oid, commit, deltas)
+            except UnreadableError as error:
+                yield unreadable(oid, error)
         yield from unsigned(push, deltas)
 
 
@@ -115,12 +141,13 @@ def _opens_first(push: Push, update: Update) -> bool:
 
 def _on_main_commit(push: Push, oid: str, commit: Commit, deltas: list[Delta]) -> Iterator[Offence]:
     """Judge every version that a commit brings; those that are deltas are added to `deltas`."""
-    for path, blob, mode in push.versions(oid, commit):
-        item = judge(push.store, Version(path, blob, mode, oid), push.settings.limits)
+    for item in push.judged(oid, commit):
         if isinstance(item, Reject):
             yield rejected(item)
             continue
-        deltas.append(item)
+        push.accept(item)
+        deltas.append(structs.replace(item, body=None))
+        path = item.version.path
         for parent in commit.parents:
             stood = lookup(push.store, push.store.commit(parent).tree, path)
             if (offence := _other_stream(push, path, stood, item.stream_id)) is not None:
@@ -132,6 +159,8 @@ def _edits(push: Push, update: Update, canonical: bool) -> Iterator[Offence]:
     store = push.store
     old, new = (subtree(store, store.commit(oid).tree, "state") if oid else None for oid in (update.old, update.new))
     for path, before, after in differences(store, old, new, "state/"):
+        if after is not None and (why := unsafe_path(path)) is not None:
+            yield Offence(path, "bad-name", why)
         if path == paths.SETTINGS:
             yield from _settings_edit(push, update, after)
         elif path.startswith(paths.DELTAS + "/"):
@@ -166,9 +195,9 @@ def _settings_edit(push: Push, update: Update, after: Entry | None) -> Iterator[
     if not signers or update.new is None:
         return
     brought = [
-        oid for oid, commit in push.unchecked(update.new) if lookup(push.store, commit.tree, paths.SETTINGS) == after
+        oid for oid, commit in push.unchecked([update.new]) if lookup(push.store, commit.tree, paths.SETTINGS) == after
     ]
-    good = push.store.good_signatures(brought, signers.lines)
+    good = push.good_signatures(brought, signers)
     if not any(speaks_for_operator(signers, good.get(oid)) for oid in brought):
         yield Offence(paths.SETTINGS, "settings-refused", "no operator's key signed the change")
 
@@ -195,7 +224,7 @@ def _stream_of(push: Push, entry: Entry) -> str | None:
     limits = push.settings.limits
     if entry.mode & 0o170000 != 0o100000 or push.store.size(entry.oid) > limits.delta_bytes:
         return None
-    document = read_document(push.store.read(entry.oid), delta_bytes=limits.delta_bytes, depth=limits.depth)
+    document = read_document(push.store.read(entry.oid), limits)
     header = document if isinstance(document, Fault) else read_header(document, None)
     return None if isinstance(header, Fault) else header.stream_id
 

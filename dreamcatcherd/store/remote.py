@@ -16,7 +16,7 @@ from typing import TypeVar
 import pygit2
 from pygit2.enums import FetchPrune
 
-from dreamcatcherd.core.errors import FatalError, RetryableError
+from dreamcatcherd.core.errors import FatalError, RetryableError, UnreadableError
 from dreamcatcherd.store.access import Access, Callbacks, git_environment, set_up_libgit2
 from dreamcatcherd.store.clone import hold, make_clone, prepare_clone
 from dreamcatcherd.store.disk import remedy_for
@@ -277,7 +277,7 @@ class RemoteStore(GitStore):
                 time.sleep(_LOCK_POLL_S)
 
     def _has(self, oid: str) -> bool:
-        return oid in self._repo
+        return oid in self._repo.odb
 
     @contextlib.contextmanager
     def _hold(self) -> Iterator[None]:
@@ -308,6 +308,8 @@ class RemoteStore(GitStore):
         """Ask the clone; where it cannot answer, make it anew, once, and ask again."""
         try:
             return ask()
+        except UnreadableError:
+            raise
         except FatalError:
             if self._looked_at:
                 raise

@@ -24,11 +24,12 @@ from dreamcatcherd.core.ledger_making import Basis, make_ledger
 from dreamcatcherd.core.merge import merge
 from dreamcatcherd.core.model import Arrival, Delta, FrameState, Version
 from dreamcatcherd.core.plan import make_plan
+from dreamcatcherd.core.signers import has_times
 from dreamcatcherd.core.snapshot import already_merged, open_snapshot
 from dreamcatcherd.core.tree import FILE, Entry, blob_at, changed, edit, lookup, object_id, subtree
 from dreamcatcherd.store.base import Base, load_base, read_base, versions_of
 from dreamcatcherd.store.chain import Link, links
-from dreamcatcherd.store.ingest import Ingest, Survey, attribute
+from dreamcatcherd.store.ingest import Ingest, Survey, attribute, unsigned
 from dreamcatcherd.store.judge import judge, with_body
 from dreamcatcherd.store.ports import Commit, Store
 from dreamcatcherd.store.replay import Overlay, is_base, own_ledger
@@ -262,8 +263,9 @@ def _surveys(store: Store, link: Link, base: Base, ledger: Ledger, commits: dict
     heads: list[str | None] = [*store.commit(link.oid).parents[:1]]
     if not heads or any(row.kind == "main-rewound" and row.commit is None for row in ledger.violations):
         heads.append(None)
+    now = store.commit(link.oid).time * 1_000_000
     for head in heads:
-        yield Survey({}, "", head, base, current_settings(store, head, base)[0], [], commits, [])
+        yield Survey({}, "", head, base, current_settings(store, head, base, now)[0], [], commits, [])
 
 
 def _arrivals(store: Store, survey: Survey, ledger: Ledger) -> list[Arrival]:
@@ -287,7 +289,20 @@ def _arrivals(store: Store, survey: Survey, ledger: Ledger) -> list[Arrival]:
             sources = ["main"] if oid in on_main else [ref]
             item = judge(store, Version(path, blob, mode, oid), settings.limits)
             arrivals += attribute([item], sources, settings.lane_prefix, commit.time, None)
-    return ingest.only_signed(store, arrivals, settings.signers) if settings.signers else arrivals
+    if not settings.signers:
+        return arrivals
+    arrivals = ingest.only_signed(store, arrivals, settings.signers)
+    if not has_times(settings.signers.lines):
+        return arrivals
+    # Whether a key was valid when the primary first saw a commit, only the ledger knows.
+    refused = {(row.path, row.blob, row.commit) for row in ledger.quarantined if row.reason == "wrong-stream"}
+    return [unsigned(one) if isinstance(one.item, Delta) and _place(one) in refused else one for one in arrivals]
+
+
+def _place(arrival: Arrival) -> tuple[str, str, str]:
+    """What a ledger's row names a version by."""
+    version = arrival.item.version
+    return (paths.printable(version.path), version.blob, version.commit)
 
 
 def _unlike(ledger: Ledger, made: Ledger) -> str:

@@ -3,30 +3,38 @@ repairs nothing: `canonical` restores canonical files, and the next snapshot com
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 
 from msgspec import structs
 
 from dreamcatcherd.core import paths
+from dreamcatcherd.core.errors import UnreadableError
 from dreamcatcherd.core.ledger import SettingsChange, Violation
 from dreamcatcherd.core.model import Arrival, Reject, ViolationKind
 from dreamcatcherd.core.settings import DEFAULT, Settings, SettingsError, read_settings, refusal
-from dreamcatcherd.core.signers import speaks_for_operator
+from dreamcatcherd.core.signers import lines_at, speaks_for_operator
 from dreamcatcherd.core.snapshot import has_entities, open_snapshot
+from dreamcatcherd.core.tree import Path as Names
 from dreamcatcherd.core.tree import blob_at, changed, lookup, subtree
 from dreamcatcherd.store.base import Base
 from dreamcatcherd.store.canonical import Path, canonical_paths, find_edits
 from dreamcatcherd.store.ingest import Survey
 from dreamcatcherd.store.ports import Store
 from dreamcatcherd.store.publish import deleted_deltas, descends
+from dreamcatcherd.store.unreadable import violations_of
 
 _SETTINGS_BYTES = 2**20
 EDITS_MOST = 200
 """How many edits of canonical files one ledger names: whoever repeats them is not to fill ledgers."""
+UNSAFE_NAMED = 20
+"""The same for paths of the shared branch that no clone can hold."""
+WRONG_NAMED = 100
+"""The same for deltas of other streams that one commit brings."""
 
 
-def current_settings(store: Store, head: str | None, base: Base) -> tuple[Settings, str | None]:
-    """The settings that a close merges under, and why those on `main` were refused, if they were.
+def current_settings(store: Store, head: str | None, base: Base, now: int) -> tuple[Settings, str | None]:
+    """The settings that a close merges under, and why those on `main` were refused, if they were, at a time.
 
     Refused ones leave the last good ones standing. A deleted `main` is put back with the settings that it had."""
     stands = head or base.commit
@@ -42,19 +50,20 @@ def current_settings(store: Store, head: str | None, base: Base) -> tuple[Settin
     except SettingsError as error:
         why = str(error)
     else:
-        why = why or _not_entitled(store, head, base, blob)
+        why = why or _not_entitled(store, head, base, blob, now)
         if why is None:
             return new, None
     return base.settings, why
 
 
-def _not_entitled(store: Store, head: str | None, base: Base, blob: str | None) -> str | None:
-    """Where signers are set, a change of the settings must come by a commit that an operator signed."""
+def _not_entitled(store: Store, head: str | None, base: Base, blob: str | None, now: int) -> str | None:
+    """Where signers are set, a change of the settings must come by a commit that an operator signed, with a key that is
+    valid `now`."""
     signers = base.settings.signers
     if not signers:
         return None
     brought = settings_commits(store, head, base, blob)
-    good = store.good_signatures(sorted(brought), signers.lines)
+    good = store.good_signatures(sorted(brought), lines_at(signers.lines, now))
     if any(speaks_for_operator(signers, good.get(oid)) for oid in brought):
         return None
     return f"no operator's key signed the change ({', '.join(sorted(brought)) or 'main was rewound'})"
@@ -88,17 +97,29 @@ def find_violations(
     quarantined: list[Arrival],
     canonical: Sequence[Path] | None = None,
     known: dict[str, list[Violation]] | None = None,
+    unsafe: Sequence[tuple[Names, str]] = (),
 ) -> list[Violation]:
     """Every row of Protocol §8 that happened since the last publication, in a fixed order.
 
-    `known` keeps between calls, by commit, which canonical files a commit was found to edit."""
+    `known` keeps between calls, by commit, which canonical files a commit was found to edit. `unsafe` are the paths of
+    `main` that no clone can hold, with reasons."""
     found: list[Violation] = []
     base, head = survey.base, survey.head
     if base.commit is not None and head is None:
         found.append(Violation("main-rewound", paths.short_ref(survey.main), None, None, "it was deleted"))
     elif base.commit is not None and head is not None and head != base.commit:
         known = {} if known is None else known
-        found += _edits(store, survey, base.commit, head, canonical or canonical_paths(), known)
+        try:
+            found += _edits(store, survey, base.commit, head, canonical or canonical_paths(), known)
+        except UnreadableError as error:
+            found.append(Violation("bad-path", paths.DELTAS, head, store.commit(head).author, error.cause))
+    found += violations_of(survey.unreported)
+    if unsafe and head is not None:
+        for at, why in unsafe[:UNSAFE_NAMED]:
+            found.append(_blame(store, survey, "bad-path", "/".join(at), why))
+        if len(unsafe) > UNSAFE_NAMED:
+            left = f"{len(unsafe) - UNSAFE_NAMED} more are not listed"
+            found.append(Violation("bad-path", "…", head, store.commit(head).author, left))
     for rewind in survey.rewinds:
         author = store.commit(rewind.new).author if rewind.new else None
         found.append(Violation("lane-rewound", paths.short_ref(rewind.ref), rewind.new, author, rewind.detail))
@@ -106,12 +127,25 @@ def find_violations(
         entry = lookup(store, store.commit(head).tree, paths.SETTINGS)
         if (entry.oid if entry else None) != base.settings_file:
             found.append(_blame(store, survey, "settings-refused", paths.SETTINGS, refused))
+    return found + _wrong_streams(store, quarantined)
+
+
+def _wrong_streams(store: Store, quarantined: list[Arrival]) -> list[Violation]:
+    """Deltas on a lane, or under a signature, of another stream; of many that one commit brings, the first ones."""
+    found: list[Violation] = []
+    named: Counter[str] = Counter()
     for arrival in quarantined:
         item = arrival.item
         if arrival.since is None and isinstance(item, Reject) and item.fault.reason == "wrong-stream":
-            author = store.commit(item.version.commit).author
-            path = paths.printable(item.version.path)
-            found.append(Violation("wrong-stream", path, item.version.commit, author, item.fault.detail))
+            commit, detail = item.version.commit, item.fault.detail
+            named[commit] += 1
+            if named[commit] <= WRONG_NAMED:
+                path = paths.printable(item.version.path)
+                found.append(Violation("wrong-stream", path, commit, store.commit(commit).author, detail))
+    for commit, count in named.items():
+        if count > WRONG_NAMED:
+            left = f"{count - WRONG_NAMED} more are not listed"
+            found.append(Violation("wrong-stream", "…", commit, store.commit(commit).author, left))
     return found
 
 

@@ -27,7 +27,7 @@ from dreamcatcherd.core.codec import (
     utc_micros,
     utc_text,
 )
-from dreamcatcherd.core.model import Fault, Record
+from dreamcatcherd.core.model import Fault, Limits, Record
 
 LIMIT = 16 * 2**20
 DEPTH = 128
@@ -36,7 +36,7 @@ GOOD_MICROS = 1_769_860_800_000_000
 
 
 def read(raw: bytes, delta_bytes: int = LIMIT, depth: int = DEPTH) -> Record | Fault:
-    return read_document(raw, delta_bytes=delta_bytes, depth=depth)
+    return read_document(raw, Limits(delta_bytes=delta_bytes, depth=depth))
 
 
 def reason(raw: bytes, delta_bytes: int = LIMIT, depth: int = DEPTH) -> str | None:

@@ -7,7 +7,7 @@ import json
 import pytest
 
 from dreamcatcherd.core.codec import read_document
-from dreamcatcherd.core.model import Fault
+from dreamcatcherd.core.model import Fault, Limits
 from dreamcatcherd.core.settings import SettingsError, read_settings
 from tests.law.fleet import close, new_primary, send
 from tests.law.model import Sent
@@ -18,7 +18,7 @@ LIMIT = 16 * 2**20
 def test_an_unterminated_string_behind_many_brackets_is_judged_in_one_pass() -> None:
     """4 MiB of escaped quotes that no quote ends are refused; scanning them again from each quote would take hours."""
     raw = b"[" * 129 + b'"' + b'\\"' * 2**21
-    found = read_document(raw, delta_bytes=LIMIT, depth=128)
+    found = read_document(raw, Limits(delta_bytes=LIMIT, depth=128))
     assert isinstance(found, Fault)
     assert found.reason == "too-deep"
 
@@ -26,7 +26,7 @@ def test_an_unterminated_string_behind_many_brackets_is_judged_in_one_pass() -> 
 def test_a_duplicate_among_very_many_keys_is_found_in_one_pass() -> None:
     """The one key that stands twice among 300,000 is named; comparing each with all before would take hours."""
     raw = b"{" + b",".join(b'"k%d":1' % number for number in range(300_000)) + b',"k299999":1}'
-    found = read_document(raw, delta_bytes=LIMIT, depth=128)
+    found = read_document(raw, Limits(delta_bytes=LIMIT, depth=128))
     assert isinstance(found, Fault)
     assert (found.reason, "k299999" in found.detail) == ("duplicate-key", True)
 

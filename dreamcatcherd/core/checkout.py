@@ -1,0 +1,179 @@
+"""Names that no clone can hold: what git refuses to check out on Linux, macOS or Windows (Protocol §4, `bad-name`).
+
+Owns git's rules of `core.protectNTFS` and `core.protectHFS`, both on, and the lengths that file systems allow. They are
+those of `verify_path` in git's read-cache.c, with its helpers in path.c and utf8.c."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+from dreamcatcherd.core.errors import UnreadableError
+from dreamcatcherd.core.tree import LEVELS, TREE, Entry, Path, Reader, read_tree
+
+NAME_BYTES = 255
+PATH_BYTES = 4_000
+FILES = 10_000_000
+"""How many files one folder may hold in all: more comes of folders that stand under many names."""
+
+LINK = 0o120000
+
+_IGNORED = dict.fromkeys([*range(0x200C, 0x2010), *range(0x202A, 0x202F), *range(0x206A, 0x2070), 0xFEFF])
+"""Characters that HFS+ ignores in names."""
+_SAFE = re.compile(rb"[!-\-0-FH-\[\]-fh-~][ -.0-\[\]-~]*")
+"""Nearly every name: printable ASCII without slashes that does not begin as a spelling of .git would."""
+_NTFS_GIT = re.compile(rb"(?:\.git|git~1)[. ]*(?:[\\/:].*)?", re.IGNORECASE | re.DOTALL)
+_NTFS_MODULES = re.compile(
+    rb"(?:\.gitmodules|gitmod~[1-4]|g(?:i(?:7(?:e(?:ba?)?)?)?)?~[1-9][0-9]*)[. ]*(?::.*)?", re.IGNORECASE | re.DOTALL
+)
+
+
+def unsafe_name(name: bytes, mode: int = 0) -> str | None:
+    """Why no clone can hold a file or folder of this name, or None. Symbolic links may have fewer names."""
+    if len(name) > NAME_BYTES:
+        return f"a name of {len(name)} bytes, file systems hold {NAME_BYTES}"
+    if _SAFE.fullmatch(name):
+        return None
+    if name in (b"", b".", b"..") or b"/" in name or b"\0" in name:
+        return "a component that git cannot check out"
+    plain = _without_ignored(name)
+    if plain == b".git" or any(_NTFS_GIT.fullmatch(part) for part in name.split(b"\\")):
+        return "a component that git takes for .git and refuses to check out"
+    if mode & 0o170000 == LINK and (plain == b".gitmodules" or _NTFS_MODULES.fullmatch(name)):
+        return "a symbolic link in place of .gitmodules, which git refuses to check out"
+    return None
+
+
+def _without_ignored(name: bytes) -> bytes:
+    """The name as HFS+ compares it: without the characters that it ignores, ASCII letters in lower case."""
+    if name.isascii():
+        return name.lower()
+    text = name.decode("utf-8", "surrogateescape").translate(_IGNORED)
+    return text.encode("utf-8", "surrogateescape").lower()
+
+
+def unsafe_path(path: str) -> str | None:
+    """Why no clone can hold a file at this path, or None."""
+    raw = path.encode("utf-8", "surrogateescape")
+    if len(raw) > PATH_BYTES:
+        return f"{len(raw)} bytes, and clones hold {PATH_BYTES}"
+    return next((why for part in raw.split(b"/") if (why := unsafe_name(part))), None)
+
+
+class Contents(NamedTuple):
+    """What a folder holds, sub-folders included: the longest path in bytes, how many levels, how many files; and
+    whether one of the names is unsafe. `broken` says why the folder itself cannot be read."""
+
+    unsafe: bool
+    longest: int
+    levels: int
+    files: int
+    broken: str | None = None
+
+
+KNOWN_FOLDERS = 200_000
+"""How many folders' contents are kept between two questions."""
+
+
+class Checkout:
+    """Looks for paths that no clone can hold. Each distinct folder is read once, whatever the number of its paths."""
+
+    def __init__(self) -> None:
+        self._known: dict[str, Contents] = {}
+
+    def unsafe_paths(
+        self, objects: Reader, new: str | None, olds: Sequence[str | None], besides: str | None = None
+    ) -> Iterator[tuple[Path, str]]:
+        """What tree `new` holds, and none of `olds` does in its place, that no clone can hold: paths and reasons.
+
+        A folder is named in place of what it holds where it cannot be read, or holds too much. The folder `besides` at
+        the root is passed over."""
+        if len(self._known) > KNOWN_FOLDERS:
+            self._known.clear()
+        todo: list[tuple[str | None, list[str | None], Path, int]] = [(new, list(olds), (), 0)]
+        while todo:
+            tree, known, folder, length = todo.pop()
+            if tree is None or tree in known:
+                continue
+            try:
+                entries = read_tree(objects, tree)
+            except UnreadableError as error:
+                yield folder, error.cause
+                continue
+            before = [self._entries(objects, old) for old in known]
+            for name, entry in entries.items():
+                stands = [old.get(name) for old in before]
+                if entry in stands or (not folder and name == besides):
+                    continue
+                raw = name.encode("utf-8", "surrogateescape")
+                folders = [old.oid if old and old.mode == TREE else None for old in stands]
+                is_new = not any(folders)
+                why = self._why_not(objects, raw, entry, length, len(folder), is_new)
+                if why is not None:
+                    yield (*folder, name), why
+                elif entry.mode == TREE:
+                    below = length + len(raw) + 1
+                    if not is_new or not self._is_fine(objects, entry.oid, below, len(folder)):
+                        todo.append((entry.oid, folders, (*folder, name), below))
+
+    def _entries(self, objects: Reader, tree: str | None) -> dict[str, Entry]:
+        try:
+            return read_tree(objects, tree)
+        except UnreadableError:
+            return {}
+
+    def _why_not(
+        self, objects: Reader, name: bytes, entry: Entry, length: int, levels: int, is_new: bool
+    ) -> str | None:
+        """Why an entry itself cannot be in a clone, below a folder of so many bytes and levels. What is below a folder
+        counts where the folder is new."""
+        if (why := unsafe_name(name, entry.mode)) is not None:
+            return why
+        if length + len(name) > PATH_BYTES:
+            return f"a path of more than {PATH_BYTES} bytes"
+        if entry.mode != TREE or not is_new:
+            return None
+        found = self.contents(objects, entry.oid)
+        if found.files > FILES:
+            return f"a folder of more than {FILES} files"
+        return found.broken or (f"more than {LEVELS} folders one in another" if levels >= LEVELS else None)
+
+    def _is_fine(self, objects: Reader, tree: str, length: int, levels: int) -> bool:
+        found = self.contents(objects, tree)
+        return not found.unsafe and length + found.longest <= PATH_BYTES and levels + found.levels < LEVELS
+
+    def contents(self, objects: Reader, tree: str) -> Contents:
+        """What a folder holds. It costs what its distinct folders hold, whatever the number of their paths."""
+        known = self._known
+        todo = [tree]
+        while todo:
+            oid = todo[-1]
+            if oid in known:
+                todo.pop()
+                continue
+            try:
+                entries = read_tree(objects, oid)
+            except UnreadableError as error:
+                known[oid] = Contents(True, 0, 0, 0, error.cause)
+                continue
+            below = [entry.oid for entry in entries.values() if entry.mode == TREE and entry.oid not in known]
+            if below:
+                todo += below
+            else:
+                known[oid] = self._summary(entries)
+        return known[tree]
+
+    def _summary(self, entries: dict[str, Entry]) -> Contents:
+        unsafe, longest, levels, files = False, 0, 0, 0
+        for name, entry in entries.items():
+            raw = name.encode("utf-8", "surrogateescape")
+            below = self._known[entry.oid] if entry.mode == TREE else _FILE
+            unsafe = unsafe or below.unsafe or unsafe_name(raw, entry.mode) is not None
+            longest = max(longest, len(raw) + 1 + below.longest)
+            levels = max(levels, 1 + below.levels)
+            files += below.files
+        return Contents(unsafe, longest, levels, min(files, FILES + 1))
+
+
+_FILE = Contents(False, -1, 0, 1)

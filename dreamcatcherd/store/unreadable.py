@@ -1,0 +1,80 @@
+"""Commits and trees that anybody can push and nobody can read: found, recorded and passed by (Protocol §8).
+
+A commit that cannot be read brings nothing. A lane that brings one is left alone until its owner pushes another
+history, since merging its head would put the commit into every clone. On the shared branch it stays where it is; a head
+that cannot be read counts as deleted."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from msgspec import Struct
+
+from dreamcatcherd.core import paths
+from dreamcatcherd.core.codec import plain
+from dreamcatcherd.core.errors import UnreadableError
+from dreamcatcherd.core.ledger import Violation
+from dreamcatcherd.core.tree import subtree
+from dreamcatcherd.core.troubles import Trouble
+from dreamcatcherd.store.ports import Commit, Store
+
+NAMED = 100
+"""How many of them one ledger names; whoever pushes many is not to fill ledgers."""
+
+
+class Unreadable(Struct, frozen=True):
+    """A commit that cannot be read, the ref that brings it, and why."""
+
+    ref: str
+    commit: str
+    author: str | None
+    why: str
+
+
+def readable_refs(store: Store, refs: dict[str, str], main: str) -> dict[str, str]:
+    """The refs, without the shared branch where its head cannot be read."""
+    head = refs.get(main)
+    if head is None or why_unreadable(store, head) is None:
+        return refs
+    return {ref: oid for ref, oid in refs.items() if ref != main}
+
+
+def why_unreadable(store: Store, oid: str) -> str | None:
+    """Why a commit, or the part of its tree that everything is read from, cannot be read."""
+    commit = store.commit(oid)
+    if commit.fault is not None:
+        return commit.fault
+    try:
+        subtree(store, commit.tree, f"{paths.DELTAS}/0")
+    except UnreadableError as error:
+        return error.cause
+    return None
+
+
+def found_on(ref: str, commits: dict[str, Commit], faults: dict[str, str], within: Iterable[str]) -> Unreadable | None:
+    """The first unreadable commit, by id, among those that a ref reaches."""
+    oid = min((oid for oid in within if oid in faults), default=None)
+    if oid is None:
+        return None
+    return Unreadable(ref, oid, commits[oid].author or None, faults[oid])
+
+
+def violations_of(found: Iterable[Unreadable]) -> list[Violation]:
+    """A ledger's rows."""
+    rows = [Violation("unreadable-commit", paths.short_ref(one.ref), one.commit, one.author, one.why) for one in found]
+    if len(rows) > NAMED:
+        more = Violation("unreadable-commit", "…", None, None, f"{len(rows) - NAMED} more are not listed")
+        return [*rows[:NAMED], more]
+    return rows
+
+
+def troubles_of(found: Iterable[Unreadable], main: str) -> list[Trouble]:
+    """What `status` says of each, for as long as the ref brings it."""
+    troubles = []
+    for one in list(found)[:NAMED]:
+        what = f"{paths.short_ref(one.ref)} brings the commit {one.commit}, which cannot be read: {one.why}"
+        remedy = "the next snapshot commit passes it by"
+        if one.ref != main:
+            remedy = f"nothing is merged from it: push another history, or git push --delete {paths.short_ref(one.ref)}"
+        troubles.append(Trouble(plain(what), None, remedy))
+    return troubles
