@@ -4,7 +4,7 @@ Owns the file's shape and bytes. A ledger holds no wall clock: the same deltas o
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import TypeVar
 
 import msgspec
@@ -41,7 +41,7 @@ class DeltaRow(Struct, frozen=True, omit_defaults=True):
 
 
 class HeldRow(Struct, frozen=True, omit_defaults=True):
-    """An early delta: read again, by path and commit, at every close until its frame is open."""
+    """An early delta: read again, by path and commit, once its frame is open."""
 
     path: str
     blob: str
@@ -54,8 +54,13 @@ class HeldRow(Struct, frozen=True, omit_defaults=True):
     content_id: str | None = None
 
 
+SAME_NAMED = 20
+"""How many versions of one blob in one commit are listed, of the duplicates and of the quarantined: one blob can stand
+under any number of names."""
+
+
 class DuplicateRow(Struct, frozen=True, omit_defaults=True):
-    """A version whose content is merged or held already."""
+    """A version whose content is merged or held already. So many `more` of its blob came with its commit, unlisted."""
 
     path: str
     blob: str
@@ -64,10 +69,13 @@ class DuplicateRow(Struct, frozen=True, omit_defaults=True):
     source: str
     commit: str
     content_id: str | None = None
+    more: int = 0
 
 
 class QuarantinedRow(Struct, frozen=True, omit_defaults=True):
-    """A version that cannot be merged. `since` is the first frame that said so."""
+    """A version that cannot be merged. `since` is the first frame that said so; `more` is as for duplicates.
+
+    One that is too far ahead can be read, and waits: it has what a held row has."""
 
     path: str
     blob: str
@@ -77,6 +85,11 @@ class QuarantinedRow(Struct, frozen=True, omit_defaults=True):
     commit: str
     since: int
     at: str | None = None
+    more: int = 0
+    frame: int | None = None
+    utc: int | None = None
+    stream_id: str | None = None
+    content_id: str | None = None
 
 
 class MisfitRow(Struct, frozen=True):
@@ -110,7 +123,9 @@ class SettingsChange(Struct, frozen=True):
 class Counts(Struct, frozen=True):
     """How many of each; `entities` by collection counts all that the snapshot holds, extras under `extra`.
 
-    `clocks` counts deltas of flagged clocks, `unresolved`, `collapsed` and `unknown` what the rows of `deltas` name."""
+    `held` counts those that began to wait in this frame, `waiting` all that wait after it; that is None in ledgers of
+    versions that listed all of them in every frame. `clocks` counts deltas of flagged clocks, `unresolved`, `collapsed`
+    and `unknown` what the rows of `deltas` name."""
 
     deltas: int
     streams: int
@@ -126,10 +141,12 @@ class Counts(Struct, frozen=True):
     unresolved: int = 0
     collapsed: int = 0
     unknown: int = 0
+    waiting: int | None = None
 
 
 class Ledger(Struct, frozen=True):
-    """One closed frame. `previous` is the digest of the frame before it, null in the first."""
+    """One closed frame. `previous` is the digest of the frame before it, null in the first. `held` began to wait in it,
+    and the wait of those in `ended` ended with it: each is in another list as well."""
 
     frame: int
     snapshot: str
@@ -146,6 +163,7 @@ class Ledger(Struct, frozen=True):
     books: list[BookRow] = []
     settings_change: SettingsChange | None = None
     missing: list[str] = []
+    ended: list[HeldRow] = []
     counts: Counts = Counts(0, 0, 0, 0, 0, 0, 0, 0, 0, {})
 
     def rows(self) -> Iterator[DeltaRow | HeldRow | DuplicateRow | QuarantinedRow]:
@@ -154,6 +172,18 @@ class Ledger(Struct, frozen=True):
         yield from self.held
         yield from self.duplicates
         yield from self.quarantined
+
+    def unlisted(self) -> set[tuple[str, str]]:
+        """Blobs that a commit brought under more names than are listed, as (blob, commit)."""
+        found = {(row.blob, row.commit) for row in self.duplicates if row.more}
+        return found | {(row.blob, row.commit) for row in self.quarantined if row.more}
+
+
+def accounts_for(ledger: Ledger) -> Callable[[str, str, str], bool]:
+    """Whether a ledger lists a version, by its path, blob and commit, or counts it among the unlisted."""
+    listed = {(row.path, row.blob) for row in ledger.rows()}
+    unlisted = ledger.unlisted()
+    return lambda path, blob, commit: (path, blob) in listed or (blob, commit) in unlisted
 
 
 class LedgerHead(Struct, frozen=True):
@@ -206,6 +236,13 @@ def without_notes(ledger: Ledger) -> Ledger:
     return structs.replace(
         ledger, deltas=rows, counts=structs.replace(ledger.counts, unresolved=0, collapsed=0, unknown=0)
     )
+
+
+def listing_all_held(ledger: Ledger) -> Ledger:
+    """A ledger as versions made it that listed, in every frame, all that waited; `plan` had all of them, too."""
+    rows = [structs.replace(row, frame=None, utc=None, stream_id=None, content_id=None) for row in ledger.quarantined]
+    counts = structs.replace(ledger.counts, waiting=None)
+    return structs.replace(ledger, quarantined=rows, ended=[], counts=counts)
 
 
 def head_of(ledger: Ledger) -> LedgerHead:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from typing import TypeVar
 
 from msgspec import Struct, structs
 
 from dreamcatcherd.core.clocks import ClockFlag, clock_flags
 from dreamcatcherd.core.ledger import (
+    SAME_NAMED,
     Counts,
     DeltaRow,
     DuplicateRow,
@@ -20,7 +22,7 @@ from dreamcatcherd.core.ledger import (
     Violation,
 )
 from dreamcatcherd.core.merge import Merged
-from dreamcatcherd.core.model import Arrival, Delta, Reject
+from dreamcatcherd.core.model import Arrival, Delta, Reject, Version
 from dreamcatcherd.core.paths import printable
 from dreamcatcherd.core.plan import Plan
 
@@ -37,10 +39,17 @@ class Basis(Struct, frozen=True):
     missing: list[str] = []
     max_skew_s: float = 300.0
     told: dict[str, int] = {}
+    waiting: int = 0
+    """How many early deltas waited before the frame."""
+    ended: list[HeldRow] = []
+    """Those of them whose wait ends with it."""
 
 
-def make_ledger(plan: Plan, merged: Merged, basis: Basis, closed_by: str) -> Ledger:
-    """The ledger of a frame from its plan and merge."""
+def make_ledger(
+    plan: Plan, merged: Merged, basis: Basis, closed_by: str, same_named: int | None = SAME_NAMED
+) -> Ledger:
+    """The ledger of a frame from its plan and merge. Of the versions of one blob that one commit brings, so many are
+    listed (None: all)."""
     flags = clock_flags(plan.deltas, plan.frame, basis.max_skew_s, basis.told)
     misfits = Counter(misfit.stamp for misfit in merged.misfits)
     deltas = []
@@ -51,7 +60,12 @@ def make_ledger(plan: Plan, merged: Merged, basis: Basis, closed_by: str) -> Led
             structs.replace(row, misfits=notes[0], collapsed=notes[1], unknown=notes[2]) if any(notes) else row
         )
     held = [_held_row(arrival, plan.frame) for arrival in plan.held]
-    quarantined = [_quarantined_row(arrival, plan.frame) for arrival in plan.quarantined]
+    far = {item.version: item for item, _ in _deltas(plan.far)}
+    quarantined = [_quarantined_row(arrival, plan.frame, far) for arrival in plan.quarantined]
+    new_quarantined = sum(row.since == plan.frame for row in quarantined)
+    duplicates = [_duplicate_row(item, source) for item, source in _deltas(plan.duplicates)]
+    if same_named is not None:
+        quarantined, duplicates = _shortened(quarantined, same_named), _shortened(duplicates, same_named)
     entities = dict(basis.entities)
     for name, count in merged.added.items():
         entities[name] = entities.get(name, 0) + count
@@ -62,7 +76,7 @@ def make_ledger(plan: Plan, merged: Merged, basis: Basis, closed_by: str) -> Led
         late=late,
         duplicates=len(plan.duplicates),
         held=len(held),
-        quarantined=sum(row.since == plan.frame for row in quarantined),
+        quarantined=new_quarantined,
         misfits=len(merged.misfits),
         conflicts=len(merged.conflicts),
         violations=len(basis.violations),
@@ -71,6 +85,7 @@ def make_ledger(plan: Plan, merged: Merged, basis: Basis, closed_by: str) -> Led
         unresolved=sum(len(row.unresolved) for row in deltas),
         collapsed=sum(row.collapsed for row in deltas),
         unknown=sum(len(row.unknown) for row in deltas),
+        waiting=basis.waiting + len(held) + len(far) - len(basis.ended),
     )
     return Ledger(
         frame=plan.frame,
@@ -80,7 +95,7 @@ def make_ledger(plan: Plan, merged: Merged, basis: Basis, closed_by: str) -> Led
         settings=basis.settings,
         deltas=deltas,
         held=held,
-        duplicates=[_duplicate_row(item, source) for item, source in _deltas(plan.duplicates)],
+        duplicates=duplicates,
         misfits=_misfit_rows(merged, plan) if merged.misfits else [],
         quarantined=quarantined,
         conflicts=merged.conflicts,
@@ -88,6 +103,7 @@ def make_ledger(plan: Plan, merged: Merged, basis: Basis, closed_by: str) -> Led
         books=merged.books,
         settings_change=basis.settings_change,
         missing=basis.missing,
+        ended=basis.ended,
         counts=counts,
     )
 
@@ -142,10 +158,35 @@ def _duplicate_row(item: Delta, source: str) -> DuplicateRow:
     return DuplicateRow(version.path, version.blob, item.frame, item.stream_id, source, version.commit, _content(item))
 
 
-def _quarantined_row(arrival: Arrival, frame: int) -> QuarantinedRow:
+_Row = TypeVar("_Row", DuplicateRow, QuarantinedRow)
+
+
+def _shortened(rows: list[_Row], most: int) -> list[_Row]:
+    """The rows, of each blob in each commit the first ones only; the last of these counts the rest. What waits is read
+    again, so it is listed."""
+    kept: list[_Row] = []
+    last: dict[tuple[str, str], int] = {}
+    count: Counter[tuple[str, str]] = Counter()
+    for row in rows:
+        if isinstance(row, QuarantinedRow) and row.frame is not None:
+            kept.append(row)
+            continue
+        key = (row.blob, row.commit)
+        count[key] += 1
+        if count[key] <= most:
+            last[key] = len(kept)
+            kept.append(row)
+    for key, number in count.items():
+        if number > most:
+            kept[last[key]] = structs.replace(kept[last[key]], more=number - most)
+    return kept
+
+
+def _quarantined_row(arrival: Arrival, frame: int, far: Mapping[Version, Delta]) -> QuarantinedRow:
     item = arrival.item
     if not isinstance(item, Reject):
         raise AssertionError("only rejects are quarantined")
+    early = far.get(item.version)
     return QuarantinedRow(
         path=printable(item.version.path),
         blob=item.version.blob,
@@ -155,6 +196,10 @@ def _quarantined_row(arrival: Arrival, frame: int) -> QuarantinedRow:
         commit=item.version.commit,
         since=frame if arrival.since is None else arrival.since,
         at=item.fault.at,
+        frame=early.frame if early else None,
+        utc=early.utc if early else None,
+        stream_id=early.stream_id if early else None,
+        content_id=_content(early) if early else None,
     )
 
 

@@ -21,36 +21,62 @@ class Plan(Struct, frozen=True):
     duplicates: list[Arrival]
     held: list[Arrival]
     quarantined: list[Arrival]
+    far: list[Arrival] = []
+    """Of the quarantined those that are only too far ahead, as the deltas that they are."""
 
 
-MergedBefore = Callable[[Iterable[MergedId]], set[MergedId]]
+KnownBefore = Callable[[Iterable[MergedId]], set[MergedId]]
+"""Which of some content ids are known from before."""
 
 
-def make_plan(arrivals: Sequence[Arrival], frame: int, limits: Limits, merged_before: MergedBefore) -> Plan:
-    """Judge arrivals for the close of `frame`; `merged_before` tells which content ids the snapshot has already."""
+def _none(ids: Iterable[MergedId]) -> set[MergedId]:
+    return set()
+
+
+def make_plan(
+    arrivals: Sequence[Arrival],
+    frame: int,
+    limits: Limits,
+    merged_before: KnownBefore,
+    waits_before: KnownBefore = _none,
+    each_far: bool = False,
+) -> Plan:
+    """Judge arrivals for the close of `frame`; `merged_before` tells which content ids the snapshot has already, and
+    `waits_before` which early ones wait. `each_far` lists every version that is too far ahead, as older ledgers do."""
     plan = Plan(frame, [], [], [], [])
     same: dict[MergedId, list[Arrival]] = {}
+    horizon = frame + limits.frames_ahead
     for arrival in arrivals:
         item = arrival.item
-        if isinstance(item, Delta) and item.frame <= frame + limits.frames_ahead:
+        if isinstance(item, Delta) and not (each_far and item.frame > horizon):
             same.setdefault((item.frame, item.content_id), []).append(arrival)
-        elif isinstance(item, Delta):
-            plan.quarantined.append(structs.replace(arrival, item=_too_far(item, frame, limits.frames_ahead)))
         else:
-            plan.quarantined.append(arrival)
-    before = merged_before(same)
+            _quarantine(plan, arrival, limits)
+    before = merged_before(same) | waits_before(merged_id for merged_id in same if merged_id[0] > frame)
     for merged_id, equal in same.items():
         if merged_id in before:
             plan.duplicates.extend(equal)
             continue
         chosen = min(equal, key=_preference) if len(equal) > 1 else equal[0]
         plan.duplicates.extend(other for other in equal if other is not chosen)
-        (plan.held if merged_id[0] > frame else plan.deltas).append(chosen)
+        if merged_id[0] > horizon:
+            _quarantine(plan, chosen, limits)
+        else:
+            (plan.held if merged_id[0] > frame else plan.deltas).append(chosen)
     plan.deltas.sort(key=_order)
     plan.held.sort(key=_order)
+    plan.far.sort(key=_order)
     plan.duplicates.sort(key=_place)
     plan.quarantined.sort(key=_place)
     return plan
+
+
+def _quarantine(plan: Plan, arrival: Arrival, limits: Limits) -> None:
+    item = arrival.item
+    if isinstance(item, Delta):
+        plan.far.append(arrival)
+        arrival = structs.replace(arrival, item=_too_far(item, plan.frame, limits.frames_ahead))
+    plan.quarantined.append(arrival)
 
 
 def _preference(arrival: Arrival) -> tuple[object, ...]:

@@ -156,6 +156,17 @@ def scan(objects: Reader, folder: dict[str, Entry], name: str, prefix: str = "")
                 yield from scan(objects, inner, step, prefix[1:])
 
 
+def scan_below(objects: Reader, folder: dict[str, Entry], name: str, bound: str, at: str = "") -> Iterator[bytes]:
+    """The lines of all files in which paths below a bound may lie; a file may hold others as well."""
+    if name + SUFFIX in folder:
+        yield from _lines(objects, folder[name + SUFFIX]).values()
+    elif name in folder:
+        inner = read_tree(objects, folder[name].oid)
+        for step in sorted({entry.removesuffix(SUFFIX) for entry in inner}):
+            if at + step <= bound[: len(at) + 1]:
+                yield from scan_below(objects, inner, step, bound, at + step)
+
+
 def sorted_changes(changes: Iterable[Change[T]]) -> list[Change[T]]:
     return sorted(changes, key=itemgetter(0))
 

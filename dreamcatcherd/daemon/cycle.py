@@ -22,6 +22,7 @@ from dreamcatcherd.core.model import Arrival, Delta
 from dreamcatcherd.core.plan import make_plan
 from dreamcatcherd.core.report import CycleReport
 from dreamcatcherd.core.snapshot import already_merged, open_snapshot
+from dreamcatcherd.core.waiting import already_waiting
 from dreamcatcherd.daemon.primary import Phases, Primary, age_s
 from dreamcatcherd.store.base import never_less, streams_of
 from dreamcatcherd.store.ingest import Survey
@@ -30,6 +31,7 @@ from dreamcatcherd.store.lanes import remove_lanes, silent_lanes
 from dreamcatcherd.store.publish import build_commit, publish, subject_of
 from dreamcatcherd.store.views import view_files
 from dreamcatcherd.store.violations import settings_change
+from dreamcatcherd.store.waiting import count, ending
 
 RACES = 60
 """How often a publication that another commit overtook is rebuilt at once, before the next cycle takes it up."""
@@ -39,11 +41,10 @@ PAUSE_S = (0.002, 0.25)
 
 
 class Draft(Struct, frozen=True):
-    """A frame merged but not published: its ledger, the deltas that went in, and those that are held."""
+    """A frame merged but not published: its ledger, and the deltas that went in."""
 
     ledger: Ledger
     merged: list[Arrival]
-    waiting: list[Arrival]
 
 
 def look(primary: Primary, restore: bool = False) -> tuple[CycleReport, Decision]:
@@ -70,7 +71,13 @@ def draft(primary: Primary, survey: Survey, refused: str | None, closed_by: str,
     store.discard()
     with phases.of("merge"):
         folders = open_snapshot(store, base.snapshot)
-        plan = make_plan(survey.arrivals, base.state.frame, limits, lambda ids: already_merged(store, folders, ids))
+        plan = make_plan(
+            survey.arrivals,
+            base.state.frame,
+            limits,
+            lambda ids: already_merged(store, folders, ids),
+            lambda ids: already_waiting(store, base.ledgers, ids),
+        )
         deltas = [arrival.item for arrival in plan.deltas if isinstance(arrival.item, Delta)]
         table = survey.settings.table
         merged = merge(store, base.snapshot, deltas, table, lambda delta: with_body(store, delta, limits))
@@ -85,8 +92,10 @@ def draft(primary: Primary, survey: Survey, refused: str | None, closed_by: str,
             missing=sorted(primary.expected() - delivered),
             max_skew_s=limits.max_skew,
             told=streams_of(store, base.ledgers, base.ledger.frame) if deltas and base.ledger else {},
+            waiting=count(store, base),
+            ended=ending(store, base),
         )
-        return Draft(make_ledger(plan, merged, basis, closed_by), plan.deltas, plan.held)
+        return Draft(make_ledger(plan, merged, basis, closed_by), plan.deltas)
 
 
 def close_frame(primary: Primary, closed_by: str, frame: int | None = None) -> CycleReport:
@@ -130,7 +139,7 @@ def _close_frame(primary: Primary, closed_by: str, frame: int | None) -> CycleRe
             won = publish(store, survey, commit, subject_of(drafted.ledger))
         primary.attempt = None
         if won:
-            after = primary.advance(survey, commit, drafted.ledger, drafted.waiting)
+            after = primary.advance(survey, commit, drafted.ledger)
             return CycleReport(primary.pending(after), drafted.ledger, commit, False, race, phases.seconds, ages)
         time.sleep(random.uniform(0, min(PAUSE_S[0] * 2**race, PAUSE_S[1])))  # noqa: S311 (no secret hangs on it)
         survey, refused = primary.survey(phases)

@@ -5,6 +5,7 @@ All that is kept here is a cache: a primary that forgets it all goes on from wha
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from itertools import islice
@@ -30,6 +31,7 @@ from dreamcatcherd.store.ports import Move, Store
 from dreamcatcherd.store.strays import StrayBranches
 from dreamcatcherd.store.unreadable import readable_refs, troubles_of
 from dreamcatcherd.store.violations import current_settings, find_violations
+from dreamcatcherd.store.waiting import EarlyCounts
 
 _COUNTER_BYTES = 65_536
 UNSAFE_AT_ONCE = 10_000
@@ -91,6 +93,7 @@ class Primary:
         self._pace = Pace()
         self._strays = StrayBranches()
         self._checkout = Checkout()
+        self._early = EarlyCounts()
         self._unsafe: tuple[object, list[tuple[Path, str]]] = (None, [])
 
     def survey(self, phases: Phases) -> tuple[Survey, str | None]:
@@ -162,10 +165,14 @@ class Primary:
         return Signs(
             delivered=frozenset(item.stream_id for item in deltas if item.frame == frame),
             expected=self.expected(),
-            later=any(frame < item.frame <= horizon for item in deltas),
+            later=any(frame < item.frame <= horizon for item in deltas) or bool(self._waiting(survey)),
             counter=self._counter(survey) if closing.rule == "counter" else None,
             empty=closing.skip_empty and self._idle(survey, refused),
         )
+
+    def _waiting(self, survey: Survey) -> dict[str, int]:
+        """The early deltas that wait since an earlier frame, by stream; of those too far ahead none."""
+        return self._early.look(self.store, survey.base, survey.settings.limits.frames_ahead)
 
     def expected(self) -> frozenset[str]:
         """The streams that a quorum waits for."""
@@ -196,13 +203,13 @@ class Primary:
             return False
         return survey.head == survey.base.commit or not self.violations(survey, refused, [])
 
-    def advance(self, survey: Survey, commit: str, ledger: Ledger, waiting: list[Arrival]) -> Survey:
-        """What a survey becomes by its own publication: a new base, on which only what is not due yet still waits."""
+    def advance(self, survey: Survey, commit: str, ledger: Ledger) -> Survey:
+        """What a survey becomes by its own publication: a new base, on which nothing is new."""
         base = read_base(self.store, commit, ledger)
         self._base = ((commit, commit), base)
         self.store.remember(commit)
         self.ingest.published()
-        self.last = structs.replace(survey, base=base, head=commit, lanes=[], arrivals=waiting, rewinds=())
+        self.last = structs.replace(survey, base=base, head=commit, lanes=[], arrivals=[], rewinds=(), unreported=())
         return self.last
 
     def load_base(self, refs: dict[str, str]) -> Base:
@@ -219,6 +226,7 @@ class Primary:
         """What waits and what is wrong, as `status` and the metrics report it."""
         base = survey.base
         waiting = [a for a in survey.arrivals if isinstance(a.item, Delta)]
+        early = self._waiting(survey)
         now = self.clock()
         seen = self.streams.last()
         active = self.streams.within(ACTIVE)
@@ -228,7 +236,7 @@ class Primary:
         unreadable = troubles_of(survey.unreadable, self.main)
         troubles = [*self.store.troubles(), *violated(violations), *unreadable, *strays]
         closes_at = utc_micros(base.state.closes_at) if base.state.closes_at else None
-        if closes_at is not None and (waiting or not self.closing.skip_empty):
+        if closes_at is not None and (waiting or early or not self.closing.skip_empty):
             late = overdue(base.state.frame, closes_at / 1e6 + self.closing.grace_s, now)
             troubles += [late] if late else []
         return Pending(
@@ -238,8 +246,8 @@ class Primary:
             last_closed=base.state.last_closed,
             closed_at_s=self.store.commit(base.commit).time if base.commit and base.ledger else None,
             digest=base.snapshot,
-            streams=pending_streams(survey.arrivals),
-            held=sum(not _is_due(a, base.state.frame) for a in waiting),
+            streams=dict(sorted((Counter(pending_streams(survey.arrivals)) + Counter(early)).items())),
+            held=sum(not _is_due(a, base.state.frame) for a in waiting) + sum(early.values()),
             behind_s=max((age_s(a, now) for a in waiting if _is_due(a, base.state.frame)), default=0.0),
             entities=base.ledger.counts.entities if base.ledger else {},
             seen=seen,

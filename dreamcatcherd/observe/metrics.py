@@ -189,7 +189,7 @@ class Metrics:
         self._frame_deltas.observe(counts.deltas)
         for bad in ledger.quarantined:
             if bad.since == ledger.frame:
-                self._quarantined.labels(bad.reason).inc()
+                self._quarantined.labels(bad.reason).inc(1 + bad.more)
         for conflict in ledger.conflicts:
             self._conflicts.labels(self._label(conflict.collection)).inc()
         for row in ledger.deltas:

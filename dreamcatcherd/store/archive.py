@@ -27,6 +27,7 @@ from dreamcatcherd.store.chain import Link, links
 from dreamcatcherd.store.gitcmd import MAINTENANCE_S, git, message_of
 from dreamcatcherd.store.objects import GitStore
 from dreamcatcherd.store.replay import chapters, own_ledger
+from dreamcatcherd.store.waiting import waiting_commits
 
 FORMAT = "dreamcatcher-archive/1"
 MANIFEST = "manifest.json"
@@ -114,9 +115,7 @@ def _edge(store: GitStore, tip: str, before: str) -> tuple[set[str], list[str]]:
         if link.oid == before:
             break
         settings.add(next(chapters(store, [link])).settings.blob)
-    if base.ledger is not None:
-        edge.update(row.commit for row in base.ledger.held)
-        edge.update(row.commit for row in base.ledger.quarantined if row.reason == "too-far-ahead")
+    edge |= waiting_commits(store, base)
     return edge, [tip, *sorted(edge), *sorted(blob for blob in settings if blob)]
 
 

@@ -15,7 +15,7 @@ from msgspec import Struct
 from dreamcatcherd.core import paths
 from dreamcatcherd.core.errors import FatalError, GuardError
 from dreamcatcherd.core.guard import lost_entities
-from dreamcatcherd.core.ledger import Ledger, LedgerHead, head_of, read_head, read_ledger
+from dreamcatcherd.core.ledger import Ledger, LedgerHead, accounts_for, head_of, read_head, read_ledger
 from dreamcatcherd.core.model import FrameState
 from dreamcatcherd.core.settings import DEFAULT, Settings, SettingsError, read_settings
 from dreamcatcherd.core.tree import blob_at, subtree
@@ -188,11 +188,13 @@ def follows(store: Store, candidate: str, before: Base) -> bool:
         return False
     if any(lost_entities(store, before.snapshot, after.snapshot)):
         return False
-    judged = {(row.path, row.blob) for row in ledger.rows()}
+    accounted = accounts_for(ledger)
     commits = store.new_commits([candidate], [before.commit] if before.commit else [])
     commits.pop(candidate, None)
     return all(
-        (paths.printable(path), blob) in judged for oid in commits for path, blob, _ in versions_of(store, commits[oid])
+        accounted(paths.printable(path), blob, oid)
+        for oid in commits
+        for path, blob, _ in versions_of(store, commits[oid])
     )
 
 

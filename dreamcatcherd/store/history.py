@@ -10,7 +10,7 @@ from msgspec import Struct
 
 from dreamcatcherd.core import paths
 from dreamcatcherd.core.codec import canonical, decode, frame_number, read_document, read_header, utc_micros
-from dreamcatcherd.core.ledger import Ledger, MisfitRow, read_ledger
+from dreamcatcherd.core.ledger import Ledger, MisfitRow, QuarantinedRow, read_ledger
 from dreamcatcherd.core.model import Arrival, Conflict, Delta, Fault, Json, Stamp
 from dreamcatcherd.core.settings import Limits
 from dreamcatcherd.core.tree import blob_at, read_tree
@@ -84,9 +84,12 @@ def receipts(store: Store, base: Base, waiting: list[Arrival], text: str) -> lis
         oid = blob_at(store, base.ledgers, paths.ledger_path(frame))
         raw = store.read(oid) if oid else b""
         needles = [_needle(asked), *(stamp[3].encode() for stamp in merged)]
-        if not any(needle in raw for needle in needles):
+        unlisted = asked.path is not None and b'"more":' in raw
+        if not unlisted and not any(needle in raw for needle in needles):
             continue
         ledger = read_ledger(raw)
+        if unlisted and (receipt := _among_unlisted(store, ledger, asked.path or "")) is not None:
+            _keep_best(found, receipt)
         for receipt, stamp in _in_ledger(ledger, asked, {stamp[3] for stamp in merged} if asked.key else set()):
             _keep_best(found, receipt)
             if stamp is not None:
@@ -142,6 +145,18 @@ def _keep_best(found: dict[tuple[str, str], Receipt], receipt: Receipt) -> None:
     key = (receipt.path, receipt.blob)
     if key not in found or _RANK[found[key].outcome] < _RANK[receipt.outcome]:
         found[key] = receipt
+
+
+def _among_unlisted(store: Store, ledger: Ledger, path: str) -> Receipt | None:
+    """The receipt of a version that a ledger only counts, since its blob came under many names at once."""
+    if any(row.path == path for row in ledger.rows()):
+        return None
+    for rows, outcome in ((ledger.duplicates, "duplicate"), (ledger.quarantined, "quarantined")):
+        for row in rows:
+            if row.more and blob_at(store, store.commit(row.commit).tree, path) == row.blob:
+                reason = row.reason if isinstance(row, QuarantinedRow) else None
+                return Receipt(path, row.blob, None, outcome, ledger.frame, ledger.snapshot, reason)
+    return None
 
 
 def _in_ledger(ledger: Ledger, asked: Asked, contents: set[str]) -> Iterator[tuple[Receipt, Stamp | None]]:

@@ -11,7 +11,6 @@ from msgspec import Struct, structs
 from dreamcatcherd.core import paths
 from dreamcatcherd.core.codec import has_control
 from dreamcatcherd.core.errors import UnreadableError
-from dreamcatcherd.core.ledger import HeldRow, QuarantinedRow
 from dreamcatcherd.core.model import Arrival, Delta, Fault, Reject, Version
 from dreamcatcherd.core.settings import Settings
 from dreamcatcherd.core.signers import Signers, lines_at, speaks_for
@@ -22,6 +21,7 @@ from dreamcatcherd.store.judge import deltas_among, files_of, judge, judge_all
 from dreamcatcherd.store.ports import Commit, Store
 from dreamcatcherd.store.reach import reach_within
 from dreamcatcherd.store.unreadable import Unreadable, found_on, readable_refs, why_unreadable
+from dreamcatcherd.store.waiting import ending, listed_rows
 
 Judged = Delta | Reject
 
@@ -58,8 +58,8 @@ class Survey(Struct, frozen=True):
     unreported: tuple[Unreadable, ...] = ()
 
 
-KEPT_BYTES = 32 * 2**20
-"""How many bytes of deltas are kept decoded while they wait; what is beyond is read again when it is merged."""
+KEPT_COST = 16 * 2**20
+"""How much of the deltas is kept decoded while they wait; what is beyond is read again when it is merged."""
 
 RECENT = 64
 """Snapshot commits whose parents tell a fresh start which lanes are merged, so that it need not walk to them."""
@@ -200,7 +200,7 @@ class Ingest:
             self._kept = 0
             self._judged_by = judged_by
         for oid in [oid for oid in self._judged if oid not in commits]:
-            self._kept -= sum(item.size for item in self._judged.pop(oid) if isinstance(item, Delta) and item.body)
+            self._kept -= sum(item.cost for item in self._judged.pop(oid) if isinstance(item, Delta) and item.body)
             self._arrivals.pop(oid, None)
         self._arrived = {oid: now for oid, now in self._arrived.items() if oid in commits}
 
@@ -221,17 +221,14 @@ class Ingest:
         """The item, without its body where those that are kept take enough memory already."""
         if isinstance(item, Reject):
             return item
-        if self._kept + item.size > KEPT_BYTES:
+        if self._kept + item.cost > KEPT_COST:
             return structs.replace(item, body=None)
-        self._kept += item.size
+        self._kept += item.cost
         return item
 
     def waiting(self, store: Store, base: Base, settings: Settings) -> list[Arrival]:
-        """What the last ledger holds for later, read and judged again."""
-        if base.ledger is None:
-            return []
-        rows: list[HeldRow | QuarantinedRow] = [*base.ledger.held]
-        rows += [row for row in base.ledger.quarantined if row.reason == "too-far-ahead"]
+        """The early deltas whose frame is open now, read and judged again."""
+        rows = [*ending(store, base), *listed_rows(base)]
         versions = [Version(row.path, row.blob, FILE, row.commit) for row in rows]
         before, self._held = self._held, {}
         for version in versions:

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator
 from msgspec import structs
 
 from dreamcatcherd.core import paths
-from dreamcatcherd.core.codec import fill, read_document, read_header, references, too_large
+from dreamcatcherd.core.codec import count_records, fill, read_document, read_header, references, too_large
 from dreamcatcherd.core.errors import UnreadableError
 from dreamcatcherd.core.model import Delta, Fault, Record, Reject, Version
 from dreamcatcherd.core.settings import Limits
@@ -110,6 +110,7 @@ def judge(store: Store, version: Version, limits: Limits) -> Delta | Reject:
         attachments=found,
         unresolved=unresolved,
         size=len(raw) + filled,
+        records=count_records(document),
     )
 
 

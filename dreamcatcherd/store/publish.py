@@ -14,6 +14,7 @@ from dreamcatcherd.core.ledger import Ledger, write_ledger
 from dreamcatcherd.core.model import Arrival, Delta, FrameState
 from dreamcatcherd.core.report import plural
 from dreamcatcherd.core.tree import FILE, TREE, Entry, Objects, Path, edit, edit_at, lookup, read_tree, subtree
+from dreamcatcherd.core.waiting import next_ledgers
 from dreamcatcherd.store.gitcmd import AUTHOR
 from dreamcatcherd.store.ingest import Survey
 from dreamcatcherd.store.ports import Commit, Move, Store
@@ -48,11 +49,7 @@ def build_commit(
     head_tree = store.commit(stands).tree if stands else None
     if removed := dict.fromkeys(unsafe):
         head_tree = edit_at(store, head_tree, removed)
-    ledgers = edit(
-        store, base.ledgers, {paths.ledger_path(ledger.frame): Entry(FILE, store.write("blob", write_ledger(ledger)))}
-    )
-    if ledgers is None:
-        raise AssertionError("the ledger's tree holds at least this frame")
+    ledgers = next_ledgers(store, base.ledgers, ledger, store.write("blob", write_ledger(ledger)))
     changes: dict[str, Entry | None] = {
         **(files or {}),
         paths.SNAPSHOT: Entry(TREE, ledger.snapshot),

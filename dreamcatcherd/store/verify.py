@@ -19,7 +19,15 @@ from msgspec import Struct, structs
 from dreamcatcherd.core import paths
 from dreamcatcherd.core.codec import canonical
 from dreamcatcherd.core.errors import FatalError, RefusedError
-from dreamcatcherd.core.ledger import Ledger, names_what_collapsed, read_ledger, without_notes, write_ledger
+from dreamcatcherd.core.ledger import (
+    SAME_NAMED,
+    Ledger,
+    listing_all_held,
+    names_what_collapsed,
+    read_ledger,
+    without_notes,
+    write_ledger,
+)
 from dreamcatcherd.core.ledger_making import Basis, make_ledger
 from dreamcatcherd.core.merge import merge
 from dreamcatcherd.core.model import Arrival, Delta, FrameState, Version
@@ -27,6 +35,7 @@ from dreamcatcherd.core.plan import make_plan
 from dreamcatcherd.core.signers import has_times
 from dreamcatcherd.core.snapshot import already_merged, open_snapshot
 from dreamcatcherd.core.tree import FILE, Entry, blob_at, changed, edit, lookup, object_id, subtree
+from dreamcatcherd.core.waiting import already_waiting, next_ledgers
 from dreamcatcherd.store.base import Base, load_base, read_base, versions_of
 from dreamcatcherd.store.chain import Link, links
 from dreamcatcherd.store.ingest import Ingest, Survey, attribute, unsigned
@@ -34,6 +43,7 @@ from dreamcatcherd.store.judge import judge, with_body
 from dreamcatcherd.store.ports import Commit, Store
 from dreamcatcherd.store.replay import Overlay, is_base, own_ledger
 from dreamcatcherd.store.violations import current_settings, settings_change
+from dreamcatcherd.store.waiting import count, ending, listed_rows
 
 
 class Difference(NamedTuple):
@@ -169,16 +179,17 @@ def _account(store: Store, link: Link, base: Base, ledger: Ledger, commits: dict
         for oid, commit in commits.items()
         for path, blob, _ in versions_of(store, commit)
     )
-    if base.ledger is not None:
-        brought.update((row.path, row.blob, row.commit) for row in base.ledger.held)
-        far = (row for row in base.ledger.quarantined if row.reason == "too-far-ahead")
-        brought.update((row.path, row.blob, row.commit) for row in far)
+    waited = [*listed_rows(base), *(ending(store, base) if ledger.counts.waiting is not None else ())]
+    brought.update((row.path, row.blob, row.commit) for row in waited)
     listed = Counter((row.path, row.blob, row.commit) for row in ledger.rows())
     for path, blob, oid in sorted(listed - brought):
         if oid in commits or (path, blob, oid) in brought:
             return f"ledger edited: it lists {path} {blob}, which commit {oid} does not bring"
         return f"delta missing: the ledger lists {path} {blob}, and its commit {oid} is no longer part of the history"
+    unlisted = ledger.unlisted()
     for path, blob, oid in sorted(brought - listed):
+        if (blob, oid) in unlisted:
+            continue  # the ledger is made again from all of them, and counts them
         return f"ledger edited: {path} {blob} of commit {oid} stands in none of its lists"
     merged = {row.blob for row in ledger.deltas}
     for path, blob, _ in versions_of(store, store.commit(link.oid)):
@@ -205,7 +216,15 @@ def _recompute(
             return f"delta missing: {item.version.path} {item.version.blob} holds other bytes than its id says"
     overlay = Overlay(store)
     folders = open_snapshot(overlay, base.snapshot)
-    plan = make_plan(arrivals, link.frame, settings.limits, lambda ids: already_merged(overlay, folders, ids))
+    legacy = ledger.counts.waiting is None
+    plan = make_plan(
+        arrivals,
+        link.frame,
+        settings.limits,
+        lambda ids: already_merged(overlay, folders, ids),
+        lambda ids: set() if legacy else already_waiting(overlay, base.ledgers, ids),
+        legacy,
+    )
     deltas = [arrival.item for arrival in plan.deltas if isinstance(arrival.item, Delta)]
     load = partial(with_body, store, limits=settings.limits)
     merged = merge(overlay, base.snapshot, deltas, settings.table, load)
@@ -215,22 +234,23 @@ def _recompute(
         settings=settings.blob,
         violations=ledger.violations,
         settings_change=settings_change(store, survey),
+        waiting=count(store, base),
+        ended=ending(store, base),
     )
-    made = _with_seen(make_ledger(plan, merged, basis, ledger.closed_by), ledger)
+    made = make_ledger(plan, merged, basis, ledger.closed_by, None if legacy else SAME_NAMED)
+    made = _with_seen(listing_all_held(made) if legacy else made, ledger)
     tree = store.commit(link.oid).tree
     published = subtree(store, tree, paths.SNAPSHOT)
     if published != made.snapshot:
         return f"snapshot edited: its deltas come to {made.snapshot}, published is {published}"
-    if not names_what_collapsed(raw):
-        made = without_notes(made)
-        if made != ledger:
-            return f"ledger edited: {_unlike(ledger, made)}"
-    elif write_ledger(made) != raw:
+    if legacy:  # its bytes lack what it does not know, and the folder below shows whether they are the published ones
+        made = made if names_what_collapsed(raw) else without_notes(made)
+    if made != ledger if legacy else write_ledger(made) != raw:
         return f"ledger edited: {_unlike(ledger, made)}"
     for oid, (_, data) in overlay.written.items():
         if store.read(oid) != data:
             return f"snapshot edited: its object {oid} holds other bytes"
-    return _misplaced(store, overlay, link, base, tree, raw)
+    return _misplaced(store, overlay, link, base, ledger, tree, raw)
 
 
 def _with_seen(made: Ledger, ledger: Ledger) -> Ledger:
@@ -246,9 +266,15 @@ def _with_seen(made: Ledger, ledger: Ledger) -> Ledger:
     )
 
 
-def _misplaced(store: Store, overlay: Overlay, link: Link, base: Base, tree: str, raw: bytes) -> str | None:
+def _misplaced(
+    store: Store, overlay: Overlay, link: Link, base: Base, ledger: Ledger, tree: str, raw: bytes
+) -> str | None:
     """Why the snapshot commit's own ledger folder or frame.json is not what follows from the frame."""
-    ledgers = edit(overlay, base.ledgers, {paths.ledger_path(link.frame): Entry(FILE, object_id("blob", raw))})
+    oid = object_id("blob", raw)
+    if ledger.counts.waiting is None:
+        ledgers = edit(overlay, base.ledgers, {paths.ledger_path(link.frame): Entry(FILE, oid)})
+    else:
+        ledgers = next_ledgers(overlay, base.ledgers, ledger, oid)
     if subtree(store, tree, paths.LEDGER) != ledgers:
         return f"ledger edited: the snapshot commit {link.oid} changes the ledgers of other frames"
     try:
@@ -280,11 +306,12 @@ def _arrivals(store: Store, survey: Survey, ledger: Ledger) -> list[Arrival]:
             on_main.add(oid)
             todo += commits[oid].parents
     told = {(row.path, row.blob, row.commit): row.source for row in ledger.rows()}
+    alike = {(row.blob, row.commit): row.source for row in ledger.rows()}  # for versions that are counted, not listed
     ingest = Ingest()
     arrivals = ingest.waiting(store, survey.base, settings)
     for oid, commit in commits.items():
         for path, blob, mode in versions_of(store, commit):
-            source = told[paths.printable(path), blob, oid]
+            source = told.get((paths.printable(path), blob, oid)) or alike[blob, oid]
             ref = source if source.startswith("refs/") else f"refs/heads/{source}"
             sources = ["main"] if oid in on_main else [ref]
             item = judge(store, Version(path, blob, mode, oid), settings.limits)

@@ -35,7 +35,7 @@ FRAME = 5
 BASIS = Basis("d" * 40, {"posts": 10, "books": 1}, "f" * 40)
 KEYS = (
     "frame snapshot previous closed_by settings deltas held duplicates misfits quarantined conflicts violations counts"
-    " missing settings_change books"
+    " missing settings_change books ended"
 )
 
 
@@ -92,6 +92,7 @@ def test_everything_is_counted_where_it_ended() -> None:
         violations=1,
         entities={"posts": 11, "books": 2, "observations": 1, "extra": 3},
         unknown=1,
+        waiting=2,
     )
 
 
@@ -105,7 +106,7 @@ def test_every_version_that_was_judged_has_one_row() -> None:
 def test_an_empty_frame_has_an_empty_ledger() -> None:
     """It names the same digest as the frame before, and the entities that still stand."""
     ledger = closed([])
-    assert ledger.counts == Counts(0, 0, 0, 0, 0, 0, 0, 0, 0, BASIS.entities)
+    assert ledger.counts == Counts(0, 0, 0, 0, 0, 0, 0, 0, 0, BASIS.entities, waiting=0)
     assert (ledger.frame, ledger.previous, ledger.settings, ledger.closed_by) == (FRAME, "d" * 40, "f" * 40, "interval")
     assert list(ledger.rows()) == []
 

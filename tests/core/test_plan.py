@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dreamcatcherd.core.model import Arrival, Delta, Fault, Reject, Version
-from dreamcatcherd.core.plan import MergedBefore, Plan, make_plan
+from dreamcatcherd.core.plan import KnownBefore, Plan, make_plan
 from dreamcatcherd.core.settings import Limits
 from dreamcatcherd.core.snapshot import MergedId
 
@@ -39,7 +39,7 @@ def reject(commit: str = "1", since: int | None = None) -> Arrival:
     return Arrival(Reject(version, Fault("bad-name", "no frame")), "main", since)
 
 
-def known(*merged: MergedId) -> MergedBefore:
+def known(*merged: MergedId) -> KnownBefore:
     """What a snapshot that has merged these content ids answers."""
 
     def before(ids: Iterable[MergedId]) -> set[MergedId]:
@@ -143,10 +143,26 @@ def test_a_reject_is_quarantined_as_it_is() -> None:
     assert plan(two, one) == Plan(FRAME, [], [], [], [one, two])
 
 
-def test_far_copies_of_one_delta_are_quarantined_each() -> None:
-    """A quarantine is of one version at one path and ref."""
+def test_of_far_copies_of_one_delta_one_waits() -> None:
+    """A delta that is too far ahead is quarantined once; the same content again is a duplicate. In the ledgers of older
+    versions each copy is quarantined."""
     copies = [arrival(FRAME + 9, commit="1"), arrival(FRAME + 9, commit="2")]
-    assert [one.item.version.commit for one in plan(*copies).quarantined] == ["1", "2"]
+    found = plan(*copies)
+    assert [[one.item.version.commit for one in some] for some in (found.quarantined, found.duplicates)] == [
+        ["1"],
+        ["2"],
+    ]
+    assert found.far == copies[:1]
+    older = make_plan(copies, FRAME, LIMITS, known(), each_far=True)
+    assert [one.item.version.commit for one in older.quarantined] == ["1", "2"]
+
+
+def test_what_waits_already_is_a_duplicate() -> None:
+    """An early delta whose content waits since an earlier frame does not wait twice, however far its frame is."""
+    early = [arrival(FRAME + 1, commit="1"), arrival(FRAME + 9, "d", commit="2")]
+    waits = known(*((one.item.frame, one.item.content_id) for one in early if isinstance(one.item, Delta)))
+    found = make_plan(early, FRAME, LIMITS, known(), waits)
+    assert (found.duplicates, found.held, found.quarantined, found.far) == (early, [], [], [])
 
 
 @st.composite

@@ -4,9 +4,17 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
+from msgspec import structs
+
+from dreamcatcherd.core.ledger import listing_all_held, read_ledger, write_ledger
 from dreamcatcherd.core.model import Delta
-from dreamcatcherd.core.tree import FILE, Entry
+from dreamcatcherd.core.paths import LEDGER, PUBLISHED, ledger_path
+from dreamcatcherd.core.tree import FILE, Entry, blob_at, edit
+from dreamcatcherd.core.waiting import began_in
+from dreamcatcherd.daemon.cycle import look
 from dreamcatcherd.daemon.primary import Phases, Primary
+from dreamcatcherd.store.ports import Move, Store
 from tests.law.fleet import MAIN, commit_files
 from tests.store.tools import FOLDER, close, merged, put, reasons, text
 
@@ -110,8 +118,9 @@ def test_attachments_are_found_beside_the_delta_in_its_own_commit(primary: Prima
     assert ledger.deltas[0].content_id not in (None, ledger.deltas[0].blob)
 
 
-def test_early_deltas_are_held_until_their_frame_and_far_ones_judged_again(primary: Primary) -> None:
-    """A delta for a later frame is held at each close and merges in its own; one too far ahead is judged again."""
+def test_early_deltas_wait_for_their_frame_at_no_cost_to_the_frames_in_between(primary: Primary) -> None:
+    """A delta for a later frame is listed by the frame in which its wait begins and by the one in which it ends; so is
+    one that is too far ahead, and both merge in their own frames."""
     store = primary.store
     commit_files(store, MAIN, {"state/dreamcatcher.toml": b"[limits]\nframes_ahead = 2\n"})
     commit_files(store, MAIN, {f"{FOLDER}/3/early.json": text(3), f"{FOLDER}/4/far.json": text(4)})
@@ -121,17 +130,81 @@ def test_early_deltas_are_held_until_their_frame_and_far_ones_judged_again(prima
         {"far.json": "too-far-ahead"},
         1,
     )
+    assert [row.frame for row in first.ended] == []
     second = close(primary)
-    assert ([row.frame for row in second.held], reasons(second)) == ([3, 4], {})
+    assert (second.held, second.ended, reasons(second), second.counts.waiting) == ([], [], {}, 2)
     third = close(primary)
-    assert (merged(third), [row.frame for row in third.held]) == (["early.json"], [4])
+    assert (merged(third), third.held, [row.frame for row in third.ended]) == (["early.json"], [], [3])
     fourth = close(primary)
-    assert (merged(fourth), fourth.held, fourth.deltas[0].late) == (["far.json"], [], False)
+    assert (merged(fourth), [row.frame for row in fourth.ended], fourth.deltas[0].late) == (["far.json"], [4], False)
+    assert (fourth.counts.waiting, close(primary).ended) == (0, [])
+
+
+def test_what_waits_is_counted_by_stream_and_never_merged_twice(primary: Primary) -> None:
+    """Early deltas count as pending and held, also for a primary that starts anew; the same content under another name
+    is a duplicate; one that is too far ahead does not count until its frame is near."""
+    store = primary.store
+    commit_files(store, MAIN, {f"{FOLDER}/{frame}/early.json": text(frame) for frame in (3, 5, 2000)})
+    close(primary)
+    again = Primary(store, "main", primary.closing, primary.clock)
+    for one in (primary, again):
+        pending = look(one)[0].pending
+        assert (sum(pending.streams.values()), pending.held) == (2, 2)
+    commit_files(store, MAIN, {f"{FOLDER}/{frame}/again.json": text(frame) for frame in (3, 2000)})
+    second = close(again)
+    assert sorted(row.path for row in second.duplicates) == [f"{FOLDER}/2000/again.json", f"{FOLDER}/3/again.json"]
+    assert second.held == []
+    assert merged(close(again)) == ["early.json"]
+    pending = look(again)[0].pending
+    assert (sum(pending.streams.values()), pending.held) == (1, 1)
+
+
+def test_the_ledgers_in_between_do_not_grow_with_what_waits(primary: Primary) -> None:
+    """Hundreds of early deltas for the last frame of all cost the frames after them nothing: no ledger lists them."""
+    last = 2**53 - 1
+    files = {f"{FOLDER}/{last}/{number}.json": text(last, stream=f"s{number}") for number in range(600)}
+    commit_files(primary.store, MAIN, files)
+    first = close(primary)
+    assert (len(first.quarantined), first.counts.waiting) == (600, 600)
+    later = close(primary)
+    assert list(later.rows()) == []
+    assert later.counts.waiting == 600
+
+
+@pytest.mark.parametrize("held", [True, False])
+def test_what_an_older_version_listed_in_every_frame_goes_on_waiting(primary: Primary, held: bool) -> None:
+    """A ledger of a version that listed all that waits is followed: what it lists is taken over and merges in time."""
+    store = primary.store
+    frame = 3 if held else 1500
+    commit_files(store, MAIN, {"state/dreamcatcher.toml": b"[limits]\nframes_ahead = 1001\n"})
+    commit_files(store, MAIN, {f"{FOLDER}/{frame}/early.json": text(frame)})
+    close(primary)
+    as_an_older_version_left_it(store)
+    other = Primary(store.reader(), "main", primary.closing, primary.clock)
+    following = close(other)
+    assert following.counts.waiting == 1
+    assert [row.path for row in began_in(following)] == [f"{FOLDER}/{frame}/early.json"]
+    if held:
+        assert merged(close(other)) == ["early.json"]
+
+
+def as_an_older_version_left_it(store: Store) -> None:
+    """Rewrite the last snapshot commit: its ledger lists all that waits and knows no count of it, and no file does."""
+    refs = store.refs()
+    commit = store.commit(refs[MAIN])
+    path = f"{LEDGER}/{ledger_path(1)}"
+    ledger = listing_all_held(read_ledger(store.read(blob_at(store, commit.tree, path) or "")))
+    raw = b"".join(line for line in write_ledger(ledger).splitlines(True) if not line.startswith(b'"ended"'))
+    changes = {path: Entry(FILE, store.write("blob", raw.replace(b',"waiting":null', b"")))}
+    tree = edit(store, commit.tree, {**changes, f"{LEDGER}/waiting.jsonl": None})
+    made = store.write_commit(structs.replace(commit, tree=tree))
+    store.flush()
+    assert store.move_refs([Move(ref, made, refs[ref]) for ref in (MAIN, PUBLISHED)], "rewrite")
 
 
 def test_a_far_delta_is_counted_as_quarantined_once(primary: Primary) -> None:
-    """However many closes list a delta as too far ahead, it counts where it was first seen."""
+    """A delta that is too far ahead counts, and is listed, where it was first seen."""
     commit_files(primary.store, MAIN, {f"{FOLDER}/5000/far.json": text(5000)})
-    counts = [close(primary).counts.quarantined for _ in range(3)]
-    assert counts == [1, 0, 0]
-    assert reasons(close(primary)) == {"far.json": "too-far-ahead"}
+    ledgers = [close(primary) for _ in range(3)]
+    assert [ledger.counts.quarantined for ledger in ledgers] == [1, 0, 0]
+    assert [reasons(ledger) for ledger in ledgers] == [{"far.json": "too-far-ahead"}, {}, {}]

@@ -39,8 +39,8 @@ def verify(primary: Primary, start: int | None = None) -> Verdict:
 
 def merged_row(primary: Primary, frame: int) -> tuple[str, str, str] | None:
     """Path, blob and commit of the first delta that a frame merged and that was not held before."""
-    before, now = chapters(primary.store, chain(primary.store)[frame - 2 : frame])
-    held = {row.blob for row in before.ledger.held}
+    (now,) = chapters(primary.store, chain(primary.store)[frame - 1 : frame])
+    held = {row.blob for row in now.ledger.ended}
     row = next((row for row in now.ledger.deltas if row.content_id is None and row.blob not in held), None)
     return (row.path, row.blob, row.commit) if row else None
 
