@@ -134,7 +134,8 @@ def receipt(path_or_blob: str, repo: str | None, config_file: Path | None, as_js
         why = f" ({row.reason})" if row.reason else ""
         click.echo(f"{plain(row.path)} {row.blob[:12]}: {row.outcome}{why}{where}")
         for lost in row.lost:
-            what = f"{lost.collection} {_text(lost.key)} {plain(lost.field)}"
+            fields = lost.field if lost.field is not None else plural(len(lost.value), "field")
+            what = f"{lost.collection} {_text(lost.key)} {plain(fields)}"
             click.echo(f"  lost {plain(what)} to {plain(lost.winner[2])}: {plain(_text(lost.value))}")
         for misfit in row.misfits:
             where = f"extra/{misfit.section}"

@@ -13,7 +13,7 @@ from msgspec import Struct
 from dreamcatcherd.core.codec import canonical, frame_number, stamp_of
 from dreamcatcherd.core.collections import EXTRA, Collection, Table
 from dreamcatcherd.core.errors import RefusedError
-from dreamcatcherd.core.merge import append_change
+from dreamcatcherd.core.merge import append_changes
 from dreamcatcherd.core.model import Json, Record, Stamp
 from dreamcatcherd.core.records import content_mark, natural_key, sort_key
 from dreamcatcherd.core.rules import BY_FIELD, Entity
@@ -133,14 +133,14 @@ def restore(objects: Objects, portable: Portable, settings_blob: str | None) -> 
 
 
 def _appended(row: Collection | None, section: str, records: list[Record]) -> list[Change[None]]:
-    changes = []
+    changes: list[Change[None]] = []
     last: Stamp | None = None
     rank = 0
     for record in records:
         stamp = stamp_of(record["_stamp"])
         rank = rank + 1 if stamp == last else 0
         last = stamp
-        changes.append(append_change(row, section, stamp, rank, _bare(record)))
+        changes += append_changes(row, section, stamp, rank, [_bare(record)])
     return changes
 
 

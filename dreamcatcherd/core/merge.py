@@ -5,7 +5,8 @@ Deltas are folded by key first; then each touched file of the snapshot is read, 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
+from operator import itemgetter
 from types import MappingProxyType
 from typing import NamedTuple
 
@@ -21,7 +22,6 @@ from dreamcatcherd.core.snapshot import (
     EXTRAS,
     Folders,
     add_merged,
-    appended_key,
     appended_path,
     close_snapshot,
     entity_line,
@@ -30,6 +30,7 @@ from dreamcatcherd.core.snapshot import (
     fresh_lines,
     keyed_layout,
     near_paths,
+    number_path,
     open_snapshot,
     read_entity,
     zone_of,
@@ -74,9 +75,13 @@ class Merged(NamedTuple):
 UNKNOWN_NAMED = 20
 """How many sections of one delta that no collection owns are named."""
 
-AT_ONCE = 20_000
-"""How many deltas are folded at once. A larger frame is folded in parts, each with the keys of some zones, so that its
-memory does not grow with it: all that comes to one entity comes in one part, and parts touch few files in common."""
+FIELDS_LISTED = 100
+"""How many fields of one entity that one delta lost to another are conflicts of their own; more are one, together."""
+
+AT_ONCE = 24 * 2**20
+"""How much is folded at once, by the cost of the deltas (`Delta.cost`). A larger frame is folded in parts, each with
+the keys of some zones, so that memory does not grow with it: all that comes to one entity comes in one part, and parts
+touch few files in common."""
 
 
 def _as_it_is(delta: Delta) -> Delta:
@@ -94,14 +99,15 @@ def merge(
 
     `load` gives a delta its body where that is not at hand."""
     folders = open_snapshot(objects, snapshot)
-    parts = max(1, -(-len(deltas) // AT_ONCE))
+    parts = max(1, -(-sum(delta.cost for delta in deltas) // AT_ONCE))
     collapsed: Counter[Stamp] = Counter()
     unknown: dict[Stamp, list[str]] = {}
     merged = Merged("", [], [], {}, [], collapsed, unknown)
     before = dict(folders.state)
     touched: Touched = {}
+    masks = [0] * len(deltas)
     for part in range(parts):
-        folded = fold(map(load, deltas), table, part, parts)
+        folded = fold(deltas, table, load, part, parts, masks)
         _apply(objects, folders, folded, table, merged, collapsed)
         unknown.update(folded.unknown)
         merged.misfits.extend(folded.misfits)
@@ -131,19 +137,37 @@ def _apply(
         added[name] = added.get(name, 0) + new
 
 
-def fold(deltas: Iterable[Delta], table: Table, part: int = 0, parts: int = 1) -> Fold:
-    """Sort every record of the deltas under the collection that it belongs to: all of them, or one part of several."""
+def fold(
+    deltas: Sequence[Delta],
+    table: Table,
+    load: Callable[[Delta], Delta] = _as_it_is,
+    part: int = 0,
+    parts: int = 1,
+    masks: list[int] | None = None,
+) -> Fold:
+    """Sort every record of the deltas under the collection that it belongs to: all of them, or one part of several.
+
+    `masks` has a bit for each part that a delta has records in; the first part finds that out, for the others to load
+    only what they need."""
     sections = sections_of(table)
     folded = Fold({}, {}, [], {})
     columns = {name: Column([], [], []) for name in table}
-    for delta in deltas:
+    masks = [0] * len(deltas) if masks is None else masks
+    for at, known in enumerate(deltas):
+        if part and not masks[at] >> part & 1:
+            continue
+        delta = load(known)
         stamp = delta.stamp
-        ranks: dict[str, int] = {}
-        mine = parts == 1 or int(delta.content_id[:8], 16) % parts == part
-        for collection, section, keys, records, why in place(delta, sections):
+        ranks: Counter[str] = Counter()
+        owner = int(delta.content_id[:8], 16) % parts
+        mine = owner == part
+        masks[at] |= 1 << owner
+        for collection, section, keys, records, why in place(delta, sections, mine):
             if collection is not None and keys is not None and parts > 1:
-                zones = map(zone_of, near_paths(collection, keys, map(canonical, keys)))
-                chosen = [i for i, zone in enumerate(zones) if zone % parts == part]
+                zones = [zone_of(near) % parts for near in near_paths(collection, keys, map(canonical, keys))]
+                for zone in set(zones):
+                    masks[at] |= 1 << zone
+                chosen = [i for i, zone in enumerate(zones) if zone == part]
                 keys, records = [keys[i] for i in chosen], [records[i] for i in chosen]
             elif not mine:
                 continue
@@ -161,9 +185,8 @@ def fold(deltas: Iterable[Delta], table: Table, part: int = 0, parts: int = 1) -
                     names.append(section)
             name = collection.name if collection else f"{EXTRA}/{section}"
             lines = folded.appended.setdefault(collection.name if collection else EXTRA, [])
-            for record in records:
-                rank = ranks[name] = ranks.get(name, -1) + 1
-                lines.append(append_change(collection, section, stamp, rank, record))
+            lines.extend(append_changes(collection, section, stamp, ranks[name], records))
+            ranks[name] += len(records)
     folded.keyed.update((name, column) for name, column in columns.items() if column.keys)
     return folded
 
@@ -197,13 +220,20 @@ def _by_entity(changes: Iterable[Change[Brought]]) -> Iterable[Change[Brought]]:
     return groups.values()
 
 
-def append_change(collection: Collection | None, section: str, stamp: Stamp, rank: int, record: Record) -> Change[None]:
-    """The new line of an appended record; of an extra section's where there is no collection."""
-    path, key = appended_path(stamp, rank), appended_key(stamp, rank)
+def append_changes(
+    collection: Collection | None, section: str, stamp: Stamp, first: int, records: Sequence[Record]
+) -> Iterator[Change[None]]:
+    """The new lines of records that one delta appends, ranked from `first` on; of an extra section where there is no
+    collection."""
     if collection is None:
-        path, key = extra_path(section, stamp, rank), [section, *key]
-    raw_key = canonical(key)
-    return (path, raw_key, line_of(raw_key, canonical(record)), None)
+        begin, end = extra_path(section, stamp)
+        key = canonical([section, *stamp])
+    else:
+        begin, end = appended_path(stamp), ""
+        key = canonical(stamp)
+    for rank, raw in enumerate(canonical_each(records), first):
+        raw_key = b"%b,%d]" % (key[:-1], rank)
+        yield begin + number_path(rank) + end, raw_key, line_of(raw_key, raw), None
 
 
 def _joining(row: Collection, conflicts: list[Conflict], collapsed: Counter[Stamp]) -> Layout[Brought]:
@@ -253,7 +283,9 @@ def _collapsed(row: Collection, keys: frozenset[str], old: Entity | None, brough
 
 
 def _same(one: Json, other: Json) -> bool:
-    """Whether two JSON values are one; Python takes 1, 1.0 and True for the same."""
+    """Whether two JSON values are one; Python takes 1, 1.0 and True for the same, and 0.0 and -0.0."""
+    if type(one) is type(other) and type(one) in (str, int, bool):
+        return bool(one == other)
     return bool(one == other) and canonical(one) == canonical(other)
 
 
@@ -270,7 +302,17 @@ def _conflicts(
     if not lost:
         return []
     key = natural_key(row, entity.record)
-    return [Conflict(row.name, key, field, winner, loser, value) for field, winner, loser, value in lost]
+    many: dict[tuple[Stamp, Stamp], dict[str, Json]] = {}
+    if len(lost) > FIELDS_LISTED:
+        counts = Counter((winner, loser) for _, winner, loser, _ in lost)
+        many = {pair: {} for pair, count in counts.items() if count > FIELDS_LISTED}
+    found = []
+    for field, winner, loser, value in lost:
+        if (winner, loser) in many:
+            many[winner, loser][field] = value
+        else:
+            found.append(Conflict(row.name, key, field, winner, loser, value))
+    return found + [Conflict(row.name, key, None, *pair, fields) for pair, fields in many.items()]
 
 
 _Lost = tuple[str, Stamp, Stamp, Json]
@@ -278,23 +320,56 @@ _Lost = tuple[str, Stamp, Stamp, Json]
 
 def _lost_fields(keys: frozenset[str], old: Entity | None, brought: Brought) -> list[_Lost]:
     """For `lww`: each stream's last value of a field in a frame, against the latest of all, what stood included."""
-    last: dict[tuple[str, int], dict[str, tuple[Stamp, Json]]] = {}
+    frames: dict[int, dict[str, list[Contribution]]] = {}
     for stamp, record in brought:
-        for field, value in record.items():
-            if field not in keys:
-                last.setdefault((field, stamp[0]), {})[stamp[2]] = (stamp, value)
+        frames.setdefault(stamp[0], {}).setdefault(stamp[2], []).append((stamp, record))
     if old is not None and isinstance(old.stamps, dict):
-        for field, stamp in old.stamps.items():
-            streams = last.get((field, stamp[0]))
-            if streams is not None and (stamp[2] not in streams or streams[stamp[2]][0] < stamp):
-                streams[stamp[2]] = (stamp, old.record[field])
+        for stamp, record in _standing(old.record, old.stamps, frames):
+            streams = frames[stamp[0]]
+            mine = streams.get(stamp[2], [])
+            streams[stamp[2]] = sorted([*mine, (stamp, record)], key=itemgetter(0))  # stable: its own is after that
     lost: list[_Lost] = []
-    for (field, _), streams in last.items():
+    for streams in frames.values():
         if len(streams) > 1:
-            winner, best = max(streams.values(), key=lambda claim: claim[0])
-            raw = canonical(best)
-            lost += [(field, winner, loser, value) for loser, value in streams.values() if canonical(value) != raw]
+            lost += _lost_in_a_frame(keys, streams)
     return lost
+
+
+def _standing(record: Record, stamps: dict[str, Stamp], frames: Container[int]) -> Iterator[Contribution]:
+    """What stood before, as one contribution for each stamp of the given frames."""
+    found: dict[Stamp, Record] = {}
+    for field, stamp in stamps.items():
+        if stamp[0] in frames:
+            found.setdefault(stamp, {})[field] = record[field]
+    yield from found.items()
+
+
+def _lost_in_a_frame(keys: frozenset[str], streams: dict[str, list[Contribution]]) -> Iterator[_Lost]:
+    claims = [_last_values(contributions) for contributions in streams.values()]
+    seen: set[str] = set()
+    twice: set[str] = set()
+    for values, _ in claims:
+        twice |= seen & values.keys()
+        seen |= values.keys()
+    for field in twice - keys:
+        here = [(stamps[field], values[field]) for values, stamps in claims if field in values]
+        winner, best = max(here, key=itemgetter(0))
+        for loser, value in here:
+            if loser != winner and not _same(best, value):
+                yield field, winner, loser, value
+
+
+def _last_values(contributions: list[Contribution]) -> tuple[Record, Mapping[str, Stamp]]:
+    """The last value that one stream gave to each field, and its stamp."""
+    if len(contributions) == 1:
+        stamp, record = contributions[0]
+        return record, dict.fromkeys(record, stamp)
+    values: Record = {}
+    stamps: dict[str, Stamp] = {}
+    for stamp, record in contributions:
+        values.update(record)
+        stamps.update(dict.fromkeys(record, stamp))
+    return values, stamps
 
 
 def _lost_records(keys: frozenset[str], old: Entity | None, brought: Brought) -> list[_Lost]:

@@ -135,11 +135,13 @@ class Arrival(Struct, frozen=True):
 
 
 class Conflict(Struct, frozen=True):
-    """Two streams set one field of one entity to different values in one frame; `value` is the loser's."""
+    """Two streams set one field of one entity to different values in one frame; `value` is the loser's.
+
+    Where many fields were lost to one delta, `field` is None and `value` an object of them."""
 
     collection: str
     key: Json
-    field: str
+    field: str | None
     winner: Stamp
     loser: Stamp
     value: Json

@@ -31,8 +31,10 @@ makes many."""
 Sections = dict[str, tuple[Collection, int]]
 
 
-def place(delta: Delta, sections: Sections) -> list[Placed]:
-    """Every record of a delta, in a fixed order: sections of one collection in the table's order, each by position."""
+def place(delta: Delta, sections: Sections, appended: bool = True) -> list[Placed]:
+    """Every record of a delta, in a fixed order: sections of one collection in the table's order, each by position.
+
+    Without `appended`, sections all of whose records are appended are passed over."""
     body = delta.body
     if body is None:
         raise AssertionError("a delta that is merged has its body")
@@ -45,8 +47,10 @@ def place(delta: Delta, sections: Sections) -> list[Placed]:
         if value is None:
             continue
         entry = sections.get(name)
+        if not appended and (entry is None or entry[0].rule == "append"):
+            continue
         if entry is None:
-            placed += [_extra(name, item) for item in _listed(value)]
+            placed += _together([_extra(name, item) for item in _listed(value)])
             continue
         row = entry[0]
         if type(value) is dict and row.form != "records" and not _is_record(row, value):
@@ -54,8 +58,21 @@ def place(delta: Delta, sections: Sections) -> list[Placed]:
         else:
             items = _listed(value)
             plain = _place_plain(row, name, items)
-            placed += [plain] if plain else [_place(row, name, item) for item in items]
+            placed += [plain] if plain else _together([_place(row, name, item) for item in items])
     return placed
+
+
+def _together(placed: list[Placed]) -> list[Placed]:
+    """Extra records of one section that follow on each other, and are there for one reason, as one."""
+    joined: list[Placed] = []
+    last: Placed | None = None
+    for one in placed:
+        if last is not None and one[0] is None and last[0] is None and one[4] == last[4]:
+            last[3].extend(one[3])
+        else:
+            last = one
+            joined.append(one)
+    return joined
 
 
 def _place_plain(row: Collection, section: str, items: list[Json]) -> Placed | None:

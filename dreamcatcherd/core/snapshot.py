@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import lru_cache
 from typing import NamedTuple, TypeVar
 from urllib.parse import quote
 from zlib import crc32
@@ -27,6 +28,9 @@ T = TypeVar("T")
 FORMAT = "dreamcatcher-snapshot/1"
 ENTITIES_A_FILE = 256
 IDS_A_FILE = 2048
+
+FIELDS_APART = 256
+"""Up to how many fields each has its own stamp written beside it. A field may be a few bytes, and a stamp is 100."""
 
 _LETTERS = "fghijklmnopqrstuvwxyz"
 
@@ -97,24 +101,21 @@ def keyed_path(row: Collection, key: list[Json], raw_key: bytes) -> str:
     return near + hashlib.sha256(raw_key).hexdigest()
 
 
-def appended_path(stamp: Stamp, rank: int) -> str:
-    """Where an appended record lies: by frame, then spread by content id, then by its rank in the delta."""
-    return number_path(stamp[0]) + stamp[3] + number_path(rank)
+def appended_path(stamp: Stamp) -> str:
+    """How the path of an appended record begins: by frame, then spread by content id. Its rank in the delta follows."""
+    return number_path(stamp[0]) + stamp[3]
 
 
+@lru_cache(maxsize=1024)
 def section_path(section: str) -> str:
     """Where records of an extra section lie together."""
     return _text_path(section.encode())
 
 
-def extra_path(section: str, stamp: Stamp, rank: int) -> str:
-    """Where an extra record lies: beside its section's. The section's whole hash ends the path, since anybody can make
-    sections whose first four digits are the same."""
-    return section_path(section) + appended_path(stamp, rank) + hashlib.sha256(section.encode()).hexdigest()
-
-
-def appended_key(stamp: Stamp, rank: int) -> list[Json]:
-    return [*stamp, rank]
+def extra_path(section: str, stamp: Stamp) -> tuple[str, str]:
+    """How the path of an extra record begins, beside its section's, and how it ends after its rank: with the section's
+    whole hash, since anybody can make sections whose first four digits are the same."""
+    return section_path(section) + appended_path(stamp), hashlib.sha256(section.encode()).hexdigest()
 
 
 def _keyed_path_of(row: Collection, raw_key: bytes) -> str:
@@ -123,12 +124,13 @@ def _keyed_path_of(row: Collection, raw_key: bytes) -> str:
 
 def _appended_path_of(raw_key: bytes) -> str:
     *stamp, rank = decode(raw_key)
-    return appended_path(stamp_of(stamp), rank)
+    return appended_path(stamp_of(stamp)) + number_path(rank)
 
 
 def _extra_path_of(raw_key: bytes) -> str:
     section, *stamp, rank = decode(raw_key)
-    return extra_path(section, stamp_of(stamp), rank)
+    begin, end = extra_path(section, stamp_of(stamp))
+    return begin + number_path(rank) + end
 
 
 def _merged_path_of(raw_key: bytes) -> str:
@@ -151,12 +153,18 @@ def fresh_lines(row: Collection, raw_keys: list[bytes], records: list[Record], r
 
 
 def entity_line(raw_key: bytes, entity: Entity) -> bytes:
-    """The line of a keyed entity. Stamps by field that are all the same are written once."""
+    """The line of a keyed entity. Stamps by field that are all the same are written once; those of an entity of very
+    many fields once for all fields that have them."""
     stamps: Json = entity.stamps
     if isinstance(stamps, dict) and stamps:
         first, *others = stamps.values()
         if all(other == first for other in others):
             stamps = first
+        elif len(stamps) > FIELDS_APART:
+            named: dict[Stamp, list[str]] = {}
+            for name, stamp in stamps.items():
+                named.setdefault(stamp, []).append(name)
+            stamps = [(stamp, sorted(named[stamp])) for stamp in sorted(named)]
     return line_of(raw_key, canonical(entity.record), canonical(stamps))
 
 
@@ -166,6 +174,8 @@ def read_entity(row: Collection, line: bytes) -> Entity:
     record, stamps = decode(raw_record), decode(raw_stamps)
     if row.rule not in BY_FIELD:
         return Entity(record, stamp_of(stamps))
+    if isinstance(stamps, list) and isinstance(stamps[0], list):
+        return Entity(record, {name: stamp_of(stamp) for stamp, names in stamps for name in names})
     if isinstance(stamps, list):
         keys = {names[0] for names in row.key}
         return Entity(record, {name: stamp_of(stamps) for name in record if name not in keys})

@@ -7,7 +7,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 
 import msgspec
-from msgspec import Struct
+from msgspec import Struct, structs
 
 from dreamcatcherd.core.codec import canonical
 from dreamcatcherd.core.collections import Collection
@@ -141,7 +141,9 @@ def explain(
     names = {name for name in item.record if name not in keys} or keys  # a record with only a key explains its key
     losers: dict[str, list[tuple[int, Conflict]]] = {}
     for frame, conflict in lost_values(store, ledgers, row.name, key, last):
-        losers.setdefault(conflict.field, []).append((frame, conflict))
+        lost = {conflict.field: conflict.value} if conflict.field is not None else conflict.value
+        for name, value in lost.items():
+            losers.setdefault(name, []).append((frame, structs.replace(conflict, field=name, value=value)))
     wanted = [name for name in sorted({*names, *losers}) if field is None or name == field]
     stamps = {name: item.stamps.get(name) if isinstance(item.stamps, dict) else item.stamps for name in wanted}
     asked = {stamp for stamp in stamps.values() if stamp is not None}

@@ -210,7 +210,7 @@ class Lost(Struct, frozen=True):
     frame: int
     collection: str
     key: Json
-    field: str
+    field: str | None
     winner: Stamp
     loser: Stamp
     value: Json

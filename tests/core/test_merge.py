@@ -29,7 +29,7 @@ class Row(NamedTuple):
     """A conflict as the tests say it: streams instead of stamps."""
 
     key: Json
-    field: str
+    field: str | None
     winner: str
     loser: str
     value: Json

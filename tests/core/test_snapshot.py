@@ -11,11 +11,11 @@ from hypothesis import strategies as st
 
 from dreamcatcherd.core.codec import canonical
 from dreamcatcherd.core.collections import DEFAULT_TABLE, Collection, RuleName
-from dreamcatcherd.core.merge import append_change
+from dreamcatcherd.core.merge import append_changes
 from dreamcatcherd.core.model import Json, Record, Stamp
 from dreamcatcherd.core.rules import BY_FIELD, RULES, Entity
 from dreamcatcherd.core.settings import read_settings
-from dreamcatcherd.core.shards import parts_of, scan, sorted_changes, update
+from dreamcatcherd.core.shards import Change, parts_of, scan, sorted_changes, update
 from dreamcatcherd.core.snapshot import (
     APPENDED,
     EXTRAS,
@@ -104,6 +104,12 @@ def test_a_standing_line_lies_where_it_was_put(number: Json, author: Json) -> No
 stamps = st.tuples(
     st.integers(0, 10**6), st.integers(-5, 5), st.text(max_size=3), st.sampled_from(["a" * 40, "b" * 40])
 )
+
+
+def append_change(collection: Collection | None, section: str, stamp: Stamp, rank: int, record: Record) -> Change[None]:
+    """The change of one appended record."""
+    (change,) = append_changes(collection, section, stamp, rank, [record])
+    return change
 
 
 @settings(max_examples=150, deadline=None)

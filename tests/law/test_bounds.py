@@ -27,7 +27,7 @@ def closed_with(count: int) -> tuple[Primary, Ledger]:
     return primary, report.ledger
 
 
-@pytest.mark.parametrize("at_once", [1, 7, 100])
+@pytest.mark.parametrize("at_once", [1_000, 7_000, 40_000])
 def test_parts_give_the_same_ledger_and_export_as_all_at_once(monkeypatch: pytest.MonkeyPatch, at_once: int) -> None:
     """However small the parts, state, conflicts, misfits and counts are those of one fold."""
     whole, ledger = closed_with(150)
@@ -41,7 +41,7 @@ def test_parts_give_the_same_ledger_and_export_as_all_at_once(monkeypatch: pytes
 
 def test_bodies_beyond_the_bound_are_let_go_and_read_again(monkeypatch: pytest.MonkeyPatch) -> None:
     """What waits is kept decoded only so far; the frame merges the same, also what was held with its attachment."""
-    monkeypatch.setattr(dreamcatcherd.store.ingest, "KEPT_BYTES", 500)
+    monkeypatch.setattr(dreamcatcherd.store.ingest, "KEPT_COST", 1000)
     primary = new_primary(b"")
     store = primary.store
     early = text(2, number=1, posts_created=[{"number": 1, "body_ref": "b.md"}])

@@ -1,0 +1,166 @@
+"""What a close costs for deltas of hostile shapes, against ordinary records of the same cost.
+
+`python -m tests.bench.shapes`. The cost of a delta is its bytes and 100 for each record. Each shape is closed in a
+process of its own, on a repository in a temporary folder; time is the close's (ingest to publication), memory what the
+process grew by, written the bytes of the published snapshot and ledger. Ratios above 2 are marked."""
+
+from __future__ import annotations
+
+import json
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from dreamcatcherd.core.frames import Closing
+from dreamcatcherd.core.model import RECORD_COST
+from dreamcatcherd.core.paths import DELTAS
+from dreamcatcherd.daemon.cycle import close_frame
+from dreamcatcherd.store.create import create
+from dreamcatcherd.store.objects import GitStore
+from tests.law.fleet import MAIN, NOW, commit_files, primary_on
+
+Files = dict[str, bytes]
+
+
+def delta(number: int, **sections: Any) -> bytes:
+    """A delta's bytes, with a stream and a second of its own."""
+    utc = f"2026-01-01T00:{number // 60 % 60:02}:{number % 60:02}Z"
+    return json.dumps({"frame": 1, "utc": utc, "stream_id": f"s{number}", **sections}, separators=(",", ":")).encode()
+
+
+def several(count: int, make: Callable[[int], dict[str, Any]]) -> Files:
+    return {f"{DELTAS}/1/{number}.json": delta(number, **make(number)) for number in range(count)}
+
+
+def ordinary(cost: int) -> Files:
+    """Posts of 200 bytes, 500 in each delta."""
+    each = 500 * (200 + RECORD_COST)
+
+    def posts(number: int) -> dict[str, Any]:
+        at = number * 500
+        return {"posts_created": [{"number": at + i, "title": f"post {at + i}", "body": "x" * 150} for i in range(500)]}
+
+    return several(max(1, cost // each), posts)
+
+
+SHAPES: dict[str, Callable[[], Files]] = {
+    "48,000 records of one agent, a new field each": lambda: several(
+        1, lambda n: {"profile_updates": [{"agent": "a", f"field{i}": i} for i in range(48_000)]}
+    ),
+    "the same from 8 streams": lambda: several(
+        8, lambda n: {"profile_updates": [{"agent": "a", f"field{i}": n} for i in range(48_000)]}
+    ),
+    "100,000 records of one agent, one field": lambda: several(
+        1, lambda n: {"profile_updates": [{"agent": "a", "mood": i} for i in range(100_000)]}
+    ),
+    "100,000 addends of one counter": lambda: several(
+        1, lambda n: {"counters": [{"name": "c", "value": i} for i in range(100_000)]}
+    ),
+    "20 records of 50,000 fields each, two streams": lambda: several(
+        2, lambda n: {"profile_updates": [{"agent": f"a{j}", **{f"f{i}": n for i in range(50_000)}} for j in range(20)]}
+    ),
+    "a record of 1,000,000 fields": lambda: several(
+        1, lambda n: {"profile_updates": [{"agent": "a", **{f"f{i}": n for i in range(1_000_000)}}]}
+    ),
+    "20,000 conflicts of 8 streams": lambda: several(
+        8, lambda n: {"posts_created": [{"number": i, "title": n} for i in range(20_000)]}
+    ),
+    "100,000 bare observations": lambda: several(1, lambda n: {"observations": [1] * 100_000}),
+    "the same in 20 deltas": lambda: several(20, lambda n: {"observations": [n] * 100_000}),
+    "100,000 bare posts": lambda: several(1, lambda n: {"posts_created": list(range(100_000))}),
+    "100,000 misfits": lambda: several(1, lambda n: {"posts_created": [[]] * 100_000}),
+    "100,000 unknown sections": lambda: several(1, lambda n: {f"s{i}": i for i in range(100_000)}),
+    "100,000 chapters of one book": lambda: several(
+        1,
+        lambda n: {
+            "books_started": [{"book": "b", "target_chapters": 100_000}],
+            "chapters_added": [{"book": "b", "chapter": i, "author": "a", "content": "w"} for i in range(99_000)],
+        },
+    ),
+    "30,000 targets of one book": lambda: several(
+        1, lambda n: {"books_started": [{"book": "b", "target_chapters": 100_000 - i} for i in range(30_000)]}
+    ),
+    "100,000 repeats of one comment": lambda: several(
+        1, lambda n: {"comments_added": [{"discussion": 1, "author": "a", "body": "b"}] * 100_000}
+    ),
+    "one blob under 100,000 names": lambda: {
+        f"{DELTAS}/1/{n}.json": delta(0, observations=[1]) for n in range(100_000)
+    },
+    "10,000 early deltas for the last frame": lambda: {
+        f"{DELTAS}/{2**53 - 1}/{n}.json": delta(n, observations=[n]).replace(
+            b'"frame":1,', b'"frame":9007199254740991,'
+        )
+        for n in range(10_000)
+    },
+    "garbage under 100,000 names": lambda: {f"{DELTAS}/1/{n}.json": b"garbage" for n in range(100_000)},
+    "16 MiB of empty lists": lambda: several(1, lambda n: {"observations": [[[]] * 5_000_000]}),
+    "16 MiB of strings": lambda: several(1, lambda n: {"observations": ["x" * 160] * 100_000}),
+}
+
+
+def cost_of(files: Files) -> int:
+    """The bytes of the files, with their names, and 100 for each record."""
+    from dreamcatcherd.core.codec import count_records
+
+    total = 0
+    counted: dict[bytes, int] = {}
+    for path, raw in files.items():
+        if raw not in counted:
+            try:
+                counted[raw] = len(raw) + RECORD_COST * count_records(json.loads(raw))
+            except ValueError:
+                counted[raw] = len(raw)
+            total += counted[raw]
+        total += len(path) + 40
+    return total
+
+
+def measure(name: str) -> dict[str, float]:
+    """Close the frame of one shape, or of ordinary records of a cost."""
+    files = ordinary(int(name)) if name.isdigit() else SHAPES[name]()
+    with tempfile.TemporaryDirectory() as folder:
+        store: GitStore = create(Path(folder) / "fleet.git", 1, NOW, Closing("manual"))
+        commit_files(store, MAIN, files)
+        cost = cost_of(files)
+        files.clear()
+        primary = primary_on(GitStore(Path(folder) / "fleet.git"))
+        before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        start = time.perf_counter()
+        report = close_frame(primary, "bench")
+        seconds = time.perf_counter() - start
+        grown = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
+        words = ["git", "-C", str(store.folder), "ls-tree", "-r", "-l", report.commit or ""]
+        listed = subprocess.run(words, capture_output=True, check=True, text=True).stdout.splitlines()
+        written = sum(int(line.split()[3]) for line in listed if "state/stream_deltas" not in line)
+    return {"cost": cost, "seconds": seconds, "memory": grown * 1024, "written": written}
+
+
+def in_a_process(name: str) -> dict[str, float]:
+    words = [sys.executable, "-m", "tests.bench.shapes", "--one", name]
+    found: dict[str, float] = json.loads(subprocess.run(words, check=True, capture_output=True).stdout)
+    return found
+
+
+def main() -> None:
+    print(f"{'shape':48} {'cost':>9} {'time':>8} {'ratio':>6} {'memory':>9} {'ratio':>6} {'written':>9} {'ratio':>6}")
+    for name in SHAPES:
+        one = in_a_process(name)
+        other = in_a_process(str(int(one["cost"])))
+        scale = one["cost"] / other["cost"]
+        cells = []
+        for what, unit in (("seconds", 1.0), ("memory", 2**20), ("written", 2**20)):
+            ratio = one[what] / max(other[what] * scale, 1e-9)
+            cells.append(f"{one[what] / unit:8.2f} {ratio:5.2f}{'*' if ratio > 2 else ' '}")
+        print(f"{name:48} {one['cost'] / 2**20:8.1f}M {' '.join(cells)}", flush=True)
+
+
+if __name__ == "__main__":
+    if sys.argv[1:2] == ["--one"]:
+        print(json.dumps(measure(sys.argv[2])))
+    else:
+        main()
