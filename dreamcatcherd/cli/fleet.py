@@ -63,7 +63,7 @@ class Pusher(threading.Thread, ABC):
 
     def run(self) -> None:
         try:
-            self._git("clone", "-q", str(self._repository), str(self._folder), cwd=self._folder.parent)
+            self._git("clone", "-q", "--", str(self._repository), str(self._folder), cwd=self._folder.parent)
             self._work()
         except (OSError, subprocess.SubprocessError, RuntimeError) as error:
             self.failure = str(error)

@@ -16,13 +16,20 @@ from msgspec import Struct
 from pygit2.enums import CredentialType
 
 from dreamcatcherd.core.errors import RetryableError, UsageError
+from dreamcatcherd.store.redirects import led_to
 
 _HELPER = (
-    '!f() { test "$1" = get || exit 0; printf "username=%s\\npassword=" "$DREAMCATCHERD_USER"; '
+    '!f() { test "$1" = get || exit 0; protocol=; host=; while IFS= read -r line; do case "$line" in '
+    'protocol=*) protocol="${line#*=}" ;; host=*) host="${line#*=}" ;; esac; done; '
+    'test "$protocol://$host" = "$DREAMCATCHERD_ORIGIN" || exit 0; '
+    'printf "username=%s\\npassword=" "$DREAMCATCHERD_USER"; '
     'if test -n "$DREAMCATCHERD_TOKEN_FILE"; then head -n 1 "$DREAMCATCHERD_TOKEN_FILE"; '
     'else printf "%s\\n" "$DREAMCATCHERD_PASSWORD"; fi; }; f'
 )
+"""Answers git for the repository's scheme, host and port alone: not for a proxy, a redirect or a submodule."""
 
+_TELLS_HOST = (1, 9, 5)
+"""The first libgit2 that says who asks for credentials. Older ones name the repository's URL after a redirect, too."""
 
 ANYBODY = "git"
 """The user where none is named: over ssh what forges expect, over http whatever the token needs."""
@@ -48,8 +55,29 @@ class Access(Struct, frozen=True):
         return [("url", self.url)]
 
     @property
+    def is_http(self) -> bool:
+        return self.url.startswith(("http://", "https://"))
+
+    @property
+    def read_by_git(self) -> bool:
+        """Whether git polls and fetches: as configured, or where libgit2 would not say clearly who asks for credentials:
+        it leaves out the brackets of an IPv6 address, and decodes what follows a question mark."""
+        unclear = libgit2_version() < _TELLS_HOST or any(sign in self.url for sign in "[?")
+        return self.transport == "git" or (self.is_http and unclear)
+
+    @property
+    def origin(self) -> str:
+        """Scheme, host and port as the URL has them: whom credentials over http belong to."""
+        parts = urlsplit(self.url)
+        return f"{parts.scheme}://{unquote(parts.netloc)}"
+
+    @property
     def is_ssh(self) -> bool:
         return self.url.startswith(("ssh://", "git+ssh://")) or "://" not in self.url
+
+
+def libgit2_version() -> tuple[int, int, int]:
+    return pygit2.LIBGIT2_VER_MAJOR, pygit2.LIBGIT2_VER_MINOR, pygit2.LIBGIT2_VER_REVISION
 
 
 def without_secrets(url: str) -> tuple[str, str | None, str]:
@@ -96,18 +124,11 @@ def git_environment(access: Access) -> dict[str, str]:
         ssh += ["-i", _quoted(access.ssh_key), "-o", "IdentitiesOnly=yes"]
     if access.known_hosts:
         ssh += ["-o", f"UserKnownHostsFile={_quoted(access.known_hosts)}"]
-    settings = [("http.sslVerify", "true"), ("http.lowSpeedLimit", "1"), ("http.lowSpeedTime", str(timeout))]
-    if access.ca_file:
-        settings.append(("http.sslCAInfo", str(access.ca_file)))
-    more = {"GIT_SSH_COMMAND": " ".join(ssh), "SSH_ASKPASS_REQUIRE": "never"}
-    named = access.user != ANYBODY and not access.is_ssh
-    if access.token_file or access.password or named:
-        if access.token_file or access.password:
-            settings.append(("credential.helper", ""))  # ours alone
-        else:
-            settings.append(("credential.username", access.user))  # helpers of the user's come before ours
-        settings.append(("credential.helper", _HELPER))
-        more["DREAMCATCHERD_USER"] = access.user
+    settings = [*_ALONE, *_http_settings(access, timeout)]
+    more = {"GIT_SSH_COMMAND": " ".join(ssh)}
+    if access.is_http and (access.token_file or access.password or access.user != ANYBODY):
+        settings += _helpers(access)
+        more |= {"DREAMCATCHERD_USER": access.user, "DREAMCATCHERD_ORIGIN": access.origin}
         if access.token_file:
             more["DREAMCATCHERD_TOKEN_FILE"] = str(access.token_file)
         else:
@@ -116,6 +137,28 @@ def git_environment(access: Access) -> dict[str, str]:
     for i, (name, value) in enumerate(settings):
         more |= {f"GIT_CONFIG_KEY_{i}": name, f"GIT_CONFIG_VALUE_{i}": value}
     return more
+
+
+_ALONE = [("core.hooksPath", os.devnull), ("fetch.recurseSubmodules", "false"), ("push.recurseSubmodules", "no")]
+"""The own clone runs no hooks, which a template or the user's configuration may name, and has no submodules."""
+
+
+def _http_settings(access: Access, timeout_s: int) -> list[tuple[str, str]]:
+    """Settings for http, for the URL too: there they stand above those of the user's for its host."""
+    settings = {"sslVerify": "true", "followRedirects": "false", "lowSpeedLimit": "1", "lowSpeedTime": str(timeout_s)}
+    if access.ca_file:
+        settings["sslCAInfo"] = str(access.ca_file)
+    prefixes = ("http", f"http.{access.url}") if access.is_http else ("http",)
+    return [(f"{prefix}.{name}", value) for prefix in prefixes for name, value in settings.items()]
+
+
+def _helpers(access: Access) -> list[tuple[str, str]]:
+    """Settings by which git gets the credentials. Where there is a secret it comes from nowhere else; with a user alone
+    the helpers of the user's configuration come before ours."""
+    first = ("credential.helper", "")
+    if not (access.token_file or access.password):
+        first = (f"credential.{access.origin}.username", access.user)
+    return [first, (f"credential.{access.origin}.helper", _HELPER)]
 
 
 def _quoted(path: Path) -> str:
@@ -140,6 +183,8 @@ class Callbacks(pygit2.RemoteCallbacks):
         self, url: str, username_from_url: str | None, allowed_types: CredentialType
     ) -> pygit2.credentials.Username | pygit2.credentials.UserPass | pygit2.credentials.Keypair:
         access = self._access
+        if access.is_http and (username_from_url is not None or url != _as_told(access.url)):
+            raise led_to(access.url, url)
         user = username_from_url or access.user
         if allowed_types & CredentialType.USERNAME:
             return pygit2.credentials.Username(user)
@@ -161,6 +206,15 @@ class Callbacks(pygit2.RemoteCallbacks):
     def certificate_check(self, certificate: None, valid: bool, host: bytes) -> bool:
         """Never more lenient than libgit2's own check of TLS certificates and ssh host keys."""
         return valid
+
+
+def _as_told(url: str) -> str:
+    """An http URL as libgit2 names it to who is to give credentials.
+
+    It is compared whole: a host may be made to look like another one and the beginning of a path."""
+    parts = urlsplit(url)
+    default = ":443" if parts.scheme == "https" else ":80"
+    return f"{parts.scheme}://{parts.netloc.removesuffix(default)}{parts.path or '/'}"
 
 
 CREDENTIALS_REMEDY = (

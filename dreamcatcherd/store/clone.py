@@ -21,10 +21,13 @@ from dreamcatcherd.store.gitcmd import git, message_of
 MARK = "dreamcatcherd-clone"
 _PARTS = {"HEAD", "FETCH_HEAD", "branches", "config", "description", "hooks", "home", "info", "logs", "objects"}
 _PARTS |= {"packed-refs", "refs", "shallow", MARK}
+NO_REDIRECTS = ("http.followRedirects", "false")
+"""For libgit2, which reads it here alone. It then still follows those to another port or path of the same host."""
 _CONFIG = (
     ("core.logAllRefUpdates", "false"),
     ("maintenance.auto", "false"),  # the daemon runs maintenance itself, between cycles
     ("gc.autoDetach", "false"),
+    NO_REDIRECTS,
 )
 
 
@@ -67,6 +70,16 @@ def prepare_clone(folder: Path, url: str) -> None:
         raise UsageError(cause, "name another folder with [repository] clone, or remove that one")
     if not ours or (folder / MARK).read_text() != url or not _opens(folder):
         make_clone(folder, url)
+    else:
+        _refuse_redirects(folder)
+
+
+def _refuse_redirects(folder: Path) -> None:
+    """Set what a clone from an older version lacks."""
+    name, value = NO_REDIRECTS
+    config = pygit2.Config(str(folder / "config"))
+    if name not in config or config[name] != value:
+        config[name] = value
 
 
 def make_clone(folder: Path, url: str) -> None:
@@ -74,7 +87,7 @@ def make_clone(folder: Path, url: str) -> None:
     for left in folder.parent.glob(f"{folder.name}.new-*"):
         shutil.rmtree(left, ignore_errors=True)
     fresh = folder.with_name(f"{folder.name}.new-{os.getpid()}")
-    result = git(fresh, "init", "--quiet", "--bare", "--initial-branch=main")
+    result = git(fresh, "init", "--quiet", "--bare", "--template=", "--initial-branch=main")
     for name, value in _CONFIG:
         result = result if result.returncode else git(fresh, "config", name, value)
     if result.returncode:

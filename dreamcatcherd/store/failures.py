@@ -6,6 +6,7 @@ import re
 
 from dreamcatcherd.core.errors import RetryableError
 from dreamcatcherd.store.access import CREDENTIALS_REMEDY, Access
+from dreamcatcherd.store.redirects import SIGNS, elsewhere
 
 OVERTAKEN = ("stale info", "fetch first", "cannot lock ref", "failed to update ref", "non-fast-forward")
 """What git says of a ref that another push moved, or is moving, at the same time."""
@@ -27,6 +28,11 @@ _CAUSES: tuple[tuple[str, str, str], ...] = (
         r"does not appear to be a git repo|is this a git repo|content-type|\b404\b",
         "is no git repository that may be read",
         _REMEDY_URL,
+    ),
+    (
+        r"proxy authentication|\b407\b",
+        "cannot be reached: the proxy on the way asks for credentials",
+        "write them into the proxy's URL, in git's http.proxy or in the variable https_proxy or http_proxy",
     ),
     (
         r"authenticat|\b40[13]\b|could not read username|permission denied|access denied|publickey",
@@ -80,6 +86,8 @@ def failure_of(access: Access, said: str) -> RetryableError:
         remedy = "let the primary through the server's hook or branch protection"
         return PushRefusedError(f"{access.url} refused the push: {shown}", remedy)
     plain = _NAMES.sub("", said.replace(access.url, "")).lower()
+    if SIGNS.search(plain):
+        return elsewhere(access.url)
     for signs, cause, remedy in _CAUSES:
         if re.search(signs, plain):
             return RetryableError(f"{access.url} {cause}", remedy)

@@ -26,7 +26,11 @@ MAINTENANCE_LOCK_S = 12 * 3600.0
 _DURABLE = ("-c", "core.fsync=all", "-c", "core.fsyncMethod=fsync")
 AS_STORED = {"GIT_NO_REPLACE_OBJECTS": "1", "GIT_GRAFT_FILE": "/dev/null"}
 """Objects are read as stored: refs/replace/* and grafts are whoever may push them's idea of history (Protocol §3)."""
-_PLAIN = ("-c", "core.useReplaceRefs=false", "-c", "advice.graftFileDeprecated=false")
+_PLAIN = ("-c", "core.useReplaceRefs=false", "-c", "advice.graftFileDeprecated=false", "-c", "core.fsmonitor=false")
+NO_QUESTIONS = {"GIT_TERMINAL_PROMPT": "0", "GIT_ASKPASS": "", "SSH_ASKPASS_REQUIRE": "never"}
+"""Nobody is there to answer. An empty GIT_ASKPASS stands above core.askPass and SSH_ASKPASS too."""
+_PROTOCOLS = {"GIT_ALLOW_PROTOCOL": "file:git:http:https:ssh"}
+"""None that runs a program that its URL names, as `ext::` does, whatever git's configuration allows."""
 _IDENTITY = (("NAME", "dreamcatcherd"), ("EMAIL", "dreamcatcherd@localhost"))
 AUTHOR = "dreamcatcherd <dreamcatcherd@localhost>"
 
@@ -48,8 +52,8 @@ def git(
     `waiting` is called about once a second while git runs.
 
     Of the variables that steer git it sees only those that are passed. GitTimeoutError ends git and all it started."""
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
-    environment |= {"LC_ALL": "C", "GIT_TERMINAL_PROMPT": "0", "GIT_CONFIG_NOSYSTEM": "0"}
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(("GIT_", "SSH_ASKPASS"))}
+    environment |= {"LC_ALL": "C", "GIT_CONFIG_NOSYSTEM": "0"} | NO_QUESTIONS | _PROTOCOLS
     environment |= {f"GIT_{role}_{what}": value for role in ("AUTHOR", "COMMITTER") for what, value in _IDENTITY}
     environment |= dict(variables or {}) | AS_STORED
     try:

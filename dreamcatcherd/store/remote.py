@@ -10,18 +10,18 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from pathlib import Path
-from subprocess import CompletedProcess
 from typing import TypeVar
 
 import pygit2
 from pygit2.enums import FetchPrune
 
 from dreamcatcherd.core.errors import FatalError, RetryableError, UnreadableError
-from dreamcatcherd.store.access import Access, Callbacks, git_environment, set_up_libgit2
+from dreamcatcherd.store.access import Access, Callbacks, set_up_libgit2
 from dreamcatcherd.store.clone import hold, make_clone, prepare_clone
+from dreamcatcherd.store.connection import Connection
 from dreamcatcherd.store.disk import remedy_for
 from dreamcatcherd.store.failures import OVERTAKEN, PushRefusedError, UnclearError, failure_of
-from dreamcatcherd.store.gitcmd import GitTimeoutError, git, message_of
+from dreamcatcherd.store.gitcmd import GitTimeoutError, git
 from dreamcatcherd.store.locks import STALE_S, all_locks, alone, remove, remove_stale
 from dreamcatcherd.store.objects import GitStore
 from dreamcatcherd.store.packs import release
@@ -53,7 +53,8 @@ class RemoteStore(GitStore):
         super().__init__(clone)
         self.where = self.identity = access.url
         self.ca_file = access.ca_file
-        self._fetch_by_git = access.transport == "git"
+        self._fetch_by_git = access.read_by_git
+        self._wire = Connection(access, self.folder, lambda: self.progress())
         set_up_libgit2(access, self.folder)
 
     # Polling ------------------------------------------------------------------------------------------------------
@@ -91,12 +92,13 @@ class RemoteStore(GitStore):
         return any(name.startswith(space) for space in self._spaces)
 
     def _heads(self) -> dict[str, str]:
-        if self._access.transport == "git":
-            listed = self._git("ls-remote", "--refs", self._access.url, *(f"{space}*" for space in self._spaces))
+        words = ("ls-remote", "--refs", "--", self._access.url, *(f"{space}*" for space in self._spaces))
+        if self._access.read_by_git:
+            listed = self._wire.git(*words)
             pairs = [line.split("\t") for line in listed.decode("utf-8", "surrogateescape").splitlines()]
             return {name: oid for oid, name in pairs if self._followed(name)}
         remote = self._repo.remotes.create_anonymous(self._access.url)
-        heads = self._asked(lambda: remote.list_heads(callbacks=Callbacks(self._access, self.progress)))
+        heads = self._wire.ask(lambda: remote.list_heads(callbacks=Callbacks(self._access, self.progress)), words)
         return {head.name: str(head.oid) for head in heads if head.name and self._followed(head.name)}
 
     def _fetch(self, heads: dict[str, str]) -> None:
@@ -112,47 +114,20 @@ class RemoteStore(GitStore):
         if mine.items() >= heads.items():
             return
         specs = [f"+{space}*:{space}*" for space in self._spaces]
+        words = ("fetch", "--quiet", "--no-tags", "--no-write-fetch-head", "--", self._access.url, *specs)
         if self._fetch_by_git:
-            limit = self._access.timeout_s * (1 if mine else FIRST_FETCH)
-            self._git("fetch", "--quiet", "--no-tags", "--no-write-fetch-head", self._access.url, *specs, limit_s=limit)
+            self._wire.git(*words, limit_s=self._access.timeout_s * (1 if mine else FIRST_FETCH))
             return
         remote = self._repo.remotes.create_anonymous(self._access.url)
+        callbacks = Callbacks(self._access, self.progress)
         try:
-            self._asked(
-                lambda: remote.fetch(specs, callbacks=Callbacks(self._access, self.progress), prune=FetchPrune.NO_PRUNE)
-            )
+            self._wire.ask(lambda: remote.fetch(specs, callbacks=callbacks, prune=FetchPrune.NO_PRUNE), words)
         except RetryableError as error:
             if "failed to parse" not in error.cause:
                 raise
             # libgit2 cannot walk a history that holds a malformed commit; git can, and everyone's pushes need it
             self._fetch_by_git = True
             self._bring(heads)
-
-    def _asked(self, ask: Callable[[], _T], again: bool = True) -> _T:
-        try:
-            return ask()
-        except (pygit2.GitError, OSError, ValueError, KeyError) as error:
-            if again and "Interrupted system call" in str(error):  # by a signal to the daemon: nothing is wrong
-                return self._asked(ask, again=False)
-            raise failure_of(self._access, str(error)) from error
-
-    def _git(self, *words: str, limit_s: float | None = None) -> bytes:
-        try:
-            result = self._run(*words, limit_s=limit_s)
-        except GitTimeoutError as error:
-            raise failure_of(self._access, "timed out") from error
-        if result.returncode:
-            raise failure_of(self._access, message_of(result))
-        return result.stdout
-
-    def _run(self, *words: str, limit_s: float | None = None) -> CompletedProcess[bytes]:
-        return git(
-            self.folder,
-            *words,
-            timeout_s=limit_s or self._access.timeout_s,
-            variables=git_environment(self._access),
-            waiting=self.progress,
-        )
 
     # Publishing ---------------------------------------------------------------------------------------------------
 
@@ -178,30 +153,29 @@ class RemoteStore(GitStore):
         """Ask for all moves at once, each from its expected value; None where all went well or somebody was faster."""
         leases = [f"--force-with-lease={move.ref}:{move.old or ''}" for move in moves]
         specs = [f"{move.new or ''}:{move.ref}" for move in moves]
-        words = ("push", "--porcelain", *leases, self._access.url, *specs)
+        words = ("push", "--porcelain", *leases, "--", self._access.url, *specs)
         try:
-            result = self._run(words[0], "--atomic", *words[1:])
+            result = self._wire.run(words[0], "--atomic", *words[1:])
             if result.returncode and b"does not support --atomic" in result.stderr:
-                result = self._run(*words)
+                result = self._wire.run(*words)
         except GitTimeoutError:
             return failure_of(self._access, "timed out")
         verdicts = result.stdout.decode("utf-8", "replace")  # a hook's own words, on stderr, may say anything
         if result.returncode == 0 or any(sign in verdicts for sign in OVERTAKEN):
             return None
-        return failure_of(self._access, result.stderr.decode("utf-8", "replace") + "\n" + verdicts)
+        return self._wire.failure(result.stderr.decode("utf-8", "replace") + "\n" + verdicts, words)
 
     def try_push(self) -> RetryableError | None:
         """Ask whether a push would be let in, without making one; what stands in the way is returned."""
         found = next(iter(self._mirrored().values()), None)
         if found is None:
             return RetryableError(f"{self.where} has no commit that a push could be tried with", "push a first commit")
+        words = ("push", "--dry-run", "--porcelain", "--", self._access.url, f"{found}:refs/dreamcatcher/doctor")
         try:
-            result = self._run(
-                "push", "--dry-run", "--porcelain", self._access.url, f"{found}:refs/dreamcatcher/doctor"
-            )
-        except GitTimeoutError:
-            return failure_of(self._access, "timed out")
-        return failure_of(self._access, message_of(result)) if result.returncode else None
+            self._wire.git(*words)
+        except RetryableError as failure:
+            return failure
+        return None
 
     def _stands(self, move: Move, found: str | None) -> bool:
         """Whether a move stands at the remote, or another commit stands upon it by now.

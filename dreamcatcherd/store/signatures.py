@@ -4,6 +4,7 @@ Owns which key a commit was signed with; whom a key speaks for is the settings' 
 
 from __future__ import annotations
 
+import os
 import re
 import signal
 import subprocess
@@ -12,7 +13,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from dreamcatcherd.core.errors import RetryableError
-from dreamcatcherd.store.gitcmd import git, message_of
+from dreamcatcherd.store.gitcmd import NO_QUESTIONS, git, message_of
 
 _TIMEOUT_S = 20.0
 _UNABLE = re.compile(
@@ -24,8 +25,11 @@ _UNABLE = re.compile(
 def sign(raw: bytes, key: Path) -> bytes:
     """A commit's bytes with an ssh signature by a private key (or by its public half, held by an agent)."""
     words = ["ssh-keygen", "-q", "-Y", "sign", "-n", "git", "-f", str(key)]
+    environment = os.environ | NO_QUESTIONS
     try:
-        done = subprocess.run(words, input=raw, capture_output=True, timeout=_TIMEOUT_S, check=False)
+        done = subprocess.run(
+            words, input=raw, capture_output=True, env=environment, timeout=_TIMEOUT_S, check=False
+        )
     except (OSError, subprocess.TimeoutExpired) as error:
         raise _cannot_sign(key, str(error)) from error
     if done.returncode or not done.stdout.startswith(b"-----BEGIN SSH SIGNATURE-----"):

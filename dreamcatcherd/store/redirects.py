@@ -1,0 +1,76 @@
+"""A server that answers with a redirect: what is said of it. None is followed, as credentials belong to one server.
+
+Owns how the new URL is learnt from git's trace of a request and shown: without secrets, on one line, of bounded length."""
+
+from __future__ import annotations
+
+import re
+from urllib.parse import urljoin, urlsplit, urlunsplit
+
+from dreamcatcherd.core.codec import plain
+from dreamcatcherd.core.errors import RetryableError
+
+TRACE = {"GIT_TRACE_CURL": "1", "GIT_TRACE_CURL_NO_DATA": "1"}
+"""Lets git write the headers of its requests to stderr, what logs in blotted out."""
+
+REFUSED = "and redirects are not followed"
+SIGNS = re.compile(r"(?:error:|http) 30[12378]\b|cannot redirect|unexpected redirect|redirect without|many redirects")
+"""What git and libgit2 say of a redirect that they do not follow, in lower case."""
+
+_REMEDY = "set [repository] url to it, if you trust it"
+_ANSWER = re.compile(r"^\S+ http\.c:\d+ +<= Recv header: (?:HTTP/\S+ (\d+)|location: (.*))", re.IGNORECASE | re.MULTILINE)
+_SERVICES = ("/info/refs", "/git-upload-pack", "/git-receive-pack")
+_SHOWN = 200
+
+
+class RedirectedError(RetryableError):
+    """The server sends its callers on to another URL; nothing was sent there."""
+
+
+def redirected(url: str, trace: str) -> RedirectedError | None:
+    """A redirect from the repository's URL as a failure that says how and where to; None where git's trace does not."""
+    status, found = _last(trace)
+    where = shown(urljoin(f"{url}/info/refs", found)) if found else None
+    if where is None:
+        return None
+    how = "permanently" if status in (301, 308) else "temporarily"
+    return RedirectedError(f"{url} redirects {how} ({status}) to {where}, {REFUSED}", _REMEDY)
+
+
+def elsewhere(url: str) -> RedirectedError:
+    """The failure where nobody says where a redirect leads."""
+    remedy = "ask its administrator for its new URL and set [repository] url to it, if you trust it"
+    return RedirectedError(f"{url} redirects elsewhere, {REFUSED}", remedy)
+
+
+def led_to(url: str, told: str) -> RedirectedError:
+    """The failure where another URL than the repository's asks for credentials."""
+    where = shown(told) or "another URL"
+    return RedirectedError(f"{url} leads to {where}, which is sent no credentials", _REMEDY)
+
+
+def shown(url: str) -> str | None:
+    """A foreign URL as it may be shown, as that of a repository; None where it is none."""
+    try:
+        parts = urlsplit(url)
+        parts.port  # noqa: B018 (raises where what follows the host's colon is no number)
+    except ValueError:
+        return None
+    if not parts.netloc:
+        return None
+    path = parts.path
+    for service in _SERVICES:
+        path = path.removesuffix(service)
+    text = plain(urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], path, "", "")))
+    return text if len(text) <= _SHOWN else text[:_SHOWN] + "…"
+
+
+def _last(trace: str) -> tuple[int, str | None]:
+    """Status and target of the last redirect that git was answered with."""
+    status, found = 0, (0, None)
+    for match in _ANSWER.finditer(trace):
+        if match[1]:
+            status = int(match[1])
+        elif status in (301, 302, 303, 307, 308):
+            found = (status, match[2].strip())
+    return found
