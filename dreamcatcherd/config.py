@@ -22,6 +22,10 @@ from dreamcatcherd.core.frames import CloseRule, Closing
 
 DEFAULT_URL = "fleet.git"
 _REMOTE = re.compile(r"[a-z+]+://|[^/:]+@?[^/:]*:(?!//)[^/]*")
+_SCHEME = re.compile(r"([a-z+]+)://|([A-Za-z0-9][A-Za-z0-9+.-]*)::")
+_SCHEMES = ("file", "git", "http", "https", "ssh", "git+ssh", "ssh+git")
+_OPTION = re.compile(r"-|[a-z+]+://(?:[^/]*@)?-|[^/:]*@-")
+"""A URL that would be an option of git's, or whose host would be one of ssh's."""
 _PORT = re.compile(r"[0-9]{1,5}")
 _BRANCH = re.compile(r"(?!.*(?:\.\.|\.(?:lock)?(?:/|$)))[A-Za-z0-9_][A-Za-z0-9_.-]*(?:/[A-Za-z0-9_][A-Za-z0-9_.-]*)*")
 
@@ -240,6 +244,10 @@ def _suggestion(said: str) -> str:
 def _contradiction(config: Config) -> str | None:
     """What no single key shows."""
     frames = config.frames
+    if (why := wrong_url(config.repository.url)) is not None:
+        return f"[repository] url {why}"
+    if (config.repository.clone or "").startswith("-"):
+        return "[repository] clone begins with -, as an option would: write ./ before it"
     if not _BRANCH.fullmatch(config.repository.branch):
         return f"[repository] branch {config.repository.branch!r} is no branch name such as main"
     if frames.close == "cron" and frames.cron is None:
@@ -249,6 +257,16 @@ def _contradiction(config: Config) -> str | None:
     if frames.counter.startswith(("/", "../")) or "/../" in frames.counter:
         return f"[frames] counter {frames.counter!r} is no path inside the repository"
     return None
+
+
+def wrong_url(url: str) -> str | None:
+    """Why a path or URL is never handed to git; None where it may be. A part of it may be a secret: none is told."""
+    if _OPTION.match(url):
+        return "begins with -, or its host does, as an option would: write ./ before a path"
+    match = _SCHEME.match(url)
+    if match is None or Path(url).exists() or match[1] in _SCHEMES:
+        return None
+    return f"begins with {match[0][:40]}: write a path, or file://, git://, http(s)://, ssh:// or user@host:path"
 
 
 def repository_path(url: str) -> Path | None:

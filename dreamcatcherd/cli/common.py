@@ -10,9 +10,10 @@ from typing import Any, TypeVar
 
 import click
 
-from dreamcatcherd.config import Config, load_config
+from dreamcatcherd.config import Config, load_config, wrong_url
 from dreamcatcherd.core.codec import canonical
 from dreamcatcherd.core.codec import plain as plain
+from dreamcatcherd.core.errors import UsageError
 from dreamcatcherd.daemon import opening
 from dreamcatcherd.daemon.primary import Primary
 from dreamcatcherd.store.base import Base
@@ -44,6 +45,8 @@ def with_json(command: _Command) -> _Command:
 def configuration(repo: str | None, config_file: Path | None) -> tuple[Config, str]:
     """The configuration and the repository's path or URL; `--repo` overrides the file."""
     config = load_config(config_file)
+    if repo and (why := wrong_url(repo)) is not None:
+        raise UsageError(f"--repo {why}", "name the shared repository by a path or a URL")
     return config, repo or config.repository.url
 
 
