@@ -60,8 +60,9 @@ class Access(Struct, frozen=True):
 
     @property
     def read_by_git(self) -> bool:
-        """Whether git polls and fetches: as configured, or where libgit2 would not say clearly who asks for credentials:
-        it leaves out the brackets of an IPv6 address, and decodes what follows a question mark."""
+        """Whether git polls and fetches: as configured, or where libgit2 would not say clearly who wants credentials.
+
+        It leaves out the brackets of an IPv6 address, and decodes what follows a question mark."""
         unclear = libgit2_version() < _TELLS_HOST or any(sign in self.url for sign in "[?")
         return self.transport == "git" or (self.is_http and unclear)
 

@@ -278,14 +278,21 @@ def check_remote(store: RemoteStore, wall_s: Callable[[], float] = time.time) ->
     yield check_space(store.folder)
 
 
+class _Stay(urllib.request.HTTPRedirectHandler):
+    """Takes a redirect for the answer, which has the server's time as well."""
+
+    def redirect_request(self, *_: object) -> None:
+        return None
+
+
 def _clock(store: RemoteStore, wall_s: Callable[[], float]) -> Check:
     """An http server tells its time with every answer, also with a refusal; other protocols do not."""
     if not store.where.startswith(("http://", "https://")):
         return Check("clock", True, "this protocol does not tell the server's time")
     request = urllib.request.Request(f"{store.where}/info/refs?service=git-upload-pack", method="HEAD")  # noqa: S310 (http is checked for above)
     try:
-        trusted = ssl.create_default_context(cafile=store.ca_file)
-        with urllib.request.urlopen(request, timeout=10, context=trusted) as answer:  # noqa: S310 (as above)
+        trusted = urllib.request.HTTPSHandler(context=ssl.create_default_context(cafile=store.ca_file))
+        with urllib.request.build_opener(trusted, _Stay).open(request, timeout=10) as answer:
             told = answer.headers.get("Date")
     except urllib.error.HTTPError as refusal:
         told = refusal.headers.get("Date")

@@ -35,7 +35,7 @@ _CAUSES: tuple[tuple[str, str, str], ...] = (
         "write them into the proxy's URL, in git's http.proxy or in the variable https_proxy or http_proxy",
     ),
     (
-        r"authenticat|\b40[13]\b|could not read username|permission denied|access denied|publickey",
+        r"authenticat|\b40[13]\b|could not read (?:username|password)|permission denied|access denied|publickey",
         "refused the credentials",
         CREDENTIALS_REMEDY,
     ),

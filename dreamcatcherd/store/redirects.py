@@ -1,6 +1,7 @@
 """A server that answers with a redirect: what is said of it. None is followed, as credentials belong to one server.
 
-Owns how the new URL is learnt from git's trace of a request and shown: without secrets, on one line, of bounded length."""
+Owns how the new URL is learnt from git's trace of a request, and how it is shown: without secrets, on one line, cut to
+a length."""
 
 from __future__ import annotations
 
@@ -13,12 +14,15 @@ from dreamcatcherd.core.errors import RetryableError
 TRACE = {"GIT_TRACE_CURL": "1", "GIT_TRACE_CURL_NO_DATA": "1"}
 """Lets git write the headers of its requests to stderr, what logs in blotted out."""
 
-REFUSED = "and redirects are not followed"
 SIGNS = re.compile(r"(?:error:|http) 30[12378]\b|cannot redirect|unexpected redirect|redirect without|many redirects")
 """What git and libgit2 say of a redirect that they do not follow, in lower case."""
 
 _REMEDY = "set [repository] url to it, if you trust it"
-_ANSWER = re.compile(r"^\S+ http\.c:\d+ +<= Recv header: (?:HTTP/\S+ (\d+)|location: (.*))", re.IGNORECASE | re.MULTILINE)
+_ANSWER = re.compile(
+    r"^\S+ http\.c:\d+ +<= Recv header: (?:HTTP/\S+ (\d+)|location: (.*))", re.IGNORECASE | re.MULTILINE
+)
+"""A status or a target, at the beginning of a line: what a server says there has `remote:` before it."""
+
 _SERVICES = ("/info/refs", "/git-upload-pack", "/git-receive-pack")
 _SHOWN = 200
 
@@ -30,17 +34,17 @@ class RedirectedError(RetryableError):
 def redirected(url: str, trace: str) -> RedirectedError | None:
     """A redirect from the repository's URL as a failure that says how and where to; None where git's trace does not."""
     status, found = _last(trace)
-    where = shown(urljoin(f"{url}/info/refs", found)) if found else None
+    where = shown(found, f"{url}/info/refs") if found else None
     if where is None:
         return None
     how = "permanently" if status in (301, 308) else "temporarily"
-    return RedirectedError(f"{url} redirects {how} ({status}) to {where}, {REFUSED}", _REMEDY)
+    return RedirectedError(f"{url} redirects {how} ({status}) to {where}, and redirects are not followed", _REMEDY)
 
 
 def elsewhere(url: str) -> RedirectedError:
     """The failure where nobody says where a redirect leads."""
     remedy = "ask its administrator for its new URL and set [repository] url to it, if you trust it"
-    return RedirectedError(f"{url} redirects elsewhere, {REFUSED}", remedy)
+    return RedirectedError(f"{url} redirects elsewhere, and redirects are not followed", remedy)
 
 
 def led_to(url: str, told: str) -> RedirectedError:
@@ -49,10 +53,10 @@ def led_to(url: str, told: str) -> RedirectedError:
     return RedirectedError(f"{url} leads to {where}, which is sent no credentials", _REMEDY)
 
 
-def shown(url: str) -> str | None:
-    """A foreign URL as it may be shown, as that of a repository; None where it is none."""
+def shown(url: str, base: str = "") -> str | None:
+    """A foreign URL, which may be relative to a base, as it may be shown, as that of a repository; None for no URL."""
     try:
-        parts = urlsplit(url)
+        parts = urlsplit(urljoin(base, url))
         parts.port  # noqa: B018 (raises where what follows the host's colon is no number)
     except ValueError:
         return None
@@ -67,7 +71,8 @@ def shown(url: str) -> str | None:
 
 def _last(trace: str) -> tuple[int, str | None]:
     """Status and target of the last redirect that git was answered with."""
-    status, found = 0, (0, None)
+    status = 0
+    found: tuple[int, str | None] = (0, None)
     for match in _ANSWER.finditer(trace):
         if match[1]:
             status = int(match[1])

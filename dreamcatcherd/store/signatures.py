@@ -27,9 +27,7 @@ def sign(raw: bytes, key: Path) -> bytes:
     words = ["ssh-keygen", "-q", "-Y", "sign", "-n", "git", "-f", str(key)]
     environment = os.environ | NO_QUESTIONS
     try:
-        done = subprocess.run(
-            words, input=raw, capture_output=True, env=environment, timeout=_TIMEOUT_S, check=False
-        )
+        done = subprocess.run(words, input=raw, capture_output=True, env=environment, timeout=_TIMEOUT_S, check=False)
     except (OSError, subprocess.TimeoutExpired) as error:
         raise _cannot_sign(key, str(error)) from error
     if done.returncode or not done.stdout.startswith(b"-----BEGIN SSH SIGNATURE-----"):
