@@ -20,8 +20,9 @@ PAGE = "docs/runbook.md"
 TEXT = (ROOT / PAGE).read_text()
 PLAIN = " ".join(TEXT.split())
 FAILURES = {"RetryableError", "FatalError", "GuardError", "PushRefusedError", "UnclearError", "OvertakenError"}
-FAILURES |= {"DamagedRefsError", "disk_failure"}
-RAISERS = "access base chain clone failures gitcmd locks objects packs publish remote signatures wholeness"
+FAILURES |= {"DamagedRefsError", "RedirectedError", "disk_failure"}
+RAISERS = "access base chain clone connection failures gitcmd locks objects packs publish redirects remote signatures"
+RAISERS += " wholeness"
 
 
 def anchors(document: Path) -> set[str]:
