@@ -153,10 +153,11 @@ class RemoteStore(GitStore):
         """Ask for all moves at once, each from its expected value; None where all went well or somebody was faster."""
         leases = [f"--force-with-lease={move.ref}:{move.old or ''}" for move in moves]
         specs = [f"{move.new or ''}:{move.ref}" for move in moves]
-        words = ("push", "--porcelain", *leases, "--", self._access.url, *specs)
+        words = ("push", "--atomic", "--porcelain", *leases, "--", self._access.url, *specs)
         try:
-            result = self._wire.run(words[0], "--atomic", *words[1:])
+            result = self._wire.run(*words)
             if result.returncode and b"does not support --atomic" in result.stderr:
+                words = tuple(word for word in words if word != "--atomic")
                 result = self._wire.run(*words)
         except GitTimeoutError:
             return failure_of(self._access, "timed out")
