@@ -13,8 +13,9 @@ from dreamcatcherd.core import paths
 from dreamcatcherd.core.ledger import Ledger, write_ledger
 from dreamcatcherd.core.model import Arrival, Delta, FrameState
 from dreamcatcherd.core.report import plural
-from dreamcatcherd.core.tree import FILE, TREE, Entry, Objects, Path, edit, edit_at, lookup, read_tree, subtree
+from dreamcatcherd.core.tree import FILE, TREE, Entry, Path, edit, edit_at, read_tree, subtree
 from dreamcatcherd.core.waiting import next_ledgers
+from dreamcatcherd.store.copies import Copies
 from dreamcatcherd.store.gitcmd import AUTHOR
 from dreamcatcherd.store.ingest import Survey
 from dreamcatcherd.store.ports import Commit, Move, Store
@@ -59,14 +60,14 @@ def build_commit(
     standing = subtree(store, head_tree, paths.DELTAS)
     gone = outdated(store, (standing, base.deltas), ledger, keep) if keep is not None else set()
     changes |= {f"{paths.DELTAS}/{name}": None for name in gone}
-    shelf = Shelf(store, head_tree)
+    copies = Copies(store, head_tree)
     for path, entry in deleted_deltas(store, base.deltas, standing):
         if path.partition("/")[0] not in gone and path.count("/") <= paths.LEVELS + 1:
-            shelf.put_back(path, entry)
+            copies.put_back(path, entry)
     for arrival in merged:
         if arrival.source != "main" and isinstance(arrival.item, Delta):
-            shelf.put(arrival.item)
-    changes |= shelf.added
+            copies.put(arrival.item)
+    changes |= copies.added
     root = edit(store, head_tree, changes)
     if root is None:
         raise AssertionError("a published tree is never empty")
@@ -137,73 +138,3 @@ def deleted_deltas(store: Store, published: str | None, standing: str | None) ->
                 todo.append((entry.oid, other.oid if other and other.mode == TREE else None, f"{prefix}{name}/"))
             elif other is None:
                 yield prefix + name, entry
-
-
-class Shelf:
-    """Where lane deltas are put below `state/stream_deltas/`: folders of `main` are read once, and nothing that stands
-    there is replaced."""
-
-    def __init__(self, objects: Objects, head_tree: str | None) -> None:
-        self._objects = objects
-        self._tree = head_tree
-        self._folders: dict[str, dict[str, Entry]] = {}
-        self.added: dict[str, Entry | None] = {}
-
-    def put_back(self, path: str, entry: Entry) -> None:
-        """Restore a file that was deleted."""
-        self._add(f"{paths.DELTAS}/{path}", entry)
-
-    def put(self, delta: Delta) -> None:
-        """Keep a delta under its own path, or beside it where other bytes stand there; its attachments move along."""
-        wanted = Entry(FILE, delta.version.blob)
-        path = delta.version.path
-        if not delta.attachments and self._takes(path, wanted):
-            self._add(path, wanted)
-            return
-        files = dict(delta.attachments)
-        if not self._takes(path, wanted) or not all(self._takes(at, Entry(FILE, oid)) for at, oid in files.items()):
-            path = paths.beside(path, delta.version.blob)
-            folder = path.removesuffix(".json")
-            own = delta.version.path.removesuffix(".json") + "/"
-            shared = paths.frame_folder(delta.version.path, delta.frame) + "/"
-            files = {f"{folder}/{at.removeprefix(own).removeprefix(shared)}": oid for at, oid in files.items()}
-        for at, entry in {path: wanted, **{at: Entry(FILE, oid) for at, oid in files.items()}}.items():
-            if self._takes(at, entry):
-                self._add(at, entry)
-
-    def _takes(self, path: str, entry: Entry) -> bool:
-        """Whether the path is free, or holds these very bytes."""
-        folder, _, name = path.rpartition("/")
-        standing = self._listing(folder)
-        if standing is None:
-            return False
-        return name not in standing or standing[name].oid == entry.oid
-
-    def _listing(self, folder: str) -> dict[str, Entry] | None:
-        """What stands in a folder; None where a delta file stands in the folder's place."""
-        if folder not in self._folders:
-            parent, _, name = folder.rpartition("/")
-            if parent:
-                above = self._listing(parent)
-                at = above.get(name) if above is not None else None
-                if above is None or (at is not None and at.mode != TREE and name.endswith(".json")):
-                    return None
-            entry = lookup(self._objects, self._tree, folder)
-            self._folders[folder] = dict(read_tree(self._objects, entry.oid)) if entry and entry.mode == TREE else {}
-        return self._folders[folder]
-
-    def _add(self, path: str, entry: Entry) -> None:
-        folder, _, name = path.rpartition("/")
-        listing = self._listing(folder)
-        if listing is not None and listing.get(name) != entry:
-            listing[name] = entry
-            self.added[path] = entry
-            self._mark_folders(folder)
-
-    def _mark_folders(self, folder: str) -> None:
-        """Note a new folder in the one above, so that no file takes its place."""
-        parent, _, name = folder.rpartition("/")
-        above = self._listing(parent) if parent else None
-        if above is not None and (name not in above or above[name].mode != TREE):
-            above[name] = Entry(TREE, "")
-            self._mark_folders(parent)

@@ -6,7 +6,10 @@ import json
 import subprocess
 from pathlib import Path
 
+import pytest
+
 from tests.e2e.tools import clone, dc, dc_json, delta, environment, export_of, git, push
+from tests.hostile import UNREADABLE, UNSAFE, plant
 
 
 def test_a_commit_that_libgit2_cannot_parse_stops_nothing(tmp_path: Path) -> None:
@@ -67,3 +70,23 @@ def test_the_incident_that_gave_birth_to_the_protocol(tmp_path: Path) -> None:
         ("frame-edited", "state/frame.json", culprit, "worker <worker@localhost>"),
     }
     assert dc_json("status", "--repo", str(repository))["frame"] == 3
+
+
+COMMANDS = ["status", "plan", "log", "verify", "doctor", "merge", "export", "receipt state/stream_deltas/1/a.json"]
+
+
+@pytest.mark.parametrize("ref", ["refs/heads/dc/mallory", "refs/heads/main", "refs/heads/topic"])
+@pytest.mark.parametrize("kind", [*UNREADABLE, *UNSAFE])
+def test_every_command_works_beside_what_cannot_be_read(tmp_path: Path, kind: str, ref: str) -> None:
+    """Whatever a server without any check lets in, each command answers without a traceback: frames go on, and what was
+    published verifies."""
+    repository = tmp_path / "fleet.git"
+    dc("init", str(repository), "--no-hook")
+    push(clone(repository, tmp_path / "alice"), {"state/stream_deltas/1/a.json": delta(1, "alice", observations=[1])})
+    dc("merge", "--repo", str(repository))
+    plant(repository, ref, {**UNREADABLE, **UNSAFE}[kind])
+    for words in COMMANDS:
+        code = 1 if words == "doctor" or (words == "verify" and ref == "refs/heads/main") else 0
+        dc(*words.split(), "--repo", str(repository), code=code)
+    dc("merge", "--repo", str(repository))
+    assert dc_json("verify", "--repo", str(repository)) == {"frames": 3, "ok": True, "first_bad": None, "why": None}

@@ -66,6 +66,35 @@ def test_lane_deltas_are_copied_in_and_nothing_that_stands_is_replaced(primary: 
     assert (parents[0], set(parents[1:])) == (head, {lane, store.refs()["refs/heads/dc/b"]})
 
 
+@pytest.mark.parametrize(
+    ("standing", "coming"),
+    [
+        ("Same.json", "same.json"),
+        ("same.JSON.json", "SAME.json.json"),
+        ("caf\u00e9.json", "cafe\u0301.json"),
+        ("stra\u00dfe.json", "STRASSE.json"),
+        ("Alice/x.json", "alice/X.json"),
+        ("alice/x.json", "ALICE/x.json"),
+    ],
+)
+@pytest.mark.parametrize("where", ["main", "lane"])
+def test_names_that_some_file_systems_hold_to_be_one_are_kept_apart(
+    primary: Primary, standing: str, coming: str, where: str
+) -> None:
+    """A lane delta whose path differs from one that is there, or comes with it, only by letter case or Unicode
+    normalisation gets `~` and 8 digits, so that every clone can hold both."""
+    store = primary.store
+    first, second = text(stream="a", number=1), text(stream="b", number=2)
+    ref = MAIN if where == "main" else "refs/heads/dc/a"
+    commit_files(store, ref, {f"{FOLDER}/1/{standing}": first})
+    commit_files(store, "refs/heads/dc/b", {f"{FOLDER}/1/{coming}": second}, orphan=True)
+    ledger = close(primary)
+    blob = next(row.blob for row in ledger.deltas if row.stream_id == "b")
+    assert content(store, f"{FOLDER}/1/{standing}") == first
+    assert stands(store, f"{FOLDER}/1/{coming}") is None
+    assert content(store, f"{FOLDER}/1/{coming.removesuffix('.json')}~{blob[:8]}.json") == second
+
+
 def test_edited_canonical_files_are_put_right_and_named(primary: Primary) -> None:
     """Edits of snapshot, ledger and frame.json never count; the ledger says who made them."""
     store = primary.store

@@ -1,0 +1,113 @@
+"""Putting lane deltas into the tree of `main`: each under its own path, or beside what stands there (Protocol §7)."""
+
+from __future__ import annotations
+
+import unicodedata
+
+from dreamcatcherd.core import paths
+from dreamcatcherd.core.model import Delta
+from dreamcatcherd.core.tree import FILE, TREE, Entry, Objects, lookup, read_tree
+
+
+def as_compared(name: str) -> str:
+    """A name or path as a file system compares it that knows no letter case and no forms of Unicode."""
+    if name.isascii():
+        return name.lower()
+    return unicodedata.normalize("NFC", unicodedata.normalize("NFD", name).casefold())
+
+
+class Copies:
+    """Where lane deltas are put below `state/stream_deltas/`: folders of `main` are read once, and nothing that stands
+    there is replaced, on no file system that a clone may be on."""
+
+    def __init__(self, objects: Objects, head_tree: str | None) -> None:
+        self._objects = objects
+        self._tree = head_tree
+        self._folders: dict[str, dict[str, Entry]] = {}
+        self._alike: dict[str, dict[str, str]] = {}  # by folder and name as they are compared: the path that is there
+        self.added: dict[str, Entry | None] = {}
+
+    def put_back(self, path: str, entry: Entry) -> None:
+        """Restore a file that was deleted."""
+        self._add(f"{paths.DELTAS}/{path}", entry)
+
+    def put(self, delta: Delta) -> None:
+        """Keep a delta under its own path, or beside it where other bytes stand there; its attachments move along."""
+        wanted = Entry(FILE, delta.version.blob)
+        path = delta.version.path
+        if not delta.attachments and self._takes(path, wanted):
+            self._add(path, wanted)
+            return
+        files = dict(delta.attachments)
+        if not self._takes(path, wanted) or not all(self._takes(at, Entry(FILE, oid)) for at, oid in files.items()):
+            path = paths.beside(path, delta.version.blob)
+            folder = path.removesuffix(".json")
+            own = delta.version.path.removesuffix(".json") + "/"
+            shared = paths.frame_folder(delta.version.path, delta.frame) + "/"
+            files = {f"{folder}/{at.removeprefix(own).removeprefix(shared)}": oid for at, oid in files.items()}
+        for at, entry in {path: wanted, **{at: Entry(FILE, oid) for at, oid in files.items()}}.items():
+            if self._takes(at, entry):
+                self._add(at, entry)
+
+    def _takes(self, path: str, entry: Entry) -> bool:
+        """Whether the path is free, or holds these very bytes. It is not free where a name is there that some file
+        systems hold to be the same."""
+        folder, _, name = path.rpartition("/")
+        standing = self._listing(folder)
+        if standing is None:
+            return False
+        if name in standing:
+            return standing[name].oid == entry.oid
+        return as_compared(name) not in self._names_like(folder)
+
+    def _names_like(self, folder: str) -> dict[str, str]:
+        """What is in a folder and in all whose paths compare alike: paths by their name as it is compared."""
+        key = as_compared(folder)
+        if key not in self._alike:
+            found = [(f"{one}/{name}", name) for one in self._folders_like(folder) for name in self._listing(one) or ()]
+            self._alike[key] = {as_compared(name): path for path, name in found}
+        return self._alike[key]
+
+    def _folders_like(self, folder: str) -> list[str]:
+        """The folders that are there whose paths compare alike."""
+        parent, _, last = folder.rpartition("/")
+        if not parent:
+            return [folder]
+        wanted = as_compared(last)
+        return [
+            f"{above}/{name}"
+            for above in self._folders_like(parent)
+            for name, entry in (self._listing(above) or {}).items()
+            if entry.mode == TREE and as_compared(name) == wanted
+        ]
+
+    def _listing(self, folder: str) -> dict[str, Entry] | None:
+        """What stands in a folder; None where a delta file stands in the folder's place."""
+        if folder not in self._folders:
+            parent, _, name = folder.rpartition("/")
+            if parent:
+                above = self._listing(parent)
+                at = above.get(name) if above is not None else None
+                if above is None or (at is not None and at.mode != TREE and name.endswith(".json")):
+                    return None
+            entry = lookup(self._objects, self._tree, folder)
+            self._folders[folder] = dict(read_tree(self._objects, entry.oid)) if entry and entry.mode == TREE else {}
+        return self._folders[folder]
+
+    def _add(self, path: str, entry: Entry) -> None:
+        folder, _, name = path.rpartition("/")
+        listing = self._listing(folder)
+        if listing is not None and listing.get(name) != entry:
+            listing[name] = entry
+            self.added[path] = entry
+            if (alike := self._alike.get(as_compared(folder))) is not None:
+                alike[as_compared(name)] = path
+            self._mark_folders(folder)
+
+    def _mark_folders(self, folder: str) -> None:
+        """Note a new folder in the one above, so that no file takes its place."""
+        parent, _, name = folder.rpartition("/")
+        above = self._listing(parent) if parent else None
+        if above is not None and (name not in above or above[name].mode != TREE):
+            above[name] = Entry(TREE, "")
+            self._mark_folders(parent)
