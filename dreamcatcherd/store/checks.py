@@ -179,12 +179,23 @@ def check_folder(store: GitStore, main: str) -> Iterator[Check]:
             (value or "not set") if fine else f"{value or 'not set'}: {harm}",
             None if fine else f"git -C {folder} config {name} {wanted}",
         )
+    yield _objects(folder)
     yield _as_stored(folder)
     yield _head(folder, main)
     yield _hook(folder, main)
     yield _locks(folder)
     yield _packs(folder)
     yield check_space(folder)
+
+
+def _objects(folder: Path) -> Check:
+    """Whether git looks at what is pushed before it keeps it; it does either by this setting or by the general one."""
+    found = (git(folder, "config", "--type=bool", name) for name in ("receive.fsckObjects", "transfer.fsckObjects"))
+    value = next((text for one in found if (text := one.stdout.decode().strip())), "not set")
+    if value == "true":
+        return Check("receive.fsckObjects", True, value)
+    cause = f"{value}: pushes of malformed commits and trees are taken"
+    return Check("receive.fsckObjects", False, cause, f"git -C {folder} config receive.fsckObjects true")
 
 
 def _as_stored(folder: Path) -> Check:
@@ -267,12 +278,14 @@ def check_space(folder: Path) -> Check:
 
 
 def check_remote(store: RemoteStore, wall_s: Callable[[], float] = time.time) -> Iterator[Check]:
-    """Rights to push, the clock against the server's, and the own clone."""
+    """Rights to push, what cannot be asked of a server, the clock against its, and the own clone."""
     trouble = store.try_push()
     if trouble is None:
         yield Check("push", True, "the server would take a push (its hooks are not asked)")
     else:
         yield Check("push", False, trouble.cause, trouble.remedy)
+    advice = "pushed objects are checked only where the server does so: git config receive.fsckObjects true there"
+    yield Check("receive.fsckObjects", True, advice)
     yield _clock(store, wall_s)
     yield _packs(store.folder)
     yield check_space(store.folder)

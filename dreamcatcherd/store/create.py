@@ -23,6 +23,7 @@ _CONFIG = (
     ("receive.denyNonFastForwards", "true"),
     ("receive.denyDeletes", "false"),
     ("core.logAllRefUpdates", "always"),
+    ("receive.fsckObjects", "true"),  # else any tree, commit or tag enters that its own id fits
 )
 
 _HOOK = """\
