@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 import re
 import shlex
+import subprocess
 import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from tests.e2e.guest import PROJECT, ROOT, Guest, guest
 from tests.e2e.test_docs import blocks
@@ -119,6 +121,42 @@ def test_the_two_units_differ_in_their_names_alone() -> None:
     """What makes dreamcatcherd.service is dreamcatcherd@.service for an instance of that name."""
     one, many = ((ROOT / f"systemd/{name}.service").read_text().splitlines()[2:] for name in (OWN, f"{OWN}@"))
     assert one == [line.replace(" (%i)", "").replace("%i", OWN) for line in many]
+
+
+def test_both_units_bound_memory_and_tasks_as_the_document_says() -> None:
+    """Each unit slows down below its limit of memory, which is the pod's; the document gives the values of the unit."""
+    document = (ROOT / "docs/operations.md").read_text()
+    pod = yaml.safe_load((ROOT / "config/kubernetes/deployment.yaml").read_text())["spec"]["template"]["spec"]
+    for name in (OWN, f"{OWN}@"):
+        text = (ROOT / f"systemd/{name}.service").read_text()
+        unit = dict(re.findall(r"^(Memory(?:High|Max)|TasksMax|OOMPolicy)=(\w+)$", text, re.MULTILINE))
+        assert set(unit) == {"MemoryHigh", "MemoryMax", "TasksMax", "OOMPolicy"}
+        assert unit["OOMPolicy"] == "continue"
+        assert size_of(unit["MemoryHigh"]) < size_of(unit["MemoryMax"])
+        assert size_of(pod["containers"][0]["resources"]["limits"]["memory"]) == size_of(unit["MemoryMax"])
+        assert int(unit["TasksMax"]) >= 64
+        for setting in ("MemoryHigh", "MemoryMax", "TasksMax"):
+            assert f"| `{setting}=` | `{unit[setting]}` |" in document
+
+
+def size_of(text: str) -> int:
+    """A size of systemd's or Kubernetes's, in bytes."""
+    return int(text.rstrip("MGi")) * {"M": 2**20, "G": 2**30}[text.rstrip("i")[-1]]
+
+
+@pytest.mark.needs("systemd-analyze")
+def test_systemd_reads_every_line_of_the_units(tmp_path: Path) -> None:
+    """`systemd-analyze verify` has nothing to say of either unit, but where a value is none it does."""
+    for name in (OWN, f"{OWN}@alpha"):
+        text = (ROOT / f"systemd/{name.replace('alpha', '')}.service").read_text()
+        text = re.sub("^ExecStart=.*", "ExecStart=/bin/true", text, flags=re.MULTILINE)
+        unit = tmp_path / f"{name}.service"
+        for wrong in (False, True):
+            unit.write_text(text.replace("MemoryMax=2G", "MemoryMax=much") if wrong else text)
+            verify = ["systemd-analyze", "verify", str(unit)]
+            done = subprocess.run(verify, capture_output=True, text=True, check=False, timeout=60)
+            assert ("MemoryMax" in done.stderr or "memory limit" in done.stderr) is wrong, done.stderr
+            assert wrong or (done.returncode, done.stderr) == (0, "")
 
 
 def test_the_document_has_no_command_that_is_not_run() -> None:
