@@ -1,8 +1,10 @@
 # The primary in a container. The first stage installs from the hash-pinned lists of requirements/; the last one holds
 # the result with git and ssh, and nothing that builds. docs/container.md tells how to run it.
+# A tag moves: --build-arg BASE=python:3.13-slim-bookworm@sha256:… builds on one image and no other.
 ARG PYTHON=3.13
+ARG BASE=python:${PYTHON}-slim-bookworm
 
-FROM python:${PYTHON}-slim-bookworm AS build
+FROM ${BASE} AS build
 WORKDIR /src
 ENV PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1
 COPY requirements/build.txt requirements/run.txt requirements/
@@ -20,7 +22,7 @@ RUN /opt/build/bin/pip wheel --quiet --no-deps --no-index --no-build-isolation -
         /tmp/wheel/*.whl \
     && python -m compileall -q --invalidation-mode unchecked-hash -x '/pygments/(lexers|styles)/' /opt/dreamcatcherd/lib
 
-FROM python:${PYTHON}-slim-bookworm
+FROM ${BASE}
 # git's Perl, its servers and all translations are left out: 75 MB that no command of git's used here needs. dpkg still
 # knows the packages, so scanners and upgrades do too. tini buries the orphans of a git stopped at its time limit.
 # hadolint ignore=DL3008

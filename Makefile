@@ -74,8 +74,8 @@ man: $(RUNTIME) ## dist/dreamcatcherd.1: the manual page, from the help
 	mkdir -p dist
 	$(BIN)/dreamcatcherd man > dist/dreamcatcherd.1
 
-image: ## the container image, with docker or ENGINE=podman
-	$(ENGINE) build $(if $(findstring podman,$(ENGINE)),--format docker) --build-arg VERSION=$(VERSION) --tag dreamcatcherd:$(VERSION) .
+image: ## the container image, with docker or ENGINE=podman, on another base with BASE=IMAGE@sha256:…
+	$(ENGINE) build $(if $(findstring podman,$(ENGINE)),--format docker) $(if $(BASE),--build-arg BASE=$(BASE)) --build-arg VERSION=$(VERSION) --tag dreamcatcherd:$(VERSION) .
 
 soak: $(DEV) ## ten minutes of a real daemon under a real fleet, drawn in artifacts/soak.svg
 	$(BIN)/python -m tests.soak

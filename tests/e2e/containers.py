@@ -23,6 +23,7 @@ from tests.e2e.tools import do_without, environment, program, wait_for
 ROOT = Path(__file__).parents[2]
 PYTHON = "3.11"  # Debian bookworm's
 BASE = f"localhost/python:{PYTHON}-slim-bookworm"
+"""What stands in for the official image, which is in a registry."""
 IMAGE = "localhost/dreamcatcherd:test"
 USER = 10001
 CERTIFICATES = Path("/etc/ssl/certs/ca-certificates.crt")
@@ -72,22 +73,29 @@ def inspect(image: str) -> dict[str, Any]:
 
 def build() -> None:
     """Have the image, built from the project as it stands; what did not change comes from the kept layers."""
+    ready()
+    with (cache() / "lock").open("ab") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if podman("image", "exists", BASE, check=False).returncode:
+            _make_base()
+        make(f"--build-arg=PYTHON={PYTHON}", f"--tag={IMAGE}")
+        podman("image", "prune", "--force", "--filter=until=72h")
+
+
+def make(*options: str, check: bool = True) -> subprocess.CompletedProcess[str]:
+    """Build the Dockerfile, with the certificates of this machine and from images that are there."""
+    trusted = [f"--volume={CERTIFICATES}:{CERTIFICATES}:ro"] if CERTIFICATES.exists() else []
+    command = ["buildah", *_store(), "bud", "--layers", "--format=docker", "--isolation=chroot", "--pull-never"]
+    return run([*command, "--network=host", *trusted, "--build-arg=VERSION=test", *options, "."], check=check)
+
+
+def ready() -> None:
+    """Skip the test where images cannot be built; else have the folder that they are kept in."""
     if missing := [name for name in PROGRAMS if program(name) is None]:
         do_without(f"{', '.join(missing)} not installed: make packages")
     if os.geteuid() != 0:
         do_without("images are built as root here")
     cache().mkdir(parents=True, exist_ok=True)
-    with (cache() / "lock").open("ab") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        if podman("image", "exists", BASE, check=False).returncode:
-            _make_base()
-        trusted = [f"--volume={CERTIFICATES}:{CERTIFICATES}:ro"] if CERTIFICATES.exists() else []
-        run([
-            "buildah", *_store(), "bud", "--layers", "--format=docker", "--isolation=chroot", "--pull-never",
-            "--network=host", *trusted, f"--build-arg=PYTHON={PYTHON}", "--build-arg=VERSION=test", f"--tag={IMAGE}",
-            ".",
-        ])  # fmt: skip
-        podman("image", "prune", "--force", "--filter=until=72h")
 
 
 def _make_base() -> None:

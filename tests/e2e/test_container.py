@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from dreamcatcherd import __version__
-from tests.e2e.containers import BASE, IMAGE, USER, Container, build, inspect, once, volume
+from tests.e2e.containers import BASE, IMAGE, USER, Container, build, inspect, make, once, volume
 from tests.e2e.servers import serve
 from tests.e2e.tools import clone, dc, delta, export_of, git, push, wait_for
 
@@ -48,6 +48,17 @@ def test_the_image_is_small_and_says_how_it_is_run() -> None:
     assert found["Healthcheck"]["Test"][0] == "CMD"
     assert config["Labels"]["org.opencontainers.image.version"] == "test"
     assert config["Labels"]["org.opencontainers.image.licenses"] == "MIT"
+
+
+def test_the_base_may_be_named_by_its_digest() -> None:
+    """On the base's own digest the same image comes out, layer by layer; on one that no image has, none."""
+    digest = inspect(BASE)["Digest"]
+    pinned = f"{BASE.partition(':')[0]}@{digest}"
+    make(f"--build-arg=BASE={pinned}", f"--tag={IMAGE}-pinned")
+    assert inspect(f"{IMAGE}-pinned")["RootFS"] == inspect(IMAGE)["RootFS"]
+    wrong = make(f"--build-arg=BASE={pinned[:-64]}{'0' * 64}", f"--tag={IMAGE}-wrong", check=False)
+    assert wrong.returncode != 0
+    assert "0" * 64 in wrong.stderr
 
 
 def test_the_image_holds_what_is_pinned_and_nothing_that_builds() -> None:

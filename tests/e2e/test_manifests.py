@@ -50,12 +50,22 @@ def test_hadolint_finds_nothing_in_the_dockerfile(tmp_path: Path) -> None:
 
 
 def test_the_dockerfile_names_its_base_without_a_registry() -> None:
-    """Both stages stand on the same slim image by its short name; which Python is one argument."""
+    """Both stages stand on one argument: a slim image by its short name, of which another argument is the Python."""
     text = (ROOT / "Dockerfile").read_text()
-    bases = re.findall(r"^FROM (\S+)", text, re.MULTILINE)
-    assert bases == ["python:${PYTHON}-slim-bookworm"] * 2
+    assert re.findall(r"^FROM (\S+)", text, re.MULTILINE) == ["${BASE}"] * 2
+    assert re.findall(r"^ARG BASE=(\S+)", text, re.MULTILINE) == ["python:${PYTHON}-slim-bookworm"]
     (python,) = re.findall(r"^ARG PYTHON=(\S+)", text, re.MULTILINE)
     assert f"Programming Language :: Python :: {python}" in (ROOT / "pyproject.toml").read_text()
+
+
+def test_make_image_builds_on_the_base_that_it_is_given() -> None:
+    """`make image BASE=…` hands over the base, with its digest, and without it says nothing of one."""
+    base = f"python:3.13-slim-bookworm@sha256:{'0' * 64}"
+    for words, told in (([f"BASE={base}"], True), ([], False), (["ENGINE=podman", f"BASE={base}"], True)):
+        shown = ["make", "--dry-run", "image", *words]
+        done = subprocess.run(shown, cwd=ROOT, env=environment(), capture_output=True, text=True, check=True)
+        assert (f"--build-arg BASE={base} " in done.stdout) is told
+        assert ("BASE" in done.stdout) is told
 
 
 def test_compose_accepts_the_file_and_hardens_both_services() -> None:
@@ -73,6 +83,7 @@ def test_compose_accepts_the_file_and_hardens_both_services() -> None:
     assert ours["image"] == f"dreamcatcherd:{__version__}"
     assert ours["build"]["args"] == {"VERSION": __version__}
     assert ours["user"] == "1234:1234"
+    assert (ours["mem_limit"], ours["pids_limit"]) == ("2g", 256)
     assert load_config(None, ours["environment"]).repository.url == "/srv/fleet.git"
     mounts = {mount["target"]: mount["source"] for mount in services["prometheus"]["volumes"]}
     assert mounts["/etc/prometheus"] == str(ROOT / "config/prometheus")
