@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 import textwrap
@@ -44,6 +45,15 @@ def run(workflow: str, cwd: Path, **variables: str) -> subprocess.CompletedProce
         check=False,
         timeout=120,
     )
+
+
+@pytest.mark.parametrize("workflow", sorted(path.name for path in FORGE.glob("*.yml")))
+def test_actions_are_named_by_commit_with_their_version_beside_it(workflow: str) -> None:
+    """A tag can be moved to other code, a commit cannot: every action is a full id, and says which release that is."""
+    lines = [line.strip() for line in (FORGE / workflow).read_text().splitlines() if "uses:" in line]
+    assert lines
+    for line in lines:
+        assert re.fullmatch(r"- uses: [\w.-]+/[\w.-]+@[0-9a-f]{40} # v\d+\.\d+\.\d+", line), line
 
 
 @pytest.fixture
