@@ -10,6 +10,7 @@ import sys
 import click
 
 from dreamcatcherd import __version__
+from dreamcatcherd.core.codec import plain
 from dreamcatcherd.core.errors import DreamcatcherError
 
 _EPILOG = """\b
@@ -113,5 +114,5 @@ def invoke(words: list[str]) -> int:
 
 
 def _fail(message: str, code: int) -> int:
-    click.echo("dreamcatcherd: " + " ".join(message.split()), err=True)
+    click.echo("dreamcatcherd: " + plain(" ".join(message.split())), err=True)
     return code

@@ -18,6 +18,10 @@ from dreamcatcherd.core.codec import canonical
 from dreamcatcherd.core.model import Json, Record
 
 _NOT_XML = re.compile("[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+_LINE_ENDS = re.compile("\r\n?|\x85")
+_CONTROLS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202d\u202e]")
+"""What drives a terminal that shows the book, or shows its letters in another order than they are written. Marks that
+right-to-left scripts need stay."""
 _MODIFIED = re.compile(rb'(<meta property="dcterms:modified">)[^<]*')
 _ZIP_EPOCH = (1980, 1, 1, 0, 0, 0)
 _STYLE = "body { margin: 5%; line-height: 1.4; } h1, h2 { line-height: 1.2; } .by { font-style: italic; }"
@@ -29,7 +33,7 @@ def as_json(made: Record) -> bytes:
 
 
 def as_markdown(made: Record) -> bytes:
-    """Title page, then parts and chapters, with what the chapters say as it stands."""
+    """Title page, then parts and chapters, with what the chapters say as it stands but for control characters."""
     lines = [f"# {_one_line(name_of(made))}", ""]
     if made["subtitle"]:
         lines += [f"*{_one_line(shown(made['subtitle']))}*", ""]
@@ -42,7 +46,7 @@ def as_markdown(made: Record) -> bytes:
             lines += [f"## {_one_line(part)}", ""]
         for chapter in chapters:
             lines += [f"### {_one_line(heading(chapter))}", "", chapter["content"].strip("\n"), ""]
-    return "\n".join(lines).encode()
+    return _CONTROLS.sub("", _LINE_ENDS.sub("\n", "\n".join(lines))).encode()
 
 
 def as_epub(made: Record) -> bytes:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
@@ -20,6 +21,9 @@ from dreamcatcherd.store.base import Base
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 T = TypeVar("T")
+
+_UNSHOWN = re.compile("[\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
+"""What JSON lets stand as it is, although a terminal obeys it or shows what follows in another order."""
 
 _REPO = click.option("--repo", metavar="PATH_OR_URL", help="The shared repository. [default: ./fleet.git]")
 _CONFIG = click.option(
@@ -61,8 +65,13 @@ def base_of(primary: Primary) -> Base:
 
 
 def write_json(value: Any) -> None:
-    """Write a value as JSON: sorted keys, readable."""
-    click.echo(json.dumps(json.loads(canonical(value)), indent=1, ensure_ascii=False, sort_keys=True))
+    """Write a value as JSON: sorted keys, readable, and nothing in it that a terminal obeys."""
+    click.echo(shown_json(json.dumps(json.loads(canonical(value)), indent=1, ensure_ascii=False, sort_keys=True)))
+
+
+def shown_json(text: str) -> str:
+    """The same JSON, with the characters escaped that JSON lets stand and a terminal obeys."""
+    return _UNSHOWN.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
 
 
 def write_table(title: str, columns: Iterable[str], rows: Iterable[Iterable[object]]) -> None:

@@ -10,17 +10,23 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from dreamcatcherd.cli.common import shown_json
 from dreamcatcherd.core.errors import RefusedError, UsageError
 from dreamcatcherd.store.atomic import write_atomically
 
 _ZSTD_MAGIC = b"\x28\xb5\x2f\xfd"
 
 
-def write_out(pieces: Iterable[bytes], output: Path | None) -> None:
-    """Write pieces to a file, which has its name only once it is whole, or to stdout."""
+def write_out(pieces: Iterable[bytes], output: Path | None, *, text: bool = True) -> None:
+    """Write pieces to a file, which has its name only once it is whole, or to stdout. `text` says that they are JSON.
+
+    A terminal gets the same JSON with escapes for what it would obey; UsageError where it is to get anything else."""
     if output is None:
+        terminal = sys.stdout.isatty()
+        if terminal and not text:
+            raise UsageError("this is no text for a terminal", "name a file: -o FILE")
         for piece in pieces:
-            sys.stdout.buffer.write(piece)
+            sys.stdout.buffer.write(shown_json(piece.decode()).encode() if terminal else piece)
         sys.stdout.buffer.flush()
         return
     write_atomically(output, pieces)

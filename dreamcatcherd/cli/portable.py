@@ -62,7 +62,7 @@ def export_command(
         raise RefusedError(f"{primary.store.where} has no snapshot yet", "close a frame first: dreamcatcherd merge")
     text = primary.store.read(settings.blob).decode() if settings.blob else None
     pieces = export(primary.store, tree, number, settings.table, text)
-    write_out(shaped(pieces, form, zstd), output)
+    write_out(shaped(pieces, form, zstd), output, text=form != "tar" and not zstd)
     if output is not None:
         click.echo(f"wrote {output}: frame {number}, digest {tree}")
 

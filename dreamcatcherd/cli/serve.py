@@ -9,7 +9,7 @@ from pathlib import Path
 
 import click
 
-from dreamcatcherd.cli.common import configuration, on_repository, open_primary, tracked, with_json, write_json
+from dreamcatcherd.cli.common import configuration, on_repository, open_primary, plain, tracked, with_json, write_json
 from dreamcatcherd.config import DEFAULT_URL, Config, load_config, repository_path
 from dreamcatcherd.core.codec import MAX_FRAME
 from dreamcatcherd.core.errors import FatalError, RetryableError
@@ -93,7 +93,7 @@ def _open_frame(primary: Primary) -> str:
     try:
         return f"frame {look(primary)[0].pending.frame} is open"
     except (RetryableError, FatalError) as error:
-        return f"it cannot be read yet ({error.cause})"
+        return f"it cannot be read yet ({plain(error.cause)})"
 
 
 def first_delta(url: str) -> str:
