@@ -40,9 +40,11 @@ def make_plan(
     merged_before: KnownBefore,
     waits_before: KnownBefore = _none,
     each_far: bool = False,
+    deferred: Callable[[MergedId], bool] = lambda merged_id: False,
 ) -> Plan:
     """Judge arrivals for the close of `frame`; `merged_before` tells which content ids the snapshot has already, and
-    `waits_before` which early ones wait. `each_far` lists every version that is too far ahead, as older ledgers do."""
+    `waits_before` which early ones wait. `each_far` lists every version that is too far ahead, as older ledgers do.
+    What is due and `deferred` is held like what is early, and merges with the next frame."""
     plan = Plan(frame, [], [], [], [])
     same: dict[MergedId, list[Arrival]] = {}
     horizon = frame + limits.frames_ahead
@@ -62,13 +64,20 @@ def make_plan(
         if merged_id[0] > horizon:
             _quarantine(plan, chosen, limits)
         else:
-            (plan.held if merged_id[0] > frame else plan.deltas).append(chosen)
+            (plan.held if merged_id[0] > frame or deferred(merged_id) else plan.deltas).append(chosen)
     plan.deltas.sort(key=_order)
     plan.held.sort(key=_order)
     plan.far.sort(key=_order)
     plan.duplicates.sort(key=_place)
     plan.quarantined.sort(key=_place)
     return plan
+
+
+def merged_id(arrival: Arrival) -> MergedId:
+    """What a delta is known by once it is merged."""
+    if not isinstance(arrival.item, Delta):
+        raise AssertionError("only deltas are merged")
+    return (arrival.item.frame, arrival.item.content_id)
 
 
 def _quarantine(plan: Plan, arrival: Arrival, limits: Limits) -> None:

@@ -17,9 +17,9 @@ from dreamcatcherd.core.errors import OvertakenError
 from dreamcatcherd.core.frames import Decision, opened
 from dreamcatcherd.core.ledger import Ledger
 from dreamcatcherd.core.ledger_making import Basis, make_ledger
-from dreamcatcherd.core.merge import merge
+from dreamcatcherd.core.merge import Merged, merge
 from dreamcatcherd.core.model import Arrival, Delta
-from dreamcatcherd.core.plan import make_plan
+from dreamcatcherd.core.plan import Plan, make_plan, merged_id
 from dreamcatcherd.core.report import CycleReport
 from dreamcatcherd.core.snapshot import already_merged, open_snapshot
 from dreamcatcherd.core.waiting import already_waiting
@@ -40,11 +40,18 @@ PAUSE_S = (0.002, 0.25)
 """The longest pause after the first lost race, and after any: it doubles in between, and chance shortens it."""
 
 
+DEFER_AFTER = 4
+DEFER_S = 0.5
+"""After how many lost races, or from which seconds of merging on, a lost race is run again with what is merged already:
+whoever makes a frame slow to merge and the branch fast to move would else keep it open."""
+
+
 class Draft(Struct, frozen=True):
-    """A frame merged but not published: its ledger, and the deltas that went in."""
+    """A frame merged but not published: its ledger, the deltas that went in, and what the merge came to."""
 
     ledger: Ledger
     merged: list[Arrival]
+    result: Merged
 
 
 def look(primary: Primary, restore: bool = False) -> tuple[CycleReport, Decision]:
@@ -65,23 +72,27 @@ def look(primary: Primary, restore: bool = False) -> tuple[CycleReport, Decision
     return CycleReport(pending, phases=phases.seconds, restored=restored), decision
 
 
-def draft(primary: Primary, survey: Survey, refused: str | None, closed_by: str, phases: Phases) -> Draft:
-    """Plan and merge the open frame: the ledger that would be published, its objects written but not flushed."""
+def draft(
+    primary: Primary, survey: Survey, refused: str | None, closed_by: str, phases: Phases, before: Draft | None = None
+) -> Draft:
+    """Plan and merge the open frame: the ledger that would be published, its objects written but not flushed.
+
+    With a draft of the same frame from `before`, what that merged stays as it is: what came since is accounted for, and
+    what of it is due waits for the next frame."""
     store, base, limits = primary.store, survey.base, survey.settings.limits
-    store.discard()
     with phases.of("merge"):
         folders = open_snapshot(store, base.snapshot)
+        chosen = {merged_id(arrival) for arrival in before.merged} if before else None
         plan = make_plan(
             survey.arrivals,
             base.state.frame,
             limits,
             lambda ids: already_merged(store, folders, ids),
             lambda ids: already_waiting(store, base.ledgers, ids),
+            deferred=lambda one: chosen is not None and one not in chosen,
         )
+        merged = before.result if before else _merge(primary, survey, plan)
         deltas = [arrival.item for arrival in plan.deltas if isinstance(arrival.item, Delta)]
-        table = survey.settings.table
-        merged = merge(store, base.snapshot, deltas, table, lambda delta: with_body(store, delta, limits))
-        never_less(store, base.snapshot, merged.tree)
         delivered = {item.stream_id for item in deltas if item.frame == base.state.frame}
         basis = Basis(
             previous=base.snapshot if base.ledger else None,
@@ -95,7 +106,25 @@ def draft(primary: Primary, survey: Survey, refused: str | None, closed_by: str,
             waiting=count(store, base),
             ended=ending(store, base),
         )
-        return Draft(make_ledger(plan, merged, basis, closed_by), plan.deltas)
+        return Draft(make_ledger(plan, merged, basis, closed_by), plan.deltas, merged)
+
+
+def _merge(primary: Primary, survey: Survey, plan: Plan) -> Merged:
+    store, base, settings = primary.store, survey.base, survey.settings
+    store.discard()
+    deltas = [arrival.item for arrival in plan.deltas if isinstance(arrival.item, Delta)]
+    merged = merge(store, base.snapshot, deltas, settings.table, lambda one: with_body(store, one, settings.limits))
+    never_less(store, base.snapshot, merged.tree)
+    return merged
+
+
+def _still_holds(before: Draft | None, seen: Survey | None, survey: Survey) -> bool:
+    """Whether what a draft merged is to be merged still: on the same base, by the same settings, all of it there."""
+    if before is None or seen is None:
+        return False
+    there = {merged_id(arrival) for arrival in survey.arrivals if isinstance(arrival.item, Delta)}
+    same = seen.base.commit == survey.base.commit and seen.settings == survey.settings
+    return same and all(merged_id(arrival) in there for arrival in before.merged)
 
 
 def close_frame(primary: Primary, closed_by: str, frame: int | None = None) -> CycleReport:
@@ -122,10 +151,14 @@ def _close_frame(primary: Primary, closed_by: str, frame: int | None) -> CycleRe
     store, phases = primary.store, Phases(primary.progress)
     survey, refused = primary.survey(phases)
     frame = survey.base.state.frame if frame is None else frame
+    drafted: Draft | None = None
+    seen: Survey | None = None
     for race in range(RACES):
         if survey.base.state.frame != frame:
             return CycleReport(primary.pending(survey), lost=True, races=race, phases=phases.seconds)
-        drafted = draft(primary, survey, refused, closed_by, phases)
+        hurried = race >= DEFER_AFTER or phases.seconds.get("merge", 0.0) > DEFER_S
+        before = drafted if hurried and _still_holds(drafted, seen, survey) else None
+        drafted, seen = draft(primary, survey, refused, closed_by, phases, before), survey
         with phases.of("write"):
             now = primary.clock()
             state = opened(frame + 1, now, frame, drafted.ledger.snapshot, primary.closing)
@@ -141,7 +174,8 @@ def _close_frame(primary: Primary, closed_by: str, frame: int | None) -> CycleRe
         if won:
             after = primary.advance(survey, commit, drafted.ledger)
             return CycleReport(primary.pending(after), drafted.ledger, commit, False, race, phases.seconds, ages)
-        time.sleep(random.uniform(0, min(PAUSE_S[0] * 2**race, PAUSE_S[1])))  # noqa: S311 (no secret hangs on it)
+        if not hurried:
+            time.sleep(random.uniform(0, min(PAUSE_S[0] * 2**race, PAUSE_S[1])))  # noqa: S311 (no secret hangs on it)
         survey, refused = primary.survey(phases)
     cause = f"frame {frame} could not be published: main moved {RACES} times in a row"
     raise OvertakenError(cause, "let workers push to lanes, which never race, or run it again", RACES)

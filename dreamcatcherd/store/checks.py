@@ -16,25 +16,32 @@ import urllib.request
 from collections.abc import Callable, Iterator
 from datetime import timedelta
 from importlib import metadata
+from itertools import islice
 from pathlib import Path
 
 import pygit2
 from msgspec import Struct
 
 from dreamcatcherd.core import paths
+from dreamcatcherd.core.checkout import Checkout
+from dreamcatcherd.core.codec import plain
 from dreamcatcherd.core.errors import DreamcatcherError
+from dreamcatcherd.core.troubles import Trouble
 from dreamcatcherd.store.base import Base, load_base
 from dreamcatcherd.store.footprint import measure
 from dreamcatcherd.store.gitcmd import git
+from dreamcatcherd.store.ingest import Ingest, Survey
 from dreamcatcherd.store.locks import all_locks, stale
 from dreamcatcherd.store.objects import GitStore
 from dreamcatcherd.store.remote import RemoteStore
 from dreamcatcherd.store.signatures import sign
-from dreamcatcherd.store.strays import StrayBranches
+from dreamcatcherd.store.strays import StrayBranches, occupied_lanes
+from dreamcatcherd.store.unreadable import readable_refs, troubles_of
 from dreamcatcherd.store.violations import current_settings
 
 GIT_NEEDED = (2, 36)
 LANES_MANY = 5_000
+NAMES_SHOWN = 20
 PACKS_MANY = 200
 SPACE_BYTES = 256 * 2**20
 OFFSET_S = 5.0
@@ -87,15 +94,18 @@ def check_repository(store: GitStore, main: str) -> Iterator[Check]:
         yield Check("reachable", False, error.cause, error.remedy)
         return
     yield Check("reachable", True, f"{store.where}: {len(refs)} refs in {1000 * took:.0f} ms")
+    readable = readable_refs(store, refs, main)
     try:
-        base = load_base(store, refs, main)
+        base = load_base(store, readable, main)
+        settings, refused = current_settings(store, readable.get(main), base, time.time_ns() // 1000)
+        survey = Ingest().survey(store, refs, main, base, settings)
     except DreamcatcherError as error:
         yield Check("snapshot", False, error.cause, error.remedy)
         return
-    yield _published(store, refs, main, base)
-    yield _settings(store, refs.get(main), base)
+    yield _published(store, readable, main, base)
+    yield _settings(base, refused)
     yield _lanes(refs, base)
-    yield from _troubles(store, refs, main, base)
+    yield from _troubles(store, survey)
     if base.commit is not None:
         yield _frame_time(store.commit(base.commit).time, time.time())
 
@@ -127,8 +137,7 @@ def _published(store: GitStore, refs: dict[str, str], main: str, base: Base) -> 
     return Check("branch", True, f"frame {base.state.frame} is open, the last snapshot is {base.snapshot}")
 
 
-def _settings(store: GitStore, head: str | None, base: Base) -> Check:
-    _, refused = current_settings(store, head, base, time.time_ns() // 1000)
+def _settings(base: Base, refused: str | None) -> Check:
     if refused is not None:
         return Check("settings", False, f"{paths.SETTINGS} does not count: {refused}", "correct it and push it again")
     return Check("settings", True, f"{paths.SETTINGS} {base.settings.blob or 'is not there: the defaults hold'}")
@@ -141,16 +150,26 @@ def _lanes(refs: dict[str, str], base: Base) -> Check:
     return Check("lanes", True, f"{lanes} lanes")
 
 
-def _troubles(store: GitStore, refs: dict[str, str], main: str, base: Base) -> Iterator[Check]:
-    """Damaged refs, a partial clone, and branches whose deltas nobody merges."""
-    strays = StrayBranches().troubles(store, refs, main, base.settings, base.commit)
-    for name, found in (("refs", store.troubles()), ("branches", strays)):
+def _troubles(store: GitStore, survey: Survey) -> Iterator[Check]:
+    """Refs and commits that cannot be read, names that no clone can hold, lanes in a stream's way, and branches whose
+    deltas nobody merges."""
+    base, main = survey.base, survey.main
+    refs = [*store.troubles(), *troubles_of(survey.unreadable, main)]
+    strays = StrayBranches().troubles(store, survey.refs, main, survey.settings, base.commit)
+    head = store.commit(survey.head).tree if survey.head else None
+    unsafe = islice(Checkout().unsafe_paths(store, head, []), NAMES_SHOWN)
+    remedy = f"git rm it on {paths.short_ref(main)} (git rm --cached --sparse), and push"
+    names = [Trouble(plain(f"{'/'.join(path)}: {why}"), None, remedy) for path, why in unsafe]
+    for check, found, fine in (
+        ("refs", refs, "all can be read"),
+        ("names", names, f"a clone can hold all of {paths.short_ref(main)}"),
+        ("lane owners", occupied_lanes(store, survey), "no lane is in the way of another stream"),
+        ("branches", strays, "no deltas on branches that are not merged"),
+    ):
         for one in found:
-            yield Check(name, False, one.what, one.remedy)
+            yield Check(check, False, one.what, one.remedy)
         if not found:
-            yield Check(
-                name, True, "all can be read" if name == "refs" else "no deltas on branches that are not merged"
-            )
+            yield Check(check, True, fine)
 
 
 # A repository on this disk --------------------------------------------------------------------------------------------

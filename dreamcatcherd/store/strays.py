@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from dreamcatcherd.core import paths
+from dreamcatcherd.core.codec import plain
+from dreamcatcherd.core.model import Delta
 from dreamcatcherd.core.settings import Settings
 from dreamcatcherd.core.tree import lookup
 from dreamcatcherd.core.troubles import Trouble
+from dreamcatcherd.store.ingest import Survey
 from dreamcatcherd.store.judge import versions_of
 from dreamcatcherd.store.ports import Store
 from dreamcatcherd.store.unmerged import never_merged, not_a_delta
@@ -43,6 +46,27 @@ class StrayBranches:
 
 def _count(store: Store, tip: str, hidden: list[str]) -> int:
     return sum(len(versions_of(store, commit)) for commit in store.new_commits([tip], hidden).values())
+
+
+def occupied_lanes(store: Store, survey: Survey) -> list[Trouble]:
+    """Lanes that bring no delta of their stream: somebody else may have put them in its way."""
+    sources = {one.source for one in survey.arrivals if isinstance(one.item, Delta)}
+    found: list[Trouble] = []
+    for ref, oid in sorted(survey.refs.items()):
+        stream = paths.lane_stream(ref, survey.settings.lane_prefix)
+        if stream is None or ref == survey.main or paths.short_ref(ref) in sources:
+            continue
+        commit = store.commit(oid)
+        merged = oid not in survey.commits
+        if merged and (len(commit.parents) > 1 or versions_of(store, commit)):
+            continue
+        state = "is merged, and its last commit" if merged else "waits, and"
+        by = f" by {commit.author}" if commit.author else ""
+        lane = paths.short_ref(ref)
+        what = f"{lane} {state} brings no delta of the stream {stream!r}; its head is {oid[:10]}{by}"
+        remedy = f"if it is not that stream's, git push --delete origin {lane}; allowed_signers keep others off it"
+        found.append(Trouble(plain(what), None, remedy))
+    return found
 
 
 def why_unseen(store: Store, refs: dict[str, str], main: str, settings: Settings, path: str) -> str | None:

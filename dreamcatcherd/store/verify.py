@@ -35,7 +35,7 @@ from dreamcatcherd.core.plan import make_plan
 from dreamcatcherd.core.signers import has_times
 from dreamcatcherd.core.snapshot import already_merged, open_snapshot
 from dreamcatcherd.core.tree import FILE, Entry, blob_at, changed, edit, lookup, object_id, subtree
-from dreamcatcherd.core.waiting import already_waiting, next_ledgers
+from dreamcatcherd.core.waiting import already_waiting, id_of, next_ledgers
 from dreamcatcherd.store.base import Base, load_base, read_base, versions_of
 from dreamcatcherd.store.chain import Link, links
 from dreamcatcherd.store.ingest import Ingest, Survey, attribute, unsigned
@@ -217,6 +217,7 @@ def _recompute(
     overlay = Overlay(store)
     folders = open_snapshot(overlay, base.snapshot)
     legacy = ledger.counts.waiting is None
+    deferred = {id_of(row) for row in ledger.held if row.frame <= ledger.frame}
     plan = make_plan(
         arrivals,
         link.frame,
@@ -224,6 +225,7 @@ def _recompute(
         lambda ids: already_merged(overlay, folders, ids),
         lambda ids: set() if legacy else already_waiting(overlay, base.ledgers, ids),
         legacy,
+        deferred.__contains__,
     )
     deltas = [arrival.item for arrival in plan.deltas if isinstance(arrival.item, Delta)]
     load = partial(with_body, store, limits=settings.limits)

@@ -7,15 +7,18 @@ import random
 
 import pytest
 
+import dreamcatcherd.daemon.cycle
+from dreamcatcherd.cli.progress import check_frames
 from dreamcatcherd.core import paths
 from dreamcatcherd.core.errors import FatalError
 from dreamcatcherd.core.ledger import Ledger
 from dreamcatcherd.core.tree import FILE, TREE, Entry, subtree
-from dreamcatcherd.daemon.cycle import close_frame
+from dreamcatcherd.daemon.cycle import DEFER_AFTER, close_frame, look
 from dreamcatcherd.daemon.primary import Primary
 from dreamcatcherd.store.base import load_ledger, versions_of
 from dreamcatcherd.store.chain import claimed_frame
 from dreamcatcherd.store.ports import Commit, Move, Store
+from dreamcatcherd.store.verify import read_history
 from tests.law.fleet import MAIN, NOW, commit_files
 from tests.store.tools import FOLDER, WHO, close, content, merged, other, put, stands, text
 
@@ -175,6 +178,42 @@ def test_what_comes_with_a_moved_head_is_judged_before_the_rebuild(
     assert report.ledger is not None
     assert (report.races, merged(report.ledger)) == (3, ["a.json", "race-1.json", "race-2.json", "race-3.json"])
     assert accounted_for(store) == 4
+
+
+def test_a_branch_that_never_stands_still_keeps_no_frame_open(
+    primary: Primary, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After some lost races what is merged is published as it is: what came since is accounted for as held, merges with
+    the next frame, and all of it verifies."""
+    store = primary.store
+    commit_files(store, MAIN, {f"{FOLDER}/1/a.json": text()})
+    swap = store.move_refs
+    raced: list[int] = []
+
+    def overtaken(moves: list[Move], reason: str) -> bool:
+        if len(raced) < 7 and reason.startswith("frame 1"):
+            raced.append(1)
+            commit_files(other(store).store, MAIN, {f"{FOLDER}/1/race-{len(raced)}.json": text(number=len(raced))})
+        return swap(moves, reason)
+
+    monkeypatch.setattr(store, "move_refs", overtaken)
+    merges: list[int] = []
+    whole = dreamcatcherd.daemon.cycle.merge
+    monkeypatch.setattr(dreamcatcherd.daemon.cycle, "merge", lambda *given: merges.append(1) or whole(*given))
+    report = close_frame(primary, "test")
+    assert report.ledger is not None
+    assert (report.races, len(merges)) == (7, DEFER_AFTER)
+    assert merged(report.ledger) == ["a.json", "race-1.json", "race-2.json", "race-3.json"]
+    assert [row.path.rpartition("/")[2] for row in report.ledger.held] == [f"race-{n}.json" for n in (4, 5, 6, 7)]
+    assert sum(look(primary)[0].pending.streams.values()) == 4
+    ledger = close(primary)
+    assert (merged(ledger), [row.late for row in ledger.deltas]) == (
+        [f"race-{n}.json" for n in (4, 5, 6, 7)],
+        [True] * 4,
+    )
+    assert (len(ledger.ended), ledger.counts.waiting) == (4, 0)
+    assert accounted_for(store) == 8
+    assert check_frames(store, read_history(store, store.refs(), primary.main), None).ok
 
 
 def test_two_primaries_close_a_frame_once_with_the_same_digest(
