@@ -54,11 +54,6 @@ class HeldRow(Struct, frozen=True, omit_defaults=True):
     content_id: str | None = None
 
 
-SAME_NAMED = 20
-"""How many versions of one blob in one commit are listed, of the duplicates and of the quarantined: one blob can stand
-under any number of names."""
-
-
 class DuplicateRow(Struct, frozen=True, omit_defaults=True):
     """A version whose content is merged or held already. So many `more` of its blob came with its commit, unlisted."""
 

@@ -10,7 +10,6 @@ from msgspec import Struct, structs
 
 from dreamcatcherd.core.clocks import ClockFlag, clock_flags
 from dreamcatcherd.core.ledger import (
-    SAME_NAMED,
     Counts,
     DeltaRow,
     DuplicateRow,
@@ -22,7 +21,7 @@ from dreamcatcherd.core.ledger import (
     Violation,
 )
 from dreamcatcherd.core.merge import Merged
-from dreamcatcherd.core.model import Arrival, Delta, Reject, Version
+from dreamcatcherd.core.model import SAME_NAMED, Arrival, Delta, Reject, Version
 from dreamcatcherd.core.paths import printable
 from dreamcatcherd.core.plan import Plan
 
@@ -62,8 +61,7 @@ def make_ledger(
     held = [_held_row(arrival, plan.frame) for arrival in plan.held]
     far = {item.version: item for item, _ in _deltas(plan.far)}
     quarantined = [_quarantined_row(arrival, plan.frame, far) for arrival in plan.quarantined]
-    new_quarantined = sum(row.since == plan.frame for row in quarantined)
-    duplicates = [_duplicate_row(item, source) for item, source in _deltas(plan.duplicates)]
+    duplicates = [_duplicate_row(arrival) for arrival in plan.duplicates]
     if same_named is not None:
         quarantined, duplicates = _shortened(quarantined, same_named), _shortened(duplicates, same_named)
     entities = dict(basis.entities)
@@ -74,9 +72,9 @@ def make_ledger(
         deltas=len(deltas),
         streams=len({row.stream_id for row in deltas}),
         late=late,
-        duplicates=len(plan.duplicates),
+        duplicates=sum(1 + row.more for row in duplicates),
         held=len(held),
-        quarantined=new_quarantined,
+        quarantined=sum(1 + row.more for row in quarantined if row.since == plan.frame),
         misfits=len(merged.misfits),
         conflicts=len(merged.conflicts),
         violations=len(basis.violations),
@@ -153,9 +151,13 @@ def _held_row(arrival: Arrival, frame: int) -> HeldRow:
     )
 
 
-def _duplicate_row(item: Delta, source: str) -> DuplicateRow:
+def _duplicate_row(arrival: Arrival) -> DuplicateRow:
+    item = arrival.item
+    if not isinstance(item, Delta):
+        raise AssertionError("only deltas are duplicates")
     version = item.version
-    return DuplicateRow(version.path, version.blob, item.frame, item.stream_id, source, version.commit, _content(item))
+    named = (version.path, version.blob, item.frame, item.stream_id, arrival.source, version.commit)
+    return DuplicateRow(*named, _content(item), arrival.more)
 
 
 _Row = TypeVar("_Row", DuplicateRow, QuarantinedRow)
@@ -167,18 +169,20 @@ def _shortened(rows: list[_Row], most: int) -> list[_Row]:
     kept: list[_Row] = []
     last: dict[tuple[str, str], int] = {}
     count: Counter[tuple[str, str]] = Counter()
+    listed: Counter[tuple[str, str]] = Counter()
     for row in rows:
         if isinstance(row, QuarantinedRow) and row.frame is not None:
             kept.append(row)
             continue
         key = (row.blob, row.commit)
-        count[key] += 1
-        if count[key] <= most:
+        count[key] += 1 + row.more
+        listed[key] += 1
+        if listed[key] <= most:
             last[key] = len(kept)
-            kept.append(row)
+            kept.append(structs.replace(row, more=0) if row.more else row)
     for key, number in count.items():
-        if number > most:
-            kept[last[key]] = structs.replace(kept[last[key]], more=number - most)
+        if number > min(listed[key], most):
+            kept[last[key]] = structs.replace(kept[last[key]], more=number - min(listed[key], most))
     return kept
 
 
@@ -196,6 +200,7 @@ def _quarantined_row(arrival: Arrival, frame: int, far: Mapping[Version, Delta])
         commit=item.version.commit,
         since=frame if arrival.since is None else arrival.since,
         at=item.fault.at,
+        more=arrival.more,
         frame=early.frame if early else None,
         utc=early.utc if early else None,
         stream_id=early.stream_id if early else None,

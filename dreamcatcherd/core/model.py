@@ -52,6 +52,11 @@ ViolationKind = Literal[
 ]
 
 
+SAME_NAMED = 20
+"""How many versions of one blob in one commit are listed, of the duplicates and of the quarantined: one blob can stand
+under any number of names."""
+
+
 class Limits(Struct, frozen=True, forbid_unknown_fields=True):
     """Bounds on one delta."""
 
@@ -132,6 +137,8 @@ class Arrival(Struct, frozen=True):
     """When its commit was made, by the committer's clock: seconds since 1970."""
     arrived: int | None = None
     """When this primary first saw its commit, in microseconds UTC; None for what an earlier ledger held."""
+    more: int = 0
+    """How many more versions of its blob its commit brought, judged alike, under other names."""
 
 
 class Conflict(Struct, frozen=True):

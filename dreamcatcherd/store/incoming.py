@@ -15,8 +15,8 @@ from dreamcatcherd.core.codec import plain
 from dreamcatcherd.core.errors import DreamcatcherError, UsageError
 from dreamcatcherd.core.paths import printable
 from dreamcatcherd.store.plumbing import PlumbingStore
-from dreamcatcherd.store.push import COUNTER, Gate, Offence, Update
-from dreamcatcherd.store.receive import MOST, PRIMARY_REFS, judge_read_push, read_push
+from dreamcatcherd.store.push import COUNTER, MOST, Gate, Offence, Update
+from dreamcatcherd.store.receive import PRIMARY_REFS, judge_read_push, read_push
 from dreamcatcherd.store.unmerged import open_frame_at, warnings
 from dreamcatcherd.store.way import give_way
 

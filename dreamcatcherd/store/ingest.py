@@ -17,7 +17,7 @@ from dreamcatcherd.core.signers import Signers, lines_at, speaks_for
 from dreamcatcherd.core.tree import FILE
 from dreamcatcherd.store.base import Base
 from dreamcatcherd.store.chain import recent_links
-from dreamcatcherd.store.judge import deltas_among, files_of, judge, judge_all
+from dreamcatcherd.store.judge import Found, deltas_among, files_of, judge, judge_all
 from dreamcatcherd.store.ports import Commit, Store
 from dreamcatcherd.store.reach import reach_within
 from dreamcatcherd.store.unreadable import Unreadable, found_on, readable_refs, why_unreadable
@@ -70,7 +70,7 @@ class Ingest:
 
     def __init__(self) -> None:
         """`settled` are the lanes, by ref, that the base was last seen to reach whole."""
-        self._judged: dict[str, list[Judged]] = {}
+        self._judged: dict[str, list[Found]] = {}
         self._kept = 0  # bytes of the bodies that are kept decoded
         self._arrivals: dict[str, tuple[list[str], list[Arrival]]] = {}
         self._held: dict[Version, Judged] = {}
@@ -200,18 +200,19 @@ class Ingest:
             self._kept = 0
             self._judged_by = judged_by
         for oid in [oid for oid in self._judged if oid not in commits]:
-            self._kept -= sum(item.cost for item in self._judged.pop(oid) if isinstance(item, Delta) and item.body)
+            gone = (found.item for found in self._judged.pop(oid))
+            self._kept -= sum(item.cost for item in gone if isinstance(item, Delta) and item.body)
             self._arrivals.pop(oid, None)
         self._arrived = {oid: now for oid, now in self._arrived.items() if oid in commits}
 
-    def _read(self, store: Store, oid: str, commit: Commit, settings: Settings) -> list[Judged]:
+    def _read(self, store: Store, oid: str, commit: Commit, settings: Settings) -> list[Found]:
         found = self._judged.get(oid)
         if found is None:
             found = []
             try:
                 brought = deltas_among(files_of(store, commit))
-                versions = [Version(path, blob, mode, oid) for path, blob, mode in brought]
-                found = [self._spared(item) for item in judge_all(store, versions, settings.limits)]
+                judged = judge_all(store, oid, brought, settings.limits)
+                found = [one._replace(item=self._spared(one.item)) for one in judged]
             except UnreadableError as error:
                 self._faults[oid] = error.cause
             self._judged[oid] = found
@@ -252,7 +253,7 @@ def _sources(commits: dict[str, Commit], head: str | None, lanes: list[tuple[str
 
 
 def attribute(
-    items: Iterable[Judged], sources: list[str], prefix: str, committed_s: int, arrived: int | None
+    judged: Iterable[Found], sources: list[str], prefix: str, committed_s: int, arrived: int | None
 ) -> list[Arrival]:
     """What one commit brings, each with the ref that stands for it. On a lane the delta's stream must be the lane's
     (Protocol §4)."""
@@ -261,14 +262,14 @@ def attribute(
     for ref in sources:
         lanes.setdefault(paths.lane_stream(ref, prefix), paths.short_ref(ref))
     found = []
-    for item in items:
+    for item, more in judged:
         source = first
         if sources != ["main"] and isinstance(item, Delta):
             if item.stream_id in lanes:
                 source = lanes[item.stream_id]
             else:
                 item = _of_another(item, first)
-        found.append(Arrival(item, source, None, committed_s, arrived))
+        found.append(Arrival(item, source, None, committed_s, arrived, more))
     return found
 
 
@@ -281,7 +282,7 @@ def _of_another(item: Delta, source: str) -> Reject:
 def unsigned(arrival: Arrival) -> Arrival:
     version = arrival.item.version
     detail = f"commit {version.commit} has no good signature by a key of the delta's stream"
-    return Arrival(Reject(version, Fault("wrong-stream", detail, "$.stream_id")), arrival.source)
+    return structs.replace(arrival, item=Reject(version, Fault("wrong-stream", detail, "$.stream_id")))
 
 
 def pending_streams(arrivals: list[Arrival]) -> dict[str, int]:

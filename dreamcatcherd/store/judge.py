@@ -5,14 +5,16 @@ Reads the blob and its attachments; knows no lanes, no time."""
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator
+from collections import Counter
+from collections.abc import Iterable
+from typing import NamedTuple
 
 from msgspec import structs
 
 from dreamcatcherd.core import paths
 from dreamcatcherd.core.codec import count_records, fill, read_document, read_header, references, too_large
 from dreamcatcherd.core.errors import UnreadableError
-from dreamcatcherd.core.model import Delta, Fault, Record, Reject, Version
+from dreamcatcherd.core.model import SAME_NAMED, Delta, Fault, Record, Reject, Version
 from dreamcatcherd.core.settings import Limits
 from dreamcatcherd.core.tree import Entry, changed, lookup, subtree
 from dreamcatcherd.store.ports import Commit, Store
@@ -52,16 +54,34 @@ def files_of(store: Store, commit: Commit) -> list[tuple[str, str, int]]:
     return [(path, entry.oid, entry.mode) for path, entry in found]
 
 
-def judge_all(store: Store, versions: Iterable[Version], limits: Limits) -> Iterator[Delta | Reject]:
-    """What each version of one commit is. A blob is read once, under however many names it stands."""
-    known: dict[str, Delta | Reject] = {}
-    for version in versions:
-        same = known.get(version.blob)
-        if same is not None and _says_the_same(same, version):
-            yield structs.replace(same, version=version)
+class Found(NamedTuple):
+    """A judged version; so many `more` of its blob came with its commit, under names that are only counted."""
+
+    item: Delta | Reject
+    more: int = 0
+
+
+def judge_all(
+    store: Store, oid: str, brought: Iterable[tuple[str, str, int]], limits: Limits, most: int | None = SAME_NAMED
+) -> list[Found]:
+    """What each version is that a commit brings, as (path, blob, mode). A blob is read once, whatever its names; of
+    those that are judged alike so many are kept (None: all), and the last by its path counts the others."""
+    kept: list[Delta | Reject] = []
+    alike: dict[str, list[int]] = {}
+    more: Counter[str] = Counter()
+    for path, blob, mode in brought:
+        same = alike.get(blob)
+        version = Version(path, blob, mode, oid)
+        if same is None or not _says_the_same(kept[same[0]], version):
+            alike[blob] = [len(kept)]
+            kept.append(judge(store, version, limits))
+        elif most is None or len(same) < most:
+            same.append(len(kept))
+            kept.append(structs.replace(kept[same[0]], version=version))
         else:
-            known[version.blob] = item = judge(store, version, limits)
-            yield item
+            more[blob] += 1
+    counting = {max(alike[blob], key=lambda at: kept[at].version.path): count for blob, count in more.items()}
+    return [Found(item, counting.get(at, 0)) for at, item in enumerate(kept)]
 
 
 def _says_the_same(item: Delta | Reject, version: Version) -> bool:

@@ -13,7 +13,7 @@ from dreamcatcherd.core import paths
 from dreamcatcherd.core.checkout import unsafe_path
 from dreamcatcherd.core.codec import has_control
 from dreamcatcherd.core.errors import UnreadableError
-from dreamcatcherd.core.model import Delta, Reject, Version
+from dreamcatcherd.core.model import Delta, Reject
 from dreamcatcherd.core.settings import DEFAULT, Settings, SettingsError, read_settings
 from dreamcatcherd.core.signers import Signers, lines_at, speaks_for
 from dreamcatcherd.core.tree import Entry, lookup, read_tree, subtree
@@ -23,6 +23,8 @@ from dreamcatcherd.store.ports import Commit, Store
 COUNTER = "state/frame_counter.json"
 """The file in which an external driver raises the frame, unless the repository names another."""
 
+MOST = 100
+"""Files whose offences are told; for more than these nothing more is read."""
 KEPT_COST = 32 * 2**20
 """How much of accepted deltas is kept decoded until the end."""
 _PAST = 10_000
@@ -101,8 +103,8 @@ class Push(Struct, frozen=True):
 
     def judged(self, oid: str, commit: Commit) -> Iterator[Delta | Reject]:
         """What each delta file is that a commit brings; UnreadableError where the commit cannot be read."""
-        versions = [Version(path, blob, mode, oid) for path, blob, mode in self.versions(oid, commit)]
-        return judge_all(self.store, versions, self.settings.limits)
+        for found in judge_all(self.store, oid, self.versions(oid, commit), self.settings.limits, MOST):
+            yield found.item
 
     def accept(self, delta: Delta) -> None:
         """Keep an accepted delta, for what is said of it at the end; of many only the first keep their bodies."""

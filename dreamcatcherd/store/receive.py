@@ -23,6 +23,7 @@ from dreamcatcherd.core.tree import TREE, Entry, differences, lookup, subtree
 from dreamcatcherd.store.ports import Commit, Store
 from dreamcatcherd.store.push import (
     KINDS,
+    MOST,
     Gate,
     Offence,
     Past,
@@ -37,9 +38,6 @@ from dreamcatcherd.store.push import (
     unsigned,
 )
 from dreamcatcherd.store.receive_lanes import judge_lanes
-
-MOST = 100
-"""Files whose offences are told; for more than these nothing more is read."""
 
 REPLACEMENTS = "refs/replace/"
 

@@ -20,7 +20,6 @@ from dreamcatcherd.core import paths
 from dreamcatcherd.core.codec import canonical
 from dreamcatcherd.core.errors import FatalError, RefusedError
 from dreamcatcherd.core.ledger import (
-    SAME_NAMED,
     Ledger,
     listing_all_held,
     names_what_collapsed,
@@ -30,7 +29,7 @@ from dreamcatcherd.core.ledger import (
 )
 from dreamcatcherd.core.ledger_making import Basis, make_ledger
 from dreamcatcherd.core.merge import merge
-from dreamcatcherd.core.model import Arrival, Delta, FrameState, Version
+from dreamcatcherd.core.model import SAME_NAMED, Arrival, Delta, FrameState
 from dreamcatcherd.core.plan import make_plan
 from dreamcatcherd.core.signers import has_times
 from dreamcatcherd.core.snapshot import already_merged, open_snapshot
@@ -39,7 +38,7 @@ from dreamcatcherd.core.waiting import already_waiting, id_of, next_ledgers
 from dreamcatcherd.store.base import Base, load_base, read_base, versions_of
 from dreamcatcherd.store.chain import Link, links
 from dreamcatcherd.store.ingest import Ingest, Survey, attribute, unsigned
-from dreamcatcherd.store.judge import judge, with_body
+from dreamcatcherd.store.judge import judge_all, with_body
 from dreamcatcherd.store.ports import Commit, Store
 from dreamcatcherd.store.replay import Overlay, is_base, own_ledger
 from dreamcatcherd.store.violations import current_settings, settings_change
@@ -312,12 +311,13 @@ def _arrivals(store: Store, survey: Survey, ledger: Ledger) -> list[Arrival]:
     ingest = Ingest()
     arrivals = ingest.waiting(store, survey.base, settings)
     for oid, commit in commits.items():
-        for path, blob, mode in versions_of(store, commit):
-            source = told.get((paths.printable(path), blob, oid)) or alike[blob, oid]
+        most = SAME_NAMED if ledger.counts.waiting is not None else None
+        for found in judge_all(store, oid, versions_of(store, commit), settings.limits, most):
+            version = found.item.version
+            source = told.get((paths.printable(version.path), version.blob, oid)) or alike[version.blob, oid]
             ref = source if source.startswith("refs/") else f"refs/heads/{source}"
             sources = ["main"] if oid in on_main else [ref]
-            item = judge(store, Version(path, blob, mode, oid), settings.limits)
-            arrivals += attribute([item], sources, settings.lane_prefix, commit.time, None)
+            arrivals += attribute([found], sources, settings.lane_prefix, commit.time, None)
     if not settings.signers:
         return arrivals
     arrivals = ingest.only_signed(store, arrivals, settings.signers)

@@ -138,7 +138,7 @@ def _wrong_streams(store: Store, quarantined: list[Arrival]) -> list[Violation]:
         item = arrival.item
         if arrival.since is None and isinstance(item, Reject) and item.fault.reason == "wrong-stream":
             commit, detail = item.version.commit, item.fault.detail
-            named[commit] += 1
+            named[commit] += 1 + arrival.more
             if named[commit] <= WRONG_NAMED:
                 path = paths.printable(item.version.path)
                 found.append(Violation("wrong-stream", path, commit, store.commit(commit).author, detail))

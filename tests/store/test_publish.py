@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+from typing import Any
 
 import pytest
 
@@ -12,6 +13,7 @@ from dreamcatcherd.cli.progress import check_frames
 from dreamcatcherd.core import paths
 from dreamcatcherd.core.errors import FatalError
 from dreamcatcherd.core.ledger import Ledger
+from dreamcatcherd.core.merge import Merged, merge
 from dreamcatcherd.core.tree import FILE, TREE, Entry, subtree
 from dreamcatcherd.daemon.cycle import DEFER_AFTER, close_frame, look
 from dreamcatcherd.daemon.primary import Primary
@@ -198,8 +200,12 @@ def test_a_branch_that_never_stands_still_keeps_no_frame_open(
 
     monkeypatch.setattr(store, "move_refs", overtaken)
     merges: list[int] = []
-    whole = dreamcatcherd.daemon.cycle.merge
-    monkeypatch.setattr(dreamcatcherd.daemon.cycle, "merge", lambda *given: merges.append(1) or whole(*given))
+
+    def counted(*given: Any) -> Merged:
+        merges.append(1)
+        return merge(*given)
+
+    monkeypatch.setattr(dreamcatcherd.daemon.cycle, "merge", counted)
     report = close_frame(primary, "test")
     assert report.ledger is not None
     assert (report.races, len(merges)) == (7, DEFER_AFTER)
