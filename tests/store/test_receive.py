@@ -8,8 +8,8 @@ from dreamcatcherd.core import paths
 from dreamcatcherd.core.tree import FILE, Entry, edit, lookup, subtree
 from dreamcatcherd.daemon.primary import Primary
 from dreamcatcherd.store.ports import Commit, Move, Store
-from dreamcatcherd.store.push import Gate, Update
-from dreamcatcherd.store.receive import MOST, judge_push
+from dreamcatcherd.store.push import MOST, Gate, Update
+from dreamcatcherd.store.receive import judge_push
 from tests.law.fleet import MAIN, NOW, commit_files
 from tests.store.tools import FOLDER, WHO, close, put, text
 
