@@ -16,6 +16,7 @@ from dreamcatcherd.core.codec import (
     Header,
     canonical,
     canonical_each,
+    count_records,
     decode,
     duplicate_key,
     fill,
@@ -680,3 +681,64 @@ def test_canonical_bytes_depend_on_the_value_alone(value: Any) -> None:
 def test_many_values_are_encoded_as_one_by_one(many: list[Any]) -> None:
     """Encoding a list in one call gives each value's own canonical bytes."""
     assert canonical_each(many) == [canonical(value) for value in many]
+
+
+@pytest.mark.parametrize(
+    ("raw", "word"),
+    [
+        (b"\xef\xbb\xbf{}", "byte order mark"),
+        ("{}".encode("utf-16"), "UTF-16"),
+        ("{}".encode("utf-16-be"), "UTF-16"),
+        ("{}".encode("utf-16-le"), "UTF-16"),
+        (b"version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 2\n", "Git LFS pointer"),
+    ],
+)
+def test_what_editors_and_extensions_write_in_place_of_text_is_named(raw: bytes, word: str) -> None:
+    """UTF-16, a byte order mark and a Git LFS pointer are not JSON, and the detail says which of them it is."""
+    found = read_document(raw, Limits())
+    assert isinstance(found, Fault)
+    assert found.reason == "not-json"
+    assert word in found.detail
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "reason"),
+    [
+        ("frame", 7.5, "missing-frame"),
+        ("frame", True, "missing-frame"),
+        ("frame", [7], "missing-frame"),
+        ("utc", 1769860800, "bad-utc"),
+        ("stream_id", 7, "missing-stream"),
+        ("stream_id", {}, "missing-stream"),
+    ],
+)
+def test_a_header_of_the_wrong_type_counts_as_missing_and_says_so(field: str, value: Any, reason: str) -> None:
+    """The reason is that of a missing field; the detail names the type that is there."""
+    found = read_header({**GOOD, field: value}, None)
+    assert isinstance(found, Fault)
+    assert found.reason == reason
+    assert f"{field} is a" in found.detail
+    assert "counts as missing" in found.detail
+
+
+def test_records_are_counted_against_their_limit() -> None:
+    """List items, members of maps of entities, and one for each other section count; one too many is refused."""
+    document: Record = {
+        **GOOD,
+        "posts_created": [1, 2],
+        "counters": {"a": 1, "b": 2},
+        "profile_updates": {"x": {}},
+        "observations": {"a": 1, "b": 2},
+        "dream": "one",
+        "nothing": None,
+        "empty": [],
+    }
+    assert count_records(document) == 8
+    raw = json.dumps(document).encode()
+    assert read_document(raw, Limits(records=8)) == document
+    found = read_document(raw, Limits(records=7))
+    assert isinstance(found, Fault)
+    assert (found.reason, found.detail) == ("too-many-records", "8 records, the limit is 7")
+    many = read_document(json.dumps({**GOOD, "observations": [1] * 100_001}).encode(), Limits())
+    assert isinstance(many, Fault)
+    assert many.reason == "too-many-records"

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from dreamcatcherd.core.signers import Signers, read_signers, speaks_for, speaks_for_operator
+from dreamcatcherd.core.signers import Signers, has_times, lines_at, read_signers, speaks_for, speaks_for_operator
 
 ED25519 = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIKr9bW39+VuRbozqQKj9rOxNy7KOuaTpBel6hVXdi3Re"
 ECDSA = (
@@ -170,3 +170,35 @@ def test_a_line_that_git_cannot_use_is_named(line: str) -> None:
     with pytest.raises(ValueError, match="allowed-signers format") as caught:
         read(f"bob {ED25519}", line)
     assert repr(line[:60]) in str(caught.value)
+
+
+SECOND = 1_000_000
+NEW_YEAR = 1_767_225_600 * SECOND  # 2026-01-01T00:00:00Z
+
+
+@pytest.mark.parametrize(
+    ("options", "before", "after"),
+    [
+        ('valid-before="20260101Z"', True, False),
+        ('valid-after="20260101Z"', False, True),
+        ('valid-before="202601010000Z"', True, False),
+        ('valid-before="20260101000000Z"', True, False),
+        ('VALID-AFTER="20250101Z",valid-before="20260101Z"', True, False),
+        ('namespaces="git",valid-after="20260101Z"', False, True),
+        ('valid-before="20260101Z",namespaces="git"', True, False),
+        ('valid-before="soon"', False, False),
+        ('namespaces="git"', True, True),
+    ],
+)
+def test_a_key_holds_at_a_time_and_its_times_go(options: str, before: bool, after: bool) -> None:
+    """The options are held against the time that is asked about, to the second, and left out of what git sees; at no time
+    in particular every key holds."""
+    line = f"alice {options} {ED25519}"
+    for now, holds in ((NEW_YEAR - SECOND, before), (NEW_YEAR, after)):
+        kept = lines_at([line], now)
+        assert bool(kept) == holds
+        assert not any("valid" in one.lower() for one in kept)
+        assert all(read_signers(kept, []).signers for _ in kept)
+    assert len(lines_at([line], None)) == 1
+    assert has_times([line]) == ("valid" in options.lower())
+    assert ("git" in "".join(lines_at([line], None)).replace(ED25519, "")) == ("namespaces" in options)

@@ -6,8 +6,10 @@ import pytest
 
 import dreamcatcherd.core.merge
 import dreamcatcherd.store.ingest
+from dreamcatcherd.core.codec import canonical
 from dreamcatcherd.core.ledger import Ledger, write_ledger
 from dreamcatcherd.core.model import Delta
+from dreamcatcherd.core.tree import lookup
 from dreamcatcherd.daemon.cycle import close_frame
 from dreamcatcherd.daemon.primary import Phases, Primary
 from tests.law.fleet import MAIN, commit_files, new_primary, send
@@ -70,3 +72,37 @@ def test_a_text_that_many_fields_name_is_bounded(monkeypatch: pytest.MonkeyPatch
     assert {name: len(post[name]) for name in ("small", "late")} == {"small": 100, "late": 100}
     assert post["a_ref"] == post["b_ref"] == "b.md"
     assert not {"a", "b"} & post.keys()
+
+
+def test_fields_that_are_lost_together_are_the_same_as_one_by_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where many fields of an entity are lost to one delta they are one conflict, which names each with its value."""
+    whole, ledger = closed_with(150)
+    monkeypatch.setattr(dreamcatcherd.core.merge, "FIELDS_LISTED", 0)
+    grouped, together = closed_with(150)
+    assert exported(grouped) == exported(whole)
+    assert len(together.conflicts) < len(ledger.conflicts)
+    assert all(row.field is None for row in together.conflicts)
+    fields = {
+        (row.collection, canonical(row.key), field, row.loser, canonical(value))
+        for row in together.conflicts
+        for field, value in row.value.items()
+    }
+    assert fields == {
+        (row.collection, canonical(row.key), row.field, row.loser, canonical(row.value)) for row in ledger.conflicts
+    }
+
+
+def test_an_entity_of_many_fields_costs_two_times_its_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A thousand fields that two streams set by turns are stored with two stamps, not with a thousand, and read back."""
+    primary = new_primary(b"")
+    for frame, stream in ((1, "a"), (2, "b")):
+        fields = {f"field{number}": stream for number in range(1000) if frame == 1 or number % 2}
+        raw = text(frame, stream=stream, profile_updates=[{"agent": "x", **fields}])
+        commit_files(primary.store, MAIN, {f"{FOLDER}/{frame}/x.json": raw})
+        close(primary)
+    base = primary.load_base(primary.store.refs())
+    entry = lookup(primary.store, base.snapshot, "state/agents.jsonl")
+    assert entry is not None
+    assert primary.store.size(entry.oid) < 2 * len(raw) + 2 * len(raw)
+    (agent,) = exported(primary)["state"]["agents"]
+    assert len(agent["_stamps"]) == 1000

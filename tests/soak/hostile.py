@@ -31,10 +31,13 @@ from tests.soak.__main__ import draw, sample
 
 PICTURE = Path(__file__).parents[2] / "artifacts" / "soak-hostile.svg"
 WORKERS = 8
-INTERVAL_S = 5.0
+INTERVAL_S = 10.0
 MEMORY_MB = 300.0
 EVERY_S = 2.0
-PAUSE_S = 0.5
+PAUSE_S = 1.0
+
+FIGURES = ("dreamcatcher_phase_duration_seconds_sum", "dreamcatcher_publish", "dreamcatcher_restores_total")
+"""What of the metrics is shown at the end."""
 
 Shape = Callable[[int, str], list[Obj]]
 """A history that attacks: from the open frame and a stream of its own."""
@@ -206,6 +209,7 @@ def soak(folder: Path, seconds: float) -> list[str]:
             worker.stop()
         for thread in (*fleet, attacker, squatter):
             thread.join(60)
+        figures = [line for line in daemon.get("/metrics").splitlines() if line.startswith(FIGURES)]
         status = (Path("/proc") / str(daemon.process.pid) / "status").read_text()
         peak = int(status.split("VmHWM:")[1].split()[0]) / 1024
         code, _ = daemon.stop()
@@ -223,6 +227,7 @@ def soak(folder: Path, seconds: float) -> list[str]:
     frames = dc_json("verify", "--repo", str(repository))
     hostile = sum(attacker.pushed.values())
     print(f"{hostile} hostile pushes; {verdict.acknowledged} honest deltas acknowledged, {verdict.landed} landed")
+    print(*figures, sep="\n")
     print(f"{frames['frames']} frames; peak memory {peak:.0f} MiB")
     PICTURE.parent.mkdir(exist_ok=True)
     PICTURE.write_text(draw(samples))
