@@ -191,8 +191,8 @@ NEW_YEAR = 1_767_225_600 * SECOND  # 2026-01-01T00:00:00Z
     ],
 )
 def test_a_key_holds_at_a_time_and_its_times_go(options: str, before: bool, after: bool) -> None:
-    """The options are held against the time that is asked about, to the second, and left out of what git sees; at no time
-    in particular every key holds."""
+    """The options are held against the time that is asked about, to the second, and left out of what git sees; at no
+    particular time every key holds."""
     line = f"alice {options} {ED25519}"
     for now, holds in ((NEW_YEAR - SECOND, before), (NEW_YEAR, after)):
         kept = lines_at([line], now)

@@ -93,7 +93,7 @@ def test_fields_that_are_lost_together_are_the_same_as_one_by_one(monkeypatch: p
 
 
 def test_an_entity_of_many_fields_costs_two_times_its_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A thousand fields that two streams set by turns are stored with two stamps, not with a thousand, and read back."""
+    """A thousand fields that two streams set by turns are stored with two stamps, not a thousand, and read back."""
     primary = new_primary(b"")
     for frame, stream in ((1, "a"), (2, "b")):
         fields = {f"field{number}": stream for number in range(1000) if frame == 1 or number % 2}
