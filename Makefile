@@ -12,10 +12,10 @@ VERSION = $(shell sed -n 's/^__version__ = "\(.*\)"/\1/p' dreamcatcherd/__init__
 LOCK = $(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes --no-annotate \
 	--no-emit-index-url --custom-compile-command 'make lock'
 
-.PHONY: help run demo test lint bench soak packages dashboard reference lock dist sbom man image clean
+.PHONY: help run demo test lint bench soak soak-hostile packages dashboard reference lock dist sbom man image clean
 
 help: ## list the targets
-	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 10
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 16
 
 $(VENV)/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or newer is needed: make PYTHON=python3.12 …" >&2; exit 1; }
@@ -79,6 +79,9 @@ image: ## the container image, with docker or ENGINE=podman, on another base wit
 
 soak: $(DEV) ## ten minutes of a real daemon under a real fleet, drawn in artifacts/soak.svg
 	$(BIN)/python -m tests.soak
+
+soak-hostile: $(DEV) ## ten minutes of every hostile shape beside eight honest workers
+	$(BIN)/python -m tests.soak.hostile
 
 dashboard: $(DEV) ## write config/grafana/dreamcatcherd.json anew from tests/dashboard
 	$(BIN)/python -m tests.dashboard

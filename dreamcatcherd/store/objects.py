@@ -16,7 +16,6 @@ from pathlib import Path
 
 import pygit2
 from msgspec import structs
-from pygit2.enums import ObjectType
 
 from dreamcatcherd.core.errors import FatalError, RetryableError, UsageError
 from dreamcatcherd.core.paths import PUBLISHED
@@ -51,7 +50,6 @@ _UNKNOWN_KINDS = (
 )
 """What libgit2 says of extensions that it does not know, what they are, and what to do."""
 
-_KINDS = {ObjectType.COMMIT: "commit", ObjectType.TREE: "tree"}
 _HEX = re.compile(r"[0-9a-f]{4,40}")
 _LEVEL = 1
 _NONE = "0" * 40
@@ -115,8 +113,7 @@ class GitStore:
         if found is not None:
             return found[1]
         try:
-            kind, size = self._repo.odb.read_header(oid)
-            check_ceiling(oid, _KINDS.get(kind, ""), size)
+            check_ceiling(oid, *self._repo.odb.read_header(oid))
             return self._repo.read(oid)[1]
         except (KeyError, ValueError, pygit2.GitError) as error:
             raise self._missing(oid, error) from error

@@ -31,15 +31,16 @@ def format_commit(commit: Commit) -> bytes:
     return "\n".join([*lines, "", commit.message]).encode()
 
 
-CEILINGS: dict[Kind, int] = {"commit": 16 * 2**20, "tree": 64 * 2**20}
-"""The largest commit and tree that are read, in bytes. A small push can hold objects that inflate to gigabytes."""
+CEILINGS = {1: ("commit", 16 * 2**20), 2: ("tree", 64 * 2**20)}
+"""By git's number of a kind, the largest commit and tree that are read, in bytes. A small push can hold objects that
+inflate to gigabytes."""
 
 
-def check_ceiling(oid: str, kind: str, size: int) -> None:
+def check_ceiling(oid: str, kind: int, size: int) -> None:
     """UnreadableError where an object is larger than any of its kind that is read; the size is its header's."""
-    most = CEILINGS.get(kind)  # type: ignore[call-overload]
-    if most is not None and size > most:
-        raise UnreadableError(f"the {kind} {oid} has {size} bytes, {most} are read")
+    name, most = CEILINGS.get(kind, ("", size))
+    if size > most:
+        raise UnreadableError(f"the {name} {oid} has {size} bytes, {most} are read")
 
 
 def read_commit(objects: Reader, oid: str) -> Commit:

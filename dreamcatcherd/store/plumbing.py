@@ -16,6 +16,9 @@ from dreamcatcherd.store.pending import check_ceiling
 from dreamcatcherd.store.ports import Commit
 from dreamcatcherd.store.reach import has_graph, reach
 
+_KINDS = {b"commit": 1, b"tree": 2}
+"""What git calls the kinds that have a ceiling, by its own numbers."""
+
 
 class PlumbingStore(MemoryStore):
     """The repository that git's variables name. To be closed: a git process answers the reads."""
@@ -112,7 +115,7 @@ class PlumbingStore(MemoryStore):
                 self.head_branch = line[41:]
         return found
 
-    def _ask(self, what: str, oid: str) -> tuple[str, int]:
+    def _ask(self, what: str, oid: str) -> tuple[int, int]:
         """The kind and size of an object; after `contents` its bytes and a line feed are next in the pipe."""
         if self._reader.stdin is None or self._reader.stdout is None:
             raise AssertionError("the process was made with pipes")
@@ -125,4 +128,4 @@ class PlumbingStore(MemoryStore):
         if len(answer) != 3:
             why = answer[-1].decode() if answer else "git cat-file ended"
             raise FatalError(f"object {oid} cannot be read from {self.where}: {why}", "run git fsck there")
-        return answer[1].decode(), int(answer[2])
+        return _KINDS.get(answer[1], 0), int(answer[2])

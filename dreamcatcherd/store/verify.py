@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 from collections import Counter
-from collections.abc import Iterator
 from functools import partial
 from typing import NamedTuple
 
@@ -29,19 +28,18 @@ from dreamcatcherd.core.ledger import (
 )
 from dreamcatcherd.core.ledger_making import Basis, make_ledger
 from dreamcatcherd.core.merge import merge
-from dreamcatcherd.core.model import SAME_NAMED, Arrival, Delta, FrameState
+from dreamcatcherd.core.model import SAME_NAMED, Delta, FrameState
 from dreamcatcherd.core.plan import make_plan
-from dreamcatcherd.core.signers import has_times
 from dreamcatcherd.core.snapshot import already_merged, open_snapshot
 from dreamcatcherd.core.tree import FILE, Entry, blob_at, changed, edit, lookup, object_id, subtree
 from dreamcatcherd.core.waiting import already_waiting, id_of, next_ledgers
 from dreamcatcherd.store.base import Base, load_base, read_base, versions_of
 from dreamcatcherd.store.chain import Link, links
-from dreamcatcherd.store.ingest import Ingest, Survey, attribute, unsigned
-from dreamcatcherd.store.judge import judge_all, with_body
+from dreamcatcherd.store.judge import with_body
 from dreamcatcherd.store.ports import Commit, Store
+from dreamcatcherd.store.rejudge import arrivals_of, surveys_of
 from dreamcatcherd.store.replay import Overlay, is_base, own_ledger
-from dreamcatcherd.store.violations import current_settings, settings_change
+from dreamcatcherd.store.violations import settings_change
 from dreamcatcherd.store.waiting import count, ending, listed_rows
 
 
@@ -203,12 +201,12 @@ def _recompute(
 ) -> str | None:
     """Why the frame's deltas do not come to its ledger and snapshot."""
     survey = next(
-        (one for one in _surveys(store, link, base, ledger, commits) if one.settings.blob == ledger.settings), None
+        (one for one in surveys_of(store, link, base, ledger, commits) if one.settings.blob == ledger.settings), None
     )
     if survey is None:
         return f"ledger edited: it names settings {ledger.settings}, which did not count then"
     settings = survey.settings
-    arrivals = _arrivals(store, survey, ledger)
+    arrivals = arrivals_of(store, survey, ledger)
     for arrival in arrivals:
         item = arrival.item
         if isinstance(item, Delta) and object_id("blob", store.read(item.version.blob)) != item.version.blob:
@@ -283,55 +281,6 @@ def _misplaced(
     except FatalError as error:
         return f"frame.json edited: {error.cause}"
     return None
-
-
-def _surveys(store: Store, link: Link, base: Base, ledger: Ledger, commits: dict[str, Commit]) -> Iterator[Survey]:
-    """What the primary may have looked at: the head that it merged as first parent, or no `main` at all."""
-    heads: list[str | None] = [*store.commit(link.oid).parents[:1]]
-    if not heads or any(row.kind == "main-rewound" and row.commit is None for row in ledger.violations):
-        heads.append(None)
-    now = store.commit(link.oid).time * 1_000_000
-    for head in heads:
-        yield Survey({}, "", head, base, current_settings(store, head, base, now)[0], [], commits, [])
-
-
-def _arrivals(store: Store, survey: Survey, ledger: Ledger) -> list[Arrival]:
-    """What the frame had to judge, judged again. Which lane brought a version only the ledger knows; whether that
-    lane may speak for it is judged again too."""
-    settings, commits = survey.settings, survey.commits
-    on_main: set[str] = set()
-    todo = [survey.head] if survey.head else []
-    while todo:
-        oid = todo.pop()
-        if oid in commits and oid not in on_main:
-            on_main.add(oid)
-            todo += commits[oid].parents
-    told = {(row.path, row.blob, row.commit): row.source for row in ledger.rows()}
-    alike = {(row.blob, row.commit): row.source for row in ledger.rows()}  # for versions that are counted, not listed
-    ingest = Ingest()
-    arrivals = ingest.waiting(store, survey.base, settings)
-    for oid, commit in commits.items():
-        most = SAME_NAMED if ledger.counts.waiting is not None else None
-        for found in judge_all(store, oid, versions_of(store, commit), settings.limits, most):
-            version = found.item.version
-            source = told.get((paths.printable(version.path), version.blob, oid)) or alike[version.blob, oid]
-            ref = source if source.startswith("refs/") else f"refs/heads/{source}"
-            sources = ["main"] if oid in on_main else [ref]
-            arrivals += attribute([found], sources, settings.lane_prefix, commit.time, None)
-    if not settings.signers:
-        return arrivals
-    arrivals = ingest.only_signed(store, arrivals, settings.signers)
-    if not has_times(settings.signers.lines):
-        return arrivals
-    # Whether a key was valid when the primary first saw a commit, only the ledger knows.
-    refused = {(row.path, row.blob, row.commit) for row in ledger.quarantined if row.reason == "wrong-stream"}
-    return [unsigned(one) if isinstance(one.item, Delta) and _place(one) in refused else one for one in arrivals]
-
-
-def _place(arrival: Arrival) -> tuple[str, str, str]:
-    """What a ledger's row names a version by."""
-    version = arrival.item.version
-    return (paths.printable(version.path), version.blob, version.commit)
 
 
 def _unlike(ledger: Ledger, made: Ledger) -> str:

@@ -18,6 +18,7 @@ from tests.e2e.harm import close_in_the_future, many_packs
 from tests.e2e.primaries import config_for, primary_on
 from tests.e2e.servers import GitServer, Served, Server, serve
 from tests.e2e.tools import clone, dc, dc_json, delta, git, primary_toml, push
+from tests.hostile import FILE, UNREADABLE, commit, nested, oid_of, plant
 
 
 def findings(served: Served, folder: Path, code: int) -> dict[str, dict[str, Any]]:
@@ -178,3 +179,39 @@ def test_a_clock_that_is_wrong_is_found(server: Server, tmp_path: Path) -> None:
         clock = {row.check: row for row in check_remote(store, clock_off_by(offset))}["clock"]
         assert clock.ok is well
         assert said in clock.detail
+
+
+def test_lanes_in_the_way_of_a_stream_are_found(tmp_path: Path) -> None:
+    """A lane that brings no delta of its stream is named with its head's author, before and after it is merged; lanes of
+    streams that deliver are not."""
+    repository = tmp_path / "fleet.git"
+    dc("init", str(repository), "--no-hook")
+    worker = clone(repository, tmp_path / "worker")
+    git(worker, "commit", "-q", "--allow-empty", "-m", "squat")
+    git(worker, "push", "-q", "origin", "HEAD:refs/heads/dc/alice/x")
+    git(worker, "reset", "-q", "--hard", "origin/main")
+    push(worker, {"state/stream_deltas/1/b.json": delta(1, "bob", observations=[1])}, "refs/heads/dc/bob")
+    for _ in range(2):
+        found = dc_json("doctor", "--repo", str(repository), code=1)
+        bad = [row for row in found if row["check"] == "lane owners"]
+        assert len(bad) == 1
+        assert bad[0]["detail"].startswith("dc/alice/x ")
+        assert "no delta of the stream 'alice'" in bad[0]["detail"]
+        assert "worker <worker@localhost>" in bad[0]["detail"]
+        assert "git push --delete origin dc/alice/x" in bad[0]["remedy"]
+        dc("merge", "--repo", str(repository))
+
+
+def test_names_that_no_clone_can_hold_and_commits_that_cannot_be_read_are_found(tmp_path: Path) -> None:
+    """Both stand in a repository without the check, and doctor names path and reason, ref and commit."""
+    repository = tmp_path / "fleet.git"
+    dc("init", str(repository), "--no-hook")
+    head = git(repository, "rev-parse", "main")
+    text = ("blob", b"hi")
+    plant(repository, "refs/heads/main", commit(nested([text], [b"src", b"git~1", b"x"], FILE), head))
+    unreadable = UNREADABLE["2,200 folders deep"]
+    plant(repository, "refs/heads/dc/mallory", unreadable)
+    found = {row["check"]: row for row in dc_json("doctor", "--repo", str(repository), code=1) if not row["ok"]}
+    assert found["names"]["detail"].startswith("src/git~1: ")
+    assert oid_of(unreadable[0]) in found["refs"]["detail"]
+    assert "dc/mallory" in found["refs"]["detail"]
