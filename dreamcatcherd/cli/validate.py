@@ -14,7 +14,7 @@ from dreamcatcherd.core.advice import advise
 from dreamcatcherd.core.codec import read_document, read_header, references, too_large
 from dreamcatcherd.core.errors import UsageError
 from dreamcatcherd.core.model import Delta, Fault, FrameState, Version
-from dreamcatcherd.core.paths import DELTAS, attachment_paths, loose_frame_of
+from dreamcatcherd.core.paths import DELTAS, attachment_paths, bad_name, in_repository, loose_frame_of
 from dreamcatcherd.core.settings import DEFAULT, Settings, SettingsError, read_settings
 from dreamcatcherd.core.tree import FILE
 
@@ -98,6 +98,8 @@ def check(name: str, settings: Settings, frame: int | None = None) -> Fault | li
         if (size := path.stat().st_size) > limits.delta_bytes:
             return too_large(size, limits.delta_bytes)
         raw = path.read_bytes()
+    if name != "-" and (why := bad_name(in_repository(name))) is not None and loose_frame_of(name) is not None:
+        return Fault("bad-name", why)
     document = read_document(raw, limits)
     if isinstance(document, Fault):
         return document

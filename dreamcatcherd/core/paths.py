@@ -38,11 +38,14 @@ def frame_of(path: str) -> int | None:
 
 def loose_frame_of(path: str) -> int | None:
     """The frame that a file's path names wherever it stands, for files that are no part of a repository yet."""
+    return frame_of(in_repository(path))
+
+
+def in_repository(path: str) -> str:
+    """Where a file would be in a repository: below the delta root as below a folder of that name, else directly in it."""
     parts = path.split("/")
-    if "stream_deltas" in parts[:-1]:
-        return frame_of("/".join([DELTAS, *parts[parts.index("stream_deltas") + 1 :]]))
-    match = _FLAT.fullmatch(parts[-1])
-    return frame_number(match.group(1)) if match else None
+    below = parts[parts.index("stream_deltas") + 1 :] if "stream_deltas" in parts[:-1] else parts[-1:]
+    return "/".join([DELTAS, *below])
 
 
 def bad_name(path: str) -> str | None:

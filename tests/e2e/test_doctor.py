@@ -182,8 +182,8 @@ def test_a_clock_that_is_wrong_is_found(server: Server, tmp_path: Path) -> None:
 
 
 def test_lanes_in_the_way_of_a_stream_are_found(tmp_path: Path) -> None:
-    """A lane that brings no delta of its stream is named with its head's author, before and after it is merged; lanes of
-    streams that deliver are not."""
+    """A lane that brings no delta of its stream is named with its head's author, before and after it is merged; one of
+    a stream that delivers is not."""
     repository = tmp_path / "fleet.git"
     dc("init", str(repository), "--no-hook")
     worker = clone(repository, tmp_path / "worker")

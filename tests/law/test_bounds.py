@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+import dreamcatcherd.core.conflicts
 import dreamcatcherd.core.merge
 import dreamcatcherd.store.ingest
 from dreamcatcherd.core.codec import canonical
@@ -77,7 +78,7 @@ def test_a_text_that_many_fields_name_is_bounded(monkeypatch: pytest.MonkeyPatch
 def test_fields_that_are_lost_together_are_the_same_as_one_by_one(monkeypatch: pytest.MonkeyPatch) -> None:
     """Where many fields of an entity are lost to one delta they are one conflict, which names each with its value."""
     whole, ledger = closed_with(150)
-    monkeypatch.setattr(dreamcatcherd.core.merge, "FIELDS_LISTED", 0)
+    monkeypatch.setattr(dreamcatcherd.core.conflicts, "FIELDS_LISTED", 0)
     grouped, together = closed_with(150)
     assert exported(grouped) == exported(whole)
     assert len(together.conflicts) < len(ledger.conflicts)
