@@ -5,18 +5,23 @@ from __future__ import annotations
 import socket
 import ssl
 import threading
+from functools import partial
 
 import uvicorn
 from msgspec import Struct
 
 from dreamcatcherd.config import HttpConfig, credential_file, is_loopback, listen_address
 from dreamcatcherd.core.errors import UsageError
+from dreamcatcherd.daemon.connections import IDLE_S, Connection
 from dreamcatcherd.daemon.web.app import Web
 from dreamcatcherd.daemon.web.front import Door
 
-CONNECTIONS = 256
-"""How many connections are answered at once; more are told to come again. Each holds a file descriptor, and git needs
-some too."""
+ACCEPTED = 64
+"""How many connections are accepted before others are served: until then each holds a file descriptor beyond those that
+are counted."""
+
+WAITING = 1_024
+"""How many connections the kernel keeps that are not accepted yet; others would have to ask again after a second."""
 
 
 class Listening(Struct, frozen=True):
@@ -82,6 +87,13 @@ def _context(listening: Listening) -> ssl.SSLContext | None:
     return context
 
 
+class _Server(uvicorn.Server):
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        for one in sockets or ():
+            one.listen(WAITING)  # asyncio has one number for this and for how many are accepted at once
+
+
 class HttpServer:
     """The application on a socket of its own, in a thread of its own."""
 
@@ -92,9 +104,11 @@ class HttpServer:
         self._secure = context is not None
         config = uvicorn.Config(
             app, log_config=None, access_log=False, lifespan="on", timeout_graceful_shutdown=1, ws="none", http="h11",
-            proxy_headers=False, server_header=False, limit_concurrency=CONNECTIONS,
+            loop="asyncio", proxy_headers=False, server_header=False, timeout_keep_alive=IDLE_S, backlog=ACCEPTED,
         )  # fmt: skip
         config.load()
+        self.opened: set[Connection] = set()
+        config.http_protocol_class = partial(Connection, self.opened)  # type: ignore[assignment]
         config.ssl = context
         try:
             family = socket.AF_INET6 if ":" in host else socket.AF_INET
@@ -105,7 +119,7 @@ class HttpServer:
         except OSError as error:
             remedy = "stop what uses it, or set [http] listen to another port"
             raise UsageError(f"{host}:{port} cannot be listened on: {error.strerror}", remedy) from error
-        self._server = uvicorn.Server(config)
+        self._server = _Server(config)
         self._thread = threading.Thread(target=self._server.run, args=([self._socket],), name="http", daemon=True)
 
     @property

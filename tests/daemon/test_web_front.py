@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import base64
+import socket
 import ssl
 import subprocess
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import pytest
@@ -16,7 +17,6 @@ from dreamcatcherd.core.errors import UsageError
 from dreamcatcherd.daemon.http import Listening, read_listening
 from dreamcatcherd.daemon.web.front import Door, bears, is_own_host
 from tests.daemon.web import Served
-from tests.e2e.tools import do_without, program
 
 PATHS = ("/", "/metrics", "/readyz", "/api/v1/status", "/api/v1/events", "/static/page.css", "/nothing")
 
@@ -35,20 +35,6 @@ def token_file(tmp_path: Path) -> Path:
     path = tmp_path / "token"
     path.write_text("s3cret\n")
     return path
-
-
-@pytest.fixture(scope="module")
-def pair(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
-    """A certificate for localhost and its key."""
-    if program("openssl") is None:
-        do_without("no openssl: run make packages as root")
-    folder = tmp_path_factory.mktemp("tls")
-    made = folder / "tls.crt", folder / "tls.key"
-    words = "req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=localhost -addext subjectAltName=IP:127.0.0.1"
-    subprocess.run(
-        ["openssl", *words.split(), "-out", made[0], "-keyout", made[1]], check=True, capture_output=True, timeout=60
-    )
-    return made
 
 
 def test_every_answer_forbids_what_a_page_could_be_made_to_do(served: Served) -> None:
@@ -108,13 +94,41 @@ def test_only_this_machine_is_answered_where_nothing_else_protects(served: Serve
         assert own.get("/", Host="evil.example:9464").json["remedy"]
         for host in ("localhost", "LOCALHOST:1", "127.0.0.1:80", "[::1]:80", "10.0.0.7"):
             assert own.get("/healthz", Host=host).code == 200
+        for host in ("localhost:1@evil", "localhost:1:2", "127.0.0.1:x", "[::1]evil", "localhost:"):
+            assert own.get("/healthz", Host=host).code == 421
     assert served.get("/healthz", Host="fleet.example").code == 200
 
 
-@pytest.mark.parametrize("host", ["127.0.0.1.evil.example", "localhost.evil", "", "[", "]", "[evil]", "0x7f000001.x"])
+@pytest.mark.parametrize(
+    "host",
+    [
+        *("127.0.0.1.evil.example", "localhost.evil", "", "[", "]", "[evil]", "0x7f000001.x", "localhost.", "127.1"),
+        *(
+            "localhost:1@evil",
+            "localhost:1:2",
+            "localhost:",
+            "localhost:x",
+            "localhost:123456",
+            "localhost/",
+            "a@localhost",
+        ),
+        *("127.0.0.1:x", "127.0.0.1:", "127.0.0.256", "127.0.0.1@evil", "127.0.0.1 ", "127.0.0.1\n", "1\u0662.0.0.1"),
+        *("[::1]evil", "[::1]:x", "[::1]:1@evil", "[::1", "::1", "[127.0.0.1]", "[::1%evil]", "[]", "lo\u017falhost"),
+        "localho\u017ft",
+    ],
+)
 def test_a_name_that_looks_like_an_address_is_none(host: str) -> None:
-    """Only whole addresses count."""
+    """Only localhost and whole addresses count, with nothing behind them but a port of digits."""
     assert not is_own_host(host)
+
+
+def test_two_hosts_in_one_request_are_refused() -> None:
+    """Whichever of them comes first, and an empty one as well."""
+    with serving(Listening("127.0.0.1", 0, Door(own_hosts=True))) as own:
+        for hosts, codes in ((("localhost", "evil"), b"4"), (("evil", "localhost"), b"4"), (("",), b"421")):
+            with closing(socket.create_connection(("127.0.0.1", own.server.port), timeout=10)) as one:
+                one.sendall(("GET / HTTP/1.1\r\n" + "".join(f"Host: {host}\r\n" for host in hosts) + "\r\n").encode())
+                assert one.recv(4096).startswith(b"HTTP/1.1 " + codes)
 
 
 @pytest.mark.parametrize("listen", ["0.0.0.0:0", "[::]:0", "192.168.1.5:0", "fleet.example:0"])

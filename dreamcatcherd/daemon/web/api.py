@@ -14,6 +14,7 @@ from typing import Any, Literal
 from urllib.parse import quote, urlencode
 
 import structlog
+from msgspec import structs
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 from starlette.types import Receive, Scope, Send
@@ -106,6 +107,7 @@ class Api:
         self._desk = desk
         self._status: tuple[int, bytes] = (-1, b"")
         self._until = 0  # when the kept answer is no longer true
+        self._rows: tuple[Pending | None, list[Record]] = (None, [])
         self._clients = 0
         self._description = resources.files(__package__).joinpath("openapi.json").read_bytes()
 
@@ -136,7 +138,10 @@ class Api:
     async def streams(self, request: Request) -> Response:
         given = read_parameters(request, _OFFSET)
         limit, offset = given.get("limit", ROWS_UNASKED), given.get("offset", 0)
-        rows = stream_rows(self._pending())
+        pending = self._pending()
+        if self._rows[0] is not pending:
+            self._rows = (pending, stream_rows(pending))
+        rows = self._rows[1]
         more = {"limit": limit, "offset": offset + limit} if offset + limit < len(rows) else None
         return as_json(rows[offset : offset + limit], headers=_next(more))
 
@@ -251,7 +256,7 @@ def event_json(board: Board) -> Record:
     shown = board.shown
     said: Record = {"ready": shown.ready, "why": shown.why, "now": utc_text(wall_clock())}
     if shown.pending is not None:
-        status = status_json(shown.pending, wall_clock(), ())
+        status = status_json(structs.replace(shown.pending, seen={}), wall_clock(), ())
         names = ("frame", "opened_at", "closes_at", "last_closed", "digest", "held", "behind_s")
         said |= {name: status[name] for name in names}
         said |= {"total": sum(shown.pending.streams.values()), "streams": len(shown.pending.streams)}

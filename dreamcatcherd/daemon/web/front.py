@@ -1,13 +1,19 @@
-"""What every request passes before it is answered: the method, the host it asked for, the token, and the loop's peace.
+"""What every request passes before it is answered: the method, the host it asked for, the token, how many others are
+being answered, and the loop's peace.
 
-Owns who is let in, and the headers that every answer carries."""
+Owns who is let in and in which order, and the headers that every answer carries."""
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import binascii
 import hmac
 import ipaddress
+import re
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from msgspec import Struct
 from starlette.responses import JSONResponse, PlainTextResponse, Response
@@ -20,6 +26,14 @@ ALWAYS_OPEN = frozenset({"/healthz"})
 
 UNHURRIED = frozenset({"/healthz", "/readyz"})
 """Answered at once, also while a frame closes: whoever asks gives up soon, and restarts hang on it."""
+
+RESERVED = UNHURRIED | {"/metrics"}
+"""Answered however many other requests are being answered."""
+
+ANSWERS = 192
+ANSWERS_OF_ONE = 96
+"""How many other requests are answered at once, events included, and how many of one address; who comes then is told to
+come again. What is left of the connections is for `RESERVED`. A proxy is one address for all who come through it."""
 
 SECURITY = [
     (
@@ -53,6 +67,8 @@ class Front:
         self._app = app
         self._hub = hub
         self._door = door
+        self._answered = Counter[str]()
+        self._turn, self._scrape = asyncio.Lock(), asyncio.Lock()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -64,19 +80,50 @@ class Front:
                 message["headers"] = [*message["headers"], *SECURITY]
             await send(message)
 
-        refused = self._refusal(scope)
+        client = scope["client"][0] if scope["client"] else ""
+        refused = self._refusal(scope) or self._too_much(scope["path"], client)
         if refused is not None:
             await refused(scope, receive, send_on)
-            return
-        if self._hub.board.closing and scope["path"] not in UNHURRIED:
+        elif scope["path"] in UNHURRIED:
+            await self._app(scope, receive, send_on)
+        elif scope["path"] in RESERVED:
+            await self._wait(self._scrape)
+            await self._app(scope, receive, send_on)
+        else:
+            with self._counted(client):
+                await self._wait(self._turn)
+                await self._app(scope, receive, send_on)
+
+    async def _wait(self, turn: asyncio.Lock) -> None:
+        """Wait while a frame closes, and then for a turn: one request begins to be answered for each round of the event
+        loop, so that those who are in no hurry are never many between two who are."""
+        if self._hub.board.closing:
             await self._hub.calm()
-        await self._app(scope, receive, send_on)
+        async with turn:
+            await asyncio.sleep(0)
+
+    @contextmanager
+    def _counted(self, client: str) -> Iterator[None]:
+        self._answered[client] += 1
+        try:
+            yield
+        finally:
+            self._answered[client] -= 1
+            if not self._answered[client]:
+                del self._answered[client]
+
+    def _too_much(self, path: str, client: str) -> Response | None:
+        if path in RESERVED or (self._answered.total() < ANSWERS and self._answered[client] < ANSWERS_OF_ONE):
+            return None
+        error = {"error": "too many requests are answered at once", "remedy": "ask again in a moment"}
+        return JSONResponse(error, 503, {"Retry-After": "1"})
 
     def _refusal(self, scope: Scope) -> Response | None:
         if scope["method"] not in ("GET", "HEAD"):
             return PlainTextResponse("read-only: GET and HEAD\n", 405, {"Allow": "GET, HEAD"})
         headers = dict(scope["headers"])
-        if self._door.own_hosts and not is_own_host(headers.get(b"host", b"localhost").decode("latin-1")):
+        hosts = [value for name, value in scope["headers"] if name == b"host"]
+        if self._door.own_hosts and not all(is_own_host(host.decode("latin-1")) for host in hosts):
             remedy = "ask for 127.0.0.1 or localhost, or set [http] token_file"
             return JSONResponse({"error": "this daemon answers its own machine only", "remedy": remedy}, 421)
         token = self._door.token
@@ -102,12 +149,21 @@ def bears(authorization: bytes, token: str) -> bool:
 
 
 def is_own_host(host: str) -> bool:
-    """Whether a Host header names localhost or an address; a name that can be made to point here is neither."""
-    name = host.rpartition("]")[0].removeprefix("[") if host.startswith("[") else host.partition(":")[0]
-    if name.lower() == "localhost":
-        return True
+    """Whether a Host header is localhost or an address, with a port or without, and nothing else; a name that can be
+    made to point here is neither."""
+    found = _HOST.fullmatch(host)
+    if found is None or found["name"]:
+        return found is not None
     try:
-        ipaddress.ip_address(name)
+        if found["v6"]:
+            ipaddress.IPv6Address(found["v6"])
+        else:
+            ipaddress.IPv4Address(found["v4"])
     except ValueError:
         return False
     return True
+
+
+_HOST = re.compile(
+    r"(?:(?P<name>localhost)|(?P<v4>[0-9.]+)|\[(?P<v6>[0-9a-f:.]+)\])(?::[0-9]{1,5})?", re.ASCII | re.IGNORECASE
+)

@@ -51,12 +51,14 @@ class Parts(NamedTuple):
 
 
 class Page:
-    """The page's answers. A page is made once for each showing of the board, however many look at it."""
+    """The page's answers. A page is made once for each showing of the board, however many look at it, and so is what a
+    page with a difference has in common with it; of those the last one is kept."""
 
     def __init__(self, board: Board, desk: Desk) -> None:
         self._board = board
         self._desk = desk
-        self._made: tuple[object, bytes] = (None, b"")
+        self._common: tuple[object, dict[str, Any]] = (None, {})
+        self._made: dict[bool, tuple[object, bytes]] = {}
         self._environment = Environment(
             loader=PackageLoader(__package__, "."), autoescape=True, undefined=StrictUndefined, trim_blocks=True,
             lstrip_blocks=True,
@@ -74,14 +76,15 @@ class Page:
         except DreamcatcherError as error:
             trouble = str(error)
         key = (shown.version, id(parts), trouble)
-        if difference is None and self._made[0] == key:
-            return _html(self._made[1], code)
-        raw = self._template.render(self._context(shown, parts, trouble, difference)).encode("utf-8", "replace")
-        if difference is None:
-            self._made = (key, raw)
-        return _html(raw, code)
+        if self._common[0] != key:
+            self._common = (key, self._context(shown, parts, trouble))
+        made = self._made.get(difference is None)
+        if made is None or made[0] != (key, difference):
+            text = self._template.render(self._common[1], difference=difference or {})
+            made = self._made[difference is None] = ((key, difference), text.encode("utf-8", "replace"))
+        return _html(made[1], code)
 
-    def _context(self, shown: Shown, parts: Parts | None, trouble: str, difference: Record | None) -> dict[str, Any]:
+    def _context(self, shown: Shown, parts: Parts | None, trouble: str) -> dict[str, Any]:
         pending = shown.pending
         return {
             "version": __version__,
@@ -97,7 +100,6 @@ class Page:
             "parts": parts,
             "trouble": trouble,
             "chart": chart_of(parts.log, shown.phases) if parts else None,
-            "difference": difference or {},
         }
 
     async def _difference(self, request: Request) -> tuple[Record | None, int]:

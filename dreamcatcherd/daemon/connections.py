@@ -1,0 +1,134 @@
+"""Connections of HTTP: how many are open at once, how long each may take, and which one makes room for a new one.
+
+uvicorn bounds neither the time in which a request arrives nor the time in which an answer is taken, and a TLS handshake
+is none of its connections yet."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from collections import Counter
+from collections.abc import Iterable
+from typing import Any
+
+import uvicorn
+from uvicorn.protocols.http.h11_impl import H11Protocol
+from uvicorn.server import ServerState
+
+CONNECTIONS = 256
+"""How many connections are open at once. Each holds a file descriptor of the 1,024 that a process usually may have, and
+git needs some too."""
+
+HEAD_S = 10.0
+"""How long a connection may take to bring a whole request head, from when it opened (with TLS the handshake counts) or
+from when the answer before was made."""
+
+IDLE_S = 5
+"""How long a connection is kept after an answer while nothing at all arrives."""
+
+TAKE_S = 60.0
+"""How long a client may leave an answer untaken."""
+
+UNTAKEN_BYTES = 64 * 2**20
+"""How many bytes of answers wait for their clients at once, on all connections together."""
+
+
+class Connection(H11Protocol):
+    """One connection, in `opened` from when it is accepted until it is lost.
+
+    Where there are `CONNECTIONS` of them already, one is closed for it: of those that wait for a request, or for their
+    client to take an answer, the oldest of the address that has most. One whose request is being answered goes only
+    where there is no other."""
+
+    def __init__(
+        self,
+        opened: set[Connection],
+        config: uvicorn.Config,
+        server_state: ServerState,
+        app_state: dict[str, Any],
+        _loop: asyncio.AbstractEventLoop | None = None,
+    ) -> None:
+        super().__init__(config, server_state, app_state, _loop)
+        while len(opened) >= CONNECTIONS:
+            first_to_go(opened).close()
+        opened.add(self)
+        self._opened = opened
+        self.since = self.loop.time()
+        self._timer = self.loop.call_later(HEAD_S, self._check)
+        self._made = False
+        # asyncio makes the protocol in the task that accepts the connection, which ends once TLS is agreed on.
+        self._accepting = asyncio.current_task()
+        if self._accepting is not None:
+            self._accepting.add_done_callback(self._accepted)
+
+    @property
+    def address(self) -> str:
+        """The client's address without its port; empty before TLS is agreed on."""
+        return self.client[0] if self.client else ""
+
+    @property
+    def answering(self) -> bool:
+        """Whether a request is being answered. Once the last byte is handed over it no longer is, taken or not."""
+        return self.cycle is not None and not self.cycle.response_complete and not self.transport.is_closing()
+
+    @property
+    def untaken(self) -> int:
+        """Bytes that the client has not taken yet, beyond those that the kernel holds."""
+        return self.transport.get_write_buffer_size() if self._made else 0
+
+    def close(self) -> None:
+        """Close it at once, whatever has not been sent."""
+        self._gone()
+        if self._made:
+            self.transport.abort()
+        elif self._accepting is not None:
+            self._accepting.cancel()
+
+    def _gone(self) -> None:
+        self._opened.discard(self)
+        self._timer.cancel()
+
+    def _accepted(self, _: asyncio.Task[Any]) -> None:
+        if not self._made:  # the handshake failed
+            self._gone()
+
+    def _check(self) -> None:
+        """Close it where its time is over, else look again when that could be so."""
+        left = self.since + self._limit_s() - self.loop.time()
+        if left <= 0:
+            self.close()
+        else:
+            self._timer = self.loop.call_later(min(left, HEAD_S), self._check)
+
+    def _limit_s(self) -> float:
+        if self.answering:
+            return TAKE_S if self.flow.write_paused else math.inf
+        return TAKE_S if self.untaken else HEAD_S
+
+    # What uvicorn and asyncio call -----------------------------------------------------------------------------------
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        self._made = True
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        super().connection_lost(exc)
+        self._gone()
+
+    def pause_writing(self) -> None:
+        self.since = self.loop.time()
+        super().pause_writing()
+
+    def on_response_complete(self) -> None:
+        self.since = self.loop.time()
+        if self.untaken:
+            while sum(one.untaken for one in self._opened) > UNTAKEN_BYTES:
+                first_to_go(one for one in self._opened if one.untaken).close()
+        super().on_response_complete()
+
+
+def first_to_go(connections: Iterable[Connection]) -> Connection:
+    """The one of these, of which there is at least one, that is closed first."""
+    found = list(connections)
+    held = Counter(one.address for one in found)
+    return min(found, key=lambda one: (one.answering, -held[one.address], one.since))
