@@ -42,7 +42,7 @@ def loose_frame_of(path: str) -> int | None:
 
 
 def in_repository(path: str) -> str:
-    """Where a file would be in a repository: below the delta root as below a folder of its name, else directly there."""
+    """Where a file would be in a repository: below the delta root as below a folder of its name, else directly in."""
     parts = path.split("/")
     below = parts[parts.index("stream_deltas") + 1 :] if "stream_deltas" in parts[:-1] else parts[-1:]
     return "/".join([DELTAS, *below])
