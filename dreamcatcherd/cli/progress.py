@@ -13,6 +13,7 @@ import msgspec
 from msgspec import Struct
 
 from dreamcatcherd.cli.common import tracked
+from dreamcatcherd.core.codec import read_as
 from dreamcatcherd.core.errors import RefusedError, UsageError
 from dreamcatcherd.store.atomic import write_atomically
 from dreamcatcherd.store.ports import Store
@@ -82,7 +83,7 @@ def _chosen(history: History, start: int | None, sample: int | None, resume: Pat
 def _resumed(history: History, file: Path) -> int:
     """Where to go on: after the frame that the file names, if its commit is still the one in the chain."""
     try:
-        mark = msgspec.json.decode(file.read_bytes(), type=Mark)
+        mark = read_as(file.read_bytes(), Mark)
     except FileNotFoundError:
         return 0
     except (OSError, msgspec.DecodeError) as error:

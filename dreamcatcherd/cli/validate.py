@@ -11,7 +11,7 @@ import msgspec
 
 from dreamcatcherd.cli.common import on_repository, open_primary, plain, with_json, write_json
 from dreamcatcherd.core.advice import advise
-from dreamcatcherd.core.codec import read_document, read_header, references, too_large
+from dreamcatcherd.core.codec import read_as, read_document, read_header, references, too_large
 from dreamcatcherd.core.errors import UsageError
 from dreamcatcherd.core.model import Delta, Fault, FrameState, Version
 from dreamcatcherd.core.paths import DELTAS, attachment_paths, bad_name, in_repository, loose_frame_of
@@ -132,8 +132,8 @@ def _frame_beside(file: Path) -> int | None:
     for folder in file.resolve().parents:
         if folder.name == "stream_deltas":
             try:
-                found = msgspec.json.decode((folder.parent / "frame.json").read_bytes(), type=FrameState)
-            except (OSError, msgspec.MsgspecError, UnicodeDecodeError):
+                found = read_as((folder.parent / "frame.json").read_bytes(), FrameState)
+            except (OSError, msgspec.DecodeError):
                 return None
             return found.frame
     return None

@@ -11,11 +11,13 @@ import unicodedata
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta
-from typing import NamedTuple, TypeGuard
+from typing import NamedTuple, TypeGuard, TypeVar
 
 import msgspec
 
 from dreamcatcherd.core.model import Fault, Json, Limits, Record, Stamp
+
+_Shape = TypeVar("_Shape")
 
 MAX_FRAME = 2**53 - 1
 UTC_NAMES = ("utc", "completed_at", "timestamp")
@@ -69,6 +71,16 @@ def canonical_each(values: Sequence[Json]) -> list[bytes]:
 def decode(raw: bytes) -> Json:
     """Decode JSON that this program wrote itself; errors are the caller's to name."""
     return _decode(raw)
+
+
+def read_as(raw: bytes, shape: type[_Shape]) -> _Shape:
+    """Decode JSON that others may have written into a shape; msgspec.DecodeError whatever is wrong with it.
+
+    msgspec raises other errors for bytes that are not UTF-8 and for nesting beyond the stack."""
+    try:
+        return msgspec.json.decode(raw, type=shape)
+    except (UnicodeDecodeError, RecursionError) as error:
+        raise msgspec.DecodeError(str(error)) from error
 
 
 def read_document(raw: bytes, limits: Limits) -> Record | Fault:

@@ -10,7 +10,7 @@ from typing import NamedTuple
 import msgspec
 from msgspec import Struct
 
-from dreamcatcherd.core.codec import canonical, frame_number, stamp_of
+from dreamcatcherd.core.codec import canonical, frame_number, read_as, stamp_of
 from dreamcatcherd.core.collections import EXTRA, Collection, Table
 from dreamcatcherd.core.errors import RefusedError
 from dreamcatcherd.core.merge import append_changes
@@ -94,8 +94,8 @@ def read_portable(raw: bytes) -> Portable:
     """An exported snapshot from its bytes; RefusedError where they are none."""
     remedy = "use a file that dreamcatcherd export wrote"
     try:
-        portable = msgspec.json.decode(raw, type=Portable)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        portable = read_as(raw, Portable)
+    except msgspec.DecodeError as error:
         raise RefusedError(f"this is no exported snapshot: {error}", remedy) from error
     if portable.format != FORMAT:
         raise RefusedError(f"the file's format is {portable.format!r}, this version reads {FORMAT!r}", remedy)

@@ -10,7 +10,7 @@ from urllib.parse import unquote
 
 import msgspec
 
-from dreamcatcherd.core.codec import canonical
+from dreamcatcherd.core.codec import canonical, read_as
 from dreamcatcherd.core.errors import RefusedError
 from dreamcatcherd.core.snapshot import file_name
 
@@ -32,14 +32,12 @@ class _Line(msgspec.Struct, forbid_unknown_fields=True):
     merged: list[str] = []
 
 
-_exported = msgspec.json.Decoder(_Exported)
-_head = msgspec.json.Decoder(dict[str, msgspec.Raw])
-_line = msgspec.json.Decoder(_Line)
+_Head = dict[str, msgspec.Raw]
 
 
 def to_ndjson(raw: bytes) -> Iterator[bytes]:
     """An export as lines: what it says of itself, then merged content ids by frame, then each record."""
-    exported = _exported.decode(raw)
+    exported = read_as(raw, _Exported)
     yield _head_of(raw) + b"\n"
     for frame, ids in exported.merged.items():
         yield canonical({"frame": frame, "merged": ids}) + b"\n"
@@ -55,7 +53,7 @@ def from_ndjson(raw: bytes) -> bytes:
     merged: dict[str, list[str]] = {}
     try:
         for text in lines:
-            line = _line.decode(text)
+            line = read_as(text, _Line)
             if line.collection is not None and bytes(line.record):
                 state.setdefault(line.collection, []).append(bytes(line.record))
             elif line.frame is not None:
@@ -69,7 +67,7 @@ def from_ndjson(raw: bytes) -> bytes:
 
 def to_files(raw: bytes) -> Iterator[tuple[str, bytes]]:
     """An export as files: `snapshot.json`, `merged.ndjson`, and `state/<collection>.ndjson` with a record a line."""
-    exported = _exported.decode(raw)
+    exported = read_as(raw, _Exported)
     yield HEAD, _head_of(raw) + b"\n"
     lines = (canonical({"frame": frame, "merged": ids}) + b"\n" for frame, ids in exported.merged.items())
     yield MERGED, b"".join(lines)
@@ -81,7 +79,8 @@ def from_files(files: Mapping[str, bytes]) -> bytes:
     """The export that `to_files` took apart; RefusedError where the files are none. A collection's name comes out of
     its file's name, so files may not be renamed."""
     try:
-        merged = {line.frame or "": line.merged for line in map(_line.decode, files[MERGED].splitlines())}
+        lines = (read_as(raw, _Line) for raw in files[MERGED].splitlines())
+        merged = {line.frame or "": line.merged for line in lines}
         state = {
             unquote(path.removeprefix(_STATE).removesuffix(_END)): raw.splitlines()
             for path, raw in files.items()
@@ -95,18 +94,18 @@ def from_files(files: Mapping[str, bytes]) -> bytes:
 def is_ndjson(raw: bytes) -> bool:
     """Whether bytes begin like what `to_ndjson` writes: with a line that is a whole object without `state`."""
     try:
-        return "state" not in _head.decode(raw.partition(b"\n")[0])
+        return "state" not in read_as(raw.partition(b"\n")[0], _Head)
     except msgspec.DecodeError:
         return False
 
 
 def _head_of(raw: bytes) -> bytes:
-    head = {name: value for name, value in _head.decode(raw).items() if name not in ("state", "merged")}
+    head = {name: value for name, value in read_as(raw, _Head).items() if name not in ("state", "merged")}
     return b"{" + b",".join(canonical(name) + b":" + bytes(head[name]) for name in sorted(head)) + b"}"
 
 
 def _joined(first: bytes, state: Mapping[str, Iterable[bytes]], merged: dict[str, list[str]]) -> bytes:
-    parts = {name: bytes(value) for name, value in _head.decode(first).items()}
+    parts = {name: bytes(value) for name, value in read_as(first, _Head).items()}
     parts["merged"] = canonical(merged)
     parts["state"] = (
         b"{" + b",".join(canonical(name) + b":[" + b",".join(lines) + b"]" for name, lines in state.items()) + b"}"

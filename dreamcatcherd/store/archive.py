@@ -21,6 +21,7 @@ import msgspec
 from msgspec import Struct
 
 from dreamcatcherd.core import paths
+from dreamcatcherd.core.codec import read_as
 from dreamcatcherd.core.errors import FatalError, RefusedError
 from dreamcatcherd.store.base import read_base
 from dreamcatcherd.store.chain import Link, links
@@ -164,7 +165,7 @@ def _checked(file: Path, folder: Path) -> Manifest:
     for name, digest in sums.items():
         if _sum(folder / name) != digest:
             raise _damaged(file, f"{name} is not what its checksum says")
-    manifest = msgspec.json.decode((folder / MANIFEST).read_bytes(), type=Manifest)
+    manifest = read_as((folder / MANIFEST).read_bytes(), Manifest)
     if manifest.format != FORMAT:
         raise RefusedError(f"{file} is of the format {manifest.format!r}, this version reads {FORMAT!r}", "update")
     return manifest

@@ -19,8 +19,10 @@ from dreamcatcherd.core.ledger import Ledger, LedgerHead, accounts_for, head_of,
 from dreamcatcherd.core.model import FrameState
 from dreamcatcherd.core.settings import DEFAULT, Settings, SettingsError, read_settings
 from dreamcatcherd.core.tree import blob_at, subtree
+from dreamcatcherd.core.waiting import next_ledgers
 from dreamcatcherd.store.chain import Claims, claimed_frame, claimed_previous
 from dreamcatcherd.store.judge import versions_of as versions_of
+from dreamcatcherd.store.overlay import Overlay
 from dreamcatcherd.store.ports import Store
 
 _L = TypeVar("_L")
@@ -188,6 +190,8 @@ def follows(store: Store, candidate: str, before: Base) -> bool:
         return False
     if any(lost_entities(store, before.snapshot, after.snapshot)):
         return False
+    if not _waits_as_it_says(store, before, after, ledger):
+        return False
     accounted = accounts_for(ledger)
     commits = store.new_commits([candidate], [before.commit] if before.commit else [])
     commits.pop(candidate, None)
@@ -196,6 +200,16 @@ def follows(store: Store, candidate: str, before: Base) -> bool:
         for oid in commits
         for path, blob, _ in versions_of(store, commits[oid])
     )
+
+
+def _waits_as_it_says(store: Store, before: Base, after: Base, ledger: Ledger) -> bool:
+    """Whether the folder of ledgers follows from the one before and from the ledger: no early delta is dropped from it.
+
+    Versions that list all that waits do not know that part of it."""
+    oid = blob_at(store, after.ledgers, paths.ledger_path(ledger.frame))
+    if ledger.counts.waiting is None or oid is None:
+        return ledger.counts.waiting is None
+    return next_ledgers(Overlay(store), before.ledgers, ledger, oid) == after.ledgers
 
 
 def _adopted_state(store: Store, head: str | None) -> FrameState:

@@ -5,6 +5,7 @@ The hook runs at every push of every worker and starts from here, without the co
 from __future__ import annotations
 
 import signal
+import time
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
@@ -14,6 +15,7 @@ from typing import NamedTuple, TextIO
 from dreamcatcherd.core.codec import plain
 from dreamcatcherd.core.errors import DreamcatcherError, UsageError
 from dreamcatcherd.core.paths import printable
+from dreamcatcherd.core.signers import lines_at
 from dreamcatcherd.store.plumbing import PlumbingStore
 from dreamcatcherd.store.push import COUNTER, MOST, Gate, Offence, Update
 from dreamcatcherd.store.receive import PRIMARY_REFS, judge_read_push, read_push
@@ -30,7 +32,6 @@ PATH_SHOWN = 400
 """How many characters of a path are shown."""
 
 _ACCOUNT = ("REMOTE_USER", "GL_USER", "LOGNAME", "USER")
-_ONLY_SSH = ("-c", "gpg.program=false", "-c", "gpg.openpgp.program=false", "-c", "gpg.x509.program=false")
 _MAIN = "refs/heads/main"
 
 _REMEDY_OF_DELTAS = (
@@ -51,7 +52,6 @@ _REMEDIES = {
     "wrong-stream": "push each stream's deltas to its own lane, or to the shared branch",
     "settings-refused": "correct state/dreamcatcher.toml, commit, and push again",
     "replacement": "leave it: git replace --delete removes it here; pushed commits are read as stored",
-    "bad-name": "rename it in the commit that brought it (git commit --amend, git rebase -i), and push again",
     "unreadable-commit": "make the commit again with git itself (git commit), and push that",
     "lane-blocked": (
         "push to a lane below that one or beside it (dc/<stream_id>/<anything>), or delete it if it is merged; "
@@ -192,12 +192,15 @@ def _head(store: PlumbingStore, ref: str) -> str | None:
 
 
 def _is_signed(store: PlumbingStore, commit: str, signers: str) -> bool:
-    """Whether a commit has a good ssh signature by a key of an allowed-signers file."""
+    """Whether a commit has a good ssh signature by a key of an allowed-signers file that is valid now."""
     file = store.folder / Path(signers).expanduser()
     if not file.is_file():
         raise UsageError(f"git config {KEY} names {file}, which is no file", "correct it on the server")
-    words = (*_ONLY_SSH, "-c", f"gpg.ssh.allowedSignersFile={file}", "verify-commit", commit)
-    return store.git(*words, may_fail=True).returncode == 0
+    try:
+        lines = file.read_text("utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(f"git config {KEY} names {file}, which cannot be read: {error}", "correct it") from error
+    return commit in store.good_signatures([commit], lines_at(lines, time.time_ns() // 1000))
 
 
 def _tell(offences: list[Offence]) -> list[str]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import msgspec
 
 from dreamcatcherd.core import paths
+from dreamcatcherd.core.codec import read_as
 from dreamcatcherd.core.model import FrameState
 from dreamcatcherd.core.snapshot import close_snapshot, open_snapshot
 from dreamcatcherd.core.tree import blob_at, lookup, subtree
@@ -30,7 +31,7 @@ def opens_first(store: Store, commit: str) -> bool:
     tree = store.commit(commit).tree
     raw = blob_at(store, tree, paths.FRAME)
     try:
-        state = msgspec.json.decode(store.read(raw), type=FrameState) if raw else None
+        state = read_as(store.read(raw), FrameState) if raw else None
     except msgspec.DecodeError:
         return False
     scratch = MemoryStore()

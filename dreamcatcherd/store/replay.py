@@ -17,53 +17,15 @@ from dreamcatcherd.core.ledger import DeltaRow, Ledger, read_ledger
 from dreamcatcherd.core.merge import merge
 from dreamcatcherd.core.model import Delta, Version
 from dreamcatcherd.core.settings import DEFAULT, Settings, read_settings
-from dreamcatcherd.core.tree import FILE, Kind, blob_at, object_id, parse, subtree
+from dreamcatcherd.core.tree import FILE, blob_at, subtree
 from dreamcatcherd.store.chain import Link
 from dreamcatcherd.store.judge import judge
+from dreamcatcherd.store.overlay import Overlay
 from dreamcatcherd.store.ports import Store
 from dreamcatcherd.store.publish import IMPORT
 
 BATCH = 2_000
 """Deltas that are merged in one go. The merge is a function of their set, so the size changes no byte."""
-
-_PRUNE_BYTES = 256 * 2**20
-
-
-class Overlay:
-    """Objects kept in memory over a repository that is only read."""
-
-    def __init__(self, store: Store) -> None:
-        self._store = store
-        self.written: dict[str, tuple[Kind, bytes]] = {}
-        self._size = 0
-        self._prune_at = _PRUNE_BYTES
-
-    def read(self, oid: str) -> bytes:
-        found = self.written.get(oid)
-        return found[1] if found is not None else self._store.read(oid)
-
-    def write(self, kind: Kind, data: bytes) -> str:
-        oid = object_id(kind, data)
-        if oid not in self.written:
-            self.written[oid] = (kind, data)
-            self._size += len(data)
-        return oid
-
-    def keep(self, tree: str) -> None:
-        """Forget what a tree does not reach, once that much has gathered that it is worth the walk."""
-        if self._size < self._prune_at:
-            return
-        kept: dict[str, tuple[Kind, bytes]] = {}
-        todo = [tree]
-        while todo:
-            oid = todo.pop()
-            if oid in self.written and oid not in kept:
-                kept[oid] = kind, data = self.written[oid]
-                if kind == "tree":
-                    todo += [entry.oid for entry in parse(data).values()]
-        self.written = kept
-        self._size = sum(len(data) for _, data in kept.values())
-        self._prune_at = max(_PRUNE_BYTES, 2 * self._size)
 
 
 class Chapter(NamedTuple):

@@ -16,6 +16,12 @@ from dreamcatcherd.core.errors import RetryableError
 from dreamcatcherd.store.gitcmd import NO_QUESTIONS, git, message_of
 
 _TIMEOUT_S = 20.0
+_ONLY_SSH = tuple(
+    word
+    for setting in ("format=ssh", "program=false", "openpgp.program=false", "x509.program=false")
+    for word in ("-c", f"gpg.{setting}")
+)
+"""No signature of another kind is looked at, and no program of theirs is run."""
 _UNABLE = re.compile(
     rb"cannot (?:run|fork\(\) for) (?!gpg)|could not create temporary file|failed writing|needed for ssh signature"
 )
@@ -57,7 +63,7 @@ def _checked(repository: Path, asked: list[str], allowed: str, variables: Mappin
     A long commit with a signature that ssh-keygen refuses unread kills git (SIGPIPE): then each half is asked of, until
     that one is found and counts as unsigned. Where ssh-keygen cannot run at all git says so and ends well, and every
     commit would count as unsigned for ever."""
-    trust = ("-c", "gpg.format=ssh", "-c", f"gpg.ssh.allowedSignersFile={allowed}")
+    trust = (*_ONLY_SSH, "-c", f"gpg.ssh.allowedSignersFile={allowed}")
     shown = git(
         repository, *trust, "log", "--no-walk=unsorted", "--stdin", "--format=%H %G? %GF",
         stdin="".join(f"{oid}\n" for oid in asked).encode(), timeout_s=60 + len(asked), variables=variables,

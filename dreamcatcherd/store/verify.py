@@ -36,9 +36,10 @@ from dreamcatcherd.core.waiting import already_waiting, id_of, next_ledgers
 from dreamcatcherd.store.base import Base, load_base, read_base, versions_of
 from dreamcatcherd.store.chain import Link, links
 from dreamcatcherd.store.judge import with_body
+from dreamcatcherd.store.overlay import Overlay
 from dreamcatcherd.store.ports import Commit, Store
 from dreamcatcherd.store.rejudge import arrivals_of, surveys_of
-from dreamcatcherd.store.replay import Overlay, is_base, own_ledger
+from dreamcatcherd.store.replay import is_base, own_ledger
 from dreamcatcherd.store.violations import settings_change
 from dreamcatcherd.store.waiting import count, ending, listed_rows
 

@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 import msgspec
 
 from dreamcatcherd.core import paths
-from dreamcatcherd.core.codec import utc_micros
+from dreamcatcherd.core.codec import read_as, utc_micros
 from dreamcatcherd.core.model import FrameState
 from dreamcatcherd.core.tree import lookup
 from dreamcatcherd.store.ports import Store
@@ -53,7 +53,7 @@ def is_overdue(store: Store, commit: str, now_s: float) -> bool:
     """Whether the frame that is open at a commit should have been closed by a time, but not too long before."""
     entry = lookup(store, store.commit(commit).tree, paths.FRAME)
     try:
-        state = msgspec.json.decode(store.read(entry.oid), type=FrameState) if entry else None
+        state = read_as(store.read(entry.oid), FrameState) if entry else None
     except msgspec.MsgspecError:
         return False  # somebody edited it: the next publication puts it right
     due = utc_micros(state.closes_at) if state and state.closes_at else None

@@ -280,6 +280,9 @@ def test_only_a_commit_that_the_primarys_key_signed_is_published(fleet: Path, tm
     sign("evil")
     assert "not-the-primary" in primary.publish()
     sign("good")
+    (fleet / "signers").write_text(f'primary@localhost valid-before="20200101" {public}')
+    assert "not-the-primary" in primary.publish(), "the key is no longer valid, whatever date the commit bears"
+    (fleet / "signers").write_text(f'primary@localhost valid-after="20200101" {public}')
     assert primary.publish().startswith("ok")
     primary.close()
     git(fleet, "config", "dreamcatcher.primaryUser", "primary")

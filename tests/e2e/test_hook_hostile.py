@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import time
 from pathlib import Path
@@ -183,3 +184,24 @@ def test_a_key_counts_by_the_time_of_the_push(repository: Path, tmp_path: Path) 
     assert pushed("new", new) == ""
     dc("merge", "--repo", str(repository))
     assert dc_json("verify", "--repo", str(repository))["ok"]
+
+
+DEEP = b'{"frame":' * 5000 + b"1" + b"}" * 5000
+
+
+def test_a_frame_file_beyond_the_stack_stops_no_push(repository: Path, tmp_path: Path) -> None:
+    """Where main shows a frame.json that no parser can nest, which nobody checked, pushes and commands go on."""
+    head = git(repository, "rev-parse", "main")
+    plant(repository, "refs/heads/main", commit(nested([("blob", DEEP)], [b"state", b"frame.json"], FILE), head))
+    worker = tmp_path / "worker"
+    git(tmp_path, "init", "-q", str(worker))
+    git(worker, "fetch", "-q", str(repository), head)
+    git(worker, "checkout", "-q", "--detach", "FETCH_HEAD")
+    (worker / "state/stream_deltas/1").mkdir(parents=True)
+    (worker / "state/stream_deltas/1/a.json").write_text(delta(1, "a", observations=[1]))
+    git(worker, "add", "-A")
+    git(worker, "commit", "-q", "-m", "a")
+    git(worker, "push", "-q", str(repository), "HEAD:refs/heads/dc/a")
+    for words in ("status", "plan", "merge", "verify"):
+        dc(words, "--repo", str(repository))
+    assert json.loads(git(repository, "show", "main:state/frame.json"))["last_closed"] == 1

@@ -163,3 +163,24 @@ def test_a_mapping_that_does_not_fit_says_so(tmp_path: Path) -> None:
     mapping.write_text('[[files]]\npath = "a.json"\nsection = "p"\n')
     dc(*words, "--open", "0", code=2)
     assert dc_json(*words)["entities"] == {"extra": 1}
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        b'{"a":' * 50_000 + b"1" + b"}" * 50_000,
+        b"[" * 100_000 + b"]" * 100_000,
+        bytes(range(256)) * 100,
+        b'{"format":"dreamcatcher-snapshot/1","frame":"x","digest":5,"settings":7,"state":[],"merged":1}',
+        b'{"format": "x"}\n' + b'{"a":' * 50_000,
+    ],
+    ids=["deep object", "deep list", "bytes", "types", "deep line"],
+)
+def test_a_crafted_export_is_refused(tmp_path: Path, raw: bytes) -> None:
+    """Whatever the file holds, import says that it is no export, without a traceback, and nothing is written."""
+    dc("init", str(tmp_path / "fleet.git"))
+    file = tmp_path / "crafted.json"
+    file.write_bytes(raw)
+    before = git(tmp_path / "fleet.git", "for-each-ref")
+    assert "no exported snapshot" in dc("import", str(file), "--repo", str(tmp_path / "fleet.git"), code=1)
+    assert git(tmp_path / "fleet.git", "for-each-ref") == before

@@ -163,6 +163,52 @@ def test_a_long_commit_with_a_broken_signature_stops_nobody(fleet: Fleet) -> Non
     assert reasons(ledger) == {f"alice-{number}.json": "wrong-stream" for number in (2, 3, 4)}
 
 
+def test_signatures_of_other_kinds_count_for_nothing_and_run_no_program(
+    fleet: Fleet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A commit with a PGP signature is unsigned, and neither gpg nor what a configuration names in its place is run."""
+    fleet.secure()
+    ran = tmp_path / "ran"
+    programs = tmp_path / "programs"
+    programs.mkdir()
+    for name in ("gpg", "gpg2", "gpgsm"):
+        (programs / name).write_text(f"#!/bin/sh\ntouch {ran}\nexit 1\n")
+        (programs / name).chmod(0o755)
+    monkeypatch.setenv("PATH", f"{programs}:{os.environ['PATH']}")
+    commit = fleet.deliver("alice", 1)
+    raw = git(fleet.bare, "cat-file", "commit", commit).encode()
+    head, _, message = raw.partition(b"\n\n")
+    armour = b"\ngpgsig -----BEGIN PGP SIGNATURE-----\n \n iQEzBAABCAAdFiEE\n -----END PGP SIGNATURE-----"
+    made = git(
+        fleet.bare, "hash-object", "-t", "commit", "-w", "--stdin", given=head + armour + b"\n\n" + message + b"\n"
+    )
+    git(fleet.bare, "update-ref", "refs/heads/dc/alice/1", made)
+    assert reasons(close(fleet.primary)) == {"alice-1.json": "wrong-stream"}
+    assert not ran.exists()
+
+
+def test_a_signed_commit_on_another_lane_or_again_counts_once(fleet: Fleet) -> None:
+    """Alice's signed commit that somebody pushes again, to another lane of hers or to another stream's, merges once and
+    counts for her stream alone; a signed merge of others' commits lends them no signature."""
+    fleet.secure()
+    commit = fleet.deliver("alice", 1, "alice")
+    git(fleet.bare, "update-ref", "refs/heads/dc/alice/replayed", commit)
+    git(fleet.bare, "update-ref", "refs/heads/dc/mallory", commit)
+    assert merged(close(fleet.primary)) == ["alice-1.json"]
+    git(fleet.bare, "update-ref", "refs/heads/dc/alice/again", commit)
+    ledger = close(fleet.primary)
+    assert (merged(ledger), ledger.violations) == ([], [])
+    forged = fleet.deliver("alice", 2)
+    work = fleet.folder / "merging"
+    git(fleet.folder, "clone", "-q", str(fleet.bare), str(work))
+    git(work, "fetch", "-q", str(fleet.bare), "+refs/heads/*:refs/all/*")
+    who = ("-c", "user.name=alice", "-c", "user.email=a@localhost", "-c", "gpg.format=ssh")
+    sign = f"--gpg-sign={fleet.keys / 'alice'}"
+    git(work, *who, "merge", "-q", "--allow-unrelated-histories", "--no-ff", "-m", "merge", sign, forged)
+    git(work, "push", "-q", str(fleet.bare), "HEAD:refs/heads/dc/alice/merge")
+    assert reasons(close(fleet.primary)) == {"alice-2.json": "wrong-stream"}
+
+
 @pytest.mark.parametrize("missing", ["ssh-keygen", "temporary folder"])
 def test_where_signatures_cannot_be_checked_nothing_is_judged(
     fleet: Fleet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, missing: str

@@ -1,0 +1,44 @@
+"""Objects laid over a repository that is only read: what a question needs to write stays in memory."""
+
+from __future__ import annotations
+
+from dreamcatcherd.core.tree import Kind, Reader, object_id, parse
+
+_PRUNE_BYTES = 256 * 2**20
+
+
+class Overlay:
+    """Objects kept in memory over a repository that is only read."""
+
+    def __init__(self, store: Reader) -> None:
+        self._store = store
+        self.written: dict[str, tuple[Kind, bytes]] = {}
+        self._size = 0
+        self._prune_at = _PRUNE_BYTES
+
+    def read(self, oid: str) -> bytes:
+        found = self.written.get(oid)
+        return found[1] if found is not None else self._store.read(oid)
+
+    def write(self, kind: Kind, data: bytes) -> str:
+        oid = object_id(kind, data)
+        if oid not in self.written:
+            self.written[oid] = (kind, data)
+            self._size += len(data)
+        return oid
+
+    def keep(self, tree: str) -> None:
+        """Forget what a tree does not reach, once that much has gathered that it is worth the walk."""
+        if self._size < self._prune_at:
+            return
+        kept: dict[str, tuple[Kind, bytes]] = {}
+        todo = [tree]
+        while todo:
+            oid = todo.pop()
+            if oid in self.written and oid not in kept:
+                kept[oid] = kind, data = self.written[oid]
+                if kind == "tree":
+                    todo += [entry.oid for entry in parse(data).values()]
+        self.written = kept
+        self._size = sum(len(data) for _, data in kept.values())
+        self._prune_at = max(_PRUNE_BYTES, 2 * self._size)
