@@ -341,6 +341,31 @@ def test_a_publication_that_hides_a_delta_is_refused(primary: Primary) -> None:
     assert offences(store, forged({}, head[MAIN])) == {}
 
 
+def test_a_publication_that_drops_what_waits_is_refused(primary: Primary) -> None:
+    """An early delta is in no later ledger until its frame: a snapshot commit that does not carry it on is no whole one,
+    and one that does is."""
+    store = primary.store
+    commit_files(store, MAIN, {f"{FOLDER}/9/early.json": text(9)})
+    close(primary)
+    head = store.refs()
+    close(primary)
+    whole = store.commit(take_back(store, head)[MAIN])
+
+    def forged(changes: dict[str, Entry | None]) -> dict[str, str | None]:
+        tree = edit(store, whole.tree, changes)
+        assert tree is not None
+        oid = store.write_commit(Commit(tree, (head[MAIN],), WHO, NOW // 1_000_000, whole.message))
+        store.flush()
+        return {MAIN: oid, paths.PUBLISHED: oid}
+
+    waiting = f"{paths.LEDGER}/waiting.jsonl"
+    assert lookup(store, whole.tree, waiting)
+    assert offences(store, forged({waiting: None}))[paths.PUBLISHED] == "not-the-primary"
+    other = Entry(FILE, store.write("blob", b"[]\n"))
+    assert offences(store, forged({waiting: other}))[paths.PUBLISHED] == "not-the-primary"
+    assert offences(store, forged({})) == {}
+
+
 def test_where_a_primary_is_named_only_that_one_publishes(primary: Primary) -> None:
     """Others are refused however whole their frame is; the one that is named is let through."""
     store = primary.store
