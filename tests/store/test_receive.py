@@ -342,8 +342,8 @@ def test_a_publication_that_hides_a_delta_is_refused(primary: Primary) -> None:
 
 
 def test_a_publication_that_drops_what_waits_is_refused(primary: Primary) -> None:
-    """An early delta is in no later ledger until its frame: a snapshot commit that does not carry it on is no whole one,
-    and one that does is."""
+    """An early delta is in no later ledger until its frame: a snapshot commit that does not carry it on is not whole, and
+    one that does is."""
     store = primary.store
     commit_files(store, MAIN, {f"{FOLDER}/9/early.json": text(9)})
     close(primary)
