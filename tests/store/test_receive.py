@@ -342,7 +342,7 @@ def test_a_publication_that_hides_a_delta_is_refused(primary: Primary) -> None:
 
 
 def test_a_publication_that_drops_what_waits_is_refused(primary: Primary) -> None:
-    """An early delta is in no later ledger until its frame: a snapshot commit that does not carry it on is not whole, and
+    """An early delta is in no later ledger until its frame: a snapshot commit that does not carry it on is not whole;
     one that does is."""
     store = primary.store
     commit_files(store, MAIN, {f"{FOLDER}/9/early.json": text(9)})
