@@ -11,6 +11,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 from dreamcatcherd.cli.fleet import Worker, compare, make_fleet
@@ -119,7 +120,8 @@ def soak(folder: Path, seconds: float) -> list[str]:
     return wrong + ([] if verdict.holds else [f"the promise is broken: {verdict}"])
 
 
-def main() -> None:
+def run(soak: Callable[[Path, float], list[str]]) -> None:
+    """Soak for the minutes of the command line; what went wrong is printed, and the exit code says whether anything."""
     minutes = float(sys.argv[1]) if len(sys.argv) > 1 else 10.0
     with tempfile.TemporaryDirectory(prefix="dreamcatcherd-soak-") as name:
         wrong = soak(Path(name), 60 * minutes)
@@ -129,4 +131,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run(soak)

@@ -15,7 +15,6 @@ import os
 import socket
 import subprocess
 import sys
-import tempfile
 import threading
 import time
 from collections import Counter
@@ -27,7 +26,7 @@ from dreamcatcherd.cli.fleet import Worker, compare
 from dreamcatcherd.core.codec import utc_micros
 from tests.e2e.tools import Daemon, dc, dc_json, export_of, primary_toml, wait_for
 from tests.hostile import FILE, ODD, UNREADABLE, UNSAFE, Obj, blob, commit, nested, oid_of, push_raw, tree
-from tests.soak.__main__ import draw, sample
+from tests.soak.__main__ import draw, run, sample
 
 PICTURE = Path(__file__).parents[2] / "artifacts" / "soak-hostile.svg"
 WORKERS = 8
@@ -241,14 +240,5 @@ def soak(folder: Path, seconds: float) -> list[str]:
     return wrong + ([] if verdict.holds else [f"the promise is broken: {verdict}"])
 
 
-def main() -> None:
-    minutes = float(sys.argv[1]) if len(sys.argv) > 1 else 10.0
-    with tempfile.TemporaryDirectory(prefix="dreamcatcherd-hostile-") as name:
-        wrong = soak(Path(name), 60 * minutes)
-    for line in wrong:
-        print(line)
-    sys.exit(1 if wrong else 0)
-
-
 if __name__ == "__main__":
-    main()
+    run(soak)
