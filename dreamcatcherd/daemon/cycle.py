@@ -42,7 +42,7 @@ PAUSE_S = (0.002, 0.25)
 
 SLOW_S = 0.5
 LONG_S = 10.0
-"""From how many seconds of merging, or of races, on a lost race is run again with what is merged already: whoever makes a
+"""From how many seconds of merging, or of races, on a lost race is run again with what is merged: whoever makes a
 frame slow to merge and the branch fast to move would else keep it open."""
 
 
