@@ -307,7 +307,7 @@ def test_room_is_made_by_the_oldest_of_the_address_that_has_most(
     with ExitStack() as stack:
 
         def known(source: str) -> socket.socket:
-            """A connection that the server has agreed to: in a burst, those whose address it does not know yet go first."""
+            """A connection whose address the server knows: in a burst, those that it does not know yet go first."""
             one = stack.enter_context(closing(connect(served, source=source)))
             wait_for(lambda: one.getsockname() in {found.client for found in opened(served)})
             return one
