@@ -49,9 +49,6 @@ class Connection(H11Protocol):
         _loop: asyncio.AbstractEventLoop | None = None,
     ) -> None:
         super().__init__(config, server_state, app_state, _loop)
-        while len(opened) >= CONNECTIONS:
-            first_to_go(opened).close()
-        opened.add(self)
         self._opened = opened
         self.since = self.loop.time()
         self._timer = self.loop.call_later(HEAD_S, self._check)
@@ -60,6 +57,13 @@ class Connection(H11Protocol):
         self._accepting = asyncio.current_task()
         if self._accepting is not None:
             self._accepting.add_done_callback(self._accepted)
+        if config.ssl is not None:
+            self._enter()
+
+    def _enter(self) -> None:
+        while len(self._opened) >= CONNECTIONS:
+            first_to_go(self._opened).close()
+        self._opened.add(self)
 
     @property
     def address(self) -> str:
@@ -110,6 +114,8 @@ class Connection(H11Protocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
         self._made = True
+        if self.config.ssl is None:  # with TLS it counted already, although its address is known only now
+            self._enter()
 
     def connection_lost(self, exc: Exception | None) -> None:
         super().connection_lost(exc)

@@ -41,9 +41,8 @@ PAUSE_S = (0.002, 0.25)
 
 
 SLOW_S = 0.5
-LONG_S = 10.0
-"""From how many seconds of merging, or of races, on a lost race is run again with what is merged: whoever makes a
-frame slow to merge and the branch fast to move would else keep it open."""
+"""From how many seconds of merging (of this thread's processor time) on a lost race is run again with what is merged:
+whoever makes a frame slow to merge, and the branch fast to move, would else keep it open."""
 
 
 class Draft(Struct, frozen=True):
@@ -153,15 +152,14 @@ def _close_frame(primary: Primary, closed_by: str, frame: int | None) -> CycleRe
     frame = survey.base.state.frame if frame is None else frame
     drafted: Draft | None = None
     seen: Survey | None = None
-    hurried, start = False, time.monotonic()
+    hurried = False
     for race in range(RACES):
         if survey.base.state.frame != frame:
             return CycleReport(primary.pending(survey), lost=True, races=race, phases=phases.seconds)
-        began = time.monotonic()
+        began = time.thread_time()
         before = drafted if hurried and _still_holds(drafted, seen, survey) else None
         drafted, seen = draft(primary, survey, refused, closed_by, phases, before), survey
-        merged = time.monotonic()
-        hurried = hurried or merged - began > SLOW_S or merged - start > LONG_S
+        hurried = hurried or time.thread_time() - began > SLOW_S
         with phases.of("write"):
             now = primary.clock()
             state = opened(frame + 1, now, frame, drafted.ledger.snapshot, primary.closing)

@@ -138,8 +138,10 @@ class HttpServer:
     def start(self) -> None:
         self._thread.start()
 
-    def stop(self) -> None:
+    def stop(self, wait_s: float = 0.5) -> None:
+        """Stop listening, and wait so long for the thread to end; what it is still busy with it ends by itself."""
         self._server.should_exit = True
         self._app.stop()
-        self._thread.join(timeout=0.5)
-        self._socket.close()
+        self._thread.join(timeout=wait_s)
+        if not self._thread.is_alive():  # else it closes the socket itself; another thread must not
+            self._socket.close()

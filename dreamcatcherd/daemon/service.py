@@ -120,7 +120,7 @@ class Service:
         port = self.http.port
         same = listening.host == self._listening.host and listening.port in (self._listening.port, port)
         if same:
-            self.http.stop()
+            self.http.stop(wait_s=5.0)
         try:
             http = self._listen(structs.replace(listening, port=port) if same else listening)
         except UsageError:

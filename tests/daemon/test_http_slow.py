@@ -5,96 +5,32 @@ from __future__ import annotations
 import contextlib
 import json
 import resource
-import select
 import signal
 import socket
 import ssl
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import ExitStack, closing
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import jinja2
 import pytest
-from msgspec import structs
 
 from dreamcatcherd.config import HttpConfig
 from dreamcatcherd.daemon import connections, http
-from dreamcatcherd.daemon.connections import Connection
 from dreamcatcherd.daemon.http import read_listening
 from dreamcatcherd.daemon.web import front
+from tests.daemon.crowd import HALF, alive, answer, asking, connect, crowd, ended, files, fill_status, opened
 from tests.daemon.web import Served, serve_history
 from tests.e2e.primaries import await_ready
 from tests.e2e.tools import Daemon, clone, dc, delta, primary_toml, push, wait_for
 
 CROWD = 600
 PROBES = ("/healthz", "/readyz", "/metrics")
-FIRST, SECOND = "127.0.0.1", "127.0.0.2"
-
-HALF = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\nX-Slow: "
-
-
-def asking(path: str, more: str = "") -> bytes:
-    return f"GET {path} HTTP/1.1\r\nHost: localhost\r\n{more}\r\n".encode()
-
-
-def opened(served: Served) -> tuple[Connection, ...]:
-    """The connections that the server has open, TLS handshakes included."""
-    return tuple(served.server.opened)
-
-
-def connect(served: Served, sent: bytes = b"", source: str = FIRST, window: int = 0) -> socket.socket:
-    """A connection from an address of this machine on which something was sent. `window` is its receive buffer."""
-    one = socket.socket()
-    one.settimeout(20)
-    if window:
-        one.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, window)
-    one.bind((source, 0))
-    one.connect(("127.0.0.1", served.server.port))
-    with contextlib.suppress(ConnectionError):  # it may have made room for others already
-        one.sendall(sent)
-    return one
-
-
-@contextmanager
-def crowd(served: Served, count: int, sent: bytes = b"", window: int = 0) -> Iterator[list[socket.socket]]:
-    """So many connections that stay open, as far as the server lets them."""
-    with ExitStack() as stack:
-        yield [stack.enter_context(closing(connect(served, sent, window=window))) for _ in range(count)]
-
-
-def ended(one: socket.socket) -> bool:
-    """Read to the end; whether the server ended the connection within the time limit of the socket."""
-    with contextlib.suppress(ConnectionError):
-        while one.recv(1 << 16):
-            pass
-    return True
-
-
-def alive(one: socket.socket) -> bool:
-    """Whether an idle connection is still open."""
-    return not select.select([one], [], [], 0)[0]
-
-
-def answer(one: socket.socket) -> bytes:
-    """The status line and headers that arrive."""
-    raw = b""
-    while b"\r\n\r\n" not in raw:
-        raw += (more := one.recv(1 << 16))
-        assert more, raw
-    return raw
-
-
-def fill_status(served: Served, streams: int = 10_000) -> None:
-    """Let `status` be an answer of some hundred kilobytes."""
-    pending = served.board.pending
-    assert pending is not None
-    seen = next(iter(pending.seen.values()))
-    names = [f"stream-{number}" for number in range(streams)]
-    served.board.update(structs.replace(pending, seen=dict.fromkeys(names, seen), streams=dict.fromkeys(names, 1)))
+SECOND = "127.0.0.2"
 
 
 @pytest.fixture(autouse=True)
@@ -106,10 +42,6 @@ def many_files() -> Iterator[None]:
     resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, 4096), hard))
     yield
     resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
-
-
-def files() -> int:
-    return len(list(Path("/proc/self/fd").iterdir()))
 
 
 # What others do ---------------------------------------------------------------------------------------------------
@@ -222,7 +154,7 @@ def test_a_request_that_does_not_arrive_ends_its_connection(
     served: Served, monkeypatch: pytest.MonkeyPatch, first: bytes
 ) -> None:
     """The limit is for the whole head, on a new connection as on a kept one: a byte now and then does not extend it."""
-    monkeypatch.setattr(connections, "HEAD_S", 0.3)
+    monkeypatch.setattr(connections, "HEAD_S", 0.5)
     with closing(connect(served, first)) as one:
         if first:
             assert b" 200 " in answer(one)
@@ -262,10 +194,10 @@ def test_an_answer_that_is_taken_late_is_whole(served: Served, monkeypatch: pyte
     """Other limits than its own do not cut it short."""
     serve_history(served)
     fill_status(served)
-    monkeypatch.setattr(connections, "HEAD_S", 0.1)
+    monkeypatch.setattr(connections, "HEAD_S", 0.5)
     whole = served.get("/api/v1/status").text.encode()
     with closing(connect(served, asking("/api/v1/status", "Connection: close\r\n"), window=4096)) as one:
-        time.sleep(0.5)
+        time.sleep(1.5)
         raw = b"".join(iter(partial(one.recv, 1 << 16), b""))
     assert raw.endswith(b"\r\n\r\n" + whole)
 
@@ -285,13 +217,13 @@ def test_untaken_answers_are_bounded_together(served: Served, monkeypatch: pytes
 def test_events_outlast_every_limit(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
     """A follower that reads is told of the next change, however long nothing happened before."""
     for name in ("HEAD_S", "TAKE_S"):
-        monkeypatch.setattr(connections, name, 0.1)
+        monkeypatch.setattr(connections, name, 0.5)
     served.look()
     with closing(connect(served, asking("/api/v1/events"))) as one:
         stream = one.makefile("rb")
         told = (line for line in stream if line.startswith(b"data: "))
         assert json.loads(next(told)[6:])["total"] == 0
-        time.sleep(0.5)
+        time.sleep(1.5)
         served.push()
         assert json.loads(next(told)[6:])["total"] == 1
 
@@ -305,15 +237,9 @@ def test_room_is_made_by_the_oldest_of_the_address_that_has_most(
     """One client that opens many connections closes its own, not those of another."""
     monkeypatch.setattr(connections, "CONNECTIONS", 8)
     with ExitStack() as stack:
-
-        def known(source: str) -> socket.socket:
-            """A connection whose address the server knows: in a burst, those that it does not know yet go first."""
-            one = stack.enter_context(closing(connect(served, source=source)))
-            wait_for(lambda: one.getsockname() in {found.client for found in opened(served)})
-            return one
-
-        other = known(SECOND)
-        many = [known(FIRST) for _ in range(30)]
+        other = stack.enter_context(closing(connect(served, source=SECOND)))
+        wait_for(lambda: SECOND in {one.address for one in opened(served)})
+        many = stack.enter_context(crowd(served, 30))
         assert served.get("/healthz").code == 200
         assert all(ended(one) for one in many[:20])
         assert alive(other)
@@ -370,7 +296,7 @@ def test_handshakes_that_are_not_ended_are_bounded_as_well(
     served = Served(listening=read_listening(HttpConfig("127.0.0.1:0", tls_cert=str(pair[0]), tls_key=str(pair[1]))))
     context = ssl.create_default_context(cafile=str(pair[0]))
     before = files()
-    monkeypatch.setattr(connections, "HEAD_S", 2.0)
+    monkeypatch.setattr(connections, "HEAD_S", 3.0)
     with crowd(served, CROWD) as many:
         assert served.get("/healthz", context=context).text == "alive\n"
         assert len(opened(served)) <= connections.CONNECTIONS

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any, cast
+from unittest.mock import Mock
 from urllib.parse import quote
 
 import pytest
@@ -233,6 +234,33 @@ def test_an_answer_is_computed_once_for_each_commit(served: Served) -> None:
     assert served.reader.reads == reads
     served.close()
     assert len(served.get("/api/v1/log").json) == 4
+
+
+def test_answers_that_are_kept_are_bounded_in_bytes(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However many different rows of the log and of the books are asked for, and whatever header goes with them."""
+    serve_history(served)
+    first = served.get("/api/v1/log").text
+    monkeypatch.setattr(desk, "KEPT_BYTES", 3 * len(first))
+    for limit in range(1, 20):
+        assert served.get(f"/api/v1/log?limit={limit}").code == 200
+        assert served.get(f"/api/v1/books?limit={limit}").code == 200
+    reads = served.reader.reads
+    served.get("/api/v1/log?limit=19")
+    assert served.reader.reads == reads
+    kept = served.server._app._desks[0]._answers.values()
+    assert sum(len(raw) for raw, _ in kept) <= 3 * len(first)
+
+
+def test_rows_of_streams_are_sorted_once_for_each_look(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A page of a large fleet's streams costs its own rows; what changed since is told."""
+    served.push("a")
+    rows = Mock(wraps=api.stream_rows)
+    monkeypatch.setattr(api, "stream_rows", rows)
+    for offset in (0, 0, 1, 5):
+        served.get(f"/api/v1/streams?offset={offset}")
+    assert rows.call_count == 1
+    served.push("b", 1)
+    assert [row["stream_id"] for row in served.get("/api/v1/streams").json] == ["a", "b"]
 
 
 def test_who_asks_the_same_at_once_waits_for_one_answer(served: Served) -> None:

@@ -204,7 +204,9 @@ def test_a_branch_that_never_stands_still_keeps_no_frame_open(
 
     def counted(*given: Any) -> Merged:
         merges.append(1)
-        time.sleep(0.05)
+        until = time.thread_time() + 0.05
+        while time.thread_time() < until:
+            pass
         return merge(*given)
 
     monkeypatch.setattr(dreamcatcherd.daemon.cycle, "merge", counted)

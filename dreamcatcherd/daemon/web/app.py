@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -66,8 +67,18 @@ def make_app(
 
     The page has a reader of its own, so that it never waits behind what others ask of the API."""
 
+    scrape: asyncio.Task[bytes] | None = None
+
+    async def expose() -> bytes:
+        nonlocal scrape
+        await asyncio.sleep(0)
+        scrape = None  # whoever asks from here on is told what holds then
+        return prom.generate_latest(registry)
+
     async def metrics(_: Request) -> Response:
-        return Response(prom.generate_latest(registry), media_type=prom.CONTENT_TYPE_LATEST)
+        nonlocal scrape
+        scrape = scrape or asyncio.create_task(expose())  # many who ask at once share one
+        return Response(await asyncio.shield(scrape), media_type=prom.CONTENT_TYPE_LATEST)
 
     async def healthz(_: Request) -> Response:
         return PlainTextResponse("alive\n")

@@ -68,7 +68,7 @@ class Front:
         self._hub = hub
         self._door = door
         self._answered = Counter[str]()
-        self._turn, self._scrape = asyncio.Lock(), asyncio.Lock()
+        self._turn = asyncio.Lock()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -84,22 +84,24 @@ class Front:
         refused = self._refusal(scope) or self._too_much(scope["path"], client)
         if refused is not None:
             await refused(scope, receive, send_on)
-        elif scope["path"] in UNHURRIED:
-            await self._app(scope, receive, send_on)
         elif scope["path"] in RESERVED:
-            await self._wait(self._scrape)
+            if scope["path"] not in UNHURRIED:
+                await self._calm()
             await self._app(scope, receive, send_on)
         else:
             with self._counted(client):
-                await self._wait(self._turn)
+                await self._calm()
+                await self._take_turn()
                 await self._app(scope, receive, send_on)
 
-    async def _wait(self, turn: asyncio.Lock) -> None:
-        """Wait while a frame closes, and then for a turn: one request begins to be answered for each round of the event
-        loop, so that those who are in no hurry are never many between two who are."""
+    async def _calm(self) -> None:
         if self._hub.board.closing:
             await self._hub.calm()
-        async with turn:
+
+    async def _take_turn(self) -> None:
+        """One request begins to be answered in each round of the event loop, so that a probe waits for a few of them
+        and not for all."""
+        async with self._turn:
             await asyncio.sleep(0)
 
     @contextmanager
