@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import selectors
 import signal
 import subprocess
 import time
@@ -21,6 +22,12 @@ from dreamcatcherd.store.reach import EXACT
 
 TIMEOUT_S = 60.0
 MAINTENANCE_S = 3600.0
+OUTPUT_MOST = 2**30
+"""Bytes that git may answer: 25 million ids, a line each."""
+ERRORS_MOST = 2**20
+"""Bytes of git's errors that are kept, besides the last of them. Servers write here too."""
+_PIECE = 2**16
+_SHOWN = 2_000
 MAINTENANCE_LOCK_S = 12 * 3600.0
 """As old git lets the mark of another gc become before it takes it for a dead one's. Of this lock it never does."""
 _DURABLE = ("-c", "core.fsync=all", "-c", "core.fsyncMethod=fsync")
@@ -33,6 +40,10 @@ _PROTOCOLS = {"GIT_ALLOW_PROTOCOL": "file:git:http:https:ssh"}
 """None that runs a program that its URL names, as `ext::` does, whatever git's configuration allows."""
 _IDENTITY = (("NAME", "dreamcatcherd"), ("EMAIL", "dreamcatcherd@localhost"))
 AUTHOR = "dreamcatcherd <dreamcatcherd@localhost>"
+
+
+class _TooMuchError(Exception):
+    """git wrote more than any answer is long."""
 
 
 class GitTimeoutError(RetryableError):
@@ -70,6 +81,10 @@ def git(
     with process:
         try:
             out, errors = _communicate(process, stdin, timeout_s, waiting)
+        except _TooMuchError as error:
+            _end(process)
+            cause = f"git {words[0]} wrote more than {OUTPUT_MOST >> 20} MiB on {repository}"
+            raise RetryableError(cause, "look at the server that it spoke to") from error
         except subprocess.TimeoutExpired as error:
             _end(process)
             cause = f"git {words[0]} took longer than {timeout_s:g} s on {repository}"
@@ -81,26 +96,64 @@ def git(
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:
-    """Stop git and all that it started."""
+    """Stop git and all that it started; what it still has to say is not read."""
     with contextlib.suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)
-    process.communicate()
+    process.wait()
 
 
 def _communicate(
     process: subprocess.Popen[bytes], stdin: bytes, timeout_s: float, waiting: Callable[[], None] | None
 ) -> tuple[bytes, bytes]:
-    """Feed and read a process to its end; subprocess.TimeoutExpired where that takes too long."""
-    if waiting is None:
-        return process.communicate(stdin, timeout_s)
+    """Feed and read a process to its end; subprocess.TimeoutExpired where that takes too long.
+
+    What a server says comes in here too, and a lying one never ends: of its errors the first and the last are kept,
+    and _TooMuchError ends an answer beyond all measure."""
+    if process.stdin is None or process.stdout is None or process.stderr is None:
+        raise AssertionError("the process was made with pipes")
     until = time.monotonic() + timeout_s
-    while True:
-        try:
-            return process.communicate(stdin, min(1.0, max(0.0, until - time.monotonic())))
-        except subprocess.TimeoutExpired:
-            if time.monotonic() >= until:
-                raise
-            waiting()
+    told = time.monotonic()
+    left = memoryview(stdin)
+    out, errors, last = bytearray(), bytearray(), b""
+    with selectors.DefaultSelector() as ready:
+        os.set_blocking(process.stdin.fileno(), False)
+        ready.register(process.stdin, selectors.EVENT_WRITE)
+        ready.register(process.stdout, selectors.EVENT_READ)
+        ready.register(process.stderr, selectors.EVENT_READ)
+        while ready.get_map():
+            if (now := time.monotonic()) >= until:
+                raise subprocess.TimeoutExpired(process.args, timeout_s)
+            if waiting is not None and now - told >= 1.0:
+                told = now
+                waiting()
+            for key, _ in ready.select(min(1.0, until - now)):
+                if key.fileobj is process.stdin:
+                    left = _fed(key.fd, left)
+                    if not left:
+                        ready.unregister(key.fileobj)
+                        process.stdin.close()
+                elif not (piece := os.read(key.fd, _PIECE)):
+                    ready.unregister(key.fileobj)
+                elif key.fileobj is process.stdout:
+                    out += piece
+                    if len(out) > OUTPUT_MOST:
+                        raise _TooMuchError
+                elif len(errors) < ERRORS_MOST:
+                    errors += piece
+                else:
+                    last = (last + piece)[-_PIECE:]
+    process.wait(max(0.0, until - time.monotonic()))
+    return bytes(out), bytes(errors) + last
+
+
+def _fed(pipe: int, left: memoryview) -> memoryview:
+    """Write what a pipe takes now; what is left. One that nobody reads any more wants nothing."""
+    try:
+        return left[os.write(pipe, left[:_PIECE]) :] if left else left
+    except BlockingIOError:
+        return left
+    except BrokenPipeError:
+        return left[:0]
 
 
 def maintain(repository: Path) -> None:
@@ -151,6 +204,8 @@ def write_graph(repository: Path, tip: str) -> None:
 
 
 def message_of(result: subprocess.CompletedProcess[bytes]) -> str:
-    """What git said, on one line."""
-    text = result.stderr.decode("utf-8", "replace").strip()
-    return " ".join(text.split()) or f"git ended with {result.returncode}"
+    """What git said, on one line; of a long message its beginning and its end."""
+    text = " ".join(result.stderr.decode("utf-8", "replace").split())
+    if len(text) > 2 * _SHOWN:
+        text = f"{text[:_SHOWN]} … {text[-_SHOWN:]}"
+    return text or f"git ended with {result.returncode}"
