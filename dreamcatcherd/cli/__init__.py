@@ -80,7 +80,8 @@ def cli() -> None:
 
 
 def main() -> None:
-    """The entry point of the `dreamcatcherd` command."""
+    """The entry point of the `dreamcatcherd` command. Nothing that it makes may be written by everybody."""
+    os.umask(os.umask(0o077) | 0o002)
     sys.exit(invoke(sys.argv[1:]))
 
 
@@ -101,6 +102,8 @@ def invoke(words: list[str]) -> int:
         with contextlib.suppress(OSError):
             os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         return 0
+    except MemoryError:
+        return _fail("memory is used up, nothing was published; use a machine or a limit with more of it", 3)
     except OSError as error:
         return _fail(f"{error.filename or 'the disk'}: {error.strerror or error}; check the path and free space", 3)
     except Exception as error:

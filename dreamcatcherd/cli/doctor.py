@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Literal
 
 import click
 
 from dreamcatcherd.cli.common import configuration, on_repository, plain, with_json, write_json
+from dreamcatcherd.config import Config, credential_file
 from dreamcatcherd.core.errors import DreamcatcherError
 from dreamcatcherd.daemon.opening import open_store
 from dreamcatcherd.store.checks import (
@@ -42,6 +45,7 @@ def doctor(repo: str | None, config_file: Path | None, as_json: bool) -> int:
 def _checks(repo: str | None, config_file: Path | None) -> Iterator[Check]:
     config, url = configuration(repo, config_file)
     yield from check_tools()
+    yield from _secrets(config)
     try:
         store = open_store(config.repository, url)
     except DreamcatcherError as error:
@@ -55,3 +59,32 @@ def _checks(repo: str | None, config_file: Path | None) -> Iterator[Check]:
         yield from check_folder(store, main)
     elif found[0].ok:  # what cannot be reached can be asked no more
         yield from check_remote(store)
+
+
+def _secrets(config: Config) -> Iterator[Check]:
+    """Whether files of secrets can be read by every user of this machine. What is no file is told of elsewhere."""
+    repository, http = config.repository, config.http
+    wanted: tuple[tuple[Literal["repository", "http"], str, str | None], ...] = (
+        ("repository", "token_file", repository.token_file),
+        ("repository", "ssh_key", repository.ssh_key),
+        ("repository", "signing_key", repository.signing_key),
+        ("http", "token_file", http.token_file),
+        ("http", "tls_key", http.tls_key),
+    )
+    for table, name, named in wanted:
+        try:
+            file = credential_file(table, name, named)
+        except DreamcatcherError:
+            continue
+        if file is not None and open_to_all(file):
+            cause = f"{file} can be read by everybody on this machine"
+            yield Check(f"[{table}] {name}", False, cause, f"chmod o= {shlex.quote(str(file))}, and change the secret")
+
+
+def open_to_all(file: Path) -> bool:
+    """Whether a file's mode and those of all folders above let any user read it. What is missing is told elsewhere."""
+    try:
+        found = file.resolve()
+        return bool(found.stat().st_mode & 0o004) and all(above.stat().st_mode & 0o001 for above in found.parents)
+    except OSError:
+        return False

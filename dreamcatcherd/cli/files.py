@@ -15,6 +15,8 @@ from dreamcatcherd.core.errors import RefusedError, UsageError
 from dreamcatcherd.store.atomic import write_atomically
 
 _ZSTD_MAGIC = b"\x28\xb5\x2f\xfd"
+UNPACKED_MOST = 2**31
+"""Bytes that a compressed file may hold: a few kilobytes can hold any number of them."""
 
 
 def write_out(pieces: Iterable[bytes], output: Path | None, *, text: bool = True) -> None:
@@ -56,8 +58,10 @@ def tar_files(raw: bytes) -> dict[str, bytes]:
     """The plain files of a tar, by name; RefusedError where it is damaged."""
     found: dict[str, bytes] = {}
     try:
-        with tarfile.open(fileobj=io.BytesIO(raw)) as tar:
+        with tarfile.open(fileobj=io.BytesIO(raw), mode="r:") as tar:
             for member in tar:
+                if member.issparse():
+                    raise RefusedError(f"the tar holds {member.name!r} with holes in it", "write it with export")
                 opened = tar.extractfile(member) if member.isfile() else None
                 if opened is not None:
                     found[member.name] = opened.read()
@@ -80,12 +84,24 @@ def decompressed(raw: bytes) -> bytes:
     """What was compressed with zstd; RefusedError where it is damaged."""
     module = _zstd()
     try:
-        if module.__name__ == "zstandard":  # its one-shot call wants the size, which a stream does not tell
+        if module.__name__ == "zstandard":
             with module.ZstdDecompressor().stream_reader(raw, read_across_frames=True) as reader:
-                return bytes(reader.read())
-        return bytes(module.decompress(raw))
+                return _bounded(reader)
+        with module.open(io.BytesIO(raw)) as reader:
+            return _bounded(reader)
     except module.ZstdError as error:
         raise RefusedError(f"the zstd file is damaged: {error}", "write it again") from error
+
+
+def _bounded(reader: Any) -> bytes:
+    """All that a reader gives; RefusedError where that is more than a file may hold."""
+    found = bytearray()
+    while piece := reader.read(2**20):
+        found += piece
+        if len(found) > UNPACKED_MOST:
+            cause = f"the zstd file holds more than {UNPACKED_MOST >> 20} MiB"
+            raise RefusedError(cause, "if that is right, unpack it with zstd -d and name the result")
+    return bytes(found)
 
 
 def _zstd() -> Any:

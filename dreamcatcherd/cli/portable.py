@@ -83,7 +83,10 @@ def read_any(file: Path) -> Portable:
         raw = from_files(tar_files(raw))
     elif is_ndjson(raw):
         raw = from_ndjson(raw)
-    return read_portable(raw)
+    portable = read_portable(raw)
+    if portable.frame is not None and not 0 <= portable.frame < MAX_FRAME:
+        raise RefusedError(f"{file} is a snapshot of frame {portable.frame}, which is none", "export it again")
+    return portable
 
 
 @click.command("import")

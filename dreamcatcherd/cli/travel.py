@@ -10,7 +10,7 @@ from dreamcatcherd.cli.common import base_of, on_repository, open_primary, plain
 from dreamcatcherd.cli.files import write_out
 from dreamcatcherd.cli.progress import check_frames
 from dreamcatcherd.core.codec import MAX_FRAME
-from dreamcatcherd.core.errors import RefusedError, UsageError
+from dreamcatcherd.core.errors import DreamcatcherError, RefusedError, UsageError
 from dreamcatcherd.core.export import export
 from dreamcatcherd.core.report import plural
 from dreamcatcherd.store.archive import holds, open_archive
@@ -66,9 +66,14 @@ def verify(
 def _verify_archive(file: Path, start: int | None, sample: int | None, resume: Path | None) -> Verdict:
     """Check the frames of an archive, each upon the one before it."""
     with open_archive(file) as (store, manifest):
-        refs = store.refs()
-        main = next((ref for ref in refs if ref.startswith("refs/heads/")), "refs/heads/main")
-        history = read_history(store, refs, main)
+        try:
+            refs = store.refs()
+            main = next((ref for ref in refs if ref.startswith("refs/heads/")), "refs/heads/main")
+            history = read_history(store, refs, main)
+        except (
+            DreamcatcherError
+        ) as error:  # its remedy is for a repository that is served, and names a stranger's paths
+            raise RefusedError(f"{file} is no whole archive: {error.cause}", "use another copy") from error
         if not holds(store, manifest, history.links):
             raise RefusedError(f"{file} does not hold the frames that its manifest names", "use another copy")
         return check_frames(store, history, max(start or 0, manifest.first), sample, resume)

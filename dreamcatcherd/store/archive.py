@@ -22,7 +22,7 @@ from msgspec import Struct
 
 from dreamcatcherd.core import paths
 from dreamcatcherd.core.codec import read_as
-from dreamcatcherd.core.errors import FatalError, RefusedError
+from dreamcatcherd.core.errors import FatalError, RefusedError, UsageError
 from dreamcatcherd.store.base import read_base
 from dreamcatcherd.store.chain import Link, links
 from dreamcatcherd.store.gitcmd import MAINTENANCE_S, git, message_of
@@ -132,11 +132,11 @@ def open_archive(file: Path) -> Iterator[tuple[GitStore, Manifest]]:
     with tempfile.TemporaryDirectory(prefix="dreamcatcherd-archive-") as name:
         folder = Path(name)
         try:
-            with tarfile.open(file) as tar:
+            with tarfile.open(file, mode="r:") as tar:  # a compressed one could be far larger than it looks
                 for member in tar:
                     if member.name == "refs" and member.isdir():
                         continue
-                    if not member.isfile() or not _FILES.fullmatch(member.name):
+                    if not member.isfile() or member.issparse() or not _FILES.fullmatch(member.name):
                         raise _damaged(file, f"it holds {member.name!r}, which is no part of one")
                     target = folder / member.name
                     target.parent.mkdir(parents=True, exist_ok=True)
@@ -153,7 +153,11 @@ def open_archive(file: Path) -> Iterator[tuple[GitStore, Manifest]]:
             raise _damaged(file, f"{error.filename} is missing") from error
         (folder / "refs").mkdir()
         (folder / "config").write_text(_CONFIG)  # git runs what a configuration names: not a stranger's
-        yield GitStore(folder), manifest
+        try:
+            store = GitStore(folder)
+        except UsageError as error:
+            raise _damaged(file, error.cause) from error
+        yield store, manifest
 
 
 def _checked(file: Path, folder: Path) -> Manifest:
