@@ -62,7 +62,7 @@ def _checks(repo: str | None, config_file: Path | None) -> Iterator[Check]:
 
 
 def _secrets(config: Config) -> Iterator[Check]:
-    """Whether files of secrets can be read by every user of this machine. What is no file is told of elsewhere."""
+    """Whether files of secrets can be read by every user of this machine. Another check reports missing files."""
     repository, http = config.repository, config.http
     wanted: tuple[tuple[Literal["repository", "http"], str, str | None], ...] = (
         ("repository", "token_file", repository.token_file),
@@ -82,7 +82,7 @@ def _secrets(config: Config) -> Iterator[Check]:
 
 
 def open_to_all(file: Path) -> bool:
-    """Whether a file's mode and those of all folders above let any user read it. What is missing is told elsewhere."""
+    """Whether a file's mode and those of all folders above let any user read it. A missing file is not one."""
     try:
         found = file.resolve()
         return bool(found.stat().st_mode & 0o004) and all(above.stat().st_mode & 0o001 for above in found.parents)

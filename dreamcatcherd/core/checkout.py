@@ -101,7 +101,7 @@ class Checkout:
             except UnreadableError as error:
                 yield folder, error.cause
                 continue
-            before = [self._entries(objects, old) for old in known]
+            before = [_entries(objects, old) for old in known]
             for name, entry in entries.items():
                 stands = [old.get(name) for old in before]
                 if entry in stands or (not folder and name == besides):
@@ -116,12 +116,6 @@ class Checkout:
                     below = length + len(raw) + 1
                     if not is_new or not self._is_fine(objects, entry.oid, below, len(folder)):
                         todo.append((entry.oid, folders, (*folder, name), below))
-
-    def _entries(self, objects: Reader, tree: str | None) -> dict[str, Entry]:
-        try:
-            return read_tree(objects, tree)
-        except UnreadableError:
-            return {}
 
     def _why_not(
         self, objects: Reader, name: bytes, entry: Entry, length: int, levels: int, is_new: bool
@@ -177,3 +171,11 @@ class Checkout:
 
 
 _FILE = Contents(False, -1, 0, 1)
+
+
+def _entries(objects: Reader, tree: str | None) -> dict[str, Entry]:
+    """The entries of a folder; none where it cannot be read."""
+    try:
+        return read_tree(objects, tree)
+    except UnreadableError:
+        return {}

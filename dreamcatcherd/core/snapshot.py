@@ -20,7 +20,7 @@ from dreamcatcherd.core.codec import canonical, canonical_each, decode, stamp_of
 from dreamcatcherd.core.collections import EXTRA, Collection, Table
 from dreamcatcherd.core.model import Json, Record, Stamp
 from dreamcatcherd.core.rules import BY_FIELD, Entity
-from dreamcatcherd.core.shards import Change, Layout, find, line_of, parts_of, scan, sorted_changes, update
+from dreamcatcherd.core.shards import SUFFIX, Change, Layout, find, line_of, parts_of, scan, sorted_changes, update
 from dreamcatcherd.core.tree import FILE, TREE, Entry, Objects, Reader, format_tree, read_tree
 
 T = TypeVar("T")
@@ -133,9 +133,15 @@ def _extra_path_of(raw_key: bytes) -> str:
     return begin + number_path(rank) + end
 
 
-def _merged_path_of(raw_key: bytes) -> str:
+def id_path(merged_id: MergedId) -> str:
+    """Where a line lies that is kept by the frame and content id of a delta."""
+    return number_path(merged_id[0]) + merged_id[1]
+
+
+def id_path_of(raw_key: bytes) -> str:
+    """The same, from the key of the line."""
     frame, content_id = decode(raw_key)
-    return number_path(frame) + str(content_id)
+    return id_path((frame, content_id))
 
 
 # Lines ------------------------------------------------------------------------------------------------------------
@@ -191,7 +197,7 @@ def keyed_layout(row: Collection, combine: Callable[[bytes, bytes | None, T], by
 
 APPENDED: Layout[None] = Layout(ENTITIES_A_FILE, _appended_path_of, None)
 EXTRAS: Layout[None] = Layout(ENTITIES_A_FILE, _extra_path_of, None)
-MERGED: Layout[None] = Layout(IDS_A_FILE, _merged_path_of, None)
+MERGED: Layout[None] = Layout(IDS_A_FILE, id_path_of, None)
 
 
 def file_name(collection: str) -> str:
@@ -202,20 +208,22 @@ def file_name(collection: str) -> str:
 def add_merged(objects: Objects, folders: Folders, ids: Sequence[MergedId]) -> int:
     """Note content ids as merged; returns how many are new."""
     changes: list[Change[None]] = []
-    for (frame, content_id), raw_key in zip(ids, canonical_each(ids), strict=True):
-        changes.append((number_path(frame) + content_id, raw_key, line_of(raw_key), None))
+    for merged_id, raw_key in zip(ids, canonical_each(ids), strict=True):
+        changes.append((id_path(merged_id), raw_key, line_of(raw_key), None))
     return update(objects, folders.root, "merged", sorted_changes(changes), MERGED) if changes else 0
 
 
 def already_merged(objects: Reader, folders: Folders, ids: Iterable[MergedId]) -> set[MergedId]:
     """Those of the given content ids that the snapshot has merged."""
-    if not any(name in folders.root for name in ("merged", "merged.jsonl")):
+    return ids_among(objects, folders.root, "merged", ids)
+
+
+def ids_among(objects: Reader, folder: dict[str, Entry], name: str, ids: Iterable[MergedId]) -> set[MergedId]:
+    """Those of the given content ids that have a line under `name` in a folder."""
+    if name not in folder and name + SUFFIX not in folder:
         return set()
-    wanted = {
-        (number_path(frame) + content_id, canonical([frame, content_id])): (frame, content_id)
-        for frame, content_id in ids
-    }
-    found = find(objects, folders.root, "merged", sorted(wanted)) if wanted else {}
+    wanted = {(id_path(merged_id), canonical(merged_id)): merged_id for merged_id in ids}
+    found = find(objects, folder, name, sorted(wanted)) if wanted else {}
     return {merged_id for (_, raw_key), merged_id in wanted.items() if raw_key in found}
 
 

@@ -11,11 +11,11 @@ from collections.abc import Iterable, Iterator
 
 import msgspec
 
-from dreamcatcherd.core.codec import canonical, canonical_each, decode
+from dreamcatcherd.core.codec import canonical, canonical_each
 from dreamcatcherd.core.ledger import HeldRow, Ledger
 from dreamcatcherd.core.paths import ledger_path
-from dreamcatcherd.core.shards import Layout, find, line_of, parts_of, remove, scan_below, sorted_changes, update
-from dreamcatcherd.core.snapshot import MergedId, number_path
+from dreamcatcherd.core.shards import SUFFIX, Layout, line_of, parts_of, remove, scan_below, sorted_changes, update
+from dreamcatcherd.core.snapshot import MergedId, id_path, id_path_of, ids_among, number_path
 from dreamcatcherd.core.tree import FILE, TREE, Entry, Objects, Reader, edit, format_tree, read_tree
 
 NAME = "waiting"
@@ -24,12 +24,7 @@ _A_FILE = 256
 _row = msgspec.json.Decoder(HeldRow)
 
 
-def _path_of(raw_key: bytes) -> str:
-    frame, content_id = decode(raw_key)
-    return number_path(frame) + str(content_id)
-
-
-_LAYOUT: Layout[None] = Layout(_A_FILE, _path_of, None)
+_LAYOUT: Layout[None] = Layout(_A_FILE, id_path_of, None)
 
 
 def id_of(row: HeldRow) -> MergedId:
@@ -37,19 +32,16 @@ def id_of(row: HeldRow) -> MergedId:
     return (row.frame, row.content_id or row.blob)
 
 
-def _sorted_keys(ids: Iterable[MergedId]) -> list[tuple[str, bytes]]:
-    return sorted((number_path(frame) + content_id, canonical([frame, content_id])) for frame, content_id in ids)
-
-
 def next_ledgers(objects: Objects, ledgers: str | None, ledger: Ledger, oid: str) -> str:
     """The folder of ledgers after a frame: the ledger, of blob `oid`, is put in, and what waits is brought up to it."""
     folder = dict(read_tree(objects, ledgers))
     if ledger.ended:
-        remove(objects, folder, NAME, _sorted_keys(map(id_of, ledger.ended)), _A_FILE)
+        ended = sorted((id_path(merged_id), canonical(merged_id)) for merged_id in map(id_of, ledger.ended))
+        remove(objects, folder, NAME, ended, _A_FILE)
     if began := list(began_in(ledger)):
-        keys = canonical_each([list(id_of(row)) for row in began])
-        lines = zip(keys, canonical_each(began), strict=True)
-        changes = [(_path_of(key), key, line_of(key, raw), None) for key, raw in lines]
+        ids = [id_of(row) for row in began]
+        lines = zip(ids, canonical_each(ids), canonical_each(began), strict=True)
+        changes = [(id_path(merged_id), key, line_of(key, raw), None) for merged_id, key, raw in lines]
         update(objects, folder, NAME, sorted_changes(changes), _LAYOUT)
     tree = objects.write("tree", format_tree(folder)) if folder else None
     after = edit(objects, tree, {ledger_path(ledger.frame): Entry(FILE, oid)})
@@ -72,14 +64,13 @@ def began_in(ledger: Ledger) -> Iterator[HeldRow]:
 def due_rows(objects: Reader, ledgers: str | None, frame: int) -> list[HeldRow]:
     """The early deltas whose wait ends with a frame, in order of their keys; only their part of the folder is read."""
     folder = read_tree(objects, ledgers)
-    lines = scan_below(objects, folder, NAME, number_path(frame + 1))
-    rows = (_row.decode(parts_of(line)[1]) for line in lines)
+    rows = _rows(scan_below(objects, folder, NAME, number_path(frame + 1)))
     return sorted((row for row in rows if row.frame <= frame), key=id_of)
 
 
 def waiting_files(objects: Reader, ledgers: str | None) -> Iterator[str]:
     """The blobs that hold what waits."""
-    files = (NAME, f"{NAME}.jsonl")
+    files = (NAME, NAME + SUFFIX)
     todo = [entry for name, entry in read_tree(objects, ledgers).items() if name in files]
     while todo:
         entry = todo.pop()
@@ -91,9 +82,11 @@ def waiting_files(objects: Reader, ledgers: str | None) -> Iterator[str]:
 
 def read_rows(raw: bytes) -> Iterator[HeldRow]:
     """The early deltas that one of these blobs holds."""
-    for line in raw.split(b"\n"):
-        if line:
-            yield _row.decode(parts_of(line)[1])
+    return _rows(line for line in raw.split(b"\n") if line)
+
+
+def _rows(lines: Iterable[bytes]) -> Iterator[HeldRow]:
+    return (_row.decode(parts_of(line)[1]) for line in lines)
 
 
 def all_rows(objects: Reader, ledgers: str | None) -> Iterator[HeldRow]:
@@ -104,9 +97,4 @@ def all_rows(objects: Reader, ledgers: str | None) -> Iterator[HeldRow]:
 
 def already_waiting(objects: Reader, ledgers: str | None, ids: Iterable[MergedId]) -> set[MergedId]:
     """Those of the given content ids that wait already."""
-    folder = read_tree(objects, ledgers)
-    if NAME not in folder and f"{NAME}.jsonl" not in folder:
-        return set()
-    wanted = _sorted_keys(ids)
-    found = find(objects, folder, NAME, wanted) if wanted else {}
-    return {(frame, content_id) for frame, content_id in map(decode, found)}
+    return ids_among(objects, read_tree(objects, ledgers), NAME, ids)

@@ -14,6 +14,7 @@ from dreamcatcherd.store.chain import Link
 from dreamcatcherd.store.ingest import Ingest, Survey, attribute, unsigned
 from dreamcatcherd.store.judge import judge_all, versions_of
 from dreamcatcherd.store.ports import Commit, Store
+from dreamcatcherd.store.reach import reach_within
 from dreamcatcherd.store.violations import current_settings
 
 
@@ -31,13 +32,7 @@ def arrivals_of(store: Store, survey: Survey, ledger: Ledger) -> list[Arrival]:
     """What the frame had to judge, judged again. Which lane brought a version only the ledger knows; whether that
     lane may speak for it is judged again too."""
     settings, commits = survey.settings, survey.commits
-    on_main: set[str] = set()
-    todo = [survey.head] if survey.head else []
-    while todo:
-        oid = todo.pop()
-        if oid in commits and oid not in on_main:
-            on_main.add(oid)
-            todo += commits[oid].parents
+    on_main = set(reach_within(commits, survey.head))
     told = {(row.path, row.blob, row.commit): row.source for row in ledger.rows()}
     alike = {(row.blob, row.commit): row.source for row in ledger.rows()}  # for versions that are counted, not listed
     ingest = Ingest()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from msgspec import structs
 
-from dreamcatcherd.core.codec import UTC_NAMES
+from dreamcatcherd.core.codec import MAP_SECTIONS, UTC_NAMES
 from dreamcatcherd.core.collections import DEFAULT_TABLE, RESERVED_SECTIONS, sections_of
 
 PROTOCOL = """
@@ -64,3 +64,9 @@ def test_what_may_not_change_is_told_from_what_may() -> None:
         structs.replace(row, form="profiles"),
     ):
         assert other.identity != row.identity
+
+
+def test_the_sections_that_may_be_maps_are_those_of_the_table() -> None:
+    """What counts records by member is what the table lets be an object of entities."""
+    maps = {section for row in DEFAULT_TABLE.values() if row.form != "records" for section in row.sections}
+    assert maps == MAP_SECTIONS
