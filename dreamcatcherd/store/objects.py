@@ -181,6 +181,7 @@ class GitStore:
         try:
             refs = list(self._repo.references.iterator())
         except (ValueError, KeyError, pygit2.GitError) as error:
+            check_there(self.folder)
             remedy = f"restore packed-refs from a backup; reflogs in {self.folder / 'logs'} have the last values"
             raise DamagedRefsError(f"the refs of {self.where} cannot be read: {error}", remedy) from error
         return {ref.name: str(ref.target) for ref in refs if isinstance(ref.target, pygit2.Oid)}

@@ -100,8 +100,8 @@ SILENT = "did not answer within the time limit"
 REFUSED = "refused the credentials"
 OUTAGES = {
     "down": Outage("stop", "start", "cannot be reached", 10.0),
-    "hanging": Outage("freeze", "thaw", SILENT, timeout=1.0),
-    "hanging, git": Outage("freeze", "thaw", SILENT, timeout=1.0, kinds=("git", "https"), transport="git"),
+    "hanging": Outage("freeze", "thaw", SILENT, timeout=3.0),
+    "hanging, git": Outage("freeze", "thaw", SILENT, timeout=3.0, kinds=("git", "https"), transport="git"),
     "locked out": Outage("lock_out", "let_in", REFUSED, kinds=("http", "https", "ssh")),
     "locked out, git": Outage("lock_out", "let_in", REFUSED, kinds=("http", "ssh"), transport="git"),
     "refusing": Outage("refuse", "accept", "refused the push: no pushes after midnight", blocked=True),

@@ -151,6 +151,17 @@ def test_a_repository_that_disappears_is_waited_for(fleet: Path, tmp_path: Path)
     assert merged(close(primary)) == ["d.json"]
 
 
+def test_a_repository_that_disappears_while_its_refs_are_listed_is_gone(
+    fleet: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Moved away after the look has begun, it is said to be gone too, not to have damaged refs."""
+    store = GitStore(fleet)
+    monkeypatch.setattr(type(store), "refresh", lambda self: None)
+    fleet.rename(tmp_path / "away.git")
+    with pytest.raises(FatalError, match="is gone"):
+        store.refs()
+
+
 def test_a_copy_in_its_place_is_opened_anew(fleet: Path, tmp_path: Path) -> None:
     """A remounted repository has other files under the same names: none of the old ones are read any more."""
     primary = fresh(fleet)
