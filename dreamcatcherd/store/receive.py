@@ -18,7 +18,6 @@ from dreamcatcherd.core.codec import read_document, read_header
 from dreamcatcherd.core.errors import UnreadableError
 from dreamcatcherd.core.model import Delta, Fault, Reject
 from dreamcatcherd.core.settings import SettingsError
-from dreamcatcherd.core.signers import speaks_for_operator
 from dreamcatcherd.core.tree import TREE, Entry, differences, lookup, subtree
 from dreamcatcherd.store.ports import Commit, Store
 from dreamcatcherd.store.push import (
@@ -192,12 +191,12 @@ def _settings_edit(push: Push, update: Update, after: Entry | None) -> Iterator[
     signers = push.standing.signers
     if not signers or update.new is None:
         return
-    brought = [
-        oid for oid, commit in push.unchecked([update.new]) if lookup(push.store, commit.tree, paths.SETTINGS) == after
-    ]
+    from dreamcatcherd.store.entitled import gave_settings, not_entitled  # as above
+
+    brought = gave_settings(push.store, dict(push.unchecked([update.new])), after.oid if after else None)
     good = push.good_signatures(brought, signers)
-    if not any(speaks_for_operator(signers, good.get(oid)) for oid in brought):
-        yield Offence(paths.SETTINGS, "settings-refused", "no operator's key signed the change")
+    if why := not_entitled(push.store, brought, good, signers, push.refs.get(paths.PUBLISHED)):
+        yield Offence(paths.SETTINGS, "settings-refused", why)
 
 
 def _delta_edit(push: Push, path: str, before: Entry | None, after: Entry | None) -> Iterator[Offence]:

@@ -13,12 +13,13 @@ from dreamcatcherd.core.errors import UnreadableError
 from dreamcatcherd.core.ledger import SettingsChange, Violation
 from dreamcatcherd.core.model import Arrival, Reject, ViolationKind
 from dreamcatcherd.core.settings import DEFAULT, Settings, SettingsError, read_settings, refusal
-from dreamcatcherd.core.signers import lines_at, speaks_for_operator
+from dreamcatcherd.core.signers import lines_at
 from dreamcatcherd.core.snapshot import has_entities, open_snapshot
 from dreamcatcherd.core.tree import Path as Names
-from dreamcatcherd.core.tree import blob_at, changed, lookup, subtree
+from dreamcatcherd.core.tree import changed, lookup, subtree
 from dreamcatcherd.store.base import Base
 from dreamcatcherd.store.canonical import Path, canonical_paths, find_edits
+from dreamcatcherd.store.entitled import gave_settings, not_entitled
 from dreamcatcherd.store.ingest import Survey
 from dreamcatcherd.store.ports import Store
 from dreamcatcherd.store.publish import deleted_deltas, descends
@@ -63,22 +64,16 @@ def _not_entitled(store: Store, head: str | None, base: Base, blob: str | None, 
     if not signers:
         return None
     brought = settings_commits(store, head, base, blob)
-    good = store.good_signatures(sorted(brought), lines_at(signers.lines, now))
-    if any(speaks_for_operator(signers, good.get(oid)) for oid in brought):
-        return None
-    return f"no operator's key signed the change ({', '.join(sorted(brought)) or 'main was rewound'})"
+    good = store.good_signatures(brought, lines_at(signers.lines, now))
+    why = not_entitled(store, brought, good, signers, base.commit)
+    return f"{why} ({', '.join(brought) or 'main was rewound'})" if why else None
 
 
 def settings_commits(store: Store, head: str | None, base: Base, blob: str | None) -> list[str]:
     """The commits since the last publication, sorted, that gave the settings file what it has now."""
     if head is None:
         return []
-    found = []
-    for oid, commit in store.new_commits([head], [base.commit] if base.commit else []).items():
-        before = [blob_at(store, store.commit(parent).tree, paths.SETTINGS) for parent in commit.parents]
-        if blob not in before and blob_at(store, commit.tree, paths.SETTINGS) == blob:
-            found.append(oid)
-    return sorted(found)
+    return gave_settings(store, store.new_commits([head], [base.commit] if base.commit else []), blob)
 
 
 def settings_change(store: Store, survey: Survey) -> SettingsChange | None:
