@@ -105,6 +105,11 @@ def _raw(header: bytes) -> list[Obj]:
     return [("commit", header), *_GOOD]
 
 
+def _dated(committer: bytes) -> bytes:
+    """The rest of a commit with a committer line of its own."""
+    return b"author " + WHO + b"\ncommitter " + committer + b"\n\nm\n"
+
+
 def _in_frame(*objects: Obj) -> list[Obj]:
     """A commit that has the first object as the folder of frame 1."""
     return commit([*nested(objects, FRAME), _DELTA])
@@ -132,6 +137,16 @@ UNREADABLE: dict[str, list[Obj]] = {
     "a folder that is a blob": _in_frame(tree((FOLDER, b"x", _ID))),
     "2,200 folders deep": _in_frame(*nested([_DELTA], [*[b"d"] * 2200, b"a.json"], FILE)),
     "a tree of trees": _in_frame(*_tree_of_trees()),
+    **{
+        f"a date that git cannot count with, {name}": _raw(b"tree " + _ROOT + b"\n" + _dated(line))
+        for name, line in {
+            "10^30": b"Mallory <m@localhost> 1" + b"0" * 30 + b" +0000",
+            "before 1970": b"Mallory <m@localhost> -5 +0000",
+            "in a name": b"Mal> -5 <m@localhost> 1700000000 +0000",
+            "on the next line": b"Mallory\nx> 99999999999999999999 +0000",
+            "after a line that ends": b"Mallory <m@localhost>\n99999999999999999999 +0000",
+        }.items()
+    },
     "a huge commit": [("commit", b"tree " + _ROOT + b"\n" + TAIL + b"x" * (17 * 2**20)), *_GOOD],
 }
 """Histories that cannot be read: the delta in them is not merged."""
@@ -142,8 +157,6 @@ ODD: dict[str, list[Obj]] = {
     ),
     "no author": _raw(b"tree " + _ROOT + b"\n\nm\n"),
     "no date": _raw(b"tree " + _ROOT + b"\nauthor A <a@b>\ncommitter A <a@b>\n\nm\n"),
-    "a date of 10^30": _raw(b"tree " + _ROOT + b"\n" + TAIL.replace(b"1700000000", b"1" + b"0" * 30)),
-    "a date before 1970": _raw(b"tree " + _ROOT + b"\n" + TAIL.replace(b"1700000000", b"-5")),
     "a zero byte": _raw(b"tree " + _ROOT + b"\n" + TAIL.replace(b"Mallory", b"Mal\0lory")),
     "a header of its own": _raw(b"tree " + _ROOT + b"\njunk x\n" + TAIL),
     "an entry twice": _in_frame(tree((FILE, b"mallory.json", _ID), (FILE, b"mallory.json", _ID))),

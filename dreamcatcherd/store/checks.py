@@ -178,6 +178,7 @@ _WANTED = (
     ("receive.denyNonFastForwards", "true", "pushes may rewind branches"),
     ("receive.denyDeletes", "false", "merged lanes cannot be deleted, neither by workers nor by a remote primary"),
     ("core.logAllRefUpdates", "always", "no reflog tells who moved a ref"),
+    ("commitGraph.generationVersion", "1", "one commit with a date near 2^64 keeps git gc busy for ever"),
 )
 
 

@@ -24,6 +24,7 @@ _CONFIG = (
     ("receive.denyDeletes", "false"),
     ("core.logAllRefUpdates", "always"),
     ("receive.fsckObjects", "true"),  # else any tree, commit or tag enters that its own id fits
+    ("commitGraph.generationVersion", "1"),  # else a commit dated near 2^64 keeps the server's own gc busy for ever
 )
 
 _HOOK = """\

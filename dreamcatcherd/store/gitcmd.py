@@ -171,7 +171,7 @@ def maintain(repository: Path) -> None:
 
 def _maintain(repository: Path) -> None:
     for words in (("repack", "--geometric=2", "-d", "-q"), ("maintenance", "run", "--auto", "--quiet")):
-        result = git(repository, *words, timeout_s=MAINTENANCE_S)
+        result = git(repository, *EXACT, *words, timeout_s=MAINTENANCE_S)
         if result.returncode:
             remedy = f"run git {' '.join(words)} there by hand and see what it says"
             raise RetryableError(f"maintenance of {repository} failed: {message_of(result)}", remedy)

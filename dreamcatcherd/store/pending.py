@@ -52,18 +52,33 @@ def read_commit(objects: Reader, oid: str) -> Commit:
 
 
 _HEADER = re.compile(rb"tree ([0-9a-f]{40})\n((?:parent [0-9a-f]{40}\n)*)")
-_SECONDS = re.compile(rb"-?[0-9]{1,12}")
+_COMMITTER = re.compile(rb"\ncommitter([^\n>]*)(?:\n[^>]*)?(>[^\n]*\s*[-+]?[0-9]*)")
+_DATE = re.compile(rb">\s*(-?)\+?0*([0-9]*)")
+_LATEST = 2**34
+"""The seconds that git's commit-graph can store: until the year 2514."""
+_DIGITS = len(str(_LATEST))
+
+
+def _out_of_range(rest: bytes) -> bool:
+    """Whether any git takes a date out of range from what follows a commit's parents. Some read it after the first `>`
+    that comes behind `committer`, on whichever line, some after the last one on that line."""
+    found = _COMMITTER.search(rest)
+    dates = _DATE.findall(found[0]) if found else ()
+    return any(digits and (sign or len(digits) > _DIGITS or int(digits) >= _LATEST) for sign, digits in dates)
 
 
 def parse_commit(raw: bytes) -> Commit:
     """A commit from its bytes, by git's own grammar: the tree, then the parents, then the rest of the header.
 
     A `parent` further down is none to git, so it is none here. Undecodable text is replaced, as it is only shown; a
-    time that nobody can mean is 0."""
+    time that is no number is 0. One out of range is a fault: git counts with it, and never ends writing a commit-graph
+    of what stands on such a commit."""
     match = _HEADER.match(raw)
     if match is None or raw.startswith(b"parent ", match.end()):
         what = "a parent" if match else "a tree"
         return Commit("", (), "", 0, "", f"it is no commit: its header does not name {what} as git does")
+    if _out_of_range(raw[match.end() - 1 :]):
+        return Commit("", (), "", 0, "", "git cannot count with its date: it is before 1970 or after 2514")
     head, _, message = raw[match.end() :].partition(b"\n\n")
     author = b""
     time = 0
@@ -73,7 +88,7 @@ def parse_commit(raw: bytes) -> Commit:
             author = value.rpartition(b"> ")[0] + b">"
         elif name == b"committer":
             digits = value.rpartition(b"> ")[2].split(b" ")[0]
-            time = int(digits) if _SECONDS.fullmatch(digits) else 0
+            time = int(digits) if len(digits) <= _DIGITS and digits.isdigit() else 0
     parents = match[2].decode().split()[1::2]
     shown = author.decode("utf-8", "replace")
     return Commit(match[1].decode(), tuple(parents), shown, time, message.decode("utf-8", "replace"))

@@ -18,7 +18,8 @@ NEAR = 256
 """How many commits `near_commits` reads before it gives up."""
 
 EXACT = ("-c", "core.commitGraph=true", "-c", "commitGraph.generationVersion=1")
-"""Read topological levels. The newer corrected dates go with dates cut to 34 bits, and a later date breaks them."""
+"""Read and write topological levels. The newer corrected dates go with dates cut to 34 bits, and a later date breaks
+them; git writes them for ever where one is near 2^64."""
 
 
 def near_commits(commit: Callable[[str], Commit], tips: Iterable[str], hidden: str) -> dict[str, Commit] | None:

@@ -18,6 +18,7 @@ from dreamcatcherd.core.snapshot import has_entities, open_snapshot
 from dreamcatcherd.core.tree import Path as Names
 from dreamcatcherd.core.tree import changed, lookup, subtree
 from dreamcatcherd.store.base import Base
+from dreamcatcherd.store.blame import culprits
 from dreamcatcherd.store.canonical import Path, canonical_paths, find_edits
 from dreamcatcherd.store.entitled import gave_settings, not_entitled
 from dreamcatcherd.store.ingest import Survey
@@ -27,11 +28,16 @@ from dreamcatcherd.store.unreadable import violations_of
 
 _SETTINGS_BYTES = 2**20
 EDITS_MOST = 200
-"""How many edits of canonical files one ledger names: whoever repeats them is not to fill ledgers."""
+"""How many edits of canonical files one ledger names, and how many deltas that were changed or deleted: whoever repeats
+them is not to fill ledgers."""
 UNSAFE_NAMED = 20
 """The same for paths of the shared branch that no clone can hold."""
 WRONG_NAMED = 100
 """The same for deltas of other streams that one commit brings."""
+
+
+_Row = tuple[ViolationKind, str, str]
+"""What was broken, at which path, and what more there is to say."""
 
 
 def current_settings(store: Store, head: str | None, base: Base, now: int) -> tuple[Settings, str | None]:
@@ -110,8 +116,7 @@ def find_violations(
             found.append(Violation("bad-path", paths.DELTAS, head, store.commit(head).author, error.cause))
     found += violations_of(survey.unreported)
     if unsafe and head is not None:
-        for at, why in unsafe[:UNSAFE_NAMED]:
-            found.append(_blame(store, survey, "bad-path", "/".join(at), why))
+        found += _blame(store, survey, [("bad-path", "/".join(at), why) for at, why in unsafe[:UNSAFE_NAMED]])
         if len(unsafe) > UNSAFE_NAMED:
             left = f"{len(unsafe) - UNSAFE_NAMED} more are not listed"
             found.append(Violation("bad-path", "…", head, store.commit(head).author, left))
@@ -121,7 +126,7 @@ def find_violations(
     if refused is not None and head is not None:
         entry = lookup(store, store.commit(head).tree, paths.SETTINGS)
         if (entry.oid if entry else None) != base.settings_file:
-            found.append(_blame(store, survey, "settings-refused", paths.SETTINGS, refused))
+            found += _blame(store, survey, [("settings-refused", paths.SETTINGS, refused)])
     return found + _wrong_streams(store, quarantined)
 
 
@@ -161,24 +166,25 @@ def _edits(
         found = [*found[: EDITS_MOST - 1], structs.replace(found[EDITS_MOST - 1], detail=left)]
     deltas, standing = subtree(store, before, paths.DELTAS), subtree(store, tree, paths.DELTAS)
     deleted = {path for path, _ in deleted_deltas(store, deltas, standing)}
-    for path, _ in changed(store, deltas, [standing]):
-        if path.endswith(".json"):
-            kind: ViolationKind = "delta-deleted" if path in deleted else "delta-changed"
-            found.append(_blame(store, survey, kind, f"{paths.DELTAS}/{path}"))
+    rows: list[_Row] = [
+        ("delta-deleted" if path in deleted else "delta-changed", f"{paths.DELTAS}/{path}", "")
+        for path, _ in changed(store, deltas, [standing])
+        if path.endswith(".json")
+    ]
+    found += _blame(store, survey, rows[:EDITS_MOST])
+    if len(rows) > EDITS_MOST:
+        left = f"{len(rows) - EDITS_MOST} more deltas that were changed or deleted are not listed"
+        found.append(Violation(rows[EDITS_MOST][0], "…", head, store.commit(head).author, left))
     return found
 
 
-def _blame(store: Store, survey: Survey, kind: ViolationKind, path: str, detail: str = "") -> Violation:
-    """The violation with the new commit on `main` that made the path what it is; `main`'s head where none is found."""
+def _blame(store: Store, survey: Survey, rows: Sequence[_Row]) -> list[Violation]:
+    """The violations, each with the new commit on `main` that made its path what it is."""
     head = survey.head
     if head is None:
         raise AssertionError("there is nobody to blame before the first commit")
-    stands = lookup(store, store.commit(head).tree, path)
-    culprit = head
-    for oid in sorted(survey.commits):
-        commit = survey.commits[oid]
-        before = [lookup(store, store.commit(parent).tree, path) for parent in commit.parents]
-        if before and stands not in before and lookup(store, commit.tree, path) == stands:
-            culprit = oid
-            break
-    return Violation(kind, paths.printable(path), culprit, store.commit(culprit).author, detail)
+    by = culprits(store, survey.commits, head, [path for _, path, _ in rows])
+    return [
+        Violation(kind, paths.printable(path), by[path], store.commit(by[path]).author, detail)
+        for kind, path, detail in rows
+    ]

@@ -11,8 +11,10 @@ import pytest
 from dreamcatcherd.core.errors import RetryableError
 from dreamcatcherd.core.frames import Closing
 from dreamcatcherd.core.tree import walk
+from dreamcatcherd.store import gitcmd
 from dreamcatcherd.store.create import create
-from dreamcatcherd.store.gitcmd import maintain
+from dreamcatcherd.store.gitcmd import git, maintain
+from tests.hostile import plant
 from tests.law.fleet import MAIN, NOW, commit_files, primary_on
 from tests.store.tools import FOLDER, close, merged, text
 
@@ -50,3 +52,27 @@ def test_maintenance_that_cannot_run_says_so(tmp_path: Path) -> None:
     with pytest.raises(RetryableError, match=r"maintenance of .* failed") as caught:
         maintain(tmp_path)
     assert "by hand" in caught.value.remedy
+
+
+def test_maintenance_ends_on_a_commit_whose_date_git_cannot_count_with(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where one stands in the history of `main`, git's own gc and commit-graph would be written for ever."""
+    monkeypatch.setattr(gitcmd, "MAINTENANCE_S", 20.0)
+    store = create(tmp_path / "fleet.git", 1, NOW, Closing("manual"))
+    primary = primary_on(store)
+    close(primary)
+    head = store.refs()[MAIN]
+    who = b"Mallory <mallory@localhost>"
+    lines = f"tree {store.commit(head).tree}\nparent {head}\n".encode()
+    tail = b"author %s 1 +0000\ncommitter %s %d +0000\n\nm\n" % (who, who, 2**64)
+    plant(store.folder, MAIN, [("commit", lines + tail)])
+    for number in range(3):
+        commit_files(store, MAIN, {f"{FOLDER}/2/{number}.json": text(2, number=number)})
+    assert len(merged(close(primary))) == 3
+    git(store.folder, "config", "gc.auto", "1")
+    git(store.folder, "config", "gc.autoDetach", "false")
+    maintain(store.folder)
+    assert (store.folder / "objects/info/commit-graphs/commit-graph-chain").exists()
+    server = git(store.folder, "gc", "--quiet", timeout_s=20)
+    assert server.returncode == 0
