@@ -83,6 +83,7 @@ class Ingest:
         self._signers: Signers | None = None
         self._faults: dict[str, str] = {}  # new commits that cannot be read, with the reason
         self._unreadable: tuple[Unreadable, ...] = ()
+        self._blocked: dict[str, str] = {}  # heads of lanes that are left alone: not read again while they stand
         self._reported: set[tuple[str, str]] = set()  # of these, what a ledger names by now, as (ref, commit)
         self._judged_by: object = None
 
@@ -99,10 +100,13 @@ class Ingest:
             self.settled = {ref: oid for ref, oid in lanes.items() if oid in merged}
         self._notice(store, base, refs, lanes)
         open_lanes = {ref: oid for ref, oid in lanes.items() if self.settled.get(ref) != oid}
+        self._blocked = {ref: oid for ref, oid in self._blocked.items() if lanes.get(ref) == oid}
+        open_lanes = {ref: oid for ref, oid in open_lanes.items() if ref not in self._blocked}
         tips = {*open_lanes.values(), *self._left, *([refs[main]] if main in refs else [])}
         hidden = [base.commit] if base.commit else []
         commits = store.new_commits(tips, hidden) if tips - set(hidden) else {}
-        self.settled = {ref: oid for ref, oid in lanes.items() if oid not in commits}
+        self._blocked = {ref: oid for ref, oid in self._blocked.items() if oid not in commits}
+        self.settled = {ref: oid for ref, oid in lanes.items() if oid not in commits and ref not in self._blocked}
         self._left = {oid: ref for oid, ref in self._left.items() if oid in commits}
         live = [(ref, oid) for ref, oid in lanes.items() if oid in commits]
         live += [(ref, oid) for oid, ref in self._left.items()]
@@ -139,12 +143,17 @@ class Ingest:
         self._faults = {oid: why for oid, why in self._faults.items() if oid in commits}
         if head in commits and head not in self._faults and (why := why_unreadable(store, head)) is not None:
             self._faults[head] = why
+        left_alone = [one for one in self._unreadable if one.ref in self._blocked]
         if not self._faults:
-            self._unreadable = ()
+            self._unreadable = tuple(left_alone)
             return lanes
         found = {ref: found_on(ref, commits, self._faults, reach_within(commits, tip)) for ref, tip in lanes}
-        on_main = found_on(main, commits, self._faults, reach_within(commits, head))
-        self._unreadable = tuple(one for one in (on_main, *found.values()) if one is not None)
+        of_main = set(reach_within(commits, head))
+        on_main = found_on(main, commits, self._faults, of_main)
+        now = [one for one in found.values() if one is not None]
+        self._unreadable = ((on_main,) if on_main else ()) + tuple(sorted(left_alone + now, key=lambda one: one.ref))
+        rewound = set(self._left.values())
+        self._blocked |= {ref: tip for ref, tip in lanes if found[ref] and tip not in of_main and ref not in rewound}
         return [(ref, tip) for ref, tip in lanes if found[ref] is None]
 
     def only_signed(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import subprocess
+from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,7 @@ from dreamcatcherd.daemon.primary import Primary
 from dreamcatcherd.store.create import create
 from dreamcatcherd.store.objects import GitStore
 from dreamcatcherd.store.pending import parse_commit
+from dreamcatcherd.store.ports import Commit
 from tests.hostile import FILE, ODD, UNREADABLE, UNSAFE, Obj, blob, commit, nested, oid_of, plant, tree
 from tests.law.fleet import NOW, primary_on
 
@@ -100,6 +102,39 @@ def test_what_cannot_be_read_gets_into_no_clone(repository: Path, primary: Prima
     close(primary)
     (repository / LANE).unlink()
     assert clones(repository, tmp_path / "clone")
+
+
+def test_a_lane_that_is_left_alone_is_read_once(
+    repository: Path, primary: Primary, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However large a commit is that cannot be read, and however long its lane stands, no later close asks for it."""
+    plant(repository, LANE, UNREADABLE["a huge commit"])
+    close(primary)
+    asked: set[str] = set()
+    plain = GitStore.new_commits
+
+    def noted(self: GitStore, tips: Iterable[str], hidden: Iterable[str]) -> dict[str, Commit]:
+        asked.update(tips := list(tips))
+        return plain(self, tips, hidden)
+
+    monkeypatch.setattr(GitStore, "new_commits", noted)
+    for frame in (2, 3):
+        honest(repository, frame)
+        assert [row.stream_id for row in close(primary).deltas] == ["alice"]
+    assert asked
+    assert oid_of(UNREADABLE["a huge commit"][0]) not in asked
+
+
+@pytest.mark.parametrize("kind", ["a folder of garbage", "2,200 folders deep"])
+def test_a_lane_that_main_has_merged_is_no_trouble_any_more(repository: Path, primary: Primary, kind: str) -> None:
+    """Once somebody put the commit into the shared branch, `main` is what brings it; the lane counts as merged."""
+    plant(repository, LANE, UNREADABLE[kind])
+    close(primary)
+    head, bad = primary.store.refs()[MAIN], oid_of(UNREADABLE[kind][0])
+    kept = [("tree", primary.store.read(primary.store.commit(head).tree))]
+    plant(repository, MAIN, commit(kept, head, bad))
+    assert [row.path for row in close(primary).violations if row.kind == "unreadable-commit"] == ["main"]
+    assert not [one for one in look(primary)[0].pending.troubles if "cannot be read" in one.what]
 
 
 def test_a_lane_is_merged_once_its_owner_pushes_another_history(repository: Path, primary: Primary) -> None:
