@@ -24,6 +24,7 @@ from dreamcatcherd.store.chain import Claims, claimed_frame, claimed_previous
 from dreamcatcherd.store.judge import versions_of as versions_of
 from dreamcatcherd.store.overlay import Overlay
 from dreamcatcherd.store.ports import Store
+from dreamcatcherd.store.unreadable import followed
 
 _L = TypeVar("_L")
 _UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
@@ -193,7 +194,8 @@ def follows(store: Store, candidate: str, before: Base) -> bool:
     if not _waits_as_it_says(store, before, after, ledger):
         return False
     accounted = accounts_for(ledger)
-    commits = store.new_commits([candidate], [before.commit] if before.commit else [])
+    hidden = [before.commit] if before.commit else []
+    commits = followed(store, store.new_commits([candidate], hidden), candidate, hidden)
     commits.pop(candidate, None)
     return all(
         accounted(paths.printable(path), blob, oid)

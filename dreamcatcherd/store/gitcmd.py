@@ -22,6 +22,8 @@ from dreamcatcherd.store.reach import EXACT
 
 TIMEOUT_S = 60.0
 MAINTENANCE_S = 3600.0
+LISTING_S = 20.0
+"""How long git may list commits: it lists millions in this time, and without its answer they are read one by one."""
 OUTPUT_MOST = 2**30
 """Bytes that git may answer: 25 million ids, a line each."""
 ERRORS_MOST = 2**20
@@ -188,8 +190,19 @@ def list_commits(
     With hidden ones it is exact only where the repository has a commit-graph (`reach.has_graph`). Whatever git
     complains of, such as a damaged graph that it then does without, makes the answer unsure."""
     asked = "".join([*(f"{oid}\n" for oid in tips), *(f"^{oid}\n" for oid in hidden)])
-    listed = git(repository, *EXACT, "rev-list", "--topo-order", "--stdin", stdin=asked.encode(), variables=variables)
+    words = (*EXACT, "rev-list", "--topo-order", "--stdin")
+    try:
+        listed = git(repository, *words, stdin=asked.encode(), timeout_s=LISTING_S, variables=variables)
+    except GitTimeoutError:
+        return None  # it reads every commit whole, and anybody may push some that inflate to gigabytes
     return listed.stdout.decode().split() if listed.returncode == 0 and not listed.stderr else None
+
+
+def header_of(repository: Path, oid: str) -> tuple[str, tuple[str, ...]] | None:
+    """The tree and the parents of a commit too large to be read here; None where git cannot follow it either."""
+    asked = git(repository, "rev-list", "--no-walk", "--parents", "--format=tformat:%T", oid)
+    lines = asked.stdout.decode("ascii", "replace").split("\n")
+    return (lines[1], tuple(lines[0].split()[2:])) if asked.returncode == 0 and len(lines) > 1 else None
 
 
 def write_graph(repository: Path, tip: str) -> None:

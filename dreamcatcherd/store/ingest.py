@@ -20,7 +20,14 @@ from dreamcatcherd.store.chain import recent_links
 from dreamcatcherd.store.judge import Found, deltas_among, files_of, judge, judge_all
 from dreamcatcherd.store.ports import Commit, Store
 from dreamcatcherd.store.reach import reach_within
-from dreamcatcherd.store.unreadable import Unreadable, found_on, readable_refs, why_unreadable
+from dreamcatcherd.store.unreadable import (
+    Unreadable,
+    followed,
+    found_on,
+    readable_heads,
+    readable_refs,
+    why_unreadable,
+)
 from dreamcatcherd.store.waiting import ending, listed_rows
 
 Judged = Delta | Reject
@@ -42,8 +49,9 @@ class Survey(Struct, frozen=True):
     """What waits to be merged, as read from one look at the refs.
 
     `lanes` are the lane heads that bring new commits, as (ref, commit): where a lane was rewound, both its old head and
-    its new one. `commits` are all new commits; `head` is `main`'s commit, None where there is none that can be read.
-    `unreadable` are commits that were passed by, of which `unreported` are in no ledger yet."""
+    its new one; and what `main` was on where its own head cannot be read. `commits` are all new commits, `head` is
+    `main`'s, None where there is none that can be read. `unreadable` are commits that were passed by, of which
+    `unreported` are in no ledger yet."""
 
     refs: dict[str, str]
     main: str
@@ -105,6 +113,7 @@ class Ingest:
         tips = {*open_lanes.values(), *self._left, *([refs[main]] if main in refs else [])}
         hidden = [base.commit] if base.commit else []
         commits = store.new_commits(tips, hidden) if tips - set(hidden) else {}
+        commits = followed(store, commits, refs.get(main), hidden)
         self._blocked = {ref: oid for ref, oid in self._blocked.items() if oid not in commits}
         self.settled = {ref: oid for ref, oid in lanes.items() if oid not in commits and ref not in self._blocked}
         self._left = {oid: ref for oid, ref in self._left.items() if oid in commits}
@@ -113,8 +122,11 @@ class Ingest:
         live.sort()
         self._forget(settings, commits)
         live = self._readable(store, commits, settings, refs.get(main), main, live)
+        heads = readable_heads(commits, self._faults, refs.get(main))
+        if head is None:
+            live = [(main, oid) for oid in heads] + live
         arrivals = self.waiting(store, base, settings)
-        for oid, sources in _sources(commits, head, live).items():
+        for oid, sources in _sources(commits, heads, main, live).items():
             known = self._arrivals.get(oid)
             if known is None or known[0] != sources:
                 arrived = self._arrived.setdefault(oid, now)
@@ -249,13 +261,15 @@ class Ingest:
         ]
 
 
-def _sources(commits: dict[str, Commit], head: str | None, lanes: list[tuple[str, str]]) -> dict[str, list[str]]:
+def _sources(
+    commits: dict[str, Commit], heads: list[str], main: str, lanes: list[tuple[str, str]]
+) -> dict[str, list[str]]:
     """For each new commit the refs that bring it: `main` alone where that reaches it, else all lanes that do."""
-    sources: dict[str, list[str]] = {}
-    for oid in reach_within(commits, head):
-        sources[oid] = ["main"]
+    sources = {oid: ["main"] for head in heads for oid in reach_within(commits, head)}
     on_main = set(sources)
     for ref, tip in lanes:
+        if ref == main:
+            continue
         for oid in reach_within(commits, tip, on_main):
             sources.setdefault(oid, []).append(ref)
     return sources

@@ -71,6 +71,9 @@ class MemoryStore:
                 self._commits[oid] = found
         return found
 
+    def through(self, oid: str) -> Commit:
+        return self.commit(oid)
+
     def new_commits(self, tips: Iterable[str], hidden: Iterable[str]) -> dict[str, Commit]:
         return self._reached.new_commits(tips, hidden)
 

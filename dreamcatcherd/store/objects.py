@@ -23,7 +23,7 @@ from dreamcatcherd.core.tree import Kind
 from dreamcatcherd.core.troubles import Trouble
 from dreamcatcherd.store.atomic import write_atomically
 from dreamcatcherd.store.disk import remedy_in
-from dreamcatcherd.store.gitcmd import git, list_commits, message_of
+from dreamcatcherd.store.gitcmd import git, header_of, list_commits, message_of
 from dreamcatcherd.store.locks import STALE_S, locks_of, remove_stale
 from dreamcatcherd.store.packs import Packed, release, sync_folder, write_pack
 from dreamcatcherd.store.pending import Pending, check_ceiling, format_commit, read_commit
@@ -78,6 +78,7 @@ class GitStore:
         self._pending = Pending()
         self._deflater = ThreadPoolExecutor(1, "deflate")
         self._deflated: dict[str, Future[Packed]] = {}
+        self._large: dict[str, Commit] = {}  # commits that git was asked about, being too large to read
         self._known: str | None = None
         self._reached = Reached(self.commit, self._everything)
         self.cut = _shallow(self.folder)
@@ -190,8 +191,15 @@ class GitStore:
         return lost_history(self.folder)
 
     def commit(self, oid: str) -> Commit:
-        commit = read_commit(self, oid)
+        commit = self._large.get(oid) or read_commit(self, oid)
         return structs.replace(commit, parents=()) if oid in self.cut else commit
+
+    def through(self, oid: str) -> Commit:
+        commit = self.commit(oid)
+        if commit.fault is None or commit.tree or (header := header_of(self.folder, oid)) is None:
+            return commit
+        self._large[oid] = structs.replace(commit, tree=header[0], parents=header[1])
+        return self.commit(oid)
 
     def new_commits(self, tips: Iterable[str], hidden: Iterable[str]) -> dict[str, Commit]:
         tips, hidden = list(dict.fromkeys(tips)), list(dict.fromkeys(hidden))

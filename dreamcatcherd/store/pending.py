@@ -57,6 +57,7 @@ _DATE = re.compile(rb">\s*(-?)\+?0*([0-9]*)")
 _LATEST = 2**34
 """The seconds that git's commit-graph can store: until the year 2514."""
 _DIGITS = len(str(_LATEST))
+_OUT_OF_RANGE = "git cannot count with its date: it is before 1970 or after 2514"
 
 
 def _out_of_range(rest: bytes) -> bool:
@@ -77,8 +78,7 @@ def parse_commit(raw: bytes) -> Commit:
     if match is None or raw.startswith(b"parent ", match.end()):
         what = "a parent" if match else "a tree"
         return Commit("", (), "", 0, "", f"it is no commit: its header does not name {what} as git does")
-    if _out_of_range(raw[match.end() - 1 :]):
-        return Commit("", (), "", 0, "", "git cannot count with its date: it is before 1970 or after 2514")
+    fault = _OUT_OF_RANGE if _out_of_range(raw[match.end() - 1 :]) else None
     head, _, message = raw[match.end() :].partition(b"\n\n")
     author = b""
     time = 0
@@ -91,4 +91,4 @@ def parse_commit(raw: bytes) -> Commit:
             time = int(digits) if len(digits) <= _DIGITS and digits.isdigit() else 0
     parents = match[2].decode().split()[1::2]
     shown = author.decode("utf-8", "replace")
-    return Commit(match[1].decode(), tuple(parents), shown, time, message.decode("utf-8", "replace"))
+    return Commit(match[1].decode(), tuple(parents), shown, time, message.decode("utf-8", "replace"), fault)

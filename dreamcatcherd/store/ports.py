@@ -17,7 +17,8 @@ if TYPE_CHECKING:
 class Commit(Struct, frozen=True):
     """A commit's header and message. `author` is `Name <mail>`, times are seconds since 1970.
 
-    `fault` says why the commit cannot be read, where it cannot: then it has no tree and no parents."""
+    `fault` says why the commit is passed by, where it is: nothing of it is merged. Its tree and parents are there all
+    the same where git itself can follow it, else there are none."""
 
     tree: str
     parents: tuple[str, ...]
@@ -49,6 +50,10 @@ class Store(Objects, Protocol):
 
     def commit(self, oid: str) -> Commit:
         """A commit by id; FatalError where it is missing. One that cannot be read says so in its `fault`."""
+
+    def through(self, oid: str) -> Commit:
+        """A commit that is too large to be read, with its tree and parents where git can follow it; `commit` gives it
+        so from then on. Costs git the reading of it."""
 
     def size(self, oid: str) -> int:
         """An object's size in bytes, from its header alone."""

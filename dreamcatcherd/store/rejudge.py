@@ -21,7 +21,7 @@ from dreamcatcherd.store.violations import current_settings
 def surveys_of(store: Store, link: Link, base: Base, ledger: Ledger, commits: dict[str, Commit]) -> Iterator[Survey]:
     """What the primary may have looked at: the head that it merged as first parent, or no `main` at all."""
     heads: list[str | None] = [*store.commit(link.oid).parents[:1]]
-    if not heads or any(row.kind == "main-rewound" and row.commit is None for row in ledger.violations):
+    if not heads or _main_was_gone(ledger):
         heads.append(None)
     now = store.commit(link.oid).time * 1_000_000
     for head in heads:
@@ -35,6 +35,7 @@ def arrivals_of(store: Store, survey: Survey, ledger: Ledger) -> list[Arrival]:
     on_main = set(reach_within(commits, survey.head))
     told = {(row.path, row.blob, row.commit): row.source for row in ledger.rows()}
     alike = {(row.blob, row.commit): row.source for row in ledger.rows()}  # for versions that are counted, not listed
+    gone = _main_was_gone(ledger)
     ingest = Ingest()
     arrivals = ingest.waiting(store, survey.base, settings)
     for oid, commit in commits.items():
@@ -43,7 +44,7 @@ def arrivals_of(store: Store, survey: Survey, ledger: Ledger) -> list[Arrival]:
             version = found.item.version
             source = told.get((paths.printable(version.path), version.blob, oid)) or alike[version.blob, oid]
             ref = source if source.startswith("refs/") else f"refs/heads/{source}"
-            sources = ["main"] if oid in on_main else [ref]
+            sources = ["main"] if oid in on_main or (gone and source == "main") else [ref]
             arrivals += attribute([found], sources, settings.lane_prefix, commit.time, None)
     if not settings.signers:
         return arrivals
@@ -53,6 +54,12 @@ def arrivals_of(store: Store, survey: Survey, ledger: Ledger) -> list[Arrival]:
     # Whether a key was valid when the primary first saw a commit, only the ledger knows.
     refused = {(row.path, row.blob, row.commit) for row in ledger.quarantined if row.reason == "wrong-stream"}
     return [unsigned(one) if isinstance(one.item, Delta) and _place(one) in refused else one for one in arrivals]
+
+
+def _main_was_gone(ledger: Ledger) -> bool:
+    """Whether `main` was deleted when the frame closed, or its head could not be read: what that was put on was merged
+    as `main`'s all the same."""
+    return any(row.kind == "main-rewound" and row.commit is None for row in ledger.violations)
 
 
 def _place(arrival: Arrival) -> tuple[str, str, str]:

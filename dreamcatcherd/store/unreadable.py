@@ -2,11 +2,11 @@
 
 A commit that cannot be read brings nothing. A lane that brings one is left alone until its owner pushes another
 history, since merging its head would put the commit into every clone. On the shared branch it stays where it is; a head
-that cannot be read counts as deleted."""
+that cannot be read counts as deleted, and what it was put on is merged like a lane."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Container, Iterable, Sequence
 
 from msgspec import Struct
 
@@ -17,6 +17,7 @@ from dreamcatcherd.core.ledger import Violation
 from dreamcatcherd.core.tree import subtree
 from dreamcatcherd.core.troubles import Trouble
 from dreamcatcherd.store.ports import Commit, Store
+from dreamcatcherd.store.reach import reach_within
 
 NAMED = 100
 """How many of them one ledger names; whoever pushes many is not to fill ledgers."""
@@ -49,6 +50,40 @@ def why_unreadable(store: Store, oid: str) -> str | None:
     except UnreadableError as error:
         return error.cause
     return None
+
+
+def followed(store: Store, commits: dict[str, Commit], head: str | None, hidden: Sequence[str]) -> dict[str, Commit]:
+    """The new commits of `main`, with what stands behind those that only git can follow. Honest work may be there."""
+    found = commits
+    asked: set[str] = set()
+    while blind := [oid for oid in reach_within(found, head) if _is_blind(found[oid]) and oid not in asked]:
+        asked.update(blind)
+        seen = {oid: store.through(oid) for oid in blind}
+        behind = {parent for commit in seen.values() for parent in commit.parents} - found.keys()
+        found = {**store.new_commits(behind, hidden), **found, **seen} if behind else {**found, **seen}
+    return found
+
+
+def _is_blind(commit: Commit) -> bool:
+    return commit.fault is not None and not commit.tree
+
+
+def readable_heads(commits: dict[str, Commit], faults: Container[str], head: str | None) -> list[str]:
+    """The nearest commits that can be read, from a head back: the head itself, or where it cannot be, what it was put
+    on, as far as that is new."""
+    found: dict[str, None] = {}
+    seen: set[str] = set()
+    todo = [head] if head else []
+    while todo:
+        oid = todo.pop()
+        if oid in seen or oid not in commits:
+            continue
+        seen.add(oid)
+        if oid in faults:
+            todo.extend(commits[oid].parents)
+        else:
+            found[oid] = None
+    return sorted(found)
 
 
 def found_on(ref: str, commits: dict[str, Commit], faults: dict[str, str], within: Iterable[str]) -> Unreadable | None:

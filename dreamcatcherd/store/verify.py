@@ -40,6 +40,7 @@ from dreamcatcherd.store.overlay import Overlay
 from dreamcatcherd.store.ports import Commit, Store
 from dreamcatcherd.store.rejudge import arrivals_of, surveys_of
 from dreamcatcherd.store.replay import is_base, own_ledger
+from dreamcatcherd.store.unreadable import followed
 from dreamcatcherd.store.violations import settings_change
 from dreamcatcherd.store.waiting import count, ending, listed_rows
 
@@ -153,7 +154,8 @@ def _check(store: Store, history: History, link: Link, base: Base) -> Difference
         return Difference(max(0, frame - 1), lost)
     if base.ledger is None and is_base(ledger):
         return _check_import(store, link, ledger)
-    commits = store.new_commits([link.oid], [*store.cut, *([base.commit] if base.commit else [])])
+    hidden = [*store.cut, *([base.commit] if base.commit else [])]
+    commits = followed(store, store.new_commits([link.oid], hidden), link.oid, hidden)
     if base.commit is not None and not any(base.commit in commit.parents for commit in commits.values()):
         lost = f"commit dropped: {base.commit}, on which frame {frame} follows, is no part of its history"
         return Difference(max(0, frame - 1), lost)

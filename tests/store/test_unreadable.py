@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from dreamcatcherd.cli.progress import check_frames
 from dreamcatcherd.core.frames import Closing
 from dreamcatcherd.core.ledger import Ledger
 from dreamcatcherd.core.paths import short_ref
@@ -18,8 +19,10 @@ from dreamcatcherd.store.create import create
 from dreamcatcherd.store.objects import GitStore
 from dreamcatcherd.store.pending import parse_commit
 from dreamcatcherd.store.ports import Commit
+from dreamcatcherd.store.verify import Verdict, read_history
 from tests.hostile import FILE, ODD, UNREADABLE, UNSAFE, Obj, blob, commit, nested, oid_of, plant, tree
-from tests.law.fleet import NOW, primary_on
+from tests.law.fleet import NOW, commit_files, primary_on
+from tests.store.tools import FOLDER, text
 
 LANE, HONEST, MAIN = "refs/heads/dc/mallory", "refs/heads/dc/alice", "refs/heads/main"
 
@@ -44,6 +47,10 @@ def honest(repository: Path, frame: int) -> None:
 def in_frame(delta: Obj, frame: int) -> list[Obj]:
     """The tree of a delta in the folder of its frame."""
     return nested([delta], [b"state", b"stream_deltas", b"%d" % frame, b"a.json"], FILE)
+
+
+FOLLOWED = [kind for kind in UNREADABLE if kind.startswith(("a date", "a huge commit"))]
+"""What git itself follows to the commits before it."""
 
 
 def close(primary: Primary) -> Ledger:
@@ -102,6 +109,58 @@ def test_what_cannot_be_read_gets_into_no_clone(repository: Path, primary: Prima
     close(primary)
     (repository / LANE).unlink()
     assert clones(repository, tmp_path / "clone")
+
+
+@pytest.mark.parametrize("kind", FOLLOWED)
+def test_what_stands_below_and_upon_a_commit_that_git_follows_is_merged(
+    repository: Path, primary: Primary, kind: str
+) -> None:
+    """Where git can follow a commit that is passed by, honest work on both sides of it on `main` is merged, and what is
+    published verifies."""
+    close(primary)
+    head = primary.store.refs()[MAIN]
+    below = commit_files(primary.store, MAIN, {f"{FOLDER}/2/below.json": text(2, "alice", 1)})
+    (_, raw), *_ = UNREADABLE[kind]
+    raw = raw.replace(raw.partition(b"\n")[0], f"tree {primary.store.commit(below).tree}\nparent {below}".encode(), 1)
+    plant(repository, MAIN, bad := [("commit", raw)])
+    primary.store.through(oid_of(bad[0]))  # else whoever commits on top of it here would not know its tree
+    commit_files(primary.store, MAIN, {f"{FOLDER}/2/upon.json": text(2, "alice", 2)})
+    fresh = primary_on(GitStore(repository))
+    look(fresh)
+    ledger = close(fresh)
+    assert sorted(row.path.rpartition("/")[2] for row in ledger.deltas) == ["below.json", "upon.json"]
+    assert [row.kind for row in ledger.violations] == ["unreadable-commit"]
+    close(fresh)
+    assert fresh.store.descends(fresh.store.refs()[MAIN], head)
+    assert wrong(fresh) is None
+
+
+@pytest.mark.parametrize("kind", FOLLOWED)
+def test_what_an_unreadable_head_of_main_stands_on_is_merged(repository: Path, primary: Primary, kind: str) -> None:
+    """Whoever puts such a commit on top of honest work on `main` takes nothing of that away; the commit itself is in no
+    later history."""
+    close(primary)
+    below = commit_files(primary.store, MAIN, {f"{FOLDER}/2/below.json": text(2, "alice", 1)})
+    (_, raw), *_ = UNREADABLE[kind]
+    raw = raw.replace(raw.partition(b"\n")[0], f"tree {primary.store.commit(below).tree}\nparent {below}".encode(), 1)
+    plant(repository, MAIN, bad := [("commit", raw)])
+    fresh = primary_on(GitStore(repository))
+    look(fresh)
+    ledger = close(fresh)
+    assert [row.path.rpartition("/")[2] for row in ledger.deltas] == ["below.json"]
+    assert {row.kind for row in ledger.violations} == {"unreadable-commit", "main-rewound"}
+    close(fresh)
+    head = fresh.store.refs()[MAIN]
+    assert fresh.store.descends(head, below)
+    assert not fresh.store.descends(head, oid_of(bad[0]))
+    assert wrong(fresh) is None
+
+
+def wrong(primary: Primary) -> Verdict | None:
+    """What does not verify of the published history, if anything."""
+    store = primary.store
+    verdict = check_frames(store, read_history(store, store.refs(), primary.main), None)
+    return None if verdict.ok else verdict
 
 
 def test_a_lane_that_is_left_alone_is_read_once(
