@@ -73,7 +73,7 @@ class Merged(NamedTuple):
 UNKNOWN_NAMED = 20
 """How many sections of one delta that no collection owns are named."""
 
-AT_ONCE = 24 * 2**20
+AT_ONCE = 16 * 2**20
 """How much is folded at once, by the cost of the deltas (`Delta.cost`). A larger frame is folded in parts, each with
 the keys of some zones, so that memory does not grow with it: all that comes to one entity comes in one part, and parts
 touch few files in common."""
@@ -107,6 +107,7 @@ def merge(
         unknown.update(folded.unknown)
         merged.misfits.extend(folded.misfits)
         touch(touched, table, folded.keyed)
+        del folded  # before the next part is there as well, or the books
     if touched:
         shelved = update_library(objects, before, folders.state, table, touched)
         merged.added.update(shelved.added)

@@ -66,7 +66,7 @@ class Survey(Struct, frozen=True):
     unreported: tuple[Unreadable, ...] = ()
 
 
-KEPT_COST = 16 * 2**20
+KEPT_COST = 4 * 2**20
 """How much of the deltas is kept decoded while they wait; what is beyond is read again when it is merged."""
 
 RECENT = 64

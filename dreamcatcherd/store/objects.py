@@ -54,7 +54,7 @@ _HEX = re.compile(r"[0-9a-f]{4,40}")
 _LEVEL = 1
 _NONE = "0" * 40
 _LOCK_POLL_S = 0.05
-_SPILL_BYTES = 64 * 2**20
+_SPILL_BYTES = 32 * 2**20
 """What is written beyond this goes to disk at once: unreferenced, it counts as little as in memory."""
 _OPEN_PACKS = 64
 """libgit2 keeps every pack open that it ever read from, also those that maintenance has deleted since."""

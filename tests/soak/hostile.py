@@ -12,6 +12,7 @@ import contextlib
 import itertools
 import json
 import os
+import shutil
 import socket
 import subprocess
 import sys
@@ -33,6 +34,8 @@ WORKERS = 8
 INTERVAL_S = 10.0
 MEMORY_MB = 300.0
 EVERY_S = 2.0
+NICE = 10
+"""How far workers and attackers, who have machines of their own, stand behind the daemon where all share one."""
 PAUSE_S = 1.0
 
 FIGURES = ("dreamcatcher_phase_duration_seconds_sum", "dreamcatcher_publish", "dreamcatcher_restores_total")
@@ -192,6 +195,7 @@ def soak(folder: Path, seconds: float) -> list[str]:
         wait_for(lambda: "dreamcatcher_frame_last_closed 1.0" in daemon.get("/metrics"))
         attacker = Attacker(repository, lambda: int(samples[-1][1]["frame"]) if samples else 1)
         squatter = Squatter(daemon.url())
+        os.nice(NICE)
         for thread in (*fleet, attacker, squatter):
             thread.start()
         start = time.monotonic()
@@ -219,6 +223,8 @@ def soak(folder: Path, seconds: float) -> list[str]:
             Path(os.environ["KEEP_LOG"]).write_text(daemon.text)
     late = late_frames(repository)
     dc("merge", "--repo", str(repository))
+    if os.environ.get("KEEP_REPOSITORY"):
+        shutil.copytree(repository, os.environ["KEEP_REPOSITORY"])
     observations = export_of(repository)["state"]["observations"]
     landed = [row["value"] for row in observations if isinstance(row.get("value"), str)]
     honest = [sent for worker in fleet for sent in worker.sent]
