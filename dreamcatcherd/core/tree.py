@@ -6,7 +6,7 @@ to compute one; the same code then serves the git store and its in-memory twin."
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Literal, NamedTuple, Protocol
 
 from dreamcatcherd.core.errors import UnreadableError
@@ -111,6 +111,31 @@ def blob_at(objects: Reader, tree: str | None, path: str) -> str | None:
     """The id of the plain file at a path, or None where there is none."""
     entry = lookup(objects, tree, path)
     return entry.oid if entry and entry.mode & 0o170000 == 0o100000 else None
+
+
+def entries_at(objects: Reader, tree: str | None, wanted: Iterable[str]) -> dict[str, Entry]:
+    """What stands at many paths below a tree, by path, where there is something. A folder is read once, however many of
+    the paths lie in it."""
+    folders: dict[str, dict[str, Entry]] = {}
+    found: dict[str, Entry] = {}
+    for path in wanted:
+        *names, last = path.split("/")
+        oid = tree
+        for name in names:
+            entry = _opened(objects, folders, oid).get(name)
+            oid = entry.oid if entry and entry.mode == TREE else None
+        if (entry := _opened(objects, folders, oid).get(last)) is not None:
+            found[path] = entry
+    return found
+
+
+def _opened(objects: Reader, folders: dict[str, dict[str, Entry]], oid: str | None) -> dict[str, Entry]:
+    """A folder's entries, read once."""
+    if oid is None:
+        return {}
+    if oid not in folders:
+        folders[oid] = read_tree(objects, oid)
+    return folders[oid]
 
 
 Path = tuple[str, ...]

@@ -7,6 +7,7 @@ from __future__ import annotations
 import hashlib
 from collections import Counter
 from collections.abc import Iterable
+from itertools import chain
 from typing import NamedTuple
 
 from msgspec import structs
@@ -16,7 +17,7 @@ from dreamcatcherd.core.codec import count_records, fill, read_document, read_he
 from dreamcatcherd.core.errors import UnreadableError
 from dreamcatcherd.core.model import SAME_NAMED, Delta, Fault, Record, Reject, Version
 from dreamcatcherd.core.settings import Limits
-from dreamcatcherd.core.tree import Entry, changed, lookup, subtree
+from dreamcatcherd.core.tree import Entry, changed, entries_at, subtree
 from dreamcatcherd.store.ports import Commit, Store
 
 _KIND = 0o170000
@@ -156,9 +157,12 @@ def _attach(
     unresolved: list[str] = []
     texts: dict[str, str] = {}
     filled = 0
-    for reference, fields in references(document).items():
-        for path in paths.attachment_paths(version.path, frame, reference):
-            entry = lookup(store, tree, path)
+    wanted = references(document)
+    places = {one: paths.attachment_paths(version.path, frame, one) for one in wanted}
+    standing = entries_at(store, tree, chain.from_iterable(places.values()))
+    for reference, fields in wanted.items():
+        for path in places[reference]:
+            entry = standing.get(path)
             if entry is None or (size := _text_size(store, entry)) is None:
                 continue
             text = _text(store, entry) if filled + size * fields <= limits.delta_bytes else None

@@ -11,7 +11,7 @@ from dreamcatcherd.core import paths
 from dreamcatcherd.core.codec import read_as
 from dreamcatcherd.core.model import FrameState
 from dreamcatcherd.core.snapshot import close_snapshot, open_snapshot
-from dreamcatcherd.core.tree import blob_at, lookup, subtree
+from dreamcatcherd.core.tree import blob_at, entries_at, lookup, subtree
 from dreamcatcherd.store.base import (
     Base,
     find_published,
@@ -82,8 +82,9 @@ def _unaccounted(store: Store, base: Base, new: str) -> str | None:
     judged = {
         row.blob for frame in claims.values() if (ledger := load_ledger(store, ledgers, frame)) for row in ledger.rows()
     }
+    standing = entries_at(store, base.deltas, [path.removeprefix(paths.DELTAS + "/") for path, _ in own])
     for path, blob in own:
-        stood = lookup(store, base.deltas, path.removeprefix(paths.DELTAS + "/"))
+        stood = standing.get(path.removeprefix(paths.DELTAS + "/"))
         if blob not in judged and (stood is None or stood.oid != blob):
             return path
     return None

@@ -31,7 +31,7 @@ from dreamcatcherd.core.merge import merge
 from dreamcatcherd.core.model import SAME_NAMED, Delta, FrameState
 from dreamcatcherd.core.plan import make_plan
 from dreamcatcherd.core.snapshot import already_merged, open_snapshot
-from dreamcatcherd.core.tree import FILE, Entry, blob_at, changed, edit, lookup, object_id, subtree
+from dreamcatcherd.core.tree import FILE, TREE, Entry, blob_at, changed, edit, entries_at, lookup, object_id, subtree
 from dreamcatcherd.core.waiting import already_waiting, id_of, next_ledgers
 from dreamcatcherd.store.base import Base, load_base, read_base, versions_of
 from dreamcatcherd.store.chain import Link, links
@@ -192,9 +192,11 @@ def _account(store: Store, link: Link, base: Base, ledger: Ledger, commits: dict
             continue  # the ledger is made again from all of them, and counts them
         return f"ledger edited: {path} {blob} of commit {oid} stands in none of its lists"
     merged = {row.blob for row in ledger.deltas}
-    for path, blob, _ in versions_of(store, store.commit(link.oid)):
-        back = blob_at(store, base.deltas, path.removeprefix(paths.DELTAS + "/"))
-        if blob not in merged and blob != back:
+    own = {path: blob for path, blob, _ in versions_of(store, store.commit(link.oid)) if blob not in merged}
+    standing = entries_at(store, base.deltas, [path.removeprefix(paths.DELTAS + "/") for path in own])
+    for path, blob in own.items():
+        back = standing.get(path.removeprefix(paths.DELTAS + "/"))
+        if back is None or back.mode == TREE or back.oid != blob:
             return f"snapshot commit edited: {link.oid} itself brings {path} {blob}, which no ledger lists"
     return None
 

@@ -18,6 +18,7 @@ from dreamcatcherd.core.tree import (
     blob_at,
     changed,
     edit,
+    entries_at,
     format_tree,
     lookup,
     object_id,
@@ -309,6 +310,18 @@ trees = st.dictionaries(paths, contents, max_size=6).map(_whole)
 
 
 @settings(max_examples=120, deadline=None)
+@given(trees, st.lists(paths, max_size=8))
+def test_many_paths_are_looked_up_like_one(files: Files, wanted: list[str]) -> None:
+    """What stands at many paths is what a look-up of each finds, folders too, and no folder is read twice for it."""
+    store = Heap()
+    tree = build(store, files)
+    wanted += [path.rpartition("/")[0] or path for path in files]
+    expected = {path: one for path in wanted if (one := lookup(store, tree, path)) is not None}
+    store.forget_counts()
+    assert entries_at(store, tree, wanted) == expected
+    assert len(store.reads) == len(set(store.reads))
+
+
 @given(trees, st.lists(trees, max_size=3))
 def test_changes_are_the_files_that_differ_from_every_parent(new: Files, parents: list[Files]) -> None:
     """For any trees the changes are those of a plain comparison path by path."""

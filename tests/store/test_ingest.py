@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import Any
 
 import pytest
@@ -10,7 +11,7 @@ from msgspec import structs
 from dreamcatcherd.core.ledger import listing_all_held, read_ledger, write_ledger
 from dreamcatcherd.core.model import Delta
 from dreamcatcherd.core.paths import LEDGER, PUBLISHED, ledger_path
-from dreamcatcherd.core.tree import FILE, Entry, blob_at, edit
+from dreamcatcherd.core.tree import FILE, Entry, blob_at, edit, subtree
 from dreamcatcherd.core.waiting import began_in
 from dreamcatcherd.daemon.cycle import look
 from dreamcatcherd.daemon.primary import Phases, Primary
@@ -208,3 +209,24 @@ def test_a_far_delta_is_counted_as_quarantined_once(primary: Primary) -> None:
     ledgers = [close(primary) for _ in range(3)]
     assert [ledger.counts.quarantined for ledger in ledgers] == [1, 0, 0]
     assert [reasons(ledger) for ledger in ledgers] == [{"far.json": "too-far-ahead"}, {}, {}]
+
+
+def test_a_thousand_references_cost_one_reading_of_their_folder(
+    primary: Primary, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However many files a delta refers to, the folders that they would lie in are read once each."""
+    store = primary.store
+    references = [{"body_ref": f"{number}.md"} for number in range(1_000)]
+    files = {f"{FOLDER}/1/{number}.md": b"a text" for number in range(0, 1_000, 2)}
+    commit_files(store, MAIN, {f"{FOLDER}/1/a.json": text(1, observations=references), **files})
+    folder = subtree(store, store.commit(store.refs()[MAIN]).tree, f"{FOLDER}/1")
+    reads: Counter[str] = Counter()
+    plain = type(store).read
+
+    def counted(self: Store, oid: str) -> bytes:
+        reads[oid] += 1
+        return plain(self, oid)
+
+    monkeypatch.setattr(type(store), "read", counted)
+    look(primary)
+    assert 0 < reads[folder or ""] < 10
