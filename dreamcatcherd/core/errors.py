@@ -13,6 +13,11 @@ class DreamcatcherError(Exception):
         self.cause = cause
         self.remedy = remedy
 
+    @property
+    def kind(self) -> str:
+        """What stays the same of the cause each time that the same happens: each is told once."""
+        return self.cause
+
     def __str__(self) -> str:
         return f"{self.cause}; {self.remedy}"
 
@@ -31,7 +36,19 @@ class UnreadableError(FatalError):
 
 
 class RetryableError(DreamcatcherError):
-    """The repository, its disk or the network failed for now: a later cycle tries again."""
+    """The repository, its disk or the network failed for now: a later cycle tries again.
+
+    `retry_after_s` is how long a server wants to be left alone, where it said so; None where a later cycle may come as
+    soon as it likes."""
+
+    def __init__(self, cause: str, remedy: str, *, kind: str = "", retry_after_s: float | None = None) -> None:
+        super().__init__(cause, remedy)
+        self._kind = kind
+        self.retry_after_s = retry_after_s
+
+    @property
+    def kind(self) -> str:
+        return self._kind or self.cause
 
 
 class OvertakenError(RetryableError):

@@ -14,6 +14,8 @@ FRAME = "state/frame.json"
 VIEWS = "state/views"
 SETTINGS = "state/dreamcatcher.toml"
 PUBLISHED = "refs/dreamcatcher/published"
+TRIAL = "refs/dreamcatcher/doctor"
+"""At a remote while `doctor` tries whether it may push there."""
 
 LEVELS = 64
 """How many folders a delta may stand in below its frame's."""

@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import random
 import signal
 import threading
 import time
@@ -30,6 +29,7 @@ from dreamcatcherd.core.errors import (
 from dreamcatcherd.core.frames import Decision
 from dreamcatcherd.core.report import CycleReport, status_line
 from dreamcatcherd.core.troubles import Trouble, disk_full, failing
+from dreamcatcherd.daemon.backoff import Backoff
 from dreamcatcherd.daemon.board import Board
 from dreamcatcherd.daemon.cycle import close_frame, look, remove_silent_lanes
 from dreamcatcherd.daemon.http import HttpServer, Listening, read_listening
@@ -48,9 +48,6 @@ from dreamcatcherd.store.reach import has_graph
 
 STOP_S = 1.5
 """How long a cycle may go on after a signal before it is left where it is."""
-
-FIRST_DELAY_S = 1.0
-"""The wait after a failed cycle, and the longest one: it doubles with each failure in a row, and chance shortens it."""
 
 MEASURE_S = 60.0
 """How often the own folder and its disk are measured."""
@@ -101,8 +98,9 @@ class Service:
         self._listening = read_listening(config.http)
         self.http = self._listen(self._listening)
         self._source = source
-        self._failures = 0
+        self._backoff = Backoff()
         self._failing: Trouble | None = None
+        self._failing_kind = ""
         self._refused: Trouble | None = None
         self._full: Trouble | None = None
         self._measure_due = time.monotonic()
@@ -197,6 +195,8 @@ class Service:
             self._asked.discard("reload")
             self.reload()
         self._measure()
+        if self._backoff.left_s > 0:  # whatever else woke us
+            return self._backoff.left_s
         closing = False
         try:
             report, decision = self._look()
@@ -215,7 +215,7 @@ class Service:
             if self._stop.is_set():  # a signal may break off what the network was asked for
                 return 0.0
             return self._failed(error, closing)
-        self._failures = 0
+        self._backoff.end()
         if closing or report.ledger is None:
             self._show(report)
         self._tidy()
@@ -246,16 +246,16 @@ class Service:
         self._cycles.failure(error)
         races = error.races if isinstance(error, OvertakenError) else 0
         self.metrics.failure(publishing=closing, guard=isinstance(error, GuardError), races=races)
-        if self._failing is None or self._failing.what != error.cause:
-            self._failing = failing(error, self.primary.clock())
+        if self._failing is None or self._failing_kind != error.kind:
+            self._failing, self._failing_kind = failing(error, self.primary.clock()), error.kind
         self.board.fail(error.cause)
         self._note()
         self._notifier.status(f"not ready: {error.cause}")
         if isinstance(error, FatalError):
             self._notifier.ready()  # the daemon is up and answers; what is broken is the repository
-        longest = min(FIRST_DELAY_S * 2**self._failures, self.config.repository.retry)
-        self._failures = min(self._failures + 1, 10)
-        return random.uniform(longest / 2, longest)  # noqa: S311 (no secret hangs on it)
+        wait_s = self._backoff.wait_s(error, self.config.repository.retry)
+        self.metrics.left_alone(self._backoff.until)
+        return wait_s
 
     def _note(self) -> None:
         """Show the daemon's own troubles, the one that stops frames first."""
@@ -287,6 +287,8 @@ class Service:
                 self.primary = Primary(store, config.repository.branch, closing, wall_clock)
                 self.primary.progress, store.progress = self._notifier.alive, self._notifier.progress
                 self._folder = store.folder
+                self._backoff.end()
+                self.metrics.left_alone(0.0)
         except DreamcatcherError as error:
             self._log.error("configuration refused, the old one stays", cause=error.cause, remedy=error.remedy)
             what = RefusedError(f"the configuration on disk is refused: {error.cause}", error.remedy)

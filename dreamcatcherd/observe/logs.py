@@ -79,13 +79,13 @@ class CycleLog:
 
     def __init__(self, logger: FilteringBoundLogger) -> None:
         self.logger = logger
-        self._failures: dict[str, None] = {}
+        self._failures: dict[str, str] = {}  # causes by kind
         self._hitches: set[str] = set()
         self._violations: set[tuple[str, str, str | None]] = set()  # reported already, before a ledger lists them
 
     def cycle(self, report: CycleReport) -> None:
         if self._failures:
-            self.logger.info("recovered", after=", ".join(self._failures))
+            self.logger.info("recovered", after=", ".join(self._failures.values()))
             self._failures.clear()
         if report.ledger is None:
             self._violated(report.pending.frame, report.pending.violations)
@@ -138,12 +138,12 @@ class CycleLog:
 
     def failure(self, error: DreamcatcherError) -> None:
         """Tell each cause once, until a cycle goes well again."""
-        if error.cause not in self._failures:
+        if error.kind not in self._failures:
             self.logger.error("cycle failed", cause=error.cause, remedy=error.remedy)
-            self._failures[error.cause] = None
+            self._failures[error.kind] = error.cause
 
     def hitch(self, error: DreamcatcherError) -> None:
         """Tell of something that may wait and did not go well, once for each cause."""
-        if error.cause not in self._hitches and len(self._hitches) < 100:
+        if error.kind not in self._hitches and len(self._hitches) < 100:
             self.logger.warning("housekeeping failed", cause=error.cause, remedy=error.remedy)
-            self._hitches.add(error.cause)
+            self._hitches.add(error.kind)

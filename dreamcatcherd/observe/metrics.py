@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import platform
+import time
 from collections import Counter
 from collections.abc import Iterable
 from typing import get_args
@@ -77,6 +78,11 @@ class Metrics:
         self._guard = gauge("guard_tripped", "1 while publishing is stopped because entities would be lost.")
         self._degraded = gauge("watch_degraded", "1 while changes of files are seen by polling alone.")
         self._refused = gauge("config_refused", "1 while the configuration on disk is refused.")
+        self._asked_from = 0.0
+        retry = gauge(
+            "remote_retry_after_seconds", "How much longer the server wants to be left alone; 0 if it does not."
+        )
+        retry.set_function(lambda: max(0.0, self._asked_from - time.monotonic()))
         self._packs = gauge("repository_packs", "Packs in the folder that this primary works on.")
         self._packed = gauge("repository_packed_bytes", "Bytes of those packs and their indexes.")
         self._free = gauge("disk_free_bytes", "Bytes left on the disk of that folder.")
@@ -145,6 +151,10 @@ class Metrics:
     def configuration(self, *, refused: bool) -> None:
         """Show whether the configuration on disk is refused, and an older one in force."""
         self._refused.set(refused)
+
+    def left_alone(self, until: float) -> None:
+        """Show how long a server that asked for it is left alone: until a reading of the monotonic clock."""
+        self._asked_from = until
 
     def watch_degraded(self) -> None:
         """Show that the file watch no longer reports changes."""

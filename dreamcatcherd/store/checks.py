@@ -301,7 +301,7 @@ def check_remote(store: RemoteStore, wall_s: Callable[[], float] = time.time) ->
     """Rights to push, what cannot be asked of a server, the clock against its, and the own clone."""
     trouble = store.try_push()
     if trouble is None:
-        yield Check("push", True, "the server would take a push (its hooks are not asked)")
+        yield Check("push", True, "the server took a push of a ref, and its deletion")
     else:
         yield Check("push", False, trouble.cause, trouble.remedy)
     advice = "pushed objects are checked only where the server does so: git config receive.fsckObjects true there"

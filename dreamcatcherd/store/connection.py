@@ -1,10 +1,12 @@
 """One way to talk to a remote: git and libgit2 are run against it here, and what goes wrong is told as one failure.
 
-Owns the time limit and the environment of each, and that git is asked once more where a redirect leads."""
+Owns the time limit and the environment of each, and that git is asked once more for what a web server answered where
+that does not show."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import re
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from subprocess import CompletedProcess
 from typing import TypeVar
@@ -13,14 +15,18 @@ import pygit2
 
 from dreamcatcherd.core.errors import RetryableError
 from dreamcatcherd.store.access import Access, git_environment
+from dreamcatcherd.store.answers import HEADERS, WHOLE, Answer, parted, words_of
 from dreamcatcherd.store.failures import failure_of
-from dreamcatcherd.store.gitcmd import GitTimeoutError, git, message_of
-from dreamcatcherd.store.redirects import TRACE, RedirectedError, redirected
+from dreamcatcherd.store.gitcmd import GitTimeoutError, git
+from dreamcatcherd.store.redirects import SIGNS, RedirectedError
 
 _T = TypeVar("_T")
 
-_TRACE_S = 10.0
-"""How long it may take at most to learn where a redirect leads."""
+_AGAIN_S = 10.0
+"""How long it may take at most to learn what a server answers."""
+
+_STATUS = re.compile(r"status code: \d{3}|error: \d{3}|HTTP \d{3}")
+"""What libgit2 and git say of a web server's answer."""
 
 
 class Connection:
@@ -31,13 +37,16 @@ class Connection:
         self._folder = folder
         self._waiting = waiting
 
-    def run(self, *words: str, limit_s: float | None = None, trace: bool = False) -> CompletedProcess[bytes]:
-        """Run git; its exit code is the caller's to judge. GitTimeoutError at the time limit."""
+    def run(
+        self, *words: str, limit_s: float | None = None, trace: Mapping[str, str] = HEADERS
+    ) -> CompletedProcess[bytes]:
+        """Run git; its exit code is the caller's to judge. GitTimeoutError at the time limit. Over http its stderr
+        holds a trace as well, which `failure` reads."""
         return git(
             self._folder,
             *words,
             timeout_s=limit_s or self._access.timeout_s,
-            variables=git_environment(self._access) | (TRACE if trace else {}),
+            variables=git_environment(self._access) | (dict(trace) if self._access.is_http else {}),
             waiting=self._waiting,
         )
 
@@ -48,7 +57,7 @@ class Connection:
         except GitTimeoutError as error:
             raise failure_of(self._access, "timed out") from error
         if result.returncode:
-            raise self.failure(message_of(result), words)
+            raise self.failed(result, words)
         return result.stdout
 
     def ask(self, do: Callable[[], _T], words: Sequence[str], again: bool = True) -> _T:
@@ -56,21 +65,42 @@ class Connection:
         try:
             return do()
         except RedirectedError as error:
-            raise self._redirected(error, words) from error
+            raise self._more(error, str(error), words) from error
         except (pygit2.GitError, OSError, ValueError, KeyError) as error:
             if again and "Interrupted system call" in str(error):  # by a signal to the daemon: nothing is wrong
                 return self.ask(do, words, again=False)
-            raise self.failure(str(error), words) from error
+            said = str(error)
+            raise self._more(failure_of(self._access, said), said, words) from error
 
-    def failure(self, said: str, words: Sequence[str]) -> RetryableError:
-        """What git, run with `words`, or libgit2 said, as a failure."""
-        failure = failure_of(self._access, said)
-        return self._redirected(failure, words) if isinstance(failure, RedirectedError) else failure
+    def failed(self, result: CompletedProcess[bytes], words: Sequence[str]) -> RetryableError:
+        """What git, run with `words`, and the server said, as a failure."""
+        said, answers = parted(result.stderr.decode("utf-8", "replace"))
+        if words[0] == "push":
+            said = f"{said}\n{result.stdout.decode('utf-8', 'replace')}"
+        if answers and answers[-1].status >= 400 and not words_of(said):
+            answers = self._again(words) or answers
+        return failure_of(self._access, said.strip() or f"git ended with {result.returncode}", answers)
 
-    def _redirected(self, known: RedirectedError, words: Sequence[str]) -> RedirectedError:
-        """A redirect with the URL that it leads to: git asks the same once more and notes what it is answered."""
-        try:
-            traced = self.run(*words, limit_s=min(_TRACE_S, self._access.timeout_s), trace=True)
-        except GitTimeoutError:
+    def _more(self, known: RetryableError, said: str, words: Sequence[str]) -> RetryableError:
+        """A failure of libgit2's with what the web server answered, of which that says nothing but the status."""
+        plain = said.lower()
+        if not self._access.is_http or not (_STATUS.search(said) or SIGNS.search(plain) or _is_redirect(known)):
             return known
-        return redirected(self._access.url, traced.stderr.decode("utf-8", "replace")) or known
+        answers = self._again(words)
+        if _is_redirect(known) and not any("location" in one.fields for one in answers):
+            return known
+        return failure_of(self._access, said, answers) if answers else known
+
+    def _again(self, words: Sequence[str]) -> list[Answer]:
+        """What a web server answers where git asks the same once more."""
+        if not self._access.is_http:
+            return []
+        try:
+            traced = self.run(*words, limit_s=min(_AGAIN_S, self._access.timeout_s), trace=WHOLE)
+        except GitTimeoutError:
+            return []
+        return parted(traced.stderr.decode("utf-8", "replace"))[1]
+
+
+def _is_redirect(known: RetryableError) -> bool:
+    return isinstance(known, RedirectedError)

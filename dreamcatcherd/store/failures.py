@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import re
+import time
+from collections.abc import Sequence
 
 from dreamcatcherd.core.errors import RetryableError
 from dreamcatcherd.store.access import CREDENTIALS_REMEDY, Access
-from dreamcatcherd.store.redirects import SIGNS, elsewhere
+from dreamcatcherd.store.answers import Answer, cut, one_line, retry_after_s, words_of
+from dreamcatcherd.store.redirects import SIGNS, elsewhere, redirected
+from dreamcatcherd.store.redirects import STATUSES as REDIRECTS
 
 OVERTAKEN = ("stale info", "fetch first", "cannot lock ref", "failed to update ref", "non-fast-forward")
 """What git says of a ref that another push moved, or is moving, at the same time."""
@@ -64,10 +68,34 @@ _CAUSES: tuple[tuple[str, str, str], ...] = (
 )
 """What is looked for in a message, in this order, with the cause that it tells of and the remedy."""
 
+_STATUSES: dict[int, tuple[str, str]] = {
+    400: (
+        "does not understand the request",
+        "check the scheme, port and path of [repository] url, and the server's log",
+    ),
+    403: ("refused the credentials", CREDENTIALS_REMEDY),
+    411: (
+        "takes no push whose length it is not told beforehand",
+        "let git send pushes whole, as the daemon's user: git config --global http.postBuffer 64m",
+    ),
+    413: (
+        "takes no push of this size",
+        "raise the server's limit on the size of a request (nginx: client_max_body_size) or of a push",
+    ),
+    500: ("failed by itself", "look at the server's log"),
+    501: ("cannot do what it is asked for", "check that it takes pushes over this URL"),
+    502: ("stands behind a proxy that gets no good answer from it", "look at the server behind the proxy"),
+    503: ("is not available for now", "wait, or look at the server: it is asked again"),
+    504: ("stands behind a proxy that it does not answer in time", "look at the server behind the proxy, and its load"),
+}
+"""By the status of a web server's answer what it tells of, and the remedy."""
+
+_IN_TEXT = re.compile(r"(?:status code:|returned error:|HTTP) (\d{3})\b")
+
 _NAMES = re.compile(r"(?<!\w)'[^']*'|\w+://\S+|\bhostname \S+|\bhost \S+ port|\bport \d+")
 """What a message repeats of the URL, which may hold any word or number."""
 
-_COMMIT = re.compile(r"\b[0-9a-f]{40}\b")
+_COMMIT = re.compile(r"\b[0-9a-f]{7,40}\b")
 
 
 class UnclearError(RetryableError):
@@ -75,25 +103,58 @@ class UnclearError(RetryableError):
 
 
 class PushRefusedError(RetryableError):
-    """The server's hook or branch protection declined the push."""
+    """The server's hook, branch protection or limits declined the push; `said` is all that it said."""
+
+    def __init__(self, cause: str, remedy: str, said: str) -> None:
+        super().__init__(cause, remedy, kind=_steady(cause))
+        self.said = said
 
 
-def failure_of(access: Access, said: str) -> RetryableError:
-    """What libgit2 or git said as a failure with a stable cause and a remedy."""
+class LimitedError(RetryableError):
+    """The server says that it is asked too often."""
+
+
+def failure_of(access: Access, said: str, answers: Sequence[Answer] = ()) -> RetryableError:
+    """What libgit2 or git said, and a web server answered, as a failure with a stable kind and a remedy."""
     if any(sign in said for sign in ("hook declined", "protected branch", "remote rejected")) and "unpack" not in said:
-        told = [line.removeprefix("remote:").strip() for line in said.splitlines() if line.startswith("remote:")]
-        shown = _steady(" ".join(filter(None, told))) or "the server's hook or branch protection declined it"
+        shown = words_of(said) or "the server's hook or branch protection declined it"
         remedy = "let the primary through the server's hook or branch protection"
-        return PushRefusedError(f"{access.url} refused the push: {shown}", remedy)
+        return PushRefusedError(f"{access.url} refused the push: {shown}", remedy, said)
     plain = _NAMES.sub("", said.replace(access.url, "")).lower()
-    if SIGNS.search(plain):
-        return elsewhere(access.url)
+    if SIGNS.search(plain) or (answers and answers[-1].status in REDIRECTS):
+        return redirected(access.url, answers) or elsewhere(access.url)
+    if access.is_http:
+        in_text = _IN_TEXT.search(said)
+        answer = answers[-1] if answers else Answer(int(in_text[1]), {}) if in_text else None
+        if answer is not None and answer.status >= 400 and (failure := _answered(access, said, answer)) is not None:
+            return failure
     for signs, cause, remedy in _CAUSES:
         if re.search(signs, plain):
             return RetryableError(f"{access.url} {cause}", remedy)
-    return UnclearError(f"{access.url} failed: {_steady(said)}", "look at the server")
+    shown = cut(one_line(said))
+    return UnclearError(f"{access.url} failed: {shown}", "look at the server", kind=_steady(f"{access.url} {shown}"))
+
+
+def _answered(access: Access, said: str, answer: Answer) -> RetryableError | None:
+    """A web server's answer as a failure; None where what git said of it is known better."""
+    wait_s = retry_after_s(answer, time.time()) if answer.status in (403, 429, 503) else None
+    words = words_of(said, answer)
+    more = f": {words}" if words else ""
+    if answer.limits:
+        kind = f"{access.url} is asked too often ({answer.status})"
+        when = f"it is asked again in {wait_s:.0f} s" if wait_s is not None else "it is asked less and less often"
+        remedy = f"{when}; raise [repository] poll, or the limit of this account at the server"
+        return LimitedError(kind + more, remedy, kind=kind, retry_after_s=wait_s)
+    what = _STATUSES.get(answer.status)
+    if what is None and answer.status in (401, 404, 407):
+        return None
+    cause, remedy = what or ("answers with an error", "look at the server's log")
+    kind = f"{access.url} {cause} ({answer.status})"
+    if answer.status == 413:
+        return PushRefusedError(kind + more, remedy, said)
+    return RetryableError(kind + more, remedy, kind=kind, retry_after_s=wait_s)
 
 
 def _steady(said: str) -> str:
-    """A message on one line, the same at each attempt: a failure is told once for each cause, and commits are new."""
-    return _COMMIT.sub("…", " ".join(said.split()))[:300]
+    """A message, the same at each attempt: a failure is told once for each cause, and commits are new."""
+    return _COMMIT.sub("…", said)

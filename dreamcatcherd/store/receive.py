@@ -18,7 +18,7 @@ from dreamcatcherd.core.codec import read_document, read_header
 from dreamcatcherd.core.errors import UnreadableError
 from dreamcatcherd.core.model import Delta, Fault, Reject
 from dreamcatcherd.core.settings import SettingsError
-from dreamcatcherd.core.tree import TREE, Entry, differences, lookup, subtree
+from dreamcatcherd.core.tree import TREE, Entry, differences, entries_at, lookup, subtree
 from dreamcatcherd.store.ports import Commit, Store
 from dreamcatcherd.store.push import (
     KINDS,
@@ -138,16 +138,18 @@ def _opens_first(push: Push, update: Update) -> bool:
 
 def _on_main_commit(push: Push, oid: str, commit: Commit, deltas: list[Delta]) -> Iterator[Offence]:
     """Judge every version that a commit brings; those that are deltas are added to `deltas`."""
+    streams: dict[str, str] = {}
     for item in push.judged(oid, commit):
         if isinstance(item, Reject):
             yield rejected(item)
             continue
         push.accept(item)
         deltas.append(structs.replace(item, body=None))
-        path = item.version.path
-        for parent in commit.parents:
-            stood = lookup(push.store, push.store.commit(parent).tree, path)
-            if (offence := _other_stream(push, path, stood, item.stream_id)) is not None:
+        streams[item.version.path] = item.stream_id
+    for parent in commit.parents if streams else ():
+        stood = entries_at(push.store, push.store.commit(parent).tree, streams)
+        for path, entry in stood.items():
+            if (offence := _other_stream(push, path, entry, streams[path])) is not None:
                 yield offence
 
 
@@ -243,7 +245,10 @@ def _for_primary(push: Push, update: Update) -> Iterator[Offence]:
 
     main = push.gate.main
     why: str | None
-    if update.new is None:
+    tried = update.ref == paths.TRIAL and update.new in (None, push.refs.get(main), push.refs.get(paths.PUBLISHED))
+    if tried and not (push.gate.is_primary and update.new):
+        why = None  # doctor tries whether it may push; nothing comes of that
+    elif update.new is None:
         why = "it cannot be deleted"
     elif push.gate.is_primary:
         why = None if push.gate.is_primary(update.new) else "neither the account nor a signature is the primary's"

@@ -1,27 +1,22 @@
 """A server that answers with a redirect: what is said of it. None is followed, as credentials belong to one server.
 
-Owns how the new URL is learnt from git's trace of a request, and how it is shown: without secrets, on one line, cut to
-a length."""
+Owns how the new URL is shown: without secrets, on one line, cut to a length."""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from urllib.parse import urljoin, urlsplit, urlunsplit
 
 from dreamcatcherd.core.codec import plain
 from dreamcatcherd.core.errors import RetryableError
-
-TRACE = {"GIT_TRACE_CURL": "1", "GIT_TRACE_CURL_NO_DATA": "1"}
-"""Lets git write the headers of its requests to stderr, what logs in blotted out."""
+from dreamcatcherd.store.answers import Answer
 
 SIGNS = re.compile(r"(?:error:|http) 30[12378]\b|cannot redirect|unexpected redirect|redirect without|many redirects")
 """What git and libgit2 say of a redirect that they do not follow, in lower case."""
 
 _REMEDY = "set [repository] url to it, if you trust it"
-_ANSWER = re.compile(
-    r"^\S+ http\.c:\d+ +<= Recv header: (?:HTTP/\S+ (\d+)|location: (.*))", re.IGNORECASE | re.MULTILINE
-)
-"""A status or a target, at the beginning of a line: what a server says there has `remote:` before it."""
+STATUSES = (301, 302, 303, 307, 308)
 
 _SERVICES = ("/info/refs", "/git-upload-pack", "/git-receive-pack")
 _SHOWN = 200
@@ -31,14 +26,16 @@ class RedirectedError(RetryableError):
     """The server sends its callers on to another URL; nothing was sent there."""
 
 
-def redirected(url: str, trace: str) -> RedirectedError | None:
-    """A redirect from the repository's URL as a failure that says how and where to; None where git's trace does not."""
-    status, found = _last(trace)
-    where = shown(found, f"{url}/info/refs") if found else None
-    if where is None:
+def redirected(url: str, answers: Sequence[Answer]) -> RedirectedError | None:
+    """A redirect from the repository's URL as a failure that says how and where to; None where no answer is one."""
+    found = next((one for one in reversed(answers) if one.status in STATUSES and "location" in one.fields), None)
+    where = shown(found.fields["location"], f"{url}/info/refs") if found else None
+    if found is None or where is None:
         return None
-    how = "permanently" if status in (301, 308) else "temporarily"
-    return RedirectedError(f"{url} redirects {how} ({status}) to {where}, and redirects are not followed", _REMEDY)
+    how = "permanently" if found.status in (301, 308) else "temporarily"
+    return RedirectedError(
+        f"{url} redirects {how} ({found.status}) to {where}, and redirects are not followed", _REMEDY
+    )
 
 
 def elsewhere(url: str) -> RedirectedError:
@@ -67,15 +64,3 @@ def shown(url: str, base: str = "") -> str | None:
         path = path.removesuffix(service)
     text = plain(urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], path, "", "")))
     return text if len(text) <= _SHOWN else text[:_SHOWN] + "…"
-
-
-def _last(trace: str) -> tuple[int, str | None]:
-    """Status and target of the last redirect that git was answered with."""
-    status = 0
-    found: tuple[int, str | None] = (0, None)
-    for match in _ANSWER.finditer(trace):
-        if match[1]:
-            status = int(match[1])
-        elif status in (301, 302, 303, 307, 308):
-            found = (status, match[2].strip())
-    return found

@@ -16,6 +16,7 @@ import pygit2
 from pygit2.enums import FetchPrune
 
 from dreamcatcherd.core.errors import FatalError, RetryableError, UnreadableError
+from dreamcatcherd.core.paths import PUBLISHED, TRIAL
 from dreamcatcherd.store.access import Access, Callbacks, set_up_libgit2
 from dreamcatcherd.store.clone import hold, make_clone, prepare_clone
 from dreamcatcherd.store.connection import Connection
@@ -164,16 +165,16 @@ class RemoteStore(GitStore):
         verdicts = result.stdout.decode("utf-8", "replace")  # a hook's own words, on stderr, may say anything
         if result.returncode == 0 or any(sign in verdicts for sign in OVERTAKEN):
             return None
-        return self._wire.failure(result.stderr.decode("utf-8", "replace") + "\n" + verdicts, words)
+        return self._wire.failed(result, words)
 
     def try_push(self) -> RetryableError | None:
-        """Ask whether a push would be let in, without making one; what stands in the way is returned."""
-        found = next(iter(self._mirrored().values()), None)
+        """Push a ref of our own to what stands there already, and delete it again; what is in the way is returned."""
+        found = self._mirrored().get(PUBLISHED) or next(iter(self._mirrored().values()), None)
         if found is None:
             return RetryableError(f"{self.where} has no commit that a push could be tried with", "push a first commit")
-        words = ("push", "--dry-run", "--porcelain", "--", self._access.url, f"{found}:refs/dreamcatcher/doctor")
         try:
-            self._wire.git(*words)
+            for spec in (f"+{found}:{TRIAL}", f":{TRIAL}"):
+                self._wire.git("push", "--porcelain", "--", self._access.url, spec)
         except RetryableError as failure:
             return failure
         return None

@@ -16,11 +16,11 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 SECRET = "s3cr.t"
-Answer = tuple[int, dict[str, str]] | None
+Answer = tuple[int, dict[str, str]] | tuple[int, dict[str, str], bytes] | None
 
 
 class Front(ThreadingHTTPServer):
-    """`answers` maps a request's target to a status and headers; where it gives None the repositories are served."""
+    """`answers` maps a request's target to status, headers and body; for None repositories are served."""
 
     def __init__(self, root: Path, answers: Callable[[Front, str, Message], Answer]) -> None:
         super().__init__(("127.0.0.1", 0), Handler)
@@ -64,7 +64,7 @@ class Handler(BaseHTTPRequestHandler):
         self.server.seen.append((f"{self.command} {self.path}", self.headers))
         answer = self.server.answers(self.server, f"{self.command} {self.path}", self.headers)
         if answer is not None:
-            self._say(answer[0], answer[1], b"")
+            self._say(answer[0], answer[1], answer[2] if len(answer) == 3 else b"")
             return
         head, _, content = self._backend(body).partition(b"\r\n\r\n")
         fields = dict(line.split(": ", 1) for line in head.decode().split("\r\n"))

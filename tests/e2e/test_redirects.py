@@ -18,6 +18,7 @@ from dreamcatcherd.core.frames import Closing
 from dreamcatcherd.daemon.opening import open_store
 from dreamcatcherd.store import access as access_module
 from dreamcatcherd.store.access import Access, Callbacks
+from dreamcatcherd.store.answers import parted
 from dreamcatcherd.store.create import create
 from dreamcatcherd.store.objects import GitStore
 from dreamcatcherd.store.ports import Move
@@ -337,7 +338,7 @@ def test_the_new_url_is_shown_without_secrets_on_one_line(location: str, where: 
     """Logins, queries and the name of git's service go, what drives a terminal is escaped, length is bounded."""
     head = "12:00:00.000001 http.c:684              <= Recv header: "
     trace = f"{head}HTTP/1.1 401 No\n{head}HTTP/2 308\n{head}LOCATION: {location}\nfatal: failed\n"
-    found = redirected("http://old/x.git", trace)
+    found = redirected("http://old/x.git", parted(trace)[1])
     assert found is not None
     assert found.cause == f"http://old/x.git redirects permanently (308) to {where}, and redirects are not followed"
 
@@ -345,9 +346,13 @@ def test_the_new_url_is_shown_without_secrets_on_one_line(location: str, where: 
 def test_what_is_no_redirect_names_none() -> None:
     """A Location without a redirect, one that a server has its users' words say, and one that is no URL, count not."""
     head = "12:00:00.000001 http.c:684              <= Recv header: "
-    assert redirected("http://old/x", f"{head}HTTP/1.1 200 OK\n{head}Location: http://e/\n") is None
-    assert redirected("http://old/x", f"remote: {head}HTTP/1.1 301\nremote: {head}Location: http://e/\n") is None
-    assert redirected("http://old/x", f"{head}HTTP/1.1 301\n{head}Location: http://[e/\n") is None
+    for trace in (
+        f"{head}HTTP/1.1 200 OK\n{head}Location: http://e/\n",
+        f"remote: {head}HTTP/1.1 301\nremote: {head}Location: http://e/\n",
+        f"remote: x\u2028{head}HTTP/1.1 301\u2028{head}Location: http://e/\n",
+        f"{head}HTTP/1.1 301\n{head}Location: http://[e/\n",
+    ):
+        assert redirected("http://old/x", parted(trace)[1]) is None
     assert shown("mailto:x") is None
 
 

@@ -67,8 +67,8 @@ SLOW, NO_GIT, OTHER = "did not answer", "is no git repository", "does not speak 
         ("{http}/404/fleet.git", NO_GIT),
         ("{git}/none.git", "does not serve this repository"),
         ("{http}/403/fleet.git", REFUSED),
-        ("{http}/500/timeout.git", "answers with an error"),
-        ("{http}/503/certificate.git", "answers with an error"),
+        ("{http}/500/timeout.git", "failed by itself (500)"),
+        ("{http}/503/certificate.git", "is not available for now (503)"),
         ("{https}/200/fleet.git", OTHER),
     ],
 )
@@ -130,7 +130,7 @@ def test_what_nobody_has_met_yet_is_passed_on_in_one_line() -> None:
     """An unknown message is cut to a length that a log line bears."""
     found = failure_of(Access(url="https://example.org/x"), "the moon\nis full " + "x" * 1000)
     assert isinstance(found, UnclearError)
-    assert found.cause.startswith("https://example.org/x failed: the moon is full xxx")
+    assert found.cause.startswith("https://example.org/x failed: the moon is full")
     assert len(found.cause) < 350
 
 
