@@ -39,6 +39,9 @@ class Pusher(threading.Thread, ABC):
     `repository` is a path or a URL, `more` what git needs in its environment to reach it. What it does in its clone is
     `_work`'s, which a subclass gives; `failure` says what stopped it, if anything did."""
 
+    git_s = 60.0
+    """How long git may take for one thing, in seconds."""
+
     def __init__(
         self,
         repository: Path | str,
@@ -124,7 +127,7 @@ class Pusher(threading.Thread, ABC):
             capture_output=True,
             text=True,
             check=False,
-            timeout=60,
+            timeout=self.git_s,
         )
         if done.returncode:
             raise RuntimeError(f"{self.stream_id}: git {words[0]}: {done.stderr.strip()}")
@@ -132,7 +135,12 @@ class Pusher(threading.Thread, ABC):
 
     def _try(self, *words: str) -> int:
         done = subprocess.run(
-            self._words(*words), cwd=self._folder, env=self._environment(), capture_output=True, check=False, timeout=60
+            self._words(*words),
+            cwd=self._folder,
+            env=self._environment(),
+            capture_output=True,
+            check=False,
+            timeout=self.git_s,
         )
         return done.returncode
 

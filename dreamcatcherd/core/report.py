@@ -44,6 +44,7 @@ class Pending(Struct, frozen=True):
     due_at_s: float | None = None
     troubles: list[Trouble] = []
     violations: list[Violation] = []
+    lanes_refused: int = 0
 
 
 class Footprint(Struct, frozen=True):
@@ -57,7 +58,8 @@ class Footprint(Struct, frozen=True):
 class CycleReport(Struct, frozen=True):
     """What a cycle did. `commit` is None where nothing was published; `lost` tells that another primary was first.
 
-    `restored` is the commit that put canonical files back, if one was made. `phases` are seconds, `ages_s` the seconds
+    `restored` is the commit that put canonical files back, if one was made. `lanes_refused` are lanes that a server's
+    policy refuses since this close, each with what was said. `phases` are seconds, `ages_s` the seconds
     from each merged delta's commit to its publication."""
 
     pending: Pending
@@ -68,6 +70,7 @@ class CycleReport(Struct, frozen=True):
     phases: dict[str, float] = {}
     ages_s: list[float] = []
     restored: str | None = None
+    lanes_refused: list[tuple[str, str]] = []
 
 
 def status_line(pending: Pending, now: int) -> str:

@@ -19,13 +19,15 @@ from dreamcatcherd.core.ledger import Ledger
 from dreamcatcherd.core.ledger_making import Basis, make_ledger
 from dreamcatcherd.core.merge import Merged, merge
 from dreamcatcherd.core.model import Arrival, Delta
+from dreamcatcherd.core.paths import short_ref
 from dreamcatcherd.core.plan import Plan, make_plan, merged_id
 from dreamcatcherd.core.report import CycleReport
 from dreamcatcherd.core.snapshot import already_merged, open_snapshot
 from dreamcatcherd.core.waiting import already_waiting
 from dreamcatcherd.daemon.primary import Phases, Primary, age_s
 from dreamcatcherd.store.base import never_less, streams_of
-from dreamcatcherd.store.ingest import Survey
+from dreamcatcherd.store.failures import PushRefusedError
+from dreamcatcherd.store.ingest import Survey, without_lanes
 from dreamcatcherd.store.judge import with_body
 from dreamcatcherd.store.lanes import remove_lanes, silent_lanes
 from dreamcatcherd.store.publish import build_commit, publish, subject_of
@@ -147,15 +149,19 @@ def _uncollected() -> Iterator[None]:
 
 
 def _close_frame(primary: Primary, closed_by: str, frame: int | None) -> CycleReport:
-    store, phases = primary.store, Phases(primary.progress)
-    survey, refused = primary.survey(phases)
-    frame = survey.base.state.frame if frame is None else frame
+    store, phases, policy = primary.store, Phases(primary.progress), primary.policy
+    whole, refused = primary.survey(phases)
+    frame = whole.base.state.frame if frame is None else frame
+    attempts = policy.attempts(whole)
+    attempt = next(attempts)
     drafted: Draft | None = None
     seen: Survey | None = None
     hurried = False
-    for race in range(RACES):
-        if survey.base.state.frame != frame:
-            return CycleReport(primary.pending(survey), lost=True, races=race, phases=phases.seconds)
+    race = 0
+    while race < RACES:
+        if whole.base.state.frame != frame:
+            return CycleReport(primary.pending(whole), lost=True, races=race, phases=phases.seconds)
+        survey = without_lanes(whole, attempt.left_out)
         began = time.thread_time()
         before = drafted if hurried and _still_holds(drafted, seen, survey) else None
         drafted, seen = draft(primary, survey, refused, closed_by, phases, before), survey
@@ -169,17 +175,37 @@ def _close_frame(primary: Primary, closed_by: str, frame: int | None) -> CycleRe
             commit = build_commit(store, survey, drafted.ledger, state, drafted.merged, now, views, keep, unsafe)
         ages = [age_s(arrival, now) for arrival in drafted.merged]
         primary.attempt = (commit, drafted.ledger, phases.seconds, ages)
-        with phases.of("publish"):
-            won = publish(store, survey, commit, subject_of(drafted.ledger))
+        try:
+            with phases.of("publish"):
+                won = publish(store, survey, commit, subject_of(drafted.ledger))
+        except PushRefusedError as error:
+            primary.attempt = None
+            policy.refused(error)
+            if (narrower := next(attempts, None)) is None:
+                raise
+            attempt, drafted = narrower, None
+            continue
         primary.attempt = None
         if won:
-            after = primary.advance(survey, commit, drafted.ledger)
-            return CycleReport(primary.pending(after), drafted.ledger, commit, False, race, phases.seconds, ages)
+            news = policy.taken(whole, attempt, now)
+            left = _left_out(whole, survey)
+            after = primary.advance(survey, commit, drafted.ledger, left)
+            told = [(short_ref(ref), one.why) for ref, one in news]
+            pending = primary.pending(after)
+            return CycleReport(pending, drafted.ledger, commit, False, race, phases.seconds, ages, None, told)
         if not hurried:
             time.sleep(random.uniform(0, min(PAUSE_S[0] * 2**race, PAUSE_S[1])))  # noqa: S311 (no secret hangs on it)
-        survey, refused = primary.survey(phases)
+        race += 1
+        whole, refused = primary.survey(phases)
     cause = f"frame {frame} could not be published: main moved {RACES} times in a row"
     raise OvertakenError(cause, "let workers push to lanes, which never race, or run it again", RACES)
+
+
+def _left_out(whole: Survey, survey: Survey) -> Survey:
+    """What a publication left where it is: the lanes that it was made without, and what they alone bring."""
+    lanes = [one for one in whole.lanes if one not in survey.lanes]
+    kept = {id(one) for one in survey.arrivals}
+    return structs.replace(whole, lanes=lanes, arrivals=[one for one in whole.arrivals if id(one) not in kept])
 
 
 def remove_silent_lanes(primary: Primary, keep_s: float) -> list[str]:

@@ -22,12 +22,14 @@ from dreamcatcherd.core.paths import PUBLISHED
 from dreamcatcherd.core.report import Pending
 from dreamcatcherd.core.tree import Path, blob_at
 from dreamcatcherd.core.troubles import overdue, violated
+from dreamcatcherd.daemon.policy import Policy
 from dreamcatcherd.daemon.restoring import Pace
 from dreamcatcherd.daemon.streams import ACTIVE, Streams
 from dreamcatcherd.store.base import Base, load_base, read_base
 from dreamcatcherd.store.canonical import canonical_paths, is_edited, restore_subject, write_restore
 from dreamcatcherd.store.ingest import Ingest, Survey, pending_streams
 from dreamcatcherd.store.ports import Move, Store
+from dreamcatcherd.store.remote import RemoteStore
 from dreamcatcherd.store.strays import StrayBranches
 from dreamcatcherd.store.unreadable import readable_refs, troubles_of
 from dreamcatcherd.store.violations import current_settings, find_violations
@@ -90,6 +92,7 @@ class Primary:
         self._base: tuple[tuple[str | None, str | None], Base] | None = None
         self._edits: tuple[object, dict[str, list[Violation]]] = (None, {})  # by commit, since one publication
         self.attempt: Attempt | None = None  # a publication whose outcome is not known, since publishing failed
+        self.policy = Policy(store.folder if isinstance(store, RemoteStore) else None)
         self._pace = Pace()
         self._strays = StrayBranches()
         self._checkout = Checkout()
@@ -203,13 +206,16 @@ class Primary:
             return False
         return survey.head == survey.base.commit or not self.violations(survey, refused, [])
 
-    def advance(self, survey: Survey, commit: str, ledger: Ledger) -> Survey:
-        """What a survey becomes by its own publication: a new base, on which nothing is new."""
+    def advance(self, survey: Survey, commit: str, ledger: Ledger, left: Survey | None = None) -> Survey:
+        """What a survey becomes by its own publication: a new base, on which nothing is new but what was `left` out."""
         base = read_base(self.store, commit, ledger)
         self._base = ((commit, commit), base)
         self.store.remember(commit)
         self.ingest.published()
-        self.last = structs.replace(survey, base=base, head=commit, lanes=[], arrivals=[], rewinds=(), unreported=())
+        lanes, arrivals = (left.lanes, left.arrivals) if left else ([], [])
+        self.last = structs.replace(
+            survey, base=base, head=commit, lanes=lanes, arrivals=arrivals, rewinds=(), unreported=()
+        )
         return self.last
 
     def load_base(self, refs: dict[str, str]) -> Base:
@@ -234,7 +240,8 @@ class Primary:
         violations = self.violations(survey, refused, bad)
         strays = self._strays.troubles(self.store, survey.refs, self.main, survey.settings, base.commit)
         unreadable = troubles_of(survey.unreadable, self.main)
-        troubles = [*self.store.troubles(), *violated(violations), *unreadable, *strays]
+        left_out = self.policy.troubles(survey)
+        troubles = [*self.store.troubles(), *violated(violations), *unreadable, *left_out, *strays]
         closes_at = utc_micros(base.state.closes_at) if base.state.closes_at else None
         if closes_at is not None and (waiting or early or not self.closing.skip_empty):
             late = overdue(base.state.frame, closes_at / 1e6 + self.closing.grace_s, now)
@@ -254,6 +261,7 @@ class Primary:
             silent=[stream for stream in seen if stream not in active],
             troubles=troubles,
             violations=violations,
+            lanes_refused=len(left_out),
         )
 
 

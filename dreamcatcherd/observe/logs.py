@@ -91,6 +91,9 @@ class CycleLog:
             self._violated(report.pending.frame, report.pending.violations)
         if report.restored is not None:
             self.logger.warning("canonical files restored", frame=report.pending.frame, commit=report.restored)
+        for lane, why in report.lanes_refused:
+            remedy = "nothing of it is merged until its owner pushes another history, or the server takes this one"
+            self.logger.warning("lane left out", lane=lane, cause=why, remedy=remedy)
         if report.lost:
             self.logger.debug("another primary was faster", frame=report.pending.last_closed)
         ledger = report.ledger

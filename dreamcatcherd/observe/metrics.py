@@ -78,6 +78,7 @@ class Metrics:
         self._guard = gauge("guard_tripped", "1 while publishing is stopped because entities would be lost.")
         self._degraded = gauge("watch_degraded", "1 while changes of files are seen by polling alone.")
         self._refused = gauge("config_refused", "1 while the configuration on disk is refused.")
+        self._lanes_refused = gauge("lanes_refused", "Lanes left out of main since the server refuses them.")
         self._asked_from = 0.0
         retry = gauge(
             "remote_retry_after_seconds", "How much longer the server wants to be left alone; 0 if it does not."
@@ -141,6 +142,7 @@ class Metrics:
         self._pending.set(sum(pending.streams.values()))
         self._held.set(pending.held)
         self._behind.set(pending.behind_s)
+        self._lanes_refused.set(pending.lanes_refused)
         counted: Counter[str] = Counter()
         for name, count in pending.entities.items():
             counted[self._label(name)] += count

@@ -4,7 +4,7 @@ Owns which commit came by which ref. What it remembers between two surveys is a 
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 
 from msgspec import Struct, structs
 
@@ -259,6 +259,17 @@ class Ingest:
         return [
             Arrival(self._held[version], row.source, row.since) for version, row in zip(versions, rows, strict=True)
         ]
+
+
+def without_lanes(survey: Survey, refs: Collection[str]) -> Survey:
+    """What a survey would be without some lanes: what came by them alone is left out."""
+    if not refs:
+        return survey
+    lanes = [(ref, oid) for ref, oid in survey.lanes if ref not in refs]
+    tips = [survey.head, *(oid for _, oid in lanes)]
+    kept = {oid for tip in tips for oid in reach_within(survey.commits, tip)}
+    arrivals = [one for one in survey.arrivals if one.since is not None or one.item.version.commit in kept]
+    return structs.replace(survey, lanes=lanes, arrivals=arrivals)
 
 
 def _sources(

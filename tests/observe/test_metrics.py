@@ -44,6 +44,7 @@ FAMILIES = {
     "restores_total": "counter",
     "watch_degraded": "gauge",
     "config_refused": "gauge",
+    "lanes_refused": "gauge",
     "remote_retry_after_seconds": "gauge",
     "repository_packs": "gauge",
     "repository_packed_bytes": "gauge",

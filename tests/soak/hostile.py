@@ -74,8 +74,8 @@ SHAPES: dict[str, Shape] = {
     "chapters": lambda f, s: _one(
         f,
         s,
-        books_started=[{"book": "b", "target_chapters": 10_000}],
-        chapters_added=[{"book": "b", "chapter": i, "author": s, "content": "w"} for i in range(10_000)],
+        books_started=[{"book": s, "target_chapters": 10_000}],
+        chapters_added=[{"book": s, "chapter": i, "author": s, "content": "w"} for i in range(10_000)],
     ),
     "empty lists": lambda f, s: _one(f, s, observations=[[[]] * 1_000_000]),
     "one blob under many names": lambda f, s: _many(f, 50_000, lambda _: blob(s, f, observations=[s])),
@@ -105,7 +105,9 @@ def _of(stream: str, objects: list[Obj]) -> list[Obj]:
 
 
 class Stubborn(Worker):
-    """An honest worker that asks again while somebody has taken frame.json away."""
+    """An honest worker that asks again while somebody has taken frame.json away, and is patient with a busy machine."""
+
+    git_s = 300.0
 
     def _open_frame(self) -> int:
         while True:

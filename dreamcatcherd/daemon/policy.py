@@ -1,0 +1,112 @@
+"""Lanes that a server's policy keeps out of `main`: who they are, and what to say of them (Protocol §7).
+
+What is known is kept in the own clone, for the next start and for one-shot commands; without it all is found again."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from dreamcatcherd.core import paths
+from dreamcatcherd.core.codec import plain, utc_text
+from dreamcatcherd.core.refusals import (
+    Attempt,
+    Refusal,
+    attempts,
+    read_refusals,
+    settled,
+    standing,
+    write_refusals,
+)
+from dreamcatcherd.core.troubles import Trouble
+from dreamcatcherd.store.atomic import write_atomically
+from dreamcatcherd.store.failures import PushRefusedError
+from dreamcatcherd.store.ingest import Survey
+from dreamcatcherd.store.reach import reach_within
+
+FILE = "dreamcatcherd-refused"
+NAMED = 100
+"""How many of them `status` names."""
+
+_ID = re.compile(r"\b[0-9a-f]{7,40}\b")
+
+
+class Policy:
+    """What one server was found to refuse. `folder` is the own clone; None where pushes go through no server."""
+
+    def __init__(self, folder: Path | None) -> None:
+        self._file = folder / FILE if folder else None
+        self._last: PushRefusedError | None = None
+        self.known: dict[str, Refusal] = {}
+        if self._file is not None:
+            with contextlib.suppress(OSError):
+                self.known = read_refusals(self._file.read_bytes())
+
+    def attempts(self, survey: Survey) -> Iterator[Attempt]:
+        """What to leave out of the open frame, until the server takes it; `refused` says each time that it did not."""
+        lanes = lanes_of(survey)
+        self._last = None
+        known = standing(self.known, lanes)
+        return attempts(known, lanes, survey.base.state.frame, lambda: self._named(survey))
+
+    def refused(self, error: PushRefusedError) -> None:
+        """The server refused the last attempt."""
+        self._last = error
+
+    def _named(self, survey: Survey) -> list[str]:
+        return list(named_in(self._last.said, survey)) if self._last else []
+
+    def taken(self, survey: Survey, attempt: Attempt, now: int) -> list[tuple[str, Refusal]]:
+        """The server took an attempt: what is known from now on. Returns lanes that are refused since now, by ref."""
+        lanes = lanes_of(survey)
+        why = self._last.cause if self._last else ""
+        before = standing(self.known, lanes)
+        self.known = settled(before, lanes, attempt, survey.base.state.frame, now, why)
+        if self._file is not None and self.known != before:
+            with contextlib.suppress(OSError):
+                write_atomically(self._file, write_refusals(self.known))
+        return [(ref, one) for ref, one in self.known.items() if one.tries == 1 and ref in attempt.refused]
+
+    def troubles(self, survey: Survey) -> list[Trouble]:
+        """What `status` says of each lane that is left out."""
+        found = []
+        for ref, one in list(standing(self.known, lanes_of(survey)).items())[:NAMED]:
+            lane, since = paths.short_ref(ref), utc_text(one.since)
+            if one.tries:
+                what = f"{lane} is left out, since the server refuses what it brings: {one.why}"
+                remedy = (
+                    f"let its owner push another history, or the server take this one; "
+                    f"it is tried again in frame {one.again}"
+                )
+            else:
+                what = f"{lane} is left out for now: the server refused what it brings, or another of these lanes"
+                remedy = "the next frames find out which"
+            found.append(Trouble(plain(what), since, remedy))
+        return found
+
+
+def lanes_of(survey: Survey) -> dict[str, str]:
+    """The lanes that bring something new, with their heads."""
+    return {ref: oid for ref, oid in survey.lanes if ref != survey.main}
+
+
+def named_in(said: str, survey: Survey) -> Iterator[str]:
+    """The lanes of which a server's words name the ref, or a commit, a blob or a path that they bring."""
+    ids = set(_ID.findall(said))
+    on_main = set(reach_within(survey.commits, survey.head))
+    for ref, tip in lanes_of(survey).items():
+        brought = reach_within(survey.commits, tip, on_main)
+        mine = set(brought)
+        versions = [one.item.version for one in survey.arrivals if one.item.version.commit in mine]
+        if (
+            re.search(rf"\b{re.escape(paths.short_ref(ref))}(?![\w/.-])", said)
+            or _is_named(ids, [*brought, *(one.blob for one in versions)])
+            or any(one.path in said for one in versions)
+        ):
+            yield ref
+
+
+def _is_named(ids: set[str], oids: Iterable[str]) -> bool:
+    return any(oid.startswith(one) for one in ids for oid in oids)
