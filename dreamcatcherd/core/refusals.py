@@ -5,7 +5,7 @@ final for its frame. So lanes that may be the cause are left out, as few as can 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from math import ceil
 
 import msgspec
@@ -20,12 +20,11 @@ WAIT_MOST = 1024
 
 
 class Refusal(Struct, frozen=True):
-    """A lane that is left out: its head, since when (microseconds UTC), and what the server said.
+    """A lane's head that is left out: since when (microseconds UTC), and what the server said.
 
-    `tries` counts how often that head was refused; 0 says that it is only suspected. `again` is the frame in which it
-    is tried again."""
+    `tries` counts how often it was refused; 0 says that it is only suspected. `again` is the frame in which it is tried
+    again."""
 
-    head: str
     since: int
     why: str
     tries: int = 0
@@ -42,12 +41,12 @@ class Attempt(Struct, frozen=True):
 
 
 Refusals = Mapping[str, Refusal]
-"""By ref."""
+"""By lane, which here is a ref with its head, `<ref> <commit>`: of another head nothing is known."""
 
 
-def standing(known: Refusals, lanes: Mapping[str, str]) -> dict[str, Refusal]:
-    """What is known of lanes, by ref with their heads, whose heads are still the same."""
-    return {ref: one for ref, one in known.items() if lanes.get(ref) == one.head}
+def standing(known: Refusals, lanes: Collection[str]) -> dict[str, Refusal]:
+    """What is known of lanes that are still there."""
+    return {lane: one for lane, one in known.items() if lane in lanes}
 
 
 def attempts(
@@ -56,8 +55,8 @@ def attempts(
     """What to leave out of the close of `frame`, one after the other until the server takes it. `known` is of lanes
     that are there; `hinted` tells which lanes the server named in its last refusal."""
     every = frozenset(lanes)
-    resting = frozenset(ref for ref, one in known.items() if one.tries and one.again > frame)
-    due = frozenset(ref for ref, one in known.items() if one.tries) - resting
+    resting = frozenset(lane for lane, one in known.items() if one.tries and one.again > frame)
+    due = frozenset(lane for lane, one in known.items() if one.tries) - resting
     suspects = frozenset(known) - resting - due
     found = _among(suspects, resting | due, every) if suspects else _at_first(resting, due, every, hinted)
     for number, attempt in enumerate(found):
@@ -110,18 +109,16 @@ def _parts(listed: list[str], parts: int) -> Iterator[frozenset[str]]:
 
 
 def settled(
-    known: Refusals, lanes: Mapping[str, str], attempt: Attempt, frame: int, now: int, why: str
+    known: Refusals, lanes: Collection[str], attempt: Attempt, frame: int, now: int, why: str
 ) -> dict[str, Refusal]:
     """What is known once a server took an attempt in `frame`; `why` is what it said of those before."""
     found: dict[str, Refusal] = {}
-    for ref in sorted(attempt.left_out & lanes.keys()):
-        one = known.get(ref)
-        if one is None or one.head != lanes[ref]:
-            one = Refusal(lanes[ref], now, why)
-        if ref in attempt.refused:
+    for lane in sorted(attempt.left_out.intersection(lanes)):
+        one = known.get(lane) or Refusal(now, why)
+        if lane in attempt.refused:
             tries = one.tries + 1
             one = structs.replace(one, why=why or one.why, tries=tries, again=frame + min(2**tries, WAIT_MOST))
-        found[ref] = one
+        found[lane] = one
     return found
 
 

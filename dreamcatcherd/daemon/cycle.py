@@ -19,7 +19,6 @@ from dreamcatcherd.core.ledger import Ledger
 from dreamcatcherd.core.ledger_making import Basis, make_ledger
 from dreamcatcherd.core.merge import Merged, merge
 from dreamcatcherd.core.model import Arrival, Delta
-from dreamcatcherd.core.paths import short_ref
 from dreamcatcherd.core.plan import Plan, make_plan, merged_id
 from dreamcatcherd.core.report import CycleReport
 from dreamcatcherd.core.snapshot import already_merged, open_snapshot
@@ -27,7 +26,7 @@ from dreamcatcherd.core.waiting import already_waiting
 from dreamcatcherd.daemon.primary import Phases, Primary, age_s
 from dreamcatcherd.store.base import never_less, streams_of
 from dreamcatcherd.store.failures import PushRefusedError
-from dreamcatcherd.store.ingest import Survey, without_lanes
+from dreamcatcherd.store.ingest import Survey
 from dreamcatcherd.store.judge import with_body
 from dreamcatcherd.store.lanes import remove_lanes, silent_lanes
 from dreamcatcherd.store.publish import build_commit, publish, subject_of
@@ -161,7 +160,7 @@ def _close_frame(primary: Primary, closed_by: str, frame: int | None) -> CycleRe
     while race < RACES:
         if whole.base.state.frame != frame:
             return CycleReport(primary.pending(whole), lost=True, races=race, phases=phases.seconds)
-        survey = without_lanes(whole, attempt.left_out)
+        survey = policy.narrowed(whole, attempt)
         began = time.thread_time()
         before = drafted if hurried and _still_holds(drafted, seen, survey) else None
         drafted, seen = draft(primary, survey, refused, closed_by, phases, before), survey
@@ -187,10 +186,8 @@ def _close_frame(primary: Primary, closed_by: str, frame: int | None) -> CycleRe
             continue
         primary.attempt = None
         if won:
-            news = policy.taken(whole, attempt, now)
-            left = _left_out(whole, survey)
-            after = primary.advance(survey, commit, drafted.ledger, left)
-            told = [(short_ref(ref), one.why) for ref, one in news]
+            told = policy.taken(whole, attempt, now)
+            after = primary.advance(survey, commit, drafted.ledger, _left_out(whole, survey))
             pending = primary.pending(after)
             return CycleReport(pending, drafted.ledger, commit, False, race, phases.seconds, ages, None, told)
         if not hurried:

@@ -23,7 +23,7 @@ from dreamcatcherd.core.refusals import (
 from dreamcatcherd.core.troubles import Trouble
 from dreamcatcherd.store.atomic import write_atomically
 from dreamcatcherd.store.failures import PushRefusedError
-from dreamcatcherd.store.ingest import Survey
+from dreamcatcherd.store.ingest import Survey, without_lanes
 from dreamcatcherd.store.reach import reach_within
 
 FILE = "dreamcatcherd-refused"
@@ -51,6 +51,10 @@ class Policy:
         known = standing(self.known, lanes)
         return attempts(known, lanes, survey.base.state.frame, lambda: self._named(survey))
 
+    def narrowed(self, survey: Survey, attempt: Attempt) -> Survey:
+        """What is published where an attempt leaves lanes out."""
+        return without_lanes(survey, {one for key, one in lanes_of(survey).items() if key in attempt.left_out})
+
     def refused(self, error: PushRefusedError) -> None:
         """The server refused the last attempt."""
         self._last = error
@@ -58,8 +62,8 @@ class Policy:
     def _named(self, survey: Survey) -> list[str]:
         return list(named_in(self._last.said, survey)) if self._last else []
 
-    def taken(self, survey: Survey, attempt: Attempt, now: int) -> list[tuple[str, Refusal]]:
-        """The server took an attempt: what is known from now on. Returns lanes that are refused since now, by ref."""
+    def taken(self, survey: Survey, attempt: Attempt, now: int) -> list[tuple[str, str]]:
+        """The server took an attempt. Returns the lanes that are known to be refused since now, with what was said."""
         lanes = lanes_of(survey)
         why = self._last.cause if self._last else ""
         before = standing(self.known, lanes)
@@ -67,13 +71,15 @@ class Policy:
         if self._file is not None and self.known != before:
             with contextlib.suppress(OSError):
                 write_atomically(self._file, write_refusals(self.known))
-        return [(ref, one) for ref, one in self.known.items() if one.tries == 1 and ref in attempt.refused]
+        return [
+            (lane_of(one), why) for one in sorted(attempt.refused & self.known.keys()) if self.known[one].tries == 1
+        ]
 
     def troubles(self, survey: Survey) -> list[Trouble]:
         """What `status` says of each lane that is left out."""
         found = []
-        for ref, one in list(standing(self.known, lanes_of(survey)).items())[:NAMED]:
-            lane, since = paths.short_ref(ref), utc_text(one.since)
+        for key, one in list(standing(self.known, lanes_of(survey)).items())[:NAMED]:
+            lane, since = lane_of(key), utc_text(one.since)
             if one.tries:
                 what = f"{lane} is left out, since the server refuses what it brings: {one.why}"
                 remedy = (
@@ -87,16 +93,21 @@ class Policy:
         return found
 
 
-def lanes_of(survey: Survey) -> dict[str, str]:
-    """The lanes that bring something new, with their heads."""
-    return {ref: oid for ref, oid in survey.lanes if ref != survey.main}
+def lanes_of(survey: Survey) -> dict[str, tuple[str, str]]:
+    """The heads of lanes that bring something new, as (ref, commit), by what they are known by."""
+    return {f"{ref} {oid}": (ref, oid) for ref, oid in survey.lanes if ref != survey.main}
+
+
+def lane_of(key: str) -> str:
+    """A lane's name, for people."""
+    return paths.short_ref(key.partition(" ")[0])
 
 
 def named_in(said: str, survey: Survey) -> Iterator[str]:
     """The lanes of which a server's words name the ref, or a commit, a blob or a path that they bring."""
     ids = set(_ID.findall(said))
     on_main = set(reach_within(survey.commits, survey.head))
-    for ref, tip in lanes_of(survey).items():
+    for key, (ref, tip) in lanes_of(survey).items():
         brought = reach_within(survey.commits, tip, on_main)
         mine = set(brought)
         versions = [one.item.version for one in survey.arrivals if one.item.version.commit in mine]
@@ -105,7 +116,7 @@ def named_in(said: str, survey: Survey) -> Iterator[str]:
             or _is_named(ids, [*brought, *(one.blob for one in versions)])
             or any(one.path in said for one in versions)
         ):
-            yield ref
+            yield key
 
 
 def _is_named(ids: set[str], oids: Iterable[str]) -> bool:

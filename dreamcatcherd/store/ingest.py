@@ -261,11 +261,11 @@ class Ingest:
         ]
 
 
-def without_lanes(survey: Survey, refs: Collection[str]) -> Survey:
-    """What a survey would be without some lanes: what came by them alone is left out."""
-    if not refs:
+def without_lanes(survey: Survey, heads: Collection[tuple[str, str]]) -> Survey:
+    """What a survey would be without some heads of lanes: what came by them alone is left out."""
+    if not heads:
         return survey
-    lanes = [(ref, oid) for ref, oid in survey.lanes if ref not in refs]
+    lanes = [one for one in survey.lanes if one not in heads]
     tips = [survey.head, *(oid for _, oid in lanes)]
     kept = {oid for tip in tips for oid in reach_within(survey.commits, tip)}
     arrivals = [one for one in survey.arrivals if one.since is not None or one.item.version.commit in kept]

@@ -32,7 +32,7 @@ _EACH = """
 names=$1
 while read -r old new ref; do
     [ "$ref" = refs/heads/main ] || continue
-    for commit in $(git rev-list "$old..$new"); do
+    for commit in $(git rev-list --reverse "$old..$new"); do
         %s
     done
 done
@@ -174,7 +174,6 @@ def test_what_is_known_outlives_the_primary(shared: GitStore, daemon_server: Ser
     config = config_for(daemon_server, tmp_path / "primary", "manual")
     for _ in range(2):
         dc("merge", "--config", str(config))
-    install_hook(shared.folder, f"touch {tmp_path / 'asked'}\n" + hook(*POLICIES["a token"], names=False))
     pushes = tmp_path / "pushes"
     install_hook(shared.folder, f"echo push >> {pushes}\n" + hook(*POLICIES["a token"], names=False))
     dc("merge", "--config", str(config))
