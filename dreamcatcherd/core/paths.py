@@ -14,6 +14,8 @@ FRAME = "state/frame.json"
 VIEWS = "state/views"
 SETTINGS = "state/dreamcatcher.toml"
 PUBLISHED = "refs/dreamcatcher/published"
+SEEN = "refs/dreamcatcher/seen"
+"""Holds the merged lanes where the history of `main` is linear."""
 TRIAL = "refs/dreamcatcher/doctor"
 """At a remote while `doctor` tries whether it may push there."""
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 import re
 import tomllib
 from collections.abc import Mapping
-from typing import Annotated
+from typing import Annotated, Literal
 
 import msgspec
 from msgspec import Meta, Struct
@@ -52,6 +52,15 @@ class Security(Struct, frozen=True, forbid_unknown_fields=True):
     ] = []
 
 
+class Publish(Struct, frozen=True, forbid_unknown_fields=True):
+    """What the history of the shared branch looks like."""
+
+    history: Annotated[
+        Literal["merge", "linear"],
+        Meta(description="whether snapshot commits have merged lanes as parents, or `main`'s head alone"),
+    ] = "merge"
+
+
 class Row(Struct, frozen=True, forbid_unknown_fields=True):
     """A collection: a new one, or one of the protocol's, in which what is left out keeps its default."""
 
@@ -82,6 +91,7 @@ class SettingsFile(Struct, frozen=True, forbid_unknown_fields=True):
     limits: Limits = Limits()
     lanes: Lanes = Lanes()
     security: Security = Security()
+    publish: Publish = Publish()
     collections: dict[str, Row] = {}
 
 
@@ -93,6 +103,7 @@ class Settings(Struct, frozen=True):
     lane_prefix: str = LANES
     signers: Signers = Signers()
     blob: str | None = None
+    linear: bool = False
 
 
 DEFAULT = Settings({**DEFAULT_TABLE, **DERIVED})
@@ -110,7 +121,8 @@ def read_settings(raw: bytes, blob: str | None = None) -> Settings:
     for name, row in parsed.collections.items():
         table[name] = _collection(name, row, table.get(name))
     _check_sections(table)
-    return Settings({**table, **DERIVED}, parsed.limits, parsed.lanes.prefix, _signers(parsed.security), blob)
+    linear = parsed.publish.history == "linear"
+    return Settings({**table, **DERIVED}, parsed.limits, parsed.lanes.prefix, _signers(parsed.security), blob, linear)
 
 
 def _signers(security: Security) -> Signers:

@@ -23,6 +23,7 @@ from dreamcatcherd.core.plan import Plan, make_plan, merged_id
 from dreamcatcherd.core.report import CycleReport
 from dreamcatcherd.core.snapshot import already_merged, open_snapshot
 from dreamcatcherd.core.waiting import already_waiting
+from dreamcatcherd.daemon.memory import give_back
 from dreamcatcherd.daemon.primary import Phases, Primary, age_s
 from dreamcatcherd.store.base import never_less, streams_of
 from dreamcatcherd.store.failures import PushRefusedError
@@ -137,7 +138,8 @@ def close_frame(primary: Primary, closed_by: str, frame: int | None = None) -> C
 
 @contextmanager
 def _uncollected() -> Iterator[None]:
-    """Without the cycle collector: a close makes millions of objects that all live to its end, none of them cyclic."""
+    """Without the cycle collector: a close makes millions of objects that all live to its end, none of them cyclic.
+    What they took is given back then."""
     was = gc.isenabled()
     gc.disable()
     try:
@@ -145,6 +147,7 @@ def _uncollected() -> Iterator[None]:
     finally:
         if was:
             gc.enable()
+        give_back()
 
 
 def _close_frame(primary: Primary, closed_by: str, frame: int | None) -> CycleReport:

@@ -24,7 +24,7 @@ from dreamcatcherd.core import paths
 from dreamcatcherd.core.codec import read_as
 from dreamcatcherd.core.errors import FatalError, RefusedError, UsageError
 from dreamcatcherd.store.base import read_base
-from dreamcatcherd.store.chain import Link, links
+from dreamcatcherd.store.chain import Link, claimed_seen, links
 from dreamcatcherd.store.gitcmd import MAINTENANCE_S, git, message_of
 from dreamcatcherd.store.objects import GitStore
 from dreamcatcherd.store.replay import chapters, own_ledger
@@ -84,8 +84,9 @@ def _make_repository(store: GitStore, folder: Path, tip: str, before: str | None
     """A bare repository with all that the tip reaches, cut off at `before` and at what was merged up to then."""
     folder.mkdir(parents=True)
     _run(folder, "init", "--quiet", "--bare", "--template=", f"--initial-branch={paths.short_ref(main)}")
+    seen = claimed_seen(store.commit(tip))
     edge: set[str] = set()
-    wanted = [tip]
+    wanted = [tip, *([seen] if seen else [])]
     if before is not None:
         edge, wanted = _edge(store, tip, before)
         (folder / "shallow").write_text("".join(f"{oid}\n" for oid in sorted(edge)))
@@ -97,7 +98,7 @@ def _make_repository(store: GitStore, folder: Path, tip: str, before: str | None
         raise FatalError(f"the archive could not be packed: {message_of(done)}", "run git fsck on the repository")
     lines = [
         "# pack-refs with: peeled fully-peeled sorted ",
-        *sorted(f"{tip} {ref}" for ref in (paths.PUBLISHED, main)),
+        *sorted([f"{tip} {paths.PUBLISHED}", f"{tip} {main}", *([f"{seen} {paths.SEEN}"] if seen else [])]),
     ]
     (folder / "packed-refs").write_text("\n".join([*lines, ""]))
     _run(folder, "fsck", "--no-dangling", "--connectivity-only")
@@ -108,16 +109,18 @@ def _edge(store: GitStore, tip: str, before: str) -> tuple[set[str], list[str]]:
 
     Held deltas are read again from their own commits, which may be much older; and the settings that count may not be
     those that the tree shows."""
-    fresh = store.new_commits([tip], [before])
-    edge = {parent for commit in fresh.values() for parent in commit.parents if parent not in fresh} | {before}
     base = read_base(store, before)
+    seen = claimed_seen(store.commit(tip))
+    tips = [tip, *([seen] if seen else [])]
+    fresh = store.new_commits(tips, base.tips)
+    edge = {parent for commit in fresh.values() for parent in commit.parents if parent not in fresh} | {*base.tips}
     settings = {base.settings.blob}
     for link in links(store, tip):
         if link.oid == before:
             break
         settings.add(next(chapters(store, [link])).settings.blob)
     edge |= waiting_commits(store, base)
-    return edge, [tip, *sorted(edge), *sorted(blob for blob in settings if blob)]
+    return edge, [*tips, *sorted(edge), *sorted(blob for blob in settings if blob)]
 
 
 def _run(folder: Path, *words: str) -> None:

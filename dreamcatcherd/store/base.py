@@ -20,7 +20,7 @@ from dreamcatcherd.core.model import FrameState
 from dreamcatcherd.core.settings import DEFAULT, Settings, SettingsError, read_settings
 from dreamcatcherd.core.tree import blob_at, subtree
 from dreamcatcherd.core.waiting import next_ledgers
-from dreamcatcherd.store.chain import Claims, claimed_frame, claimed_previous
+from dreamcatcherd.store.chain import Claims, claimed_frame, claimed_previous, claimed_seen
 from dreamcatcherd.store.judge import versions_of as versions_of
 from dreamcatcherd.store.overlay import Overlay
 from dreamcatcherd.store.ports import Store
@@ -32,7 +32,8 @@ _UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
 
 class Base(Struct, frozen=True):
-    """What stands before the open frame. `commit` is None before the first publication."""
+    """What stands before the open frame. `commit` is None before the first publication. `seen` holds the merged lanes
+    where `main` does not, in a linear history."""
 
     commit: str | None
     state: FrameState
@@ -42,6 +43,12 @@ class Base(Struct, frozen=True):
     settings_file: str | None = None
     ledger: LedgerHead | None = None
     settings: Settings = DEFAULT
+    seen: str | None = None
+
+    @property
+    def tips(self) -> list[str]:
+        """What reaches all that was published: nothing of it is new."""
+        return [oid for oid in (self.commit, self.seen) if oid is not None]
 
 
 def load_base(store: Store, refs: dict[str, str], main: str, seen: str | None = None) -> Base:
@@ -102,6 +109,7 @@ def read_base(store: Store, commit: str, just_made: Ledger | None = None) -> Bas
         settings_file=blob_at(store, tree, paths.SETTINGS),
         ledger=ledger,
         settings=_last_good(store, ledger),
+        seen=claimed_seen(store.commit(commit)),
     )
 
 
@@ -194,9 +202,11 @@ def follows(store: Store, candidate: str, before: Base) -> bool:
     if not _waits_as_it_says(store, before, after, ledger):
         return False
     accounted = accounts_for(ledger)
-    hidden = [before.commit] if before.commit else []
-    commits = followed(store, store.new_commits([candidate], hidden), candidate, hidden)
-    commits.pop(candidate, None)
+    seen = claimed_seen(store.commit(candidate))
+    tips = [candidate, *([seen] if seen else [])]
+    commits = followed(store, store.new_commits(tips, before.tips), candidate, before.tips)
+    for oid in tips:
+        commits.pop(oid, None)
     return all(
         accounted(paths.printable(path), blob, oid)
         for oid in commits

@@ -21,6 +21,7 @@ from dreamcatcherd.store.ports import Commit, Store
 
 _FRAME = re.compile(r"^Dreamcatcher-Frame: ([0-9]{1,16})$", re.MULTILINE)
 _DIGEST = re.compile(r"^Dreamcatcher-Digest: ([0-9a-f]{40})$", re.MULTILINE)
+_SEEN = re.compile(r"^Dreamcatcher-Seen: ([0-9a-f]{40})$", re.MULTILINE)
 _PREVIOUS = re.compile(r"^Dreamcatcher-Previous: ([0-9a-f]{40})$", re.MULTILINE)
 
 
@@ -47,6 +48,19 @@ def claimed_previous(commit: Commit) -> str | None:
     """The snapshot commit that a commit's trailer names as the one before, if it does."""
     match = _PREVIOUS.search(commit.message)
     return match[1] if match else None
+
+
+def claimed_seen(commit: Commit) -> str | None:
+    """The commit that holds the lanes merged into a snapshot commit's frame and before, where `main` does not."""
+    match = _SEEN.search(commit.message)
+    return match[1] if match else None
+
+
+def merged_heads(store: Store, snapshot: Commit) -> set[str]:
+    """The lane heads that a snapshot commit merged, and `main`'s head; in a linear history those of the last frame that
+    merged any."""
+    seen = claimed_seen(snapshot)
+    return {*snapshot.parents, *(store.commit(seen).parents if seen else ())}
 
 
 def links(store: Store, tip: str | None) -> Iterator[Link]:

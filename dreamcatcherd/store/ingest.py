@@ -16,7 +16,7 @@ from dreamcatcherd.core.settings import Settings
 from dreamcatcherd.core.signers import Signers, lines_at, speaks_for
 from dreamcatcherd.core.tree import FILE
 from dreamcatcherd.store.base import Base
-from dreamcatcherd.store.chain import recent_links
+from dreamcatcherd.store.chain import merged_heads, recent_links
 from dreamcatcherd.store.judge import Found, deltas_among, files_of, judge, judge_all
 from dreamcatcherd.store.ports import Commit, Store
 from dreamcatcherd.store.reach import reach_within
@@ -104,14 +104,14 @@ class Ingest:
         lanes = {ref: oid for ref, oid in refs.items() if paths.lane_stream(ref, prefix) and ref != main}
         if not self.settled and base.commit:
             recent = recent_links(store, base.commit, RECENT)
-            merged = {oid for link in recent for oid in store.commit(link.oid).parents}
+            merged = {oid for link in recent for oid in merged_heads(store, store.commit(link.oid))}
             self.settled = {ref: oid for ref, oid in lanes.items() if oid in merged}
         self._notice(store, base, refs, lanes)
         open_lanes = {ref: oid for ref, oid in lanes.items() if self.settled.get(ref) != oid}
         self._blocked = {ref: oid for ref, oid in self._blocked.items() if lanes.get(ref) == oid}
         open_lanes = {ref: oid for ref, oid in open_lanes.items() if ref not in self._blocked}
         tips = {*open_lanes.values(), *self._left, *([refs[main]] if main in refs else [])}
-        hidden = [base.commit] if base.commit else []
+        hidden = base.tips
         commits = store.new_commits(tips, hidden) if tips - set(hidden) else {}
         commits = followed(store, commits, refs.get(main), hidden)
         self._blocked = {ref: oid for ref, oid in self._blocked.items() if oid not in commits}
@@ -203,7 +203,7 @@ class Ingest:
             new = refs.get(ref)
             if new == old or (new is not None and store.descends(new, old)):
                 continue
-            merged = base.commit is not None and store.descends(base.commit, old)
+            merged = any(store.descends(tip, old) for tip in base.tips)
             if not merged and ref not in left_alone and store.resolve(old) == old:
                 self._left[old] = ref
             if new is not None or not merged:

@@ -1,8 +1,9 @@
-"""Removing lanes that are merged whole and silent (Protocol §3). Their commits stay reachable from `main`."""
+"""Removing lanes that are merged whole and silent (Protocol §3). Their commits stay reachable: from `main`, or in a
+linear history from the commit that holds them."""
 
 from __future__ import annotations
 
-from dreamcatcherd.store.chain import links
+from dreamcatcherd.store.chain import links, merged_heads
 from dreamcatcherd.store.ports import Move, Store
 
 LANES_AT_ONCE = 100
@@ -22,7 +23,7 @@ def silent_lanes(store: Store, settled: dict[str, str], published: str, since_s:
         commit = store.commit(link.oid)
         if commit.time >= since_s:
             older = 0
-            recent.update(commit.parents)
+            recent |= merged_heads(store, commit)
         elif (older := older + 1) > _STRAGGLERS:
             break
     return {ref: oid for ref, oid in settled.items() if oid not in recent}

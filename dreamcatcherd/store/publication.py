@@ -73,7 +73,7 @@ def why_no_publication(store: Store, refs: dict[str, str], main: str, new: str) 
 
 def _unaccounted(store: Store, base: Base, new: str) -> str | None:
     """A delta that the snapshot commits themselves bring in; theirs are copies of what was judged, or put back."""
-    fresh = store.new_commits([new], [base.commit] if base.commit else [])
+    fresh = store.new_commits([new], base.tips)
     claims = {oid: frame for oid, commit in fresh.items() if (frame := claimed_frame(commit)) is not None}
     own = [(path, blob) for oid in claims for path, blob, _ in versions_of(store, fresh[oid])]
     if not own:

@@ -15,6 +15,7 @@ from dreamcatcherd.core.model import Arrival, Delta, FrameState
 from dreamcatcherd.core.report import plural
 from dreamcatcherd.core.tree import FILE, TREE, Entry, Path, edit, edit_at, read_tree, subtree
 from dreamcatcherd.core.waiting import next_ledgers
+from dreamcatcherd.store.chain import claimed_seen
 from dreamcatcherd.store.copies import Copies
 from dreamcatcherd.store.gitcmd import AUTHOR
 from dreamcatcherd.store.ingest import Survey
@@ -71,8 +72,21 @@ def build_commit(
     root = edit(store, head_tree, changes)
     if root is None:
         raise AssertionError("a published tree is never empty")
-    message = message_of(ledger, base.commit if base.ledger else None)
-    return store.write_commit(Commit(root, _parents(survey), AUTHOR, now // 1_000_000, message))
+    seen, parents = _seen(store, survey, now) if survey.settings.linear else (base.seen, _parents(survey))
+    message = message_of(ledger, base.commit if base.ledger else None, seen)
+    return store.write_commit(Commit(root, parents, AUTHOR, now // 1_000_000, message))
+
+
+def _seen(store: Store, survey: Survey, now: int) -> tuple[str | None, tuple[str, ...]]:
+    """For a linear history: the commit that holds all merged lanes, and the one parent of the snapshot commit."""
+    base = survey.base
+    first, *others = _parents(survey) or (None,)
+    if not others:
+        return base.seen, (first,) if first else ()
+    parents = [*([base.seen] if base.seen else []), *(oid for oid in others if oid)]
+    message = f"lanes that are merged with frame {base.state.frame}\n"
+    commit = Commit(store.write("tree", b""), tuple(parents), AUTHOR, now // 1_000_000, message)
+    return store.write_commit(commit), (first,) if first else ()
 
 
 def publish(store: Store, survey: Survey, commit: str, subject: str) -> bool:
@@ -82,6 +96,9 @@ def publish(store: Store, survey: Survey, commit: str, subject: str) -> bool:
         Move(survey.main, commit, survey.refs.get(survey.main)),
         Move(paths.PUBLISHED, commit, survey.refs.get(paths.PUBLISHED)),
     ]
+    seen, stands = claimed_seen(store.commit(commit)), survey.refs.get(paths.SEEN)
+    if seen is not None and seen != stands:
+        moves.append(Move(paths.SEEN, seen, stands))
     return store.move_refs(moves, subject)
 
 
@@ -93,11 +110,14 @@ def subject_of(ledger: Ledger) -> str:
     return f"frame {ledger.frame}: {plural(deltas, 'delta')} from {plural(streams, 'stream')}"
 
 
-def message_of(ledger: Ledger, previous: str | None) -> str:
-    """The message of a snapshot commit: subject and trailers. `previous` is the snapshot commit before, if any."""
+def message_of(ledger: Ledger, previous: str | None, seen: str | None = None) -> str:
+    """The message of a snapshot commit: subject and trailers. `previous` is the snapshot commit before, if any, `seen`
+    the commit that holds merged lanes, where `main` does not."""
     trailers = {"Frame": ledger.frame, "Digest": ledger.snapshot, "Deltas": ledger.counts.deltas}
     if previous is not None:
         trailers["Previous"] = previous
+    if seen is not None:
+        trailers["Seen"] = seen
     return subject_of(ledger) + "\n\n" + "".join(f"Dreamcatcher-{name}: {value}\n" for name, value in trailers.items())
 
 

@@ -19,6 +19,7 @@ from dreamcatcherd.core.errors import UnreadableError
 from dreamcatcherd.core.model import Delta, Fault, Reject
 from dreamcatcherd.core.settings import SettingsError
 from dreamcatcherd.core.tree import TREE, Entry, differences, entries_at, lookup, subtree
+from dreamcatcherd.store.chain import claimed_seen
 from dreamcatcherd.store.ports import Commit, Store
 from dreamcatcherd.store.push import (
     KINDS,
@@ -252,6 +253,10 @@ def _for_primary(push: Push, update: Update) -> Iterator[Offence]:
         why = "it cannot be deleted"
     elif push.gate.is_primary:
         why = None if push.gate.is_primary(update.new) else "neither the account nor a signature is the primary's"
+    elif update.ref == paths.SEEN and _publishes(push):
+        published = push.moves[paths.PUBLISHED].new
+        claimed = claimed_seen(push.store.commit(published)) if published else None
+        why = None if claimed == update.new else "the snapshot commit names another one"
     elif update.ref != paths.PUBLISHED:
         why = "nobody is named as the primary here"
     elif _publishes(push):

@@ -34,7 +34,7 @@ def judge_lanes(push: Push, updates: Sequence[Update]) -> Iterator[Offence]:
 def _deletions(push: Push, lanes: Sequence[Update]) -> Iterator[Offence]:
     """Lanes that are to go, and are not merged yet."""
     gone = {update.ref: update.old for update in lanes if update.new is None and update.old}
-    merged = [oid for ref in (push.gate.main, paths.PUBLISHED) if (oid := push.refs.get(ref))]
+    merged = [oid for ref in (push.gate.main, paths.PUBLISHED, paths.SEEN) if (oid := push.refs.get(ref))]
     left = push.store.new_commits(gone.values(), merged) if gone else {}
     for ref, old in gone.items():
         if count := len(reach_within(left, old)):

@@ -34,7 +34,7 @@ from dreamcatcherd.core.snapshot import already_merged, open_snapshot
 from dreamcatcherd.core.tree import FILE, TREE, Entry, blob_at, changed, edit, entries_at, lookup, object_id, subtree
 from dreamcatcherd.core.waiting import already_waiting, id_of, next_ledgers
 from dreamcatcherd.store.base import Base, load_base, read_base, versions_of
-from dreamcatcherd.store.chain import Link, links
+from dreamcatcherd.store.chain import Link, claimed_seen, links
 from dreamcatcherd.store.judge import with_body
 from dreamcatcherd.store.overlay import Overlay
 from dreamcatcherd.store.ports import Commit, Store
@@ -154,12 +154,17 @@ def _check(store: Store, history: History, link: Link, base: Base) -> Difference
         return Difference(max(0, frame - 1), lost)
     if base.ledger is None and is_base(ledger):
         return _check_import(store, link, ledger)
-    hidden = [*store.cut, *([base.commit] if base.commit else [])]
-    commits = followed(store, store.new_commits([link.oid], hidden), link.oid, hidden)
+    hidden = [*store.cut, *base.tips]
+    seen = claimed_seen(store.commit(link.oid))
+    tips = [link.oid, *([seen] if seen else [])]
+    if base.seen is not None and not any(store.descends(tip, base.seen) for tip in tips):
+        return Difference(frame, f"commit dropped: {base.seen}, which holds merged lanes, is no part of its history")
+    commits = followed(store, store.new_commits(tips, hidden), link.oid, hidden)
     if base.commit is not None and not any(base.commit in commit.parents for commit in commits.values()):
         lost = f"commit dropped: {base.commit}, on which frame {frame} follows, is no part of its history"
         return Difference(max(0, frame - 1), lost)
-    del commits[link.oid]
+    for oid in tips:
+        commits.pop(oid, None)
     why = _account(store, link, base, ledger, commits) or _recompute(store, link, base, ledger, raw, commits)
     return Difference(frame, why) if why else None
 
