@@ -36,7 +36,8 @@ ANYBODY = "git"
 
 
 class Access(Struct, frozen=True):
-    """Where and how. `url` holds no secret; `password` is one that stood in the URL, if any."""
+    """Where and how. `url` holds no secret; `password` is one that stood in the URL, if any. `trust` says who named the
+    certificates."""
 
     url: str
     user: str = ANYBODY
@@ -45,6 +46,8 @@ class Access(Struct, frozen=True):
     ssh_key: Path | None = None
     known_hosts: Path | None = None
     ca_file: Path | None = None
+    ca_folder: Path | None = None
+    trust: str = ""
     timeout_s: float = 30.0
     transport: Literal["pygit2", "git"] = "pygit2"
 
@@ -149,6 +152,8 @@ def _http_settings(access: Access, timeout_s: int) -> list[tuple[str, str]]:
     settings = {"sslVerify": "true", "followRedirects": "false", "lowSpeedLimit": "1", "lowSpeedTime": str(timeout_s)}
     if access.ca_file:
         settings["sslCAInfo"] = str(access.ca_file)
+    if access.ca_folder:
+        settings["sslCAPath"] = str(access.ca_folder)
     prefixes = ("http", f"http.{access.url}") if access.is_http else ("http",)
     return [(f"{prefix}.{name}", value) for prefix in prefixes for name, value in settings.items()]
 
@@ -225,12 +230,10 @@ CREDENTIALS_REMEDY = (
 
 
 def set_up_libgit2(access: Access, clone: Path) -> None:
-    """libgit2's process-wide settings: time limits, trusted certificates, and where it looks for known hosts."""
+    """libgit2's process-wide settings: time limits, and where it looks for known hosts."""
     milliseconds = max(1, round(access.timeout_s * 1000))
     pygit2.settings.server_connect_timeout = milliseconds
     pygit2.settings.server_timeout = milliseconds
-    if access.ca_file:
-        pygit2.settings.set_ssl_cert_locations(str(access.ca_file), None)
     if access.known_hosts is None:
         pygit2.settings.homedir = os.environ.get("HOME", "/")
     else:
@@ -238,5 +241,5 @@ def set_up_libgit2(access: Access, clone: Path) -> None:
         link = home / ".ssh" / "known_hosts"
         link.parent.mkdir(parents=True, exist_ok=True)
         link.unlink(missing_ok=True)
-        link.symlink_to(access.known_hosts.resolve())
+        link.symlink_to(access.known_hosts.absolute())  # not to what it leads to now: that may be replaced
         pygit2.settings.homedir = str(home)

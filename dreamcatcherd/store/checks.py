@@ -306,6 +306,9 @@ def check_remote(store: RemoteStore, wall_s: Callable[[], float] = time.time) ->
         yield Check("push", False, trouble.cause, trouble.remedy)
     advice = "pushed objects are checked only where the server does so: git config receive.fsckObjects true there"
     yield Check("receive.fsckObjects", True, advice)
+    if store.where.startswith("https://"):
+        where = store.trust.file or store.trust.folder
+        yield Check("certificates", True, f"{where}, from {store.trust.source}" if where else store.trust.source)
     yield _clock(store, wall_s)
     yield _packs(store.folder)
     yield check_space(store.folder)
@@ -323,8 +326,9 @@ def _clock(store: RemoteStore, wall_s: Callable[[], float]) -> Check:
     if not store.where.startswith(("http://", "https://")):
         return Check("clock", True, "this protocol does not tell the server's time")
     request = urllib.request.Request(f"{store.where}/info/refs?service=git-upload-pack", method="HEAD")  # noqa: S310 (http is checked for above)
+    file, folder = store.trust.file, store.trust.folder
     try:
-        trusted = urllib.request.HTTPSHandler(context=ssl.create_default_context(cafile=store.ca_file))
+        trusted = urllib.request.HTTPSHandler(context=ssl.create_default_context(cafile=file, capath=folder))
         with urllib.request.build_opener(trusted, _Stay).open(request, timeout=10) as answer:
             told = answer.headers.get("Date")
     except urllib.error.HTTPError as refusal:

@@ -27,6 +27,7 @@ from dreamcatcherd.store.locks import STALE_S, all_locks, alone, remove, remove_
 from dreamcatcherd.store.objects import GitStore
 from dreamcatcherd.store.packs import release
 from dreamcatcherd.store.ports import Commit, Move
+from dreamcatcherd.store.trust import CERTIFICATES, Trust, trusting
 from dreamcatcherd.store.wholeness import DamagedRefsError
 
 _T = TypeVar("_T")
@@ -44,16 +45,17 @@ class RemoteStore(GitStore):
     """The shared repository at a distance. One thread owns it; commands may share its clone with a running daemon."""
 
     def __init__(self, access: Access, clone: Path) -> None:
-        self._access = access
         self._spaces = ["refs/heads/", "refs/dreamcatcher/"]
         self._lock = clone.with_name(clone.name + ".lock")
         self._held = False
         self._looked_at = False  # the clone was checked or made anew since it last answered
+        self._access = access
         with self._hold():
             prepare_clone(clone, access.url)
         super().__init__(clone)
+        self._access = access = trusting(access, self.folder)
         self.where = self.identity = access.url
-        self.ca_file = access.ca_file
+        self.trust = Trust(access.ca_file, access.ca_folder, access.trust)
         self._fetch_by_git = access.read_by_git
         self._wire = Connection(access, self.folder, lambda: self.progress())
         set_up_libgit2(access, self.folder)
@@ -98,6 +100,7 @@ class RemoteStore(GitStore):
             listed = self._wire.git(*words)
             pairs = [line.split("\t") for line in listed.decode("utf-8", "surrogateescape").splitlines()]
             return {name: oid for oid, name in pairs if self._followed(name)}
+        CERTIFICATES.renew(self._access)
         remote = self._repo.remotes.create_anonymous(self._access.url)
         heads = self._wire.ask(lambda: remote.list_heads(callbacks=Callbacks(self._access, self.progress)), words)
         return {head.name: str(head.oid) for head in heads if head.name and self._followed(head.name)}
@@ -119,6 +122,7 @@ class RemoteStore(GitStore):
         if self._fetch_by_git:
             self._wire.git(*words, limit_s=self._access.timeout_s * (1 if mine else FIRST_FETCH))
             return
+        CERTIFICATES.renew(self._access)
         remote = self._repo.remotes.create_anonymous(self._access.url)
         callbacks = Callbacks(self._access, self.progress)
         try:
