@@ -14,7 +14,7 @@ import click
 from dreamcatcherd.config import Config, load_config, wrong_url
 from dreamcatcherd.core.codec import canonical
 from dreamcatcherd.core.codec import plain as plain
-from dreamcatcherd.core.errors import UsageError
+from dreamcatcherd.core.errors import RefusedError, UsageError
 from dreamcatcherd.daemon import opening
 from dreamcatcherd.daemon.primary import Primary
 from dreamcatcherd.store.base import Base
@@ -54,9 +54,21 @@ def configuration(repo: str | None, config_file: Path | None) -> tuple[Config, s
     return config, repo or config.repository.url
 
 
-def open_primary(repo: str | None, config_file: Path | None) -> Primary:
-    """A primary on the repository that the options name."""
-    return opening.open_primary(*configuration(repo, config_file))
+def open_primary(repo: str | None, config_file: Path | None, *, notes: bool = True) -> Primary:
+    """A primary on the repository that the options name. With `notes` it is said on stderr what that lacks."""
+    primary = opening.open_primary(*configuration(repo, config_file))
+    for trouble in primary.store.troubles() if notes else ():
+        click.echo(f"dreamcatcherd: note: {trouble.what}; {trouble.remedy}", err=True)
+    return primary
+
+
+def whole(primary: Primary) -> Primary:
+    """The primary, where its repository has the whole history; RefusedError else, as nothing can be computed again."""
+    store = primary.store
+    if store.cut:
+        remedy = "complete it: git fetch --unshallow there; or name a full clone"
+        raise RefusedError(f"{store.where} is a shallow repository: its frames cannot be computed again", remedy)
+    return primary
 
 
 def base_of(primary: Primary) -> Base:

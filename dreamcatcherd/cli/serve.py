@@ -117,7 +117,7 @@ def merge(frame: int | None, repo: str | None, config_file: Path | None, as_json
     """Read, close the open frame, publish, and exit: for cron and CI jobs.
 
     The frame closes whether or not its time is over. With --frame N that is closed already there is nothing to do."""
-    primary = open_primary(repo, config_file)
+    primary = open_primary(repo, config_file, notes=False)
     pending = look(primary)[0].pending
     last = pending.frame if frame is None else frame
     closed: list[CycleReport] = []
@@ -149,7 +149,7 @@ def keep_graph(store: Store) -> None:
 @with_json
 def close(repo: str | None, config_file: Path | None, as_json: bool) -> None:
     """Close the open frame now, also under a running daemon, whatever its rule says; SIGUSR1 asks a daemon for it."""
-    primary = open_primary(repo, config_file)
+    primary = open_primary(repo, config_file, notes=False)
     report = close_frame(primary, "manual")
     if as_json:
         write_json([_summary(report)] if report.ledger else [])

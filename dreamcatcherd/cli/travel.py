@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from dreamcatcherd.cli.common import base_of, on_repository, open_primary, plain, tracked, with_json, write_json
+from dreamcatcherd.cli.common import base_of, on_repository, open_primary, plain, tracked, whole, with_json, write_json
 from dreamcatcherd.cli.files import write_out
 from dreamcatcherd.cli.progress import check_frames
 from dreamcatcherd.core.codec import MAX_FRAME
@@ -50,7 +50,7 @@ def verify(
     if archive is not None:
         verdict = _verify_archive(archive, start, sample, resume)
     else:
-        primary = open_primary(repo, config_file)
+        primary = whole(open_primary(repo, config_file, notes=False))
         store = primary.store
         history = read_history(store, store.refs(), primary.main)
         verdict = check_frames(store, history, start, sample, resume)
@@ -92,7 +92,7 @@ def replay(
 
     As it was known then, which is what was published; or with --hindsight, as if late deltas had come in time. With
     --json only frame and digest are written. Exit code 1 where the state is not what the ledger says it was."""
-    primary = open_primary(repo, config_file)
+    primary = whole(open_primary(repo, config_file, notes=False))
     store = primary.store
     base = base_of(primary)
     if base.state.last_closed is None:

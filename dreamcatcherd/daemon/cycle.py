@@ -13,7 +13,7 @@ from contextlib import contextmanager
 
 from msgspec import Struct, structs
 
-from dreamcatcherd.core.errors import OvertakenError
+from dreamcatcherd.core.errors import FatalError, OvertakenError
 from dreamcatcherd.core.frames import Decision, opened
 from dreamcatcherd.core.ledger import Ledger
 from dreamcatcherd.core.ledger_making import Basis, make_ledger
@@ -152,6 +152,9 @@ def _uncollected() -> Iterator[None]:
 
 def _close_frame(primary: Primary, closed_by: str, frame: int | None) -> CycleReport:
     store, phases, policy = primary.store, Phases(primary.progress), primary.policy
+    if store.cut:  # what waits behind the cut would be merged away unread
+        remedy = "complete it: git fetch --unshallow there; or name a full clone"
+        raise FatalError(f"{store.where} is a shallow repository: nothing is published from it", remedy)
     whole, refused = primary.survey(phases)
     frame = whole.base.state.frame if frame is None else frame
     attempts = policy.attempts(whole)

@@ -102,6 +102,8 @@ def check_repository(store: GitStore, main: str) -> Iterator[Check]:
     except DreamcatcherError as error:
         yield Check("snapshot", False, error.cause, error.remedy)
         return
+    for trouble in store.troubles():
+        yield Check("repository", False, trouble.what, trouble.remedy)
     yield _published(store, readable, main, base)
     yield _settings(base, refused)
     yield _lanes(refs, base)

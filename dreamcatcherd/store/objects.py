@@ -50,6 +50,7 @@ _UNKNOWN_KINDS = (
 )
 """What libgit2 says of extensions that it does not know, what they are, and what to do."""
 
+SHALLOW = "a clone with --depth, which holds only a part of the history"
 _HEX = re.compile(r"[0-9a-f]{4,40}")
 _LEVEL = 1
 _NONE = "0" * 40
@@ -146,6 +147,8 @@ class GitStore:
         found = ref_troubles(self.folder, self._damaged or {})
         if self._partial:
             found.append(Trouble(f"{self.where} is a partial clone", None, _complete(self.folder)))
+        if self.cut:
+            found.append(Trouble(f"{self.where} is a shallow repository, {SHALLOW}", None, unshallow(self.folder)))
         return found
 
     def refresh(self) -> None:
@@ -325,6 +328,11 @@ def _complete(folder: Path) -> str:
     """How to complete a partial clone."""
     unset = f"git -C {folder} config --unset-all remote.origin.partialclonefilter"
     return f"complete it: {unset}; git -C {folder} fetch --refetch origin; or name a full clone"
+
+
+def unshallow(folder: Path) -> str:
+    """How to complete a shallow repository."""
+    return f"complete it: git -C {folder} fetch --unshallow; or name a full clone"
 
 
 def _shallow(folder: Path) -> frozenset[str]:

@@ -16,7 +16,7 @@ import pygit2
 from pygit2.enums import FetchPrune
 
 from dreamcatcherd.core.errors import FatalError, RetryableError, UnreadableError
-from dreamcatcherd.core.paths import PUBLISHED, TRIAL
+from dreamcatcherd.core.paths import PUBLISHED, TRIAL, short_ref
 from dreamcatcherd.store.access import Access, Callbacks, set_up_libgit2
 from dreamcatcherd.store.clone import hold, make_clone, prepare_clone
 from dreamcatcherd.store.connection import Connection
@@ -24,7 +24,7 @@ from dreamcatcherd.store.disk import remedy_for
 from dreamcatcherd.store.failures import OVERTAKEN, PushRefusedError, UnclearError, failure_of
 from dreamcatcherd.store.gitcmd import GitTimeoutError, git
 from dreamcatcherd.store.locks import STALE_S, all_locks, alone, remove, remove_stale
-from dreamcatcherd.store.objects import GitStore
+from dreamcatcherd.store.objects import SHALLOW, GitStore
 from dreamcatcherd.store.packs import release
 from dreamcatcherd.store.ports import Commit, Move
 from dreamcatcherd.store.trust import CERTIFICATES, Trust, trusting
@@ -56,7 +56,7 @@ class RemoteStore(GitStore):
         self._access = access = trusting(access, self.folder)
         self.where = self.identity = access.url
         self.trust = Trust(access.ca_file, access.ca_folder, access.trust)
-        self._fetch_by_git = access.read_by_git
+        self._list_by_git = self._fetch_by_git = access.read_by_git
         self._wire = Connection(access, self.folder, lambda: self.progress())
         set_up_libgit2(access, self.folder)
 
@@ -96,13 +96,19 @@ class RemoteStore(GitStore):
 
     def _heads(self) -> dict[str, str]:
         words = ("ls-remote", "--refs", "--", self._access.url, *(f"{space}*" for space in self._spaces))
-        if self._access.read_by_git:
+        if self._list_by_git:
             listed = self._wire.git(*words)
             pairs = [line.split("\t") for line in listed.decode("utf-8", "surrogateescape").splitlines()]
             return {name: oid for oid, name in pairs if self._followed(name)}
         CERTIFICATES.renew(self._access)
         remote = self._repo.remotes.create_anonymous(self._access.url)
-        heads = self._wire.ask(lambda: remote.list_heads(callbacks=Callbacks(self._access, self.progress)), words)
+        try:
+            heads = self._wire.ask(lambda: remote.list_heads(callbacks=Callbacks(self._access, self.progress)), words)
+        except UnclearError as error:
+            if "invalid packet line" not in error.cause:  # what libgit2 makes of a shallow repository's answer
+                raise
+            self._list_by_git = self._fetch_by_git = True
+            return self._heads()
         return {head.name: str(head.oid) for head in heads if head.name and self._followed(head.name)}
 
     def _fetch(self, heads: dict[str, str]) -> None:
@@ -121,6 +127,7 @@ class RemoteStore(GitStore):
         words = ("fetch", "--quiet", "--no-tags", "--no-write-fetch-head", "--", self._access.url, *specs)
         if self._fetch_by_git:
             self._wire.git(*words, limit_s=self._access.timeout_s * (1 if mine else FIRST_FETCH))
+            self._check_whole(heads)
             return
         CERTIFICATES.renew(self._access)
         remote = self._repo.remotes.create_anonymous(self._access.url)
@@ -133,6 +140,15 @@ class RemoteStore(GitStore):
             # libgit2 cannot walk a history that holds a malformed commit; git can, and everyone's pushes need it
             self._fetch_by_git = True
             self._bring(heads)
+
+    def _check_whole(self, heads: dict[str, str]) -> None:
+        """RetryableError where the remote lists refs and did not give them, so that it would look emptier than it is:
+        git fetches what it can of a shallow repository, and calls that a success."""
+        missing = [name for name in heads.keys() - self._mirrored().keys() if name in self._heads()]
+        if missing:
+            which = f"{len(missing)} refs that it does not give, such as {short_ref(min(missing))}"
+            remedy = f"if it is a shallow repository ({SHALLOW}), complete it there: git fetch --unshallow"
+            raise RetryableError(f"{self.where} lists {which}", remedy)
 
     # Publishing ---------------------------------------------------------------------------------------------------
 

@@ -42,8 +42,9 @@ def program(name: str) -> str | None:
     return shutil.which(name, path=os.pathsep.join(folders))
 
 
-def dc(*words: str, cwd: Path | None = None, code: int = 0, stdin: bytes = b"") -> str:
-    """Run the command, check its exit code, and return what it wrote; no traceback may ever be on stderr."""
+def dc(*words: str, cwd: Path | None = None, code: int = 0, stdin: bytes = b"", both: bool = False) -> str:
+    """Run the command, check its exit code, and return what it wrote; no traceback may ever be on stderr. With `both`
+    that is returned too where the command went well."""
     done = subprocess.run(
         [*DREAMCATCHERD, *words], capture_output=True, cwd=cwd, env=environment(), input=stdin, check=False, timeout=300
     )
@@ -52,7 +53,7 @@ def dc(*words: str, cwd: Path | None = None, code: int = 0, stdin: bytes = b"") 
     assert done.returncode == code, (words, done.returncode, done.stdout.decode(), errors)
     if code in (2, 3):
         assert len(errors.strip().splitlines()) == 1, errors
-    return done.stdout.decode() if not code else done.stdout.decode() + errors
+    return done.stdout.decode() + errors if code or both else done.stdout.decode()
 
 
 def dc_json(*words: str, cwd: Path | None = None, code: int = 0) -> Any:
