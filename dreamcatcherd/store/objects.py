@@ -26,6 +26,7 @@ from dreamcatcherd.store.disk import remedy_in
 from dreamcatcherd.store.gitcmd import git, header_of, list_commits, message_of
 from dreamcatcherd.store.locks import STALE_S, locks_of, remove_stale
 from dreamcatcherd.store.packs import Packed, release, sync_folder, write_pack
+from dreamcatcherd.store.part import SHALLOW, complete, is_partial, shallow_commits, unshallow
 from dreamcatcherd.store.pending import Pending, check_ceiling, format_commit, read_commit
 from dreamcatcherd.store.ports import Commit, Move
 from dreamcatcherd.store.reach import Reached, has_graph, near_commits, reach
@@ -41,7 +42,6 @@ from dreamcatcherd.store.wholeness import (
     ref_troubles,
 )
 
-_PROMISOR = re.compile(r"remote\..*\.promisor")
 _UNKNOWN_KINDS = (
     ("object format", "has SHA-256 object ids", "use a SHA-1 repository: git init --object-format=sha1"),
     ("objectformat", "has SHA-256 object ids", "use a SHA-1 repository: git init --object-format=sha1"),
@@ -50,7 +50,6 @@ _UNKNOWN_KINDS = (
 )
 """What libgit2 says of extensions that it does not know, what they are, and what to do."""
 
-SHALLOW = "a clone with --depth, which holds only a part of the history"
 _HEX = re.compile(r"[0-9a-f]{4,40}")
 _LEVEL = 1
 _NONE = "0" * 40
@@ -75,14 +74,14 @@ class GitStore:
         self._damaged: dict[str, str | None] | None = None
         self._listed: dict[str, str] = {}
         self._keeps: list[Path] = []
-        self._partial = _is_partial(self._repo)
+        self._partial = is_partial(self._repo)
         self._pending = Pending()
         self._deflater = ThreadPoolExecutor(1, "deflate")
         self._deflated: dict[str, Future[Packed]] = {}
         self._large: dict[str, Commit] = {}  # commits that git was asked about, being too large to read
         self._known: str | None = None
         self._reached = Reached(self.commit, self._everything)
-        self.cut = _shallow(self.folder)
+        self.cut = shallow_commits(self.folder)
         self._unflushed = 0
         self.spills = True
         self.progress: Callable[[], None] = lambda: None
@@ -131,7 +130,7 @@ class GitStore:
 
     def _missing(self, oid: str, error: Exception) -> FatalError:
         if self._partial:
-            return FatalError(f"object {oid} is missing: {self.where} is a partial clone", _complete(self.folder))
+            return FatalError(f"object {oid} is missing: {self.where} is a partial clone", complete(self.folder))
         remedy = "run git fsck there and restore the object from any clone; nothing is published until then"
         return FatalError(f"object {oid} cannot be read from {self.where}: {error}", remedy)
 
@@ -146,7 +145,7 @@ class GitStore:
     def troubles(self) -> list[Trouble]:
         found = ref_troubles(self.folder, self._damaged or {})
         if self._partial:
-            found.append(Trouble(f"{self.where} is a partial clone", None, _complete(self.folder)))
+            found.append(Trouble(f"{self.where} is a partial clone", None, complete(self.folder)))
         if self.cut:
             found.append(Trouble(f"{self.where} is a shallow repository, {SHALLOW}", None, unshallow(self.folder)))
         return found
@@ -313,33 +312,6 @@ def _pack_names(folder: Path) -> frozenset[str]:
         with os.scandir(folder / "objects" / "pack") as entries:
             return frozenset(entry.name for entry in entries if entry.name.endswith(".pack"))
     except OSError:
-        return frozenset()
-
-
-def _is_partial(repository: pygit2.Repository) -> bool:
-    """Whether objects were left out on purpose when this was cloned (`--filter`): libgit2 cannot fetch them."""
-    try:
-        return any(_PROMISOR.fullmatch(entry.name) and entry.value == "true" for entry in repository.config)
-    except (pygit2.GitError, ValueError):
-        return False
-
-
-def _complete(folder: Path) -> str:
-    """How to complete a partial clone."""
-    unset = f"git -C {folder} config --unset-all remote.origin.partialclonefilter"
-    return f"complete it: {unset}; git -C {folder} fetch --refetch origin; or name a full clone"
-
-
-def unshallow(folder: Path) -> str:
-    """How to complete a shallow repository."""
-    return f"complete it: git -C {folder} fetch --unshallow; or name a full clone"
-
-
-def _shallow(folder: Path) -> frozenset[str]:
-    """The commits at which a repository's history is cut off (an archive's, or a shallow clone's)."""
-    try:
-        return frozenset((folder / "shallow").read_text("ascii").split())
-    except (OSError, UnicodeDecodeError):
         return frozenset()
 
 

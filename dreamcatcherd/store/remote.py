@@ -24,8 +24,9 @@ from dreamcatcherd.store.disk import remedy_for
 from dreamcatcherd.store.failures import OVERTAKEN, PushRefusedError, UnclearError, failure_of
 from dreamcatcherd.store.gitcmd import GitTimeoutError, git
 from dreamcatcherd.store.locks import STALE_S, all_locks, alone, remove, remove_stale
-from dreamcatcherd.store.objects import SHALLOW, GitStore
+from dreamcatcherd.store.objects import GitStore
 from dreamcatcherd.store.packs import release
+from dreamcatcherd.store.part import SHALLOW
 from dreamcatcherd.store.ports import Commit, Move
 from dreamcatcherd.store.trust import CERTIFICATES, Trust, trusting
 from dreamcatcherd.store.wholeness import DamagedRefsError
