@@ -63,7 +63,6 @@ _CAUSES: tuple[tuple[str, str, str], ...] = (
         "cannot be reached",
         _REMEDY_WAIT,
     ),
-    (r"\b5[0-9][0-9]\b", "answers with an error of its own", _REMEDY_WAIT),
     (r"not found|does not exist", "is no git repository that may be read", _REMEDY_URL),
 )
 """What is looked for in a message, in this order, with the cause that it tells of and the remedy."""
