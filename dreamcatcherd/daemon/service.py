@@ -43,6 +43,7 @@ from dreamcatcherd.observe.metrics import Metrics
 from dreamcatcherd.store.create import open_first
 from dreamcatcherd.store.footprint import measure
 from dreamcatcherd.store.gitcmd import maintain
+from dreamcatcherd.store.lanes import LANES_AT_ONCE
 from dreamcatcherd.store.objects import GitStore
 from dreamcatcherd.store.reach import has_graph
 
@@ -89,8 +90,7 @@ class Service:
         self.metrics = Metrics()
         self._log = logger
         self._cycles = CycleLog(logger)
-        file = source.file if source else None
-        folders = watched + ([file.absolute().parent] if file else [])
+        folders = watched + ([source.file.absolute().parent] if source and source.file else [])
         self._ticker = Ticker(self._wake.set, folders, self._watch_degraded)
         self._notifier = Notifier()
         self.primary.progress, store.progress = self._notifier.alive, self._notifier.progress
@@ -103,8 +103,7 @@ class Service:
         self._failing_kind = ""
         self._refused: Trouble | None = None
         self._full: Trouble | None = None
-        self._measure_due = time.monotonic()
-        self._lanes_due = time.monotonic()
+        self._measure_due = self._lanes_due = time.monotonic()
         self._maintenance = threading.Thread(target=self._maintain, name="maintenance", daemon=True)
         self._maintenance_due = time.monotonic() + MAINTENANCE[1]
         self._closes = 0 if has_graph(store.folder) or not store.folder.is_dir() else MAINTENANCE[0]  # no graph yet
@@ -331,7 +330,9 @@ class Service:
         try:
             if now >= self._lanes_due:
                 self._lanes_due = now + max(1.0, keep_s / 20)
-                for ref in remove_silent_lanes(self.primary, keep_s):
+                removed = remove_silent_lanes(self.primary, keep_s)
+                self._lanes_due = now if len(removed) >= LANES_AT_ONCE else self._lanes_due  # there may be more
+                for ref in removed:
                     self._log.info("lane removed", lane=ref, why=f"merged whole and silent for {keep_s:g} s")
             due = now >= self._maintenance_due or self._closes >= MAINTENANCE[0]
             if due and not self._maintenance.is_alive():

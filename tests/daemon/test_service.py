@@ -325,6 +325,26 @@ def test_merged_lanes_go_once_they_are_silent(start: Start) -> None:
     assert [rest["lane"] for _, event, rest in daemon.log.told if event == "lane removed"] == [lanes[0]]
 
 
+def test_removing_lanes_keeps_up_with_a_fleet(start: Start) -> None:
+    """Where a batch is full the next one follows with the next look, not when half a minute has passed."""
+    config = Config(
+        frames=FramesConfig(interval=INTERVAL_S),
+        http=HttpConfig("127.0.0.1:0"),
+        retention=RetentionConfig(lanes_keep=600),
+    )
+    daemon = start(config=config)
+    for number in range(250):
+        lane = f"refs/heads/dc/w{number}"
+        commit_files(
+            daemon.store, lane, {f"{FOLDER}/1/w{number}.json": text(1, f"w{number}", number % 60)}, orphan=True
+        )
+    daemon.step(INTERVAL_S)
+    daemon.service._lanes_due = 0
+    for number in range(3):
+        daemon.step(700 + number)
+    assert not [ref for ref in daemon.store.refs() if ref.startswith("refs/heads/dc/")]
+
+
 def test_housekeeping_that_fails_harms_no_cycle(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
     """It is told once for each cause, as a warning; the cycle counts as good."""
     daemon = start()

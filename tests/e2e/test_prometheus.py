@@ -4,22 +4,29 @@ from __future__ import annotations
 
 import json
 import re
+import threading
+from contextlib import ExitStack
+from email.message import Message
 from functools import partial
 from pathlib import Path
 
 from tests.dashboard.build import FILE as DASHBOARD
+from tests.e2e.front import Answer, Front, front
 from tests.e2e.harm import close_in_the_future, many_packs, on_a_disk_of, trip_guard
 from tests.e2e.prometheus import Prometheus, promtool, run_prometheus
 from tests.e2e.proxy import hold_port, port_of
+from tests.e2e.servers import install_hook
 from tests.e2e.tools import (
     Daemon,
     clone,
     dc,
     delta,
+    git,
     primary_toml,
     push,
     wait_for,
 )
+from tests.store.wires import git_daemon
 
 FOLDER = Path(__file__).parents[2] / "config" / "prometheus"
 RULES = FOLDER / "dreamcatcherd.rules.yml"
@@ -169,6 +176,59 @@ def test_a_real_prometheus_sees_what_is_wrong_with_a_machine(tmp_path: Path) -> 
                     wait_for(partial(is_at, prometheus, starts, more))
             with Daemon(tmp_path / "again", *words["again"]):
                 hold(prometheus, machine)
+
+
+def test_a_real_prometheus_sees_what_servers_and_pushers_do(tmp_path: Path) -> None:
+    """A server that limits, one that refuses a lane, and somebody who rewinds `main` after every publication: each
+    alert fires for the right daemon."""
+    repositories = {name: tmp_path / name / "fleet.git" for name in ("limited", "refused", "rewound")}
+    for repository in repositories.values():
+        dc("init", str(repository), "--no-hook")
+        git(repository, "config", "http.receivepack", "true")
+        git(repository, "config", "receive.denyNonFastForwards", "false")
+    start = git(repositories["rewound"], "rev-parse", "main")
+    limits = threading.Event()
+
+    def answer(_: Front, wanted: str, __: Message) -> Answer:
+        limited = limits.is_set() and wanted.startswith("POST") and wanted.endswith("git-receive-pack")
+        return (429, {"Retry-After": "600"}, b"slow down") if limited else None
+
+    refused = clone(repositories["refused"], tmp_path / "worker")
+    push(refused, {"state/stream_deltas/1/w.json": delta(1, "w", observations=["secret"])}, "refs/heads/dc/w")
+    script = (
+        'while read -r old new ref; do git diff "$old" "$new" | grep -q secret && echo "a secret" >&2 && exit 1; done'
+    )
+    install_hook(repositories["refused"], script + "; exit 0")
+    with front(tmp_path / "limited", answer) as limited, git_daemon(tmp_path / "refused") as refusing:
+        urls = {"limited": limited.url, "refused": f"{refusing}/fleet.git", "rewound": str(repositories["rewound"])}
+        configs = {
+            name: primary_toml(
+                tmp_path / name,
+                "interval",
+                INTERVAL_S,
+                f'[repository]\nurl = "{url}"\nclone = "{tmp_path / name / "own"}"\n',
+            )
+            for name, url in urls.items()
+        }
+        with ExitStack() as stack:
+            daemons = {
+                name: stack.enter_context(Daemon(tmp_path / name, "--config", str(configs[name]))) for name in urls
+            }
+            at = {name: daemon.url().removeprefix("http://") for name, daemon in daemons.items()}
+            prometheus = stack.enter_context(run_prometheus(tmp_path, watched(tmp_path, list(at.values()))))
+            wait_for(lambda: len(prometheus.query("dreamcatcher_lanes_refused")) == 3)
+            limits.set()
+            wanted = {
+                ("DreamcatcherServerLimits", at["limited"]),
+                ("DreamcatcherLanesRefused", at["refused"]),
+                ("DreamcatcherEditsRepeated", at["rewound"]),
+            }
+
+            def seen() -> bool:
+                git(repositories["rewound"], "update-ref", "refs/heads/main", start)
+                return wanted <= prometheus.firing()
+
+            wait_for(seen, 90)
 
 
 def is_at(prometheus: Prometheus, expr: str, value: float) -> bool:
