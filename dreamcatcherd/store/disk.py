@@ -37,6 +37,8 @@ def remedy_for(error: OSError, path: Path) -> str:
 
 def remedy_in(said: str, path: Path, otherwise: str) -> str:
     """The same for what git said of an error of the operating system; `otherwise` where it names none that is known."""
+    if "unknown repository extension" in said:
+        return f"run with a git that knows it (relativeWorktrees: 2.48 or newer), or unset it in {path / 'config'}"
     for number, remedy in _REMEDIES.items():
         if os.strerror(number) in said:
             return remedy.format(path=path, user=user())

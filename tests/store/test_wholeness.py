@@ -271,6 +271,17 @@ def test_no_remedy_promises_to_try_again() -> None:
     assert [path.name for path in said] == ["errors.py"]  # the docstring of RetryableError
 
 
+def test_an_extension_that_git_does_not_know_is_named_with_what_to_do(fleet: Path) -> None:
+    """libgit2 may read what an older git does not: then nothing is published, and the remedy is no fsck."""
+    primary = fresh(fleet)
+    git(fleet, "config", "core.repositoryFormatVersion", "1")
+    with (fleet / "config").open("a") as config:
+        config.write("[extensions]\n\tnoSuchThing = true\n")
+    with pytest.raises(DreamcatcherError, match="(?i)unknown repository extension|nosuchthing") as caught:
+        close_frame(primary, "test")
+    assert "git that knows it" in caught.value.remedy
+
+
 def test_the_marker_goes_with_the_published_ref(fleet: Path) -> None:
     """It is written by every publication; deleting the published ref through the store removes it."""
     store = GitStore(fleet)
