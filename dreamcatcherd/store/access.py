@@ -5,7 +5,9 @@ that reads the same file. They are never part of a command line, a log line or a
 
 from __future__ import annotations
 
+import math
 import os
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Literal
@@ -30,6 +32,10 @@ _HELPER = (
 
 _TELLS_HOST = (1, 9, 5)
 """The first libgit2 that says who asks for credentials. Older ones name the repository's URL after a redirect, too."""
+
+SAID_MOST = 2**20
+"""Characters of a server's progress messages that one fetch listens to."""
+SLOW_REMEDY = "look at the server and the network; raise [repository] timeout if it is only slow"
 
 ANYBODY = "git"
 """The user where none is named: over ssh what forges expect, over http whatever the token needs."""
@@ -178,10 +184,16 @@ def _quoted(path: Path) -> str:
 class Callbacks(pygit2.RemoteCallbacks):
     """What libgit2 asks for during one connection. Credentials are offered once: asked again, they were refused."""
 
-    def __init__(self, access: Access, progress: Callable[[], None] = lambda: None) -> None:
-        """`progress` is called whenever something has come: a first fetch may take longer than any other step."""
+    def __init__(
+        self, access: Access, progress: Callable[[], None] = lambda: None, limit_s: float | None = None
+    ) -> None:
+        """`progress` is called whenever something has come: a first fetch may take longer than any other step. After
+        `limit_s` seconds in all the connection is broken off with the next that comes: libgit2's own limit is of
+        silence alone, and a server may send byte after byte for ever."""
         super().__init__()
         self._progress = progress
+        self._until = time.monotonic() + limit_s if limit_s is not None else math.inf
+        self._said = 0
         self._access = access
         self._offered = False
 
@@ -207,7 +219,19 @@ class Callbacks(pygit2.RemoteCallbacks):
         return pygit2.credentials.UserPass(access.user, secret)
 
     def transfer_progress(self, stats: pygit2.remotes.TransferProgress) -> None:
+        self._check_time()
         self._progress()
+
+    def sideband_progress(self, string: str) -> None:
+        """What the server says beside its answer; it is not shown, and not listened to without end."""
+        self._said += len(string)
+        self._check_time()
+        if self._said > SAID_MOST:
+            raise RetryableError(f"{self._access.url} says more beside its answer than anybody reads", SLOW_REMEDY)
+
+    def _check_time(self) -> None:
+        if time.monotonic() > self._until:
+            raise RetryableError(f"{self._access.url} did not answer within the time limit", SLOW_REMEDY)
 
     def certificate_check(self, certificate: None, valid: bool, host: bytes) -> bool:
         """Never more lenient than libgit2's own check of TLS certificates and ssh host keys."""

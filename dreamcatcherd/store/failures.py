@@ -7,7 +7,7 @@ import time
 from collections.abc import Sequence
 
 from dreamcatcherd.core.errors import RetryableError
-from dreamcatcherd.store.access import CREDENTIALS_REMEDY, Access
+from dreamcatcherd.store.access import CREDENTIALS_REMEDY, SLOW_REMEDY, Access
 from dreamcatcherd.store.answers import Answer, cut, one_line, retry_after_s, words_of
 from dreamcatcherd.store.redirects import SIGNS, elsewhere, redirected
 from dreamcatcherd.store.redirects import STATUSES as REDIRECTS
@@ -51,7 +51,7 @@ _CAUSES: tuple[tuple[str, str, str], ...] = (
     (
         r"timed out|timeout|too slow|longer than|temporarily unavailable",
         "did not answer within the time limit",
-        "look at the server and the network; raise [repository] timeout if it is only slow",
+        SLOW_REMEDY,
     ),
     (
         r"ssl error|handshake|banner",

@@ -126,13 +126,14 @@ class RemoteStore(GitStore):
             return
         specs = [f"+{space}*:{space}*" for space in self._spaces]
         words = ("fetch", "--quiet", "--no-tags", "--no-write-fetch-head", "--", self._access.url, *specs)
+        limit_s = self._access.timeout_s * (1 if mine else FIRST_FETCH)
         if self._fetch_by_git:
-            self._wire.git(*words, limit_s=self._access.timeout_s * (1 if mine else FIRST_FETCH))
+            self._wire.git(*words, limit_s=limit_s)
             self._check_whole(heads)
             return
         CERTIFICATES.renew(self._access)
         remote = self._repo.remotes.create_anonymous(self._access.url)
-        callbacks = Callbacks(self._access, self.progress)
+        callbacks = Callbacks(self._access, self.progress, limit_s)
         try:
             self._wire.ask(lambda: remote.fetch(specs, callbacks=callbacks, prune=FetchPrune.NO_PRUNE), words)
         except RetryableError as error:

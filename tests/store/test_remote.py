@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import random
 import shutil
 import subprocess
 import traceback
@@ -20,6 +21,7 @@ from dreamcatcherd.core.errors import RetryableError, UsageError
 from dreamcatcherd.core.frames import Closing
 from dreamcatcherd.daemon.cycle import close_frame, look
 from dreamcatcherd.daemon.opening import open_store
+from dreamcatcherd.store import remote as remote_module
 from dreamcatcherd.store.access import Access, git_environment, without_secrets
 from dreamcatcherd.store.create import create
 from dreamcatcherd.store.failures import PushRefusedError, UnclearError, failure_of
@@ -28,7 +30,7 @@ from dreamcatcherd.store.ports import Move
 from dreamcatcherd.store.remote import RemoteStore
 from tests.law.fleet import MAIN, NOW, commit_files, primary_on
 from tests.store.tools import FOLDER, close, merged, put, text
-from tests.store.wires import free_port, git_daemon, http_server, silent_server
+from tests.store.wires import free_port, git_daemon, http_server, silent_server, slowly
 
 SECRET = "s3cr/t"
 Transport = Literal["pygit2", "git"]
@@ -124,6 +126,19 @@ def test_what_servers_are_known_to_say_is_told_apart(said: str, cause: str) -> N
     found = failure_of(access, f"{said} {access.url}")
     assert found.cause.startswith(f"{access.url} {cause}"), found.cause
     assert not isinstance(found, (UnclearError, PushRefusedError))
+
+
+def test_a_server_that_sends_slowly_is_not_listened_to_for_ever(
+    tmp_path: Path, transport: Transport, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A pack that takes too long is given up after the time limit of the fetch, although something comes all along."""
+    monkeypatch.setattr(remote_module, "FIRST_FETCH", 2)
+    store = create(tmp_path / "fleet.git", 1, NOW, Closing("manual"))
+    commit_files(store, "refs/heads/dc/s", {"large.txt": random.Random(1).randbytes(10_000_000)}, orphan=True)
+    with git_daemon(tmp_path) as server, slowly(server.removeprefix("git://"), 30_000, 0.1) as slow:
+        access = Access(url=f"git://{slow}/fleet.git", timeout_s=1.5, transport=transport)
+        with pytest.raises(RetryableError, match="did not answer within the time limit"):
+            RemoteStore(access, tmp_path / "own.git").refs()
 
 
 def test_what_nobody_has_met_yet_is_passed_on_in_one_line() -> None:

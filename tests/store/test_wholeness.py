@@ -277,7 +277,7 @@ def test_an_extension_that_git_does_not_know_is_named_with_what_to_do(fleet: Pat
     git(fleet, "config", "core.repositoryFormatVersion", "1")
     with (fleet / "config").open("a") as config:
         config.write("[extensions]\n\tnoSuchThing = true\n")
-    with pytest.raises(DreamcatcherError, match="(?i)unknown repository extension|nosuchthing") as caught:
+    with pytest.raises(DreamcatcherError, match=r"(?i)unknown repository extension|nosuchthing") as caught:
         close_frame(primary, "test")
     assert "git that knows it" in caught.value.remedy
 

@@ -8,7 +8,7 @@ import subprocess
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
@@ -79,3 +79,39 @@ def silent_server() -> Iterator[str]:
     """A server that takes connections and never says a word; gives its address."""
     with socket.create_server(("127.0.0.1", 0)) as one:
         yield f"127.0.0.1:{one.getsockname()[1]}"
+
+
+@contextmanager
+def slowly(address: str, piece: int, pause_s: float) -> Iterator[str]:
+    """A way to a server that carries so many bytes of what it sends, and then pauses; gives its address."""
+    host, _, port = address.rpartition(":")
+    ended = threading.Event()
+
+    def carry(client: socket.socket) -> None:
+        with client, socket.create_connection((host, int(port))) as server:
+            threading.Thread(target=forward, args=(client, server), daemon=True).start()
+            while raw := server.recv(piece):
+                client.sendall(raw)
+                if ended.wait(pause_s):
+                    break
+
+    def forward(client: socket.socket, server: socket.socket) -> None:
+        with suppress(OSError):
+            while raw := client.recv(65536):
+                server.sendall(raw)
+
+    def quietly(client: socket.socket) -> None:
+        with suppress(OSError):
+            carry(client)
+
+    def serve(listening: socket.socket) -> None:
+        with suppress(OSError):
+            while True:
+                threading.Thread(target=quietly, args=(listening.accept()[0],), daemon=True).start()
+
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        threading.Thread(target=serve, args=(listening,), daemon=True).start()
+        try:
+            yield f"127.0.0.1:{listening.getsockname()[1]}"
+        finally:
+            ended.set()
