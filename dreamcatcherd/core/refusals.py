@@ -1,4 +1,4 @@
-"""Which lanes a server's policy refuses: found by publishing without some of them, and tried again less and less often.
+"""Which lanes a server's policy refuses: found by publishing without some of them, and asked for less and less often.
 
 A server says no to a whole publication; which lane is the cause it may say or not. Every publication that it takes is
 final for its frame. So lanes that may be the cause are left out, as few as can be, and never all frames stopped."""
@@ -16,14 +16,14 @@ GROUPS = 32
 ATTEMPTS = 64
 """How many publications one close may try."""
 WAIT_MOST = 1024
-"""After so many frames at the latest a refused lane is tried again."""
+"""After so many frames at the latest a refused lane is asked for once more."""
 
 
 class Refusal(Struct, frozen=True):
     """A lane's head that is left out: since when (microseconds UTC), and what the server said.
 
-    `tries` counts how often it was refused; 0 says that it is only suspected. `again` is the frame in which it is tried
-    again."""
+    `tries` counts how often it was refused; 0 says that it is only suspected. `again` is the frame in which it is
+    asked for once more."""
 
     since: int
     why: str

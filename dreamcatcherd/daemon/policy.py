@@ -81,11 +81,8 @@ class Policy:
         for key, one in list(standing(self.known, lanes_of(survey)).items())[:NAMED]:
             lane, since = lane_of(key), utc_text(one.since)
             if one.tries:
-                what = f"{lane} is left out, since the server refuses what it brings: {one.why}"
-                remedy = (
-                    f"let its owner push another history, or the server take this one; "
-                    f"it is tried again in frame {one.again}"
-                )
+                what = f"{lane} is left out until frame {one.again}, since the server refuses what it brings: {one.why}"
+                remedy = "let its owner push another history, or the server take this one"
             else:
                 what = f"{lane} is left out for now: the server refused what it brings, or another of these lanes"
                 remedy = "the next frames find out which"

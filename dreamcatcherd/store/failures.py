@@ -84,7 +84,7 @@ _STATUSES: dict[int, tuple[str, str]] = {
     500: ("failed by itself", "look at the server's log"),
     501: ("cannot do what it is asked for", "check that it takes pushes over this URL"),
     502: ("stands behind a proxy that gets no good answer from it", "look at the server behind the proxy"),
-    503: ("is not available for now", "wait, or look at the server: it is asked again"),
+    503: ("is not available for now", "wait, or look at the server"),
     504: ("stands behind a proxy that it does not answer in time", "look at the server behind the proxy, and its load"),
 }
 """By the status of a web server's answer what it tells of, and the remedy."""
@@ -141,7 +141,7 @@ def _answered(access: Access, said: str, answer: Answer) -> RetryableError | Non
     more = f": {words}" if words else ""
     if answer.limits:
         kind = f"{access.url} is asked too often ({answer.status})"
-        when = f"it is asked again in {wait_s:.0f} s" if wait_s is not None else "it is asked less and less often"
+        when = f"leave it alone for {wait_s:.0f} s" if wait_s is not None else "leave it alone for a while"
         remedy = f"{when}; raise [repository] poll, or the limit of this account at the server"
         return LimitedError(kind + more, remedy, kind=kind, retry_after_s=wait_s)
     what = _STATUSES.get(answer.status)

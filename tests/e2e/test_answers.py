@@ -44,7 +44,7 @@ STATUSES = {
     429: Way("is asked too often (429)", "raise [repository] poll"),
     500: Way("failed by itself (500)", "server's log"),
     502: Way("stands behind a proxy that gets no good answer from it (502)", "behind the proxy"),
-    503: Way("is not available for now (503)", "asked again"),
+    503: Way("is not available for now (503)", "wait"),
     504: Way("stands behind a proxy that it does not answer in time (504)", "behind the proxy"),
     418: Way("answers with an error (418)", "server's log"),
 }

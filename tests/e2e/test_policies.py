@@ -221,9 +221,9 @@ def test_the_daemon_says_which_lane_it_leaves_out(shared: GitStore, daemon_serve
         wait_for(lambda: metric(daemon, "frame_last_closed") >= 4)
         status, told = readiness(daemon)
         assert status == 200
-        assert f"dc/{OFFENDER} is left out" in told
+        assert f"dc/{OFFENDER} is left out until frame" in told
         state = json.loads(daemon.get("/api/v1/status"))
-        assert any(f"dc/{OFFENDER} is left out" in one["what"] for one in state["troubles"])
+        assert any(f"dc/{OFFENDER} is left out until frame" in one["what"] for one in state["troubles"])
         lines = events(daemon, "lane left out")
         assert [line["lane"] for line in lines] == [f"dc/{OFFENDER}"]
         assert "a secret was found" in lines[0]["cause"]

@@ -29,7 +29,7 @@ def age(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
     """Whether snapshot commits name the one before, or are of a version that did not."""
     if request.param == "older":
         message_of: Callable[[Ledger, str | None], str] = publish.message_of
-        monkeypatch.setattr(publish, "message_of", lambda ledger, _: message_of(ledger, None))
+        monkeypatch.setattr(publish, "message_of", lambda ledger, *_: message_of(ledger, None))
     return str(request.param)
 
 
