@@ -18,6 +18,7 @@ from dreamcatcherd.core.errors import RefusedError, UsageError
 from dreamcatcherd.daemon import opening
 from dreamcatcherd.daemon.primary import Primary
 from dreamcatcherd.store.base import Base
+from dreamcatcherd.store.part import UNSHALLOW
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 T = TypeVar("T")
@@ -66,8 +67,7 @@ def whole(primary: Primary) -> Primary:
     """The primary, where its repository has the whole history; RefusedError else, as nothing can be computed again."""
     store = primary.store
     if store.cut:
-        remedy = "complete it: git fetch --unshallow there; or name a full clone"
-        raise RefusedError(f"{store.where} is a shallow repository: its frames cannot be computed again", remedy)
+        raise RefusedError(f"{store.where} is a shallow repository: its frames cannot be computed again", UNSHALLOW)
     return primary
 
 

@@ -30,6 +30,7 @@ from dreamcatcherd.store.failures import PushRefusedError
 from dreamcatcherd.store.ingest import Survey
 from dreamcatcherd.store.judge import with_body
 from dreamcatcherd.store.lanes import remove_lanes, silent_lanes
+from dreamcatcherd.store.part import UNSHALLOW
 from dreamcatcherd.store.publish import build_commit, publish, subject_of
 from dreamcatcherd.store.views import view_files
 from dreamcatcherd.store.violations import settings_change
@@ -153,8 +154,7 @@ def _uncollected() -> Iterator[None]:
 def _close_frame(primary: Primary, closed_by: str, frame: int | None) -> CycleReport:
     store, phases, policy = primary.store, Phases(primary.progress), primary.policy
     if store.cut:  # what waits behind the cut would be merged away unread
-        remedy = "complete it: git fetch --unshallow there; or name a full clone"
-        raise FatalError(f"{store.where} is a shallow repository: nothing is published from it", remedy)
+        raise FatalError(f"{store.where} is a shallow repository: nothing is published from it", UNSHALLOW)
     whole, refused = primary.survey(phases)
     frame = whole.base.state.frame if frame is None else frame
     attempts = policy.attempts(whole)

@@ -21,6 +21,7 @@ from dreamcatcherd.core.refusals import (
     write_refusals,
 )
 from dreamcatcherd.core.troubles import Trouble
+from dreamcatcherd.store.answers import OBJECT_ID
 from dreamcatcherd.store.atomic import write_atomically
 from dreamcatcherd.store.failures import PushRefusedError
 from dreamcatcherd.store.ingest import Survey, without_lanes
@@ -29,8 +30,6 @@ from dreamcatcherd.store.reach import reach_within
 FILE = "dreamcatcherd-refused"
 NAMED = 100
 """How many of them `status` names."""
-
-_ID = re.compile(r"\b[0-9a-f]{7,40}\b")
 
 
 class Policy:
@@ -102,7 +101,7 @@ def lane_of(key: str) -> str:
 
 def named_in(said: str, survey: Survey) -> Iterator[str]:
     """The lanes of which a server's words name the ref, or a commit, a blob or a path that they bring."""
-    ids = set(_ID.findall(said))
+    ids = set(OBJECT_ID.findall(said))
     on_main = set(reach_within(survey.commits, survey.head))
     for key, (ref, tip) in lanes_of(survey).items():
         brought = reach_within(survey.commits, tip, on_main)

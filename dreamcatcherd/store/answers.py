@@ -25,6 +25,9 @@ _BODY_MOST = 4096
 _WIDTH = 60
 """Columns of git's trace of a body: a line that is shorter ends one of the body's."""
 
+OBJECT_ID = re.compile(r"\b[0-9a-f]{7,40}\b")
+"""An object id, whole or abbreviated, in somebody's words."""
+
 _LINE = re.compile(r"^\d\d:\d\d:\d\d\.\d+ http\.c:\d+ +(.*)$")
 _STATUS = re.compile(r"HTTP/\S+ (\d{3})(?: (.*))?$")
 _FIELD = "<= Recv header: "

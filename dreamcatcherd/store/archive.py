@@ -24,7 +24,7 @@ from dreamcatcherd.core import paths
 from dreamcatcherd.core.codec import read_as
 from dreamcatcherd.core.errors import FatalError, RefusedError, UsageError
 from dreamcatcherd.store.base import read_base
-from dreamcatcherd.store.chain import Link, claimed_seen, links
+from dreamcatcherd.store.chain import Link, claimed_seen, links, tips_of
 from dreamcatcherd.store.gitcmd import MAINTENANCE_S, git, message_of
 from dreamcatcherd.store.objects import GitStore
 from dreamcatcherd.store.replay import chapters, own_ledger
@@ -86,7 +86,7 @@ def _make_repository(store: GitStore, folder: Path, tip: str, before: str | None
     _run(folder, "init", "--quiet", "--bare", "--template=", f"--initial-branch={paths.short_ref(main)}")
     seen = claimed_seen(store.commit(tip))
     edge: set[str] = set()
-    wanted = [tip, *([seen] if seen else [])]
+    wanted = tips_of(store, tip)
     if before is not None:
         edge, wanted = _edge(store, tip, before)
         (folder / "shallow").write_text("".join(f"{oid}\n" for oid in sorted(edge)))
@@ -110,8 +110,7 @@ def _edge(store: GitStore, tip: str, before: str) -> tuple[set[str], list[str]]:
     Held deltas are read again from their own commits, which may be much older; and the settings that count may not be
     those that the tree shows."""
     base = read_base(store, before)
-    seen = claimed_seen(store.commit(tip))
-    tips = [tip, *([seen] if seen else [])]
+    tips = tips_of(store, tip)
     fresh = store.new_commits(tips, base.tips)
     edge = {parent for commit in fresh.values() for parent in commit.parents if parent not in fresh} | {*base.tips}
     settings = {base.settings.blob}

@@ -20,7 +20,7 @@ from dreamcatcherd.core.model import FrameState
 from dreamcatcherd.core.settings import DEFAULT, Settings, SettingsError, read_settings
 from dreamcatcherd.core.tree import blob_at, subtree
 from dreamcatcherd.core.waiting import next_ledgers
-from dreamcatcherd.store.chain import Claims, claimed_frame, claimed_previous, claimed_seen
+from dreamcatcherd.store.chain import Claims, claimed_frame, claimed_previous, claimed_seen, tips_of
 from dreamcatcherd.store.judge import versions_of as versions_of
 from dreamcatcherd.store.overlay import Overlay
 from dreamcatcherd.store.ports import Store
@@ -202,8 +202,7 @@ def follows(store: Store, candidate: str, before: Base) -> bool:
     if not _waits_as_it_says(store, before, after, ledger):
         return False
     accounted = accounts_for(ledger)
-    seen = claimed_seen(store.commit(candidate))
-    tips = [candidate, *([seen] if seen else [])]
+    tips = tips_of(store, candidate)
     commits = followed(store, store.new_commits(tips, before.tips), candidate, before.tips)
     for oid in tips:
         commits.pop(oid, None)

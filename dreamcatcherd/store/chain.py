@@ -56,6 +56,12 @@ def claimed_seen(commit: Commit) -> str | None:
     return match[1] if match else None
 
 
+def tips_of(store: Store, oid: str) -> list[str]:
+    """The commits that reach all that a snapshot commit published: itself, and in a linear history the one it names."""
+    seen = claimed_seen(store.commit(oid))
+    return [oid, *([seen] if seen else [])]
+
+
 def merged_heads(store: Store, snapshot: Commit) -> set[str]:
     """The lane heads that a snapshot commit merged, and `main`'s head; in a linear history those of the last frame that
     merged any."""

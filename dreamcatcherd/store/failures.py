@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 from dreamcatcherd.core.errors import RetryableError
 from dreamcatcherd.store.access import CREDENTIALS_REMEDY, SLOW_REMEDY, Access
-from dreamcatcherd.store.answers import Answer, cut, one_line, retry_after_s, words_of
+from dreamcatcherd.store.answers import OBJECT_ID, Answer, cut, one_line, retry_after_s, words_of
 from dreamcatcherd.store.redirects import SIGNS, elsewhere, redirected
 from dreamcatcherd.store.redirects import STATUSES as REDIRECTS
 
@@ -94,8 +94,6 @@ _IN_TEXT = re.compile(r"(?:status code:|returned error:|HTTP) (\d{3})\b")
 _NAMES = re.compile(r"(?<!\w)'[^']*'|\w+://\S+|\bhostname \S+|\bhost \S+ port|\bport \d+")
 """What a message repeats of the URL, which may hold any word or number."""
 
-_COMMIT = re.compile(r"\b[0-9a-f]{7,40}\b")
-
 
 class UnclearError(RetryableError):
     """What was said names no cause that is known: it may be the clone's own damage that speaks."""
@@ -156,4 +154,4 @@ def _answered(access: Access, said: str, answer: Answer) -> RetryableError | Non
 
 def _steady(said: str) -> str:
     """A message, the same at each attempt: a failure is told once for each cause, and commits are new."""
-    return _COMMIT.sub("…", said)
+    return OBJECT_ID.sub("…", said)

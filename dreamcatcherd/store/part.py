@@ -1,4 +1,4 @@
-"""What a clone may lack: objects that a filter left out, or history beyond a depth; how each is found and mended."""
+"""What a clone may lack: objects that a filter left out, or history beyond a depth; how each is found and completed."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from pathlib import Path
 import pygit2
 
 SHALLOW = "a clone with --depth, which holds only a part of the history"
+UNSHALLOW = "complete it: git fetch --unshallow there; or name a full clone"
 _PROMISOR = re.compile(r"remote\..*\.promisor")
 
 

@@ -34,7 +34,7 @@ from dreamcatcherd.core.snapshot import already_merged, open_snapshot
 from dreamcatcherd.core.tree import FILE, TREE, Entry, blob_at, changed, edit, entries_at, lookup, object_id, subtree
 from dreamcatcherd.core.waiting import already_waiting, id_of, next_ledgers
 from dreamcatcherd.store.base import Base, load_base, read_base, versions_of
-from dreamcatcherd.store.chain import Link, claimed_seen, links
+from dreamcatcherd.store.chain import Link, links, tips_of
 from dreamcatcherd.store.judge import with_body
 from dreamcatcherd.store.overlay import Overlay
 from dreamcatcherd.store.ports import Commit, Store
@@ -155,8 +155,7 @@ def _check(store: Store, history: History, link: Link, base: Base) -> Difference
     if base.ledger is None and is_base(ledger):
         return _check_import(store, link, ledger)
     hidden = [*store.cut, *base.tips]
-    seen = claimed_seen(store.commit(link.oid))
-    tips = [link.oid, *([seen] if seen else [])]
+    tips = tips_of(store, link.oid)
     if base.seen is not None and not any(store.descends(tip, base.seen) for tip in tips):
         return Difference(frame, f"commit dropped: {base.seen}, which holds merged lanes, is no part of its history")
     commits = followed(store, store.new_commits(tips, hidden), link.oid, hidden)

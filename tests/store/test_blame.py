@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -14,7 +12,7 @@ from dreamcatcherd.store.blame import culprits
 from dreamcatcherd.store.memory import MemoryStore
 from dreamcatcherd.store.ports import Commit, Move, Store
 from tests.law.fleet import MAIN, NOW, commit_files, new_primary
-from tests.store.tools import FOLDER, close, text
+from tests.store.tools import FOLDER, close, counting_reads, text
 
 PATHS = ["a", "f/a", "f/b", "f/g/a"]
 
@@ -55,14 +53,7 @@ def test_many_deleted_deltas_cost_one_reading_for_each_commit(monkeypatch: pytes
     assert store.move_refs([Move(MAIN, emptied, head), Move("refs/heads/x", None, first)], "push")
     for number in range(20):
         commit_files(store, MAIN, {f"{FOLDER}/1/new-{number}.json": text(1, number=5_000 + number)})
-    reads: Counter[str] = Counter()
-    plain = type(store).read
-
-    def counted(self: Store, oid: str) -> bytes:
-        reads[oid] += 1
-        return plain(self, oid)
-
-    monkeypatch.setattr(type(store), "read", counted)
+    reads = counting_reads(store, monkeypatch)
     violations = [row for row in look(primary)[0].pending.violations if row.kind == "delta-deleted"]
     assert (len(violations), {row.commit for row in violations[:-1]}) == (201, {emptied})
     assert "1799 more" in violations[-1].detail

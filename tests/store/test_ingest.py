@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from typing import Any
 
 import pytest
@@ -17,7 +16,7 @@ from dreamcatcherd.daemon.cycle import look
 from dreamcatcherd.daemon.primary import Phases, Primary
 from dreamcatcherd.store.ports import Move, Store
 from tests.law.fleet import MAIN, commit_files
-from tests.store.tools import FOLDER, close, merged, put, reasons, text
+from tests.store.tools import FOLDER, close, counting_reads, merged, put, reasons, text
 
 LINK = 0o120000
 SUBMODULE = 0o160000
@@ -220,13 +219,6 @@ def test_a_thousand_references_cost_one_reading_of_their_folder(
     files = {f"{FOLDER}/1/{number}.md": b"a text" for number in range(0, 1_000, 2)}
     commit_files(store, MAIN, {f"{FOLDER}/1/a.json": text(1, observations=references), **files})
     folder = subtree(store, store.commit(store.refs()[MAIN]).tree, f"{FOLDER}/1")
-    reads: Counter[str] = Counter()
-    plain = type(store).read
-
-    def counted(self: Store, oid: str) -> bytes:
-        reads[oid] += 1
-        return plain(self, oid)
-
-    monkeypatch.setattr(type(store), "read", counted)
+    reads = counting_reads(store, monkeypatch)
     look(primary)
     assert 0 < reads[folder or ""] < 10

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from typing import Any
+
+import pytest
 
 from dreamcatcherd.core.ledger import Ledger
 from dreamcatcherd.core.tree import Entry, blob_at, edit, lookup
@@ -74,3 +77,16 @@ def reasons(ledger: Ledger) -> dict[str, str]:
 
 def merged(ledger: Ledger) -> list[str]:
     return sorted(row.path.rpartition("/")[2] for row in ledger.deltas)
+
+
+def counting_reads(store: Store, monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
+    """How often each object is read from stores of this kind, from now on."""
+    reads: Counter[str] = Counter()
+    plain = type(store).read
+
+    def counted(self: Store, oid: str) -> bytes:
+        reads[oid] += 1
+        return plain(self, oid)
+
+    monkeypatch.setattr(type(store), "read", counted)
+    return reads
