@@ -43,12 +43,11 @@ def _contents(delta: Delta, table: Table) -> Iterable[str]:
     repeats: Counter[str] = Counter()
     unknown: dict[str, None] = {}
     seen: set[tuple[str, bytes]] = set()
-    for collection, section, keys, records, why in place(delta, sections):
-        if why is not None:
-            misfits[section, why] += len(records)
-        elif collection is None:
+    for collection, section, keys, records, whys in place(delta, sections):
+        misfits.update({(section, why): count for why, count in whys.items()})
+        if collection is None and sum(whys.values()) < len(records):
             unknown[section] = None
-        elif keys is not None and collection.rule in ("dedup", "first", "lww"):
+        elif collection is not None and keys is not None and collection.rule in ("dedup", "first", "lww"):
             for key, record in zip(keys, records, strict=True):
                 whole = [key, record] if collection.rule == "lww" else [key]
                 mark = (collection.name, canonical(whole))

@@ -15,12 +15,20 @@ from typing import Literal, NamedTuple
 from msgspec import Struct
 
 from dreamcatcherd.core.books import Chapter, Marks, compile_book, completed, target_of
-from dreamcatcherd.core.codec import canonical, decode, stamp_of
+from dreamcatcherd.core.codec import canonical, canonical_each, decode, stamp_of
 from dreamcatcherd.core.collections import BOOKS, CHAPTERS, DEFAULT_TABLE, DERIVED, LIBRARY, PROGRESS, Collection, Table
 from dreamcatcherd.core.model import Json, Record, Stamp
 from dreamcatcherd.core.rules import Entity
 from dreamcatcherd.core.shards import Change, find, key_of, parts_of, remove, scan, sorted_changes, update
-from dreamcatcherd.core.snapshot import entity_line, file_name, keyed_layout, keyed_path, near_path, read_entity
+from dreamcatcherd.core.snapshot import (
+    entity_line,
+    file_name,
+    fresh_lines,
+    keyed_layout,
+    keyed_path,
+    near_path,
+    read_entity,
+)
 from dreamcatcherd.core.tree import Entry, Objects, Reader
 
 Brought = Mapping[str, tuple[list[Json], list[Record], list[Stamp]]]
@@ -61,10 +69,13 @@ def touch(touched: Touched, table: Table, brought: Brought) -> None:
     """Note the books that new deltas touch, and the marks that they bring; a frame may be gone through in parts."""
     if CHAPTERS in brought and standard(table, CHAPTERS):
         keys, _, stamps = brought[CHAPTERS]
-        for (book, number, _), stamp in zip(keys, stamps, strict=True):
-            _, marks = touched.setdefault(canonical(book), (book, Marks({}, {})))
+        raw_books = canonical_each([key[0] for key in keys])
+        for raw_book, (book, number, _), stamp in zip(raw_books, keys, stamps, strict=True):
+            known = touched.get(raw_book) or touched.setdefault(raw_book, (book, Marks({}, {})))
             if type(number) is int:
-                marks.numbers[number] = min(stamp, marks.numbers.get(number, stamp))
+                first = known[1].numbers.setdefault(number, stamp)
+                if stamp < first:
+                    known[1].numbers[number] = stamp
     if BOOKS in brought and standard(table, BOOKS):
         keys, records, stamps = brought[BOOKS]
         for (book,), record, stamp in zip(keys, records, stamps, strict=True):
@@ -79,20 +90,21 @@ def update_library(objects: Objects, before: Folder, state: Folder, table: Table
     `before` is the folder as it was until then. Where the settings gave chapters or books other keys or another rule,
     before there were any, nothing compiles."""
     pages, compiles = standard(table, BOOKS), standard(table, CHAPTERS, BOOKS)
-    progress: dict[bytes, bytes] = {}
-    compiled: dict[bytes, bytes] = {}
+    progress: list[tuple[Record, Stamp]] = []
+    compiled: dict[bytes, tuple[Json, bytes]] = {}
     gone: list[bytes] = []
     rows: list[BookRow] = []
     for raw_book, (book, new) in sorted(touched.items()):
         raw_key = b"[%b]" % raw_book
         old = read_marks(objects, before, book)
         marks = _joined(old, new)
-        progress.update(_progress_lines(book, old, marks))
+        progress += _progress(book, old, marks)
         stamp = completed(marks) if compiles else None
         standing = _line(objects, before, DERIVED[LIBRARY], book)
         line = None
         if stamp is not None:
-            line = compiled[raw_key] = entity_line(raw_key, compiled_book(objects, state, table, book, stamp))
+            line = entity_line(raw_key, compiled_book(objects, state, table, book, stamp))
+            compiled[raw_key] = (book, line)
         elif standing is not None:
             gone.append(raw_key)
         started = pages and _line(objects, state, table[BOOKS], book) is not None
@@ -107,7 +119,7 @@ def update_library(objects: Objects, before: Folder, state: Folder, table: Table
         if events:
             seal = decode(parts_of(line)[1])["object"]["fingerprint"] if line else None
             rows.append(BookRow(book, events, len(marks.numbers), marks.target, line is not None, seal))
-    added = {PROGRESS: _put(objects, state, DERIVED[PROGRESS], progress)}
+    added = {PROGRESS: _put(objects, state, DERIVED[PROGRESS], _progress_lines(progress))}
     added[LIBRARY] = _put(objects, state, DERIVED[LIBRARY], compiled) - _take(objects, state, DERIVED[LIBRARY], gone)
     return Shelved({name: count for name, count in added.items() if count}, rows)
 
@@ -166,20 +178,24 @@ def _joined(old: Marks, new: Marks) -> Marks:
     return Marks({**old.numbers, **firsts}, {**old.targets, **new.targets})
 
 
-def _progress_lines(book: Json, old: Marks, marks: Marks) -> Iterator[tuple[bytes, bytes]]:
-    """The lines of a book's progress that are new or changed, by key."""
+def _progress(book: Json, old: Marks, marks: Marks) -> Iterator[tuple[Record, Stamp]]:
+    """What is new or changed in a book's progress."""
     for number, stamp in marks.numbers.items():
         if old.numbers.get(number) != stamp:
-            yield _progress_line({"book": book, "what": "chapter", "which": number}, stamp)
+            yield {"book": book, "what": "chapter", "which": number}, stamp
     for stamp, target in marks.targets.items():
         if stamp not in old.targets:
-            record = {"book": book, "what": "target", "which": stamp[3], "target_chapters": target}
-            yield _progress_line(record, stamp)
+            yield {"book": book, "what": "target", "which": stamp[3], "target_chapters": target}, stamp
 
 
-def _progress_line(record: Record, stamp: Stamp) -> tuple[bytes, bytes]:
-    raw_key = canonical([record["book"], record["what"], record["which"]])
-    return raw_key, entity_line(raw_key, Entity(record, stamp))
+def _progress_lines(progress: list[tuple[Record, Stamp]]) -> dict[bytes, tuple[Json, bytes]]:
+    """The lines of it with their books, by key."""
+    records = [record for record, _ in progress]
+    raw_keys = canonical_each([[record["book"], record["what"], record["which"]] for record in records])
+    raw_stamps = canonical_each([stamp for _, stamp in progress])
+    lines = fresh_lines(DERIVED[PROGRESS], raw_keys, records, raw_stamps)
+    books = [record["book"] for record in records]
+    return dict(zip(raw_keys, zip(books, lines, strict=True), strict=True))
 
 
 def _line(objects: Reader, state: Folder, row: Collection, book: Json) -> bytes | None:
@@ -188,19 +204,15 @@ def _line(objects: Reader, state: Folder, row: Collection, book: Json) -> bytes 
     return find(objects, state, file_name(row.name), [(keyed_path(row, [book], raw_key), raw_key)]).get(raw_key)
 
 
-def _put(objects: Objects, state: Folder, row: Collection, lines: dict[bytes, bytes]) -> int:
-    """Keep lines, by key, in place of what stands; returns how many keys are new."""
-    changes: list[Change[None]] = [(_path(row, raw_key), raw_key, line, None) for raw_key, line in lines.items()]
+def _put(objects: Objects, state: Folder, row: Collection, lines: dict[bytes, tuple[Json, bytes]]) -> int:
+    """Keep lines with their books, by key, in place of what stands; returns how many keys are new."""
+    changes: list[Change[None]] = [(near_path(book), raw_key, line, None) for raw_key, (book, line) in lines.items()]
     return update(objects, state, file_name(row.name), sorted_changes(changes), keyed_layout(row)) if changes else 0
 
 
 def _take(objects: Objects, state: Folder, row: Collection, keys: list[bytes]) -> int:
     """Take lines away that stand; returns how many."""
-    doomed = sorted((_path(row, raw_key), raw_key) for raw_key in keys)
+    doomed = sorted((keyed_path(row, decode(raw_key), raw_key), raw_key) for raw_key in keys)
     if doomed:
         remove(objects, state, file_name(row.name), doomed, row.a_file)
     return len(doomed)
-
-
-def _path(row: Collection, raw_key: bytes) -> str:
-    return keyed_path(row, decode(raw_key), raw_key)

@@ -23,6 +23,8 @@ _IGNORED = dict.fromkeys([*range(0x200C, 0x2010), *range(0x202A, 0x202F), *range
 """Characters that HFS+ ignores in names."""
 _SAFE = re.compile(rb"[!-\-0-FH-\[\]-fh-~][ -.0-\[\]-~]*")
 """Nearly every name: printable ASCII without slashes that does not begin as a spelling of .git would."""
+_ALL_SAFE = re.compile(rb"(?:%b+/)*+" % _SAFE.pattern)
+"""Such names, with a slash after each; nothing is tried twice."""
 _NTFS_GIT = re.compile(rb"(?:\.git|git~1)[. ]*(?:[\\/:].*)?", re.IGNORECASE | re.DOTALL)
 _NTFS_MODULES = re.compile(
     rb"(?:\.gitmodules|gitmod~[1-4]|g(?:i(?:7(?:e(?:ba?)?)?)?)?~[1-9][0-9]*)[. ]*(?::.*)?", re.IGNORECASE | re.DOTALL
@@ -159,18 +161,21 @@ class Checkout:
         return known[tree]
 
     def _summary(self, entries: dict[str, Entry]) -> Contents:
-        unsafe, longest, levels, files = False, 0, 0, 0
-        for name, entry in entries.items():
-            raw = name.encode("utf-8", "surrogateescape")
-            below = self._known[entry.oid] if entry.mode == TREE else _FILE
-            unsafe = unsafe or below.unsafe or unsafe_name(raw, entry.mode) is not None
-            longest = max(longest, len(raw) + 1 + below.longest)
-            levels = max(levels, 1 + below.levels)
-            files += below.files
+        raws = [name.encode("utf-8", "surrogateescape") for name in entries]
+        longest = max(map(len, raws), default=0)
+        unsafe = longest > NAME_BYTES or (
+            not _ALL_SAFE.fullmatch(b"/".join([*raws, b""]))
+            and any(unsafe_name(raw, entry.mode) for raw, entry in zip(raws, entries.values(), strict=True))
+        )
+        levels, files = min(1, len(raws)), len(raws)
+        for raw, entry in zip(raws, entries.values(), strict=True):
+            if entry.mode == TREE:
+                below = self._known[entry.oid]
+                unsafe = unsafe or below.unsafe
+                longest = max(longest, len(raw) + 1 + below.longest)
+                levels = max(levels, 1 + below.levels)
+                files += below.files - 1
         return Contents(unsafe, longest, levels, min(files, FILES + 1))
-
-
-_FILE = Contents(False, -1, 0, 1)
 
 
 def _entries(objects: Reader, tree: str | None) -> dict[str, Entry]:

@@ -21,6 +21,8 @@ _Shape = TypeVar("_Shape")
 
 MAX_FRAME = 2**53 - 1
 UTC_NAMES = ("utc", "completed_at", "timestamp")
+VALUES, VALUES_A_RECORD = 1_000_000, 10
+"""How many JSON values a delta may hold, whatever its records; and for each record of the limit where that is more."""
 RESERVED_SECTIONS = frozenset({"frame", "stream_id", *UTC_NAMES})
 MAP_SECTIONS = frozenset({"counters", "profile_updates", "agent_updates", "agents_updated"})
 """Sections that may be an object of entities by name, in place of a list."""
@@ -40,9 +42,8 @@ _LFS_POINTER = b"version https://git-lfs"
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
 _DIGITS = re.compile(r"[0-9]{1,32}")
-_STEP = [0] * 256
-_STEP[ord("[")] = _STEP[ord("{")] = 1
-_STEP[ord("]")] = _STEP[ord("}")] = -1
+_STEPS = bytes.maketrans(b"[{]}", b"\x01\x01\xff\xff")  # 1 and -1, as signed bytes
+_NO_BRACKETS = bytes(set(range(256)) - set(b"[{]}"))
 
 
 class Header(NamedTuple):
@@ -89,6 +90,9 @@ def read_document(raw: bytes, limits: Limits) -> Record | Fault:
         return too_large(len(raw), limits.delta_bytes)
     if (found := nesting(raw, limits.depth)) > limits.depth:
         return Fault("too-deep", f"nested {found} deep, the limit is {limits.depth}")
+    most = max(VALUES, VALUES_A_RECORD * limits.records)
+    if (found := values_in(raw, most)) > most:
+        return Fault("too-many-records", f"its records have {found} JSON values, the limit is {most}")
     try:
         value = _decode(raw)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, ValueError) as error:
@@ -136,8 +140,21 @@ def nesting(raw: bytes, enough: int) -> int:
     opened = raw.count(b"[") + raw.count(b"{")
     if opened <= enough:
         return opened
-    brackets = map(_STEP.__getitem__, _STRING.sub(b"", raw))
-    return max(itertools.accumulate(brackets), default=0)
+    steps = memoryview(_STRING.sub(b"", raw).translate(_STEPS, _NO_BRACKETS)).cast("b")
+    return max(itertools.accumulate(steps), default=0)
+
+
+def values_in(raw: bytes, enough: int) -> int:
+    """How many JSON values the bytes hold, list items and members of objects; `enough` or less is not counted exactly.
+
+    An empty list or object counts as two: it takes 56 bytes in memory or more, and three in a file."""
+    if _openings(raw) <= enough:
+        return enough
+    return _openings(_STRING.sub(b"", raw))
+
+
+def _openings(raw: bytes) -> int:
+    return raw.count(b",") + raw.count(b"[") + raw.count(b"{")
 
 
 def duplicate_key(raw: bytes, value: Json) -> str | None:

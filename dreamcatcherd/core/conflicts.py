@@ -4,15 +4,15 @@ Owns who lost to whom (Protocol §5, "A conflict"); what stands afterwards is th
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Container, Iterator, Mapping
+from collections.abc import Container, Iterable, Iterator
+from itertools import chain
 from operator import itemgetter
 
 from dreamcatcherd.core.codec import canonical
 from dreamcatcherd.core.collections import Collection
 from dreamcatcherd.core.model import Conflict, Json, Record, Stamp
 from dreamcatcherd.core.records import natural_key
-from dreamcatcherd.core.rules import Brought, Entity
+from dreamcatcherd.core.rules import Brought, Entity, newer_fields, winning_fields
 
 Contribution = tuple[Stamp, Record]
 
@@ -20,7 +20,7 @@ FIELDS_LISTED = 100
 """How many fields of one entity that one delta lost to another are conflicts of their own; more are one, together."""
 
 
-def find_collapsed(row: Collection, keys: frozenset[str], old: Entity | None, brought: Brought) -> Iterator[Stamp]:
+def find_collapsed(row: Collection, old: Entity | None, brought: Brought) -> Iterator[Stamp]:
     """The stamps of records whose key was there already and that brought nothing new, one for each such record.
 
     Under `dedup` and `first` that is every further record, unless a late one takes the first's place; under `lww` one
@@ -35,19 +35,13 @@ def find_collapsed(row: Collection, keys: frozenset[str], old: Entity | None, br
             else:
                 yield stamp
     elif row.rule == "lww":
-        fields: dict[str, tuple[Stamp, Json]] | None = None
-        if old is not None and isinstance(old.stamps, dict):
-            fields = {name: (stamp, old.record[name]) for name, stamp in old.stamps.items()}
+        newer = newer_fields(old, brought)
+        values: Record = dict(old.record) if old is not None else {}
         for stamp, record in brought:
-            fresh = fields is None
-            fields = {} if fields is None else fields
-            for name, value in record.items():
-                known = fields.get(name)
-                if name not in keys and (known is None or known[0] <= stamp):
-                    fresh = fresh or known is None or not _same(known[1], value)
-                    fields[name] = (stamp, value)
-            if not fresh:
+            winning = winning_fields(record, stamp, newer)
+            if all(name in values and _same(values[name], value) for name, value in winning.items()) and values:
                 yield stamp
+            values.update(winning)
 
 
 def _same(one: Json, other: Json) -> bool:
@@ -57,36 +51,31 @@ def _same(one: Json, other: Json) -> bool:
     return bool(one == other) and canonical(one) == canonical(other)
 
 
-def find_conflicts(
-    row: Collection, keys: frozenset[str], old: Entity | None, brought: Brought, entity: Entity
-) -> list[Conflict]:
+def find_conflicts(row: Collection, old: Entity | None, brought: Brought, entity: Entity) -> list[Conflict]:
     """Fields that two streams set to different values in one frame, one row for each stream that lost."""
     if row.rule == "lww":
-        lost = _lost_fields(keys, old, brought)
+        lost = _lost_fields(old, brought)
     elif row.rule in ("dedup", "first"):
-        lost = _lost_records(keys, old, brought)
+        lost = _lost_records(old, brought)
     else:
         return []
     if not lost:
         return []
     key = natural_key(row, entity.record)
-    many: dict[tuple[Stamp, Stamp], dict[str, Json]] = {}
-    if len(lost) > FIELDS_LISTED:
-        counts = Counter((winner, loser) for _, winner, loser, _ in lost)
-        many = {pair: {} for pair, count in counts.items() if count > FIELDS_LISTED}
     found = []
-    for field, winner, loser, value in lost:
-        if (winner, loser) in many:
-            many[winner, loser][field] = value
+    for (winner, loser), values in lost.items():
+        if len(values) > FIELDS_LISTED:
+            found.append(Conflict(row.name, key, None, winner, loser, values))
         else:
-            found.append(Conflict(row.name, key, field, winner, loser, value))
-    return found + [Conflict(row.name, key, None, *pair, fields) for pair, fields in many.items()]
+            found += [Conflict(row.name, key, field, winner, loser, value) for field, value in values.items()]
+    return found
 
 
-_Lost = tuple[str, Stamp, Stamp, Json]
+_Lost = dict[tuple[Stamp, Stamp], Record]
+"""By winner and loser, the fields that one lost to the other."""
 
 
-def _lost_fields(keys: frozenset[str], old: Entity | None, brought: Brought) -> list[_Lost]:
+def _lost_fields(old: Entity | None, brought: Brought) -> _Lost:
     """For `lww`: each stream's last value of a field in a frame, against the latest of all, what stood included."""
     frames: dict[int, dict[str, list[Contribution]]] = {}
     for stamp, record in brought:
@@ -96,10 +85,10 @@ def _lost_fields(keys: frozenset[str], old: Entity | None, brought: Brought) -> 
             streams = frames[stamp[0]]
             mine = streams.get(stamp[2], [])
             streams[stamp[2]] = sorted([*mine, (stamp, record)], key=itemgetter(0))  # stable: its own is after that
-    lost: list[_Lost] = []
+    lost: _Lost = {}
     for streams in frames.values():
         if len(streams) > 1:
-            lost += _lost_in_a_frame(keys, streams)
+            _add_lost(lost, streams.values())
     return lost
 
 
@@ -112,35 +101,41 @@ def _standing(record: Record, stamps: dict[str, Stamp], frames: Container[int]) 
     yield from found.items()
 
 
-def _lost_in_a_frame(keys: frozenset[str], streams: dict[str, list[Contribution]]) -> Iterator[_Lost]:
-    claims = [_last_values(contributions) for contributions in streams.values()]
-    seen: set[str] = set()
-    twice: set[str] = set()
-    for values, _ in claims:
-        twice |= seen & values.keys()
-        seen |= values.keys()
-    for field in twice - keys:
-        here = [(stamps[field], values[field]) for values, stamps in claims if field in values]
-        winner, best = max(here, key=itemgetter(0))
-        for loser, value in here:
-            if loser != winner and not _same(best, value):
-                yield field, winner, loser, value
+def _add_lost(lost: _Lost, streams: Iterable[list[Contribution]]) -> None:
+    """Add what the streams of one frame lost to each other: each field goes to the stream that set it last."""
+    claims = chain.from_iterable(map(_last_values, streams))
+    best: dict[str, Contribution] = {}
+    for claim in sorted(claims, key=itemgetter(0), reverse=True):
+        loser, values = claim
+        winner = loser
+        for field, value in values.items():
+            first, standing = best.setdefault(field, claim)
+            if first is loser or _same(standing[field], value):
+                continue
+            if first is not winner:
+                winner = first
+                found = lost.setdefault((winner, loser), {})
+            found[field] = value
 
 
-def _last_values(contributions: list[Contribution]) -> tuple[Record, Mapping[str, Stamp]]:
-    """The last value that one stream gave to each field, and its stamp."""
+def _last_values(contributions: list[Contribution]) -> Iterable[Contribution]:
+    """The last value that one stream gave to each field, by stamp."""
     if len(contributions) == 1:
-        stamp, record = contributions[0]
-        return record, dict.fromkeys(record, stamp)
-    values: Record = {}
-    stamps: dict[str, Stamp] = {}
+        return contributions
+    joined: dict[Stamp, Record] = {}
     for stamp, record in contributions:
-        values.update(record)
-        stamps.update(dict.fromkeys(record, stamp))
-    return values, stamps
+        joined.setdefault(stamp, {}).update(record)
+    if len(joined) == 1:
+        return joined.items()
+    seen: set[str] = set()
+    last: list[Contribution] = []
+    for stamp, record in reversed(joined.items()):
+        last.append((stamp, {field: value for field, value in record.items() if field not in seen}))
+        seen.update(record)
+    return last
 
 
-def _lost_records(keys: frozenset[str], old: Entity | None, brought: Brought) -> list[_Lost]:
+def _lost_records(old: Entity | None, brought: Brought) -> _Lost:
     """For `dedup` and `first`: of each stream its first record in a frame, against the earliest of all.
 
     A field that the winner does not have is lost as well, and so listed too."""
@@ -151,11 +146,15 @@ def _lost_records(keys: frozenset[str], old: Entity | None, brought: Brought) ->
         streams = first.get(old.stamps[0])
         if streams is not None and (old.stamps[2] not in streams or old.stamps < streams[old.stamps[2]][0]):
             streams[old.stamps[2]] = (old.stamps, old.record)
-    lost: list[_Lost] = []
+    lost: _Lost = {}
     for streams in first.values():
-        winner, best = min(streams.values(), key=lambda claim: claim[0])
+        winner, best = min(streams.values(), key=itemgetter(0))
         for loser, record in streams.values():
-            for field, value in record.items():
-                if field not in keys and (field not in best or canonical(best[field]) != canonical(value)):
-                    lost.append((field, winner, loser, value))
+            if loser != winner and (values := _unlike(best, record)):
+                lost[winner, loser] = values
     return lost
+
+
+def _unlike(best: Record, record: Record) -> Record:
+    """The fields of a record that another one does not have, or has otherwise."""
+    return {name: value for name, value in record.items() if not (name in best and _same(best[name], value))}

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from itertools import chain
 from types import MappingProxyType
 from typing import NamedTuple
 
@@ -14,7 +15,7 @@ from dreamcatcherd.core.codec import canonical, canonical_each
 from dreamcatcherd.core.collections import EXTRA, Collection, Table, sections_of
 from dreamcatcherd.core.conflicts import Contribution, find_collapsed, find_conflicts
 from dreamcatcherd.core.model import Conflict, Delta, Json, Misfit, Record, Stamp
-from dreamcatcherd.core.records import place
+from dreamcatcherd.core.records import Sections, place
 from dreamcatcherd.core.rules import FOLDS, Brought
 from dreamcatcherd.core.shards import Change, Layout, line_of, sorted_changes, update
 from dreamcatcherd.core.snapshot import (
@@ -25,7 +26,6 @@ from dreamcatcherd.core.snapshot import (
     appended_path,
     close_snapshot,
     entity_line,
-    extra_path,
     file_name,
     fresh_lines,
     keyed_layout,
@@ -33,6 +33,7 @@ from dreamcatcherd.core.snapshot import (
     number_path,
     open_snapshot,
     read_entity,
+    section_path,
     zone_of,
 )
 from dreamcatcherd.core.tree import Objects
@@ -146,74 +147,85 @@ def fold(
     `masks` has a bit for each part that a delta has records in; the first part finds that out, for the others to load
     only what they need."""
     sections = sections_of(table)
-    folded = Fold({}, {}, [], {})
-    columns = {name: Column([], [], []) for name in table}
+    folded = Fold({name: Column([], [], []) for name in table}, {}, [], {})
     masks = [0] * len(deltas) if masks is None else masks
     for at, known in enumerate(deltas):
-        if part and not masks[at] >> part & 1:
-            continue
-        delta = load(known)
-        stamp = delta.stamp
-        ranks: Counter[str] = Counter()
-        owner = int(delta.content_id[:8], 16) % parts
-        mine = owner == part
-        masks[at] |= 1 << owner
-        for collection, section, keys, records, why in place(delta, sections, mine):
-            if collection is not None and keys is not None and parts > 1:
-                zones = [zone_of(near) % parts for near in near_paths(collection, keys, map(canonical, keys))]
-                for zone in set(zones):
-                    masks[at] |= 1 << zone
-                chosen = [i for i, zone in enumerate(zones) if zone == part]
-                keys, records = [keys[i] for i in chosen], [records[i] for i in chosen]
-            elif not mine:
-                continue
-            if why is not None:
-                folded.misfits.extend([Misfit(section, stamp, why)] * len(records))
-            if collection is not None and keys is not None:
-                column = columns[collection.name]
-                column.keys.extend(keys)
-                column.records.extend(records)
-                column.stamps.extend([stamp] * len(records))
-                continue
-            if collection is None and why is None:
-                names = folded.unknown.setdefault(stamp, [])
-                if section not in names and len(names) < UNKNOWN_NAMED:
-                    names.append(section)
-            name = collection.name if collection else f"{EXTRA}/{section}"
-            lines = folded.appended.setdefault(collection.name if collection else EXTRA, [])
-            lines.extend(append_changes(collection, section, stamp, ranks[name], records))
-            ranks[name] += len(records)
-    folded.keyed.update((name, column) for name, column in columns.items() if column.keys)
+        if not part or masks[at] >> part & 1:
+            masks[at] |= _fold_delta(folded, load(known), sections, part, parts)  # a body goes before the next comes
+    for name in [name for name, column in folded.keyed.items() if not column.keys]:
+        del folded.keyed[name]
     return folded
+
+
+def _fold_delta(folded: Fold, delta: Delta, sections: Sections, part: int, parts: int) -> int:
+    """Add the records of one delta that belong to a part; tells which parts it has records in, a bit for each."""
+    stamp = delta.stamp
+    ranks: Counter[str] = Counter()
+    owner = int(delta.content_id[:8], 16) % parts
+    mine = owner == part
+    mask = 1 << owner
+    for collection, section, keys, records, misfits in place(delta, sections, mine):
+        if collection is not None and keys is not None and parts > 1:
+            zones = [zone_of(near) % parts for near in near_paths(collection, keys, map(canonical, keys))]
+            for zone in set(zones):
+                mask |= 1 << zone
+            chosen = [i for i, zone in enumerate(zones) if zone == part]
+            keys, records = [keys[i] for i in chosen], [records[i] for i in chosen]
+        elif not mine:
+            continue
+        if collection is not None and keys is not None:
+            column = folded.keyed[collection.name]
+            column.keys.extend(keys)
+            column.records.extend(records)
+            column.stamps.extend([stamp] * len(records))
+            continue
+        for why, count in misfits.items():
+            folded.misfits.extend([Misfit(section, stamp, why)] * count)
+        if collection is None and sum(misfits.values()) < len(records):
+            names = folded.unknown.setdefault(stamp, [])
+            if section not in names and len(names) < UNKNOWN_NAMED:
+                names.append(section)
+        name = collection.name if collection else f"{EXTRA}/{section}"
+        lines = folded.appended.setdefault(collection.name if collection else EXTRA, [])
+        lines.extend(append_changes(collection, section, stamp, ranks[name], records))
+        ranks[name] += len(records)
+    return mask
 
 
 def group_changes(row: Collection, column: Column) -> list[Change[Brought]]:
     """A column's records by entity, sorted by path. An entity that one record makes has its line at once."""
     raw_keys = canonical_each(column.keys)
+    if len(set(raw_keys)) < len(raw_keys):
+        changes, raw_keys, column = _by_entity(row, column, raw_keys)
+    else:
+        changes = []
     raw_stamps = {stamp: canonical(stamp) for stamp in dict.fromkeys(column.stamps)}
     lines = fresh_lines(row, raw_keys, column.records, [raw_stamps[stamp] for stamp in column.stamps])
     paths = near_paths(row, column.keys, raw_keys)
     brought: Iterable[Brought] = zip(zip(column.stamps, column.records, strict=True), strict=True)  # one of one each
-    changes: Iterable[Change[Brought]] = zip(paths, raw_keys, lines, brought, strict=True)
-    if len(set(raw_keys)) < len(raw_keys):
-        changes = _by_entity(changes)
-    return sorted_changes(changes)
+    return sorted_changes(chain(changes, zip(paths, raw_keys, lines, brought, strict=True)))
 
 
-def _by_entity(changes: Iterable[Change[Brought]]) -> Iterable[Change[Brought]]:
-    """One change for each key, with all that was brought to it."""
-    groups: dict[bytes, Change[Brought]] = {}
-    shared: dict[bytes, list[Contribution]] = {}
-    for change in changes:
-        path, raw_key, _, brought = change
-        first = groups.setdefault(raw_key, change)
-        if first is change:
-            continue
-        if raw_key not in shared:
-            shared[raw_key] = [*first[3]]
-            groups[raw_key] = (path, raw_key, b"", shared[raw_key])
-        shared[raw_key].extend(brought)
-    return groups.values()
+def _by_entity(
+    row: Collection, column: Column, raw_keys: list[bytes]
+) -> tuple[list[Change[Brought]], list[bytes], Column]:
+    """A change for each key that several records bring; the rest of the column, with its keys."""
+    several = {raw_key for raw_key, count in Counter(raw_keys).items() if count > 1}
+    brought: dict[bytes, list[Contribution]] = {raw_key: [] for raw_key in several}
+    keys: dict[bytes, list[Json]] = {}
+    single: list[int] = []
+    for at, raw_key in enumerate(raw_keys):
+        if raw_key in several:
+            keys.setdefault(raw_key, column.keys[at])
+            brought[raw_key].append((column.stamps[at], column.records[at]))
+        else:
+            single.append(at)
+    paths = near_paths(row, keys.values(), keys)
+    changes: list[Change[Brought]] = [
+        (path, raw_key, b"", brought[raw_key]) for path, raw_key in zip(paths, keys, strict=True)
+    ]
+    rest = Column(*(list(map(side.__getitem__, single)) for side in column))
+    return changes, [raw_keys[at] for at in single], rest
 
 
 def append_changes(
@@ -221,15 +233,11 @@ def append_changes(
 ) -> Iterator[Change[None]]:
     """The new lines of records that one delta appends, ranked from `first` on; of an extra section where there is no
     collection."""
-    if collection is None:
-        begin, end = extra_path(section, stamp)
-        key = canonical([section, *stamp])
-    else:
-        begin, end = appended_path(stamp), ""
-        key = canonical(stamp)
+    key = canonical(stamp) if collection else canonical([section, *stamp])
+    begin = appended_path(stamp) if collection else section_path(section) + appended_path(stamp)
     for rank, raw in enumerate(canonical_each(records), first):
         raw_key = b"%b,%d]" % (key[:-1], rank)
-        yield begin + number_path(rank) + end, raw_key, line_of(raw_key, raw), None
+        yield begin + number_path(rank), raw_key, line_of(raw_key, raw), None
 
 
 def _joining(row: Collection, conflicts: list[Conflict], collapsed: Counter[Stamp]) -> Layout[Brought]:
@@ -241,8 +249,8 @@ def _joining(row: Collection, conflicts: list[Conflict], collapsed: Counter[Stam
         old = read_entity(row, standing) if standing is not None else None
         entity = fold_records(old, brought, keys)
         if old is not None or len(brought) > 1:
-            conflicts.extend(find_conflicts(row, keys, old, brought, entity))
-            collapsed.update(find_collapsed(row, keys, old, brought))
+            conflicts.extend(find_conflicts(row, old, brought, entity))
+            collapsed.update(find_collapsed(row, old, brought))
         return entity_line(raw_key, entity)
 
     return keyed_layout(row, combine)

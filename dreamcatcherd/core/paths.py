@@ -23,6 +23,7 @@ LEVELS = 64
 """How many folders a delta may stand in below its frame's."""
 
 _PLAIN = re.compile(rf"{DELTAS}/[0-9]{{1,15}}/[A-Za-z0-9_~-][A-Za-z0-9_~.-]{{0,200}}\.json")
+_SURROGATE = re.compile("[\ud800-\udfff]")
 _FLAT = re.compile(r"frame-([0-9]+)(?:-.*)?\.json", re.DOTALL)
 
 
@@ -38,6 +39,12 @@ def frame_of(path: str) -> int | None:
         return frame_number(head)
     match = _FLAT.fullmatch(head)
     return frame_number(match.group(1)) if match else None
+
+
+def of_one_frame(one: str, other: str) -> bool:
+    """Whether the paths of two deltas name one frame."""
+    folder = one.rpartition("/")[0]
+    return (folder != DELTAS and other.startswith(folder + "/")) or frame_of(one) == frame_of(other)
 
 
 def loose_frame_of(path: str) -> int | None:
@@ -56,7 +63,7 @@ def bad_name(path: str) -> str | None:
     """Why no delta can stand at this path, or None. Undecodable bytes arrive as lone surrogates."""
     if _PLAIN.fullmatch(path):
         return None
-    if any("\ud800" <= char <= "\udfff" for char in path):
+    if _SURROGATE.search(path):
         return "the file name is not UTF-8"
     if has_control(path):
         return "the file name holds a control character"

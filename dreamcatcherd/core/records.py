@@ -6,6 +6,10 @@ from __future__ import annotations
 
 import hashlib
 import re
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from types import MappingProxyType
+from typing import NamedTuple
 
 from dreamcatcherd.core.codec import canonical
 from dreamcatcherd.core.collections import RESERVED_SECTIONS, Collection
@@ -20,13 +24,24 @@ _TOO_LARGE = 10**_ADDEND_DIGITS
 """JSON here carries 4,300 digits: with addends below this, no number of deltas that can exist makes a sum too long."""
 
 _MARKS = ("_stamp", "_stamps")
+_MARKED = "a record may not bring _stamp or _stamps"
 
 
-Placed = tuple[Collection | None, str, list[list[Json]] | None, list[Record], str | None]
-"""Records that go the same way into the snapshot: (collection, section, stored key of each, records, why misfits).
+class Placed(NamedTuple):
+    """Records of one section that go the same way into the snapshot, in order."""
 
-The collection is None for `extra/<section>`, the keys None where records are appended. A plain tuple, since a frame
-makes many."""
+    collection: Collection | None
+    """Where they go; None for `extra/<section>`."""
+    section: str
+    keys: list[list[Json]] | None
+    """The stored key of each; None where records are appended."""
+    records: list[Record]
+    misfits: Mapping[str, int] = MappingProxyType({})
+    """How many of them are in `extra` for want of a usable key, by reason."""
+
+
+_One = tuple[list[Json] | None, Record, str | None]
+"""One record of a known section: (stored key, record, why it is a misfit). A plain tuple, since a frame makes many."""
 
 Sections = dict[str, tuple[Collection, int]]
 
@@ -50,29 +65,41 @@ def place(delta: Delta, sections: Sections, appended: bool = True) -> list[Place
         if not appended and (entry is None or entry[0].rule == "append"):
             continue
         if entry is None:
-            placed += _together([_extra(name, item) for item in _listed(value)])
+            placed.append(_unknown(name, _listed(value)))
             continue
         row = entry[0]
         if type(value) is dict and row.form != "records" and not _is_record(row, value):
-            placed += [_named(row, name, member, inner) for member, inner in value.items()]
+            placed += _apart(row, name, (_named(row, member, inner) for member, inner in value.items()))
         else:
             items = _listed(value)
             plain = _place_plain(row, name, items)
-            placed += [plain] if plain else _together([_place(row, name, item) for item in items])
+            placed += [plain] if plain else _apart(row, name, (_place(row, item) for item in items))
     return placed
 
 
-def _together(placed: list[Placed]) -> list[Placed]:
-    """Extra records of one section that follow on each other, and are there for one reason, as one."""
-    joined: list[Placed] = []
-    last: Placed | None = None
-    for one in placed:
-        if last is not None and one[0] is None and last[0] is None and one[4] == last[4]:
-            last[3].extend(one[3])
-        else:
-            last = one
-            joined.append(one)
-    return joined
+def _unknown(section: str, items: list[Json]) -> Placed:
+    """The records of a section that no collection owns."""
+    extras = [_extra(item) for item in items]
+    marked = sum(why is not None for _, _, why in extras)
+    return Placed(None, section, None, [record for _, record, _ in extras], {_MARKED: marked} if marked else {})
+
+
+def _apart(row: Collection, section: str, ones: Iterable[_One]) -> list[Placed]:
+    """The records of a section that go to its collection, and those that go to `extra`."""
+    keys: list[list[Json]] = []
+    records: list[Record] = []
+    extras: list[Record] = []
+    misfits: Counter[str] = Counter()
+    for key, record, why in ones:
+        if why is not None:
+            extras.append(record)
+            misfits[why] += 1
+            continue
+        records.append(record)
+        if key is not None:
+            keys.append(key)
+    placed = [Placed(row, section, None if row.rule == "append" else keys, records)] if records else []
+    return [*placed, Placed(None, section, None, extras, misfits)] if extras else placed
 
 
 def _place_plain(row: Collection, section: str, items: list[Json]) -> Placed | None:
@@ -97,7 +124,7 @@ def _place_plain(row: Collection, section: str, items: list[Json]) -> Placed | N
             text = item.get(content)
             key.append(_text_mark(text) if type(text) is str and text else content_mark(row, item))
         keys.append(key)
-    return (row, section, None if row.rule == "append" else keys, items, None)
+    return Placed(row, section, None if row.rule == "append" else keys, items)
 
 
 def _listed(value: Json) -> list[Json]:
@@ -114,37 +141,35 @@ def _is_record(row: Collection, value: Record) -> bool:
     return not of_form and key_part(value.get(row.key[0][0])) is not None
 
 
-def _named(row: Collection, section: str, name: str, inner: Json) -> Placed:
+def _named(row: Collection, name: str, inner: Json) -> _One:
     """One member of `{name: integer}` or `{id: {…}}`."""
     field = row.key[0][0]
     if row.form == "counters" and type(inner) is int:
-        return _place(row, section, {field: name, "value": inner})
+        return _place(row, {field: name, "value": inner})
     if row.form == "profiles" and type(inner) is dict:
-        return _place(row, section, {field: name, "fields": inner})
+        return _place(row, {field: name, "fields": inner})
     want = "an integer" if row.form == "counters" else "an object"
-    return _extra(section, {name: inner}, f"{name!r} is not {want}")
+    return _extra({name: inner}, f"{name!r} is not {want}")
 
 
-def _place(row: Collection, section: str, item: Json) -> Placed:
+def _place(row: Collection, item: Json) -> _One:
     if type(item) is not dict:
         if row.rule == "append":
-            return (row, section, None, [{"value": item}], None)
+            return (None, {"value": item}, None)
         if len(row.key) != 1 or row.content or key_part(item) is None:
-            return _extra(section, item, "not an object")
+            return _extra(item, "not an object")
         item = {row.key[0][0]: item}
     elif "_stamp" in item or "_stamps" in item:
-        return _extra(section, item, "a record may not bring _stamp or _stamps")
+        return _extra(item, _MARKED)
     elif row.rule == "append":
-        return (row, section, None, [item], None)
+        return (None, item, None)
     original = item
     if row.form == "profiles" and type(item.get("fields")) is dict:
         flat = _flatten(item)
         if flat is None:
-            return _extra(
-                section, original, "fields bring _stamp or _stamps, or set what stands beside them to another value"
-            )
+            return _extra(original, "fields bring _stamp or _stamps, or set what stands beside them to another value")
         item = flat
-    return _keyed(row, section, item, original)
+    return _keyed(row, item, original)
 
 
 def _flatten(item: Record) -> Record | None:
@@ -157,7 +182,7 @@ def _flatten(item: Record) -> Record | None:
     return {**inner, **outer}
 
 
-def _keyed(row: Collection, section: str, item: Record, original: Json) -> Placed:
+def _keyed(row: Collection, item: Record, original: Json) -> _One:
     key: list[Json] = []
     record = item
     for names in row.key:
@@ -168,7 +193,7 @@ def _keyed(row: Collection, section: str, item: Record, original: Json) -> Place
         part = value if type(value) is int else key_part(value)
         if part is None:
             why = f"no {first}" if value is None else f"{name} is neither an integer nor a string"
-            return _extra(section, original, why)
+            return _extra(original, why)
         key.append(part)
         if name is not first or part is not value:
             if record is item:
@@ -182,12 +207,12 @@ def _keyed(row: Collection, section: str, item: Record, original: Json) -> Place
         keys = {names[0] for names in row.key}
         addends = [value for name, value in record.items() if name not in keys]
         if any(type(value) is not int for value in addends):
-            return _extra(section, original, "a sum takes integers only")
+            return _extra(original, "a sum takes integers only")
         if any(not -_TOO_LARGE < value < _TOO_LARGE for value in addends):
-            return _extra(section, original, f"a sum takes integers of up to {_ADDEND_DIGITS} digits")
+            return _extra(original, f"a sum takes integers of up to {_ADDEND_DIGITS} digits")
     if row.content is not None:
         key.append(content_mark(row, record))
-    return (row, section, [key], [record], None)
+    return (key, record, None)
 
 
 def _alias(names: tuple[str, ...], item: Record) -> tuple[str, Json]:
@@ -197,12 +222,12 @@ def _alias(names: tuple[str, ...], item: Record) -> tuple[str, Json]:
     return names[0], None
 
 
-def _extra(section: str, item: Json, why: str | None = None) -> Placed:
+def _extra(item: Json, why: str | None = None) -> _One:
     if type(item) is not dict:
-        return (None, section, None, [{"value": item}], why)
+        return (None, {"value": item}, why)
     if "_stamp" in item or "_stamps" in item:
-        return (None, section, None, [{"value": item}], why or "a record may not bring _stamp or _stamps")
-    return (None, section, None, [item], why)
+        return (None, {"value": item}, why or _MARKED)
+    return (None, item, why)
 
 
 def key_part(value: Json) -> int | str | None:

@@ -6,7 +6,7 @@ earlier one)."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 from dreamcatcherd.core.codec import canonical
@@ -33,30 +33,42 @@ BY_FIELD: frozenset[RuleName] = frozenset({"lww", "max"})
 
 def lww(entity: Entity | None, brought: Brought, keys: frozenset[str]) -> Entity:
     """Each field has its latest value."""
-    return _by_field(entity, brought, keys, lambda old, new, then, stamp: then <= stamp)
+    newer = newer_fields(entity, brought)
+    fields, stamps = (dict(entity.record), dict(_by_name(entity))) if entity else ({}, {})
+    for stamp, record in brought:
+        winning = winning_fields(record, stamp, newer)
+        fields.update(winning)
+        stamps.update(dict.fromkeys(winning, stamp))
+    for key in keys:
+        stamps.pop(key, None)
+    return Entity(fields, stamps)
+
+
+def newer_fields(entity: Entity | None, brought: Brought) -> dict[str, Stamp]:
+    """The fields that stand with a later stamp than the first of those brought, as a late delta finds them."""
+    first = brought[0][0]
+    return {name: stamp for name, stamp in _by_name(entity).items() if stamp > first} if entity else {}
+
+
+def winning_fields(record: Record, stamp: Stamp, newer: Mapping[str, Stamp]) -> Record:
+    """The fields of a record that no later stamp has set, under `lww`; key fields among them."""
+    if not newer:
+        return record
+    return {name: value for name, value in record.items() if name not in newer or newer[name] <= stamp}
 
 
 def maximum(entity: Entity | None, brought: Brought, keys: frozenset[str]) -> Entity:
     """Each field has its largest value, with the stamp that brought it first."""
-
-    def wins(old: Json, new: Json, then: Stamp, stamp: Stamp) -> bool:
-        old_rank, new_rank = value_order(old), value_order(new)
-        return new_rank > old_rank or (new_rank == old_rank and stamp < then)
-
-    return _by_field(entity, brought, keys, wins)
-
-
-def _by_field(
-    entity: Entity | None,
-    brought: Brought,
-    keys: frozenset[str],
-    wins: Callable[[Json, Json, Stamp, Stamp], bool],
-) -> Entity:
     fields, stamps = (dict(entity.record), dict(_by_name(entity))) if entity else (dict(brought[0][1]), {})
     for stamp, record in brought:
         for name, value in record.items():
-            if name not in keys and (name not in stamps or wins(fields[name], value, stamps[name], stamp)):
-                fields[name], stamps[name] = value, stamp
+            if name in keys:
+                continue
+            if name in stamps:
+                old_rank, new_rank = value_order(fields[name]), value_order(value)
+                if new_rank < old_rank or (new_rank == old_rank and stamp >= stamps[name]):
+                    continue
+            fields[name], stamps[name] = value, stamp
     return Entity(fields, stamps)
 
 

@@ -27,13 +27,18 @@ SEPARATOR = b",\t"
 Change = tuple[str, bytes, bytes, T]
 """What is to become of one line: (path, key, line, payload).
 
-The path may be cut short where the rest of it is seldom needed: what it lacks is then asked of the layout. The line is
+The path may be cut short where the rest of it is seldom needed: the layout knows what it lacks. The line is
 what stands there afterwards if nothing stood before, empty where `combine` has to tell. A plain tuple, since a frame
 makes many."""
 
 
+def _nothing_cut(raw_key: bytes) -> str:
+    raise AssertionError(f"the path of {raw_key!r} was never cut short")
+
+
 class Layout(NamedTuple, Generic[T]):
-    """How one family of lines is kept: the most lines a file may have, a key's path, and how a line comes about.
+    """How one family of lines is kept: the most lines a file may have, a key's path, how a line comes about, and what
+    the path of a key lacks at its end where it was cut short.
 
     No path is the beginning of another key's. `combine(key, standing line or None, payload)` returns the new line; it
     is None where the line that a change brings is taken as it is."""
@@ -41,6 +46,7 @@ class Layout(NamedTuple, Generic[T]):
     limit: int
     path_of: Callable[[bytes], str]
     combine: Callable[[bytes, bytes | None, T], bytes] | None
+    rest_of: Callable[[bytes], str] = _nothing_cut
 
 
 def line_of(*parts: bytes) -> bytes:
@@ -69,7 +75,11 @@ def update(
         inner = read_tree(objects, folder[name].oid)
         added = 0
         if len(changes[0][0]) == depth:
-            changes = sorted_changes((layout.path_of(key), key, line, payload) for _, key, line, payload in changes)
+            rest = layout.rest_of
+            changes = sorted_changes(
+                (path + rest(key) if len(path) == depth else path, key, line, payload)
+                for path, key, line, payload in changes
+            )
         for step, group in _steps(changes, depth):
             added += update(objects, inner, step, group, layout, depth + 1)
         folder[name] = Entry(TREE, objects.write("tree", format_tree(inner)))
@@ -106,7 +116,8 @@ def _keep(
         _keep_file(objects, folder, name, [line for _, line in placed])
         return
     if len(placed[0][0]) == depth:
-        placed = sorted((layout.path_of(key_of(line)), line) for _, line in placed)
+        rest = layout.rest_of
+        placed = sorted((path + rest(key_of(line)) if len(path) == depth else path, line) for path, line in placed)
     inner: dict[str, Entry] = {}
     for step, group in _steps(placed, depth):
         _keep(objects, inner, step, group, layout, depth + 1)

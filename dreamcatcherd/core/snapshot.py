@@ -80,12 +80,11 @@ def _text_path(raw: bytes) -> str:
 
 def near_paths(row: Collection, keys: Iterable[list[Json]], raw_keys: Iterable[bytes]) -> list[str]:
     """How the paths of entities begin: with what those of the same or a near shard field have in common."""
-    parts = [key[row.shard] for key in keys] if row.key else [raw_key.decode() for raw_key in raw_keys]
-    known = {part: near_path(part) for part in set(parts)}  # many lie near the same one
-    return [known[part] for part in parts]
+    return list(map(near_path, [key[row.shard] for key in keys] if row.key else map(bytes.decode, raw_keys)))
 
 
-def near_path(part: Json) -> str:
+@lru_cache(maxsize=4096)  # many lie near the same one
+def near_path(part: int | str) -> str:
     """How the paths of all entities with this shard field begin."""
     return number_path(part) if type(part) is int and 0 <= part < 10**19 else _text_path(canonical(part))
 
@@ -97,8 +96,12 @@ def zone_of(near: str) -> int:
 
 def keyed_path(row: Collection, key: list[Json], raw_key: bytes) -> str:
     """Where an entity lies: beside those with the same or a near shard field, then spread by the whole key."""
-    (near,) = near_paths(row, [key], [raw_key])
-    return near + hashlib.sha256(raw_key).hexdigest()
+    return near_path(key[row.shard] if row.key else raw_key.decode()) + key_digits(raw_key)
+
+
+def key_digits(raw_key: bytes) -> str:
+    """How the path of an entity ends: it is spread by its whole key."""
+    return hashlib.sha256(raw_key).hexdigest()
 
 
 def appended_path(stamp: Stamp) -> str:
@@ -106,16 +109,9 @@ def appended_path(stamp: Stamp) -> str:
     return number_path(stamp[0]) + stamp[3]
 
 
-@lru_cache(maxsize=1024)
 def section_path(section: str) -> str:
     """Where records of an extra section lie together."""
     return _text_path(section.encode())
-
-
-def extra_path(section: str, stamp: Stamp) -> tuple[str, str]:
-    """How the path of an extra record begins, beside its section's, and how it ends after its rank: with the section's
-    whole hash, since anybody can make sections whose first four digits are the same."""
-    return section_path(section) + appended_path(stamp), hashlib.sha256(section.encode()).hexdigest()
 
 
 def _keyed_path_of(row: Collection, raw_key: bytes) -> str:
@@ -128,9 +124,15 @@ def _appended_path_of(raw_key: bytes) -> str:
 
 
 def _extra_path_of(raw_key: bytes) -> str:
+    """Where an extra record lies: beside its section's. It ends in the section's hash, since anybody can make sections
+    whose first four digits are the same."""
     section, *stamp, rank = decode(raw_key)
-    begin, end = extra_path(section, stamp_of(stamp))
-    return begin + number_path(rank) + end
+    return section_path(section) + appended_path(stamp_of(stamp)) + number_path(rank) + _section_digits(raw_key)
+
+
+def _section_digits(raw_key: bytes) -> str:
+    section: str = decode(raw_key)[0]
+    return hashlib.sha256(section.encode()).hexdigest()
 
 
 def id_path(merged_id: MergedId) -> str:
@@ -192,11 +194,11 @@ def read_entity(row: Collection, line: bytes) -> Entity:
 
 
 def keyed_layout(row: Collection, combine: Callable[[bytes, bytes | None, T], bytes] | None = None) -> Layout[T]:
-    return Layout(row.a_file, lambda raw_key: _keyed_path_of(row, raw_key), combine)
+    return Layout(row.a_file, lambda raw_key: _keyed_path_of(row, raw_key), combine, key_digits)
 
 
 APPENDED: Layout[None] = Layout(ENTITIES_A_FILE, _appended_path_of, None)
-EXTRAS: Layout[None] = Layout(ENTITIES_A_FILE, _extra_path_of, None)
+EXTRAS: Layout[None] = Layout(ENTITIES_A_FILE, _extra_path_of, None, _section_digits)
 MERGED: Layout[None] = Layout(IDS_A_FILE, id_path_of, None)
 
 

@@ -13,7 +13,15 @@ from typing import NamedTuple
 from msgspec import structs
 
 from dreamcatcherd.core import paths
-from dreamcatcherd.core.codec import count_records, fill, read_document, read_header, references, too_large
+from dreamcatcherd.core.codec import (
+    count_records,
+    decode,
+    fill,
+    read_document,
+    read_header,
+    references,
+    too_large,
+)
 from dreamcatcherd.core.errors import UnreadableError
 from dreamcatcherd.core.model import SAME_NAMED, Delta, Fault, Record, Reject, Version
 from dreamcatcherd.core.settings import Limits
@@ -91,7 +99,7 @@ def _says_the_same(item: Delta | Reject, version: Version) -> bool:
         return False
     if isinstance(item, Reject):
         return item.fault.reason in _OF_CONTENT
-    return not item.attachments and not item.unresolved and paths.frame_of(version.path) == item.frame
+    return not item.attachments and not item.unresolved and paths.of_one_frame(version.path, item.version.path)
 
 
 def judge(store: Store, version: Version, limits: Limits) -> Delta | Reject:
@@ -139,10 +147,10 @@ def with_body(store: Store, delta: Delta, limits: Limits) -> Delta:
     """The delta with its body, read again where it was let go."""
     if delta.body is not None:
         return delta
-    again = judge(store, delta.version, limits)
-    if isinstance(again, Reject):
-        raise AssertionError(f"{delta.version.path} was a delta and is none any more: {again.fault.detail}")
-    return again
+    document: Record = decode(store.read(delta.version.blob))
+    if delta.attachments:
+        _attach(store, delta.version, delta.frame, document, limits)
+    return structs.replace(delta, body=document)
 
 
 def _attach(

@@ -742,3 +742,15 @@ def test_records_are_counted_against_their_limit() -> None:
     many = read_document(json.dumps({**GOOD, "observations": [1] * 100_001}).encode(), Limits())
     assert isinstance(many, Fault)
     assert many.reason == "too-many-records"
+
+
+@pytest.mark.parametrize("value", [[[]] * 1_100_000, [{}] * 1_100_000, {str(i): 0 for i in range(1_100_000)}])
+def test_one_record_cannot_hold_any_number_of_values(value: Any) -> None:
+    """Values beyond 1,000,000 are too many, whatever the records; commas in texts are none; a higher limit counts."""
+    raw = json.dumps({**GOOD, "observations": [value]}).encode()
+    found = read_document(raw, Limits())
+    assert isinstance(found, Fault)
+    assert found.reason == "too-many-records"
+    assert "JSON values, the limit is 1000000" in found.detail
+    assert not isinstance(read_document(raw, Limits(records=300_000)), Fault)
+    assert not isinstance(read_document(json.dumps({**GOOD, "dream": ",[{" * 1_000_000}).encode(), Limits()), Fault)

@@ -55,7 +55,8 @@ class Shelf:
         """Put values by path, all paths cut to a length if told; returns how many keys are new."""
         folder = self.folder()
         changes = sorted_changes((path[:cut], key(path), b"", value) for path, value in values.items())
-        new = update(self.heap, folder, "x", changes, self.layout)
+        layout = self.layout._replace(rest_of=lambda raw_key: path_of(raw_key)[cut:])
+        new = update(self.heap, folder, "x", changes, layout)
         self.tree = self.heap.write("tree", format_tree(folder))
         return new
 
