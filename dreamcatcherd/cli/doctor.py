@@ -12,9 +12,9 @@ import click
 from dreamcatcherd.cli.common import configuration, on_repository, plain, with_json, write_json
 from dreamcatcherd.config import Config, credential_file
 from dreamcatcherd.core.errors import DreamcatcherError
+from dreamcatcherd.core.report import Check
 from dreamcatcherd.daemon.opening import open_store
 from dreamcatcherd.store.checks import (
-    Check,
     check_folder,
     check_remote,
     check_repository,

@@ -19,8 +19,10 @@ from dreamcatcherd.core.codec import canonical, canonical_each, decode, stamp_of
 from dreamcatcherd.core.collections import BOOKS, CHAPTERS, DEFAULT_TABLE, DERIVED, LIBRARY, PROGRESS, Collection, Table
 from dreamcatcherd.core.model import Json, Record, Stamp
 from dreamcatcherd.core.rules import Entity
-from dreamcatcherd.core.shards import Change, find, key_of, parts_of, remove, scan, sorted_changes, update
+from dreamcatcherd.core.shards import Change, Layout, find, key_of, parts_of, remove, scan, sorted_changes, update
 from dreamcatcherd.core.snapshot import (
+    Folders,
+    bounded,
     entity_line,
     file_name,
     fresh_lines,
@@ -84,11 +86,12 @@ def touch(touched: Touched, table: Table, brought: Brought) -> None:
                 marks.targets[stamp] = target_of(record["target_chapters"])
 
 
-def update_library(objects: Objects, before: Folder, state: Folder, table: Table, touched: Touched) -> Shelved:
-    """Bring progress and library up to chapters and books that have just been merged into `state`.
+def update_library(objects: Objects, before: Folder, folders: Folders, table: Table, touched: Touched) -> Shelved:
+    """Bring progress and library up to chapters and books that have just been merged into a snapshot.
 
-    `before` is the folder as it was until then. Where the settings gave chapters or books other keys or another rule,
-    before there were any, nothing compiles."""
+    `before` is its folder `state` as it was until then. Where the settings gave chapters or books other keys or another
+    rule, before there were any, nothing compiles."""
+    state = folders.state
     pages, compiles = standard(table, BOOKS), standard(table, CHAPTERS, BOOKS)
     progress: list[tuple[Record, Stamp]] = []
     compiled: dict[bytes, tuple[Json, bytes]] = {}
@@ -119,8 +122,8 @@ def update_library(objects: Objects, before: Folder, state: Folder, table: Table
         if events:
             seal = decode(parts_of(line)[1])["object"]["fingerprint"] if line else None
             rows.append(BookRow(book, events, len(marks.numbers), marks.target, line is not None, seal))
-    added = {PROGRESS: _put(objects, state, DERIVED[PROGRESS], _progress_lines(progress))}
-    added[LIBRARY] = _put(objects, state, DERIVED[LIBRARY], compiled) - _take(objects, state, DERIVED[LIBRARY], gone)
+    added = {PROGRESS: _put(objects, folders, DERIVED[PROGRESS], _progress_lines(progress))}
+    added[LIBRARY] = _put(objects, folders, DERIVED[LIBRARY], compiled) - _take(objects, state, DERIVED[LIBRARY], gone)
     return Shelved({name: count for name, count in added.items() if count}, rows)
 
 
@@ -204,10 +207,13 @@ def _line(objects: Reader, state: Folder, row: Collection, book: Json) -> bytes 
     return find(objects, state, file_name(row.name), [(keyed_path(row, [book], raw_key), raw_key)]).get(raw_key)
 
 
-def _put(objects: Objects, state: Folder, row: Collection, lines: dict[bytes, tuple[Json, bytes]]) -> int:
+def _put(objects: Objects, folders: Folders, row: Collection, lines: dict[bytes, tuple[Json, bytes]]) -> int:
     """Keep lines with their books, by key, in place of what stands; returns how many keys are new."""
-    changes: list[Change[None]] = [(near_path(book), raw_key, line, None) for raw_key, (book, line) in lines.items()]
-    return update(objects, state, file_name(row.name), sorted_changes(changes), keyed_layout(row)) if changes else 0
+    changes: list[Change[None]] = [(near_path(book), key, line, None) for key, (book, line) in lines.items()]
+    if not changes:
+        return 0
+    layout: Layout[None] = bounded(folders, keyed_layout(row))
+    return update(objects, folders.state, file_name(row.name), sorted_changes(changes), layout)
 
 
 def _take(objects: Objects, state: Folder, row: Collection, keys: list[bytes]) -> int:

@@ -23,11 +23,15 @@ from dreamcatcherd.core.snapshot import (
     APPENDED,
     EXTRAS,
     FORMAT,
+    UNBOUNDED,
     Item,
     add_merged,
+    bounded,
     close_snapshot,
+    empty_snapshot,
     entity_line,
     file_name,
+    format_of,
     items,
     keyed_layout,
     keyed_path,
@@ -59,7 +63,7 @@ class Restored(NamedTuple):
 def export(objects: Reader, tree: str, frame: int | None, table: Table, settings: str | None) -> Iterator[bytes]:
     """The portable snapshot in pieces: one object, keys sorted, one record a line, each collection in key order."""
     folders = open_snapshot(objects, tree)
-    yield b'{"digest":%s,"format":%s,"frame":%s,' % (canonical(tree), canonical(FORMAT), canonical(frame))
+    yield b'{"digest":%s,"format":%s,"frame":%s,' % (canonical(tree), canonical(format_of(folders)), canonical(frame))
     yield b'"merged":{'
     by_frame: dict[str, list[str]] = {}
     for number, content_id in merged_ids(objects, folders):
@@ -97,17 +101,27 @@ def read_portable(raw: bytes) -> Portable:
         portable = read_as(raw, Portable)
     except msgspec.DecodeError as error:
         raise RefusedError(f"this is no exported snapshot: {error}", remedy) from error
-    if portable.format != FORMAT:
+    if portable.format not in (FORMAT, UNBOUNDED):
         raise RefusedError(f"the file's format is {portable.format!r}, this version reads {FORMAT!r}", remedy)
     return portable
 
 
 def restore(objects: Objects, portable: Portable, settings_blob: str | None) -> Restored:
-    """Write the snapshot that a portable one describes; RefusedError unless its digest comes out the same."""
-    damaged = "the file is damaged or was edited: export again"
+    """Write the snapshot that a portable one describes; RefusedError unless its digest comes out the same. One of an
+    earlier format then becomes one of this, with a digest of its own."""
+    made = _restored(objects, portable, settings_blob, portable.format)
+    if made.tree != portable.digest:
+        raise RefusedError(f"the file says digest {portable.digest}, its content has {made.tree}", _DAMAGED)
+    return made if portable.format == FORMAT else _restored(objects, portable, settings_blob, FORMAT)
+
+
+_DAMAGED = "the file is damaged or was edited: export again"
+
+
+def _restored(objects: Objects, portable: Portable, settings_blob: str | None, form: str) -> Restored:
     try:
         settings = read_settings(portable.settings.encode(), settings_blob) if portable.settings else DEFAULT
-        folders = open_snapshot(objects, None)
+        folders = empty_snapshot(form)
         entities: dict[str, int] = {}
         extra: list[Change[None]] = []
         for name, records in portable.state.items():
@@ -120,15 +134,15 @@ def restore(objects: Objects, portable: Portable, settings_blob: str | None) -> 
             else:
                 changes, layout = [_keyed(row, record) for record in records], keyed_layout(row)
             if changes:
-                entities[name] = update(objects, folders.state, file_name(name), sorted_changes(changes), layout)
+                entities[name] = update(
+                    objects, folders.state, file_name(name), sorted_changes(changes), bounded(folders, layout)
+                )
         if extra:
-            entities[EXTRA] = update(objects, folders.state, EXTRA, sorted_changes(extra), EXTRAS)
+            entities[EXTRA] = update(objects, folders.state, EXTRA, sorted_changes(extra), bounded(folders, EXTRAS))
         add_merged(objects, folders, [(_frame(name), cid) for name, ids in portable.merged.items() for cid in ids])
         tree = close_snapshot(objects, folders)
     except (KeyError, TypeError, ValueError, AttributeError, IndexError, SettingsError) as error:
-        raise RefusedError(f"the snapshot cannot be read: {error!r}", damaged) from error
-    if tree != portable.digest:
-        raise RefusedError(f"the file says digest {portable.digest}, its content has {tree}", damaged)
+        raise RefusedError(f"the snapshot cannot be read: {error!r}", _DAMAGED) from error
     return Restored(tree, entities, settings)
 
 

@@ -24,6 +24,7 @@ from dreamcatcherd.core.snapshot import (
     Folders,
     add_merged,
     appended_path,
+    bounded,
     close_snapshot,
     entity_line,
     file_name,
@@ -110,7 +111,7 @@ def merge(
         touch(touched, table, folded.keyed)
         del folded  # before the next part is there as well, or the books
     if touched:
-        shelved = update_library(objects, before, folders.state, table, touched)
+        shelved = update_library(objects, before, folders, table, touched)
         merged.added.update(shelved.added)
         merged.books.extend(shelved.rows)
     add_merged(objects, folders, [(delta.frame, delta.content_id) for delta in deltas])
@@ -126,10 +127,11 @@ def _apply(
     for name, column in sorted(folded.keyed.items(), key=lambda one: -len(one[1].keys)):
         row = table[name]
         changes = group_changes(row, column)
-        new = update(objects, folders.state, file_name(name), changes, _joining(row, conflicts, collapsed))
+        layout = bounded(folders, _joining(row, conflicts, collapsed))
+        new = update(objects, folders.state, file_name(name), changes, layout)
         added[name] = added.get(name, 0) + new
     for name, lines in folded.appended.items():
-        plain = EXTRAS if name == EXTRA else APPENDED
+        plain = bounded(folders, EXTRAS if name == EXTRA else APPENDED)
         new = update(objects, folders.state, file_name(name), sorted_changes(lines), plain)
         added[name] = added.get(name, 0) + new
 

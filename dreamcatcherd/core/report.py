@@ -47,6 +47,15 @@ class Pending(Struct, frozen=True):
     lanes_refused: int = 0
 
 
+class Check(Struct, frozen=True):
+    """One finding of `doctor`: `remedy` is given where it is not `ok`."""
+
+    check: str
+    ok: bool
+    detail: str
+    remedy: str | None = None
+
+
 class Footprint(Struct, frozen=True):
     """What the primary's own folder takes: its packs, their bytes, and the bytes that its disk has left."""
 

@@ -1,8 +1,9 @@
 """Keyed lines in a tree of small files, laid out by their keys alone (design: docs/architecture.md, "The snapshot").
 
-A file `<name>.jsonl` holds at most `limit` lines, sorted; one that would hold more becomes a folder `<name>/`, with one
-file or folder for each next character of its lines' paths. So the layout is a function of the set of keys and not of
-how they came. An update reads and writes only the files that its keys lie in.
+A file `<name>.jsonl` holds so many lines and bytes at most, or a single line, sorted; one that would hold more becomes
+a folder `<name>/`, with one file or folder for each next character of its lines' paths. So the layout is a function of
+the set of lines and not of how they came: where lines became shorter, a folder may become one file again. An update
+reads and writes only the files that its keys lie in, and what may become one file with them.
 
 A line is a JSON array whose parts are separated by a comma and a tab. A raw tab cannot occur inside a JSON string, so a
 line can be taken apart, and its key compared, without decoding it."""
@@ -37,8 +38,8 @@ def _nothing_cut(raw_key: bytes) -> str:
 
 
 class Layout(NamedTuple, Generic[T]):
-    """How one family of lines is kept: the most lines a file may have, a key's path, how a line comes about, and what
-    the path of a key lacks at its end where it was cut short.
+    """How one family of lines is kept: the most lines a file may have, a key's path, how a line comes about, what the
+    path of a key lacks at its end where it was cut short, and the most bytes that a file of several lines may have.
 
     No path is the beginning of another key's. `combine(key, standing line or None, payload)` returns the new line; it
     is None where the line that a change brings is taken as it is."""
@@ -47,6 +48,11 @@ class Layout(NamedTuple, Generic[T]):
     path_of: Callable[[bytes], str]
     combine: Callable[[bytes, bytes | None, T], bytes] | None
     rest_of: Callable[[bytes], str] = _nothing_cut
+    most_bytes: int | None = None
+
+    def fits(self, lines: int, size: int) -> bool:
+        """Whether so many lines of so many bytes, line ends included, are one file."""
+        return lines <= self.limit and (self.most_bytes is None or size <= self.most_bytes or lines == 1)
 
 
 def line_of(*parts: bytes) -> bytes:
@@ -71,9 +77,17 @@ def update(
     """Apply changes, sorted by path and one a key, to the lines kept under `name` in `folder`; tells how many are new.
 
     `folder` is changed in place; objects are written, files before the folders that name them."""
+    return _update(objects, folder, name, changes, layout, depth)[0]
+
+
+def _update(
+    objects: Objects, folder: dict[str, Entry], name: str, changes: list[Change[T]], layout: Layout[T], depth: int
+) -> tuple[int, bool]:
+    """The same. Tells as well whether the folder around may fit one file now: only if lines became shorter, and what
+    lies under `name` is one file itself."""
     if name in folder:
         inner = read_tree(objects, folder[name].oid)
-        added = 0
+        added, shorter = 0, False
         if len(changes[0][0]) == depth:
             rest = layout.rest_of
             changes = sorted_changes(
@@ -81,26 +95,59 @@ def update(
                 for path, key, line, payload in changes
             )
         for step, group in _steps(changes, depth):
-            added += update(objects, inner, step, group, layout, depth + 1)
+            new, less = _update(objects, inner, step, group, layout, depth + 1)
+            added, shorter = added + new, shorter or less
+        if shorter and layout.most_bytes is not None and (lines := _as_one_file(objects, inner, layout)) is not None:
+            del folder[name]
+            _keep_file(objects, folder, name, lines)
+            return added, True
         folder[name] = Entry(TREE, objects.write("tree", format_tree(inner)))
-        return added
+        return added, False
     standing = _lines(objects, folder.pop(name + SUFFIX, None))
     before = len(standing)
     combine = layout.combine
+    shorter = False
     placed: list[tuple[str, bytes]] = []
     for path, key, line, payload in changes:
         old = standing.pop(key, None)
         if combine is not None and (old is not None or not line):
             line = combine(key, old, payload)
+        shorter = shorter or (old is not None and len(line) < len(old))
         placed.append((path, line))
     after = len(placed) + len(standing)
-    if after <= layout.limit:
-        _keep_file(objects, folder, name, [*standing.values(), *(line for _, line in placed)])
+    lines = [*standing.values(), *(line for _, line in placed)]
+    if layout.fits(after, _size(lines)):
+        _keep_file(objects, folder, name, lines)
     else:
         placed += [(layout.path_of(key), line) for key, line in standing.items()]
         placed.sort(key=itemgetter(0))
         _keep(objects, folder, name, placed, layout, depth)
-    return after - before
+        shorter = False
+    return after - before, shorter
+
+
+def _size(lines: list[bytes]) -> int:
+    return sum(map(len, lines)) + len(lines)
+
+
+def _as_one_file(objects: Reader, inner: dict[str, Entry], layout: Layout[T]) -> list[bytes] | None:
+    """All lines of a folder, where they fit one file; it is read no further than to where they do not."""
+    found: list[bytes] = []
+    count = size = 0
+    for raw in _files(objects, inner):
+        count, size = count + raw.count(b"\n"), size + len(raw)
+        if not layout.fits(count, size):
+            return None
+        found.append(raw)
+    return [line for raw in found for line in raw.split(b"\n") if line]
+
+
+def _files(objects: Reader, folder: dict[str, Entry]) -> Iterator[bytes]:
+    for entry in folder.values():
+        if entry.mode == TREE:
+            yield from _files(objects, read_tree(objects, entry.oid))
+        else:
+            yield objects.read(entry.oid)
 
 
 def _keep(
@@ -113,8 +160,10 @@ def _keep(
 ) -> None:
     """Write lines, sorted by path, as one file, or as a folder of files where they are too many for one."""
     if len(placed) <= layout.limit:
-        _keep_file(objects, folder, name, [line for _, line in placed])
-        return
+        lines = [line for _, line in placed]
+        if layout.fits(len(lines), _size(lines)):
+            _keep_file(objects, folder, name, lines)
+            return
     if len(placed[0][0]) == depth:
         rest = layout.rest_of
         placed = sorted((path + rest(key_of(line)) if len(path) == depth else path, line) for path, line in placed)

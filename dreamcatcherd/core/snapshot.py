@@ -21,11 +21,17 @@ from dreamcatcherd.core.collections import EXTRA, Collection, Table
 from dreamcatcherd.core.model import Json, Record, Stamp
 from dreamcatcherd.core.rules import BY_FIELD, Entity
 from dreamcatcherd.core.shards import SUFFIX, Change, Layout, find, line_of, parts_of, scan, sorted_changes, update
-from dreamcatcherd.core.tree import FILE, TREE, Entry, Objects, Reader, format_tree, read_tree
+from dreamcatcherd.core.tree import FILE, TREE, Entry, Objects, Reader, format_tree, object_id, read_tree
 
 T = TypeVar("T")
 
-FORMAT = "dreamcatcher-snapshot/1"
+FORMAT = "dreamcatcher-snapshot/2"
+UNBOUNDED = "dreamcatcher-snapshot/1"
+"""The format before: its files have a bound in lines alone. A snapshot of it is carried on as it is."""
+
+FILE_BYTES = 512 * 2**10
+"""The most bytes of a file of several lines: servers refuse large files, and a frame writes whole files."""
+
 ENTITIES_A_FILE = 256
 IDS_A_FILE = 2048
 
@@ -51,10 +57,30 @@ def open_snapshot(objects: Reader, tree: str | None) -> Folders:
     return Folders(root, read_tree(objects, root["state"].oid if "state" in root else None))
 
 
+def empty_snapshot(name: str) -> Folders:
+    """The empty snapshot of a format."""
+    return Folders({"format": Entry(FILE, object_id("blob", name.encode() + b"\n"))}, {})
+
+
+def empty_like(objects: Objects, tree: str | None) -> str:
+    """The empty snapshot of another one's format: what the first frame of its history was merged into."""
+    return close_snapshot(objects, empty_snapshot(format_of(Folders(read_tree(objects, tree), {}))))
+
+
+def format_of(folders: Folders) -> str:
+    """The format of a snapshot; an empty one begins with the latest."""
+    return UNBOUNDED if folders.root.get("format") == empty_snapshot(UNBOUNDED).root["format"] else FORMAT
+
+
+def bounded(folders: Folders, layout: Layout[T]) -> Layout[T]:
+    """A layout as the format of a snapshot has it."""
+    return layout._replace(most_bytes=None if format_of(folders) == UNBOUNDED else FILE_BYTES)
+
+
 def close_snapshot(objects: Objects, folders: Folders) -> str:
     """Write both folders and return the snapshot's tree id: the digest."""
     root = dict(folders.root)
-    root["format"] = Entry(FILE, objects.write("blob", FORMAT.encode() + b"\n"))
+    root["format"] = Entry(FILE, objects.write("blob", format_of(folders).encode() + b"\n"))
     if folders.state:
         root["state"] = Entry(TREE, objects.write("tree", format_tree(folders.state)))
     return objects.write("tree", format_tree(root))
@@ -212,7 +238,9 @@ def add_merged(objects: Objects, folders: Folders, ids: Sequence[MergedId]) -> i
     changes: list[Change[None]] = []
     for merged_id, raw_key in zip(ids, canonical_each(ids), strict=True):
         changes.append((id_path(merged_id), raw_key, line_of(raw_key), None))
-    return update(objects, folders.root, "merged", sorted_changes(changes), MERGED) if changes else 0
+    if not changes:
+        return 0
+    return update(objects, folders.root, "merged", sorted_changes(changes), bounded(folders, MERGED))
 
 
 def already_merged(objects: Reader, folders: Folders, ids: Iterable[MergedId]) -> set[MergedId]:

@@ -15,6 +15,7 @@ from msgspec import structs
 
 from dreamcatcherd.core.checkout import Checkout
 from dreamcatcherd.core.codec import frame_number, utc_micros
+from dreamcatcherd.core.errors import DreamcatcherError
 from dreamcatcherd.core.frames import Closing, Decision, Moment, Signs, Watch, decide
 from dreamcatcherd.core.ledger import Ledger, Violation
 from dreamcatcherd.core.model import Arrival, Delta, Reject
@@ -30,6 +31,7 @@ from dreamcatcherd.store.canonical import canonical_paths, is_edited, restore_su
 from dreamcatcherd.store.ingest import Ingest, Survey, pending_streams
 from dreamcatcherd.store.ports import Move, Store
 from dreamcatcherd.store.remote import RemoteStore
+from dreamcatcherd.store.sizes import Largest
 from dreamcatcherd.store.strays import StrayBranches
 from dreamcatcherd.store.unreadable import readable_refs, troubles_of
 from dreamcatcherd.store.violations import current_settings, find_violations
@@ -95,6 +97,7 @@ class Primary:
         self.policy = Policy(store.folder if isinstance(store, RemoteStore) else None)
         self._pace = Pace()
         self._strays = StrayBranches()
+        self._largest = Largest()
         self._checkout = Checkout()
         self._early = EarlyCounts()
         self._unsafe: tuple[object, list[tuple[Path, str]]] = (None, [])
@@ -263,6 +266,14 @@ class Primary:
             violations=violations,
             lanes_refused=len(left_out),
         )
+
+    def largest_bytes(self) -> int:
+        """Bytes of the largest file that frames have written; 0 before the first look, or where it cannot be told."""
+        commit = self.last.base.commit if self.last else None
+        try:
+            return self._largest.of(self.store, commit)[1] if commit is not None else 0
+        except DreamcatcherError:
+            return 0
 
 
 def _is_due(arrival: Arrival, frame: int) -> bool:

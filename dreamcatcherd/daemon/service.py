@@ -263,10 +263,10 @@ class Service:
     def _show(self, report: CycleReport) -> None:
         self.metrics.cycle(report)
         self._cycles.cycle(report)
-        survey = self.primary.last
         self._failing = None
         self._note()
-        self.board.show(report, survey.base.commit if survey else None)
+        self.metrics.largest(self.primary.largest_bytes())
+        self.board.show(report, self.primary.last.base.commit if self.primary.last else None)
         self._notifier.status(status_line(report.pending, self.primary.clock()))
         self._notifier.ready()
 

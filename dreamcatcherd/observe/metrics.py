@@ -79,10 +79,9 @@ class Metrics:
         self._degraded = gauge("watch_degraded", "1 while changes of files are seen by polling alone.")
         self._refused = gauge("config_refused", "1 while the configuration on disk is refused.")
         self._lanes_refused = gauge("lanes_refused", "Lanes left out of main since the server refuses them.")
+        self._largest = gauge("largest_blob_bytes", "Bytes of the largest file that frames have written.")
         self._asked_from = 0.0
-        retry = gauge(
-            "remote_retry_after_seconds", "How much longer the server wants to be left alone; 0 if it does not."
-        )
+        retry = gauge("remote_retry_after_seconds", "How much longer the server wants to be left alone, or 0.")
         retry.set_function(lambda: max(0.0, self._asked_from - time.monotonic()))
         self._packs = gauge("repository_packs", "Packs in the folder that this primary works on.")
         self._packed = gauge("repository_packed_bytes", "Bytes of those packs and their indexes.")
@@ -167,6 +166,10 @@ class Metrics:
         self._packs.set(found.packs)
         self._packed.set(found.packed_bytes)
         self._free.set(found.free_bytes)
+
+    def largest(self, size: int) -> None:
+        """Show the bytes of the largest file that frames have written."""
+        self._largest.set(size)
 
     def _label(self, collection: str) -> str:
         """A collection's label: its own name, or `OTHER` once there are too many that only a repository knows."""

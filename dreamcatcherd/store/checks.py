@@ -7,7 +7,6 @@ from __future__ import annotations
 import email.utils
 import os
 import re
-import shutil
 import ssl
 import subprocess
 import time
@@ -20,21 +19,21 @@ from itertools import islice
 from pathlib import Path
 
 import pygit2
-from msgspec import Struct
 
 from dreamcatcherd.core import paths
 from dreamcatcherd.core.checkout import Checkout
 from dreamcatcherd.core.codec import plain
 from dreamcatcherd.core.errors import DreamcatcherError
+from dreamcatcherd.core.report import Check
 from dreamcatcherd.core.troubles import Trouble
 from dreamcatcherd.store.base import Base, load_base
-from dreamcatcherd.store.footprint import measure
 from dreamcatcherd.store.gitcmd import git
 from dreamcatcherd.store.ingest import Ingest, Survey
 from dreamcatcherd.store.locks import all_locks, stale
 from dreamcatcherd.store.objects import GitStore
 from dreamcatcherd.store.remote import RemoteStore
 from dreamcatcherd.store.signatures import sign
+from dreamcatcherd.store.sizes import check_largest, check_packs, check_space
 from dreamcatcherd.store.strays import StrayBranches, occupied_lanes
 from dreamcatcherd.store.unreadable import readable_refs, troubles_of
 from dreamcatcherd.store.violations import current_settings
@@ -42,19 +41,8 @@ from dreamcatcherd.store.violations import current_settings
 GIT_NEEDED = (2, 36)
 LANES_MANY = 5_000
 NAMES_SHOWN = 20
-PACKS_MANY = 200
-SPACE_BYTES = 256 * 2**20
 OFFSET_S = 5.0
 HOOK_TIMEOUT_S = 60.0
-
-
-class Check(Struct, frozen=True):
-    """One finding: `remedy` is given where it is not `ok`."""
-
-    check: str
-    ok: bool
-    detail: str
-    remedy: str | None = None
 
 
 def check_tools() -> Iterator[Check]:
@@ -107,6 +95,8 @@ def check_repository(store: GitStore, main: str) -> Iterator[Check]:
     yield _published(store, readable, main, base)
     yield _settings(base, refused)
     yield _lanes(refs, base)
+    if base.commit is not None:
+        yield check_largest(store, base.commit)
     yield from _troubles(store, survey)
     if base.commit is not None:
         yield _frame_time(store.commit(base.commit).time, time.time())
@@ -206,7 +196,7 @@ def check_folder(store: GitStore, main: str) -> Iterator[Check]:
     yield _head(folder, main)
     yield _hook(folder, main)
     yield _locks(folder)
-    yield _packs(folder)
+    yield check_packs(folder)
     yield check_space(folder)
 
 
@@ -279,23 +269,6 @@ def _locks(folder: Path) -> Check:
     return Check("locks", True, "no lock is left over")
 
 
-def _packs(folder: Path) -> Check:
-    """Maintenance joins packs; where it does not get done every look becomes slower."""
-    found = measure(folder)
-    if found is None or found.packs <= PACKS_MANY:
-        return Check("packs", True, f"{found.packs if found else 'unreadable'} packs")
-    remedy = f"git -C {folder} repack --geometric=2 -d, and see what it says; then why the daemon's does not get done"
-    return Check("packs", False, f"{found.packs} packs: maintenance does not get done", remedy)
-
-
-def check_space(folder: Path) -> Check:
-    """Room for packs where they are written."""
-    free = shutil.disk_usage(folder).free
-    shown = f"{free / 2**20:,.0f} MiB free at {folder}"
-    fine = free >= SPACE_BYTES
-    return Check("space", fine, shown, None if fine else "make room: publishing stops when the disk is full")
-
-
 # A repository on another machine --------------------------------------------------------------------------------------
 
 
@@ -312,7 +285,7 @@ def check_remote(store: RemoteStore, wall_s: Callable[[], float] = time.time) ->
         where = store.trust.file or store.trust.folder
         yield Check("certificates", True, f"{where}, from {store.trust.source}" if where else store.trust.source)
     yield _clock(store, wall_s)
-    yield _packs(store.folder)
+    yield check_packs(store.folder)
     yield check_space(store.folder)
 
 

@@ -10,7 +10,7 @@ import msgspec
 from dreamcatcherd.core import paths
 from dreamcatcherd.core.codec import read_as
 from dreamcatcherd.core.model import FrameState
-from dreamcatcherd.core.snapshot import close_snapshot, open_snapshot
+from dreamcatcherd.core.snapshot import FORMAT, UNBOUNDED, close_snapshot, empty_snapshot
 from dreamcatcherd.core.tree import blob_at, entries_at, lookup, subtree
 from dreamcatcherd.store.base import (
     Base,
@@ -35,12 +35,13 @@ def opens_first(store: Store, commit: str) -> bool:
     except msgspec.DecodeError:
         return False
     scratch = MemoryStore()
-    empty = close_snapshot(scratch, open_snapshot(scratch, None))
+    empty = [close_snapshot(scratch, empty_snapshot(name)) for name in (FORMAT, UNBOUNDED)]
     standing = subtree(store, tree, paths.SNAPSHOT)
     return (
         state is not None
         and state.last_closed is None
-        and state.snapshot == standing == empty
+        and state.snapshot == standing
+        and standing in empty
         and lookup(store, tree, paths.LEDGER) is None
     )
 

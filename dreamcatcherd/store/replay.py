@@ -17,6 +17,7 @@ from dreamcatcherd.core.ledger import DeltaRow, Ledger, read_ledger
 from dreamcatcherd.core.merge import merge
 from dreamcatcherd.core.model import Delta, Version
 from dreamcatcherd.core.settings import DEFAULT, Settings, read_settings
+from dreamcatcherd.core.snapshot import empty_like
 from dreamcatcherd.core.tree import FILE, blob_at, subtree
 from dreamcatcherd.store.chain import Link
 from dreamcatcherd.store.judge import judge
@@ -144,15 +145,13 @@ def _by_settings(store: Store, parts: Iterable[_Part]) -> Iterator[tuple[list[De
 
 def _merged(store: Store, start: str | None, last: Chapter, batches: Iterable[tuple[list[Delta], Table]]) -> Replayed:
     overlay = Overlay(store)
-    tree = start
+    tree = start or empty_like(overlay, last.ledger.snapshot)
     count = 0
     for deltas, table in batches:
         deltas.sort(key=lambda delta: delta.stamp)
         tree = merge(overlay, tree, deltas, table).tree
         overlay.keep(tree)
         count += len(deltas)
-    if tree is None:
-        tree = merge(overlay, None, [], last.settings.table).tree
     return Replayed(last.link.frame, tree, last, count, overlay)
 
 

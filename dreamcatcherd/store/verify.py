@@ -30,7 +30,7 @@ from dreamcatcherd.core.ledger_making import Basis, make_ledger
 from dreamcatcherd.core.merge import merge
 from dreamcatcherd.core.model import SAME_NAMED, Delta, FrameState
 from dreamcatcherd.core.plan import make_plan
-from dreamcatcherd.core.snapshot import already_merged, open_snapshot
+from dreamcatcherd.core.snapshot import already_merged, empty_like, open_snapshot
 from dreamcatcherd.core.tree import FILE, TREE, Entry, blob_at, changed, edit, entries_at, lookup, object_id, subtree
 from dreamcatcherd.core.waiting import already_waiting, id_of, next_ledgers
 from dreamcatcherd.store.base import Base, load_base, read_base, versions_of
@@ -221,7 +221,10 @@ def _recompute(
         if isinstance(item, Delta) and object_id("blob", store.read(item.version.blob)) != item.version.blob:
             return f"delta missing: {item.version.path} {item.version.blob} holds other bytes than its id says"
     overlay = Overlay(store)
-    folders = open_snapshot(overlay, base.snapshot)
+    tree = store.commit(link.oid).tree
+    published = subtree(store, tree, paths.SNAPSHOT)
+    before = base.snapshot or empty_like(overlay, published)
+    folders = open_snapshot(overlay, before)
     legacy = ledger.counts.waiting is None
     deferred = {id_of(row) for row in ledger.held if row.frame <= ledger.frame}
     plan = make_plan(
@@ -235,7 +238,7 @@ def _recompute(
     )
     deltas = [arrival.item for arrival in plan.deltas if isinstance(arrival.item, Delta)]
     load = partial(with_body, store, limits=settings.limits)
-    merged = merge(overlay, base.snapshot, deltas, settings.table, load)
+    merged = merge(overlay, before, deltas, settings.table, load)
     basis = Basis(
         previous=base.snapshot if base.ledger else None,
         entities=base.ledger.counts.entities if base.ledger else {},
@@ -247,8 +250,6 @@ def _recompute(
     )
     made = make_ledger(plan, merged, basis, ledger.closed_by, None if legacy else SAME_NAMED)
     made = _with_seen(listing_all_held(made) if legacy else made, ledger)
-    tree = store.commit(link.oid).tree
-    published = subtree(store, tree, paths.SNAPSHOT)
     if published != made.snapshot:
         return f"snapshot edited: its deltas come to {made.snapshot}, published is {published}"
     if legacy:  # its bytes lack what it does not know, and the folder below shows whether they are the published ones

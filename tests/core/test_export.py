@@ -15,6 +15,7 @@ from dreamcatcherd.core.errors import RefusedError
 from dreamcatcherd.core.export import Restored, export, read_portable, restore
 from dreamcatcherd.core.model import Delta
 from dreamcatcherd.core.settings import DEFAULT, read_settings
+from dreamcatcherd.core.snapshot import UNBOUNDED, close_snapshot, empty_snapshot
 from tests.core.tools import Heap, delta, merged
 
 SETTINGS = (
@@ -82,7 +83,7 @@ def test_an_export_is_one_object_with_sorted_keys() -> None:
     raw = exported(heap, tree)
     found = json.loads(raw)
     assert list(found) == ["digest", "format", "frame", "merged", "settings", "state"]
-    assert (found["digest"], found["format"], found["frame"]) == (tree, "dreamcatcher-snapshot/1", 2)
+    assert (found["digest"], found["format"], found["frame"]) == (tree, "dreamcatcher-snapshot/2", 2)
     assert found["settings"] == SETTINGS
     assert found["merged"] == {"1": ["a" * 40], "2": ["b" * 40]}
     extras = ["extra/", "extra/odd/section\t", "extra/posts_created"]
@@ -161,13 +162,25 @@ def test_large_collections_travel() -> None:
     assert restored(exported(heap, found.tree, None)).tree == found.tree
 
 
+def test_an_export_of_the_format_before_is_imported_as_one_of_this() -> None:
+    """The same records, stamps and merged ids, with the digest that the same deltas have in this format."""
+    heap = Heap()
+    before = merged(heap, a_few(), close_snapshot(heap, empty_snapshot(UNBOUNDED)), TABLE).tree
+    raw = exported(heap, before)
+    assert (json.loads(raw)["format"], json.loads(raw)["digest"]) == (UNBOUNDED, before)
+    made = restored(raw, heap).tree
+    assert made == merged(heap, a_few(), table=TABLE).tree != before
+    now = json.loads(exported(heap, made))
+    assert {**now, "format": UNBOUNDED, "digest": before} == json.loads(raw)
+
+
 # What is refused --------------------------------------------------------------------------------------------------
 
 Damage = Callable[[dict[str, Any]], object]
 
 DAMAGES: dict[str, Damage] = {
     "another digest": lambda found: found.update(digest="0" * 40),
-    "another format": lambda found: found.update(format="dreamcatcher-snapshot/2"),
+    "another format": lambda found: found.update(format="dreamcatcher-snapshot/3"),
     "no digest": lambda found: found.pop("digest"),
     "no state": lambda found: found.pop("state"),
     "a record that is gone": lambda found: found["state"]["posts"].pop(),

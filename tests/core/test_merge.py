@@ -7,14 +7,16 @@ from random import Random
 from typing import NamedTuple
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+import dreamcatcherd.core.snapshot
 from dreamcatcherd.core.codec import canonical
 from dreamcatcherd.core.collections import Table
 from dreamcatcherd.core.merge import Merged
 from dreamcatcherd.core.model import Conflict, Delta, Json, Misfit, Stamp
 from dreamcatcherd.core.settings import read_settings
+from dreamcatcherd.core.snapshot import FILE_BYTES, UNBOUNDED, close_snapshot, empty_snapshot
 from dreamcatcherd.core.tree import changed
 from tests.core.tools import Heap, delta, files, merged, state
 
@@ -314,7 +316,7 @@ def test_merging_nothing_changes_nothing() -> None:
     heap = Heap()
     found = merged(heap, [delta(posts_created=[1])])
     assert merged(heap, [], found.tree) == Merged(found.tree, [], [], {}, [])
-    assert merged(heap, []) == Merged("820025f9e0c4945ea4244b81ad300252e1f0d506", [], [], {}, [])
+    assert merged(heap, []) == Merged("41f92ede8947d7a056a0fe94f5b81c615299b27a", [], [], {}, [])
 
 
 def a_fleet(count: int) -> list[Delta]:
@@ -341,15 +343,31 @@ def a_fleet(count: int) -> list[Delta]:
 
 def test_the_bytes_of_a_snapshot_stay_what_they_are() -> None:
     """This set has this digest for ever: other bytes would be another format, and need another format's name."""
-    assert merged(Heap(), a_fleet(600), table=TABLE).tree == "716a5de1466cbbee57d6105476bfe482cfbe88a7"
+    assert merged(Heap(), a_fleet(600), table=TABLE).tree == "e9f36712c937f678f4738ed4f467b22038b91f06"
 
 
-@settings(max_examples=12, deadline=None)
-@given(st.randoms(use_true_random=False))
-def test_any_order_and_any_batches_give_the_same_digest(chance: Random) -> None:
+def test_a_snapshot_of_the_format_before_is_carried_on_in_it() -> None:
+    """What is merged on top of it has the bytes that the version before would have given it."""
+    heap = Heap()
+    before = close_snapshot(heap, empty_snapshot(UNBOUNDED))
+    assert before == "820025f9e0c4945ea4244b81ad300252e1f0d506"
+    assert merged(heap, a_fleet(600), before, TABLE).tree == "716a5de1466cbbee57d6105476bfe482cfbe88a7"
+    large = [delta(1, n, posts_created=[{"number": n, "title": "x" * FILE_BYTES}]) for n in range(2)]
+    assert "state/posts.jsonl" in files(heap, merged(heap, large, before).tree)
+    assert "state/posts/g/0.jsonl" in files(heap, merged(heap, large).tree)
+
+
+@pytest.mark.parametrize("most", [FILE_BYTES, 3_000])
+@settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(chance=st.randoms(use_true_random=False))
+def test_any_order_and_any_batches_give_the_same_digest(
+    most: int, chance: Random, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Hundreds of deltas in random batches, each batch late or early to others, end in the same tree and counts."""
+    monkeypatch.setattr(dreamcatcherd.core.snapshot, "FILE_BYTES", most)
     deltas, heap = a_fleet(400), Heap()
     whole = merged(heap, deltas, table=TABLE)
+    assert max(map(len, files(heap, whole.tree).values())) <= max(most, 10_000)
     chance.shuffle(deltas)
     tree: str | None = None
     added: dict[str, int] = {}

@@ -67,14 +67,14 @@ class Shelf:
         return list(scan(self.heap, self.folder(), "x", prefix))
 
 
-def laid_out(values: Values, name: str = "x", depth: int = 0) -> dict[str, bytes]:
+def laid_out(values: Values, name: str = "x", depth: int = 0, most_bytes: int = 10**9) -> dict[str, bytes]:
     """The files that hold these values, said once more in the simplest way."""
-    if len(values) <= LIMIT:
-        lines = sorted(line_of(key(path), canonical(value)) + b"\n" for path, value in values.items())
-        return {f"{name}.jsonl": b"".join(lines)}
+    raw = b"".join(sorted(line_of(key(path), canonical(value)) + b"\n" for path, value in values.items()))
+    if len(values) == 1 or (len(values) <= LIMIT and len(raw) <= most_bytes):
+        return {f"{name}.jsonl": raw}
     found: dict[str, bytes] = {}
     for step, members in groupby(sorted(values), key=lambda path: path[depth]):
-        found |= laid_out({path: values[path] for path in members}, f"{name}/{step}", depth + 1)
+        found |= laid_out({path: values[path] for path in members}, f"{name}/{step}", depth + 1, most_bytes)
     return found
 
 
@@ -122,6 +122,22 @@ def test_a_path_that_is_cut_short_is_filled_up_where_it_is_needed(batches: list[
         shelf.put(batch, cut)
         total |= batch
     assert files(shelf.heap, shelf.tree) == laid_out(total)
+
+
+sizes = st.dictionaries(paths, st.integers(0, 25).map(lambda digits: 10**digits), min_size=1, max_size=12)
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.lists(sizes, min_size=1, max_size=5), st.integers(0, 5), st.integers(20, 120))
+def test_files_are_bounded_in_bytes_whatever_was_there_before(batches: list[Values], cut: int, most: int) -> None:
+    """Lines that grow and shrink lie where they would if they had come last: folders become files again."""
+    shelf = Shelf(LAYOUT._replace(most_bytes=most))
+    total: Values = {}
+    for batch in batches:
+        new = len(batch.keys() - total.keys())
+        total |= batch
+        assert shelf.put(batch, cut) == new
+        assert files(shelf.heap, shelf.tree) == laid_out(total, most_bytes=most)
 
 
 def test_a_line_that_is_known_beforehand_stands_unless_there_is_one_to_join() -> None:

@@ -211,8 +211,8 @@ def test_an_empty_snapshot_holds_the_name_of_its_format() -> None:
     """There is at least one file, so that git can hold the folder, and its digest is the same everywhere."""
     heap = Heap()
     tree = close_snapshot(heap, open_snapshot(heap, None))
-    assert files(heap, tree) == {"format": b"dreamcatcher-snapshot/1\n"}
-    assert tree == "820025f9e0c4945ea4244b81ad300252e1f0d506"
+    assert files(heap, tree) == {"format": b"dreamcatcher-snapshot/2\n"}
+    assert tree == "41f92ede8947d7a056a0fe94f5b81c615299b27a"
     assert has_entities(open_snapshot(heap, tree)) == frozenset()
     assert close_snapshot(heap, open_snapshot(heap, tree)) == tree
 
@@ -223,7 +223,7 @@ def test_a_snapshot_is_the_files_that_the_documents_name() -> None:
     tree = merged(heap, [delta(2, 5, "s", "a" * 40, posts_created=[7], observations=["seen"], dreams=[1])]).tree
     stamp = b'2,5,"s","' + b"a" * 40 + b'"'
     assert files(heap, tree) == {
-        "format": b"dreamcatcher-snapshot/1\n",
+        "format": b"dreamcatcher-snapshot/2\n",
         "merged.jsonl": b'[[2,"' + b"a" * 40 + b'"]]\n',
         "state/posts.jsonl": b'[[7],\t{"discussion_number":7},\t{}]\n',
         "state/observations.jsonl": b"[[" + stamp + b',0],\t{"value":"seen"}]\n',

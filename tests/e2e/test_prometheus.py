@@ -179,9 +179,9 @@ def test_a_real_prometheus_sees_what_is_wrong_with_a_machine(tmp_path: Path) -> 
 
 
 def test_a_real_prometheus_sees_what_servers_and_pushers_do(tmp_path: Path) -> None:
-    """A server that limits, one that refuses a lane, and somebody who rewinds `main` after every publication: each
-    alert fires for the right daemon."""
-    repositories = {name: tmp_path / name / "fleet.git" for name in ("limited", "refused", "rewound")}
+    """A server that limits, one that refuses a lane, somebody who rewinds `main` after every publication, and one who
+    pushes 51 MB: each alert fires for the right daemon."""
+    repositories = {name: tmp_path / name / "fleet.git" for name in ("limited", "refused", "rewound", "large")}
     for repository in repositories.values():
         dc("init", str(repository), "--no-hook")
         git(repository, "config", "http.receivepack", "true")
@@ -195,12 +195,19 @@ def test_a_real_prometheus_sees_what_servers_and_pushers_do(tmp_path: Path) -> N
 
     refused = clone(repositories["refused"], tmp_path / "worker")
     push(refused, {"state/stream_deltas/1/w.json": delta(1, "w", observations=["secret"])}, "refs/heads/dc/w")
+    large = clone(repositories["large"], tmp_path / "writer")
+    push(large, {"state/dreamcatcher.toml": "[limits]\ndelta_bytes = 100_000_000\n"})
+    push(large, {"state/stream_deltas/1/w.json": delta(1, "w", observations=["x" * 51_000_000])}, "refs/heads/dc/w")
     script = (
         'while read -r old new ref; do git diff "$old" "$new" | grep -q secret && echo "a secret" >&2 && exit 1; done'
     )
     install_hook(repositories["refused"], script + "; exit 0")
     with front(tmp_path / "limited", answer) as limited, git_daemon(tmp_path / "refused") as refusing:
-        urls = {"limited": limited.url, "refused": f"{refusing}/fleet.git", "rewound": str(repositories["rewound"])}
+        urls = {
+            "limited": limited.url,
+            "refused": f"{refusing}/fleet.git",
+        }
+        urls |= {name: str(repositories[name]) for name in ("rewound", "large")}
         configs = {
             name: primary_toml(
                 tmp_path / name,
@@ -216,12 +223,13 @@ def test_a_real_prometheus_sees_what_servers_and_pushers_do(tmp_path: Path) -> N
             }
             at = {name: daemon.url().removeprefix("http://") for name, daemon in daemons.items()}
             prometheus = stack.enter_context(run_prometheus(tmp_path, watched(tmp_path, list(at.values()))))
-            wait_for(lambda: len(prometheus.query("dreamcatcher_lanes_refused")) == 3)
+            wait_for(lambda: len(prometheus.query("dreamcatcher_lanes_refused")) == len(urls))
             limits.set()
             wanted = {
                 ("DreamcatcherServerLimits", at["limited"]),
                 ("DreamcatcherLanesRefused", at["refused"]),
                 ("DreamcatcherEditsRepeated", at["rewound"]),
+                ("DreamcatcherLargeFile", at["large"]),
             }
 
             def seen() -> bool:

@@ -45,6 +45,7 @@ FAMILIES = {
     "watch_degraded": "gauge",
     "config_refused": "gauge",
     "lanes_refused": "gauge",
+    "largest_blob_bytes": "gauge",
     "remote_retry_after_seconds": "gauge",
     "repository_packs": "gauge",
     "repository_packed_bytes": "gauge",
