@@ -1,7 +1,7 @@
 """One way to talk to a remote: git and libgit2 are run against it here, and what goes wrong is told as one failure.
 
-Owns the time limit and the environment of each, and that git is asked once more for what a web server answered where
-that does not show."""
+Owns the time limit and the environment of each, which of the two lists and fetches, and that git is asked once more for
+what a web server answered where that does not show."""
 
 from __future__ import annotations
 
@@ -12,13 +12,15 @@ from subprocess import CompletedProcess
 from typing import TypeVar
 
 import pygit2
+from pygit2.enums import FetchPrune
 
 from dreamcatcherd.core.errors import RetryableError
-from dreamcatcherd.store.access import Access, git_environment
+from dreamcatcherd.store.access import Access, Callbacks, git_environment
 from dreamcatcherd.store.answers import HEADERS, WHOLE, Answer, parted, words_of
-from dreamcatcherd.store.failures import failure_of
+from dreamcatcherd.store.failures import UnclearError, failure_of
 from dreamcatcherd.store.gitcmd import GitTimeoutError, git
 from dreamcatcherd.store.redirects import SIGNS, RedirectedError
+from dreamcatcherd.store.trust import CERTIFICATES
 
 _T = TypeVar("_T")
 
@@ -36,6 +38,48 @@ class Connection:
         self._access = access
         self._folder = folder
         self._waiting = waiting
+        self._list_by_git = self._fetch_by_git = access.read_by_git
+
+    def heads(self, repository: pygit2.Repository, spaces: Sequence[str]) -> dict[str, str]:
+        """The refs that the remote lists, those below some prefixes among them."""
+        words = ("ls-remote", "--refs", "--", self._access.url, *(f"{space}*" for space in spaces))
+        if self._list_by_git:
+            listed = self.git(*words).decode("utf-8", "surrogateescape")
+            return {name: oid for oid, name in (line.split("\t") for line in listed.splitlines())}
+        CERTIFICATES.renew(self._access)
+        remote = repository.remotes.create_anonymous(self._access.url)
+        try:
+            heads = self.ask(lambda: remote.list_heads(callbacks=Callbacks(self._access, self._waiting)), words)
+        except UnclearError as error:
+            if "invalid packet line" not in error.cause:  # what libgit2 makes of a shallow repository's answer
+                raise
+            self._list_by_git = self._fetch_by_git = True
+            return self.heads(repository, spaces)
+        return {head.name: str(head.oid) for head in heads if head.name}
+
+    def fetch(self, repository: pygit2.Repository, specs: list[str], limit_s: float) -> bool:
+        """Fetch by refspecs; False where one of them names a ref that is not there."""
+        words = ("fetch", "--quiet", "--no-tags", "--no-write-fetch-head", "--", self._access.url, *specs)
+        if not self._fetch_by_git:
+            CERTIFICATES.renew(self._access)
+            remote = repository.remotes.create_anonymous(self._access.url)
+            callbacks = Callbacks(self._access, self._waiting, limit_s)
+            try:
+                self.ask(lambda: remote.fetch(specs, callbacks=callbacks, prune=FetchPrune.NO_PRUNE), words)
+            except RetryableError as error:
+                if "failed to parse" not in error.cause:
+                    raise
+                # libgit2 cannot walk a history with a malformed commit; git can, and everyone's pushes need it
+                self._fetch_by_git = True
+            else:
+                return True
+        try:
+            self.git(*words, limit_s=limit_s)
+        except RetryableError as error:
+            if "couldn't find remote ref" not in error.cause:
+                raise
+            return False
+        return True
 
     def run(
         self, *words: str, limit_s: float | None = None, trace: Mapping[str, str] = HEADERS

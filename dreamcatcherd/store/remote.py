@@ -7,17 +7,16 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Set
 from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
 import pygit2
-from pygit2.enums import FetchPrune
 
 from dreamcatcherd.core.errors import FatalError, RetryableError, UnreadableError
 from dreamcatcherd.core.paths import PUBLISHED, TRIAL, short_ref
-from dreamcatcherd.store.access import Access, Callbacks, set_up_libgit2
+from dreamcatcherd.store.access import Access, set_up_libgit2
 from dreamcatcherd.store.clone import hold, make_clone, prepare_clone
 from dreamcatcherd.store.connection import Connection
 from dreamcatcherd.store.disk import remedy_for
@@ -28,7 +27,7 @@ from dreamcatcherd.store.objects import GitStore
 from dreamcatcherd.store.packs import release
 from dreamcatcherd.store.part import SHALLOW
 from dreamcatcherd.store.ports import Commit, Move
-from dreamcatcherd.store.trust import CERTIFICATES, Trust, trusting
+from dreamcatcherd.store.trust import Trust, trusting
 from dreamcatcherd.store.wholeness import DamagedRefsError
 
 _T = TypeVar("_T")
@@ -37,6 +36,9 @@ KNOWN = "refs/primary/known"
 """In the own clone alone: the last published commit that this primary has seen."""
 
 _LOCK_POLL_S = 0.05
+
+FEW = 100
+"""Up to how many refs that changed are fetched by name."""
 
 FIRST_FETCH = 20
 """How many times the time limit the first fetch may take: it brings the whole history."""
@@ -49,6 +51,7 @@ class RemoteStore(GitStore):
         self._spaces = ["refs/heads/", "refs/dreamcatcher/"]
         self._lock = clone.with_name(clone.name + ".lock")
         self._held = False
+        self._shown: dict[str, str] | None = None  # what the clone's refs name, as they were last read or moved here
         self._looked_at = False  # the clone was checked or made anew since it last answered
         self._access = access
         with self._hold():
@@ -57,7 +60,6 @@ class RemoteStore(GitStore):
         self._access = access = trusting(access, self.folder)
         self.where = self.identity = access.url
         self.trust = Trust(access.ca_file, access.ca_folder, access.trust)
-        self._list_by_git = self._fetch_by_git = access.read_by_git
         self._wire = Connection(access, self.folder, lambda: self.progress())
         set_up_libgit2(access, self.folder)
 
@@ -77,9 +79,12 @@ class RemoteStore(GitStore):
         return found
 
     def _brought(self, heads: dict[str, str]) -> dict[str, str]:
-        if heads != self._mirrored():
+        self.refresh()
+        if heads != self._shown:
             self._fetch(heads)
-        return self._mirrored()
+        if self._shown is None:
+            self._shown = self._mirrored()
+        return dict(self._shown)
 
     def follow(self, prefix: str) -> bool:
         """Fetch the refs below a prefix too; tells whether that is new."""
@@ -96,21 +101,7 @@ class RemoteStore(GitStore):
         return any(name.startswith(space) for space in self._spaces)
 
     def _heads(self) -> dict[str, str]:
-        words = ("ls-remote", "--refs", "--", self._access.url, *(f"{space}*" for space in self._spaces))
-        if self._list_by_git:
-            listed = self._wire.git(*words)
-            pairs = [line.split("\t") for line in listed.decode("utf-8", "surrogateescape").splitlines()]
-            return {name: oid for oid, name in pairs if self._followed(name)}
-        CERTIFICATES.renew(self._access)
-        remote = self._repo.remotes.create_anonymous(self._access.url)
-        try:
-            heads = self._wire.ask(lambda: remote.list_heads(callbacks=Callbacks(self._access, self.progress)), words)
-        except UnclearError as error:
-            if "invalid packet line" not in error.cause:  # what libgit2 makes of a shallow repository's answer
-                raise
-            self._list_by_git = self._fetch_by_git = True
-            return self._heads()
-        return {head.name: str(head.oid) for head in heads if head.name and self._followed(head.name)}
+        return {name: oid for name, oid in self._wire.heads(self._repo, self._spaces).items() if self._followed(name)}
 
     def _fetch(self, heads: dict[str, str]) -> None:
         """Bring what the remote has, whatever a killed process left in the way."""
@@ -118,37 +109,29 @@ class RemoteStore(GitStore):
 
     def _bring(self, heads: dict[str, str]) -> None:
         """Move the clone's refs to where the remote's are, with what they reach. Refs that went there go here first, as
-        one may stand in a new one's way."""
-        mine = self._mirrored()
+        one may stand in a new one's way. Where few changed, those alone are asked for: the cost follows them."""
+        mine, self._shown = self._shown if self._shown is not None else self._mirrored(), None
         for name in mine.keys() - heads.keys():
             self._set_ref(name, None)
-        if mine.items() >= heads.items():
-            return
-        specs = [f"+{space}*:{space}*" for space in self._spaces]
-        words = ("fetch", "--quiet", "--no-tags", "--no-write-fetch-head", "--", self._access.url, *specs)
-        limit_s = self._access.timeout_s * (1 if mine else FIRST_FETCH)
-        if self._fetch_by_git:
-            self._wire.git(*words, limit_s=limit_s)
-            self._check_whole(heads)
-            return
-        CERTIFICATES.renew(self._access)
-        remote = self._repo.remotes.create_anonymous(self._access.url)
-        callbacks = Callbacks(self._access, self.progress, limit_s)
-        try:
-            self._wire.ask(lambda: remote.fetch(specs, callbacks=callbacks, prune=FetchPrune.NO_PRUNE), words)
-        except RetryableError as error:
-            if "failed to parse" not in error.cause:
-                raise
-            # libgit2 cannot walk a history that holds a malformed commit; git can, and everyone's pushes need it
-            self._fetch_by_git = True
-            self._bring(heads)
+        kept = {name: oid for name, oid in mine.items() if name in heads}
+        changed = {name: oid for name, oid in heads.items() if mine.get(name) != oid}
+        few = mine and len(changed) <= FEW
+        if changed:
+            limit_s = self._access.timeout_s * (1 if mine else FIRST_FETCH)
+            if not (few and self._wire.fetch(self._repo, [f"+{name}:{name}" for name in changed], limit_s)):
+                few = False
+                self._wire.fetch(self._repo, [f"+{space}*:{space}*" for space in self._spaces], limit_s)
+        now = {name: oid for name in changed if (oid := self._ref(name))} if few else self._mirrored()
+        if missing := changed.keys() - now.keys():
+            self._check_whole(missing)
+        self._shown = {**kept, **now} if few else now
 
-    def _check_whole(self, heads: dict[str, str]) -> None:
+    def _check_whole(self, missing: Set[str]) -> None:
         """RetryableError where the remote lists refs and did not give them, so that it would look emptier than it is:
         git fetches what it can of a shallow repository, and calls that a success."""
-        missing = [name for name in heads.keys() - self._mirrored().keys() if name in self._heads()]
-        if missing:
-            which = f"{len(missing)} refs that it does not give, such as {short_ref(min(missing))}"
+        left = missing & self._heads().keys()
+        if left:
+            which = f"{len(left)} refs that it does not give, such as {short_ref(min(left))}"
             remedy = f"if it is a shallow repository ({SHALLOW}), complete it there: git fetch --unshallow"
             raise RetryableError(f"{self.where} lists {which}", remedy)
 
@@ -214,8 +197,13 @@ class RemoteStore(GitStore):
     def _note(self, moves: list[Move]) -> None:
         """Let the clone show what was published, so that the next poll fetches nothing; else that one mends it."""
         with contextlib.suppress(FatalError, UnclearError):
+            shown, self._shown = self._shown, None
             for move in moves:
                 self._set_ref(move.ref, move.new)
+            if shown is not None:
+                moved = {move.ref: move.new for move in moves}
+                shown = {name: oid for name, oid in shown.items() if name not in moved}
+                self._shown = shown | {name: oid for name, oid in moved.items() if oid and self._followed(name)}
 
     # The clone ----------------------------------------------------------------------------------------------------
 
@@ -228,12 +216,20 @@ class RemoteStore(GitStore):
         return None  # what was seen published is in the clone, or `recall` has it
 
     def recall(self) -> str | None:
-        oid = self._local_refs().get(KNOWN)
+        oid = self._or_anew(partial(self._ref, KNOWN))
         return oid if oid and self._has(oid) else None
 
     def remember(self, oid: str) -> None:
-        if self._local_refs().get(KNOWN) != oid and self._has(oid):
+        if self._or_anew(partial(self._ref, KNOWN)) != oid and self._has(oid):
             self._or_anew(partial(self._unlocked, partial(self._set_ref, KNOWN, oid)))
+
+    def _ref(self, name: str) -> str | None:
+        """What a ref of the clone names; FatalError where it is damaged."""
+        try:
+            found = self._repo.references.get(name)
+        except (ValueError, pygit2.GitError) as error:
+            raise self._missing(f"of {name}", error) from error
+        return str(found.target) if found is not None and isinstance(found.target, pygit2.Oid) else None
 
     def _set_ref(self, name: str, oid: str | None) -> None:
         """Let a ref of the clone name a commit, or be gone; FatalError where damaged, UnclearError where locked."""
@@ -333,7 +329,8 @@ class RemoteStore(GitStore):
         seen: str | None = None
         with self._hold():
             with contextlib.suppress(FatalError):
-                seen = self._local_refs().get(KNOWN)
+                seen = self._ref(KNOWN)
+            self._shown = None
             self._repo.free()
             make_clone(self.folder, self._access.url)
             set_up_libgit2(self._access, self.folder)

@@ -44,9 +44,9 @@ def config_for(
     return primary_toml(folder, close, interval, "[repository]\n" + "\n".join(lines) + "\n")
 
 
-def primary_on(served: Served, folder: Path, timeout: float = 30) -> Primary:
+def primary_on(served: Served, folder: Path, timeout: float = 30, transport: str = "pygit2") -> Primary:
     """A primary in this process, whose frames close by hand."""
-    config = load_config(config_for(served, folder, "manual", timeout=timeout))
+    config = load_config(config_for(served, folder, "manual", timeout=timeout, transport=transport))
     return open_primary(config, config.repository.url)
 
 
