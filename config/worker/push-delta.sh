@@ -5,8 +5,8 @@
 #
 # REPOSITORY is a path or URL that git can push to. The frame and the stream are read from the delta. An attachment keeps
 # its file name; the delta names it in a *_ref field. Prints the ref and the blob id on success, for `dreamcatcherd
-# receipt BLOB`. Exit codes: 0 the push was acknowledged, 1 the server refused it (its reason is on stderr; pushing the
-# same delta again would be refused again), 2 wrong usage, 3 the server could not be reached: run it again.
+# receipt BLOB`. Exit codes: 0 the push was acknowledged, 1 the server refused it (its reason is on stderr; unless a lane
+# stood in the way, the same delta would be refused again), 2 wrong usage, 3 the server could not be reached: run it again.
 set -eu
 
 fail() {
@@ -59,6 +59,9 @@ commit=$(git -c user.name="$stream" -c user.email="$name@localhost" commit-tree 
 ref=refs/heads/dc/$stream/$frame-$name
 if ! told=$(git push --porcelain "$repository" "$commit:$ref" 2>"$work/errors"); then
     cat "$work/errors" >&2
+    if grep -q -e 'lane-blocked' -e 'exists; cannot create' "$work/errors"; then
+        fail 1 "the lane dc/$stream stands in the way of dc/$stream/...: delete it once it is merged, or push the delta to it; the delta itself is fine"
+    fi
     case $told in
     *'rejected]'*) fail 1 "the server refused the delta: correct it as said above; pushed unchanged it is refused again" ;;
     *) fail 3 "the push was not acknowledged: the server could not be reached or did not answer; run it again" ;;

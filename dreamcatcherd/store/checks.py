@@ -136,10 +136,17 @@ def _settings(base: Base, refused: str | None) -> Check:
 
 
 def _lanes(refs: dict[str, str], base: Base) -> Check:
-    lanes = sum(paths.lane_stream(ref, base.settings.lane_prefix) is not None for ref in refs)
-    if lanes > LANES_MANY:
-        return Check("lanes", False, f"{lanes} lanes slow every look", "lower [retention] lanes_keep on the primary")
-    return Check("lanes", True, f"{lanes} lanes")
+    prefix = base.settings.lane_prefix
+    lanes = [ref.removeprefix(prefix) for ref in refs if paths.lane_stream(ref, prefix) is not None]
+    if len(lanes) > LANES_MANY:
+        remedy = "lower [retention] lanes_keep on the primary"
+        return Check("lanes", False, f"{len(lanes)} lanes slow every look", remedy)
+    whole = [name for name in lanes if "/" not in name]
+    if not whole or len(whole) == len(lanes):
+        return Check("lanes", True, f"{len(lanes)} lanes")
+    short = paths.short_ref(prefix)
+    forms = f"{len(whole)} as {short}<stream>, such as {short}{min(whole)}, and others as {short}<stream>/<anything>"
+    return Check("lanes", True, f"{len(lanes)} lanes, {forms}: one stream can have lanes of one form only")
 
 
 def _troubles(store: GitStore, survey: Survey) -> Iterator[Check]:

@@ -45,6 +45,18 @@ def test_a_healthy_repository_has_nothing_to_mend(served: Served, tmp_path: Path
     assert found["lanes"]["detail"] == "1 lanes"
 
 
+def test_lanes_of_both_forms_are_listed(tmp_path: Path) -> None:
+    """`dc/a` beside `dc/b/1`: doctor says which there are, since one stream cannot have both."""
+    dc("init", str(tmp_path / "fleet.git"))
+    worker = clone(tmp_path / "fleet.git", tmp_path / "worker")
+    for stream, lane in (("a", "dc/a"), ("b", "dc/b/1")):
+        text = delta(1, stream, observations=[1])
+        push(worker, {f"state/stream_deltas/1/{stream}.json": text}, f"refs/heads/{lane}")
+        git(worker, "reset", "--hard", "HEAD~1")
+    found = {row["check"]: row for row in dc_json("doctor", "--repo", str(tmp_path / "fleet.git"))}
+    assert found["lanes"]["detail"].startswith("2 lanes, 1 as dc/<stream>, such as dc/a, and others as dc/<stream>/")
+
+
 @pytest.mark.parametrize("server", ["http", "https", "ssh"], indirect=True)
 def test_wrong_credentials_are_found(server: Server, tmp_path: Path) -> None:
     """Where the server lets the primary in no more, `reachable` says so and names the credentials' files."""

@@ -310,6 +310,22 @@ def test_push_delta_tells_refused_from_unreachable(tmp_path: Path) -> None:
     assert (code, "run it again" in said) == (3, True)
 
 
+@pytest.mark.parametrize("check", [True, False], ids=["with the check", "without"])
+def test_push_delta_names_the_lane_in_its_way(tmp_path: Path, check: bool) -> None:
+    """Where `dc/s` stands, `dc/s/…` cannot: the script says so, and that neither the delta nor another try helps."""
+    script = Path(__file__).parents[2] / "config/worker/push-delta.sh"
+    repository = tmp_path / "fleet.git"
+    dc("init", str(repository), *([] if check else ["--no-hook"]))
+    push(clone(repository, tmp_path / "w"), {path_of(1, "a"): delta(1, "s", observations=[1])}, "refs/heads/dc/s")
+    (tmp_path / "b.json").write_text(delta(1, "s", observations=[2]))
+    words = ["sh", str(script), str(repository), str(tmp_path / "b.json")]
+    done = subprocess.run(words, env=environment(), capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 1
+    assert "the lane dc/s stands in the way of dc/s/...: delete it once it is merged" in done.stderr
+    assert "run it again" not in done.stderr
+    assert "refused again" not in done.stderr
+
+
 def test_a_remote_primary_and_a_worker_can_delete_merged_lanes(tmp_path: Path) -> None:
     """With init's own settings, through git daemon: a merged lane goes, one that is not merged is kept."""
     repository = tmp_path / "served" / "fleet.git"
