@@ -24,6 +24,11 @@ _CAUSES: tuple[tuple[str, str, str], ...] = (
         "check known_hosts or ca_file in [repository], and that this is the right server",
     ),
     (
+        r"object format|mismatched algorithms",
+        "has SHA-256 object ids, which libgit2 does not read",
+        "use a SHA-1 repository: git init --object-format=sha1",
+    ),
+    (
         r"not exported|service not enabled|read-only",
         "does not serve this repository to this account",
         "let its server export it, and take pushes (git daemon: --enable=receive-pack)",
