@@ -12,7 +12,7 @@ VERSION = $(shell sed -n 's/^__version__ = "\(.*\)"/\1/p' dreamcatcherd/__init__
 LOCK = $(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes --no-annotate \
 	--no-emit-index-url --custom-compile-command 'make lock'
 
-.PHONY: help run demo test lint bench soak soak-hostile packages dashboard reference lock dist sbom man image clean
+.PHONY: help run demo test lint bench soak soak-hostile soak-lanes bench-lanes bench-shapes packages dashboard reference lock dist sbom man image clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 16
@@ -82,6 +82,15 @@ soak: $(DEV) ## ten minutes of a real daemon under a real fleet, drawn in artifa
 
 soak-hostile: $(DEV) ## ten minutes of every hostile shape beside eight honest workers
 	$(BIN)/python -m tests.soak.hostile
+
+soak-lanes: $(DEV) ## ten minutes of a fleet over http with fresh lanes in every frame, drawn in artifacts/soak-lanes.svg
+	$(BIN)/python -m tests.soak.lanes
+
+bench-lanes: $(DEV) ## what thousands of merged lanes cost an idle look and a close, over a path and over http
+	$(BIN)/python -m tests.bench.lanes
+
+bench-shapes: $(DEV) ## what deltas of hostile shapes cost, against ordinary ones
+	$(BIN)/python -m tests.bench.shapes
 
 dashboard: $(DEV) ## write config/grafana/dreamcatcherd.json anew from tests/dashboard
 	$(BIN)/python -m tests.dashboard

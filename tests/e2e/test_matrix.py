@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import re
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
+from random import Random
 from typing import NamedTuple
 
 import pytest
@@ -17,7 +19,7 @@ from dreamcatcherd.store.objects import GitStore
 from tests.e2e.primaries import config_for
 from tests.e2e.servers import HttpServer, Server, install_hook, serve
 from tests.e2e.test_policies import OFFENDER, POLICIES, hook, offence, sign
-from tests.e2e.tools import clone, environment, git, program, push, try_git
+from tests.e2e.tools import DREAMCATCHERD, clone, dc_json, environment, git, push, try_git
 from tests.law.fleet import MAIN, NOW, commit_files
 from tests.store.test_linear import LINEAR
 from tests.store.tools import FOLDER, text
@@ -114,11 +116,14 @@ def nginx_says(lines: str) -> Callable[[Bed], None]:
 
 def body_limit(bed: Bed) -> None:
     """A limit on the size of a request, smaller than what a frame needs to be pushed."""
-    server = bed.server
-    assert isinstance(server, HttpServer)
+    assert isinstance(bed.server, HttpServer)
+    limit(bed.server, "100")
+
+
+def limit(server: HttpServer, size: str) -> None:
     server.stop()
     file = server.folder / "nginx.conf"
-    file.write_text(file.read_text().replace("client_max_body_size 0;", "client_max_body_size 100;"))
+    file.write_text(re.sub(r"client_max_body_size \w+;", f"client_max_body_size {size};", file.read_text()))
     server.start()
 
 
@@ -145,7 +150,7 @@ ROWS: dict[str, Callable[[Bed], None]] = {
 
 def run(bed: Bed, *words: str) -> str:
     """What a command of the operator's says, whatever its exit code."""
-    whole = [str(program("dreamcatcherd")), *words, "--config", str(bed.folder / "primary" / "primary.toml")]
+    whole = [*DREAMCATCHERD, *words, "--config", str(bed.folder / "primary" / "primary.toml")]
     done = subprocess.run(whole, env=environment(), capture_output=True, text=True, timeout=60, check=False)
     assert "Traceback" not in done.stderr
     return done.stdout + done.stderr
@@ -185,3 +190,33 @@ def test_a_cell_of_the_table(tmp_path: Path, row: str, kind: str, transport: str
     assert published == cell.startswith("goes on"), read
     for words in re.findall(r"`([^`]+)`", cell):
         assert words in read
+
+
+MAP = '[[files]]\npath = "agents.json"\nat = "agents"\nsection = "profile_updates"\n'
+
+
+@pytest.mark.parametrize("transport", ["pygit2", "git"])
+def test_an_adopted_state_needs_a_limit_above_it(tmp_path: Path, transport: str) -> None:
+    """A state of 3 MB as frame 0, over a server that takes 1 MB: the cause is named, nothing is there; then it goes."""
+    repository = tmp_path / "served" / "fleet.git"
+    repository.parent.mkdir()
+    git(tmp_path, "init", "-q", "--bare", "--initial-branch=main", str(repository))
+    (tmp_path / "state").mkdir()
+    chance = Random(1)
+    agents = {f"agent-{number}": {"bio": chance.randbytes(500).hex()} for number in range(3_000)}
+    (tmp_path / "state" / "agents.json").write_text(json.dumps({"agents": agents}))
+    (tmp_path / "map.toml").write_text(MAP)
+    with serve("http", repository, tmp_path / "server") as server:
+        assert isinstance(server, HttpServer)
+        git(repository, "config", "http.receivepack", "true")
+        bed = Bed(GitStore(repository), server, tmp_path)
+        config_for(server, tmp_path / "primary", "manual", transport=transport)
+        words = ("import", str(tmp_path / "state"), "--map", str(tmp_path / "map.toml"))
+        limit(server, "1m")
+        said = run(bed, *words)
+        assert "takes no push of this size (413)" in said
+        assert "client_max_body_size" in said
+        assert git(repository, "for-each-ref") == ""
+        limit(server, "0")
+        assert "3000 agents" in run(bed, *words)
+        assert dc_json("verify", "--repo", str(repository))["ok"]
