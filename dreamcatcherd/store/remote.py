@@ -16,6 +16,7 @@ import pygit2
 
 from dreamcatcherd.core.errors import FatalError, RetryableError, UnreadableError
 from dreamcatcherd.core.paths import PUBLISHED, TRIAL, short_ref
+from dreamcatcherd.core.report import plural
 from dreamcatcherd.store.access import Access, set_up_libgit2
 from dreamcatcherd.store.clone import hold, make_clone, prepare_clone
 from dreamcatcherd.store.connection import Connection
@@ -131,7 +132,7 @@ class RemoteStore(GitStore):
         git fetches what it can of a shallow repository, and calls that a success."""
         left = missing & self._heads().keys()
         if left:
-            which = f"{len(left)} refs that it does not give, such as {short_ref(min(left))}"
+            which = f"{plural(len(left), 'ref')} that it does not give, such as {short_ref(min(left))}"
             remedy = f"if it is a shallow repository ({SHALLOW}), complete it there: git fetch --unshallow"
             raise RetryableError(f"{self.where} lists {which}", remedy)
 
