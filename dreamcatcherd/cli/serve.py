@@ -61,9 +61,7 @@ def run(repo: str | None, config_file: Path | None) -> None:
     path = repository_path(source.url)
     if repo is None and config.repository.url == DEFAULT_URL and path is not None and not path.exists():
         create(path, 1, wall_clock(), closing_of(config), config.repository.branch)
-    service = Service(
-        config, open_store(config.repository, source.url), logger, [path / "refs"] if path else [], source
-    )
+    service = Service(config, open_store(config.repository, source.url), logger, source)
     click.echo(
         f"dreamcatcherd serves {service.primary.store.where}: {_open_frame(service.primary)}, {_closes(config)}\n"
         f"status page: {service.http.url}/\n"

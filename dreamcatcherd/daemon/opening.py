@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import NamedTuple
 
 from msgspec import structs
 
@@ -52,6 +53,20 @@ def keep_as_configured(primary: Primary, config: Config) -> None:
     primary.restores = config.publish.restore == "now"
 
 
+def watched_folders(store: GitStore) -> list[Path]:
+    """Where pushes to a repository show: its refs, where it lies on this disk."""
+    return [] if isinstance(store, RemoteStore) else [store.folder / "refs"]
+
+
+class Candidate(NamedTuple):
+    """A configuration that was read and checked, and is not in force yet; a store where it needs another one."""
+
+    config: Config
+    url: str
+    closing: Closing
+    store: GitStore | None
+
+
 class Source:
     """Where a daemon's configuration comes from: read anew on SIGHUP, or when its file has changed."""
 
@@ -65,16 +80,19 @@ class Source:
         """Whether the file is another one than when it was last read."""
         return self._stat() != self._stamp
 
-    def read(self) -> tuple[Config, GitStore | None]:
-        """The configuration, and a store where another repository is to be served, or in another way.
+    def read(self) -> Candidate:
+        """What is configured now, with a store where another repository is to be served, or in another way.
 
-        UsageError where it is wrong: then what was read before stays."""
+        UsageError where it is wrong. It counts for nothing until it is `accepted`."""
         self._stamp = self._stat()
         config, url = self._read()
         same = config.repository == self.config.repository
-        store = None if same else open_store(config.repository, url)
-        self.config, self.url = config, url
-        return config, store
+        closing = closing_of(config)
+        return Candidate(config, url, closing, None if same else open_store(config.repository, url))
+
+    def accepted(self, candidate: Candidate) -> None:
+        """The candidate is in force: the next one is held against it."""
+        self.config, self.url = candidate.config, candidate.url
 
     def _stat(self) -> tuple[int, int, int] | None:
         try:

@@ -20,24 +20,35 @@ _LONGEST_S = 86_400.0
 
 
 class Ticker:
-    """Calls `wake` when the open frame is due, and whenever something in the watched folders changes."""
+    """Calls `wake` when the open frame is due, and whenever something changes that is watched."""
 
     def __init__(
-        self, wake: Callable[[], None], watched: list[Path], degraded: Callable[[str], None] = lambda _: None
+        self,
+        wake: Callable[[], None],
+        watched: list[Path],
+        degraded: Callable[[str], None] = lambda _: None,
+        beside: list[Path] | None = None,
     ) -> None:
-        """`degraded` is called, from the watcher's thread, when changes are no longer reported: only polls see them."""
+        """`watched` are folders, watched with all that is below them, `beside` ones of which only the files are.
+        `degraded` is called, from a watcher's thread, when changes are no longer reported: only polls see them."""
         self._wake = wake
-        self._watched = watched
         self._degraded = degraded
         self.trouble: Trouble | None = None
-        self._stop = threading.Event()
         self._scheduler = BackgroundScheduler(timezone=UTC)
-        self._watcher = threading.Thread(target=self._watch, name="watch", daemon=True)
+        self._repository = _Watch(watched, True, wake, self._degrade)
+        self._beside = _Watch(beside or [], False, wake, self._degrade)
 
     def start(self) -> None:
         self._scheduler.start()
-        if self._watched:
-            self._watcher.start()
+        for watch in (self._repository, self._beside):
+            watch.start()
+
+    def watch(self, folders: list[Path]) -> None:
+        """Watch other folders in place of those that were watched with all below them."""
+        self._repository.stop()
+        self.trouble = None
+        self._repository = _Watch(folders, True, self._wake, self._degrade)
+        self._repository.start()
 
     def wake_in(self, seconds: float) -> None:
         """Wake in so many seconds, in place of the time set before.
@@ -50,16 +61,43 @@ class Ticker:
         )  # fmt: skip
 
     def stop(self) -> None:
-        self._stop.set()
+        for watch in (self._repository, self._beside):
+            watch.stop()
         self._scheduler.shutdown(wait=False)
 
-    def _watch(self) -> None:
+    def _degrade(self, why: str) -> None:
+        remedy = "raise fs.inotify.max_user_watches and max_user_instances (sysctl), then restart; polling goes on"
+        self.trouble = Trouble(f"changes are seen by polling alone: {why}", None, remedy)
+        self._degraded(why)
+
+
+class _Watch:
+    """One watch of the file system, in a thread of its own from `start` on; none where there is nothing to watch."""
+
+    def __init__(
+        self, folders: list[Path], recursive: bool, wake: Callable[[], None], degrade: Callable[[str], None]
+    ) -> None:
+        self._folders = folders
+        self._recursive = recursive
+        self._wake = wake
+        self._degrade = degrade
+        self._stop = threading.Event()
+
+    def start(self) -> None:
+        if self._folders:
+            threading.Thread(target=self._run, name="watch", daemon=True).start()
+
+    def stop(self) -> None:
+        self._stop.set()
+
+    def _run(self) -> None:
         if os.environ.get("WATCHFILES_FORCE_POLLING"):
             self._degrade("WATCHFILES_FORCE_POLLING is set: it looks for changes itself, which costs processor time")
         try:
             changes = watchfiles.watch(
-                *self._watched, watch_filter=None, debounce=50, step=10, rust_timeout=500, stop_event=self._stop
-            )
+                *self._folders, watch_filter=None, debounce=50, step=10, rust_timeout=500, stop_event=self._stop,
+                recursive=self._recursive,
+            )  # fmt: skip
             for _ in changes:
                 self._wake()
         except (OSError, RuntimeError) as error:
@@ -67,8 +105,3 @@ class Ticker:
             return
         if not self._stop.is_set():
             self._degrade("the watch ended")
-
-    def _degrade(self, why: str) -> None:
-        remedy = "raise fs.inotify.max_user_watches and max_user_instances (sysctl), then restart; polling goes on"
-        self.trouble = Trouble(f"changes are seen by polling alone: {why}", None, remedy)
-        self._degraded(why)

@@ -9,7 +9,6 @@ import os
 import signal
 import threading
 import time
-from pathlib import Path
 from types import FrameType
 
 from msgspec import structs
@@ -34,7 +33,7 @@ from dreamcatcherd.daemon.board import Board
 from dreamcatcherd.daemon.cycle import close_frame, look, remove_silent_lanes
 from dreamcatcherd.daemon.http import HttpServer, Listening, read_listening
 from dreamcatcherd.daemon.notify import Notifier
-from dreamcatcherd.daemon.opening import Source, closing_of, keep_as_configured
+from dreamcatcherd.daemon.opening import Source, closing_of, keep_as_configured, primary_of, watched_folders
 from dreamcatcherd.daemon.primary import Primary, wall_clock
 from dreamcatcherd.daemon.schedule import Ticker
 from dreamcatcherd.daemon.web.app import make_app
@@ -71,10 +70,9 @@ class Service:
         config: Config,
         store: GitStore,
         logger: FilteringBoundLogger,
-        watched: list[Path],
         source: Source | None = None,
     ) -> None:
-        """`watched` are folders whose changes call for a look; `source` is where the configuration is read anew."""
+        """`source` is where the configuration is read anew."""
         self._wake = threading.Event()
         self._stop = threading.Event()
         self._asked: set[str] = set()
@@ -90,8 +88,8 @@ class Service:
         self.metrics = Metrics()
         self._log = logger
         self._cycles = CycleLog(logger)
-        folders = watched + ([source.file.absolute().parent] if source and source.file else [])
-        self._ticker = Ticker(self._wake.set, folders, self._watch_degraded)
+        beside = [source.file.absolute().parent] if source and source.file else []
+        self._ticker = Ticker(self._wake.set, watched_folders(store), self._watch_degraded, beside)
         self._notifier = Notifier()
         self.primary.progress, store.progress = self._notifier.alive, self._notifier.progress
         self._folder = store.folder
@@ -276,16 +274,17 @@ class Service:
             return
         self._notifier.reloading()
         try:
-            config, store = self._source.read()
-            closing = closing_of(config)
-            listening = read_listening(config.http)
+            found = self._source.read()
+            config, listening = found.config, read_listening(found.config.http)
             if listening != self._listening:
                 self._listen_anew(listening)
-            if store is not None:
+            self._source.accepted(found)
+            if (store := found.store) is not None:
                 self.board.where, self.board.identity = store.where, store.identity
-                self.primary = Primary(store, config.repository.branch, closing, wall_clock)
+                self.primary = primary_of(config, store)
                 self.primary.progress, store.progress = self._notifier.alive, self._notifier.progress
                 self._folder = store.folder
+                self._ticker.watch(watched_folders(store))
                 self._backoff.end()
                 self.metrics.left_alone(0.0)
         except DreamcatcherError as error:
@@ -299,7 +298,7 @@ class Service:
             self._refused = None
             self.metrics.configuration(refused=False)
             self._note()
-            self.primary.closing = closing
+            self.primary.closing = found.closing
             keep_as_configured(self.primary, config)
             self.config = config
             self._log.info("configuration applied", repository=self.primary.store.where, http=self.http.address)

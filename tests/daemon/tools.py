@@ -98,7 +98,7 @@ class Daemon:
         self.log = Lines()
         self.store = store
         self.clock = clock
-        self.service = Service(config, cast(GitStore, store), self.log, [])  # type: ignore[arg-type]
+        self.service = Service(config, cast(GitStore, store), self.log)  # type: ignore[arg-type]
         self.service.primary.clock = clock
         self.service.primary._steady = clock.steady
         self.metrics = self.service.metrics

@@ -1,0 +1,101 @@
+"""Another configuration takes effect whole or not at all, under a running daemon (Protocol §11)."""
+
+from __future__ import annotations
+
+import json
+import signal
+import time
+from pathlib import Path
+from urllib.error import HTTPError
+
+from tests.e2e.primaries import events, metric
+from tests.e2e.tools import Daemon, clone, dc, delta, push, wait_for
+
+POLL_S = 30
+
+
+def write(file: Path, url: Path, more: str) -> None:
+    """A configuration, put in place whole: a daemon never reads half of it."""
+    text = (
+        f'[http]\nlisten = "127.0.0.1:0"\n[repository]\nurl = "{url}"\npoll = {POLL_S}\n[log]\nformat = "json"\n{more}'
+    )
+    new = file.with_suffix(".new")
+    new.write_text(text)
+    new.replace(file)
+
+
+def two_repositories(folder: Path) -> list[Path]:
+    """One whose open frame is 1, and one whose open frame is 40."""
+    found = []
+    for name, frame in (("one", 1), ("other", 40)):
+        dc("init", str(folder / f"{name}.git"), "--frame", str(frame))
+        found.append(folder / f"{name}.git")
+    return found
+
+
+def frame_of(daemon: Daemon) -> int | None:
+    """The open frame; None before the first look."""
+    try:
+        return int(json.loads(daemon.get("/api/v1/status"))["frame"])
+    except HTTPError:
+        return None
+
+
+def reload(daemon: Daemon, event: str, count: int) -> None:
+    """Ask for the configuration to be read, until this was logged so often; a change of the file may ask as well."""
+    daemon.process.send_signal(signal.SIGHUP)
+    wait_for(lambda: len(events(daemon, event)) >= count)
+
+
+def test_a_refused_configuration_leaves_no_trace_in_the_next(tmp_path: Path) -> None:
+    """Another repository with a schedule that is none is refused; with that put right, it is served."""
+    one, other = two_repositories(tmp_path)
+    file = tmp_path / "config" / "primary.toml"
+    file.parent.mkdir()
+    write(file, one, '[frames]\nclose = "manual"\n')
+    with Daemon(tmp_path, "--config", str(file)) as daemon:
+        wait_for(lambda: frame_of(daemon) == 1)
+        write(file, other, '[frames]\nclose = "cron"\ncron = "never at all"\n')
+        reload(daemon, "configuration refused, the old one stays", 1)
+        assert frame_of(daemon) == 1
+        applied = len(events(daemon, "configuration applied"))
+        write(file, other, '[frames]\nclose = "manual"\n')
+        reload(daemon, "configuration applied", applied + 1)
+        assert events(daemon, "configuration applied")[-1]["repository"] == str(other)
+        wait_for(lambda: frame_of(daemon) == 40)
+        assert metric(daemon, "config_refused") == 0
+
+
+def test_the_file_watch_goes_over_to_another_repository(tmp_path: Path) -> None:
+    """A push to the repository that is served by now is seen at once, and not only by the next poll."""
+    one, other = two_repositories(tmp_path)
+    file = tmp_path / "config" / "primary.toml"
+    file.parent.mkdir()
+    write(file, one, '[frames]\nclose = "manual"\n')
+    with Daemon(tmp_path, "--config", str(file)) as daemon:
+        wait_for(lambda: frame_of(daemon) == 1)
+        write(file, other, '[frames]\nclose = "manual"\n')
+        reload(daemon, "configuration applied", 1)
+        wait_for(lambda: frame_of(daemon) == 40)
+        time.sleep(1)  # until the watch is there
+        worker = clone(other, tmp_path / "worker")
+        push(worker, {"state/stream_deltas/40/a.json": delta(40, "a", observations=[1])}, "refs/heads/dc/a")
+        wait_for(lambda: metric(daemon, "pending_deltas") == 1, POLL_S / 3)
+
+
+def test_what_is_written_below_the_configurations_folder_asks_for_no_look(tmp_path: Path) -> None:
+    """Files in its sub-folders, such as another program's, wake nobody; the configuration is read as it changes."""
+    one, other = two_repositories(tmp_path)
+    file = tmp_path / "config" / "primary.toml"
+    (file.parent / "deep" / "below").mkdir(parents=True)
+    write(file, one, '[frames]\nclose = "manual"\n')
+    with Daemon(tmp_path, "--config", str(file)) as daemon:
+        wait_for(lambda: frame_of(daemon) == 1)
+        time.sleep(1)  # until the watch is there
+        before = metric(daemon, 'polls_total{result="ok"}')
+        for number in range(20):
+            (file.parent / "deep" / "below" / f"{number}").write_text("x")
+            time.sleep(0.1)
+        assert metric(daemon, 'polls_total{result="ok"}') <= before + 1
+        write(file, other, '[frames]\nclose = "manual"\n')
+        wait_for(lambda: frame_of(daemon) == 40, POLL_S / 3)
