@@ -34,13 +34,15 @@ class Copies:
     def put(self, delta: Delta) -> None:
         """Keep a delta under its own path, or beside it where other bytes stand there; its attachments move along."""
         wanted = Entry(FILE, delta.version.blob)
-        path = delta.version.path
-        if not delta.attachments and self._takes(path, wanted):
+        path = self._clear(delta.version.path, delta.version.blob)
+        moved = path != delta.version.path
+        if not moved and not delta.attachments and self._takes(path, wanted):
             self._add(path, wanted)
             return
         files = dict(delta.attachments)
-        if not self._takes(path, wanted) or not all(self._takes(at, Entry(FILE, oid)) for at, oid in files.items()):
-            path = paths.beside(path, delta.version.blob)
+        fits = self._takes(path, wanted) and all(self._takes(at, Entry(FILE, oid)) for at, oid in files.items())
+        if moved or not fits:
+            path = path if moved and self._takes(path, wanted) else paths.beside(path, delta.version.blob)
             folder = path.removesuffix(".json")
             own = delta.version.path.removesuffix(".json") + "/"
             shared = paths.frame_folder(delta.version.path, delta.frame) + "/"
@@ -48,6 +50,19 @@ class Copies:
         for at, entry in {path: wanted, **{at: Entry(FILE, oid) for at, oid in files.items()}}.items():
             if self._takes(at, entry):
                 self._add(at, entry)
+
+    def _clear(self, path: str, blob: str) -> str:
+        """The path with each folder below the frame's renamed in whose place a delta's file stands."""
+        parts = path.split("/")
+        for at in range(paths.DELTAS.count("/") + 2, len(parts) - 1):
+            standing = self._names_like("/".join(parts[:at])).get(as_compared(parts[at]))
+            if standing is not None and standing.endswith(".json") and self._is_file(standing):
+                parts[at] = paths.beside(parts[at], blob)
+        return "/".join(parts)
+
+    def _is_file(self, path: str) -> bool:
+        folder, _, name = path.rpartition("/")
+        return (self._listing(folder) or {})[name].mode != TREE
 
     def _takes(self, path: str, entry: Entry) -> bool:
         """Whether the path is free, or holds these very bytes. It is not free where a name is there that some file
@@ -100,9 +115,12 @@ class Copies:
         if listing is not None and listing.get(name) != entry:
             listing[name] = entry
             self.added[path] = entry
-            if (alike := self._alike.get(as_compared(folder))) is not None:
-                alike[as_compared(name)] = path
+            self._note(folder, name)
             self._mark_folders(folder)
+
+    def _note(self, folder: str, name: str) -> None:
+        if (alike := self._alike.get(as_compared(folder))) is not None:
+            alike[as_compared(name)] = f"{folder}/{name}"
 
     def _mark_folders(self, folder: str) -> None:
         """Note a new folder in the one above, so that no file takes its place."""
@@ -110,4 +128,5 @@ class Copies:
         above = self._listing(parent) if parent else None
         if above is not None and (name not in above or above[name].mode != TREE):
             above[name] = Entry(TREE, "")
+            self._note(parent, name)
             self._mark_folders(parent)

@@ -77,6 +77,18 @@ def test_the_gauge_shows_the_largest_file_that_a_frame_brought(tmp_path: Path) -
         wait_for(lambda: metric(daemon, "largest_blob_bytes") > 2 * len(TEXT))
 
 
+def test_a_daemon_measures_its_folder_from_the_start(tmp_path: Path) -> None:
+    """Packs, their bytes and the disk's room are shown as they are."""
+    repository = tmp_path / "fleet.git"
+    dc("init", str(repository))
+    config = primary_toml(tmp_path, "manual")
+    with Daemon(tmp_path, "--config", str(config), "--repo", str(repository)) as daemon:
+        wait_for(lambda: metric(daemon, "repository_packed_bytes") > 0)
+        files = list((repository / "objects" / "pack").iterdir())
+        assert metric(daemon, "repository_packs") == sum(file.suffix == ".pack" for file in files)
+        assert metric(daemon, "disk_free_bytes") > 2**20
+
+
 def test_doctor_warns_before_servers_refuse_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A file over the limit is named with its bytes; below it, it is told."""
     store = create(tmp_path / "fleet.git", 1, NOW, Closing("manual"))
