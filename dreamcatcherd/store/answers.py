@@ -104,6 +104,7 @@ def words_of(said: str, answer: Answer | None = None) -> str:
         body = answer.body
         if "html" in answer.fields.get("content-type", ""):
             body = unescape(re.sub(r"(?is)<(style|script|head)\b.*?</\1>|<[^>]*>", " ", body))
+            body = re.sub(r"(?<!\S)\.+(?!\S)", " ", body)  # git's trace writes line ends so
         told = [body]
     return cut(one_line(" ".join(told)))
 

@@ -214,7 +214,7 @@ def test_an_adopted_state_needs_a_limit_above_it(tmp_path: Path, transport: str)
         words = ("import", str(tmp_path / "state"), "--map", str(tmp_path / "map.toml"))
         limit(server, "1m")
         said = run(bed, *words)
-        assert "takes no push of this size (413)" in said
+        assert "takes no push of this size (413): 413 Request Entity Too Large nginx/" in said
         assert "client_max_body_size" in said
         assert git(repository, "for-each-ref") == ""
         limit(server, "0")
