@@ -29,7 +29,7 @@ from dreamcatcherd.store.packs import Packed, release, sync_folder, write_pack
 from dreamcatcherd.store.part import SHALLOW, complete, is_partial, shallow_commits, unshallow
 from dreamcatcherd.store.pending import Pending, check_ceiling, format_commit, read_commit
 from dreamcatcherd.store.ports import Commit, Move
-from dreamcatcherd.store.reach import Reached, has_graph, near_commits, reach
+from dreamcatcherd.store.reach import Reached, has_graph, near_commits, reach, reaches_near
 from dreamcatcherd.store.signatures import good_signatures, sign
 from dreamcatcherd.store.wholeness import (
     MARKER,
@@ -221,6 +221,9 @@ class GitStore:
     def descends(self, oid: str, ancestor: str) -> bool:
         if oid == ancestor or ancestor not in self._repo.odb:
             return oid == ancestor
+        with contextlib.suppress(FatalError):
+            if (near := reaches_near(self.commit, oid, ancestor)) is not None:
+                return near
         try:
             return self._repo.descendant_of(pygit2.Oid(hex=oid), pygit2.Oid(hex=ancestor))
         except (KeyError, ValueError, pygit2.GitError):

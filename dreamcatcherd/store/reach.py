@@ -9,6 +9,7 @@ where a clock was wrong. Three ways give the exact answer, and `GitStore` takes 
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Container, Iterable, Mapping
 from pathlib import Path
 
@@ -39,6 +40,25 @@ def near_commits(commit: Callable[[str], Commit], tips: Iterable[str], hidden: s
             return None
         todo.extend(parent for parent in found[oid].parents if parent != hidden)
     return found
+
+
+def reaches_near(commit: Callable[[str], Commit], tip: str, wanted: str) -> bool | None:
+    """Whether a commit reaches another one, where the commits next to it tell; None where more would have to be read.
+
+    A lane that goes on is found so, and one that was merged lately, whatever the length of history."""
+    seen = {tip}
+    todo = deque(seen)
+    for _ in range(NEAR):
+        if not todo:
+            return False
+        found = commit(todo.popleft())
+        if found.fault is not None:
+            return None  # git may know more of it
+        if wanted in found.parents:
+            return True
+        todo.extend(parent for parent in found.parents if parent not in seen)
+        seen.update(found.parents)
+    return None
 
 
 def has_graph(repository: Path) -> bool:

@@ -8,9 +8,10 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+import dreamcatcherd.store.reach
 from dreamcatcherd.store.gitcmd import write_graph
 from dreamcatcherd.store.memory import MemoryStore
 from dreamcatcherd.store.objects import GitStore
@@ -124,6 +125,21 @@ def test_questions_in_a_row_are_answered_as_if_each_were_the_first(history: Hist
         tips, hidden = data.draw(st.sets(index, min_size=1, max_size=3)), data.draw(st.sets(index, max_size=2))
         found = memory.new_commits([ids[i] for i in tips], [ids[i] for i in hidden])
         assert {place[oid] for oid in found} == expected(history, tips, hidden)
+
+
+@pytest.mark.parametrize("near", [1, 5, 256])
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(history=histories(), data=st.data())
+def test_what_descends_is_what_reaches_whatever_is_near(
+    near: int, repository: Path, monkeypatch: pytest.MonkeyPatch, history: History, data: st.DataObject
+) -> None:
+    """A few commits may tell, or git has to: the answer is the one of a walk through all parents."""
+    monkeypatch.setattr(dreamcatcherd.store.reach, "NEAR", near)
+    index = st.integers(0, len(history) - 1)
+    one, other = data.draw(index), data.draw(index)
+    store = GitStore(repository)
+    ids = write(store, history)
+    assert store.descends(ids[one], ids[other]) == (other in expected(history, {one}, set()))
 
 
 def test_seven_old_dates_do_not_make_history_new(repository: Path) -> None:
