@@ -10,12 +10,14 @@ import fcntl
 import os
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import pygit2
 
 from dreamcatcherd.core.errors import RetryableError, UsageError
+from dreamcatcherd.store.disk import remedy_in
+from dreamcatcherd.store.failures import UnclearError
 from dreamcatcherd.store.gitcmd import git, message_of
 
 MARK = "dreamcatcherd-clone"
@@ -112,3 +114,14 @@ def _opens(folder: Path) -> bool:
         return pygit2.Repository(str(folder)).is_bare
     except (pygit2.GitError, KeyError, ValueError):
         return False
+
+
+def set_refs(clone: Path, wanted: Mapping[str, str | None]) -> None:
+    """Let refs of a clone name commits, or be gone, all at once: libgit2 writes all packed refs for each that goes.
+
+    UnclearError where git cannot."""
+    lines = [f"update {name} {oid}\n" if oid else f"delete {name}\n" for name, oid in wanted.items()]
+    done = git(clone, "update-ref", "--stdin", stdin="".join(lines).encode("utf-8", "surrogateescape"))
+    if done.returncode:
+        cause = f"the refs of {clone} could not be moved: {message_of(done)}"
+        raise UnclearError(cause, remedy_in(message_of(done), clone, "the clone is made again by itself"))

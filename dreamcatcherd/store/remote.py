@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Callable, Iterable, Iterator, Set
+from collections.abc import Callable, Iterable, Iterator, Mapping, Set
 from functools import partial
 from pathlib import Path
 from typing import TypeVar
@@ -18,7 +18,7 @@ from dreamcatcherd.core.errors import FatalError, RetryableError, UnreadableErro
 from dreamcatcherd.core.paths import PUBLISHED, TRIAL, short_ref
 from dreamcatcherd.core.report import plural
 from dreamcatcherd.store.access import Access, set_up_libgit2
-from dreamcatcherd.store.clone import hold, make_clone, prepare_clone
+from dreamcatcherd.store.clone import hold, make_clone, prepare_clone, set_refs
 from dreamcatcherd.store.connection import Connection
 from dreamcatcherd.store.disk import remedy_for
 from dreamcatcherd.store.failures import OVERTAKEN, PushRefusedError, UnclearError, failure_of
@@ -40,6 +40,9 @@ _LOCK_POLL_S = 0.05
 
 FEW = 100
 """Up to how many refs that changed are fetched by name."""
+
+AT_A_TIME = 8
+"""Up to how many refs of the clone are moved one by one."""
 
 FIRST_FETCH = 20
 """How many times the time limit the first fetch may take: it brings the whole history."""
@@ -112,8 +115,7 @@ class RemoteStore(GitStore):
         """Move the clone's refs to where the remote's are, with what they reach. Refs that went there go here first, as
         one may stand in a new one's way. Where few changed, those alone are asked for: the cost follows them."""
         mine, self._shown = self._shown if self._shown is not None else self._mirrored(), None
-        for name in mine.keys() - heads.keys():
-            self._set_ref(name, None)
+        self._set_refs(dict.fromkeys(mine.keys() - heads.keys()))
         kept = {name: oid for name, oid in mine.items() if name in heads}
         changed = {name: oid for name, oid in heads.items() if mine.get(name) != oid}
         few = mine and len(changed) <= FEW
@@ -199,8 +201,7 @@ class RemoteStore(GitStore):
         """Let the clone show what was published, so that the next poll fetches nothing; else that one mends it."""
         with contextlib.suppress(FatalError, UnclearError):
             shown, self._shown = self._shown, None
-            for move in moves:
-                self._set_ref(move.ref, move.new)
+            self._set_refs({move.ref: move.new for move in moves})
             if shown is not None:
                 moved = {move.ref: move.new for move in moves}
                 shown = {name: oid for name, oid in shown.items() if name not in moved}
@@ -231,6 +232,14 @@ class RemoteStore(GitStore):
         except (ValueError, pygit2.GitError) as error:
             raise self._missing(f"of {name}", error) from error
         return str(found.target) if found is not None and isinstance(found.target, pygit2.Oid) else None
+
+    def _set_refs(self, wanted: Mapping[str, str | None]) -> None:
+        """Let refs of the clone name commits, or be gone."""
+        if len(wanted) > AT_A_TIME:
+            set_refs(self.folder, wanted)
+            return
+        for name, oid in wanted.items():
+            self._set_ref(name, oid)
 
     def _set_ref(self, name: str, oid: str | None) -> None:
         """Let a ref of the clone name a commit, or be gone; FatalError where damaged, UnclearError where locked."""

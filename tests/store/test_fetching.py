@@ -79,6 +79,11 @@ def test_refs_that_changed_are_asked_for_by_name(
     assert len(asked) == 1
     assert "+refs/heads/*:refs/heads/*" in asked[0]
     assert all(store.commit(oid) for oid in store.refs().values())
+    shared.move_refs([Move(lane(f"n{number}"), None, head) for number in range(FEW)], "test")
+    assert store.refs() == shared.refs()
+    assert remote(url, tmp_path / "clone.git", transport).refs() == shared.refs()
+    assert GitStore(tmp_path / "clone.git").refs().keys() >= {MAIN, lane("b"), lane("c"), lane(f"n{FEW}")}
+    assert lane("n7") not in GitStore(tmp_path / "clone.git").refs()
 
 
 def test_a_lane_that_goes_after_it_was_listed_is_no_failure(
