@@ -7,7 +7,7 @@ from __future__ import annotations
 import signal
 import time
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple, TextIO
@@ -99,24 +99,31 @@ class Answer(NamedTuple):
     warnings: list[str]
 
 
+_AGAIN_S = 0.25
+
+
 class OutOfTimeError(BaseException):
     """The time limit of the check is over. No handler of ordinary errors is to take it for one."""
 
 
 @contextmanager
 def _limited(seconds: float) -> Iterator[None]:
-    """Raise OutOfTimeError in what takes longer. Waiting for a frame that is due is not counted (`store/way.py`)."""
+    """Raise OutOfTimeError in what takes longer. Waiting for a frame that is due is not counted (`store/way.py`).
+
+    It is raised again and again until it arrives: Python ignores what is raised while it frees an object."""
 
     def over(number: int, frame: object) -> None:
         raise OutOfTimeError
 
     before = signal.signal(signal.SIGALRM, over)
-    signal.setitimer(signal.ITIMER_REAL, seconds)
+    signal.setitimer(signal.ITIMER_REAL, seconds, _AGAIN_S)
     try:
         yield
     finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, before)
+        while signal.getsignal(signal.SIGALRM) is over:
+            with suppress(OutOfTimeError):
+                signal.setitimer(signal.ITIMER_REAL, 0)
+                signal.signal(signal.SIGALRM, before)
 
 
 def check_push(variables: Mapping[str, str], lines: Iterable[bytes], limit_s: float = LIMIT_S) -> Answer:

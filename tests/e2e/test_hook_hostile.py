@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import time
 from pathlib import Path
 
 import pytest
 
-from dreamcatcherd.store.incoming import LIMIT_S, check_push
+from dreamcatcherd.store.incoming import LIMIT_S, OutOfTimeError, _limited, check_push
 from tests.e2e.test_hook_signers import key, signing
 from tests.e2e.tools import clone, dc, dc_json, delta, git, push, try_git
 from tests.hostile import (
@@ -87,6 +88,27 @@ def test_odd_commits_are_refused_where_git_checks_objects(tmp_path: Path, kind: 
     assert push_raw(tmp_path / "fleet.git", LANE, ODD[kind]) is not None
 
 
+class Deaf:
+    """Takes its time to be freed. What is raised meanwhile is lost."""
+
+    def __del__(self) -> None:
+        until = time.monotonic() + 0.15
+        while time.monotonic() < until:
+            pass
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+def test_the_time_limit_holds_where_its_first_alarm_is_lost() -> None:
+    """An alarm while Python frees an object is lost: another one follows, and none after the limit."""
+    before = signal.getsignal(signal.SIGALRM)
+    with pytest.raises(OutOfTimeError), _limited(0.05):
+        Deaf()
+        time.sleep(5)
+    assert signal.getsignal(signal.SIGALRM) is before
+    assert signal.getitimer(signal.ITIMER_REAL) == (0, 0)
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 def test_a_push_that_takes_too_long_to_judge_is_refused(repository: Path) -> None:
     """At the time limit the check refuses, with the limit and a remedy; git processes that it started are ended."""
     objects = [one for number in range(300) for one in _lane(f"s{number}")]
