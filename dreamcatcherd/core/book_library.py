@@ -29,6 +29,7 @@ from dreamcatcherd.core.snapshot import (
     keyed_layout,
     keyed_path,
     near_path,
+    near_paths,
     read_entity,
 )
 from dreamcatcherd.core.tree import Entry, Objects, Reader
@@ -209,9 +210,12 @@ def _line(objects: Reader, state: Folder, row: Collection, book: Json) -> bytes 
 
 def _put(objects: Objects, folders: Folders, row: Collection, lines: dict[bytes, tuple[Json, bytes]]) -> int:
     """Keep lines with their books, by key, in place of what stands; returns how many keys are new."""
-    changes: list[Change[None]] = [(near_path(book), key, line, None) for key, (book, line) in lines.items()]
-    if not changes:
+    if not lines:
         return 0
+    nears = near_paths(row, [[book] for book, _ in lines.values()], lines)
+    changes: list[Change[None]] = [
+        (near, key, line, None) for near, (key, (_, line)) in zip(nears, lines.items(), strict=True)
+    ]
     layout: Layout[None] = bounded(folders, keyed_layout(row))
     return update(objects, folders.state, file_name(row.name), sorted_changes(changes), layout)
 

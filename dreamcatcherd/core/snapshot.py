@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from functools import lru_cache
 from typing import NamedTuple, TypeVar
 from urllib.parse import quote
 from zlib import crc32
@@ -106,10 +105,11 @@ def _text_path(raw: bytes) -> str:
 
 def near_paths(row: Collection, keys: Iterable[list[Json]], raw_keys: Iterable[bytes]) -> list[str]:
     """How the paths of entities begin: with what those of the same or a near shard field have in common."""
-    return list(map(near_path, [key[row.shard] for key in keys] if row.key else map(bytes.decode, raw_keys)))
+    parts = [key[row.shard] for key in keys] if row.key else [raw_key.decode() for raw_key in raw_keys]
+    known = {part: near_path(part) for part in set(parts)}  # many lie near the same one
+    return [known[part] for part in parts]
 
 
-@lru_cache(maxsize=4096)  # many lie near the same one
 def near_path(part: int | str) -> str:
     """How the paths of all entities with this shard field begin."""
     return number_path(part) if type(part) is int and 0 <= part < 10**19 else _text_path(canonical(part))

@@ -72,7 +72,7 @@ class Service:
         logger: FilteringBoundLogger,
         source: Source | None = None,
     ) -> None:
-        """`source` is where the configuration is read anew."""
+        """`source` is where the configuration is read again."""
         self._wake = threading.Event()
         self._stop = threading.Event()
         self._asked: set[str] = set()

@@ -26,7 +26,7 @@ File = tuple[str, int]
 
 class Largest:
     """The largest file below `state`, deltas left out: what servers refuse first. It is brought up to each commit by
-    what that changed, and looked for anew where the largest became smaller."""
+    what that changed; only where the largest became smaller, all files are looked at again."""
 
     def __init__(self) -> None:
         self._commit: str | None = None
@@ -51,7 +51,7 @@ def _size(file: File) -> int:
 
 
 def _written(store: Store, commit: str) -> dict[str, Entry]:
-    """What stands in `state` beside the deltas."""
+    """What `state` holds, apart from the deltas."""
     entries = read_tree(store, subtree(store, store.commit(commit).tree, "state"))
     return {f"state/{name}": entry for name, entry in entries.items() if f"state/{name}" != DELTAS}
 

@@ -29,7 +29,7 @@ AT_ONCE = 1_000
 
 
 def push_lanes(repository: Path, frame: int, first: int, count: int) -> None:
-    """Put new lanes straight into the repository, each a commit upon `main` with one delta."""
+    """Put new lanes straight into the repository, each a commit on top of `main` with one delta."""
     head = subprocess.run(["git", "-C", repository, "rev-parse", "main"], capture_output=True, check=True, text=True)
     parts = []
     for number in range(first, first + count):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import tracemalloc
 from itertools import pairwise
 
 import pytest
@@ -31,6 +32,7 @@ from dreamcatcherd.core.snapshot import (
     keyed_layout,
     keyed_path,
     merged_ids,
+    near_paths,
     number_path,
     open_snapshot,
     read_entity,
@@ -99,6 +101,19 @@ def test_a_standing_line_lies_where_it_was_put(number: Json, author: Json) -> No
     for row, key in ((POSTS, [number]), (COMMENTS, [number, author, "mark"])):
         raw_key = canonical(key)
         assert keyed_layout(row).path_of(raw_key) == keyed_path(row, key, raw_key)
+
+
+def test_paths_of_long_keys_leave_nothing_behind() -> None:
+    """A key may be a megabyte of text: finding where it lies keeps none of it."""
+    tracemalloc.start()
+    try:
+        before, _ = tracemalloc.get_traced_memory()
+        for number in range(50):
+            assert len(near_paths(POSTS, [["x" * 10**6 + str(number)]], [b""])[0]) == 4
+        after, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert after - before < 10**6
 
 
 stamps = st.tuples(

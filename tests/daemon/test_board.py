@@ -13,7 +13,7 @@ TROUBLE = Trouble("the disk is full", None, "make room")
 
 
 def test_what_changes_nothing_raises_no_version_and_wakes_nobody() -> None:
-    """The same look again, time that goes by, and the same troubles are no news; what differs is, once."""
+    """The same look, time that passes and the same troubles raise no version; each difference raises it once."""
     board, woken = Board(), list[int]()
     board.listen(lambda: woken.append(board.shown.version))
     board.show(CycleReport(pending()), "a" * 40)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import signal
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from urllib.error import HTTPError
 
@@ -12,6 +14,7 @@ from tests.e2e.primaries import events, metric
 from tests.e2e.tools import Daemon, clone, dc, delta, push, wait_for
 
 POLL_S = 30
+MANUAL = '[frames]\nclose = "manual"\n'
 
 
 def write(file: Path, url: Path, more: str) -> None:
@@ -33,6 +36,18 @@ def two_repositories(folder: Path) -> list[Path]:
     return found
 
 
+@contextmanager
+def served(folder: Path) -> Iterator[tuple[Daemon, Path, Path]]:
+    """A daemon that serves one of two repositories, its configuration, and the other repository."""
+    one, other = two_repositories(folder)
+    file = folder / "config" / "primary.toml"
+    (file.parent / "deep" / "below").mkdir(parents=True)
+    write(file, one, MANUAL)
+    with Daemon(folder, "--config", str(file)) as daemon:
+        wait_for(lambda: frame_of(daemon) == 1)
+        yield daemon, file, other
+
+
 def frame_of(daemon: Daemon) -> int | None:
     """The open frame; None before the first look."""
     try:
@@ -49,17 +64,12 @@ def reload(daemon: Daemon, event: str, count: int) -> None:
 
 def test_a_refused_configuration_leaves_no_trace_in_the_next(tmp_path: Path) -> None:
     """Another repository with a schedule that is none is refused; with that put right, it is served."""
-    one, other = two_repositories(tmp_path)
-    file = tmp_path / "config" / "primary.toml"
-    file.parent.mkdir()
-    write(file, one, '[frames]\nclose = "manual"\n')
-    with Daemon(tmp_path, "--config", str(file)) as daemon:
-        wait_for(lambda: frame_of(daemon) == 1)
+    with served(tmp_path) as (daemon, file, other):
         write(file, other, '[frames]\nclose = "cron"\ncron = "never at all"\n')
         reload(daemon, "configuration refused, the old one stays", 1)
         assert frame_of(daemon) == 1
         applied = len(events(daemon, "configuration applied"))
-        write(file, other, '[frames]\nclose = "manual"\n')
+        write(file, other, MANUAL)
         reload(daemon, "configuration applied", applied + 1)
         assert events(daemon, "configuration applied")[-1]["repository"] == str(other)
         wait_for(lambda: frame_of(daemon) == 40)
@@ -68,13 +78,8 @@ def test_a_refused_configuration_leaves_no_trace_in_the_next(tmp_path: Path) -> 
 
 def test_the_file_watch_goes_over_to_another_repository(tmp_path: Path) -> None:
     """A push to the repository that is served by now is seen at once, and not only by the next poll."""
-    one, other = two_repositories(tmp_path)
-    file = tmp_path / "config" / "primary.toml"
-    file.parent.mkdir()
-    write(file, one, '[frames]\nclose = "manual"\n')
-    with Daemon(tmp_path, "--config", str(file)) as daemon:
-        wait_for(lambda: frame_of(daemon) == 1)
-        write(file, other, '[frames]\nclose = "manual"\n')
+    with served(tmp_path) as (daemon, file, other):
+        write(file, other, MANUAL)
         reload(daemon, "configuration applied", 1)
         wait_for(lambda: frame_of(daemon) == 40)
         time.sleep(1)  # until the watch is there
@@ -85,17 +90,12 @@ def test_the_file_watch_goes_over_to_another_repository(tmp_path: Path) -> None:
 
 def test_what_is_written_below_the_configurations_folder_asks_for_no_look(tmp_path: Path) -> None:
     """Files in its sub-folders, such as another program's, wake nobody; the configuration is read as it changes."""
-    one, other = two_repositories(tmp_path)
-    file = tmp_path / "config" / "primary.toml"
-    (file.parent / "deep" / "below").mkdir(parents=True)
-    write(file, one, '[frames]\nclose = "manual"\n')
-    with Daemon(tmp_path, "--config", str(file)) as daemon:
-        wait_for(lambda: frame_of(daemon) == 1)
+    with served(tmp_path) as (daemon, file, other):
         time.sleep(1)  # until the watch is there
         before = metric(daemon, 'polls_total{result="ok"}')
         for number in range(20):
             (file.parent / "deep" / "below" / f"{number}").write_text("x")
             time.sleep(0.1)
         assert metric(daemon, 'polls_total{result="ok"}') <= before + 1
-        write(file, other, '[frames]\nclose = "manual"\n')
+        write(file, other, MANUAL)
         wait_for(lambda: frame_of(daemon) == 40, POLL_S / 3)
