@@ -8,7 +8,7 @@ from click.shell_completion import get_completion_class
 from dreamcatcherd import __version__
 from dreamcatcherd.cli.common import plain, with_json, write_json
 from dreamcatcherd.cli.manual import manual_page
-from dreamcatcherd.store.versions import library_versions, tool_versions
+from dreamcatcherd.git.versions import library_versions, tool_versions
 
 _VARIABLE = "_DREAMCATCHERD_COMPLETE"
 

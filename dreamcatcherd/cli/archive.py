@@ -9,9 +9,9 @@ import click
 from dreamcatcherd.cli.common import base_of, on_repository, open_primary, with_json, write_json
 from dreamcatcherd.core.codec import MAX_FRAME
 from dreamcatcherd.core.errors import RefusedError, UsageError
-from dreamcatcherd.store.archive import write_archive
-from dreamcatcherd.store.chain import links
-from dreamcatcherd.store.objects import GitStore
+from dreamcatcherd.git.local import LocalStore
+from dreamcatcherd.history.archive import write_archive
+from dreamcatcherd.stages.snapshot_chain import links
 
 _FRAME = click.IntRange(0, MAX_FRAME)
 
@@ -31,7 +31,7 @@ def archive(
     again; unpacked with tar, every command reads it with --repo. The repository itself stays as it is."""
     primary = open_primary(repo, config_file)
     store = primary.store
-    if not isinstance(store, GitStore):
+    if not isinstance(store, LocalStore):
         raise AssertionError("commands work on git")
     chain = list(links(store, base_of(primary).commit))[::-1]
     if not chain:

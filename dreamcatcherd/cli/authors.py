@@ -8,8 +8,8 @@ from pathlib import Path
 
 from msgspec import Struct
 
-from dreamcatcherd.cli.fleet import Pusher
 from dreamcatcherd.core.model import Record
+from dreamcatcherd.demo.fleet import Pusher
 
 TITLES = {"tides": "The Book of Tides", "lanes": "Lanes and Weather", "frames": "Frames at Night"}
 KILLED = 2

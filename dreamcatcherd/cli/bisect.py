@@ -19,10 +19,10 @@ from dreamcatcherd.core.export import export
 from dreamcatcherd.core.ledger import Ledger
 from dreamcatcherd.core.tree import walk
 from dreamcatcherd.daemon.primary import Primary
-from dreamcatcherd.store.base import Base
-from dreamcatcherd.store.origins import author_of, ledger_frames
-from dreamcatcherd.store.ports import Store
-from dreamcatcherd.store.query import ledger_of, settings_of
+from dreamcatcherd.git.protocols import Store
+from dreamcatcherd.history.provenance import author_of, ledger_frames
+from dreamcatcherd.history.queries import ledger_of, settings_of
+from dreamcatcherd.stages.published import PublishedState
 
 _FRAME = click.IntRange(0, MAX_FRAME)
 _SKIP = 125
@@ -104,12 +104,12 @@ def bisect(
     return 1 if found.skipped else 0
 
 
-def closed_between(store: Store, base: Base, first: int, last: int) -> list[int]:
+def closed_between(store: Store, base: PublishedState, first: int, last: int) -> list[int]:
     """The closed frames from one to another, both included."""
     return [frame for frame, _ in ledger_frames(store, base.ledgers, first, last)]
 
 
-def _run(primary: Primary, base: Base, frame: int, command: tuple[str, ...]) -> int:
+def _run(primary: Primary, base: PublishedState, frame: int, command: tuple[str, ...]) -> int:
     """Run the command on one snapshot and return its exit code."""
     store = primary.store
     ledger = ledger_of(primary.store, base, frame)

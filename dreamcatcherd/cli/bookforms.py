@@ -13,7 +13,7 @@ from pathlib import Path
 
 from markupsafe import Markup, escape
 
-from dreamcatcherd.core.books import in_reference_order
+from dreamcatcherd.core.books.compile import in_reference_order
 from dreamcatcherd.core.codec import canonical
 from dreamcatcherd.core.model import Json, Record
 
@@ -27,7 +27,7 @@ _ZIP_EPOCH = (1980, 1, 1, 0, 0, 0)
 _STYLE = "body { margin: 5%; line-height: 1.4; } h1, h2 { line-height: 1.2; } .by { font-style: italic; }"
 
 
-def as_json(made: Record) -> bytes:
+def book_json(made: Record) -> bytes:
     """The object with its fields in the order of the reference, as the platform writes its own."""
     return json.dumps(in_reference_order(made), indent=2, ensure_ascii=True).encode() + b"\n"
 
@@ -36,11 +36,11 @@ def as_markdown(made: Record) -> bytes:
     """Title page, then parts and chapters, with what the chapters say as it stands but for control characters."""
     lines = [f"# {_one_line(name_of(made))}", ""]
     if made["subtitle"]:
-        lines += [f"*{_one_line(shown(made['subtitle']))}*", ""]
+        lines += [f"*{_one_line(escaped_html(made['subtitle']))}*", ""]
     if made["author"]:
-        lines += [f"by {_one_line(shown(made['author']))}", ""]
+        lines += [f"by {_one_line(escaped_html(made['author']))}", ""]
     if made["blurb"]:
-        lines += [f"> {_one_line(shown(made['blurb']))}", ""]
+        lines += [f"> {_one_line(escaped_html(made['blurb']))}", ""]
     for part, chapters in groupby(made["chapters"], key=lambda chapter: chapter["part"]):
         if part:
             lines += [f"## {_one_line(part)}", ""]
@@ -57,9 +57,9 @@ def as_epub(made: Record) -> bytes:
     tags = made["tags"] if type(made["tags"]) is list else [made["tags"]]
     book = mkepub.Book(
         _text(name_of(made)),
-        author=_text(shown(made["author"])),
-        description=_text(shown(made["blurb"])),
-        subjects=[_text(shown(subject)) for subject in (made["genre"], *tags) if subject],
+        author=_text(escaped_html(made["author"])),
+        description=_text(escaped_html(made["blurb"])),
+        subjects=[_text(escaped_html(subject)) for subject in (made["genre"], *tags) if subject],
         published=metadata["compiled_at"][:10],
     )
     book.uuid = uuid.uuid5(uuid.NAMESPACE_URL, f"rappterbook:{made['id']}:{made['fingerprint']}").urn
@@ -78,10 +78,10 @@ def as_epub(made: Record) -> bytes:
 
 def name_of(made: Record) -> str:
     """A book's title, else its id."""
-    return shown(made["title"]).strip() or str(made["id"])
+    return escaped_html(made["title"]).strip() or str(made["id"])
 
 
-def shown(value: Json) -> str:
+def escaped_html(value: Json) -> str:
     """A value of the title page as text: it may be of any type."""
     return value if type(value) is str else canonical(value).decode()
 
@@ -111,11 +111,11 @@ def _settled(path: Path, moment: str) -> bytes:
 def _title_page(made: Record) -> str:
     lines = [f"<h1>{_text(name_of(made))}</h1>"]
     if made["subtitle"]:
-        lines.append(f"<h2>{_text(shown(made['subtitle']))}</h2>")
+        lines.append(f"<h2>{_text(escaped_html(made['subtitle']))}</h2>")
     if made["author"]:
-        lines.append(f'<p class="by">{_text(shown(made["author"]))}</p>')
+        lines.append(f'<p class="by">{_text(escaped_html(made["author"]))}</p>')
     if made["blurb"]:
-        lines.append(f"<p>{_text(shown(made['blurb']))}</p>")
+        lines.append(f"<p>{_text(escaped_html(made['blurb']))}</p>")
     return "\n".join(lines)
 
 

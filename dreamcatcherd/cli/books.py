@@ -11,7 +11,7 @@ from urllib.parse import unquote
 import click
 import msgspec
 
-from dreamcatcherd.cli.bookforms import as_epub, as_json, as_markdown
+from dreamcatcherd.cli.bookforms import as_epub, as_markdown, book_json
 from dreamcatcherd.cli.common import (
     base_of,
     on_repository,
@@ -21,19 +21,19 @@ from dreamcatcherd.cli.common import (
     write_json,
     write_table,
 )
-from dreamcatcherd.core.book_library import Folder
+from dreamcatcherd.core.books.library import Folder
+from dreamcatcherd.core.books.shelf import ShelfEntry, catalogue, chapter_entries, shelf
 from dreamcatcherd.core.codec import MAX_FRAME
 from dreamcatcherd.core.collections import DERIVED, LIBRARY, Table
 from dreamcatcherd.core.errors import RefusedError, UsageError
 from dreamcatcherd.core.model import Json, Record
 from dreamcatcherd.core.records import key_part
-from dreamcatcherd.core.shelf import Shelved, catalogue, contents, shelf
 from dreamcatcherd.core.snapshot import get_keyed, open_snapshot
 from dreamcatcherd.core.tree import Reader
-from dreamcatcherd.store.atomic import write_atomically
-from dreamcatcherd.store.query import view
+from dreamcatcherd.git.atomic_write import write_atomically
+from dreamcatcherd.history.queries import view
 
-_FORMS: dict[str, Callable[[Record], bytes]] = {"json": as_json, "markdown": as_markdown, "epub": as_epub}
+_FORMS: dict[str, Callable[[Record], bytes]] = {"json": book_json, "markdown": as_markdown, "epub": as_epub}
 _SUFFIXES = {".json": "json", ".md": "markdown", ".markdown": "markdown", ".epub": "epub"}
 
 _at_frame = click.option(
@@ -80,14 +80,14 @@ def books(context: click.Context, frame: int | None, repo: str | None, config_fi
     write_table("the shelf", columns, [_row(one) for one in found])
 
 
-def _row(one: Shelved) -> tuple[object, ...]:
+def _row(one: ShelfEntry) -> tuple[object, ...]:
     target = "?" if one.target is None else one.target
     names = [str(author) for author in one.authors]
     who = ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
     return (one.book, one.title, f"{one.chapters} of {target}", _spans(one), who, one.published_at or "")
 
 
-def _spans(one: Shelved) -> str:
+def _spans(one: ShelfEntry) -> str:
     """Missing numbers, runs of them as `3-9`."""
     spans: list[list[int]] = []
     for number in one.missing:
@@ -109,7 +109,7 @@ def show_book(book: str, frame: int | None, repo: str | None, config_file: Path 
     """Show one BOOK: its chapters and who wrote them, those written more than once, and the compiled object."""
     opened = _open(repo, config_file, frame)
     found = _shelved(opened, book)
-    chapters = contents(opened.store, opened.state, opened.table, found.book)
+    chapters = chapter_entries(opened.store, opened.state, opened.table, found.book)
     entry = _entry(opened, found.book)
     if as_json:
         bound = {"object": entry["object"], "alternates": entry["alternates"]} if entry else {}
@@ -128,7 +128,7 @@ def show_book(book: str, frame: int | None, repo: str | None, config_file: Path 
     write_table("chapters", ("number", "title", "author", "words", "also written by"), rows)
 
 
-def _standing(one: Shelved) -> str:
+def _standing(one: ShelfEntry) -> str:
     if one.published:
         return f"published: complete since {one.published_at}, {one.word_count} words, fingerprint {one.fingerprint}"
     if one.target is None:
@@ -184,7 +184,7 @@ def catalogue_command(frame: int | None, repo: str | None, config_file: Path | N
     write_json(catalogue(opened.store, opened.state, opened.table))
 
 
-def _shelved(opened: _Shelf, book: str) -> Shelved:
+def _shelved(opened: _Shelf, book: str) -> ShelfEntry:
     found = shelf(opened.store, opened.state, opened.table, [_key(book)])
     if not found:
         raise RefusedError(f"there is no book {plain(book)!r}", "list them: dreamcatcherd books")

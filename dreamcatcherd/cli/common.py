@@ -15,13 +15,13 @@ from dreamcatcherd.config import Config, load_config, wrong_url
 from dreamcatcherd.core.codec import canonical
 from dreamcatcherd.core.codec import plain as plain
 from dreamcatcherd.core.errors import RefusedError, UsageError
-from dreamcatcherd.daemon import opening
+from dreamcatcherd.daemon import bootstrap
 from dreamcatcherd.daemon.primary import Primary
-from dreamcatcherd.store.base import Base
-from dreamcatcherd.store.part import UNSHALLOW
+from dreamcatcherd.git.incomplete_clone import UNSHALLOW
+from dreamcatcherd.stages.published import PublishedState
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
-T = TypeVar("T")
+_T = TypeVar("_T")
 
 _UNSHOWN = re.compile("[\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
 """What JSON lets stand as it is, although a terminal obeys it or shows what follows in another order."""
@@ -57,7 +57,7 @@ def configuration(repo: str | None, config_file: Path | None) -> tuple[Config, s
 
 def open_primary(repo: str | None, config_file: Path | None, *, notes: bool = True) -> Primary:
     """A primary on the repository that the options name. With `notes` it is said on stderr what that lacks."""
-    primary = opening.open_primary(*configuration(repo, config_file))
+    primary = bootstrap.open_configured(*configuration(repo, config_file))
     for trouble in primary.store.troubles() if notes else ():
         click.echo(f"dreamcatcherd: note: {trouble.what}; {trouble.remedy}", err=True)
     return primary
@@ -71,9 +71,9 @@ def whole(primary: Primary) -> Primary:
     return primary
 
 
-def base_of(primary: Primary) -> Base:
+def base_of(primary: Primary) -> PublishedState:
     """The last publication of a primary's repository."""
-    return primary.load_base(primary.store.refs())
+    return primary.load_published(primary.store.refs())
 
 
 def write_json(value: Any) -> None:
@@ -103,7 +103,7 @@ def write_table(title: str, columns: Iterable[str], rows: Iterable[Iterable[obje
     Console().print(table)
 
 
-def tracked(items: Iterable[T], total: int, what: str) -> Iterator[T]:
+def tracked(items: Iterable[_T], total: int, what: str) -> Iterator[_T]:
     """The items, with a progress bar on stderr where that is a terminal and the work is long."""
     if not sys.stderr.isatty():
         yield from items

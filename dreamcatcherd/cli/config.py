@@ -11,8 +11,8 @@ import msgspec
 from dreamcatcherd.cli.common import plain, with_json, write_json
 from dreamcatcherd.cli.reference import reference, schemas
 from dreamcatcherd.config import Config, load_config
-from dreamcatcherd.daemon.opening import closing_of
-from dreamcatcherd.store.access import without_secrets
+from dreamcatcherd.daemon.bootstrap import closing_of
+from dreamcatcherd.git.access import without_secrets
 
 _FILE = click.option(
     "--config", "config_file", metavar="FILE", type=click.Path(path_type=Path), help="The TOML file. [default: none]"
@@ -24,20 +24,20 @@ def config_group() -> None:
     """Check or show how a primary is configured: the file, and the environment above it."""
 
 
-@config_group.command()
+@config_group.command("check")
 @click.argument("file", required=False, type=click.Path(path_type=Path))
 @_FILE
-def check(file: Path | None, config_file: Path | None) -> None:
+def check_command(file: Path | None, config_file: Path | None) -> None:
     """Say whether a configuration FILE would be accepted; exit code 2 and the reason where not."""
     chosen = file or config_file
     _read(chosen)
     click.echo(f"{plain(chosen or 'the defaults')}: valid")
 
 
-@config_group.command()
+@config_group.command("show")
 @_FILE
 @with_json
-def show(config_file: Path | None, as_json: bool) -> None:
+def show_command(config_file: Path | None, as_json: bool) -> None:
     """Show every setting as it counts: the defaults, the file above them, the environment above both.
 
     A password or token in the URL is left out."""

@@ -16,15 +16,16 @@ from rich.console import Console
 
 from dreamcatcherd.cli.authors import Bound, bound_books, make_authors
 from dreamcatcherd.cli.common import write_json
-from dreamcatcherd.cli.fleet import Verdict, compare, make_fleet
 from dreamcatcherd.core.collections import LIBRARY
 from dreamcatcherd.core.errors import DreamcatcherError, FatalError
 from dreamcatcherd.core.frames import Closing
 from dreamcatcherd.core.report import plural
 from dreamcatcherd.core.snapshot import items, open_snapshot
 from dreamcatcherd.daemon.cycle import close_frame, look
-from dreamcatcherd.daemon.primary import Primary, wall_clock
-from dreamcatcherd.store.create import create
+from dreamcatcherd.daemon.primary import Primary
+from dreamcatcherd.demo.fleet import RunVerdict, compare_publishing, make_fleet
+from dreamcatcherd.imports.new_repository import create
+from dreamcatcherd.observe.clock import wall_clock
 
 _CONFIG = (
     '[frames]\nclose = "interval"\ninterval = {interval}\n[http]\nlisten = "127.0.0.1:0"\n[log]\nlevel = "error"\n'
@@ -34,7 +35,7 @@ _CONFIG = (
 class Played(NamedTuple):
     """How a run of the demo ended."""
 
-    verdict: Verdict
+    verdict: RunVerdict
     frames: int
     books: list[Bound]
 
@@ -130,10 +131,10 @@ def _play(crew: _Crew, frames: int, interval: float) -> Played:
         raise _failed(code, crew.failures)
     pending = close_frame(primary, "demo").pending
     folders = open_snapshot(store, pending.digest)
-    table = primary.load_base(store.refs()).settings.table
+    table = primary.load_published(store.refs()).settings.table
     landed = [item.record["value"] for item in items(store, folders, table, "observations")]
     library = {item.record["book"]: item.record["object"] for item in items(store, folders, table, LIBRARY)}
-    verdict = compare([sent for worker in crew.workers for sent in worker.sent], landed)
+    verdict = compare_publishing([sent for worker in crew.workers for sent in worker.sent], landed)
     return Played(verdict, pending.last_closed or 0, bound_books(library, len(crew.authors)))
 
 

@@ -13,15 +13,15 @@ from dreamcatcherd.cli.common import configuration, on_repository, plain, with_j
 from dreamcatcherd.config import Config, credential_file
 from dreamcatcherd.core.errors import DreamcatcherError
 from dreamcatcherd.core.report import Check
-from dreamcatcherd.daemon.opening import open_store
-from dreamcatcherd.store.checks import (
+from dreamcatcherd.daemon.bootstrap import open_store
+from dreamcatcherd.doctor.checks import (
     check_folder,
     check_remote,
     check_repository,
     check_signing,
     check_tools,
 )
-from dreamcatcherd.store.remote import RemoteStore
+from dreamcatcherd.git.remote import RemoteStore
 
 
 @click.command()

@@ -11,25 +11,25 @@ from dreamcatcherd.core.codec import MAX_FRAME, calendar_text, canonical
 from dreamcatcherd.core.diff import diff_json
 from dreamcatcherd.core.model import Json, Stamp
 from dreamcatcherd.core.snapshot import Item
-from dreamcatcherd.store import query
-from dreamcatcherd.store.origins import Field, Origin, find_origins
+from dreamcatcherd.history import queries
+from dreamcatcherd.history.provenance import Field, Origin, find_origins
 
 _FRAME = click.IntRange(0, MAX_FRAME)
 
 
-@click.command()
+@click.command("diff")
 @click.argument("start", metavar="A", type=_FRAME)
 @click.argument("end", metavar="B", type=_FRAME)
 @on_repository
 @with_json
-def diff(start: int, end: int, repo: str | None, config_file: Path | None, as_json: bool) -> None:
+def diff_command(start: int, end: int, repo: str | None, config_file: Path | None, as_json: bool) -> None:
     """Show what changed between the snapshots after frames A and B: entities added, fields with old and new value.
 
     For people each is shown with the stream and the delta that it came from. What did not change is not read: the cost
     follows the difference."""
     primary = open_primary(repo, config_file)
     store, base = primary.store, base_of(primary)
-    found = query.diff(store, base, start, end)
+    found = queries.diff_frames(store, base, start, end)
     if as_json:
         write_json(diff_json(found, start, end))
         return
@@ -76,14 +76,14 @@ def _who(stamp: Stamp, origins: dict[Stamp, Origin]) -> str:
     return f"{stamp[2]} at {_when(stamp)}, {where}"
 
 
-@click.command()
+@click.command("explain")
 @click.argument("collection")
 @click.argument("key")
 @click.argument("field", required=False)
 @click.option("--frame", type=_FRAME, help="As it stood after this frame, instead of now.")
 @on_repository
 @with_json
-def explain(
+def explain_command(
     collection: str,
     key: str,
     field: str | None,
@@ -96,7 +96,7 @@ def explain(
 
     A KEY of several parts is joined by `/`, each part percent-encoded, as for `show`; here all parts are needed."""
     primary = open_primary(repo, config_file)
-    told = query.explain(primary.store, base_of(primary), collection, key, field, frame)
+    told = queries.explain_entity(primary.store, base_of(primary), collection, key, field, frame)
     if as_json:
         write_json(told)
         return

@@ -12,7 +12,7 @@ from typing import Any
 
 from dreamcatcherd.cli.common import shown_json
 from dreamcatcherd.core.errors import RefusedError, UsageError
-from dreamcatcherd.store.atomic import write_atomically
+from dreamcatcherd.git.atomic_write import write_atomically
 
 _ZSTD_MAGIC = b"\x28\xb5\x2f\xfd"
 UNPACKED_MOST = 2**31

@@ -1,4 +1,4 @@
-"""The commands that git's server-side hooks call. What a hook may let in is the store's to say (`store/receive.py`)."""
+"""The commands that git runs as server-side hooks. The rules for a push are in `hook/`."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import sys
 
 import click
 
-from dreamcatcherd.store.incoming import main
+from dreamcatcherd.hook.pre_receive import run_hook
 
 
 @click.group()
@@ -25,4 +25,4 @@ def pre_receive() -> int:
     Workers may add and change files below state/stream_deltas/, push lanes of valid deltas of their own stream, and
     change dreamcatcher.toml and the counter file. All else below state/ is the primary's; the rest of the repository
     is left alone. The first offence of each file goes to stderr, which git shows to the pusher."""
-    return main(os.environ, sys.stdin.buffer, sys.stderr)
+    return run_hook(os.environ, sys.stdin.buffer, sys.stderr)

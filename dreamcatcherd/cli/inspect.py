@@ -23,12 +23,12 @@ from dreamcatcherd.core.export import public_record
 from dreamcatcherd.core.ledger import Ledger
 from dreamcatcherd.core.model import Json
 from dreamcatcherd.core.report import plural, promised, status_json
-from dreamcatcherd.daemon import opening
+from dreamcatcherd.daemon import bootstrap
 from dreamcatcherd.daemon.cycle import draft, look
 from dreamcatcherd.daemon.primary import Phases
-from dreamcatcherd.store.history import receipts
-from dreamcatcherd.store.query import Chain, entities, view
-from dreamcatcherd.store.strays import why_unseen
+from dreamcatcherd.history.queries import Chain, entities, view
+from dreamcatcherd.history.receipts import receipts
+from dreamcatcherd.stages.stray_branches import why_unseen
 
 _FRAME = click.IntRange(0, MAX_FRAME)
 
@@ -82,8 +82,8 @@ def status(repo: str | None, config_file: Path | None, as_json: bool) -> None:
 
     Troubles are what the repository shows and what a daemon that serves it reports at the address of [http] listen."""
     config, url = configuration(repo, config_file)
-    store = opening.open_store(config.repository, url)
-    primary = opening.primary_of(config, store)
+    store = bootstrap.open_store(config.repository, url)
+    primary = bootstrap.primary_of(config, store)
     pending = look(primary)[0].pending
     troubles = all_troubles(pending, config, store)
     now = primary.clock()

@@ -23,16 +23,17 @@ from dreamcatcherd.config import repository_path
 from dreamcatcherd.core.codec import MAX_FRAME, read_document
 from dreamcatcherd.core.errors import RefusedError, UsageError
 from dreamcatcherd.core.export import Portable, export, read_portable
-from dreamcatcherd.core.formats import from_files, from_ndjson, is_ndjson, to_files, to_ndjson
+from dreamcatcherd.core.export_formats import from_files, from_ndjson, is_ndjson, to_files, to_ndjson
 from dreamcatcherd.core.model import Fault
-from dreamcatcherd.core.plain import Found, StateMap, deltas_of, read_map, records_of
 from dreamcatcherd.core.settings import DEFAULT
-from dreamcatcherd.daemon.adoption import adopt_state
-from dreamcatcherd.daemon.opening import closing_of
-from dreamcatcherd.daemon.primary import Primary, wall_clock
-from dreamcatcherd.store.adopt import adopt
-from dreamcatcherd.store.create import create
-from dreamcatcherd.store.query import view
+from dreamcatcherd.daemon.bootstrap import closing_of
+from dreamcatcherd.daemon.primary import Primary
+from dreamcatcherd.history.queries import view
+from dreamcatcherd.imports.adopt_export import adopt
+from dreamcatcherd.imports.adopt_state import adopt_state
+from dreamcatcherd.imports.new_repository import create
+from dreamcatcherd.imports.platform_state import MappedRecords, StateMap, deltas_of, read_map, records_of
+from dreamcatcherd.observe.clock import wall_clock
 
 Format = Literal["json", "ndjson", "tar"]
 
@@ -152,7 +153,7 @@ def _import_state(folder: Path, map_file: Path, open_frame: int | None, primary:
         click.echo(plain(f"{row.records} records of {row.path} went to extra/{row.section}: {row.why}"))
 
 
-def _found(folder: Path, mapping: StateMap) -> Iterator[Found]:
+def _found(folder: Path, mapping: StateMap) -> Iterator[MappedRecords]:
     """The records of every file that the mapping names, in its order, files of one pattern by name."""
     limits = structs.replace(DEFAULT.limits, delta_bytes=2**31, records=2**31)
     for mapped in mapping.files:

@@ -13,8 +13,8 @@ from dreamcatcherd.config import Config, credential_file, listen_address
 from dreamcatcherd.core.errors import DreamcatcherError
 from dreamcatcherd.core.report import REPOSITORY_HEADER, Pending
 from dreamcatcherd.core.troubles import Trouble, disk_full
-from dreamcatcherd.store.footprint import measure
-from dreamcatcherd.store.objects import GitStore
+from dreamcatcherd.git.disk_usage import disk_usage
+from dreamcatcherd.git.local import LocalStore
 
 ASK_S = 2.0
 
@@ -23,9 +23,9 @@ class _Status(Struct):
     troubles: list[Trouble]
 
 
-def all_troubles(pending: Pending, config: Config, store: GitStore) -> list[Trouble]:
+def all_troubles(pending: Pending, config: Config, store: LocalStore) -> list[Trouble]:
     """What the repository shows, and what its daemon reports, each trouble once."""
-    room = measure(store.folder)
+    room = disk_usage(store.folder)
     full = disk_full(room.free_bytes, str(store.folder)) if room else None
     found = [*pending.troubles, *([full] if full else [])]
     reported = _daemon_troubles(config, store.identity)

@@ -15,9 +15,9 @@ from msgspec import Struct
 from dreamcatcherd.cli.common import tracked
 from dreamcatcherd.core.codec import read_as
 from dreamcatcherd.core.errors import RefusedError, UsageError
-from dreamcatcherd.store.atomic import write_atomically
-from dreamcatcherd.store.ports import Store
-from dreamcatcherd.store.verify import History, Verdict, check
+from dreamcatcherd.git.atomic_write import write_atomically
+from dreamcatcherd.git.protocols import Store
+from dreamcatcherd.history.verify import History, Verdict, verify_frame
 
 _EVERY = 100
 
@@ -38,7 +38,7 @@ def check_frames(
     count = 0
     try:
         for at in tracked(chosen, len(chosen), "computing frames again"):
-            found = check(store, history, at)
+            found = verify_frame(store, history, at)
             count += 1
             if found is not None:
                 return Verdict(count, False, found.frame, found.why)

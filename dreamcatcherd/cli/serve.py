@@ -16,13 +16,14 @@ from dreamcatcherd.core.errors import FatalError, RetryableError
 from dreamcatcherd.core.frames import CloseRule
 from dreamcatcherd.core.report import CycleReport, Pending, plural
 from dreamcatcherd.core.summary import frame_summary
+from dreamcatcherd.daemon.bootstrap import Source, closing_of, open_store
 from dreamcatcherd.daemon.cycle import close_frame, look
-from dreamcatcherd.daemon.opening import Source, closing_of, open_store
-from dreamcatcherd.daemon.primary import Primary, wall_clock
-from dreamcatcherd.store.create import create
-from dreamcatcherd.store.gitcmd import write_graph
-from dreamcatcherd.store.objects import GitStore
-from dreamcatcherd.store.ports import Store
+from dreamcatcherd.daemon.primary import Primary
+from dreamcatcherd.git.local import LocalStore
+from dreamcatcherd.git.maintenance import write_graph
+from dreamcatcherd.git.protocols import Store
+from dreamcatcherd.imports.new_repository import create
+from dreamcatcherd.observe.clock import wall_clock
 
 _FRAME = click.IntRange(0, MAX_FRAME)
 
@@ -107,11 +108,11 @@ def first_delta(url: str) -> str:
 """
 
 
-@click.command()
+@click.command("merge")
 @click.option("--frame", type=_FRAME, help="Close all frames through this one, one commit each.")
 @on_repository
 @with_json
-def merge(frame: int | None, repo: str | None, config_file: Path | None, as_json: bool) -> None:
+def merge_command(frame: int | None, repo: str | None, config_file: Path | None, as_json: bool) -> None:
     """Read, close the open frame, publish, and exit: for cron and CI jobs.
 
     The frame closes whether or not its time is over. With --frame N that is closed already there is nothing to do."""
@@ -137,7 +138,7 @@ def merge(frame: int | None, repo: str | None, config_file: Path | None, as_json
 
 def keep_graph(store: Store) -> None:
     """Add what was published to the commit-graph; where that fails it costs time, nothing else."""
-    if isinstance(store, GitStore) and (published := store.recall()) is not None:
+    if isinstance(store, LocalStore) and (published := store.recall()) is not None:
         with contextlib.suppress(RetryableError):
             write_graph(store.folder, published)
 

@@ -13,11 +13,10 @@ from dreamcatcherd.core.codec import MAX_FRAME
 from dreamcatcherd.core.errors import DreamcatcherError, RefusedError, UsageError
 from dreamcatcherd.core.export import export
 from dreamcatcherd.core.report import plural
-from dreamcatcherd.store.archive import holds, open_archive
-from dreamcatcherd.store.chain import links
-from dreamcatcherd.store.replay import chapters, replay_hindsight
-from dreamcatcherd.store.replay import replay as rebuild
-from dreamcatcherd.store.verify import Verdict, read_history
+from dreamcatcherd.history.archive import holds, open_archive
+from dreamcatcherd.history.replay import closed_frames, replay_hindsight, replay_to
+from dreamcatcherd.history.verify import Verdict, read_history
+from dreamcatcherd.stages.snapshot_chain import links
 
 _FRAME = click.IntRange(0, MAX_FRAME)
 
@@ -99,8 +98,8 @@ def replay(
         raise RefusedError(f"{store.where} has no closed frame", "close a frame first: dreamcatcherd merge")
     frame = base.state.last_closed if to is None else to
     chain = list(links(store, base.commit))[::-1]
-    told = tracked(chapters(store, chain), len(chain), "reading frames")
-    done = (replay_hindsight if hindsight else rebuild)(store, told, frame)
+    told = tracked(closed_frames(store, chain), len(chain), "reading frames")
+    done = (replay_hindsight if hindsight else replay_to)(store, told, frame)
     ledger, settings = done.chapter.ledger, done.chapter.settings
     as_known = done.tree == ledger.snapshot
     if as_json:

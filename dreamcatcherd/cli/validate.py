@@ -37,7 +37,7 @@ def validate(
     A frame that the file's path names (stream_deltas/<frame>/…, or frame-<frame>-<stream>.json) must be the delta's.
     Exit code 1 where one of them would be quarantined."""
     in_force, frame = _in_force(settings, repo, config_file)
-    rows = [(name, check(name, in_force, frame)) for name in files]
+    rows = [(name, check_files(name, in_force, frame)) for name in files]
     if as_json:
         write_json([_row(name, found) for name, found in rows])
     else:
@@ -82,7 +82,7 @@ def _read(settings: Path) -> Settings:
         raise UsageError(f"{settings}: {error}", "name a readable dreamcatcher.toml") from error
 
 
-def check(name: str, settings: Settings, frame: int | None = None) -> Fault | list[str]:
+def check_files(name: str, settings: Settings, frame: int | None = None) -> Fault | list[str]:
     """Why a file would be quarantined, or the warnings about one that would merge. `frame` is the open frame."""
     limits = settings.limits
     if name == "-":

@@ -13,7 +13,7 @@ from dreamcatcherd.core.model import Delta
 from dreamcatcherd.core.records import place
 from dreamcatcherd.core.settings import Limits
 
-NAMED = 10
+ADVICE_LISTED = 10
 """How many of one kind are named."""
 
 _ALIKE = 0.8
@@ -53,12 +53,12 @@ def _contents(delta: Delta, table: Table) -> Iterable[str]:
                 mark = (collection.name, canonical(whole))
                 repeats[section] += mark in seen
                 seen.add(mark)
-    for (section, why), count in list(misfits.items())[:NAMED]:
+    for (section, why), count in list(misfits.items())[:ADVICE_LISTED]:
         yield f"{section}: {_records(count)} without a usable key ({why}), kept in extra/{section}"
-    for section, count in list(repeats.items())[:NAMED]:
+    for section, count in list(repeats.items())[:ADVICE_LISTED]:
         if count:
             yield f"{section}: {_records(count)} collapsed into an earlier one with the same key, nothing new"
-    for section in list(unknown)[:NAMED]:
+    for section in list(unknown)[:ADVICE_LISTED]:
         meant = alike(section, list(sections))
         hint = f": did you mean {meant}?" if meant else ":"
         yield f"unknown section {section}{hint} it is kept in extra/{section}"
@@ -73,7 +73,7 @@ def alike(section: str, known: Sequence[str]) -> str | None:
 
 
 def _unresolved(references: Sequence[str]) -> Iterable[str]:
-    for reference in references[:NAMED]:
+    for reference in references[:ADVICE_LISTED]:
         yield f"the reference {reference[:200]} names no file beside the delta in its commit"
 
 

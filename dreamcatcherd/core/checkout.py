@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 from dreamcatcherd.core.errors import UnreadableError
-from dreamcatcherd.core.tree import LEVELS, TREE, Entry, Path, Reader, read_tree
+from dreamcatcherd.core.tree import TREE, TREE_LEVELS, Entry, NamePath, Reader, read_tree
 
 NAME_BYTES = 255
 PATH_BYTES = 4_000
@@ -63,7 +63,7 @@ def unsafe_path(path: str) -> str | None:
     return next((why for part in raw.split(b"/") if (why := unsafe_name(part))), None)
 
 
-class Contents(NamedTuple):
+class FolderContents(NamedTuple):
     """What a folder holds, sub-folders included: the longest path in bytes, how many levels, how many files; and
     whether one of the names is unsafe. `broken` says why the folder itself cannot be read."""
 
@@ -82,18 +82,18 @@ class Checkout:
     """Looks for paths that no clone can hold. Each distinct folder is read once, whatever the number of its paths."""
 
     def __init__(self) -> None:
-        self._known: dict[str, Contents] = {}
+        self._known: dict[str, FolderContents] = {}
 
     def unsafe_paths(
         self, objects: Reader, new: str | None, olds: Sequence[str | None], besides: str | None = None
-    ) -> Iterator[tuple[Path, str]]:
+    ) -> Iterator[tuple[NamePath, str]]:
         """What tree `new` holds, and none of `olds` does in its place, that no clone can hold: paths and reasons.
 
         A folder is named in place of what it holds where it cannot be read, or holds too much. The folder `besides` at
         the root is passed over."""
         if len(self._known) > KNOWN_FOLDERS:
             self._known.clear()
-        todo: list[tuple[str | None, list[str | None], Path, int]] = [(new, list(olds), (), 0)]
+        todo: list[tuple[str | None, list[str | None], NamePath, int]] = [(new, list(olds), (), 0)]
         while todo:
             tree, known, folder, length = todo.pop()
             if tree is None or tree in known:
@@ -133,13 +133,13 @@ class Checkout:
         found = self.contents(objects, entry.oid)
         if found.files > FILES:
             return f"a folder of more than {FILES} files"
-        return found.broken or (f"more than {LEVELS} folders one in another" if levels >= LEVELS else None)
+        return found.broken or (f"more than {TREE_LEVELS} folders one in another" if levels >= TREE_LEVELS else None)
 
     def _is_fine(self, objects: Reader, tree: str, length: int, levels: int) -> bool:
         found = self.contents(objects, tree)
-        return not found.unsafe and length + found.longest <= PATH_BYTES and levels + found.levels < LEVELS
+        return not found.unsafe and length + found.longest <= PATH_BYTES and levels + found.levels < TREE_LEVELS
 
-    def contents(self, objects: Reader, tree: str) -> Contents:
+    def contents(self, objects: Reader, tree: str) -> FolderContents:
         """What a folder holds. It costs what its distinct folders hold, whatever the number of their paths."""
         known = self._known
         todo = [tree]
@@ -151,7 +151,7 @@ class Checkout:
             try:
                 entries = read_tree(objects, oid)
             except UnreadableError as error:
-                known[oid] = Contents(True, 0, 0, 0, error.cause)
+                known[oid] = FolderContents(True, 0, 0, 0, error.cause)
                 continue
             below = [entry.oid for entry in entries.values() if entry.mode == TREE and entry.oid not in known]
             if below:
@@ -160,7 +160,7 @@ class Checkout:
                 known[oid] = self._summary(entries)
         return known[tree]
 
-    def _summary(self, entries: dict[str, Entry]) -> Contents:
+    def _summary(self, entries: dict[str, Entry]) -> FolderContents:
         raws = [name.encode("utf-8", "surrogateescape") for name in entries]
         longest = max(map(len, raws), default=0)
         unsafe = longest > NAME_BYTES or (
@@ -175,7 +175,7 @@ class Checkout:
                 longest = max(longest, len(raw) + 1 + below.longest)
                 levels = max(levels, 1 + below.levels)
                 files += below.files - 1
-        return Contents(unsafe, longest, levels, min(files, FILES + 1))
+        return FolderContents(unsafe, longest, levels, min(files, FILES + 1))
 
 
 def _entries(objects: Reader, tree: str | None) -> dict[str, Entry]:

@@ -12,7 +12,7 @@ from dreamcatcherd.core.codec import canonical
 from dreamcatcherd.core.collections import Collection
 from dreamcatcherd.core.model import Conflict, Json, Record, Stamp
 from dreamcatcherd.core.records import natural_key
-from dreamcatcherd.core.rules import Brought, Entity, newer_fields, winning_fields
+from dreamcatcherd.core.rules import Contributions, Entity, newer_fields, winning_fields
 
 Contribution = tuple[Stamp, Record]
 
@@ -20,7 +20,7 @@ FIELDS_LISTED = 100
 """How many fields of one entity that one delta lost to another are conflicts of their own; more are one, together."""
 
 
-def find_collapsed(row: Collection, old: Entity | None, brought: Brought) -> Iterator[Stamp]:
+def find_collapsed(row: Collection, old: Entity | None, brought: Contributions) -> Iterator[Stamp]:
     """The stamps of records whose key was there already and that brought nothing new, one for each such record.
 
     Under `dedup` and `first` that is every further record, unless a late one takes the first's place; under `lww` one
@@ -51,7 +51,7 @@ def _same(one: Json, other: Json) -> bool:
     return bool(one == other) and canonical(one) == canonical(other)
 
 
-def find_conflicts(row: Collection, old: Entity | None, brought: Brought, entity: Entity) -> list[Conflict]:
+def find_conflicts(row: Collection, old: Entity | None, brought: Contributions, entity: Entity) -> list[Conflict]:
     """Fields that two streams set to different values in one frame, one row for each stream that lost."""
     if row.rule == "lww":
         lost = _lost_fields(old, brought)
@@ -75,7 +75,7 @@ _Lost = dict[tuple[Stamp, Stamp], Record]
 """By winner and loser, the fields that one lost to the other."""
 
 
-def _lost_fields(old: Entity | None, brought: Brought) -> _Lost:
+def _lost_fields(old: Entity | None, brought: Contributions) -> _Lost:
     """For `lww`: each stream's last value of a field in a frame, against the latest of all, what stood included."""
     frames: dict[int, dict[str, list[Contribution]]] = {}
     for stamp, record in brought:
@@ -135,7 +135,7 @@ def _last_values(contributions: list[Contribution]) -> Iterable[Contribution]:
     return last
 
 
-def _lost_records(old: Entity | None, brought: Brought) -> _Lost:
+def _lost_records(old: Entity | None, brought: Contributions) -> _Lost:
     """For `dedup` and `first`: of each stream its first record in a frame, against the earliest of all.
 
     A field that the winner does not have is lost as well, and so listed too."""

@@ -26,7 +26,6 @@ from dreamcatcherd.core.snapshot import (
     UNBOUNDED,
     Item,
     add_merged,
-    bounded,
     close_snapshot,
     empty_snapshot,
     entity_line,
@@ -37,6 +36,7 @@ from dreamcatcherd.core.snapshot import (
     keyed_path,
     merged_ids,
     open_snapshot,
+    with_file_bound,
 )
 from dreamcatcherd.core.tree import Objects, Reader
 
@@ -135,10 +135,12 @@ def _restored(objects: Objects, portable: Portable, settings_blob: str | None, f
                 changes, layout = [_keyed(row, record) for record in records], keyed_layout(row)
             if changes:
                 entities[name] = update(
-                    objects, folders.state, file_name(name), sorted_changes(changes), bounded(folders, layout)
+                    objects, folders.state, file_name(name), sorted_changes(changes), with_file_bound(folders, layout)
                 )
         if extra:
-            entities[EXTRA] = update(objects, folders.state, EXTRA, sorted_changes(extra), bounded(folders, EXTRAS))
+            entities[EXTRA] = update(
+                objects, folders.state, EXTRA, sorted_changes(extra), with_file_bound(folders, EXTRAS)
+            )
         add_merged(objects, folders, [(_frame(name), cid) for name, ids in portable.merged.items() for cid in ids])
         tree = close_snapshot(objects, folders)
     except (KeyError, TypeError, ValueError, AttributeError, IndexError, SettingsError) as error:

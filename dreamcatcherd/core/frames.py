@@ -8,7 +8,7 @@ A frame goes through four states, once each and in this order:
     due      the next cycle closes it              the publication; with `skip_empty` it waits for a first delta
     closed   its ledger is published               nothing: the next frame is open from that publication on
 
-The rules, each a line of `RULES`:
+The rules, each a line of `CLOSE_RULES`:
 
     manual    never speaks; a person or a job closes the frame
     interval  speaks `interval_s` after `opened_at`, so that several primaries close one frame an interval
@@ -125,7 +125,7 @@ def _next(start: int, state: FrameState, closing: Closing, signs: Signs) -> _Spo
     return _Spoken(now=signs.later)
 
 
-RULES: dict[CloseRule, Callable[[int, FrameState, Closing, Signs], _Spoken]] = {
+CLOSE_RULES: dict[CloseRule, Callable[[int, FrameState, Closing, Signs], _Spoken]] = {
     "manual": _manual,
     "interval": _interval,
     "cron": _cron,
@@ -150,7 +150,7 @@ def decide(watch: Watch | None, state: FrameState, closing: Closing, signs: Sign
     opened_at = utc_micros(state.opened_at) if state.opened_at else None
     start = min(opened_at or 0, watch.since.wall)
     watched_s = now.steady_s - watch.since.steady_s
-    spoken = RULES[closing.rule](start, state, closing, signs)
+    spoken = CLOSE_RULES[closing.rule](start, state, closing, signs)
     if spoken.now and watch.spoke_s is None:
         watch = structs.replace(watch, spoke_s=now.steady_s)
     waits = [_wait_s(spoken, now, watched_s, closing.grace_s)]
@@ -187,7 +187,7 @@ def _micros(seconds: float) -> int:
 def opened(frame: int, now: int, last_closed: int | None, snapshot: str, closing: Closing) -> FrameState:
     """The state of a frame that opens now (microseconds UTC). `closes_at` is when a time ends it, without grace."""
     state = FrameState(frame, utc_text(now), None, last_closed, snapshot)
-    at = RULES[closing.rule](now, state, closing, Signs()).at
+    at = CLOSE_RULES[closing.rule](now, state, closing, Signs()).at
     if at is None and closing.deadline_s is not None and closing.rule != "manual":
         at = now + _micros(closing.deadline_s)
     return structs.replace(state, closes_at=utc_text(at) if at is not None else None)

@@ -16,14 +16,14 @@ from dreamcatcherd.core.shards import SUFFIX, key_of
 from dreamcatcherd.core.tree import TREE, Entry, Reader, read_tree
 
 
-class Lost(NamedTuple):
+class LostLine(NamedTuple):
     """A line that is missing: the file or folder of its collection (`merged` for a merged content id), and its key."""
 
     name: str
     key: str
 
 
-def lost_entities(objects: Reader, old: str | None, new: str | None) -> Iterator[Lost]:
+def lost_entities(objects: Reader, old: str | None, new: str | None) -> Iterator[LostLine]:
     """Everything that snapshot `old` has and `new` has not: entities, appended records, merged content ids."""
     if old is None or old == new:
         return
@@ -36,13 +36,13 @@ def lost_entities(objects: Reader, old: str | None, new: str | None) -> Iterator
                 yield lost
 
 
-def _targets(objects: Reader, state: dict[str, Entry], lost: Lost) -> set[bytes]:
+def _targets(objects: Reader, state: dict[str, Entry], lost: LostLine) -> set[bytes]:
     """The keys of all targets that a lost book was ever given."""
     start = b'[%b,"target",' % lost.key[1:-1].encode()
     return {key for key in _keys(objects, state, PROGRESS) if key.startswith(start)}
 
 
-def _lost(objects: Reader, old: dict[str, Entry], new: dict[str, Entry], stem: str, name: str) -> Iterator[Lost]:
+def _lost(objects: Reader, old: dict[str, Entry], new: dict[str, Entry], stem: str, name: str) -> Iterator[LostLine]:
     """What stands under `stem` in one folder and not in another, where it is one file or a folder of files."""
     if all(old.get(entry) == new.get(entry) for entry in (stem, stem + SUFFIX)):
         return
@@ -54,7 +54,7 @@ def _lost(objects: Reader, old: dict[str, Entry], new: dict[str, Entry], stem: s
     standing = set(_keys(objects, new, stem))
     for key in _keys(objects, old, stem):
         if key not in standing:
-            yield Lost(name, key.decode())
+            yield LostLine(name, key.decode())
 
 
 def _keys(objects: Reader, folder: dict[str, Entry], stem: str) -> Iterator[bytes]:

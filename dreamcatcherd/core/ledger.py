@@ -10,7 +10,7 @@ from typing import TypeVar
 import msgspec
 from msgspec import Struct, structs
 
-from dreamcatcherd.core.book_library import BookRow
+from dreamcatcherd.core.books.library import BookRow
 from dreamcatcherd.core.codec import canonical, canonical_each
 from dreamcatcherd.core.collections import EXTRA
 from dreamcatcherd.core.model import Conflict, Json, ViolationKind

@@ -10,13 +10,13 @@ from itertools import chain
 from types import MappingProxyType
 from typing import NamedTuple
 
-from dreamcatcherd.core.book_library import BookRow, Touched, touch, update_library
+from dreamcatcherd.core.books.library import BookRow, Touched, touch, update_library
 from dreamcatcherd.core.codec import canonical, canonical_each
 from dreamcatcherd.core.collections import EXTRA, Collection, Table, sections_of
 from dreamcatcherd.core.conflicts import Contribution, find_collapsed, find_conflicts
 from dreamcatcherd.core.model import Conflict, Delta, Json, Misfit, Record, Stamp
 from dreamcatcherd.core.records import Sections, place
-from dreamcatcherd.core.rules import FOLDS, Brought
+from dreamcatcherd.core.rules import FOLDS, Contributions
 from dreamcatcherd.core.shards import Change, Layout, line_of, sorted_changes, update
 from dreamcatcherd.core.snapshot import (
     APPENDED,
@@ -24,7 +24,6 @@ from dreamcatcherd.core.snapshot import (
     Folders,
     add_merged,
     appended_path,
-    bounded,
     close_snapshot,
     entity_line,
     file_name,
@@ -35,6 +34,7 @@ from dreamcatcherd.core.snapshot import (
     open_snapshot,
     read_entity,
     section_path,
+    with_file_bound,
     zone_of,
 )
 from dreamcatcherd.core.tree import Objects
@@ -127,11 +127,11 @@ def _apply(
     for name, column in sorted(folded.keyed.items(), key=lambda one: -len(one[1].keys)):
         row = table[name]
         changes = group_changes(row, column)
-        layout = bounded(folders, _joining(row, conflicts, collapsed))
+        layout = with_file_bound(folders, _joining(row, conflicts, collapsed))
         new = update(objects, folders.state, file_name(name), changes, layout)
         added[name] = added.get(name, 0) + new
     for name, lines in folded.appended.items():
-        plain = bounded(folders, EXTRAS if name == EXTRA else APPENDED)
+        plain = with_file_bound(folders, EXTRAS if name == EXTRA else APPENDED)
         new = update(objects, folders.state, file_name(name), sorted_changes(lines), plain)
         added[name] = added.get(name, 0) + new
 
@@ -194,7 +194,7 @@ def _fold_delta(folded: Fold, delta: Delta, sections: Sections, part: int, parts
     return mask
 
 
-def group_changes(row: Collection, column: Column) -> list[Change[Brought]]:
+def group_changes(row: Collection, column: Column) -> list[Change[Contributions]]:
     """A column's records by entity, sorted by path. An entity that one record makes has its line at once."""
     raw_keys = canonical_each(column.keys)
     if len(set(raw_keys)) < len(raw_keys):
@@ -204,13 +204,15 @@ def group_changes(row: Collection, column: Column) -> list[Change[Brought]]:
     raw_stamps = {stamp: canonical(stamp) for stamp in dict.fromkeys(column.stamps)}
     lines = fresh_lines(row, raw_keys, column.records, [raw_stamps[stamp] for stamp in column.stamps])
     paths = near_paths(row, column.keys, raw_keys)
-    brought: Iterable[Brought] = zip(zip(column.stamps, column.records, strict=True), strict=True)  # one of one each
+    brought: Iterable[Contributions] = zip(
+        zip(column.stamps, column.records, strict=True), strict=True
+    )  # one of one each
     return sorted_changes(chain(changes, zip(paths, raw_keys, lines, brought, strict=True)))
 
 
 def _by_entity(
     row: Collection, column: Column, raw_keys: list[bytes]
-) -> tuple[list[Change[Brought]], list[bytes], Column]:
+) -> tuple[list[Change[Contributions]], list[bytes], Column]:
     """A change for each key that several records bring; the rest of the column, with its keys."""
     several = {raw_key for raw_key, count in Counter(raw_keys).items() if count > 1}
     brought: dict[bytes, list[Contribution]] = {raw_key: [] for raw_key in several}
@@ -223,7 +225,7 @@ def _by_entity(
         else:
             single.append(at)
     paths = near_paths(row, keys.values(), keys)
-    changes: list[Change[Brought]] = [
+    changes: list[Change[Contributions]] = [
         (path, raw_key, b"", brought[raw_key]) for path, raw_key in zip(paths, keys, strict=True)
     ]
     rest = Column(*(list(map(side.__getitem__, single)) for side in column))
@@ -242,12 +244,12 @@ def append_changes(
         yield begin + number_path(rank), raw_key, line_of(raw_key, raw), None
 
 
-def _joining(row: Collection, conflicts: list[Conflict], collapsed: Counter[Stamp]) -> Layout[Brought]:
+def _joining(row: Collection, conflicts: list[Conflict], collapsed: Counter[Stamp]) -> Layout[Contributions]:
     """A layout whose lines come about by the collection's rule; conflicts are noted on the way, and what collapses."""
     keys = frozenset(names[0] for names in row.key)
     fold_records = FOLDS[row.rule]
 
-    def combine(raw_key: bytes, standing: bytes | None, brought: Brought) -> bytes:
+    def combine(raw_key: bytes, standing: bytes | None, brought: Contributions) -> bytes:
         old = read_entity(row, standing) if standing is not None else None
         entity = fold_records(old, brought, keys)
         if old is not None or len(brought) > 1:

@@ -19,7 +19,7 @@ SEEN = "refs/dreamcatcher/seen"
 TRIAL = "refs/dreamcatcher/doctor"
 """At a remote while `doctor` tries whether it may push there."""
 
-LEVELS = 64
+DELTA_LEVELS = 64
 """How many folders a delta may stand in below its frame's."""
 
 _PLAIN = re.compile(rf"{DELTAS}/[0-9]{{1,15}}/[A-Za-z0-9_~-][A-Za-z0-9_~.-]{{0,200}}\.json")
@@ -69,8 +69,8 @@ def bad_name(path: str) -> str | None:
         return "the file name holds a control character"
     if (why := unsafe_path(path)) is not None:
         return f"the path holds {why}"
-    if path.count("/") - DELTAS.count("/") - 2 > LEVELS:
-        return f"the path has more than {LEVELS} folders below the frame's"
+    if path.count("/") - DELTAS.count("/") - 2 > DELTA_LEVELS:
+        return f"the path has more than {DELTA_LEVELS} folders below the frame's"
     if frame_of(path) is None:
         return f"no frame in the path: use {DELTAS}/<frame>/<name>.json"
     return None

@@ -56,7 +56,7 @@ class Check(Struct, frozen=True):
     remedy: str | None = None
 
 
-class Footprint(Struct, frozen=True):
+class DiskUsage(Struct, frozen=True):
     """What the primary's own folder takes: its packs, their bytes, and the bytes that its disk has left."""
 
     packs: int

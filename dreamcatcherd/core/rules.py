@@ -21,7 +21,7 @@ class Entity(NamedTuple):
     stamps: Stamp | dict[str, Stamp]
 
 
-Brought = Sequence[tuple[Stamp, Record]]
+Contributions = Sequence[tuple[Stamp, Record]]
 """All that the new deltas bring to one entity, in order of stamps and positions."""
 
 Join = Callable[[Entity | None, Record, Stamp, frozenset[str]], Entity]
@@ -31,7 +31,7 @@ BY_FIELD: frozenset[RuleName] = frozenset({"lww", "max"})
 """Rules whose entities have a stamp for each field."""
 
 
-def lww(entity: Entity | None, brought: Brought, keys: frozenset[str]) -> Entity:
+def lww(entity: Entity | None, brought: Contributions, keys: frozenset[str]) -> Entity:
     """Each field has its latest value."""
     newer = newer_fields(entity, brought)
     fields, stamps = (dict(entity.record), dict(_by_name(entity))) if entity else ({}, {})
@@ -44,7 +44,7 @@ def lww(entity: Entity | None, brought: Brought, keys: frozenset[str]) -> Entity
     return Entity(fields, stamps)
 
 
-def newer_fields(entity: Entity | None, brought: Brought) -> dict[str, Stamp]:
+def newer_fields(entity: Entity | None, brought: Contributions) -> dict[str, Stamp]:
     """The fields that stand with a later stamp than the first of those brought, as a late delta finds them."""
     first = brought[0][0]
     return {name: stamp for name, stamp in _by_name(entity).items() if stamp > first} if entity else {}
@@ -57,7 +57,7 @@ def winning_fields(record: Record, stamp: Stamp, newer: Mapping[str, Stamp]) -> 
     return {name: value for name, value in record.items() if name not in newer or newer[name] <= stamp}
 
 
-def maximum(entity: Entity | None, brought: Brought, keys: frozenset[str]) -> Entity:
+def maximum(entity: Entity | None, brought: Contributions, keys: frozenset[str]) -> Entity:
     """Each field has its largest value, with the stamp that brought it first."""
     fields, stamps = (dict(entity.record), dict(_by_name(entity))) if entity else (dict(brought[0][1]), {})
     for stamp, record in brought:
@@ -72,7 +72,7 @@ def maximum(entity: Entity | None, brought: Brought, keys: frozenset[str]) -> En
     return Entity(fields, stamps)
 
 
-def earliest(entity: Entity | None, brought: Brought, keys: frozenset[str]) -> Entity:
+def earliest(entity: Entity | None, brought: Contributions, keys: frozenset[str]) -> Entity:
     """The whole record of the earliest stamp (`dedup`, `first`)."""
     for stamp, record in brought:
         if entity is None or stamp < _one(entity):
@@ -80,7 +80,7 @@ def earliest(entity: Entity | None, brought: Brought, keys: frozenset[str]) -> E
     return _some(entity)
 
 
-def total(entity: Entity | None, brought: Brought, keys: frozenset[str]) -> Entity:
+def total(entity: Entity | None, brought: Contributions, keys: frozenset[str]) -> Entity:
     """Each field is the sum over all deltas; the stamp is the latest."""
     fields = dict(entity.record if entity else brought[0][1])
     for _, record in brought if entity else brought[1:]:
@@ -90,7 +90,7 @@ def total(entity: Entity | None, brought: Brought, keys: frozenset[str]) -> Enti
     return Entity(fields, _latest(entity, brought))
 
 
-def union(entity: Entity | None, brought: Brought, keys: frozenset[str]) -> Entity:
+def union(entity: Entity | None, brought: Contributions, keys: frozenset[str]) -> Entity:
     """Each field is the set of all values brought, as a list in canonical order; the stamp is the latest."""
     fields = dict(entity.record) if entity else {name: brought[0][1][name] for name in brought[0][1] if name in keys}
     distinct: dict[str, dict[bytes, Json]] = {}
@@ -106,7 +106,7 @@ def union(entity: Entity | None, brought: Brought, keys: frozenset[str]) -> Enti
     return Entity(fields, _latest(entity, brought))
 
 
-FOLDS: dict[RuleName, Callable[[Entity | None, Brought, frozenset[str]], Entity]] = {
+FOLDS: dict[RuleName, Callable[[Entity | None, Contributions, frozenset[str]], Entity]] = {
     "lww": lww,
     "max": maximum,
     "dedup": earliest,
@@ -122,7 +122,7 @@ def _joining(rule: RuleName) -> Join:
     return lambda entity, record, stamp, keys: FOLDS[rule](entity, [(stamp, record)], keys)
 
 
-RULES: dict[RuleName, Join] = {rule: _joining(rule) for rule in FOLDS}
+MERGE_RULES: dict[RuleName, Join] = {rule: _joining(rule) for rule in FOLDS}
 """The same for one more record."""
 
 
@@ -150,7 +150,7 @@ def _one(entity: Entity) -> Stamp:
     return entity.stamps
 
 
-def _latest(entity: Entity | None, brought: Brought) -> Stamp:
+def _latest(entity: Entity | None, brought: Contributions) -> Stamp:
     stamps = [stamp for stamp, _ in brought]
     return max([*stamps, _one(entity)] if entity else stamps)
 

@@ -144,7 +144,7 @@ def _keys(signers: Signers) -> set[str]:
     return {signer.fingerprint for signer in signers.signers}
 
 
-def refusal(new: Settings, old: Settings, has_entities: frozenset[str]) -> str | None:
+def why_refused(new: Settings, old: Settings, has_entities: frozenset[str]) -> str | None:
     """Why `new` may not follow `old`: a collection that has entities cannot change its key or rule (Protocol §5)."""
     for name in sorted(has_entities & old.table.keys()):
         if name not in new.table:

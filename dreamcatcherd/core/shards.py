@@ -18,14 +18,14 @@ from typing import Any, Generic, NamedTuple, TypeVar
 
 from dreamcatcherd.core.tree import FILE, TREE, Entry, Objects, Reader, format_tree, read_tree
 
-T = TypeVar("T")
+_T = TypeVar("_T")
 P = TypeVar("P", bound=tuple[Any, ...])
 
 SUFFIX = ".jsonl"
 SEPARATOR = b",\t"
 
 
-Change = tuple[str, bytes, bytes, T]
+Change = tuple[str, bytes, bytes, _T]
 """What is to become of one line: (path, key, line, payload).
 
 The path may be cut short where the rest of it is seldom needed: the layout knows what it lacks. The line is
@@ -37,7 +37,7 @@ def _nothing_cut(raw_key: bytes) -> str:
     raise AssertionError(f"the path of {raw_key!r} was never cut short")
 
 
-class Layout(NamedTuple, Generic[T]):
+class Layout(NamedTuple, Generic[_T]):
     """How one family of lines is kept: the most lines a file may have, a key's path, how a line comes about, what the
     path of a key lacks at its end where it was cut short, and the most bytes that a file of several lines may have.
 
@@ -46,7 +46,7 @@ class Layout(NamedTuple, Generic[T]):
 
     limit: int
     path_of: Callable[[bytes], str]
-    combine: Callable[[bytes, bytes | None, T], bytes] | None
+    combine: Callable[[bytes, bytes | None, _T], bytes] | None
     rest_of: Callable[[bytes], str] = _nothing_cut
     most_bytes: int | None = None
 
@@ -72,7 +72,7 @@ def key_of(line: bytes) -> bytes:
 
 
 def update(
-    objects: Objects, folder: dict[str, Entry], name: str, changes: list[Change[T]], layout: Layout[T], depth: int = 0
+    objects: Objects, folder: dict[str, Entry], name: str, changes: list[Change[_T]], layout: Layout[_T], depth: int = 0
 ) -> int:
     """Apply changes, sorted by path and one a key, to the lines kept under `name` in `folder`; tells how many are new.
 
@@ -81,7 +81,7 @@ def update(
 
 
 def _update(
-    objects: Objects, folder: dict[str, Entry], name: str, changes: list[Change[T]], layout: Layout[T], depth: int
+    objects: Objects, folder: dict[str, Entry], name: str, changes: list[Change[_T]], layout: Layout[_T], depth: int
 ) -> tuple[int, bool]:
     """The same. Tells as well whether the folder around may fit one file now: only if lines became shorter, and what
     lies under `name` is one file itself."""
@@ -130,7 +130,7 @@ def _size(lines: list[bytes]) -> int:
     return sum(map(len, lines)) + len(lines)
 
 
-def _as_one_file(objects: Reader, inner: dict[str, Entry], layout: Layout[T]) -> list[bytes] | None:
+def _as_one_file(objects: Reader, inner: dict[str, Entry], layout: Layout[_T]) -> list[bytes] | None:
     """All lines of a folder, where they fit one file; it is read no further than to where they do not."""
     found: list[bytes] = []
     count = size = 0
@@ -155,7 +155,7 @@ def _keep(
     folder: dict[str, Entry],
     name: str,
     placed: list[tuple[str, bytes]],
-    layout: Layout[T],
+    layout: Layout[_T],
     depth: int,
 ) -> None:
     """Write lines, sorted by path, as one file, or as a folder of files where they are too many for one."""
@@ -227,7 +227,7 @@ def scan_below(objects: Reader, folder: dict[str, Entry], name: str, bound: str,
                 yield from scan_below(objects, inner, step, bound, at + step)
 
 
-def sorted_changes(changes: Iterable[Change[T]]) -> list[Change[T]]:
+def sorted_changes(changes: Iterable[Change[_T]]) -> list[Change[_T]]:
     return sorted(changes, key=itemgetter(0))
 
 
@@ -237,14 +237,14 @@ def _lines(objects: Reader, entry: Entry | None) -> dict[bytes, bytes]:
     return {key_of(line): line for line in objects.read(entry.oid).split(b"\n") if line}
 
 
-def remove(
+def remove_lines(
     objects: Objects, folder: dict[str, Entry], name: str, doomed: list[tuple[str, bytes]], limit: int, depth: int = 0
 ) -> None:
     """Take the lines of `(path, key)`, sorted by path, away: what is left lies as if they had never been there."""
     if name in folder:
         inner = read_tree(objects, folder.pop(name).oid)
         for step, group in _steps(doomed, depth):
-            remove(objects, inner, step, group, limit, depth + 1)
+            remove_lines(objects, inner, step, group, limit, depth + 1)
         whole = {name: Entry(TREE, objects.write("tree", format_tree(inner)))}
         left = list(islice(scan(objects, whole, name), limit + 1))
         if len(left) > limit:

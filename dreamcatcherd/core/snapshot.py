@@ -22,7 +22,7 @@ from dreamcatcherd.core.rules import BY_FIELD, Entity
 from dreamcatcherd.core.shards import SUFFIX, Change, Layout, find, line_of, parts_of, scan, sorted_changes, update
 from dreamcatcherd.core.tree import FILE, TREE, Entry, Objects, Reader, format_tree, object_id, read_tree
 
-T = TypeVar("T")
+_T = TypeVar("_T")
 
 FORMAT = "dreamcatcher-snapshot/2"
 UNBOUNDED = "dreamcatcher-snapshot/1"
@@ -71,7 +71,7 @@ def format_of(folders: Folders) -> str:
     return UNBOUNDED if folders.root.get("format") == empty_snapshot(UNBOUNDED).root["format"] else FORMAT
 
 
-def bounded(folders: Folders, layout: Layout[T]) -> Layout[T]:
+def with_file_bound(folders: Folders, layout: Layout[_T]) -> Layout[_T]:
     """A layout as the format of a snapshot has it."""
     return layout._replace(most_bytes=None if format_of(folders) == UNBOUNDED else FILE_BYTES)
 
@@ -219,7 +219,7 @@ def read_entity(row: Collection, line: bytes) -> Entity:
 # Updates ----------------------------------------------------------------------------------------------------------
 
 
-def keyed_layout(row: Collection, combine: Callable[[bytes, bytes | None, T], bytes] | None = None) -> Layout[T]:
+def keyed_layout(row: Collection, combine: Callable[[bytes, bytes | None, _T], bytes] | None = None) -> Layout[_T]:
     return Layout(row.a_file, lambda raw_key: _keyed_path_of(row, raw_key), combine, key_digits)
 
 
@@ -240,7 +240,7 @@ def add_merged(objects: Objects, folders: Folders, ids: Sequence[MergedId]) -> i
         changes.append((id_path(merged_id), raw_key, line_of(raw_key), None))
     if not changes:
         return 0
-    return update(objects, folders.root, "merged", sorted_changes(changes), bounded(folders, MERGED))
+    return update(objects, folders.root, "merged", sorted_changes(changes), with_file_bound(folders, MERGED))
 
 
 def already_merged(objects: Reader, folders: Folders, ids: Iterable[MergedId]) -> set[MergedId]:

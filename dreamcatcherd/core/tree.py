@@ -20,7 +20,7 @@ _KIND = 0o170000
 _ENTRY = re.compile(rb"([0-7]{1,7}+) ([^\0]++)\0(.{20})", re.DOTALL)
 _ENTRIES = re.compile(rb"(?:%b)*+" % _ENTRY.pattern, re.DOTALL)
 
-LEVELS = 1_000
+TREE_LEVELS = 1_000
 """How many folders deep a tree is read. Trees of others may be deeper than any program's stack."""
 
 REPEATED = 100_000
@@ -151,7 +151,7 @@ def _opened(objects: Reader, folders: dict[str, dict[str, Entry]], oid: str | No
     return folders[oid]
 
 
-Path = tuple[str, ...]
+NamePath = tuple[str, ...]
 """A path as its names. A tree may hold names that contain a slash, which a joined path would hide."""
 
 
@@ -162,9 +162,9 @@ def edit(objects: Objects, tree: str | None, changes: Mapping[str, Entry | None]
     return edit_at(objects, tree, {tuple(path.split("/")): entry for path, entry in changes.items()})
 
 
-def edit_at(objects: Objects, tree: str | None, changes: Mapping[Path, Entry | None]) -> str | None:
+def edit_at(objects: Objects, tree: str | None, changes: Mapping[NamePath, Entry | None]) -> str | None:
     """The same by names: folders are read from the root down, and written from the deepest up."""
-    wanted: dict[Path, dict[str, Entry | None]] = {(): {}}
+    wanted: dict[NamePath, dict[str, Entry | None]] = {(): {}}
     for path, entry in changes.items():
         folder = path[:-1]
         while folder not in wanted:
@@ -172,7 +172,7 @@ def edit_at(objects: Objects, tree: str | None, changes: Mapping[Path, Entry | N
             folder = folder[:-1]
         wanted[path[:-1]][path[-1]] = entry
     by_depth = sorted(wanted, key=len)
-    found: dict[Path, dict[str, Entry]] = {}
+    found: dict[NamePath, dict[str, Entry]] = {}
     for folder in by_depth:
         old = found[folder[:-1]].get(folder[-1]) if folder else Entry(TREE, tree or "")
         found[folder] = read_tree(objects, old.oid if old and old.mode == TREE else None)
@@ -203,8 +203,8 @@ class _Visits:
 
     def read(self, objects: Reader, tree: str, depth: int) -> dict[str, Entry]:
         """The entries of a folder; UnreadableError beyond the bounds."""
-        if depth > LEVELS:
-            raise UnreadableError(f"a tree has more than {LEVELS} folders one in another")
+        if depth > TREE_LEVELS:
+            raise UnreadableError(f"a tree has more than {TREE_LEVELS} folders one in another")
         entries = read_tree(objects, tree)
         if tree in self._seen:
             self._repeated += 1 + len(entries)

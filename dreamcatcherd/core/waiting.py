@@ -14,7 +14,16 @@ import msgspec
 from dreamcatcherd.core.codec import canonical, canonical_each
 from dreamcatcherd.core.ledger import HeldRow, Ledger
 from dreamcatcherd.core.paths import ledger_path
-from dreamcatcherd.core.shards import SUFFIX, Layout, line_of, parts_of, remove, scan_below, sorted_changes, update
+from dreamcatcherd.core.shards import (
+    SUFFIX,
+    Layout,
+    line_of,
+    parts_of,
+    remove_lines,
+    scan_below,
+    sorted_changes,
+    update,
+)
 from dreamcatcherd.core.snapshot import MergedId, id_path, id_path_of, ids_among, number_path
 from dreamcatcherd.core.tree import FILE, TREE, Entry, Objects, Reader, edit, format_tree, read_tree
 
@@ -37,7 +46,7 @@ def next_ledgers(objects: Objects, ledgers: str | None, ledger: Ledger, oid: str
     folder = dict(read_tree(objects, ledgers))
     if ledger.ended:
         ended = sorted((id_path(merged_id), canonical(merged_id)) for merged_id in map(id_of, ledger.ended))
-        remove(objects, folder, NAME, ended, _A_FILE)
+        remove_lines(objects, folder, NAME, ended, _A_FILE)
     if began := list(began_in(ledger)):
         ids = [id_of(row) for row in began]
         lines = zip(ids, canonical_each(ids), canonical_each(began), strict=True)

@@ -6,7 +6,7 @@ import random
 import time
 
 from dreamcatcherd.core.errors import DreamcatcherError, RetryableError
-from dreamcatcherd.store.failures import LimitedError
+from dreamcatcherd.git.failures import LimitedError
 
 FIRST_S = 1.0
 """The wait after a failed cycle, and the longest one: it doubles with each failure in a row, and chance shortens it."""

@@ -16,7 +16,7 @@ from msgspec import Struct, structs
 from dreamcatcherd.core.errors import FatalError, OvertakenError
 from dreamcatcherd.core.frames import Decision, opened
 from dreamcatcherd.core.ledger import Ledger
-from dreamcatcherd.core.ledger_making import Basis, make_ledger
+from dreamcatcherd.core.ledger_builder import Basis, make_ledger
 from dreamcatcherd.core.merge import Merged, merge
 from dreamcatcherd.core.model import Arrival, Delta
 from dreamcatcherd.core.plan import Plan, make_plan, merged_id
@@ -25,21 +25,22 @@ from dreamcatcherd.core.snapshot import already_merged, open_snapshot
 from dreamcatcherd.core.waiting import already_waiting
 from dreamcatcherd.daemon.memory import give_back
 from dreamcatcherd.daemon.primary import Phases, Primary, age_s
-from dreamcatcherd.store.base import never_less, streams_of
-from dreamcatcherd.store.failures import PushRefusedError
-from dreamcatcherd.store.ingest import Survey
-from dreamcatcherd.store.judge import with_body
-from dreamcatcherd.store.lanes import remove_lanes, silent_lanes
-from dreamcatcherd.store.part import UNSHALLOW
-from dreamcatcherd.store.publish import build_commit, publish, subject_of
-from dreamcatcherd.store.views import view_files
-from dreamcatcherd.store.violations import settings_change
-from dreamcatcherd.store.waiting import count, ending
+from dreamcatcherd.git.failures import PushRefusedError
+from dreamcatcherd.git.incomplete_clone import UNSHALLOW
+from dreamcatcherd.stages.delta_reader import with_body
+from dreamcatcherd.stages.early_deltas import count, ending
+from dreamcatcherd.stages.ingest import Inbox
+from dreamcatcherd.stages.lane_cleanup import remove_lanes, silent_lanes
+from dreamcatcherd.stages.publish import publish
+from dreamcatcherd.stages.published import never_less, streams_of
+from dreamcatcherd.stages.snapshot import build_commit, subject_of
+from dreamcatcherd.stages.views import view_files
+from dreamcatcherd.stages.violations import settings_change
 
 RACES = 60
 """How often a publication that another commit overtook is rebuilt at once, before the next cycle takes it up."""
 
-PAUSE_S = (0.002, 0.25)
+RACE_PAUSE_S = (0.002, 0.25)
 """The longest pause after the first lost race, and after any: it doubles in between, and chance shortens it."""
 
 
@@ -75,7 +76,7 @@ def look(primary: Primary, restore: bool = False) -> tuple[CycleReport, Decision
 
 
 def draft(
-    primary: Primary, survey: Survey, refused: str | None, closed_by: str, phases: Phases, before: Draft | None = None
+    primary: Primary, survey: Inbox, refused: str | None, closed_by: str, phases: Phases, before: Draft | None = None
 ) -> Draft:
     """Plan and merge the open frame: the ledger that would be published, its objects written but not flushed.
 
@@ -111,7 +112,7 @@ def draft(
         return Draft(make_ledger(plan, merged, basis, closed_by), plan.deltas, merged)
 
 
-def _merge(primary: Primary, survey: Survey, plan: Plan) -> Merged:
+def _merge(primary: Primary, survey: Inbox, plan: Plan) -> Merged:
     store, base, settings = primary.store, survey.base, survey.settings
     store.discard()
     deltas = [arrival.item for arrival in plan.deltas if isinstance(arrival.item, Delta)]
@@ -120,7 +121,7 @@ def _merge(primary: Primary, survey: Survey, plan: Plan) -> Merged:
     return merged
 
 
-def _still_holds(before: Draft | None, seen: Survey | None, survey: Survey) -> bool:
+def _still_holds(before: Draft | None, seen: Inbox | None, survey: Inbox) -> bool:
     """Whether what a draft merged is to be merged still: on the same base, by the same settings, all of it there."""
     if before is None or seen is None:
         return False
@@ -160,7 +161,7 @@ def _close_frame(primary: Primary, closed_by: str, frame: int | None) -> CycleRe
     attempts = policy.attempts(whole)
     attempt = next(attempts)
     drafted: Draft | None = None
-    seen: Survey | None = None
+    seen: Inbox | None = None
     hurried = False
     race = 0
     while race < RACES:
@@ -197,14 +198,14 @@ def _close_frame(primary: Primary, closed_by: str, frame: int | None) -> CycleRe
             pending = primary.pending(after)
             return CycleReport(pending, drafted.ledger, commit, False, race, phases.seconds, ages, None, told)
         if not hurried:
-            time.sleep(random.uniform(0, min(PAUSE_S[0] * 2**race, PAUSE_S[1])))  # noqa: S311 (no secret hangs on it)
+            time.sleep(random.uniform(0, min(RACE_PAUSE_S[0] * 2**race, RACE_PAUSE_S[1])))  # noqa: S311 (no secret hangs on it)
         race += 1
         whole, refused = primary.survey(phases)
     cause = f"frame {frame} could not be published: main moved {RACES} times in a row"
     raise OvertakenError(cause, "let workers push to lanes, which never race, or run it again", RACES)
 
 
-def _left_out(whole: Survey, survey: Survey) -> Survey:
+def _left_out(whole: Inbox, survey: Inbox) -> Inbox:
     """What a publication left where it is: the lanes that it was made without, and what they alone bring."""
     lanes = [one for one in whole.lanes if one not in survey.lanes]
     kept = {id(one) for one in survey.arrivals}

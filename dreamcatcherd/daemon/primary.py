@@ -21,21 +21,21 @@ from dreamcatcherd.core.ledger import Ledger, Violation
 from dreamcatcherd.core.model import Arrival, Delta, Reject
 from dreamcatcherd.core.paths import PUBLISHED
 from dreamcatcherd.core.report import Pending
-from dreamcatcherd.core.tree import Path, blob_at
+from dreamcatcherd.core.tree import NamePath, blob_at
 from dreamcatcherd.core.troubles import overdue, violated
-from dreamcatcherd.daemon.policy import Policy
-from dreamcatcherd.daemon.restoring import Pace
-from dreamcatcherd.daemon.streams import ACTIVE, Streams
-from dreamcatcherd.store.base import Base, load_base, read_base
-from dreamcatcherd.store.canonical import canonical_paths, is_edited, restore_subject, write_restore
-from dreamcatcherd.store.ingest import Ingest, Survey, pending_streams
-from dreamcatcherd.store.ports import Move, Store
-from dreamcatcherd.store.remote import RemoteStore
-from dreamcatcherd.store.sizes import Largest
-from dreamcatcherd.store.strays import StrayBranches
-from dreamcatcherd.store.unreadable import readable_refs, troubles_of
-from dreamcatcherd.store.violations import current_settings, find_violations
-from dreamcatcherd.store.waiting import EarlyCounts
+from dreamcatcherd.git.protocols import Move, Store
+from dreamcatcherd.git.remote import RemoteStore
+from dreamcatcherd.stages.canonical_files import canonical_paths, is_edited, restore_subject, write_restore
+from dreamcatcherd.stages.early_deltas import EarlyCounts
+from dreamcatcherd.stages.ingest import Inbox, InboxReader, pending_streams
+from dreamcatcherd.stages.largest_file import Largest
+from dreamcatcherd.stages.published import PublishedState, load_published, read_published
+from dreamcatcherd.stages.recent_streams import ACTIVE, RecentStreams
+from dreamcatcherd.stages.restore_pace import RestorePace
+from dreamcatcherd.stages.server_policy import ServerPolicy
+from dreamcatcherd.stages.stray_branches import StrayBranches
+from dreamcatcherd.stages.unreadable import readable_refs, troubles_of
+from dreamcatcherd.stages.violations import current_settings, find_violations
 
 _COUNTER_BYTES = 65_536
 UNSAFE_AT_ONCE = 10_000
@@ -62,11 +62,6 @@ class Phases:
             self._progress()
 
 
-def wall_clock() -> int:
-    """Now, in microseconds UTC."""
-    return time.time_ns() // 1000
-
-
 class Primary:
     """One primary. `clock` tells the wall's time in microseconds UTC, `steady` seconds that never step."""
 
@@ -82,32 +77,32 @@ class Primary:
         self.main = f"refs/heads/{branch}"
         self.closing = closing
         self.clock = clock
-        self.ingest = Ingest()
-        self.streams = Streams()
-        self.last: Survey | None = None
+        self.ingest = InboxReader()
+        self.streams = RecentStreams()
+        self.last: Inbox | None = None
         self.deltas_frames: int | None = None  # after how many closed frames delta files leave the tree
         self.views: tuple[str, ...] = ()  # collections that are written whole beside the snapshot
         self.restores = True  # whether canonical files that somebody edited are put back before the close
         self.progress: Callable[[], None] = lambda: None
         self._steady = steady
         self._watch: Watch | None = None
-        self._base: tuple[tuple[str | None, str | None], Base] | None = None
+        self._base: tuple[tuple[str | None, str | None], PublishedState] | None = None
         self._edits: tuple[object, dict[str, list[Violation]]] = (None, {})  # by commit, since one publication
         self.attempt: Attempt | None = None  # a publication whose outcome is not known, since publishing failed
-        self.policy = Policy(store.folder if isinstance(store, RemoteStore) else None)
-        self._pace = Pace()
+        self.policy = ServerPolicy(store.folder if isinstance(store, RemoteStore) else None)
+        self._pace = RestorePace()
         self._strays = StrayBranches()
         self._largest = Largest()
         self._checkout = Checkout()
         self._early = EarlyCounts()
-        self._unsafe: tuple[object, list[tuple[Path, str]]] = (None, [])
+        self._unsafe: tuple[object, list[tuple[NamePath, str]]] = (None, [])
 
-    def survey(self, phases: Phases) -> tuple[Survey, str | None]:
+    def survey(self, phases: Phases) -> tuple[Inbox, str | None]:
         """Read what waits, and why the settings on `main` were refused, if they were."""
         with phases.of("fetch"):
             refs = self.store.refs()
             seen = readable_refs(self.store, refs, self.main)
-            base = self.load_base(seen)
+            base = self.load_published(seen)
             settings, refused = current_settings(self.store, seen.get(self.main), base, self.clock())
             if self.store.follow(settings.lane_prefix):
                 refs = {**self.store.refs(), **{ref: oid for ref, oid in refs.items() if ref == self.main}}
@@ -115,7 +110,7 @@ class Primary:
             self.last = self.ingest.survey(self.store, refs, self.main, base, settings, self.clock())
             return self.last, refused
 
-    def violations(self, survey: Survey, refused: str | None, quarantined: list[Arrival]) -> list[Violation]:
+    def violations(self, survey: Inbox, refused: str | None, quarantined: list[Arrival]) -> list[Violation]:
         """What others broke since the last publication. Each commit is looked at once."""
         canonical = canonical_paths(self.views)
         since = (survey.base.commit, canonical)
@@ -124,7 +119,7 @@ class Primary:
         unsafe = self.unsafe_paths(survey)
         return find_violations(self.store, survey, refused, quarantined, canonical, self._edits[1], unsafe)
 
-    def unsafe_paths(self, survey: Survey) -> list[tuple[Path, str]]:
+    def unsafe_paths(self, survey: Inbox) -> list[tuple[NamePath, str]]:
         """What `main` shows since the last publication that no clone can hold: paths and reasons, not all if many."""
         key = (survey.head, survey.base.commit)
         if self._unsafe[0] != key:
@@ -133,7 +128,7 @@ class Primary:
             self._unsafe = (key, list(islice(found, UNSAFE_AT_ONCE)))
         return self._unsafe[1]
 
-    def restore(self, survey: Survey, phases: Phases) -> str | None:
+    def restore(self, survey: Inbox, phases: Phases) -> str | None:
         """Put edited canonical files back by a commit of its own; returns it.
 
         None where there is nothing to restore, it is too early to do so again, or another primary was faster."""
@@ -148,14 +143,14 @@ class Primary:
         self._pace.restored(self._steady())
         return commit if done else None
 
-    def landed(self, survey: Survey) -> Attempt | None:
+    def landed(self, survey: Inbox) -> Attempt | None:
         """The publication that seemed to fail, if it is the newest one: a push that timed out may still have landed.
 
         Whatever is found, it is decided by now."""
         attempt, self.attempt = self.attempt, None
         return attempt if attempt is not None and attempt[0] == survey.base.commit else None
 
-    def decide(self, survey: Survey, refused: str | None) -> Decision:
+    def decide(self, survey: Inbox, refused: str | None) -> Decision:
         """Whether the open frame is due."""
         now = Moment(self.clock(), self._steady())
         signs = self._signs(survey, refused)
@@ -163,7 +158,7 @@ class Primary:
         self._watch = decision.watch
         return decision
 
-    def _signs(self, survey: Survey, refused: str | None) -> Signs:
+    def _signs(self, survey: Inbox, refused: str | None) -> Signs:
         """What the closing rule goes by."""
         frame, closing = survey.base.state.frame, self.closing
         horizon = frame + survey.settings.limits.frames_ahead
@@ -176,7 +171,7 @@ class Primary:
             empty=closing.skip_empty and self._idle(survey, refused),
         )
 
-    def _waiting(self, survey: Survey) -> dict[str, int]:
+    def _waiting(self, survey: Inbox) -> dict[str, int]:
         """The early deltas that wait since an earlier frame, by stream; of those too far ahead none."""
         return self._early.look(self.store, survey.base, survey.settings.limits.frames_ahead)
 
@@ -190,7 +185,7 @@ class Primary:
         self.streams.look(self.store, self.last.base)
         return self.streams.within(streams)
 
-    def _counter(self, survey: Survey) -> int | None:
+    def _counter(self, survey: Inbox) -> int | None:
         """The frame in the external driver's file; None where it cannot be read as one."""
         tree = self.store.commit(survey.head).tree if survey.head else None
         blob = blob_at(self.store, tree, self.closing.counter)
@@ -202,16 +197,16 @@ class Primary:
             return None
         return frame_number(found.get("frame") if isinstance(found, dict) else found)
 
-    def _idle(self, survey: Survey, refused: str | None) -> bool:
+    def _idle(self, survey: Inbox, refused: str | None) -> bool:
         """Whether a close would merge, judge and mend nothing."""
         frame = survey.base.state.frame
         if any(arrival.since is None or _is_due(arrival, frame) for arrival in survey.arrivals) or survey.rewinds:
             return False
         return survey.head == survey.base.commit or not self.violations(survey, refused, [])
 
-    def advance(self, survey: Survey, commit: str, ledger: Ledger, left: Survey | None = None) -> Survey:
+    def advance(self, survey: Inbox, commit: str, ledger: Ledger, left: Inbox | None = None) -> Inbox:
         """What a survey becomes by its own publication: a new base, on which nothing is new but what was `left` out."""
-        base = read_base(self.store, commit, ledger)
+        base = read_published(self.store, commit, ledger)
         self._base = ((commit, commit), base)
         self.store.remember(commit)
         self.ingest.published()
@@ -221,17 +216,17 @@ class Primary:
         )
         return self.last
 
-    def load_base(self, refs: dict[str, str]) -> Base:
+    def load_published(self, refs: dict[str, str]) -> PublishedState:
         """The base, read again only when a ref that it hangs on has moved."""
         key = (refs.get(self.main), refs.get(PUBLISHED))
         if self._base is None or self._base[0] != key:
-            base = load_base(self.store, refs, self.main, self.store.recall())
+            base = load_published(self.store, refs, self.main, self.store.recall())
             if base.commit is not None:
                 self.store.remember(base.commit)
             self._base = (key, base)
         return self._base[1]
 
-    def pending(self, survey: Survey, refused: str | None = None) -> Pending:
+    def pending(self, survey: Inbox, refused: str | None = None) -> Pending:
         """What waits and what is wrong, as `status` and the metrics report it."""
         base = survey.base
         waiting = [a for a in survey.arrivals if isinstance(a.item, Delta)]

@@ -29,22 +29,23 @@ from dreamcatcherd.core.frames import Decision
 from dreamcatcherd.core.report import CycleReport, status_line
 from dreamcatcherd.core.troubles import Trouble, disk_full, failing
 from dreamcatcherd.daemon.backoff import Backoff
-from dreamcatcherd.daemon.board import Board
+from dreamcatcherd.daemon.bootstrap import Source, closing_of, keep_as_configured, primary_of, watched_folders
 from dreamcatcherd.daemon.cycle import close_frame, look, remove_silent_lanes
-from dreamcatcherd.daemon.http import HttpServer, Listening, read_listening
-from dreamcatcherd.daemon.notify import Notifier
-from dreamcatcherd.daemon.opening import Source, closing_of, keep_as_configured, primary_of, watched_folders
-from dreamcatcherd.daemon.primary import Primary, wall_clock
-from dreamcatcherd.daemon.schedule import Ticker
-from dreamcatcherd.daemon.web.app import make_app
+from dreamcatcherd.daemon.primary import Primary
+from dreamcatcherd.daemon.systemd import SystemdNotifier
+from dreamcatcherd.daemon.timers import Timers
+from dreamcatcherd.git.disk_usage import disk_usage
+from dreamcatcherd.git.local import LocalStore
+from dreamcatcherd.git.maintenance import maintain
+from dreamcatcherd.git.reachability import has_graph
+from dreamcatcherd.observe.clock import wall_clock
 from dreamcatcherd.observe.logs import CycleLog, set_up_logs
 from dreamcatcherd.observe.metrics import Metrics
-from dreamcatcherd.store.create import open_first
-from dreamcatcherd.store.footprint import measure
-from dreamcatcherd.store.gitcmd import maintain
-from dreamcatcherd.store.lanes import LANES_AT_ONCE
-from dreamcatcherd.store.objects import GitStore
-from dreamcatcherd.store.reach import has_graph
+from dreamcatcherd.stages.first_frame import open_first
+from dreamcatcherd.stages.lane_cleanup import LANES_AT_ONCE
+from dreamcatcherd.web.app import make_app
+from dreamcatcherd.web.live_status import LiveStatus
+from dreamcatcherd.web.server import HttpServer, Listening, read_listening
 
 STOP_S = 1.5
 """How long a cycle may go on after a signal before it is left where it is."""
@@ -68,7 +69,7 @@ class Service:
     def __init__(
         self,
         config: Config,
-        store: GitStore,
+        store: LocalStore,
         logger: FilteringBoundLogger,
         source: Source | None = None,
     ) -> None:
@@ -84,13 +85,13 @@ class Service:
         self.config = config
         self.primary = Primary(store, config.repository.branch, closing_of(config), wall_clock)
         keep_as_configured(self.primary, config)
-        self.board = Board(store.where, store.identity)
+        self.board = LiveStatus(store.where, store.identity)
         self.metrics = Metrics()
         self._log = logger
         self._cycles = CycleLog(logger)
         beside = [source.file.absolute().parent] if source and source.file else []
-        self._ticker = Ticker(self._wake.set, watched_folders(store), self._watch_degraded, beside)
-        self._notifier = Notifier()
+        self._ticker = Timers(self._wake.set, watched_folders(store), self._watch_degraded, beside)
+        self._notifier = SystemdNotifier()
         self.primary.progress, store.progress = self._notifier.alive, self._notifier.progress
         self._folder = store.folder
         self._listening = read_listening(config.http)
@@ -316,7 +317,7 @@ class Service:
         now = time.monotonic()
         if now >= self._measure_due:
             self._measure_due = now + MEASURE_S
-            found = measure(self._folder)
+            found = disk_usage(self._folder)
             if found is not None:
                 self.metrics.footprint(found)
                 self._full = disk_full(found.free_bytes, str(self._folder))

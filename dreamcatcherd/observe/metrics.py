@@ -11,16 +11,16 @@ from typing import get_args
 import prometheus_client as prom
 
 from dreamcatcherd import __version__
-from dreamcatcherd.core.book_library import BookEvent
+from dreamcatcherd.core.books.library import BookEvent
 from dreamcatcherd.core.collections import DEFAULT_TABLE, DERIVED, EXTRA
 from dreamcatcherd.core.ledger import Violation
 from dreamcatcherd.core.model import Reason, ViolationKind
-from dreamcatcherd.core.report import CycleReport, Footprint, Pending
+from dreamcatcherd.core.report import CycleReport, DiskUsage, Pending
 
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120)
 _AGES = (0.1, 0.25, 0.5, 1, 2.5, 5, 7.5, 10, 15, 20, 30, 60, 120, 300, 900, 3600, 21_600, 86_400)
 _SIZES = (0, 1, 2, 5, 10, 25, 50, 100, 250, 500, 1_000, 2_500, 5_000, 10_000, 50_000, 100_000)
-STREAMS = 100
+STREAM_LABELS = 100
 """How many streams have a label of their own: the latest ones."""
 
 COLLECTIONS = 100
@@ -73,7 +73,9 @@ class Metrics:
         self._age_s = histogram("delta_age_seconds", "From a delta's commit to its publication.", _AGES)
         self._active = gauge("streams_active", "Streams that delivered in the last 10 frames.")
         self._silent = gauge("streams_silent", "Streams of the last 100 frames that delivered in none of the last 10.")
-        self._stream = gauge("stream_last_frame", f"The last frame of each of the {STREAMS} latest streams.", "stream")
+        self._stream = gauge(
+            "stream_last_frame", f"The last frame of each of the {STREAM_LABELS} latest streams.", "stream"
+        )
         self._clocks = counter("clock_flags_total", "Deltas of clocks that cannot be right.", "kind")
         self._guard = gauge("guard_tripped", "1 while publishing is stopped because entities would be lost.")
         self._degraded = gauge("watch_degraded", "1 while changes of files are seen by polling alone.")
@@ -161,7 +163,7 @@ class Metrics:
         """Show that the file watch no longer reports changes."""
         self._degraded.set(1)
 
-    def footprint(self, found: Footprint) -> None:
+    def footprint(self, found: DiskUsage) -> None:
         """Show what the primary's own folder takes."""
         self._packs.set(found.packs)
         self._packed.set(found.packed_bytes)
@@ -181,7 +183,7 @@ class Metrics:
     def _show_streams(self, pending: Pending) -> None:
         self._silent.set(len(pending.silent))
         self._active.set(len(pending.seen) - len(pending.silent))
-        latest = sorted(pending.seen, key=lambda name: (-pending.seen[name].frame, name))[:STREAMS]
+        latest = sorted(pending.seen, key=lambda name: (-pending.seen[name].frame, name))[:STREAM_LABELS]
         for name in self._shown - set(latest):
             self._stream.remove(name)
         for name in latest:

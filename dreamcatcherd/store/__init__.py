@@ -1,1 +1,1 @@
-"""Git knowledge: objects, refs, ingest, publish. The only place that knows pygit2 and runs git."""
+"""The old home of the server-side check, kept for the hooks that earlier versions installed in repositories."""

@@ -19,10 +19,11 @@ from dreamcatcherd.core.codec import utc_text
 from dreamcatcherd.core.frames import Closing
 from dreamcatcherd.core.settings import LANES
 from dreamcatcherd.daemon.cycle import close_frame
-from dreamcatcherd.daemon.primary import Phases, Primary, wall_clock
-from dreamcatcherd.store.create import create
-from dreamcatcherd.store.objects import GitStore
-from dreamcatcherd.store.ports import Move, Store
+from dreamcatcherd.daemon.primary import Phases, Primary
+from dreamcatcherd.git.local import LocalStore
+from dreamcatcherd.git.protocols import Move, Store
+from dreamcatcherd.imports.new_repository import create
+from dreamcatcherd.observe.clock import wall_clock
 from tests.bench.fleet import DAY, push
 from tests.bench.http import bench_http
 from tests.e2e.primaries import await_ready
@@ -108,7 +109,7 @@ def bench_frame(folder: Path) -> None:
         scratch = folder / f"scratch-{run}.git"
         pygit2.init_repository(str(scratch), bare=True)
         one = timed(partial(floor, folder / "frame.git", scratch, blobs))
-        other = GitStore(folder / "frame.git")
+        other = LocalStore(folder / "frame.git")
         start = time.perf_counter()
         done = close_frame(primary_on(other), "bench")
         took = time.perf_counter() - start
@@ -136,7 +137,7 @@ def bench_state(folder: Path) -> None:
         assert store.move_refs([Move(ref, None, oid) for ref, oid in lanes], "silent")  # as lanes_keep does in time
         push(store, frames + 2, SMALL, 20, 1 + frames * 5_000 + 2 * SMALL)
         if entities:
-            base = primary_on(store).load_base(store.refs())
+            base = primary_on(store).load_published(store.refs())
             assert base.ledger
             print(f"a state of {sum(base.ledger.counts.entities.values())} entities in {frames} frames", flush=True)
     refs = {name: store.refs() for name, store in stores.items()}
@@ -144,7 +145,7 @@ def bench_state(folder: Path) -> None:
     for run in range(4 * RUNS + 1):
         for name in stores:
             rewind(stores[name], refs[name])
-            store = GitStore(folder / f"{name}.git")
+            store = LocalStore(folder / f"{name}.git")
             seconds = timed(partial(close_frame, primary_on(store), "bench"))
             if run:
                 took[name].append(seconds)

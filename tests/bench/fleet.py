@@ -7,8 +7,8 @@ import random
 
 from dreamcatcherd.core.codec import utc_text
 from dreamcatcherd.core.tree import FILE, Entry, edit
-from dreamcatcherd.store.gitcmd import AUTHOR
-from dreamcatcherd.store.ports import Commit, Move, Store
+from dreamcatcherd.git.command import AUTHOR
+from dreamcatcherd.git.protocols import Commit, Move, Store
 
 DAY = 1_767_225_600_000_000
 _WORDS = "frame merge stream delta branch commit snapshot ledger agent worker chapter library signal quorum".split()  # noqa: SIM905 (a sentence reads better)

@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 from dreamcatcherd.core.frames import Closing
-from dreamcatcherd.daemon.primary import wall_clock
-from dreamcatcherd.store.create import create
-from dreamcatcherd.store.objects import GitStore
+from dreamcatcherd.git.local import LocalStore
+from dreamcatcherd.imports.new_repository import create
+from dreamcatcherd.observe.clock import wall_clock
 from tests.bench.fleet import push
 from tests.e2e.primaries import await_ready
 from tests.e2e.tools import Daemon, primary_toml, wait_for
@@ -83,7 +83,7 @@ def bench_http(folder: Path) -> tuple[Times, Times]:
     return quiet, loaded
 
 
-def close_one(daemon: Daemon, store: GitStore, frame: int, times: Times) -> int:
+def close_one(daemon: Daemon, store: LocalStore, frame: int, times: Times) -> int:
     """Push a frame's deltas, have the daemon close it, and wait for that; returns the next frame."""
     push(store, frame, DELTAS, STREAMS, 1 + 2 * DELTAS * (frame - 1))
     before = merging(daemon)

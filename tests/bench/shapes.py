@@ -20,8 +20,8 @@ from dreamcatcherd.core.frames import Closing
 from dreamcatcherd.core.model import RECORD_COST
 from dreamcatcherd.core.paths import DELTAS
 from dreamcatcherd.daemon.cycle import close_frame
-from dreamcatcherd.store.create import create
-from dreamcatcherd.store.objects import GitStore
+from dreamcatcherd.git.local import LocalStore
+from dreamcatcherd.imports.new_repository import create
 from tests.law.fleet import MAIN, NOW, commit_files, primary_on
 
 Files = dict[str, bytes]
@@ -152,7 +152,7 @@ def make(name: str, folder: Path) -> dict[str, float]:
 
 def close(folder: Path) -> dict[str, float]:
     """Close the frame: seconds, bytes that the process grew by, bytes of the published snapshot and ledger."""
-    primary = primary_on(GitStore(folder))
+    primary = primary_on(LocalStore(folder))
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     start = time.perf_counter()
     report = close_frame(primary, "bench")

@@ -10,10 +10,11 @@ from pathlib import Path
 from dreamcatcherd.core.diff import compare
 from dreamcatcherd.core.frames import Closing
 from dreamcatcherd.daemon.cycle import close_frame
-from dreamcatcherd.daemon.primary import Primary, wall_clock
-from dreamcatcherd.store.base import load_ledger
-from dreamcatcherd.store.create import create
-from dreamcatcherd.store.objects import GitStore
+from dreamcatcherd.daemon.primary import Primary
+from dreamcatcherd.git.local import LocalStore
+from dreamcatcherd.imports.new_repository import create
+from dreamcatcherd.observe.clock import wall_clock
+from dreamcatcherd.stages.published import load_ledger
 from tests.bench.fleet import push
 
 RUNS = 15
@@ -31,13 +32,13 @@ def measure(path: Path, entities: int) -> float:
         close_frame(primary, "bench")
     push(store, frames + 1, 20, 5, 1 + frames * 2 * deltas)
     close_frame(primary, "bench")
-    base = primary.load_base(store.refs())
+    base = primary.load_published(store.refs())
     old, new = load_ledger(store, base.ledgers, frames), load_ledger(store, base.ledgers, frames + 1)
     assert old
     assert new
     times = []
     for _ in range(RUNS):
-        fresh = GitStore(path)
+        fresh = LocalStore(path)
         start = time.perf_counter()
         compare(fresh, old.snapshot, new.snapshot, base.settings.table)
         times.append(time.perf_counter() - start)

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from dreamcatcherd.core.books import (
+from dreamcatcherd.core.books.compile import (
     Chapter,
     Marks,
     choose,
@@ -17,8 +17,8 @@ from dreamcatcherd.core.books import (
     completed,
     fingerprint,
     in_reference_order,
-    moment,
     reading_minutes,
+    rfc3339_text,
     target_of,
 )
 from dreamcatcherd.core.model import Record, Stamp
@@ -175,7 +175,7 @@ def test_reading_time_is_rounded_to_the_nearest_minute(words: int, minutes: int)
 )
 def test_moments_are_rfc_3339_at_the_ends_of_time_too(micros: int, text: str) -> None:
     """An offset can carry a delta's time out of the years that can be written; the book is published all the same."""
-    assert moment(micros) == text
+    assert rfc3339_text(micros) == text
 
 
 # Completion --------------------------------------------------------------------------------------------------------

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from dreamcatcherd.core.checkout import FILES, LINK, PATH_BYTES, Checkout, unsafe_name, unsafe_path
-from dreamcatcherd.core.tree import FILE, LEVELS, TREE, Entry, format_tree
+from dreamcatcherd.core.tree import FILE, TREE, TREE_LEVELS, Entry, format_tree
 from tests.core.tools import Heap
 
 REFUSED = [
@@ -122,7 +122,7 @@ def test_folders_that_no_clone_can_hold_are_named_as_a_whole(heap: Heap) -> None
     """Too deep, too long, too many files by folders of many names, or no tree at all: the folder itself is named."""
     file = Entry(FILE, heap.write("blob", b"x"))
     leaf = tree_of(heap, {"a": file})
-    deep = nested(heap, leaf, ["d"] * (LEVELS + 5))
+    deep = nested(heap, leaf, ["d"] * (TREE_LEVELS + 5))
     long = nested(heap, leaf, ["n" * 250] * (PATH_BYTES // 250 + 1))
     many = leaf
     for _ in range(8):

@@ -9,11 +9,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dreamcatcherd.core.codec import canonical
-from dreamcatcherd.core.guard import Lost, lost_entities
+from dreamcatcherd.core.guard import LostLine, lost_entities
 from dreamcatcherd.core.shards import Change, Layout, line_of, sorted_changes, update
 from dreamcatcherd.core.snapshot import Folders, close_snapshot
 from dreamcatcherd.core.tree import FILE, TREE, Entry, edit, subtree
-from dreamcatcherd.store.memory import MemoryStore
+from dreamcatcherd.testing.memory import MemoryStore
 from tests.law.deltas import sets_of_deltas
 from tests.law.fleet import close, new_primary, send
 from tests.law.model import Sent
@@ -51,7 +51,7 @@ def snapshot(store: MemoryStore, content: Content, limit: int) -> str:
     return close_snapshot(store, folders)
 
 
-def lost(store: MemoryStore, old: str | None, new: str | None) -> set[Lost]:
+def lost(store: MemoryStore, old: str | None, new: str | None) -> set[LostLine]:
     found = list(lost_entities(store, old, new))
     assert len(found) == len(set(found))
     return set(found)
@@ -68,7 +68,7 @@ def test_every_key_that_is_missing_is_named_and_no_other(old: Content, new: Cont
     """For any two snapshots, each a file or split into folders, the lost are those of a plain difference of sets."""
     store = MemoryStore()
     found = lost(store, snapshot(store, old, before), snapshot(store, new, after))
-    assert found == {Lost(name, f"[{key}]") for name in old for key in old[name] - new[name]}
+    assert found == {LostLine(name, f"[{key}]") for name in old for key in old[name] - new[name]}
 
 
 @settings(max_examples=60, deadline=None)
@@ -84,7 +84,7 @@ def test_no_merge_loses_anything_and_what_it_added_is_what_it_would_lose(one: li
         for at, sent in enumerate(deltas):
             send(store, sent, f"d{number}-{at}", lane=False)
         close(primary)
-        base = primary.load_base(store.refs())
+        base = primary.load_published(store.refs())
         assert base.ledger is not None
         ids += base.ledger.counts.deltas
         seen.append((base.snapshot, sum(base.ledger.counts.entities.values()) + ids))
@@ -107,7 +107,7 @@ def test_everything_is_lost_where_there_is_no_snapshot() -> None:
     """Against no snapshot at all each key is named; from no snapshot nothing can be lost."""
     store = MemoryStore()
     some = snapshot(store, {"posts": frozenset([1, 2]), "merged": frozenset([3])}, 1)
-    assert lost(store, some, None) == {Lost("posts", "[1]"), Lost("posts", "[2]"), Lost("merged", "[3]")}
+    assert lost(store, some, None) == {LostLine("posts", "[1]"), LostLine("posts", "[2]"), LostLine("merged", "[3]")}
     assert lost(store, None, some) == lost(store, None, None) == set()
 
 

@@ -40,7 +40,7 @@ def test_counters_too_large_to_add_up_never_stop_the_frame(sign: str) -> None:
         body = json.dumps({**head, "counters": {"small": 1}})[:-2] + f', "huge": {sign}{"9" * 4299}}}}}'
         send(primary.store, Sent(body.encode()), f"d{number}", lane=False)
         close(primary)
-    base = primary.load_base(primary.store.refs())
+    base = primary.load_published(primary.store.refs())
     assert base.ledger is not None
     assert base.ledger.counts.entities == {"counters": 1, "extra": 3}
 
@@ -71,6 +71,6 @@ def test_settings_that_break_the_parser_leave_the_last_good_ones() -> None:
     """A settings file that overwhelms the parser is refused, named in the ledger, and merging goes on."""
     primary = new_primary(b"x=" + b"[" * 3000)
     close(primary)
-    base = primary.load_base(primary.store.refs())
+    base = primary.load_published(primary.store.refs())
     assert base.ledger is not None
     assert (base.ledger.frame, base.ledger.counts.violations, base.settings.blob) == (1, 1, None)

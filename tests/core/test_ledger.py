@@ -25,7 +25,7 @@ from dreamcatcherd.core.ledger import (
     read_ledger,
     write_ledger,
 )
-from dreamcatcherd.core.ledger_making import Basis, make_ledger
+from dreamcatcherd.core.ledger_builder import Basis, make_ledger
 from dreamcatcherd.core.model import Arrival, Conflict, Delta, Fault, Reject, Version
 from dreamcatcherd.core.plan import make_plan
 from dreamcatcherd.core.settings import Limits

@@ -5,9 +5,9 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dreamcatcherd.core.refusals import (
+from dreamcatcherd.core.refused_lanes import (
     ATTEMPTS,
-    Attempt,
+    LaneAttempt,
     Refusal,
     attempts,
     read_refusals,
@@ -28,7 +28,7 @@ class Fleet:
         self.frame = 0
         self.pushes: list[int] = []
 
-    def close(self) -> Attempt | None:
+    def close(self) -> LaneAttempt | None:
         """Close one frame: what is published leaves the fleet; None where the server took nothing at all."""
         self.frame += 1
         self.known = standing(self.known, self.lanes)
@@ -41,7 +41,7 @@ class Fleet:
                 return attempt
         return None
 
-    def takes(self, attempt: Attempt) -> bool:
+    def takes(self, attempt: LaneAttempt) -> bool:
         return not (self.lanes - attempt.left_out) & self.offenders
 
 
@@ -97,7 +97,7 @@ def test_a_new_head_is_tried_at_once() -> None:
     fleet.close()
     fleet.lanes = {"lane-001 with another head"}
     attempt = fleet.close()
-    assert attempt == Attempt(frozenset())
+    assert attempt == LaneAttempt(frozenset())
     assert fleet.known == {}
 
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from dreamcatcherd.core.codec import canonical
 from dreamcatcherd.core.collections import RuleName
 from dreamcatcherd.core.model import Json, Record, Stamp
-from dreamcatcherd.core.rules import BY_FIELD, FOLDS, RULES, Entity, value_order
+from dreamcatcherd.core.rules import BY_FIELD, FOLDS, MERGE_RULES, Entity, value_order
 
 KEYS = frozenset({"id"})
 Contribution = tuple[Stamp, Record]
@@ -25,7 +25,7 @@ def stamp(frame: int, utc: int = 0, stream: str = "s", content: str = "c") -> St
 def fold(rule: RuleName, contributions: list[Contribution]) -> Entity:
     entity: Entity | None = None
     for at, record in contributions:
-        entity = RULES[rule](entity, record, at, KEYS)
+        entity = MERGE_RULES[rule](entity, record, at, KEYS)
     assert entity is not None
     return entity
 
@@ -59,7 +59,7 @@ def brought(rule: RuleName) -> st.SearchStrategy[list[Contribution]]:
     return contributions(integers if rule == "sum" else values)
 
 
-@pytest.mark.parametrize("rule", RULES)
+@pytest.mark.parametrize("rule", MERGE_RULES)
 @settings(max_examples=40, deadline=None)
 @given(data=st.data())
 def test_the_order_of_arrival_never_shows(rule: RuleName, data: st.DataObject) -> None:
@@ -72,7 +72,7 @@ def test_the_order_of_arrival_never_shows(rule: RuleName, data: st.DataObject) -
     assert canonical([record for _, record in given_]) == before, "the records themselves are left as they were"
 
 
-@pytest.mark.parametrize("rule", [rule for rule in RULES if rule != "sum"])
+@pytest.mark.parametrize("rule", [rule for rule in MERGE_RULES if rule != "sum"])
 @settings(max_examples=40, deadline=None)
 @given(data=st.data())
 def test_a_contribution_that_comes_again_changes_nothing(rule: RuleName, data: st.DataObject) -> None:
@@ -82,7 +82,7 @@ def test_a_contribution_that_comes_again_changes_nothing(rule: RuleName, data: s
     assert told(fold(rule, [*given_, again])) == told(fold(rule, given_))
 
 
-@pytest.mark.parametrize("rule", RULES)
+@pytest.mark.parametrize("rule", MERGE_RULES)
 @settings(max_examples=40, deadline=None)
 @given(data=st.data())
 def test_key_fields_stay_and_stamps_have_the_rules_form(rule: RuleName, data: st.DataObject) -> None:
@@ -254,7 +254,7 @@ def test_fields_that_a_later_record_lacks_stay() -> None:
     assert fold("lww", given_) == Entity({"id": 1, "x": 1, "y": 2}, {"x": stamp(1), "y": stamp(2)})
 
 
-@pytest.mark.parametrize("rule", list(RULES))
+@pytest.mark.parametrize("rule", list(MERGE_RULES))
 @given(data=st.data())
 @settings(max_examples=80, deadline=None)
 def test_all_records_at_once_are_as_one_by_one(rule: RuleName, data: st.DataObject) -> None:

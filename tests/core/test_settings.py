@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from dreamcatcherd.core.collections import DEFAULT_TABLE, Collection, sections_of
-from dreamcatcherd.core.settings import DEFAULT, LANES, Limits, Settings, SettingsError, read_settings, refusal
+from dreamcatcherd.core.settings import DEFAULT, LANES, Limits, Settings, SettingsError, read_settings, why_refused
 from dreamcatcherd.core.signers import Signers
 
 KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIKr9bW39+VuRbozqQKj9rOxNy7KOuaTpBel6hVXdi3Re"
@@ -230,8 +230,8 @@ def test_a_collection_with_entities_keeps_its_key_and_rule(text: str) -> None:
     """What decides keys, joins and layout cannot change once there are entities, and may before."""
     new = read(text)
     name = next(name for name in DEFAULT_TABLE if f"[collections.{name}]" in text)
-    assert name in (refusal(new, DEFAULT, frozenset({name})) or "")
-    assert refusal(new, DEFAULT, frozenset(DEFAULT_TABLE) - {name}) is None
+    assert name in (why_refused(new, DEFAULT, frozenset({name})) or "")
+    assert why_refused(new, DEFAULT, frozenset(DEFAULT_TABLE) - {name}) is None
 
 
 @pytest.mark.parametrize(
@@ -247,14 +247,14 @@ def test_a_collection_with_entities_keeps_its_key_and_rule(text: str) -> None:
 )
 def test_other_settings_may_change_at_any_time(text: str) -> None:
     """Sections, aliases, limits, lanes and new collections do not touch what entities are keyed by."""
-    assert refusal(read(text), DEFAULT, frozenset(DEFAULT_TABLE)) is None
+    assert why_refused(read(text), DEFAULT, frozenset(DEFAULT_TABLE)) is None
 
 
 def test_a_collection_with_entities_cannot_be_taken_away() -> None:
     """A row that others added stays as long as it holds anything."""
     old = read('[collections.claims]\nkey = ["resource"]')
-    assert "claims" in (refusal(DEFAULT, old, frozenset({"claims"})) or "")
-    assert refusal(DEFAULT, old, frozenset({"posts"})) is None
+    assert "claims" in (why_refused(DEFAULT, old, frozenset({"claims"})) or "")
+    assert why_refused(DEFAULT, old, frozenset({"posts"})) is None
 
 
 @pytest.mark.parametrize(

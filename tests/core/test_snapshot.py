@@ -14,7 +14,7 @@ from dreamcatcherd.core.codec import canonical
 from dreamcatcherd.core.collections import DEFAULT_TABLE, Collection, RuleName
 from dreamcatcherd.core.merge import append_changes
 from dreamcatcherd.core.model import Json, Record, Stamp
-from dreamcatcherd.core.rules import BY_FIELD, RULES, Entity
+from dreamcatcherd.core.rules import BY_FIELD, MERGE_RULES, Entity
 from dreamcatcherd.core.settings import read_settings
 from dreamcatcherd.core.shards import Change, parts_of, scan, sorted_changes, update
 from dreamcatcherd.core.snapshot import (
@@ -182,7 +182,7 @@ def row_of(rule: RuleName) -> Collection:
     return Collection("things", ("things",), (("id",),), rule)
 
 
-@pytest.mark.parametrize("rule", RULES)
+@pytest.mark.parametrize("rule", MERGE_RULES)
 @settings(max_examples=60, deadline=None)
 @given(data=st.data())
 def test_an_entity_is_read_as_it_was_written(rule: RuleName, data: st.DataObject) -> None:
@@ -199,14 +199,14 @@ def test_an_entity_is_read_as_it_was_written(rule: RuleName, data: st.DataObject
     assert entity_line(b"[1]", read) == line
 
 
-@pytest.mark.parametrize("rule", RULES)
+@pytest.mark.parametrize("rule", MERGE_RULES)
 @settings(max_examples=60, deadline=None)
 @given(record=records, stamp=few_stamps)
 def test_the_short_way_to_a_line_gives_the_same_line(rule: RuleName, record: Record, stamp: Stamp) -> None:
     """What one record makes of nothing has the same bytes whether its line was known beforehand or joined."""
     row = row_of(rule)
     (fresh,) = fresh_lines(row, [b"[1]"], [record], [canonical(stamp)])
-    joined = entity_line(b"[1]", RULES[rule](None, record, stamp, frozenset({"id"})))
+    joined = entity_line(b"[1]", MERGE_RULES[rule](None, record, stamp, frozenset({"id"})))
     assert fresh == (b"" if rule == "union" else joined)
 
 

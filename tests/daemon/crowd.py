@@ -11,7 +11,7 @@ from pathlib import Path
 
 from msgspec import structs
 
-from dreamcatcherd.daemon.connections import Connection
+from dreamcatcherd.web.connections import Connection
 from tests.daemon.web import Served
 
 HALF = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\nX-Slow: "

@@ -6,7 +6,7 @@ from msgspec import structs
 
 from dreamcatcherd.core.report import CycleReport
 from dreamcatcherd.core.troubles import Trouble
-from dreamcatcherd.daemon.board import Board
+from dreamcatcherd.web.live_status import LiveStatus
 from tests.observe.reports import pending
 
 TROUBLE = Trouble("the disk is full", None, "make room")
@@ -14,7 +14,7 @@ TROUBLE = Trouble("the disk is full", None, "make room")
 
 def test_what_changes_nothing_raises_no_version_and_wakes_nobody() -> None:
     """The same look, time that passes and the same troubles raise no version; each difference raises it once."""
-    board, woken = Board(), list[int]()
+    board, woken = LiveStatus(), list[int]()
     board.listen(lambda: woken.append(board.shown.version))
     board.show(CycleReport(pending()), "a" * 40)
     board.show(CycleReport(pending()), "a" * 40)

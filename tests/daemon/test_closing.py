@@ -12,10 +12,10 @@ from dreamcatcherd.core.ledger import Ledger
 from dreamcatcherd.core.tree import subtree
 from dreamcatcherd.daemon.cycle import close_frame, look
 from dreamcatcherd.daemon.primary import Primary
-from dreamcatcherd.store.base import load_ledger
-from dreamcatcherd.store.chain import claimed_frame
-from dreamcatcherd.store.create import open_first
-from dreamcatcherd.store.memory import MemoryStore
+from dreamcatcherd.stages.first_frame import open_first
+from dreamcatcherd.stages.published import load_ledger
+from dreamcatcherd.stages.snapshot_chain import claimed_frame
+from dreamcatcherd.testing.memory import MemoryStore
 from tests.law.fleet import MAIN, NOW, commit_files
 from tests.store.tools import FOLDER, text
 

@@ -20,9 +20,8 @@ import jinja2
 import pytest
 
 from dreamcatcherd.config import HttpConfig
-from dreamcatcherd.daemon import connections, http
-from dreamcatcherd.daemon.http import read_listening
-from dreamcatcherd.daemon.web import front
+from dreamcatcherd.web import auth, connections, server
+from dreamcatcherd.web.server import read_listening
 from tests.daemon.crowd import HALF, alive, answer, asking, connect, crowd, ended, files, fill_status, opened
 from tests.daemon.web import Served, serve_history
 from tests.e2e.primaries import await_ready
@@ -72,7 +71,7 @@ def test_probes_and_metrics_are_answered_whatever_others_do(served: Served, sent
                 assert served.get(path).code == 200
             assert len(first) == CROWD // 2
             assert len(opened(served)) <= connections.CONNECTIONS
-            assert files() - before - CROWD <= connections.CONNECTIONS + http.ACCEPTED
+            assert files() - before - CROWD <= connections.CONNECTIONS + server.ACCEPTED
 
 
 def test_probes_are_answered_while_others_do_everything_at_once(served: Served) -> None:
@@ -170,7 +169,7 @@ def test_a_request_that_does_not_arrive_ends_its_connection(
 def test_a_connection_on_which_nothing_arrives_ends(monkeypatch: pytest.MonkeyPatch) -> None:
     """Before the first request after one limit, and after an answer after another."""
     monkeypatch.setattr(connections, "HEAD_S", 0.3)
-    monkeypatch.setattr(http, "IDLE_S", 0.1)
+    monkeypatch.setattr(server, "IDLE_S", 0.1)
     served = Served()
     with closing(connect(served)) as silent, closing(connect(served, asking("/healthz"))) as idle:
         assert ended(silent)
@@ -265,7 +264,7 @@ def test_too_many_answers_at_once_are_told_to_come_again(
 ) -> None:
     """503 with Retry-After beyond the bound of all and of one address; probes, metrics and other addresses go on."""
     serve_history(served)
-    monkeypatch.setattr(front, bound, 2)
+    monkeypatch.setattr(auth, bound, 2)
     go_on = threading.Event()
     served.reader.before_read = partial(waited, go_on.wait)
     with crowd(served, 2, asking("/api/v1/log")) as asked:
@@ -300,7 +299,7 @@ def test_handshakes_that_are_not_ended_are_bounded_as_well(
     with crowd(served, CROWD) as many:
         assert served.get("/healthz", context=context).text == "alive\n"
         assert len(opened(served)) <= connections.CONNECTIONS
-        assert files() - before - CROWD <= connections.CONNECTIONS + http.ACCEPTED
+        assert files() - before - CROWD <= connections.CONNECTIONS + server.ACCEPTED
         assert ended(many[-1])
     wait_for(lambda: not opened(served))
     served.server.stop()

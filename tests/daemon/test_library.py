@@ -11,19 +11,19 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from prometheus_client import generate_latest
 
-from dreamcatcherd.core.book_library import BookEvent
+from dreamcatcherd.core.books.library import BookEvent
 from dreamcatcherd.core.collections import DEFAULT_TABLE, DERIVED
 from dreamcatcherd.core.guard import lost_entities
 from dreamcatcherd.core.ledger import Ledger
 from dreamcatcherd.core.settings import SettingsError, read_settings
-from dreamcatcherd.core.shards import Layout, line_of, remove, sorted_changes, update
+from dreamcatcherd.core.shards import Layout, line_of, remove_lines, sorted_changes, update
 from dreamcatcherd.core.snapshot import close_snapshot, get_keyed, open_snapshot
 from dreamcatcherd.core.tree import Entry, subtree, walk
 from dreamcatcherd.daemon.cycle import close_frame
 from dreamcatcherd.daemon.primary import Primary
 from dreamcatcherd.observe.logs import CycleLog
 from dreamcatcherd.observe.metrics import Metrics
-from dreamcatcherd.store.memory import MemoryStore
+from dreamcatcherd.testing.memory import MemoryStore
 from tests.law.fleet import new_primary, send
 from tests.law.model import Sent
 
@@ -56,7 +56,7 @@ def events(ledger: Ledger) -> dict[Any, list[BookEvent]]:
 
 def record(primary: Primary, collection: str, *key: Any) -> Any:
     """What the newest snapshot says, or None."""
-    base = primary.load_base(primary.store.refs())
+    base = primary.load_published(primary.store.refs())
     folders = open_snapshot(primary.store, base.snapshot)
     item = get_keyed(primary.store, folders, {**DEFAULT_TABLE, **DERIVED}[collection], list(key))
     return item.record if item else None
@@ -145,7 +145,7 @@ def test_the_guard_misses_a_book_that_goes_without_a_new_target() -> None:
     primary = new_primary()
     closed(primary, delta(1, 1, books_started=page("b", 1), chapters_added=chapters("b", 1)))
     store = primary.store
-    tree = primary.load_base(store.refs()).snapshot
+    tree = primary.load_published(store.refs()).snapshot
     folders = open_snapshot(store, tree)
     folders.state.pop("library.jsonl")
     lesser = close_snapshot(store, folders)
@@ -169,7 +169,7 @@ def test_a_frame_without_books_reads_and_writes_none() -> None:
     assert isinstance(store, MemoryStore)
     watched = Watched(store)
     watched.seen = set()
-    snapshot = primary.load_base(store.refs()).snapshot
+    snapshot = primary.load_published(store.refs()).snapshot
     state = subtree(store, snapshot, "state")
     send(watched, delta(40, 1, counters={"n": 1}), "other", lane=False)
     other = Primary(watched, "main", primary.closing, primary.clock)
@@ -243,7 +243,7 @@ def test_lines_taken_away_leave_the_layout_of_the_rest(keys: set[str], data: st.
     doomed = data.draw(st.sets(st.sampled_from(sorted(keys)))) if keys else set[str]()
     store, folder = kept(keys)
     if doomed:
-        remove(store, folder, "x", sorted((key, f'"{key}"'.encode()) for key in doomed), LAYOUT.limit)
+        remove_lines(store, folder, "x", sorted((key, f'"{key}"'.encode()) for key in doomed), LAYOUT.limit)
     assert folder == kept(keys - doomed)[1]
 
 

@@ -9,8 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from dreamcatcherd.daemon import notify
-from dreamcatcherd.daemon.notify import Notifier
+from dreamcatcherd.daemon.systemd import EXTEND_MICROS, SystemdNotifier
 
 
 @pytest.fixture
@@ -34,7 +33,7 @@ def told(systemd: socket.socket) -> list[str]:
 
 def test_a_reload_before_the_first_good_look_does_not_make_it_ready(systemd: socket.socket) -> None:
     """READY comes from a good look alone; after that each reload is begun and ended, and a status told once."""
-    notifier = Notifier({"NOTIFY_SOCKET": systemd.getsockname()})
+    notifier = SystemdNotifier({"NOTIFY_SOCKET": systemd.getsockname()})
     notifier.reloading()
     notifier.reloaded()
     assert told(systemd) == []
@@ -51,11 +50,11 @@ def test_a_reload_before_the_first_good_look_does_not_make_it_ready(systemd: soc
 def test_the_watchdog_is_fed_only_where_it_is_this_process_that_is_watched(systemd: socket.socket) -> None:
     """WATCHDOG_PID names whose watchdog it is; git's processes inherit the rest of the environment."""
     asked = {"NOTIFY_SOCKET": systemd.getsockname(), "WATCHDOG_USEC": "3000000"}
-    other = Notifier({**asked, "WATCHDOG_PID": "1"})
+    other = SystemdNotifier({**asked, "WATCHDOG_PID": "1"})
     other.ready()
     other.alive()
     assert told(systemd) == ["READY=1"]
-    notifier = Notifier({**asked, "WATCHDOG_PID": str(os.getpid())})
+    notifier = SystemdNotifier({**asked, "WATCHDOG_PID": str(os.getpid())})
     notifier.ready()
     notifier.alive()
     assert notifier.watchdog_s == 3
@@ -68,11 +67,11 @@ def test_systemd_waits_longer_while_the_first_look_makes_progress(
     """Before readiness progress asks for more time, every few seconds, and says how long it took; after it, no more."""
     now = 100.0
     monkeypatch.setattr("time.monotonic", lambda: now)
-    notifier = Notifier({"NOTIFY_SOCKET": systemd.getsockname()})
+    notifier = SystemdNotifier({"NOTIFY_SOCKET": systemd.getsockname()})
     for moment in (100.0, 101.0, 104.9, 105.0, 109.0, 111.0):
         now = moment
         notifier.progress()
-    more = f"EXTEND_TIMEOUT_USEC={notify.EXTEND_MICROS}"
+    more = f"EXTEND_TIMEOUT_USEC={EXTEND_MICROS}"
     status = "STATUS=reading the repository for the first time, {} s so far"
     assert told(systemd) == [more, more, status.format(5), more, status.format(11)]
     notifier.ready()

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from dreamcatcherd.core.frames import Closing
-from dreamcatcherd.daemon.schedule import Ticker
-from dreamcatcherd.store.create import create
+from dreamcatcherd.daemon.timers import Timers
+from dreamcatcherd.imports.new_repository import create
 from tests.law.fleet import NOW, commit_files
 
 FAR_S = 3600
@@ -24,9 +24,9 @@ def woken() -> threading.Event:
 
 
 @pytest.fixture
-def ticker(woken: threading.Event) -> Iterator[Ticker]:
+def ticker(woken: threading.Event) -> Iterator[Timers]:
     """A ticker of set times alone."""
-    one = Ticker(woken.set, [])
+    one = Timers(woken.set, [])
     one.start()
     yield one
     one.stop()
@@ -39,7 +39,7 @@ def left_running(before: set[threading.Thread]) -> list[str]:
     return [thread.name for thread in set(threading.enumerate()) - before if thread.is_alive()]
 
 
-def test_it_wakes_at_the_time_that_was_set_last(ticker: Ticker, woken: threading.Event) -> None:
+def test_it_wakes_at_the_time_that_was_set_last(ticker: Timers, woken: threading.Event) -> None:
     """A nearer time takes the place of a far one."""
     ticker.wake_in(FAR_S)
     assert not woken.is_set()
@@ -47,7 +47,7 @@ def test_it_wakes_at_the_time_that_was_set_last(ticker: Ticker, woken: threading
     assert woken.wait(LONG_S)
 
 
-def test_a_time_that_was_put_off_wakes_nobody(ticker: Ticker, woken: threading.Event) -> None:
+def test_a_time_that_was_put_off_wakes_nobody(ticker: Timers, woken: threading.Event) -> None:
     """A farther time takes the place of a near one: the job that is left is the far one."""
     ticker.wake_in(5)
     ticker.wake_in(FAR_S)
@@ -56,7 +56,7 @@ def test_a_time_that_was_put_off_wakes_nobody(ticker: Ticker, woken: threading.E
     assert not woken.is_set()
 
 
-def test_a_time_that_is_over_wakes_at_once(ticker: Ticker, woken: threading.Event) -> None:
+def test_a_time_that_is_over_wakes_at_once(ticker: Timers, woken: threading.Event) -> None:
     """A tick that was missed, however long ago, is made up for."""
     ticker.wake_in(-FAR_S)
     assert woken.wait(LONG_S)
@@ -66,7 +66,7 @@ def test_a_time_that_is_over_wakes_at_once(ticker: Ticker, woken: threading.Even
 def test_it_wakes_when_a_ref_moves(tmp_path: Path, woken: threading.Event, ref: str) -> None:
     """A push to `main`, or to a lane in a folder that is new, wakes the loop."""
     store = create(tmp_path / "fleet.git", 1, NOW, Closing("manual"))
-    ticker = Ticker(woken.set, [store.folder / "refs"])
+    ticker = Timers(woken.set, [store.folder / "refs"])
     ticker.start()
     try:
         for number in range(600):  # the watcher may not be there yet at the first of them
@@ -82,7 +82,7 @@ def test_stopping_ends_all_that_was_started(tmp_path: Path, woken: threading.Eve
     """Watcher, clock and their workers end, also where a time is still set."""
     store = create(tmp_path / "fleet.git", 1, NOW, Closing("manual"))
     before = set(threading.enumerate())
-    ticker = Ticker(woken.set, [store.folder / "refs"])
+    ticker = Timers(woken.set, [store.folder / "refs"])
     ticker.start()
     ticker.wake_in(0)
     assert woken.wait(LONG_S)

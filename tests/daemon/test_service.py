@@ -17,9 +17,9 @@ from dreamcatcherd.core.frames import Closing
 from dreamcatcherd.core.snapshot import close_snapshot, open_snapshot
 from dreamcatcherd.core.tree import FILE, Entry, edit
 from dreamcatcherd.daemon import cycle, service
-from dreamcatcherd.store.create import open_first
-from dreamcatcherd.store.memory import MemoryStore
-from dreamcatcherd.store.ports import Move
+from dreamcatcherd.git.protocols import Move
+from dreamcatcherd.stages.first_frame import open_first
+from dreamcatcherd.testing.memory import MemoryStore
 from tests.daemon.conftest import Start
 from tests.daemon.tools import CONFIG, INTERVAL_S, Clock, Scripted, new_store
 from tests.law.fleet import MAIN, NOW, commit_files

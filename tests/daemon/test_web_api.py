@@ -19,9 +19,9 @@ import pytest
 from dreamcatcherd.core.codec import canonical
 from dreamcatcherd.core.errors import FatalError
 from dreamcatcherd.daemon.cycle import look
-from dreamcatcherd.daemon.web import api, desk, hub
-from dreamcatcherd.store import query
-from dreamcatcherd.store.ports import Store
+from dreamcatcherd.git.protocols import Store
+from dreamcatcherd.history import queries
+from dreamcatcherd.web import api, change_feed, query_executor
 from tests.daemon.web import Served, serve_history
 
 READS = ("log", "explain?collection=posts&key=1", "diff?from=1&to=2", "quarantine", "conflicts", "books")
@@ -240,7 +240,7 @@ def test_answers_that_are_kept_are_bounded_in_bytes(served: Served, monkeypatch:
     """However many different rows of the log and of the books are asked for, and whatever header goes with them."""
     serve_history(served)
     first = served.get("/api/v1/log").text
-    monkeypatch.setattr(desk, "KEPT_BYTES", 3 * len(first))
+    monkeypatch.setattr(query_executor, "KEPT_BYTES", 3 * len(first))
     for limit in range(1, 20):
         assert served.get(f"/api/v1/log?limit={limit}").code == 200
         assert served.get(f"/api/v1/books?limit={limit}").code == 200
@@ -284,7 +284,7 @@ def test_who_asks_the_same_at_once_waits_for_one_answer(served: Served) -> None:
 def test_too_much_at_once_is_told_to_come_again(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
     """Beyond the queue 503 with Retry-After, while metrics, health and status go on being answered."""
     serve_history(served)
-    monkeypatch.setattr(desk, "QUEUE", 2)
+    monkeypatch.setattr(query_executor, "QUEUE", 2)
     open_ = threading.Event()
     served.reader.before_read = partial(held, open_)
     with ThreadPoolExecutor(2) as pool:
@@ -302,20 +302,20 @@ def test_too_much_at_once_is_told_to_come_again(served: Served, monkeypatch: pyt
 def test_an_answer_that_takes_too_long_is_given_up(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
     """The reader stops at its next read; what comes after is answered, and a walk goes on from where it was."""
     serve_history(served)
-    monkeypatch.setattr(desk, "LIMIT_S", -1.0)
+    monkeypatch.setattr(query_executor, "QUERY_LIMIT_S", -1.0)
     found = served.get("/api/v1/log")
     assert found.code == 503
     assert "longer than" in found.json["error"]
-    monkeypatch.setattr(desk, "LIMIT_S", 5.0)
+    monkeypatch.setattr(query_executor, "QUERY_LIMIT_S", 5.0)
     assert len(served.get("/api/v1/log").json) == 3
 
 
 def test_a_walk_that_was_cut_short_tells_no_shorter_history(served: Served) -> None:
     """Wherever the reader is stopped, the next answer has every frame, in order and once."""
     serve_history(served)
-    base = served.primary.load_base(served.primary.store.refs())
-    whole = list(query.Chain().log(served.primary.store, base))
-    chain = query.Chain()
+    base = served.primary.load_published(served.primary.store.refs())
+    whole = list(queries.Chain().log(served.primary.store, base))
+    chain = queries.Chain()
     for stop in range(1, 40):
         left = [stop]
 
@@ -379,8 +379,8 @@ def test_answers_wait_while_a_frame_closes_but_not_those_of_probes(served: Serve
 def test_a_close_of_minutes_lets_answers_through_now_and_then(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
     """After its bound the wait is over, whether or not the frame is closed."""
     serve_history(served)
-    monkeypatch.setattr(hub, "CALM_S", 0.05)
-    monkeypatch.setattr(desk, "CALM_S", 0.05)
+    monkeypatch.setattr(change_feed, "CALM_S", 0.05)
+    monkeypatch.setattr(query_executor, "CALM_S", 0.05)
     with served.board.merging():
         assert served.get("/api/v1/status").code == 200
         assert len(served.get("/api/v1/log").json) == 3

@@ -14,8 +14,8 @@ import pytest
 
 from dreamcatcherd.config import HttpConfig, load_config
 from dreamcatcherd.core.errors import UsageError
-from dreamcatcherd.daemon.http import Listening, read_listening
-from dreamcatcherd.daemon.web.front import Door, bears, is_own_host
+from dreamcatcherd.web.auth import Door, bears, is_own_host
+from dreamcatcherd.web.server import Listening, read_listening
 from tests.daemon.web import Served
 
 PATHS = ("/", "/metrics", "/readyz", "/api/v1/status", "/api/v1/events", "/static/page.css", "/nothing")

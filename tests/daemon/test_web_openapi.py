@@ -10,9 +10,9 @@ import jsonschema_rs
 import pytest
 from starlette.routing import Route
 
+from dreamcatcherd import web
 from dreamcatcherd.core.codec import canonical
-from dreamcatcherd.daemon import web
-from dreamcatcherd.daemon.web import api
+from dreamcatcherd.web import api
 from tests.daemon.web import Served, serve_history
 
 DOCUMENT: dict[str, Any] = json.loads(resources.files(web).joinpath("openapi.json").read_bytes())

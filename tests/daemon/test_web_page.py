@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
+from dreamcatcherd import web
 from dreamcatcherd.core.report import CycleReport
-from dreamcatcherd.daemon import web
 from dreamcatcherd.daemon.cycle import close_frame, look
-from dreamcatcherd.daemon.web.chart import HEIGHT, chart_of
+from dreamcatcherd.web.chart import HEIGHT, chart_of
 from tests.daemon.web import Served, serve_history
 from tests.law.fleet import MAIN, commit_files
 

@@ -11,10 +11,10 @@ from typing import cast
 from dreamcatcherd.config import Config, FramesConfig, HttpConfig
 from dreamcatcherd.core.frames import Closing
 from dreamcatcherd.daemon.service import Service
-from dreamcatcherd.store.create import open_first
-from dreamcatcherd.store.memory import MemoryStore
-from dreamcatcherd.store.objects import GitStore
-from dreamcatcherd.store.ports import Move
+from dreamcatcherd.git.local import LocalStore
+from dreamcatcherd.git.protocols import Move
+from dreamcatcherd.stages.first_frame import open_first
+from dreamcatcherd.testing.memory import MemoryStore
 from tests.law.fleet import MAIN, NOW
 
 INTERVAL_S = 10
@@ -98,7 +98,7 @@ class Daemon:
         self.log = Lines()
         self.store = store
         self.clock = clock
-        self.service = Service(config, cast(GitStore, store), self.log)  # type: ignore[arg-type]
+        self.service = Service(config, cast(LocalStore, store), self.log)  # type: ignore[arg-type]
         self.service.primary.clock = clock
         self.service.primary._steady = clock.steady
         self.metrics = self.service.metrics

@@ -12,13 +12,13 @@ from email.message import Message
 from http.client import HTTPResponse
 from typing import Any, NamedTuple
 
-from dreamcatcherd.daemon.board import Board
 from dreamcatcherd.daemon.cycle import close_frame, look
-from dreamcatcherd.daemon.http import HttpServer, Listening
 from dreamcatcherd.daemon.primary import Primary
-from dreamcatcherd.daemon.web.app import make_app
+from dreamcatcherd.git.protocols import Store
 from dreamcatcherd.observe.metrics import Metrics
-from dreamcatcherd.store.ports import Store
+from dreamcatcherd.web.app import make_app
+from dreamcatcherd.web.live_status import LiveStatus
+from dreamcatcherd.web.server import HttpServer, Listening
 from tests.law.fleet import MAIN, commit_files, new_primary
 from tests.store.tools import FOLDER, text
 
@@ -61,7 +61,7 @@ class Served:
 
     def __init__(self, primary: Primary | None = None, listening: Listening = HOST) -> None:
         self.primary = primary or new_primary(b"")
-        self.board = Board("memory")
+        self.board = LiveStatus("memory")
         self.metrics = Metrics()
         self.reader = Counting(self.primary.store.reader())
         app = make_app(self.metrics.registry, self.board, lambda: self.reader, listening.door)

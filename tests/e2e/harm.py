@@ -10,8 +10,8 @@ from pathlib import Path
 import pygit2
 
 from dreamcatcherd.core import paths
-from dreamcatcherd.store.objects import GitStore
-from dreamcatcherd.store.ports import Move
+from dreamcatcherd.git.local import LocalStore
+from dreamcatcherd.git.protocols import Move
 from tests.e2e.tools import DREAMCATCHERD, do_without, environment, git, program, wait_for
 from tests.law.fleet import MAIN
 from tests.store.test_guard import craft, snapshot_of
@@ -19,7 +19,7 @@ from tests.store.test_guard import craft, snapshot_of
 
 def trip_guard(repository: Path) -> None:
     """Publish a consistent snapshot that has less than the one before, as no primary would."""
-    store = GitStore(repository)
+    store = LocalStore(repository)
     first = next(
         oid
         for oid in git(repository, "rev-list", "--first-parent", "--reverse", "main").split()

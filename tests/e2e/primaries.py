@@ -13,7 +13,7 @@ from typing import Any
 import pygit2
 
 from dreamcatcherd.config import load_config
-from dreamcatcherd.daemon.opening import open_primary
+from dreamcatcherd.daemon.bootstrap import open_configured
 from dreamcatcherd.daemon.primary import Primary
 from tests.e2e.servers import Served
 from tests.e2e.tools import Daemon, dc_json, git, primary_toml, wait_for
@@ -47,7 +47,7 @@ def config_for(
 def primary_on(served: Served, folder: Path, timeout: float = 30, transport: str = "pygit2") -> Primary:
     """A primary in this process, whose frames close by hand."""
     config = load_config(config_for(served, folder, "manual", timeout=timeout, transport=transport))
-    return open_primary(config, config.repository.url)
+    return open_configured(config, config.repository.url)
 
 
 def readiness(daemon: Daemon) -> tuple[int, str]:

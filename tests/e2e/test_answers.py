@@ -15,11 +15,11 @@ import pytest
 from dreamcatcherd.config import load_config
 from dreamcatcherd.core.errors import RetryableError
 from dreamcatcherd.core.frames import Closing
+from dreamcatcherd.daemon.bootstrap import open_configured
 from dreamcatcherd.daemon.cycle import close_frame, look
-from dreamcatcherd.daemon.opening import open_primary
-from dreamcatcherd.store.create import create
-from dreamcatcherd.store.failures import LimitedError
-from dreamcatcherd.store.objects import GitStore
+from dreamcatcherd.git.failures import LimitedError
+from dreamcatcherd.git.local import LocalStore
+from dreamcatcherd.imports.new_repository import create
 from tests.e2e.front import Answer, Front, front
 from tests.e2e.primaries import events, metric, readiness
 from tests.e2e.tools import Daemon, dc, dc_json, wait_for
@@ -95,7 +95,7 @@ class Moody:
 class Outpost(NamedTuple):
     server: Front
     mood: Moody
-    shared: GitStore
+    shared: LocalStore
 
 
 @pytest.fixture
@@ -126,7 +126,7 @@ def test_each_status_has_a_cause_and_a_remedy_of_its_own(
     """Whatever is asked, by either transport, the failure names the status and what to do, and says what the server
     said, object ids whole; the frame is published as soon as the server lets it."""
     config = load_config(config_of(outpost, tmp_path, transport))
-    primary = open_primary(config, config.repository.url)
+    primary = open_configured(config, config.repository.url)
     look(primary)
     outpost.mood.target = REQUESTS[request_]
     outpost.mood.answer = (status, {"Content-Type": "text/plain"}, f"no room for {OID}".encode())
@@ -151,7 +151,7 @@ def test_the_words_of_a_server_are_shown_whatever_their_type(
 ) -> None:
     """Text, a page or JSON: what it says stands in the cause, on one line, without tags."""
     config = load_config(config_of(outpost, tmp_path, transport))
-    primary = open_primary(config, config.repository.url)
+    primary = open_configured(config, config.repository.url)
     look(primary)
     outpost.mood.target = REQUESTS[request_]
     outpost.mood.answer = (500, {"Content-Type": WORDS[words].kind}, WORDS[words].body)
@@ -164,7 +164,7 @@ def test_the_words_of_a_server_are_shown_whatever_their_type(
 def test_a_servers_words_are_bounded_and_drive_no_terminal(outpost: Outpost, tmp_path: Path) -> None:
     """Control characters are escaped, and a megabyte is cut."""
     config = load_config(config_of(outpost, tmp_path, "git"))
-    primary = open_primary(config, config.repository.url)
+    primary = open_configured(config, config.repository.url)
     outpost.mood.target = REQUESTS["the refs of a fetch"]
     outpost.mood.answer = (500, {"Content-Type": "text/plain"}, b"\x1b[2J\x07red " + b"alert " * 200_000)
     with pytest.raises(RetryableError) as caught:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from dreamcatcherd.core.frames import Closing
-from dreamcatcherd.store.create import create
+from dreamcatcherd.imports.new_repository import create
 from tests.e2e.tools import dc, dc_json, git
 from tests.law.fleet import MAIN, NOW, commit_files, primary_on
 from tests.law.model import SETTINGS

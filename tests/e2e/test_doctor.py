@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 
-from dreamcatcherd.store.checks import check_remote
-from dreamcatcherd.store.remote import RemoteStore
+from dreamcatcherd.doctor.checks import check_remote
+from dreamcatcherd.git.remote import RemoteStore
 from tests.e2e.harm import close_in_the_future, many_packs
 from tests.e2e.primaries import config_for, primary_on
 from tests.e2e.servers import GitServer, Served, Server, serve

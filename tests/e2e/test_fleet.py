@@ -8,14 +8,14 @@ from pathlib import Path
 
 import pytest
 
-from dreamcatcherd.cli.fleet import Verdict, Worker, compare, make_fleet
+from dreamcatcherd.demo.fleet import RunVerdict, Worker, compare_publishing, make_fleet
 from tests.e2e.primaries import await_frames, events
 from tests.e2e.tools import Daemon, clone, dc, dc_json, export_of, git, primary_toml, push, wait_for
 
 KILLS = 10
 
 
-def play(tmp_path: Path, kill_daemon: bool) -> tuple[Path, Verdict]:
+def play(tmp_path: Path, kill_daemon: bool) -> tuple[Path, RunVerdict]:
     """16 workers, half on lanes and half on `main`, four killed mid-push, over three frames of 2 s and more."""
     repository = tmp_path / "fleet.git"
     dc("init", str(repository))
@@ -49,7 +49,7 @@ def play(tmp_path: Path, kill_daemon: bool) -> tuple[Path, Verdict]:
     assert "Traceback" not in daemon.text
     dc("merge", "--repo", str(repository))
     landed = [row["value"] for row in export_of(repository)["state"]["observations"]]
-    return repository, compare([sent for worker in fleet for sent in worker.sent], landed)
+    return repository, compare_publishing([sent for worker in fleet for sent in worker.sent], landed)
 
 
 @pytest.mark.parametrize("kill_daemon", [False, True], ids=["steady", "kill -9"])
@@ -106,4 +106,4 @@ def test_silent_merged_lanes_are_removed_and_may_come_back(tmp_path: Path) -> No
         git(folder, "commit", "-q", "--allow-empty", "-m", "nothing new")
         git(folder, "push", "-q", "origin", f"HEAD:refs/heads/dc/{worker.stream_id}")
     landed = [row["value"] for row in export_of(repository)["state"]["observations"]]
-    assert compare(worker.sent, landed).holds
+    assert compare_publishing(worker.sent, landed).holds

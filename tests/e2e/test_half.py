@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from dreamcatcherd.core.frames import Closing
-from dreamcatcherd.store.create import create
-from dreamcatcherd.store.objects import GitStore
+from dreamcatcherd.git.local import LocalStore
+from dreamcatcherd.imports.new_repository import create
 from tests.e2e.tools import dc, dc_json, git
 from tests.law.fleet import MAIN, NOW, commit_files, primary_on
 from tests.store.tools import FOLDER, close, text
@@ -18,7 +18,7 @@ READING = ("status", "plan", "log", "export", "doctor")
 
 
 @pytest.fixture
-def whole(tmp_path: Path) -> GitStore:
+def whole(tmp_path: Path) -> LocalStore:
     """A repository in which three frames are closed."""
     store = create(tmp_path / "served" / "whole.git", 1, NOW, Closing("manual"))
     primary = primary_on(store)
@@ -28,7 +28,7 @@ def whole(tmp_path: Path) -> GitStore:
     return store
 
 
-def shallow(whole: GitStore, name: str, *words: str) -> Path:
+def shallow(whole: LocalStore, name: str, *words: str) -> Path:
     """A clone of depth 1 beside it."""
     folder = whole.folder.parent / name
     git(whole.folder, "clone", "-q", *words, "--depth", "1", f"file://{whole.folder}", str(folder))
@@ -36,7 +36,7 @@ def shallow(whole: GitStore, name: str, *words: str) -> Path:
 
 
 @pytest.mark.parametrize("transport", ["pygit2", "git"])
-def test_a_shallow_remote_is_named_and_nothing_is_published(whole: GitStore, tmp_path: Path, transport: str) -> None:
+def test_a_shallow_remote_is_named_and_nothing_is_published(whole: LocalStore, tmp_path: Path, transport: str) -> None:
     """Every command says that the remote lists what it does not give; none takes it for a fleet without frames."""
     folder = shallow(whole, "shallow.git", "--bare")
     with git_daemon(folder.parent) as server:
@@ -50,11 +50,11 @@ def test_a_shallow_remote_is_named_and_nothing_is_published(whole: GitStore, tmp
             assert "shallow repository" in said
             assert "git fetch --unshallow" in said
             assert "frame 1 is open" not in said
-    assert GitStore(folder).refs() == {MAIN: whole.refs()[MAIN]}
+    assert LocalStore(folder).refs() == {MAIN: whole.refs()[MAIN]}
 
 
 @pytest.mark.parametrize("bare", [True, False], ids=["bare", "checkout"])
-def test_a_shallow_folder_is_named_by_every_command(whole: GitStore, bare: bool) -> None:
+def test_a_shallow_folder_is_named_by_every_command(whole: LocalStore, bare: bool) -> None:
     """Commands that read say so beside their answer; those that publish or compute history again refuse, with the way
     to complete it."""
     folder = shallow(whole, "clone", *(["--bare"] if bare else []))

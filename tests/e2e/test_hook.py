@@ -361,6 +361,24 @@ def test_without_dreamcatcherd_a_push_says_what_to_do(fleet: Path, worker: Path)
     assert pushed(worker, "HEAD:main").startswith("ok")
 
 
+_EARLIER = {
+    "refusal": "told = refusal(os.environ, sys.stdin.buffer); sys.stderr.writelines(told); sys.exit(bool(told))",
+    "main": "sys.exit(main(os.environ, sys.stdin.buffer, sys.stderr))",
+}
+"""What the hooks of earlier versions import from `dreamcatcherd.store.incoming`, and how they call it."""
+
+
+@pytest.mark.parametrize("name", _EARLIER)
+def test_a_hook_that_an_earlier_version_installed_still_checks_pushes(fleet: Path, worker: Path, name: str) -> None:
+    """An upgrade of the package leaves installed hooks alone, and what they import is still there."""
+    code = f"import os, sys; from dreamcatcherd.store.incoming import {name}; {_EARLIER[name]}"
+    (fleet / "hooks/pre-receive").write_text(f"#!/bin/sh\nexec {sys.executable} -P -c '{code}'\n")
+    commit(worker, {f"{FOLDER}/2/good.json": delta(2, "w")})
+    assert pushed(worker, "HEAD:main").startswith("ok")
+    commit(worker, {f"{FOLDER}/2/broken.json": '{"frame": 2,'})
+    assert "broken.json: not-json: " in pushed(worker, "HEAD:main")
+
+
 def test_every_command_that_makes_a_repository_installs_the_check(fleet: Path, tmp_path: Path) -> None:
     """`init` and `import` install it, `--no-hook` does not; a primary in place publishes whatever a hook says."""
     file = tmp_path / "snapshot.json"
@@ -376,9 +394,11 @@ def test_every_command_that_makes_a_repository_installs_the_check(fleet: Path, t
 
 def test_the_check_loads_none_of_the_commands_libraries() -> None:
     """Each push pays for its start: the hook loads msgspec, and of ours neither the merge nor what publishes."""
-    script = "import sys, dreamcatcherd.store.incoming; print(*sorted(sys.modules))"
+    script = "import sys, dreamcatcherd.hook.pre_receive; print(*sorted(sys.modules))"
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     loaded = set(done.stdout.split())
     assert "msgspec" in loaded
     assert not loaded & {"pygit2", "click", "rich", "structlog", "uvicorn", "concurrent.futures"}
-    assert not loaded & {f"dreamcatcherd.{name}" for name in ("cli", "core.merge", "store.base", "store.publication")}
+    assert not loaded & {
+        f"dreamcatcherd.{name}" for name in ("cli", "core.merge", "stages.published", "hook.publication_check")
+    }

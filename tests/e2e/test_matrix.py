@@ -14,8 +14,8 @@ import pytest
 
 from dreamcatcherd.core import paths
 from dreamcatcherd.core.frames import Closing
-from dreamcatcherd.store.create import create
-from dreamcatcherd.store.objects import GitStore
+from dreamcatcherd.git.local import LocalStore
+from dreamcatcherd.imports.new_repository import create
 from tests.e2e.primaries import config_for
 from tests.e2e.servers import HttpServer, Server, install_hook, serve
 from tests.e2e.test_policies import OFFENDER, POLICIES, hook, offence, sign
@@ -32,7 +32,7 @@ NOTHING = "—"
 class Bed(NamedTuple):
     """A repository with frame 1 open and one lane that waits, served; and where the test may write."""
 
-    shared: GitStore
+    shared: LocalStore
     server: Server
     folder: Path
 
@@ -209,7 +209,7 @@ def test_an_adopted_state_needs_a_limit_above_it(tmp_path: Path, transport: str)
     with serve("http", repository, tmp_path / "server") as server:
         assert isinstance(server, HttpServer)
         git(repository, "config", "http.receivepack", "true")
-        bed = Bed(GitStore(repository), server, tmp_path)
+        bed = Bed(LocalStore(repository), server, tmp_path)
         config_for(server, tmp_path / "primary", "manual", transport=transport)
         words = ("import", str(tmp_path / "state"), "--map", str(tmp_path / "map.toml"))
         limit(server, "1m")

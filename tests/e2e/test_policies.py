@@ -13,11 +13,11 @@ from dreamcatcherd.config import load_config
 from dreamcatcherd.core.errors import RetryableError
 from dreamcatcherd.core.frames import Closing
 from dreamcatcherd.core.ledger import Ledger
+from dreamcatcherd.daemon.bootstrap import open_configured
 from dreamcatcherd.daemon.cycle import close_frame, look
-from dreamcatcherd.daemon.opening import open_primary
 from dreamcatcherd.daemon.primary import Primary
-from dreamcatcherd.store.create import create
-from dreamcatcherd.store.objects import GitStore
+from dreamcatcherd.git.local import LocalStore
+from dreamcatcherd.imports.new_repository import create
 from tests.e2e.primaries import config_for, events, metric, readiness
 from tests.e2e.servers import SERVERS, Server, install_hook, remove_hook, serve
 from tests.e2e.tools import Daemon, dc, dc_json, git, wait_for
@@ -72,7 +72,7 @@ def offence(policy: str, stream: str, number: int) -> dict[str, bytes]:
     return {f"{path}.json": text(1, stream, number)}
 
 
-def deliver(shared: GitStore, policy: str) -> None:
+def deliver(shared: LocalStore, policy: str) -> None:
     """Twenty streams, each on its lane; one of them offends."""
     for number in range(STREAMS):
         stream = f"worker-{number:02}"
@@ -85,7 +85,7 @@ def deliver(shared: GitStore, policy: str) -> None:
             sign(shared, lane)
 
 
-def sign(shared: GitStore, ref: str) -> None:
+def sign(shared: LocalStore, ref: str) -> None:
     """Let a lane's commit look signed: the policy asks for a signature, not whose it is."""
     old = git(shared.folder, "rev-parse", ref)
     raw = shared.read(old).replace(b"\n\n", b"\ngpgsig -----BEGIN SSH SIGNATURE-----\n x\n\n", 1)
@@ -99,19 +99,19 @@ def sign(shared: GitStore, ref: str) -> None:
 
 
 @pytest.fixture
-def shared(tmp_path: Path) -> GitStore:
+def shared(tmp_path: Path) -> LocalStore:
     return create(tmp_path / "served" / "fleet.git", 1, NOW, Closing("manual"))
 
 
 @pytest.fixture(params=SERVERS)
-def server(request: pytest.FixtureRequest, shared: GitStore, tmp_path: Path) -> Iterator[Server]:
+def server(request: pytest.FixtureRequest, shared: LocalStore, tmp_path: Path) -> Iterator[Server]:
     with serve(request.param, shared.folder, tmp_path / "server") as found:
         assert isinstance(found, Server)
         yield found
 
 
 @pytest.fixture
-def daemon_server(shared: GitStore, tmp_path: Path) -> Iterator[Server]:
+def daemon_server(shared: LocalStore, tmp_path: Path) -> Iterator[Server]:
     with serve("git", shared.folder, tmp_path / "server") as found:
         assert isinstance(found, Server)
         yield found
@@ -119,7 +119,7 @@ def daemon_server(shared: GitStore, tmp_path: Path) -> Iterator[Server]:
 
 def primary_on(server: Server, tmp_path: Path, transport: str) -> Primary:
     config = load_config(config_for(server, tmp_path / "primary", "manual", transport=transport))
-    return open_primary(config, config.repository.url)
+    return open_configured(config, config.repository.url)
 
 
 def closed(primary: Primary) -> Ledger:
@@ -131,7 +131,7 @@ def closed(primary: Primary) -> Ledger:
 @pytest.mark.parametrize("names", [True, False], ids=["named", "not named"])
 @pytest.mark.parametrize("policy", POLICIES)
 def test_one_offender_among_twenty_streams_holds_nobody_up(
-    shared: GitStore, daemon_server: Server, tmp_path: Path, policy: str, names: bool
+    shared: LocalStore, daemon_server: Server, tmp_path: Path, policy: str, names: bool
 ) -> None:
     """The other 19 are published in the next frame, in the same one where the server names the commit; the offender
     stays pending and is a trouble, and its delta is merged once the policy lets it."""
@@ -157,7 +157,7 @@ def test_one_offender_among_twenty_streams_holds_nobody_up(
 
 
 @pytest.mark.parametrize("transport", ["pygit2", "git"])
-def test_it_is_the_same_over_every_server(shared: GitStore, server: Server, tmp_path: Path, transport: str) -> None:
+def test_it_is_the_same_over_every_server(shared: LocalStore, server: Server, tmp_path: Path, transport: str) -> None:
     """Whatever carries the push: the frames go on, and the offender alone is left out."""
     deliver(shared, "a token")
     primary = primary_on(server, tmp_path, transport)
@@ -167,7 +167,7 @@ def test_it_is_the_same_over_every_server(shared: GitStore, server: Server, tmp_
     assert OFFENDER not in merged
 
 
-def test_what_is_known_outlives_the_primary(shared: GitStore, daemon_server: Server, tmp_path: Path) -> None:
+def test_what_is_known_outlives_the_primary(shared: LocalStore, daemon_server: Server, tmp_path: Path) -> None:
     """A restart, or the next `merge` from cron, does not ask the server again for what it refused just now."""
     deliver(shared, "a token")
     install_hook(shared.folder, hook(*POLICIES["a token"], names=False))
@@ -182,7 +182,9 @@ def test_what_is_known_outlives_the_primary(shared: GitStore, daemon_server: Ser
     assert any("left out" in one["what"] for one in told)
 
 
-def test_a_lane_that_its_owner_mends_is_merged_at_once(shared: GitStore, daemon_server: Server, tmp_path: Path) -> None:
+def test_a_lane_that_its_owner_mends_is_merged_at_once(
+    shared: LocalStore, daemon_server: Server, tmp_path: Path
+) -> None:
     """Another history on the lane is tried in the next frame, however often the old one was refused."""
     deliver(shared, "a token")
     primary = primary_on(daemon_server, tmp_path, "pygit2")
@@ -196,7 +198,7 @@ def test_a_lane_that_its_owner_mends_is_merged_at_once(shared: GitStore, daemon_
 
 
 def test_a_server_that_refuses_everything_is_no_lanes_fault(
-    shared: GitStore, daemon_server: Server, tmp_path: Path
+    shared: LocalStore, daemon_server: Server, tmp_path: Path
 ) -> None:
     """Where a publication without any lane is refused too, the failure is told as before, and no lane is blamed."""
     deliver(shared, "unsigned commits")
@@ -211,7 +213,7 @@ def test_a_server_that_refuses_everything_is_no_lanes_fault(
     assert len(closed(primary).deltas) == STREAMS
 
 
-def test_the_daemon_says_which_lane_it_leaves_out(shared: GitStore, daemon_server: Server, tmp_path: Path) -> None:
+def test_the_daemon_says_which_lane_it_leaves_out(shared: LocalStore, daemon_server: Server, tmp_path: Path) -> None:
     """One line in the log, a gauge, the status page and /readyz name the lane; frames and readiness go on."""
     deliver(shared, "a token")
     install_hook(shared.folder, hook(*POLICIES["a token"], names=True))

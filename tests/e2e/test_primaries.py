@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from dreamcatcherd.cli.fleet import compare, make_fleet
+from dreamcatcherd.demo.fleet import compare_publishing, make_fleet
 from tests.e2e.primaries import (
     assert_one_commit_a_frame,
     assert_only_fast_forwards,
@@ -67,7 +67,7 @@ def test_two_primaries_killed_in_turn_close_each_frame_once(mix: tuple[str, str]
     assert [worker.failure for worker in fleet if worker.failure] == []
     dc("merge", "--repo", str(repository))
     sent = [one for worker in fleet for one in worker.sent]
-    verdict = compare(sent, observations(export_of(repository)))
+    verdict = compare_publishing(sent, observations(export_of(repository)))
     assert verdict.holds, verdict
     assert_one_commit_a_frame(repository)
     assert_only_fast_forwards(repository)

@@ -11,7 +11,7 @@ from dreamcatcherd.core.report import CycleReport
 from dreamcatcherd.daemon import cycle
 from dreamcatcherd.daemon.cycle import close_frame
 from dreamcatcherd.daemon.primary import Primary
-from dreamcatcherd.store.ports import Move
+from dreamcatcherd.git.protocols import Move
 from tests.e2e.primaries import assert_one_commit_a_frame, assert_only_fast_forwards, observations, primary_on
 from tests.e2e.servers import Served, Server, hooked
 from tests.e2e.tools import clone, delta, export_of, git
@@ -65,7 +65,7 @@ def test_a_primary_that_is_overtaken_fifty_times_loses_and_forces_nothing(
     served: Served, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """In one close `main` moves 50 times between the read and the write: what came is judged, and `main` only grows."""
-    monkeypatch.setattr(cycle, "PAUSE_S", (0.0, 0.0))
+    monkeypatch.setattr(cycle, "RACE_PAUSE_S", (0.0, 0.0))
     worker, rivals = commits_ahead(served, tmp_path / "rival", RACES)
     target = str(served.repository)  # the fast way in: what races is the primary's push, through its server
     pushes = (git(worker, "push", "-q", target, f"{oid}:main", check=True) or oid for oid in rivals)

@@ -15,16 +15,16 @@ from pygit2.enums import CredentialType
 from dreamcatcherd.config import RepositoryConfig, load_config
 from dreamcatcherd.core.errors import RetryableError, UsageError
 from dreamcatcherd.core.frames import Closing
-from dreamcatcherd.daemon.opening import open_store
-from dreamcatcherd.store import access as access_module
-from dreamcatcherd.store.access import Access, Callbacks
-from dreamcatcherd.store.answers import parted
-from dreamcatcherd.store.create import create
-from dreamcatcherd.store.objects import GitStore
-from dreamcatcherd.store.ports import Move
-from dreamcatcherd.store.redirects import RedirectedError, redirected, shown
-from dreamcatcherd.store.remote import RemoteStore
-from dreamcatcherd.store.signatures import sign
+from dreamcatcherd.daemon.bootstrap import open_store
+from dreamcatcherd.git import access as access_module
+from dreamcatcherd.git.access import Access, Callbacks
+from dreamcatcherd.git.http_answers import parted
+from dreamcatcherd.git.local import LocalStore
+from dreamcatcherd.git.protocols import Move
+from dreamcatcherd.git.redirects import RedirectedError, redirected, shown_url
+from dreamcatcherd.git.remote import RemoteStore
+from dreamcatcherd.git.signatures import sign
+from dreamcatcherd.imports.new_repository import create
 from tests.e2e.front import SECRET, Answer, Front, front, greedy, sending, serving
 from tests.e2e.servers import HttpsServer
 from tests.e2e.tools import DREAMCATCHERD, environment
@@ -63,14 +63,14 @@ def transport(request: pytest.FixtureRequest) -> Transport:
 
 
 @pytest.fixture
-def shared(tmp_path: Path) -> GitStore:
+def shared(tmp_path: Path) -> LocalStore:
     store = create(tmp_path / "served" / "fleet.git", 1, NOW, Closing("manual"), hook=False)
     subprocess.run(["git", "-C", str(store.folder), "config", "http.receivepack", "true"], check=True)
     return store
 
 
 @pytest.fixture
-def second(shared: GitStore) -> Iterator[Front]:
+def second(shared: LocalStore) -> Iterator[Front]:
     """Where callers are sent: it asks for credentials, whatever it is given."""
     with front(shared.folder.parent, greedy) as server:
         yield server
@@ -124,7 +124,7 @@ def assert_told(failure: RetryableError, first: Front, where: str, status: int) 
 @pytest.mark.parametrize("request_", REQUESTS)
 @pytest.mark.parametrize("status", STATUSES)
 def test_a_redirect_gets_no_credentials_and_is_named(
-    shared: GitStore, second: Front, tmp_path: Path, transport: Transport, status: int, request_: str
+    shared: LocalStore, second: Front, tmp_path: Path, transport: Transport, status: int, request_: str
 ) -> None:
     """Whatever is asked and however it is redirected, to another port, the server there sees no login; the failure
     names its URL, with both transports, also where the first server let the caller in before."""
@@ -142,7 +142,7 @@ def test_a_redirect_gets_no_credentials_and_is_named(
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("request_", ["the refs of a fetch", "the refs of a push"])
 def test_no_kind_of_credentials_goes_along(
-    shared: GitStore, second: Front, tmp_path: Path, transport: Transport, kind: str, request_: str
+    shared: LocalStore, second: Front, tmp_path: Path, transport: Transport, kind: str, request_: str
 ) -> None:
     """A token, a password in the URL and a user alone, which may be a token, stay with the first server; the second
     is another port or another name of the same machine."""
@@ -159,7 +159,7 @@ def test_no_kind_of_credentials_goes_along(
 @pytest.mark.needs("openssl")
 @pytest.mark.parametrize("request_", ["the refs of a fetch", "the refs of a push"])
 def test_no_credentials_go_from_https_to_http(
-    shared: GitStore, second: Front, tmp_path: Path, transport: Transport, request_: str
+    shared: LocalStore, second: Front, tmp_path: Path, transport: Transport, request_: str
 ) -> None:
     """A server with a certificate that sends its callers to one without is not followed, and the failure says so."""
     keys = HttpsServer(shared.folder, tmp_path / "keys")
@@ -174,7 +174,7 @@ def test_no_credentials_go_from_https_to_http(
 
 
 def test_a_url_that_looks_like_the_configured_one_gets_no_credentials(
-    shared: GitStore, second: Front, tmp_path: Path, transport: Transport
+    shared: LocalStore, second: Front, tmp_path: Path, transport: Transport
 ) -> None:
     """A login in the Location that imitates the first server's URL, decoded, does not win its credentials."""
     location = f"http://127.0.0.1:PORT%2Ffleet.git@127.0.0.1:{second.server_port}{{}}"
@@ -216,7 +216,7 @@ def test_libgit2_is_given_credentials_for_the_whole_url_alone(told: str, user: s
 
 
 def test_an_older_libgit2_is_not_asked_over_http(
-    shared: GitStore, second: Front, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    shared: LocalStore, second: Front, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Before 1.9.5 it does not say who asks for credentials, so git reads over http; over other protocols it reads."""
     monkeypatch.setattr(access_module, "libgit2_version", lambda: (1, 9, 4))
@@ -239,7 +239,7 @@ def test_an_older_libgit2_is_not_asked_over_http(
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_without_a_redirect_all_kinds_of_credentials_reach_the_server(
-    shared: GitStore, tmp_path: Path, transport: Transport, kind: str
+    shared: LocalStore, tmp_path: Path, transport: Transport, kind: str
 ) -> None:
     """Fetch and push work where the configured server itself answers."""
     with front(shared.folder.parent, serving) as server:
@@ -250,7 +250,7 @@ def test_without_a_redirect_all_kinds_of_credentials_reach_the_server(
     assert shared.refs()["refs/heads/new"] == head
 
 
-def test_a_clone_from_before_is_told_to_follow_no_redirects(shared: GitStore, second: Front, tmp_path: Path) -> None:
+def test_a_clone_from_before_is_told_to_follow_no_redirects(shared: LocalStore, second: Front, tmp_path: Path) -> None:
     """The setting that keeps libgit2 on the host is written into a clone that lacks it."""
     send = sending("", f"http://localhost:{second.server_port}{{}}", 302, asks=False)
     with front(shared.folder.parent, send) as first:
@@ -282,7 +282,7 @@ def written(config: RepositoryConfig, folder: Path) -> Path:
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_commands_send_nothing_along_and_name_the_new_url(
-    shared: GitStore, second: Front, tmp_path: Path, transport: Transport, kind: str
+    shared: LocalStore, second: Front, tmp_path: Path, transport: Transport, kind: str
 ) -> None:
     """Every command that reads a remote fails in one line with the new URL; no secret is shown."""
     with front(shared.folder.parent, sending("", f"http://localhost:{second.server_port}{{}}", 308, False)) as first:
@@ -297,7 +297,7 @@ def test_commands_send_nothing_along_and_name_the_new_url(
 
 
 def test_doctor_finds_a_push_that_is_sent_elsewhere(
-    shared: GitStore, second: Front, tmp_path: Path, transport: Transport
+    shared: LocalStore, second: Front, tmp_path: Path, transport: Transport
 ) -> None:
     """Where only pushes are redirected `doctor` says so, and the other server sees no login."""
     send = sending(REQUESTS["the refs of a push"], f"http://127.0.0.1:{second.server_port}{{}}", 307, asks=True)
@@ -310,7 +310,7 @@ def test_doctor_finds_a_push_that_is_sent_elsewhere(
     assert second.logins == []
 
 
-def test_doctor_takes_the_time_from_the_configured_server(shared: GitStore, second: Front, tmp_path: Path) -> None:
+def test_doctor_takes_the_time_from_the_configured_server(shared: LocalStore, second: Front, tmp_path: Path) -> None:
     """The request that compares clocks follows no redirect either."""
     answers = sending("HEAD /fleet.git/info/refs?service=git-upload-pack", second.url, 302, asks=False)
     with front(shared.folder.parent, answers) as first:
@@ -353,11 +353,11 @@ def test_what_is_no_redirect_names_none() -> None:
         f"{head}HTTP/1.1 301\n{head}Location: http://[e/\n",
     ):
         assert redirected("http://old/x", parted(trace)[1]) is None
-    assert shown("mailto:x") is None
+    assert shown_url("mailto:x") is None
 
 
 def test_a_redirect_to_nowhere_and_one_in_a_circle_are_refused(
-    shared: GitStore, tmp_path: Path, transport: Transport
+    shared: LocalStore, tmp_path: Path, transport: Transport
 ) -> None:
     """Where no new URL can be named the failure still tells of a redirect; a circle ends."""
     with front(shared.folder.parent, lambda *_: (302, {})) as first:
@@ -440,7 +440,7 @@ def program(folder: Path, name: str) -> tuple[Path, Path]:
 
 
 def test_no_program_that_asks_people_is_run(
-    shared: GitStore, nobodys_home: Path, tmp_path: Path, transport: Transport, monkeypatch: pytest.MonkeyPatch
+    shared: LocalStore, nobodys_home: Path, tmp_path: Path, transport: Transport, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """GIT_ASKPASS, SSH_ASKPASS and core.askPass, which may wait for ever for a person, are never started."""
     ask, note = program(tmp_path, "ask")
@@ -532,7 +532,7 @@ def test_a_path_with_colons_is_a_path(tmp_path: Path, monkeypatch: pytest.Monkey
 
 
 def test_hooks_and_commands_of_the_users_configuration_do_not_run_in_the_own_clone(
-    shared: GitStore, tmp_path: Path, transport: Transport, monkeypatch: pytest.MonkeyPatch
+    shared: LocalStore, tmp_path: Path, transport: Transport, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Hooks by core.hooksPath, a file system monitor, and a clone's core.sshCommand: none is run."""
     hooks = tmp_path / "hooks"

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from dreamcatcherd.store.failures import _CAUSES
+from dreamcatcherd.git.failures import _CAUSES
 from tests.e2e.harm import trip_guard
 from tests.e2e.test_docs import ROOT, blocks, observed, shell
 from tests.e2e.test_prometheus import RULES

@@ -7,13 +7,13 @@ from pathlib import Path
 import pytest
 
 import dreamcatcherd.core.snapshot
-import dreamcatcherd.store.sizes
+import dreamcatcherd.doctor.sizes
 from dreamcatcherd.core.frames import Closing
 from dreamcatcherd.core.snapshot import FILE_BYTES, UNBOUNDED
 from dreamcatcherd.daemon.cycle import close_frame
-from dreamcatcherd.store.create import create
-from dreamcatcherd.store.objects import GitStore
-from dreamcatcherd.store.sizes import check_largest
+from dreamcatcherd.doctor.sizes import check_largest
+from dreamcatcherd.git.local import LocalStore
+from dreamcatcherd.imports.new_repository import create
 from tests.e2e.primaries import metric
 from tests.e2e.tools import Daemon, clone, dc, delta, git, primary_toml, push, wait_for
 from tests.law.fleet import MAIN, NOW, commit_files, primary_on
@@ -54,7 +54,7 @@ def test_a_repository_of_the_format_before_goes_on(tmp_path: Path, monkeypatch: 
         create(repository, 1, NOW, Closing("manual"))
     for frame in (1, 2):
         text = delta(frame, "a", observations=[TEXT, TEXT])
-        commit_files(GitStore(repository), MAIN, {f"state/stream_deltas/{frame}/a.json": text.encode()})
+        commit_files(LocalStore(repository), MAIN, {f"state/stream_deltas/{frame}/a.json": text.encode()})
         dc("merge", "--repo", str(repository))
     assert git(repository, "show", "main:state/snapshot/format") == UNBOUNDED
     assert largest(repository) > 4 * len(TEXT) > FILE_BYTES
@@ -93,12 +93,12 @@ def test_doctor_warns_before_servers_refuse_a_file(tmp_path: Path, monkeypatch: 
     """A file over the limit is named with its bytes; below it, it is told."""
     store = create(tmp_path / "fleet.git", 1, NOW, Closing("manual"))
     commit_files(store, MAIN, {"state/stream_deltas/1/a.json": delta(1, "a", observations=[TEXT]).encode()})
-    commit = close_frame(primary_on(GitStore(tmp_path / "fleet.git")), "test").commit
+    commit = close_frame(primary_on(LocalStore(tmp_path / "fleet.git")), "test").commit
     assert commit is not None
     fine = check_largest(store, commit)
     assert fine.ok
     assert fine.detail.endswith("bytes: state/snapshot/state/observations.jsonl")
-    monkeypatch.setattr(dreamcatcherd.store.sizes, "LARGE_BYTES", 300_000)
+    monkeypatch.setattr(dreamcatcherd.doctor.sizes, "LARGE_BYTES", 300_000)
     found = check_largest(store, commit)
     assert not found.ok
     assert found.detail == fine.detail

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from dreamcatcherd.cli.fleet import Verdict, Worker, compare, make_fleet
+from dreamcatcherd.demo.fleet import RunVerdict, Worker, compare_publishing, make_fleet
 from tests.e2e.primaries import (
     assert_one_commit_a_frame,
     assert_only_fast_forwards,
@@ -21,7 +21,7 @@ from tests.e2e.tools import Daemon, dc, environment, export_of, git, wait_for
 ACKNOWLEDGED = 12
 
 
-def play(served: Served, tmp_path: Path, transport: str) -> Verdict:
+def play(served: Served, tmp_path: Path, transport: str) -> RunVerdict:
     """8 workers, half on lanes and half on `main`, two killed mid-push, until three frames are closed."""
     config = config_for(served, tmp_path / "primary", transport=transport)
     (tmp_path / "workers").mkdir()
@@ -40,7 +40,7 @@ def play(served: Served, tmp_path: Path, transport: str) -> Verdict:
     assert "Traceback" not in daemon.text
     dc("merge", "--config", str(config))
     sent = [one for worker in fleet for one in worker.sent]
-    return compare(sent, observations(export_of(served.repository)))
+    return compare_publishing(sent, observations(export_of(served.repository)))
 
 
 def pushed_both_ways(fleet: list[Worker]) -> bool:
@@ -49,7 +49,7 @@ def pushed_both_ways(fleet: list[Worker]) -> bool:
     return any(map(any, told[0::2])) and any(map(any, told[1::2])) and sum(map(sum, told)) >= ACKNOWLEDGED
 
 
-def assert_it_holds(served: Served, verdict: Verdict, tmp_path: Path) -> None:
+def assert_it_holds(served: Served, verdict: RunVerdict, tmp_path: Path) -> None:
     assert verdict.holds, verdict
     assert verdict.acknowledged >= ACKNOWLEDGED
     state = export_of(served.repository)["state"]

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from dreamcatcherd.core.frames import Closing
-from dreamcatcherd.store.create import create
-from dreamcatcherd.store.objects import GitStore
+from dreamcatcherd.git.local import LocalStore
+from dreamcatcherd.imports.new_repository import create
 from tests.e2e.tools import clone, dc, dc_json, delta, export_of, git, push
 from tests.law.fleet import MAIN, NOW, commit_files, primary_on
 from tests.law.model import SETTINGS
@@ -96,7 +96,7 @@ def test_a_ledger_edited_on_main_is_named(grown: Path, tmp_path: Path) -> None:
     assert dc_json("verify", "--repo", str(repository), code=1)["first_bad"] == 7
     dc("merge", "--repo", str(repository))
     assert dc_json("verify", "--repo", str(repository))["ok"]
-    assert GitStore(repository).refs()["refs/dreamcatcher/published"]
+    assert LocalStore(repository).refs()["refs/dreamcatcher/published"]
 
 
 @pytest.fixture

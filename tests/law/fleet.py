@@ -8,9 +8,9 @@ from dreamcatcherd.core.frames import Closing
 from dreamcatcherd.core.tree import FILE, Entry, edit
 from dreamcatcherd.daemon.cycle import close_frame
 from dreamcatcherd.daemon.primary import Primary
-from dreamcatcherd.store.create import open_first
-from dreamcatcherd.store.memory import MemoryStore
-from dreamcatcherd.store.ports import Commit, Move, Store
+from dreamcatcherd.git.protocols import Commit, Move, Store
+from dreamcatcherd.stages.first_frame import open_first
+from dreamcatcherd.testing.memory import MemoryStore
 from tests.law.model import SETTINGS, Sent
 
 NOW = 1_767_225_600_000_000

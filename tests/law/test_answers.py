@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from dreamcatcherd.core.codec import canonical
 from dreamcatcherd.core.snapshot import items, open_snapshot
 from dreamcatcherd.daemon.primary import Phases
-from dreamcatcherd.store.history import receipts
-from dreamcatcherd.store.origins import explain
+from dreamcatcherd.history.provenance import explain_item
+from dreamcatcherd.history.receipts import receipts
 from tests.law.deltas import colliding_deltas, sets_of_deltas
 from tests.law.fleet import close, new_primary, send
 from tests.law.model import KEYS, RULE, Sent, conflicts, content_id, key_of, model, stamped, text
@@ -56,14 +56,14 @@ def test_explain_and_receipt_agree_with_the_model(deltas: list[Sent], chance: ra
         frame_of.update({key(one): frame for one in new})
         merged += new
         close(primary)
-    base = primary.load_base(store.refs())
+    base = primary.load_published(store.refs())
     state = model(merged)["state"]
     for name, table_row in base.settings.table.items():
         if name not in KEYS:
             continue
         keys = {names[0] for names in KEYS[name]}
         for item in items(store, open_snapshot(store, base.snapshot), base.settings.table, name):
-            told = json.loads(canonical(explain(store, base.ledgers, table_row, item)))
+            told = json.loads(canonical(explain_item(store, base.ledgers, table_row, item)))
             natural = key_of(name, item.record)
             assert (told["collection"], text(told["key"])) == (name, text(natural))
             entity = next(one for one in state[name] if text(key_of(name, one)) == text(natural))

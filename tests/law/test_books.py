@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 from dreamcatcherd.core.export import read_portable
 from dreamcatcherd.core.frames import Closing
 from dreamcatcherd.daemon.cycle import close_frame
-from dreamcatcherd.store.adopt import adopt
-from dreamcatcherd.store.create import open_first
-from dreamcatcherd.store.memory import MemoryStore
+from dreamcatcherd.imports.adopt_export import adopt
+from dreamcatcherd.stages.first_frame import open_first
+from dreamcatcherd.testing.memory import MemoryStore
 from tests.law.deltas import sets_of_books
 from tests.law.fleet import MAIN, NOW, close, new_primary, primary_on, send
 from tests.law.model import Sent, model

@@ -6,7 +6,7 @@ import pytest
 
 import dreamcatcherd.core.conflicts
 import dreamcatcherd.core.merge
-import dreamcatcherd.store.ingest
+import dreamcatcherd.stages.ingest
 from dreamcatcherd.core.codec import canonical
 from dreamcatcherd.core.ledger import Ledger, write_ledger
 from dreamcatcherd.core.model import Delta
@@ -44,7 +44,7 @@ def test_parts_give_the_same_ledger_and_export_as_all_at_once(monkeypatch: pytes
 
 def test_bodies_beyond_the_bound_are_let_go_and_read_again(monkeypatch: pytest.MonkeyPatch) -> None:
     """What waits is kept decoded only so far; the frame merges the same, also what was held with its attachment."""
-    monkeypatch.setattr(dreamcatcherd.store.ingest, "KEPT_COST", 1000)
+    monkeypatch.setattr(dreamcatcherd.stages.ingest, "DECODED_COST", 1000)
     primary = new_primary(b"")
     store = primary.store
     early = text(2, number=1, posts_created=[{"number": 1, "body_ref": "b.md"}])
@@ -101,7 +101,7 @@ def test_an_entity_of_many_fields_costs_two_times_its_bytes(monkeypatch: pytest.
         raw = text(frame, stream=stream, profile_updates=[{"agent": "x", **fields}])
         commit_files(primary.store, MAIN, {f"{FOLDER}/{frame}/x.json": raw})
         close(primary)
-    base = primary.load_base(primary.store.refs())
+    base = primary.load_published(primary.store.refs())
     entry = lookup(primary.store, base.snapshot, "state/agents.jsonl")
     assert entry is not None
     assert primary.store.size(entry.oid) < 2 * len(raw) + 2 * len(raw)

@@ -15,9 +15,9 @@ from hypothesis import strategies as st
 from dreamcatcherd.core.export import export, read_portable
 from dreamcatcherd.core.frames import Closing
 from dreamcatcherd.daemon.primary import Primary
-from dreamcatcherd.store.adopt import adopt
-from dreamcatcherd.store.create import open_first
-from dreamcatcherd.store.memory import MemoryStore
+from dreamcatcherd.imports.adopt_export import adopt
+from dreamcatcherd.stages.first_frame import open_first
+from dreamcatcherd.testing.memory import MemoryStore
 from tests.law.deltas import sets_of_deltas
 from tests.law.fleet import MAIN, NOW, close, new_primary, primary_on, send
 from tests.law.model import SETTINGS, Sent, model
@@ -26,7 +26,7 @@ GENERATED = settings(max_examples=120, deadline=None, suppress_health_check=list
 
 
 def exported(primary: Primary) -> dict[str, Any]:
-    base = primary.load_base(primary.store.refs())
+    base = primary.load_published(primary.store.refs())
     assert base.snapshot is not None
     text = SETTINGS.decode() if base.settings.blob else None
     raw = b"".join(export(primary.store, base.snapshot, base.state.last_closed, base.settings.table, text))
@@ -35,7 +35,7 @@ def exported(primary: Primary) -> dict[str, Any]:
 
 
 def digest_of(primary: Primary) -> str | None:
-    return primary.load_base(primary.store.refs()).snapshot
+    return primary.load_published(primary.store.refs()).snapshot
 
 
 def merged_at_once(deltas: list[Sent]) -> Primary:

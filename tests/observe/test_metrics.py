@@ -11,7 +11,7 @@ from msgspec import structs
 from dreamcatcherd import __version__
 from dreamcatcherd.core.collections import DEFAULT_TABLE
 from dreamcatcherd.core.model import Reason, ViolationKind
-from dreamcatcherd.core.report import CycleReport, Footprint, LastDelta
+from dreamcatcherd.core.report import CycleReport, DiskUsage, LastDelta
 from dreamcatcherd.observe.metrics import Metrics
 from tests.observe.reports import closed, conflict, pending, published, quarantined, violation
 
@@ -275,7 +275,7 @@ def test_collections_of_a_repository_share_a_label_once_they_are_many() -> None:
 def test_the_folder_and_its_disk_are_shown() -> None:
     """Packs, their bytes, and what is left."""
     metrics = Metrics()
-    metrics.footprint(Footprint(3, 4096, 10**9))
+    metrics.footprint(DiskUsage(3, 4096, 10**9))
     shown = Shown(metrics)
     assert [shown.series[name] for name in ("repository_packs", "repository_packed_bytes", "disk_free_bytes")] == [
         3,

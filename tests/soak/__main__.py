@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from dreamcatcherd.cli.fleet import Worker, compare, make_fleet
+from dreamcatcherd.demo.fleet import Worker, compare_publishing, make_fleet
 from tests.e2e.tools import Daemon, dc, export_of, primary_toml, wait_for
 
 PICTURE = Path(__file__).parents[2] / "artifacts" / "soak.svg"
@@ -110,7 +110,7 @@ def soak(folder: Path, seconds: float) -> list[str]:
         code, _ = daemon.stop()
     dc("merge", "--repo", str(repository))
     landed = [row["value"] for row in export_of(repository)["state"]["observations"]]
-    verdict = compare([sent for worker in fleet for sent in worker.sent], landed)
+    verdict = compare_publishing([sent for worker in fleet for sent in worker.sent], landed)
     print(f"{verdict.acknowledged} deltas acknowledged, {verdict.landed} landed")
     PICTURE.parent.mkdir(exist_ok=True)
     PICTURE.write_text(draw(samples))

@@ -23,8 +23,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from dreamcatcherd.cli.fleet import Worker, compare
 from dreamcatcherd.core.codec import utc_micros
+from dreamcatcherd.demo.fleet import Worker, compare_publishing
 from tests.e2e.tools import Daemon, dc, dc_json, export_of, primary_toml, wait_for
 from tests.hostile import FILE, ODD, UNREADABLE, UNSAFE, Obj, blob, commit, nested, oid_of, push_raw, tree
 from tests.soak.__main__ import draw, run, sample
@@ -231,7 +231,7 @@ def soak(folder: Path, seconds: float) -> list[str]:
     landed = [row["value"] for row in observations if isinstance(row.get("value"), str)]
     honest = [sent for worker in fleet for sent in worker.sent]
     marks = {sent.mark for sent in honest}
-    verdict = compare(honest, [mark for mark in landed if mark in marks])
+    verdict = compare_publishing(honest, [mark for mark in landed if mark in marks])
     for name, count in sorted(attacker.pushed.items()):
         print(f"{count:4} {name}")
     frames = dc_json("verify", "--repo", str(repository))

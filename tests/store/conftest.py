@@ -8,7 +8,7 @@ import pytest
 
 from dreamcatcherd.core.frames import Closing
 from dreamcatcherd.daemon.primary import Primary
-from dreamcatcherd.store.create import create
+from dreamcatcherd.imports.new_repository import create
 from tests.law.fleet import NOW, new_primary, primary_on
 
 

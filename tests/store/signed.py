@@ -10,7 +10,7 @@ from pathlib import Path
 from dreamcatcherd.core import paths
 from dreamcatcherd.core.frames import Closing
 from dreamcatcherd.core.ledger import Ledger
-from dreamcatcherd.store.create import create
+from dreamcatcherd.imports.new_repository import create
 from tests.law.fleet import MAIN, NOW, primary_on
 from tests.store.tools import FOLDER, close, text
 

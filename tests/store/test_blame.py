@@ -8,9 +8,9 @@ from hypothesis import strategies as st
 
 from dreamcatcherd.core.tree import lookup
 from dreamcatcherd.daemon.cycle import look
-from dreamcatcherd.store.blame import culprits
-from dreamcatcherd.store.memory import MemoryStore
-from dreamcatcherd.store.ports import Commit, Move, Store
+from dreamcatcherd.git.protocols import Commit, Move, Store
+from dreamcatcherd.stages.blame import culprits
+from dreamcatcherd.testing.memory import MemoryStore
 from tests.law.fleet import MAIN, NOW, commit_files, new_primary
 from tests.store.tools import FOLDER, close, counting_reads, text
 

@@ -9,10 +9,10 @@ from dreamcatcherd.core.ledger import Violation
 from dreamcatcherd.core.tree import FILE, Entry, differences, lookup
 from dreamcatcherd.daemon.cycle import look
 from dreamcatcherd.daemon.primary import Primary
-from dreamcatcherd.daemon.restoring import CALM_S, LONGEST_S, Pace
-from dreamcatcherd.store.ports import Commit, Move, Store
-from dreamcatcherd.store.push import Gate, Update
-from dreamcatcherd.store.receive import judge_push
+from dreamcatcherd.git.protocols import Commit, Move, Store
+from dreamcatcherd.hook.branch_rules import judge_push
+from dreamcatcherd.hook.push import Gate, Update
+from dreamcatcherd.stages.restore_pace import LONGEST_S, RESET_AFTER_S, RestorePace
 from tests.law.fleet import MAIN, commit_files
 from tests.store.tools import FOLDER, WHO, close, content, merged, other, put, text
 
@@ -138,12 +138,12 @@ def test_whoever_repeats_an_edit_is_answered_less_and_less_often(published: Prim
 
 def test_the_pace_doubles_to_a_bound_and_calms_down() -> None:
     """0, then 1, 2, 4 s and so on up to 300 s; after 15 minutes of calm at once again."""
-    pace, now, waits = Pace(), 5.0, []
+    pace, now, waits = RestorePace(), 5.0, []
     for _ in range(12):
         waits.append(pace.wait_s(now))
         pace.restored(now)
     assert waits == [0, 1, 2, 4, 8, 16, 32, 64, 128, 256, LONGEST_S, LONGEST_S]
-    assert pace.wait_s(now + CALM_S + 1) == 0
+    assert pace.wait_s(now + RESET_AFTER_S + 1) == 0
 
 
 def test_nothing_is_restored_before_the_close_where_so_configured(published: Primary) -> None:

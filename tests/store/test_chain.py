@@ -14,12 +14,12 @@ from dreamcatcherd.core.errors import FatalError
 from dreamcatcherd.core.ledger import Ledger
 from dreamcatcherd.core.tree import FILE, Entry
 from dreamcatcherd.daemon.primary import Primary
-from dreamcatcherd.store import publish
-from dreamcatcherd.store.chain import claimed_previous, links
-from dreamcatcherd.store.ports import Commit, Move, Store
-from dreamcatcherd.store.query import Chain
-from dreamcatcherd.store.replay import chapters, replay
-from dreamcatcherd.store.verify import read_history
+from dreamcatcherd.git.protocols import Commit, Move, Store
+from dreamcatcherd.history.queries import Chain
+from dreamcatcherd.history.replay import closed_frames, replay_to
+from dreamcatcherd.history.verify import read_history
+from dreamcatcherd.stages import snapshot
+from dreamcatcherd.stages.snapshot_chain import claimed_previous, links
 from tests.law.fleet import MAIN, commit_files
 from tests.store.tools import FOLDER, close, other, put, text
 
@@ -28,8 +28,8 @@ from tests.store.tools import FOLDER, close, other, put, text
 def age(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
     """Whether snapshot commits name the one before, or are of a version that did not."""
     if request.param == "older":
-        message_of: Callable[[Ledger, str | None], str] = publish.message_of
-        monkeypatch.setattr(publish, "message_of", lambda ledger, *_: message_of(ledger, None))
+        message_of: Callable[[Ledger, str | None], str] = snapshot.commit_message
+        monkeypatch.setattr(snapshot, "commit_message", lambda ledger, *_: message_of(ledger, None))
     return str(request.param)
 
 
@@ -47,13 +47,13 @@ def assert_whole(primary: Primary, frames: int) -> None:
     wanted = list(range(1, frames + 1))
     chain = list(links(store, refs[paths.PUBLISHED]))[::-1]
     assert [link.frame for link in chain] == wanted
-    base = other(store).load_base(refs)
+    base = other(store).load_published(refs)
     assert [row["frame"] for row in Chain().log(store, base)] == wanted[::-1]
     verdict = check_frames(store, read_history(store, refs, MAIN), None)
     assert (verdict.ok, verdict.frames, verdict.why) == (True, frames, None)
-    told = list(chapters(store, chain))
+    told = list(closed_frames(store, chain))
     for frame in wanted[:: max(1, frames // 5)]:
-        assert replay(store, told, frame).tree == told[frame - 1].ledger.snapshot
+        assert replay_to(store, told, frame).tree == told[frame - 1].ledger.snapshot
 
 
 def test_a_lane_of_an_old_clone_hides_no_frame(primary: Primary, age: str) -> None:

@@ -14,12 +14,12 @@ import pytest
 from dreamcatcherd.core import paths
 from dreamcatcherd.core.errors import RetryableError, UsageError
 from dreamcatcherd.core.frames import Closing
-from dreamcatcherd.store.access import Access
-from dreamcatcherd.store.clone import MARK, hold, make_clone, prepare_clone
-from dreamcatcherd.store.create import create
-from dreamcatcherd.store.locks import STALE_S, maintaining
-from dreamcatcherd.store.objects import GitStore
-from dreamcatcherd.store.remote import KNOWN, RemoteStore
+from dreamcatcherd.git.access import Access
+from dreamcatcherd.git.local import LocalStore
+from dreamcatcherd.git.locks import STALE_S, maintaining
+from dreamcatcherd.git.own_clone import MARK, hold, make_clone, prepare_clone
+from dreamcatcherd.git.remote import KNOWN, RemoteStore
+from dreamcatcherd.imports.new_repository import create
 from tests.law.fleet import MAIN, NOW, commit_files, primary_on
 from tests.store.tools import FOLDER, close, merged, text
 
@@ -31,7 +31,7 @@ def listing(folder: Path) -> set[str]:
 
 
 def is_clone(folder: Path, url: str = URL) -> bool:
-    return (folder / MARK).read_text() == url and GitStore(folder).refs() == {}
+    return (folder / MARK).read_text() == url and LocalStore(folder).refs() == {}
 
 
 # Making one -------------------------------------------------------------------------------------------------------
@@ -53,9 +53,9 @@ def test_a_clone_that_is_whole_is_kept(tmp_path: Path) -> None:
     """What a clone of the same URL holds stays; one of another URL is made anew."""
     folder = tmp_path / "clone"
     prepare_clone(folder, URL)
-    commit_files(GitStore(folder), MAIN, {"a": b"1"})
+    commit_files(LocalStore(folder), MAIN, {"a": b"1"})
     prepare_clone(folder, URL)
-    assert MAIN in GitStore(folder).refs()
+    assert MAIN in LocalStore(folder).refs()
     prepare_clone(folder, URL + "x")
     assert is_clone(folder, URL + "x")
 
@@ -154,7 +154,7 @@ def test_a_clone_that_cannot_be_put_in_place_is_named(tmp_path: Path, monkeypatc
 HOLDER = """
 import sys
 from pathlib import Path
-from dreamcatcherd.store.clone import hold
+from dreamcatcherd.git.own_clone import hold
 with hold(Path(sys.argv[1]), 5):
     print("held", flush=True)
     sys.stdin.readline()
@@ -195,11 +195,11 @@ def test_a_killed_holder_frees_the_lock_and_the_next_waits_for_it(tmp_path: Path
 
 
 @pytest.fixture
-def shared(tmp_path: Path) -> GitStore:
+def shared(tmp_path: Path) -> LocalStore:
     return create(tmp_path / "fleet.git", 1, NOW, Closing("manual"))
 
 
-def remote(shared: GitStore, tmp_path: Path, transport: str = "pygit2") -> RemoteStore:
+def remote(shared: LocalStore, tmp_path: Path, transport: str = "pygit2") -> RemoteStore:
     access = Access(url=str(shared.folder), timeout_s=20, transport="git" if transport == "git" else "pygit2")
     return RemoteStore(access, tmp_path / "clone.git")
 
@@ -219,7 +219,7 @@ def spoil_objects(store: RemoteStore) -> None:
 
 @pytest.mark.parametrize("transport", ["pygit2", "git"])
 def test_a_clone_with_damaged_objects_is_made_anew_in_the_middle_of_work(
-    shared: GitStore, tmp_path: Path, transport: str
+    shared: LocalStore, tmp_path: Path, transport: str
 ) -> None:
     """Its object files are emptied between two closes, as by a power cut: the next close goes on as if nothing were."""
     close(primary_on(remote(shared, tmp_path, transport)))
@@ -237,7 +237,7 @@ def test_a_clone_with_damaged_objects_is_made_anew_in_the_middle_of_work(
 @pytest.mark.parametrize("ref", [MAIN, paths.PUBLISHED, KNOWN])
 @pytest.mark.parametrize("transport", ["pygit2", "git"])
 def test_a_clone_with_a_damaged_ref_is_made_anew(
-    shared: GitStore, tmp_path: Path, transport: str, ref: str, content: bytes
+    shared: LocalStore, tmp_path: Path, transport: str, ref: str, content: bytes
 ) -> None:
     """A ref file that a power cut emptied, or that names nothing, is no reason to stop."""
     store = remote(shared, tmp_path, transport)
@@ -248,7 +248,7 @@ def test_a_clone_with_a_damaged_ref_is_made_anew(
     assert (ledger.frame, merged(ledger)) == (2, ["a.json"])
 
 
-def test_a_clone_made_anew_remembers_what_was_published_and_whom_to_trust(shared: GitStore, tmp_path: Path) -> None:
+def test_a_clone_made_anew_remembers_what_was_published_and_whom_to_trust(shared: LocalStore, tmp_path: Path) -> None:
     """The last published commit that was seen, and the known hosts, outlive the clone's being made anew."""
     hosts = tmp_path / "known_hosts"
     hosts.write_text("example.org ssh-ed25519 AAAA\n")
@@ -263,7 +263,7 @@ def test_a_clone_made_anew_remembers_what_was_published_and_whom_to_trust(shared
     assert (again.folder / "home" / ".ssh" / "known_hosts").read_text() == hosts.read_text()
 
 
-def test_an_object_that_the_remote_lacks_too_is_missing(shared: GitStore, tmp_path: Path) -> None:
+def test_an_object_that_the_remote_lacks_too_is_missing(shared: LocalStore, tmp_path: Path) -> None:
     """The clone is made anew once for it and not at every question; what is there is read as before."""
     store = remote(shared, tmp_path)
     head = store.refs()[MAIN]
@@ -278,7 +278,7 @@ def test_an_object_that_the_remote_lacks_too_is_missing(shared: GitStore, tmp_pa
     assert store.commit(head).tree
 
 
-def test_what_a_primary_has_seen_outlives_its_process(shared: GitStore, tmp_path: Path) -> None:
+def test_what_a_primary_has_seen_outlives_its_process(shared: LocalStore, tmp_path: Path) -> None:
     """With a clone of its own a primary that starts again sees `main` and the published ref moved back together."""
     commit_files(shared, MAIN, {f"{FOLDER}/1/a.json": text(number=1)})
     before = shared.refs()
@@ -305,7 +305,7 @@ def leave_lock(store: RemoteStore, name: str, age_s: float) -> Path:
 @pytest.mark.parametrize("name", LOCKS)
 @pytest.mark.parametrize("transport", ["pygit2", "git"])
 def test_a_lock_that_a_killed_primary_left_is_removed(
-    shared: GitStore, tmp_path: Path, transport: str, name: str
+    shared: LocalStore, tmp_path: Path, transport: str, name: str
 ) -> None:
     """Killed while it moved a ref of its clone, it starts again, fetches and publishes as if nothing were."""
     store = remote(shared, tmp_path, transport)
@@ -319,7 +319,7 @@ def test_a_lock_that_a_killed_primary_left_is_removed(
 
 
 @pytest.mark.parametrize("transport", ["pygit2", "git"])
-def test_a_fresh_lock_of_a_dead_process_is_removed_at_once(shared: GitStore, tmp_path: Path, transport: str) -> None:
+def test_a_fresh_lock_of_a_dead_process_is_removed_at_once(shared: LocalStore, tmp_path: Path, transport: str) -> None:
     """Nobody else moves refs of the own clone: without maintenance a lock there is a dead process's, however young."""
     store = remote(shared, tmp_path, transport)
     close(primary_on(store))
@@ -332,7 +332,7 @@ def test_a_fresh_lock_of_a_dead_process_is_removed_at_once(shared: GitStore, tmp
 
 
 @pytest.mark.parametrize("transport", ["pygit2", "git"])
-def test_a_lock_that_maintenance_may_hold_is_waited_for(shared: GitStore, tmp_path: Path, transport: str) -> None:
+def test_a_lock_that_maintenance_may_hold_is_waited_for(shared: LocalStore, tmp_path: Path, transport: str) -> None:
     """A young lock stays while maintenance runs; once its owner removes it the close goes on."""
     store = remote(shared, tmp_path, transport)
     close(primary_on(store))

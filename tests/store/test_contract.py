@@ -12,11 +12,12 @@ from dreamcatcherd.core.errors import FatalError
 from dreamcatcherd.core.frames import Closing
 from dreamcatcherd.core.paths import PUBLISHED
 from dreamcatcherd.core.tree import FILE, Entry, read_tree
-from dreamcatcherd.store.create import create, open_first
-from dreamcatcherd.store.memory import MemoryStore
-from dreamcatcherd.store.objects import GitStore
-from dreamcatcherd.store.plumbing import PlumbingStore
-from dreamcatcherd.store.ports import Move, Store
+from dreamcatcherd.git.local import LocalStore
+from dreamcatcherd.git.protocols import Move, Store
+from dreamcatcherd.git.push_reader import PushReader
+from dreamcatcherd.imports.new_repository import create
+from dreamcatcherd.stages.first_frame import open_first
+from dreamcatcherd.testing.memory import MemoryStore
 from tests.law.fleet import MAIN, NOW, commit_files
 from tests.store.tools import put
 
@@ -124,7 +125,7 @@ def test_packs_are_what_git_itself_accepts(tmp_path: Path) -> None:
     store = create(tmp_path / "fleet.git", 1, NOW, Closing("manual"))
     oids = [store.write("blob", bytes([number % 251]) * number) for number in range(0, 5000, 37)]
     commit_files(store, MAIN, {"a.txt": b"1"})
-    assert isinstance(store, GitStore)
+    assert isinstance(store, LocalStore)
     for index in (store.folder / "objects/pack").glob("*.idx"):
         subprocess.run(["git", "verify-pack", str(index)], check=True)
     subprocess.run(["git", "-C", str(store.folder), "fsck", "--full", "--strict", "--no-dangling"], check=True)
@@ -138,7 +139,7 @@ def test_plumbing_reads_what_the_git_store_reads(tmp_path: Path) -> None:
     first = store.refs()[MAIN]
     second = commit_files(store, MAIN, {"a.txt": b"one\ntwo\n", "empty": b""})
     orphan = commit_files(store, "refs/heads/dc/a", {"b.txt": bytes(range(256))}, orphan=True)
-    plumbing = PlumbingStore({**os.environ, "GIT_DIR": str(store.folder)})
+    plumbing = PushReader({**os.environ, "GIT_DIR": str(store.folder)})
     try:
         assert (plumbing.refs(), plumbing.head_branch) == (store.refs(), MAIN)
         for tip, hidden in (([second, orphan], [first]), ([second], []), ([first], [second]), ([orphan], [second])):

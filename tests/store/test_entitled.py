@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from dreamcatcherd.core import paths
-from dreamcatcherd.store.create import install_hook
+from dreamcatcherd.hook.install import install_hook
 from tests.law.fleet import MAIN
 from tests.store.signed import Fleet, git, make_keys
 from tests.store.tools import close, merged, reasons

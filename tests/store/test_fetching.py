@@ -10,10 +10,10 @@ import pytest
 
 from dreamcatcherd.core.errors import RetryableError
 from dreamcatcherd.core.frames import Closing
-from dreamcatcherd.store.create import create
-from dreamcatcherd.store.objects import GitStore
-from dreamcatcherd.store.ports import Move
-from dreamcatcherd.store.remote import FEW, RemoteStore
+from dreamcatcherd.git.local import LocalStore
+from dreamcatcherd.git.protocols import Move
+from dreamcatcherd.git.remote import FEW, RemoteStore
+from dreamcatcherd.imports.new_repository import create
 from tests.law.fleet import MAIN, NOW, commit_files
 from tests.store.test_remote import TRANSPORTS, Transport, remote
 from tests.store.tools import FOLDER, text
@@ -27,12 +27,12 @@ def transport(request: pytest.FixtureRequest) -> Transport:
 
 
 @pytest.fixture
-def shared(tmp_path: Path) -> GitStore:
+def shared(tmp_path: Path) -> LocalStore:
     return create(tmp_path / "served" / "fleet.git", 1, NOW, Closing("manual"))
 
 
 @pytest.fixture
-def url(shared: GitStore) -> Iterator[str]:
+def url(shared: LocalStore) -> Iterator[str]:
     with git_daemon(shared.folder.parent) as server:
         yield f"{server}/{shared.folder.name}"
 
@@ -41,7 +41,7 @@ def lane(name: str) -> str:
     return f"refs/heads/dc/{name}"
 
 
-def push_lanes(shared: GitStore, *names: str) -> None:
+def push_lanes(shared: LocalStore, *names: str) -> None:
     for number, name in enumerate(names):
         commit_files(shared, lane(name), {f"{FOLDER}/1/{name}.json": text(1, name, number)}, orphan=True)
 
@@ -60,7 +60,7 @@ def asked_for(store: RemoteStore, monkeypatch: pytest.MonkeyPatch) -> list[list[
 
 
 def test_refs_that_changed_are_asked_for_by_name(
-    shared: GitStore, url: str, tmp_path: Path, transport: Transport, monkeypatch: pytest.MonkeyPatch
+    shared: LocalStore, url: str, tmp_path: Path, transport: Transport, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A few new lanes by their names, many by a pattern, none not at all; lanes that went are forgotten unasked."""
     push_lanes(shared, "a", "b")
@@ -82,12 +82,12 @@ def test_refs_that_changed_are_asked_for_by_name(
     shared.move_refs([Move(lane(f"n{number}"), None, head) for number in range(FEW)], "test")
     assert store.refs() == shared.refs()
     assert remote(url, tmp_path / "clone.git", transport).refs() == shared.refs()
-    assert GitStore(tmp_path / "clone.git").refs().keys() >= {MAIN, lane("b"), lane("c"), lane(f"n{FEW}")}
-    assert lane("n7") not in GitStore(tmp_path / "clone.git").refs()
+    assert LocalStore(tmp_path / "clone.git").refs().keys() >= {MAIN, lane("b"), lane("c"), lane(f"n{FEW}")}
+    assert lane("n7") not in LocalStore(tmp_path / "clone.git").refs()
 
 
 def test_a_lane_that_goes_after_it_was_listed_is_no_failure(
-    shared: GitStore, url: str, tmp_path: Path, transport: Transport, monkeypatch: pytest.MonkeyPatch
+    shared: LocalStore, url: str, tmp_path: Path, transport: Transport, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Others are fetched all the same, and it is not shown."""
     store = remote(url, tmp_path / "clone.git", transport)
@@ -100,7 +100,7 @@ def test_a_lane_that_goes_after_it_was_listed_is_no_failure(
 
 
 def test_a_lane_that_is_listed_and_never_given_is_told(
-    shared: GitStore, url: str, tmp_path: Path, transport: Transport, monkeypatch: pytest.MonkeyPatch
+    shared: LocalStore, url: str, tmp_path: Path, transport: Transport, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A server that lists what it does not give is not taken for one that has less."""
     store = remote(url, tmp_path / "clone.git", transport)
@@ -112,7 +112,7 @@ def test_a_lane_that_is_listed_and_never_given_is_told(
 
 
 def test_two_that_share_a_clone_see_what_the_server_has(
-    shared: GitStore, url: str, tmp_path: Path, transport: Transport
+    shared: LocalStore, url: str, tmp_path: Path, transport: Transport
 ) -> None:
     """What one of them, such as a command beside the daemon, takes out of the clone or puts into it misleads none."""
     push_lanes(shared, "a", "b")

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from dreamcatcherd.core.errors import RetryableError
-from dreamcatcherd.store import gitcmd
-from dreamcatcherd.store.gitcmd import ERRORS_MOST, GitTimeoutError, git, message_of
+from dreamcatcherd.git import command
+from dreamcatcherd.git.command import ERRORS_MOST, GitTimeoutError, error_message, git
 
 
 def stand_in(folder: Path, monkeypatch: pytest.MonkeyPatch, script: str) -> None:
@@ -30,7 +30,7 @@ def test_input_and_output_of_any_size_come_through_whole(tmp_path: Path) -> None
     assert git(tmp_path / "r.git", "cat-file", "blob", oid).stdout == raw
     missing = git(tmp_path / "r.git", "cat-file", "blob", "0" * 40)
     assert missing.returncode == 128
-    assert message_of(missing).startswith("fatal: ")
+    assert error_message(missing).startswith("fatal: ")
 
 
 def test_a_process_that_reads_nothing_is_no_failure(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -61,7 +61,7 @@ def test_the_last_of_many_errors_is_kept(tmp_path: Path, monkeypatch: pytest.Mon
     """git says last why it ended: that is told, with the beginning and without the rest."""
     script = "echo first >&2; head -c 5000000 /dev/zero | tr '\\0' x >&2; echo ' fatal: last' >&2; exit 3"
     stand_in(tmp_path, monkeypatch, script)
-    said = message_of(git(tmp_path, "fetch"))
+    said = error_message(git(tmp_path, "fetch"))
     assert said.startswith("first xxx")
     assert said.endswith("x fatal: last")
     assert len(said) < 5_000
@@ -70,7 +70,7 @@ def test_the_last_of_many_errors_is_kept(tmp_path: Path, monkeypatch: pytest.Mon
 def test_an_answer_beyond_all_measure_is_cut_off(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A server that lists refs for ever is a failure that may pass, told long before the time limit."""
     stand_in(tmp_path, monkeypatch, "exec yes refs/heads/dc/x")
-    monkeypatch.setattr(gitcmd, "OUTPUT_MOST", 2**22)
+    monkeypatch.setattr(command, "OUTPUT_MOST", 2**22)
     start = time.monotonic()
     with pytest.raises(RetryableError, match="git ls-remote wrote more than 4 MiB"):
         git(tmp_path, "ls-remote", timeout_s=60)

@@ -16,8 +16,8 @@ from dreamcatcherd.core.tree import FILE, TREE, Entry, edit, subtree
 from dreamcatcherd.daemon import cycle
 from dreamcatcherd.daemon.cycle import look
 from dreamcatcherd.daemon.primary import Primary
-from dreamcatcherd.store.ports import Commit, Move, Store
-from dreamcatcherd.store.publish import message_of
+from dreamcatcherd.git.protocols import Commit, Move, Store
+from dreamcatcherd.stages.snapshot import commit_message
 from tests.law.fleet import MAIN, NOW, commit_files
 from tests.store.tools import FOLDER, WHO, close, merged, other, text
 
@@ -41,7 +41,7 @@ def craft(
     }
     tree = edit(store, store.commit(parent).tree, dict(files))
     assert tree is not None
-    commit = store.write_commit(Commit(tree, (parent,), WHO, NOW // 1_000_000, message_of(ledger, None)))
+    commit = store.write_commit(Commit(tree, (parent,), WHO, NOW // 1_000_000, commit_message(ledger, None)))
     store.flush()
     return commit
 

@@ -14,7 +14,7 @@ from dreamcatcherd.core.tree import FILE, Entry, blob_at, edit, subtree
 from dreamcatcherd.core.waiting import began_in
 from dreamcatcherd.daemon.cycle import look
 from dreamcatcherd.daemon.primary import Phases, Primary
-from dreamcatcherd.store.ports import Move, Store
+from dreamcatcherd.git.protocols import Move, Store
 from tests.law.fleet import MAIN, commit_files
 from tests.store.tools import FOLDER, close, counting_reads, merged, put, reasons, text
 

@@ -12,13 +12,14 @@ from dreamcatcherd.core import paths
 from dreamcatcherd.core.frames import Closing
 from dreamcatcherd.daemon.cycle import look, remove_silent_lanes
 from dreamcatcherd.daemon.primary import Primary
-from dreamcatcherd.store.access import Access
-from dreamcatcherd.store.archive import open_archive, write_archive
-from dreamcatcherd.store.create import create, install_hook
-from dreamcatcherd.store.objects import GitStore
-from dreamcatcherd.store.ports import Move
-from dreamcatcherd.store.remote import RemoteStore
-from dreamcatcherd.store.verify import Verdict, read_history
+from dreamcatcherd.git.access import Access
+from dreamcatcherd.git.local import LocalStore
+from dreamcatcherd.git.protocols import Move
+from dreamcatcherd.git.remote import RemoteStore
+from dreamcatcherd.history.archive import open_archive, write_archive
+from dreamcatcherd.history.verify import Verdict, read_history
+from dreamcatcherd.hook.install import install_hook
+from dreamcatcherd.imports.new_repository import create
 from tests.law.fleet import MAIN, NOW, commit_files, primary_on
 from tests.store.tools import FOLDER, close, merged, text
 from tests.store.wires import git_daemon
@@ -32,31 +33,31 @@ def git(folder: Path, *words: str) -> str:
 
 
 @pytest.fixture
-def shared(tmp_path: Path) -> GitStore:
+def shared(tmp_path: Path) -> LocalStore:
     """A repository that has asked for a linear history."""
     store = create(tmp_path / "served" / "fleet.git", 1, NOW, Closing("manual"))
     commit_files(store, MAIN, {paths.SETTINGS: LINEAR})
     return store
 
 
-def deliver(store: GitStore, frame: int, *streams: str) -> None:
+def deliver(store: LocalStore, frame: int, *streams: str) -> None:
     """Each stream pushes one delta of a frame to a lane of its own."""
     for number, stream in enumerate(streams):
         files = {f"{FOLDER}/{frame}/{stream}.json": text(frame, stream, number)}
         commit_files(store, f"refs/heads/dc/{stream}/{frame}", files, orphan=True)
 
 
-def merges(store: GitStore) -> str:
+def merges(store: LocalStore) -> str:
     """The merge commits in the history of `main`."""
     return git(store.folder, "rev-list", "--min-parents=2", MAIN)
 
 
-def wrong(store: GitStore) -> Verdict | None:
+def wrong(store: LocalStore) -> Verdict | None:
     verdict = check_frames(store, read_history(store, store.refs(), MAIN), None)
     return None if verdict.ok else verdict
 
 
-def test_main_stays_linear_and_lanes_are_held_beside_it(shared: GitStore) -> None:
+def test_main_stays_linear_and_lanes_are_held_beside_it(shared: LocalStore) -> None:
     """Lanes and pushes to `main` are merged, each once; no commit of `main` has two parents; what was merged is
     reachable from `refs/dreamcatcher/seen`, and all of it verifies."""
     primary = primary_on(shared)
@@ -75,19 +76,19 @@ def test_main_stays_linear_and_lanes_are_held_beside_it(shared: GitStore) -> Non
     git(shared.folder, "fsck", "--strict", "--no-dangling")
 
 
-def test_a_fresh_start_merges_nothing_twice(shared: GitStore) -> None:
+def test_a_fresh_start_merges_nothing_twice(shared: LocalStore) -> None:
     """What is new is what neither the published commit nor the commit it names reaches, whoever looks."""
     deliver(shared, 1, "a", "b")
     close(primary_on(shared))
     for frame in (2, 3):
         deliver(shared, frame, "a")
-        fresh = primary_on(GitStore(shared.folder))
+        fresh = primary_on(LocalStore(shared.folder))
         assert look(fresh)[0].pending.streams == {"a": 1}
         assert (merged(ledger := close(fresh)), ledger.duplicates) == (["a.json"], [])
     assert wrong(shared) is None
 
 
-def test_lanes_are_removed_once_they_are_merged_and_silent(shared: GitStore) -> None:
+def test_lanes_are_removed_once_they_are_merged_and_silent(shared: LocalStore) -> None:
     """As in a history with merges; their commits stay."""
     primary = primary_on(shared)
     deliver(shared, 1, "a", "b")
@@ -98,7 +99,7 @@ def test_lanes_are_removed_once_they_are_merged_and_silent(shared: GitStore) -> 
     assert remove_silent_lanes(primary, -3600) == ["refs/heads/dc/a/1", "refs/heads/dc/b/1"]
     git(shared.folder, "gc", "--quiet", "--prune=now")
     assert all(shared.descends(shared.refs()[paths.SEEN], head) for head in heads)
-    assert wrong(GitStore(shared.folder)) is None
+    assert wrong(LocalStore(shared.folder)) is None
 
 
 def test_both_kinds_of_history_come_to_the_same_bytes(tmp_path: Path) -> None:
@@ -115,7 +116,7 @@ def test_both_kinds_of_history_come_to_the_same_bytes(tmp_path: Path) -> None:
     assert found[0] == found[1]
 
 
-def test_the_kind_of_history_can_change_and_change_back(shared: GitStore) -> None:
+def test_the_kind_of_history_can_change_and_change_back(shared: LocalStore) -> None:
     """From the frame after the settings have changed; nothing is merged again on either side."""
     primary = primary_on(shared)
     for frame, settings in enumerate((LINEAR, b"", LINEAR), 1):
@@ -123,14 +124,14 @@ def test_the_kind_of_history_can_change_and_change_back(shared: GitStore) -> Non
         deliver(shared, frame, "a", "b")
         ledger = close(primary)
         assert (merged(ledger), ledger.duplicates) == (["a.json", "b.json"], [])
-    fresh = primary_on(GitStore(shared.folder))
+    fresh = primary_on(LocalStore(shared.folder))
     assert (merged(ledger := close(fresh)), ledger.duplicates) == ([], [])
     assert merges(shared).count("\n") == 0
     assert merges(shared)
     assert wrong(shared) is None
 
 
-def test_a_rewound_main_gets_one_parent_too(shared: GitStore) -> None:
+def test_a_rewound_main_gets_one_parent_too(shared: LocalStore) -> None:
     """What was published before the rewind is held beside `main`; nothing is lost or merged twice."""
     primary = primary_on(shared)
     start = shared.refs()[MAIN]
@@ -144,11 +145,11 @@ def test_a_rewound_main_gets_one_parent_too(shared: GitStore) -> None:
     assert merges(shared) == ""
     assert shared.descends(shared.refs()[paths.SEEN], published)
     assert wrong(shared) is None
-    assert merged(close(primary_on(GitStore(shared.folder)))) == []
+    assert merged(close(primary_on(LocalStore(shared.folder)))) == []
 
 
 @pytest.mark.parametrize("what", ["deleted", "moved away"])
-def test_the_ref_alone_decides_nothing(shared: GitStore, what: str) -> None:
+def test_the_ref_alone_decides_nothing(shared: LocalStore, what: str) -> None:
     """Whoever deletes or moves `refs/dreamcatcher/seen` hides and repeats nothing: the snapshot commit names what
     counts, and the next publication puts the ref back."""
     primary = primary_on(shared)
@@ -158,13 +159,13 @@ def test_the_ref_alone_decides_nothing(shared: GitStore, what: str) -> None:
     deliver(shared, 2, "a", "b")
     to = None if what == "deleted" else shared.refs()["refs/heads/dc/b/2"]
     assert shared.move_refs([Move(paths.SEEN, to, seen)], "tamper")
-    ledger = close(primary_on(GitStore(shared.folder)))
+    ledger = close(primary_on(LocalStore(shared.folder)))
     assert (merged(ledger), ledger.duplicates) == (["a.json", "b.json"], [])
     assert shared.descends(shared.refs()[paths.SEEN], seen)
     assert wrong(shared) is None
 
 
-def test_an_archive_holds_the_lanes_of_its_frames(shared: GitStore, tmp_path: Path) -> None:
+def test_an_archive_holds_the_lanes_of_its_frames(shared: LocalStore, tmp_path: Path) -> None:
     """Frames of a linear history are archived and verified like others, from the start or from the middle."""
     primary = primary_on(shared)
     for frame in range(1, 5):
@@ -178,7 +179,7 @@ def test_an_archive_holds_the_lanes_of_its_frames(shared: GitStore, tmp_path: Pa
 
 
 @pytest.mark.parametrize("checked", [True, False], ids=["check", "no check"])
-def test_primaries_at_a_distance_share_a_linear_history(shared: GitStore, tmp_path: Path, checked: bool) -> None:
+def test_primaries_at_a_distance_share_a_linear_history(shared: LocalStore, tmp_path: Path, checked: bool) -> None:
     """Two primaries over git daemon, with and without the server-side check, close frames in turn, each delta once; the
     three refs move together."""
     git(shared.folder, "config", "core.hooksPath", str(shared.folder / ("hooks" if checked else "no-hooks")))
@@ -192,10 +193,10 @@ def test_primaries_at_a_distance_share_a_linear_history(shared: GitStore, tmp_pa
             assert (merged(ledger), ledger.duplicates) == (["a.json", "b.json"], [])
             assert shared.refs()[MAIN] == shared.refs()[paths.PUBLISHED]
     assert merges(shared) == ""
-    assert wrong(GitStore(shared.folder)) is None
+    assert wrong(LocalStore(shared.folder)) is None
 
 
-def test_nobody_but_a_publication_moves_the_ref_past_the_check(shared: GitStore, tmp_path: Path) -> None:
+def test_nobody_but_a_publication_moves_the_ref_past_the_check(shared: LocalStore, tmp_path: Path) -> None:
     """The server-side check refuses a push of `refs/dreamcatcher/seen` alone."""
     deliver(shared, 1, "a")
     close(primary_on(shared))

@@ -11,9 +11,10 @@ import pytest
 from dreamcatcherd.core.errors import RetryableError
 from dreamcatcherd.core.frames import Closing
 from dreamcatcherd.core.tree import walk
-from dreamcatcherd.store import gitcmd
-from dreamcatcherd.store.create import create
-from dreamcatcherd.store.gitcmd import git, maintain
+from dreamcatcherd.git import maintenance
+from dreamcatcherd.git.command import git
+from dreamcatcherd.git.maintenance import maintain
+from dreamcatcherd.imports.new_repository import create
 from tests.hostile import plant
 from tests.law.fleet import MAIN, NOW, commit_files, primary_on
 from tests.store.tools import FOLDER, close, merged, text
@@ -58,7 +59,7 @@ def test_maintenance_ends_on_a_commit_whose_date_git_cannot_count_with(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Where one stands in the history of `main`, git's own gc and commit-graph would be written for ever."""
-    monkeypatch.setattr(gitcmd, "MAINTENANCE_S", 20.0)
+    monkeypatch.setattr(maintenance, "MAINTENANCE_S", 20.0)
     store = create(tmp_path / "fleet.git", 1, NOW, Closing("manual"))
     primary = primary_on(store)
     close(primary)

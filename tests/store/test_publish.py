@@ -18,10 +18,10 @@ from dreamcatcherd.core.merge import Merged, merge
 from dreamcatcherd.core.tree import FILE, TREE, Entry, subtree
 from dreamcatcherd.daemon.cycle import close_frame, look
 from dreamcatcherd.daemon.primary import Primary
-from dreamcatcherd.store.base import load_ledger, versions_of
-from dreamcatcherd.store.chain import claimed_frame
-from dreamcatcherd.store.ports import Commit, Move, Store
-from dreamcatcherd.store.verify import read_history
+from dreamcatcherd.git.protocols import Commit, Move, Store
+from dreamcatcherd.history.verify import read_history
+from dreamcatcherd.stages.published import load_ledger, versions_of
+from dreamcatcherd.stages.snapshot_chain import claimed_frame
 from tests.law.fleet import MAIN, NOW, commit_files
 from tests.store.tools import FOLDER, WHO, close, content, merged, other, put, stands, text
 

@@ -11,13 +11,13 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-import dreamcatcherd.store.reach
-from dreamcatcherd.store.gitcmd import write_graph
-from dreamcatcherd.store.memory import MemoryStore
-from dreamcatcherd.store.objects import GitStore
-from dreamcatcherd.store.plumbing import PlumbingStore
-from dreamcatcherd.store.ports import Commit, Store
-from dreamcatcherd.store.reach import has_graph
+import dreamcatcherd.git.reachability
+from dreamcatcherd.git.local import LocalStore
+from dreamcatcherd.git.maintenance import write_graph
+from dreamcatcherd.git.protocols import Commit, Store
+from dreamcatcherd.git.push_reader import PushReader
+from dreamcatcherd.git.reachability import has_graph
+from dreamcatcherd.testing.memory import MemoryStore
 
 History = list[tuple[list[int], int]]
 """Commits in order, each with the indexes of its parents and its date."""
@@ -98,7 +98,7 @@ def test_new_is_the_difference_of_sets_whatever_the_dates(
     asked = [ids[i] for i in tips], [ids[i] for i in hidden]
     assert {place[oid] for oid in memory.new_commits(*asked)} == want
     forget_graph(repository)
-    store = GitStore(repository)
+    store = LocalStore(repository)
     assert write(store, history) == ids
     variables = {**os.environ, "GIT_DIR": str(repository)}
     for graph in (False, True):
@@ -106,7 +106,7 @@ def test_new_is_the_difference_of_sets_whatever_the_dates(
             write_graph(repository, ids[covered])  # what is not in the graph has to come out right, too
             assert has_graph(repository)
         assert {place[oid] for oid in store.new_commits(*asked)} == want
-        hook = PlumbingStore(variables)
+        hook = PushReader(variables)
         try:
             assert {place[oid] for oid in hook.new_commits(*asked)} == want
         finally:
@@ -134,10 +134,10 @@ def test_what_descends_is_what_reaches_whatever_is_near(
     near: int, repository: Path, monkeypatch: pytest.MonkeyPatch, history: History, data: st.DataObject
 ) -> None:
     """A few commits may tell, or git has to: the answer is the one of a walk through all parents."""
-    monkeypatch.setattr(dreamcatcherd.store.reach, "NEAR", near)
+    monkeypatch.setattr(dreamcatcherd.git.reachability, "NEAR", near)
     index = st.integers(0, len(history) - 1)
     one, other = data.draw(index), data.draw(index)
-    store = GitStore(repository)
+    store = LocalStore(repository)
     ids = write(store, history)
     assert store.descends(ids[one], ids[other]) == (other in expected(history, {one}, set()))
 
@@ -149,7 +149,7 @@ def test_seven_old_dates_do_not_make_history_new(repository: Path) -> None:
     history += [([i], 1_000_000_000 + i) for i in range(40, 47)]
     history.append(([20], 1_700_009_000))
     forget_graph(repository)
-    for store in (MemoryStore(), GitStore(repository)):
+    for store in (MemoryStore(), LocalStore(repository)):
         ids = write(store, history)
         assert set(store.new_commits([ids[48]], [ids[47]])) == {ids[48]}
 
@@ -158,7 +158,7 @@ def test_a_damaged_graph_is_not_believed(repository: Path) -> None:
     """Where git says that a commit-graph cannot be used, the answer comes from the commits."""
     history: History = [([], 5)] + [([i], 5 - i) for i in range(30)] + [([3], 9)]
     forget_graph(repository)
-    store = GitStore(repository)
+    store = LocalStore(repository)
     ids = write(store, history)
     write_graph(repository, ids[30])
     for file in (repository / "objects" / "info" / "commit-graphs").glob("*.graph"):

@@ -7,9 +7,9 @@ import pytest
 from dreamcatcherd.core import paths
 from dreamcatcherd.core.tree import FILE, Entry, edit, lookup, subtree
 from dreamcatcherd.daemon.primary import Primary
-from dreamcatcherd.store.ports import Commit, Move, Store
-from dreamcatcherd.store.push import MOST, Gate, Update
-from dreamcatcherd.store.receive import judge_push
+from dreamcatcherd.git.protocols import Commit, Move, Store
+from dreamcatcherd.hook.branch_rules import judge_push
+from dreamcatcherd.hook.push import OFFENCES_LISTED, Gate, Update
 from tests.law.fleet import MAIN, NOW, commit_files
 from tests.store.tools import FOLDER, WHO, close, put, text
 
@@ -416,14 +416,14 @@ def test_a_project_of_before_is_taken_up_by_its_first_publication(primary: Prima
 
 def test_offences_are_told_for_so_many_files_and_no_more(primary: Primary) -> None:
     """However much a push breaks, what is told is bounded, each file once."""
-    files: Files = {f"{FOLDER}/1/{number}.json": b"{" for number in range(MOST + 20)}
-    assert len(on_main(primary.store, files)) == MOST
+    files: Files = {f"{FOLDER}/1/{number}.json": b"{" for number in range(OFFENCES_LISTED + 20)}
+    assert len(on_main(primary.store, files)) == OFFENCES_LISTED
 
 
 def reads_of_a_push(primary: Primary, monkeypatch: pytest.MonkeyPatch) -> tuple[int, int]:
     """How many trees and blobs the check reads for one delta on `main` and one on a lane."""
     store = primary.store
-    frame = primary.load_base(store.refs()).state.frame
+    frame = primary.load_published(store.refs()).state.frame
     upon = made(store, {f"{FOLDER}/{frame}/new.json": text(frame)}, store.refs()[MAIN])
     orphan = made(store, {f"{FOLDER}/{frame}/new.json": text(frame)})
     read = store.read

@@ -19,15 +19,15 @@ from dreamcatcherd.config import RepositoryConfig, clone_folder, credential_file
 from dreamcatcherd.core import paths
 from dreamcatcherd.core.errors import RetryableError, UsageError
 from dreamcatcherd.core.frames import Closing
+from dreamcatcherd.daemon.bootstrap import open_store
 from dreamcatcherd.daemon.cycle import close_frame, look
-from dreamcatcherd.daemon.opening import open_store
-from dreamcatcherd.store import remote as remote_module
-from dreamcatcherd.store.access import Access, git_environment, without_secrets
-from dreamcatcherd.store.create import create
-from dreamcatcherd.store.failures import PushRefusedError, UnclearError, failure_of
-from dreamcatcherd.store.objects import GitStore
-from dreamcatcherd.store.ports import Move
-from dreamcatcherd.store.remote import RemoteStore
+from dreamcatcherd.git import remote as remote_module
+from dreamcatcherd.git.access import Access, git_environment, without_secrets
+from dreamcatcherd.git.failures import PushRefusedError, UnclearError, failure_of
+from dreamcatcherd.git.local import LocalStore
+from dreamcatcherd.git.protocols import Move
+from dreamcatcherd.git.remote import RemoteStore
+from dreamcatcherd.imports.new_repository import create
 from tests.law.fleet import MAIN, NOW, commit_files, primary_on
 from tests.store.tools import FOLDER, close, merged, put, text
 from tests.store.wires import free_port, git_daemon, http_server, silent_server, slowly
@@ -153,12 +153,12 @@ def test_what_nobody_has_met_yet_is_passed_on_in_one_line() -> None:
 
 
 @pytest.fixture
-def shared(tmp_path: Path) -> GitStore:
+def shared(tmp_path: Path) -> LocalStore:
     return create(tmp_path / "served" / "fleet.git", 1, NOW, Closing("manual"))
 
 
 @pytest.fixture
-def url(shared: GitStore) -> Iterator[str]:
+def url(shared: LocalStore) -> Iterator[str]:
     """The shared repository's URL at git's daemon. Lanes may be deleted there, and no check of ours runs."""
     (shared.folder / "hooks" / "pre-receive").unlink(missing_ok=True)
     subprocess.run(["git", "-C", str(shared.folder), "config", "receive.denyDeletes", "false"], check=True)
@@ -170,7 +170,7 @@ def remote(url: str, clone: Path, transport: Transport = "pygit2") -> RemoteStor
     return RemoteStore(Access(url=url, timeout_s=20, transport=transport), clone)
 
 
-def hook(shared: GitStore, name: str, script: str) -> None:
+def hook(shared: LocalStore, name: str, script: str) -> None:
     file = shared.folder / "hooks" / name
     file.parent.mkdir(exist_ok=True)
     file.write_text(f"#!/bin/sh\n{script}\n")
@@ -178,7 +178,7 @@ def hook(shared: GitStore, name: str, script: str) -> None:
 
 
 def test_a_frame_is_published_over_the_wire_and_lanes_are_fetched(
-    shared: GitStore, url: str, tmp_path: Path, transport: Transport
+    shared: LocalStore, url: str, tmp_path: Path, transport: Transport
 ) -> None:
     """Lanes come in, also under another prefix; both refs stand at the remote; what went there goes here."""
     store = remote(url, tmp_path / "clone.git", transport)
@@ -197,7 +197,7 @@ def test_a_frame_is_published_over_the_wire_and_lanes_are_fetched(
 
 
 def test_a_push_that_another_one_overtook_is_lost_and_not_forced(
-    shared: GitStore, url: str, tmp_path: Path, transport: Transport
+    shared: LocalStore, url: str, tmp_path: Path, transport: Transport
 ) -> None:
     """A stale expectation, of either ref or of a new one, moves nothing; a matching one does."""
     store = remote(url, tmp_path / "clone.git", transport)
@@ -225,7 +225,7 @@ def test_a_push_that_another_one_overtook_is_lost_and_not_forced(
     assert (refs[MAIN], refs[paths.PUBLISHED]) == (upon, upon)
 
 
-def test_two_primaries_at_a_distance_close_each_frame_once(shared: GitStore, url: str, tmp_path: Path) -> None:
+def test_two_primaries_at_a_distance_close_each_frame_once(shared: LocalStore, url: str, tmp_path: Path) -> None:
     """Each with a clone of its own: the second sees the frame closed and goes on from there."""
     one, two = (primary_on(remote(url, tmp_path / name, how)) for name, how in zip("ab", TRANSPORTS, strict=True))
     for primary in (one, two):
@@ -238,7 +238,7 @@ def test_two_primaries_at_a_distance_close_each_frame_once(shared: GitStore, url
 
 
 def test_a_push_that_lands_though_git_was_given_up_counts(
-    shared: GitStore, url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    shared: LocalStore, url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Only what is read back decides: the push went through and its answer was lost."""
     store = remote(url, tmp_path / "clone.git")
@@ -256,7 +256,7 @@ def test_a_push_that_lands_though_git_was_given_up_counts(
 
 
 def test_a_push_that_did_not_land_though_git_said_so_does_not_count(
-    shared: GitStore, url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    shared: LocalStore, url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A server that reports success and moves nothing is not believed."""
     store = remote(url, tmp_path / "clone.git")
@@ -268,7 +268,7 @@ def test_a_push_that_did_not_land_though_git_said_so_does_not_count(
     assert shared.refs() == before
 
 
-def test_a_hook_that_declines_is_named_with_its_words(shared: GitStore, url: str, tmp_path: Path) -> None:
+def test_a_hook_that_declines_is_named_with_its_words(shared: LocalStore, url: str, tmp_path: Path) -> None:
     """The cause has what the server's hook said, the remedy says what to do; nothing moved."""
     hook(shared, "pre-receive", "echo 'not on a Sunday' >&2; exit 1")
     before = shared.refs()
@@ -278,7 +278,7 @@ def test_a_hook_that_declines_is_named_with_its_words(shared: GitStore, url: str
     assert shared.refs() == before
 
 
-def test_an_update_hook_that_declines_one_ref_keeps_the_other(shared: GitStore, url: str, tmp_path: Path) -> None:
+def test_an_update_hook_that_declines_one_ref_keeps_the_other(shared: LocalStore, url: str, tmp_path: Path) -> None:
     """Both refs move together or neither does."""
     hook(shared, "update", f'test "$1" != {paths.PUBLISHED} || exit 1')
     before = shared.refs()
@@ -287,7 +287,7 @@ def test_an_update_hook_that_declines_one_ref_keeps_the_other(shared: GitStore, 
     assert shared.refs() == before
 
 
-def test_what_a_primary_remembers_is_kept_beside_the_remotes_refs(shared: GitStore, url: str, tmp_path: Path) -> None:
+def test_what_a_primary_remembers_is_kept_beside_the_remotes_refs(shared: LocalStore, url: str, tmp_path: Path) -> None:
     """The memory stands in the clone alone: it is neither shown as a ref of the remote nor pushed there."""
     store = remote(url, tmp_path / "clone.git")
     assert store.recall() is None

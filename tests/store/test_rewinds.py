@@ -9,7 +9,7 @@ from dreamcatcherd.core.ledger import Ledger
 from dreamcatcherd.core.tree import FILE, Entry
 from dreamcatcherd.daemon.cycle import look
 from dreamcatcherd.daemon.primary import Phases, Primary
-from dreamcatcherd.store.ports import Move
+from dreamcatcherd.git.protocols import Move
 from tests.law.fleet import MAIN, commit_files
 from tests.store.tools import FOLDER, WHO, close, content, merged, other, put, text
 

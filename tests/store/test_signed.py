@@ -13,7 +13,7 @@ from dreamcatcherd.core import paths
 from dreamcatcherd.core.errors import RetryableError
 from dreamcatcherd.core.ledger import SettingsChange
 from dreamcatcherd.daemon.cycle import look
-from dreamcatcherd.store.objects import GitStore
+from dreamcatcherd.git.local import LocalStore
 from tests.law.fleet import MAIN, primary_on
 from tests.store.signed import Fleet, git, make_keys
 from tests.store.tools import close, merged, reasons
@@ -220,7 +220,7 @@ def test_settings_change_only_by_a_commit_that_an_operator_signed(fleet: Fleet, 
     assert (ledger.settings, ledger.settings_change) == (first.settings, None)
     assert reasons(ledger) == {"mallory-1.json": "wrong-stream"}
     fleet.deliver("alice", 1, "alice")
-    third = close(primary_on(GitStore(fleet.bare)))
+    third = close(primary_on(LocalStore(fleet.bare)))
     assert (third.violations, third.settings, merged(third)) == ([], first.settings, ["alice-1.json"])
 
 
@@ -257,7 +257,7 @@ def test_settings_that_a_rewind_brings_back_do_not_count(fleet: Fleet) -> None:
 def test_a_signed_snapshot_commit_is_one_that_git_verifies(fleet: Fleet) -> None:
     """With a signing key every snapshot commit has a signature that `git verify-commit` accepts."""
     store = fleet.primary.store
-    assert isinstance(store, GitStore)
+    assert isinstance(store, LocalStore)
     store.signing_key = fleet.keys / "ops"
     allowed = fleet.folder / "allowed"
     allowed.write_text(f"primary@localhost {fleet.public('ops')}\n")
@@ -268,7 +268,7 @@ def test_a_signed_snapshot_commit_is_one_that_git_verifies(fleet: Fleet) -> None
     git(fleet.bare, "fsck", "--strict")
     commit = store.commit(store.refs()[MAIN])
     assert commit.message.startswith("frame 1: 1 delta from 1 stream\n\nDreamcatcher-Frame: 1\n")
-    assert close(primary_on(GitStore(fleet.bare))).frame == 2
+    assert close(primary_on(LocalStore(fleet.bare))).frame == 2
     with pytest.raises(subprocess.CalledProcessError):
         git(fleet.bare, *trust, "verify-commit", MAIN)
 
@@ -276,7 +276,7 @@ def test_a_signed_snapshot_commit_is_one_that_git_verifies(fleet: Fleet) -> None
 def test_a_snapshot_that_cannot_be_signed_is_not_published(fleet: Fleet) -> None:
     """A key that is gone, or locked by a passphrase, fails the cycle with the key's path; nothing moves."""
     store = fleet.primary.store
-    assert isinstance(store, GitStore)
+    assert isinstance(store, LocalStore)
     before = store.refs()
     locked = fleet.folder / "locked"
     subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "secret words", "-f", str(locked)], check=True)

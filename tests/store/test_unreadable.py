@@ -15,11 +15,11 @@ from dreamcatcherd.core.paths import short_ref
 from dreamcatcherd.core.tree import format_tree, parse, read_tree
 from dreamcatcherd.daemon.cycle import close_frame, look
 from dreamcatcherd.daemon.primary import Primary
-from dreamcatcherd.store.create import create
-from dreamcatcherd.store.objects import GitStore
-from dreamcatcherd.store.pending import parse_commit
-from dreamcatcherd.store.ports import Commit
-from dreamcatcherd.store.verify import Verdict, read_history
+from dreamcatcherd.git.commits import parse_commit
+from dreamcatcherd.git.local import LocalStore
+from dreamcatcherd.git.protocols import Commit
+from dreamcatcherd.history.verify import Verdict, read_history
+from dreamcatcherd.imports.new_repository import create
 from tests.hostile import FILE, ODD, UNREADABLE, UNSAFE, Obj, blob, commit, nested, oid_of, plant, tree
 from tests.law.fleet import NOW, commit_files, primary_on
 from tests.store.tools import FOLDER, text
@@ -36,7 +36,7 @@ def repository(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def primary(repository: Path) -> Primary:
-    return primary_on(GitStore(repository))
+    return primary_on(LocalStore(repository))
 
 
 def honest(repository: Path, frame: int) -> None:
@@ -125,7 +125,7 @@ def test_what_stands_below_and_upon_a_commit_that_git_follows_is_merged(
     plant(repository, MAIN, bad := [("commit", raw)])
     primary.store.through(oid_of(bad[0]))  # else whoever commits on top of it here would not know its tree
     commit_files(primary.store, MAIN, {f"{FOLDER}/2/upon.json": text(2, "alice", 2)})
-    fresh = primary_on(GitStore(repository))
+    fresh = primary_on(LocalStore(repository))
     look(fresh)
     ledger = close(fresh)
     assert sorted(row.path.rpartition("/")[2] for row in ledger.deltas) == ["below.json", "upon.json"]
@@ -144,7 +144,7 @@ def test_what_an_unreadable_head_of_main_stands_on_is_merged(repository: Path, p
     (_, raw), *_ = UNREADABLE[kind]
     raw = raw.replace(raw.partition(b"\n")[0], f"tree {primary.store.commit(below).tree}\nparent {below}".encode(), 1)
     plant(repository, MAIN, bad := [("commit", raw)])
-    fresh = primary_on(GitStore(repository))
+    fresh = primary_on(LocalStore(repository))
     look(fresh)
     ledger = close(fresh)
     assert [row.path.rpartition("/")[2] for row in ledger.deltas] == ["below.json"]
@@ -170,13 +170,13 @@ def test_a_lane_that_is_left_alone_is_read_once(
     plant(repository, LANE, UNREADABLE["a huge commit"])
     close(primary)
     asked: set[str] = set()
-    plain = GitStore.new_commits
+    plain = LocalStore.new_commits
 
-    def noted(self: GitStore, tips: Iterable[str], hidden: Iterable[str]) -> dict[str, Commit]:
+    def noted(self: LocalStore, tips: Iterable[str], hidden: Iterable[str]) -> dict[str, Commit]:
         asked.update(tips := list(tips))
         return plain(self, tips, hidden)
 
-    monkeypatch.setattr(GitStore, "new_commits", noted)
+    monkeypatch.setattr(LocalStore, "new_commits", noted)
     for frame in (2, 3):
         honest(repository, frame)
         assert [row.stream_id for row in close(primary).deltas] == ["alice"]

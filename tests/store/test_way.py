@@ -8,11 +8,11 @@ import pytest
 
 from dreamcatcherd.core import paths
 from dreamcatcherd.core.frames import Closing
-from dreamcatcherd.store import way
-from dreamcatcherd.store.create import open_first
-from dreamcatcherd.store.memory import MemoryStore
-from dreamcatcherd.store.push import Offence, Update
-from dreamcatcherd.store.way import give_way, is_overdue
+from dreamcatcherd.hook import backpressure
+from dreamcatcherd.hook.backpressure import is_overdue, wait_while_overdue
+from dreamcatcherd.hook.push import Offence, Update
+from dreamcatcherd.stages.first_frame import open_first
+from dreamcatcherd.testing.memory import MemoryStore
 from tests.law.fleet import MAIN, NOW, commit_files
 
 NEW = "1" * 40
@@ -58,13 +58,13 @@ class Waiting:
 
 
 def given(store: MemoryStore, waiting: Waiting, *updates: Update) -> Offence | None:
-    return give_way(store, updates, MAIN, lambda: waiting.head, waiting.sleep)
+    return wait_while_overdue(store, updates, MAIN, lambda: waiting.head, waiting.sleep)
 
 
 @pytest.fixture
 def late(monkeypatch: pytest.MonkeyPatch) -> MemoryStore:
     """A repository whose frame should have been closed ten seconds ago."""
-    monkeypatch.setattr(way, "WAY_S", 0.2)
+    monkeypatch.setattr(backpressure, "WAIT_S", 0.2)
     return opened(Closing("interval", 10), round((time.time() - 20) * 1e6))
 
 

@@ -18,13 +18,13 @@ from dreamcatcherd.core.errors import DreamcatcherError, FatalError, UsageError
 from dreamcatcherd.core.frames import Closing
 from dreamcatcherd.daemon.cycle import close_frame, look
 from dreamcatcherd.daemon.primary import Primary
-from dreamcatcherd.store.create import create
-from dreamcatcherd.store.disk import remedy_for, remedy_in
-from dreamcatcherd.store.gitcmd import maintain
-from dreamcatcherd.store.objects import GitStore
-from dreamcatcherd.store.packs import KEEP_MARK, KEEP_S, forget_keeps
-from dreamcatcherd.store.ports import Move
-from dreamcatcherd.store.wholeness import MARKER, DamagedRefsError
+from dreamcatcherd.git.disk_errors import remedy_for, remedy_in
+from dreamcatcherd.git.integrity import MARKER, DamagedRefsError
+from dreamcatcherd.git.local import LocalStore
+from dreamcatcherd.git.maintenance import maintain
+from dreamcatcherd.git.packs import KEEP_MARK, KEEP_S, forget_keeps
+from dreamcatcherd.git.protocols import Move
+from dreamcatcherd.imports.new_repository import create
 from tests.law.fleet import MAIN, NOW, commit_files, primary_on
 from tests.store.tools import FOLDER, close, merged, text
 
@@ -46,7 +46,7 @@ def fleet(tmp_path: Path) -> Path:
 
 
 def fresh(folder: Path) -> Primary:
-    return primary_on(GitStore(folder))
+    return primary_on(LocalStore(folder))
 
 
 def empty_packed_refs(folder: Path) -> None:
@@ -155,7 +155,7 @@ def test_a_repository_that_disappears_while_its_refs_are_listed_is_gone(
     fleet: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Moved away after the look has begun, it is said to be gone too, not to have damaged refs."""
-    store = GitStore(fleet)
+    store = LocalStore(fleet)
     monkeypatch.setattr(type(store), "refresh", lambda self: None)
     fleet.rename(tmp_path / "away.git")
     with pytest.raises(FatalError, match="is gone"):
@@ -174,7 +174,7 @@ def test_a_copy_in_its_place_is_opened_anew(fleet: Path, tmp_path: Path) -> None
 
 def test_what_is_written_survives_a_repack_before_the_refs_move(fleet: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """`git repack -a -d` and `git gc --prune=now` between the pack and the move of the refs delete nothing of it."""
-    store = GitStore(fleet)
+    store = LocalStore(fleet)
     primary = primary_on(store)
     move_refs = store.move_refs
 
@@ -240,7 +240,7 @@ def test_repositories_that_libgit2_does_not_read_are_named_by_their_kind(fleet: 
     git(fleet, "config", "core.repositoryFormatVersion", "1")
     git(fleet, "config", *setting.split("="))
     with pytest.raises(UsageError, match=cause):
-        GitStore(fleet)
+        LocalStore(fleet)
 
 
 @pytest.mark.parametrize(
@@ -284,7 +284,7 @@ def test_an_extension_that_git_does_not_know_is_named_with_what_to_do(fleet: Pat
 
 def test_the_marker_goes_with_the_published_ref(fleet: Path) -> None:
     """It is written by every publication; deleting the published ref through the store removes it."""
-    store = GitStore(fleet)
+    store = LocalStore(fleet)
     assert (fleet / MARKER).read_text().strip() == store.refs()[paths.PUBLISHED]
     assert store.move_refs([Move(paths.PUBLISHED, None, store.refs()[paths.PUBLISHED])], "away")
     assert not (fleet / MARKER).exists()

@@ -12,9 +12,9 @@ from dreamcatcherd.core.ledger import Ledger
 from dreamcatcherd.core.tree import Entry, blob_at, edit, lookup
 from dreamcatcherd.daemon.cycle import close_frame
 from dreamcatcherd.daemon.primary import Primary
-from dreamcatcherd.store.memory import MemoryStore
-from dreamcatcherd.store.objects import GitStore
-from dreamcatcherd.store.ports import Commit, Move, Store
+from dreamcatcherd.git.local import LocalStore
+from dreamcatcherd.git.protocols import Commit, Move, Store
+from dreamcatcherd.testing.memory import MemoryStore
 from tests.law.fleet import MAIN, NOW, primary_on
 
 FOLDER = "state/stream_deltas"
@@ -50,8 +50,8 @@ def other(store: Store) -> Primary:
     """A second primary on the same repository."""
     if isinstance(store, MemoryStore):
         return primary_on(MemoryStore(store))
-    assert isinstance(store, GitStore)
-    return primary_on(GitStore(store.folder))
+    assert isinstance(store, LocalStore)
+    return primary_on(LocalStore(store.folder))
 
 
 def close(primary: Primary) -> Ledger:

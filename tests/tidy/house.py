@@ -31,7 +31,11 @@ def modules(package: Path = PACKAGE) -> list[Path]:
 
 def documents(root: Path = ROOT) -> list[Path]:
     """Every document for readers."""
-    return [*sorted(root.glob("*.md")), *sorted((root / ".github").glob("*.md")), *sorted((root / "docs").rglob("*.md"))]
+    return [
+        *sorted(root.glob("*.md")),
+        *sorted((root / ".github").glob("*.md")),
+        *sorted((root / "docs").rglob("*.md")),
+    ]
 
 
 def lines_in(paths: Iterable[Path]) -> int:

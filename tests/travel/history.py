@@ -9,7 +9,7 @@ from typing import Any
 
 from dreamcatcherd.daemon.cycle import close_frame
 from dreamcatcherd.daemon.primary import Primary
-from dreamcatcherd.store.memory import MemoryStore
+from dreamcatcherd.testing.memory import MemoryStore
 from tests.law.fleet import MAIN, commit_files, new_primary, primary_on
 from tests.law.model import SETTINGS
 
@@ -79,7 +79,7 @@ def push_far(primary: Primary, frame: int) -> None:
 def grow(primary: Primary, frames: int, seed: int = 1, most: int = 3) -> Primary:
     """Close so many frames over what generated workers push."""
     chance = random.Random(seed)
-    first = primary.load_base(primary.store.refs()).state.frame
+    first = primary.load_published(primary.store.refs()).state.frame
     for frame in range(first, first + frames):
         push_some(primary, chance, frame, most)
         close_frame(primary, "test")

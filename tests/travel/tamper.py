@@ -6,8 +6,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from dreamcatcherd.core.tree import FILE, Entry, edit, walk
-from dreamcatcherd.store.chain import Link, claimed_previous, links
-from dreamcatcherd.store.ports import Commit, Move, Store
+from dreamcatcherd.git.protocols import Commit, Move, Store
+from dreamcatcherd.stages.snapshot_chain import Link, claimed_previous, links
 
 Changes = Mapping[str, Mapping[str, Entry | None] | None]
 """For each commit what is to be set in its tree; None drops the commit."""

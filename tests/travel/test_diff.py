@@ -14,8 +14,8 @@ from dreamcatcherd.core.export import export
 from dreamcatcherd.core.merge import merge
 from dreamcatcherd.core.model import Delta, Version
 from dreamcatcherd.daemon.primary import Primary
-from dreamcatcherd.store.memory import MemoryStore
-from dreamcatcherd.store.replay import chapters
+from dreamcatcherd.history.replay import closed_frames
+from dreamcatcherd.testing.memory import MemoryStore
 from tests.travel.tamper import chain
 
 Rows = dict[str, dict[str, Any]]
@@ -43,7 +43,7 @@ def rows_of(exported: dict[str, Any], table: dict[str, Any]) -> dict[str, Rows]:
 def test_diff_is_the_difference_of_two_exports(sixty: Primary, pair: tuple[int, int]) -> None:
     """Added records and changed fields are what a plain comparison of both exports finds; back they are removed."""
     store = sixty.store
-    told = list(chapters(store, chain(store)))
+    told = list(closed_frames(store, chain(store)))
     table = told[-1].settings.table
     keys = {name: [names[0] for names in row.key] for name, row in table.items()}
     old, new = (

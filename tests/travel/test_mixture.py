@@ -10,12 +10,12 @@ from dreamcatcherd.core.ledger import Ledger
 from dreamcatcherd.core.tree import FILE, Entry, subtree
 from dreamcatcherd.daemon.cycle import close_frame, look
 from dreamcatcherd.daemon.primary import Primary
-from dreamcatcherd.store.base import load_ledger
-from dreamcatcherd.store.chain import links
-from dreamcatcherd.store.memory import MemoryStore
-from dreamcatcherd.store.ports import Move, Store
-from dreamcatcherd.store.query import Chain
-from dreamcatcherd.store.verify import check, read_history
+from dreamcatcherd.git.protocols import Move, Store
+from dreamcatcherd.history.queries import Chain
+from dreamcatcherd.history.verify import read_history, verify_frame
+from dreamcatcherd.stages.published import load_ledger
+from dreamcatcherd.stages.snapshot_chain import links
+from dreamcatcherd.testing.memory import MemoryStore
 from tests.law.fleet import MAIN, NOW, commit_files, new_primary, primary_on
 from tests.store.tools import FOLDER, put, text
 
@@ -66,18 +66,18 @@ def test_two_primaries_a_day_apart_agree_on_every_frame_of_a_broken_fleet() -> N
         refs = store.refs()
         history = read_history(store, refs, MAIN)
         assert [link.frame for link in history.links] == list(range(1, frame + 1))
-        assert check(store, history, frame - 1) is None
+        assert verify_frame(store, history, frame - 1) is None
         if frame % 50 == 0:
             read: list[list[Ledger | None]] = []
             for primary, chain in zip(primaries, chains, strict=True):
-                base = primary.load_base(primary.store.refs())
+                base = primary.load_published(primary.store.refs())
                 log = [row["frame"] for row in chain.log(primary.store, base)]
                 assert log == list(range(frame, 0, -1))
                 read.append([load_ledger(primary.store, base.ledgers, one) for one in log])
             assert read[0] == read[1]
     assert restored > 5
     history = read_history(store, store.refs(), MAIN)
-    assert all(check(store, history, at) is None for at in range(FRAMES))
+    assert all(verify_frame(store, history, at) is None for at in range(FRAMES))
     walked = links(store, store.refs()[paths.PUBLISHED])
     merged = [row.blob for link in walked for row in _ledger(store, link.oid, link.frame).deltas]
     assert len(merged) == len(set(merged)) > FRAMES

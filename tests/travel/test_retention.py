@@ -13,10 +13,10 @@ from dreamcatcherd.core.frames import Closing
 from dreamcatcherd.core.snapshot import get_keyed, open_snapshot
 from dreamcatcherd.core.tree import read_tree, subtree
 from dreamcatcherd.daemon.primary import Primary
-from dreamcatcherd.store.create import create
-from dreamcatcherd.store.history import receipts
-from dreamcatcherd.store.origins import explain
-from dreamcatcherd.store.replay import chapters, replay
+from dreamcatcherd.history.provenance import explain_item
+from dreamcatcherd.history.receipts import receipts
+from dreamcatcherd.history.replay import closed_frames, replay_to
+from dreamcatcherd.imports.new_repository import create
 from tests.law.fleet import MAIN, NOW, commit_files, new_primary, primary_on
 from tests.store.tools import FOLDER, close, content, put, stands, text
 from tests.travel.history import grow
@@ -54,16 +54,16 @@ def test_delta_files_leave_after_so_many_frames_and_nothing_misses_them(primary:
     assert close(primary).violations == []
     assert frames_in_tree(primary) == {"3", "9", "notes.txt"}
     assert close(primary).violations == []
-    base = primary.load_base(store.refs())
+    base = primary.load_published(store.refs())
     (receipt,) = receipts(store, base, [], f"{FOLDER}/1/a.json")
     assert (receipt.outcome, receipt.frame) == ("merged", 1)
     row = base.settings.table["posts"]
     item = get_keyed(store, open_snapshot(store, base.snapshot), row, [1])
     assert item
-    told = explain(store, base.ledgers, row, item).fields["body"]
+    told = explain_item(store, base.ledgers, row, item).fields["body"]
     assert (told.value, told.path, told.author) == ("text", f"{FOLDER}/1/a.json", "worker <worker@localhost>")
     assert verify(primary).ok
-    assert replay(store, chapters(store, chain(store)), 4).tree == base.snapshot
+    assert replay_to(store, closed_frames(store, chain(store)), 4).tree == base.snapshot
 
 
 def test_a_late_delta_is_seen_for_a_frame_before_it_leaves(primary: Primary) -> None:
@@ -102,7 +102,9 @@ def test_with_and_without_retention_the_digests_are_the_same() -> None:
     pruned.deltas_frames = 3
     for primary in (kept, pruned):
         grow(primary, 30, seed=4)
-    digests = [[chapter.ledger.snapshot for chapter in chapters(one.store, chain(one.store))] for one in (kept, pruned)]
+    digests = [
+        [chapter.ledger.snapshot for chapter in closed_frames(one.store, chain(one.store))] for one in (kept, pruned)
+    ]
     assert digests[0] == digests[1]
     assert verify(pruned).ok
     assert len(frames_in_tree(pruned)) < 12 < len(frames_in_tree(kept))

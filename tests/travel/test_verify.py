@@ -17,12 +17,12 @@ from dreamcatcherd.core.export import export, read_portable
 from dreamcatcherd.core.frames import Closing
 from dreamcatcherd.core.tree import blob_at, changed, subtree
 from dreamcatcherd.daemon.primary import Primary
-from dreamcatcherd.store.adopt import adopt
-from dreamcatcherd.store.create import open_first
-from dreamcatcherd.store.memory import MemoryStore
-from dreamcatcherd.store.ports import Commit, Move, Store
-from dreamcatcherd.store.replay import chapters, own_ledger, replay, replay_hindsight
-from dreamcatcherd.store.verify import Verdict, read_history
+from dreamcatcherd.git.protocols import Commit, Move, Store
+from dreamcatcherd.history.replay import closed_frames, own_ledger, replay_hindsight, replay_to
+from dreamcatcherd.history.verify import Verdict, read_history
+from dreamcatcherd.imports.adopt_export import adopt
+from dreamcatcherd.stages.first_frame import open_first
+from dreamcatcherd.testing.memory import MemoryStore
 from tests.law.fleet import MAIN, NOW, close, commit_files, new_primary, primary_on, send
 from tests.law.model import Sent
 from tests.store.tools import FOLDER, put, text
@@ -39,7 +39,7 @@ def verify(primary: Primary, start: int | None = None) -> Verdict:
 
 def merged_row(primary: Primary, frame: int) -> tuple[str, str, str] | None:
     """Path, blob and commit of the first delta that a frame merged and that was not held before."""
-    (now,) = chapters(primary.store, chain(primary.store)[frame - 1 : frame])
+    (now,) = closed_frames(primary.store, chain(primary.store)[frame - 1 : frame])
     held = {row.blob for row in now.ledger.ended}
     row = next((row for row in now.ledger.deltas if row.content_id is None and row.blob not in held), None)
     return (row.path, row.blob, row.commit) if row else None
@@ -73,7 +73,7 @@ def test_the_real_deltas_verify_and_any_tampering_is_named() -> None:
         close(primary)
     frames = len(chain(primary.store))
     assert verify(primary) == Verdict(frames, True, None, None)
-    told = list(chapters(primary.store, chain(primary.store)))
+    told = list(closed_frames(primary.store, chain(primary.store)))
     assert sum(chapter.ledger.counts.deltas for chapter in told) == len(files)
     assert replay_hindsight(primary.store, told, told[-1].link.frame).tree == told[-1].ledger.snapshot
     for tamper in (worker_dropped, ledger_since, shard_then, commit_dropped):
@@ -307,7 +307,7 @@ def test_an_import_is_the_base_of_verify_and_replay(sixty: Primary) -> None:
     here = copy_of(sixty)
     for _ in range(3):
         close(here)
-    base = here.load_base(here.store.refs())
+    base = here.load_published(here.store.refs())
     assert base.snapshot
     assert base.ledger
     assert base.ledger.held == []
@@ -323,24 +323,24 @@ def test_an_import_is_the_base_of_verify_and_replay(sixty: Primary) -> None:
         assert digest(here) == digest(there)
     assert verify(here) == Verdict(73, True, None, None)
     assert verify(there) == Verdict(11, True, None, None)
-    assert replay(store, chapters(store, chain(store)), 73).tree == digest(there)
-    assert replay_hindsight(store, chapters(store, chain(store)), 73).tree == digest(there)
+    assert replay_to(store, closed_frames(store, chain(store)), 73).tree == digest(there)
+    assert replay_hindsight(store, closed_frames(store, chain(store)), 73).tree == digest(there)
     shard_then(there, 1)
     assert verify(there).first_bad == 63
 
 
 def digest(primary: Primary) -> str | None:
-    return primary.load_base(primary.store.refs()).snapshot
+    return primary.load_published(primary.store.refs()).snapshot
 
 
 def test_replay_gives_every_state_as_it_was_known(sixty: Primary) -> None:
     """At any frame the state from deltas alone is what the ledger says."""
     store = sixty.store
-    told = list(chapters(store, chain(store)))
+    told = list(closed_frames(store, chain(store)))
     for frame in (1, 2, 30, 60):
-        assert replay(store, told, frame).tree == told[frame - 1].ledger.snapshot
+        assert replay_to(store, told, frame).tree == told[frame - 1].ledger.snapshot
     with pytest.raises(RefusedError):
-        replay(store, told, 61)
+        replay_to(store, told, 61)
 
 
 def test_hindsight_places_late_deltas_where_their_frame_belongs() -> None:
@@ -356,7 +356,9 @@ def test_hindsight_places_late_deltas_where_their_frame_belongs() -> None:
             if sent:
                 send(primary.store, sent, f"d{number}", lane=False)
             close(primary)
-    told = {name: list(chapters(one.store, chain(one.store))) for name, one in (("slow", slow), ("prompt", prompt))}
+    told = {
+        name: list(closed_frames(one.store, chain(one.store))) for name, one in (("slow", slow), ("prompt", prompt))
+    }
     for frame in (1, 2, 3):
         seen = replay_hindsight(slow.store, told["slow"], frame)
         assert seen.tree == told["prompt"][frame - 1].ledger.snapshot

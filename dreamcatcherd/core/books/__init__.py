@@ -1,0 +1,1 @@
+"""Books that finish themselves: a projection of chapters and title pages that the merge keeps up to date."""

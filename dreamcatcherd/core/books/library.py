@@ -1,0 +1,228 @@
+"""The library in a snapshot: what each book's completion depends on, and the compiled books (Protocol §5, Books).
+
+    book_progress   [book, "chapter", number]: the first stamp of each chapter number
+                    [book, "target", content id]: each `target_chapters` that a delta gave
+    library         [book]: the compiled book, while it is complete; its stamp is that of the delta which completed it
+
+Both follow from chapters and books alone. Only the books that new deltas touch are looked at, each by the files that
+its lines lie in; the rules are `books`'."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Literal, NamedTuple
+
+from msgspec import Struct
+
+from dreamcatcherd.core.books.compile import Chapter, Marks, compile_book, completed, target_of
+from dreamcatcherd.core.codec import canonical, canonical_each, decode, stamp_of
+from dreamcatcherd.core.collections import BOOKS, CHAPTERS, DEFAULT_TABLE, DERIVED, LIBRARY, PROGRESS, Collection, Table
+from dreamcatcherd.core.model import Json, Record, Stamp
+from dreamcatcherd.core.rules import Entity
+from dreamcatcherd.core.shards import Change, Layout, find, key_of, parts_of, remove_lines, scan, sorted_changes, update
+from dreamcatcherd.core.snapshot import (
+    Folders,
+    entity_line,
+    file_name,
+    fresh_lines,
+    keyed_layout,
+    keyed_path,
+    near_path,
+    near_paths,
+    read_entity,
+    with_file_bound,
+)
+from dreamcatcherd.core.tree import Entry, Objects, Reader
+
+BroughtRecords = Mapping[str, tuple[list[Json], list[Record], list[Stamp]]]
+"""What new deltas bring, by collection: keys, records and stamps side by side. What one delta brings is in order."""
+
+Touched = dict[bytes, tuple[Json, Marks]]
+"""Each book that new deltas touch, by its key's bytes, with the marks that they bring."""
+
+Folder = dict[str, Entry]
+"""The snapshot's folder `state`, opened."""
+
+
+BookEvent = Literal["started", "grew", "published", "revised", "reopened"]
+
+
+class BookRow(Struct, frozen=True, omit_defaults=True):
+    """What a frame did to one book, for the ledger. `chapters` counts distinct numbers, `events` are in this order:
+
+    `started` (its title page came), `grew` (chapter numbers were added), `published`, `revised` (the published object
+    changed), `reopened` (a late delta had raised the target before the book was complete)."""
+
+    book: Json
+    events: list[BookEvent]
+    chapters: int
+    target: int | None
+    published: bool
+    fingerprint: str | None = None
+
+
+class LibraryUpdate(NamedTuple):
+    """What became of the library: entities that came (or, negative, went) by collection, and a row for each book."""
+
+    added: dict[str, int]
+    rows: list[BookRow]
+
+
+def touch(touched: Touched, table: Table, brought: BroughtRecords) -> None:
+    """Note the books that new deltas touch, and the marks that they bring; a frame may be gone through in parts."""
+    if CHAPTERS in brought and standard(table, CHAPTERS):
+        keys, _, stamps = brought[CHAPTERS]
+        raw_books = canonical_each([key[0] for key in keys])
+        for raw_book, (book, number, _), stamp in zip(raw_books, keys, stamps, strict=True):
+            known = touched.get(raw_book) or touched.setdefault(raw_book, (book, Marks({}, {})))
+            if type(number) is int:
+                first = known[1].numbers.setdefault(number, stamp)
+                if stamp < first:
+                    known[1].numbers[number] = stamp
+    if BOOKS in brought and standard(table, BOOKS):
+        keys, records, stamps = brought[BOOKS]
+        for (book,), record, stamp in zip(keys, records, stamps, strict=True):
+            _, marks = touched.setdefault(canonical(book), (book, Marks({}, {})))
+            if "target_chapters" in record:
+                marks.targets[stamp] = target_of(record["target_chapters"])
+
+
+def update_library(objects: Objects, before: Folder, folders: Folders, table: Table, touched: Touched) -> LibraryUpdate:
+    """Bring progress and library up to chapters and books that have just been merged into a snapshot.
+
+    `before` is its folder `state` as it was until then. Where the settings gave chapters or books other keys or another
+    rule, before there were any, nothing compiles."""
+    state = folders.state
+    pages, compiles = standard(table, BOOKS), standard(table, CHAPTERS, BOOKS)
+    progress: list[tuple[Record, Stamp]] = []
+    compiled: dict[bytes, tuple[Json, bytes]] = {}
+    gone: list[bytes] = []
+    rows: list[BookRow] = []
+    for raw_book, (book, new) in sorted(touched.items()):
+        raw_key = b"[%b]" % raw_book
+        old = read_marks(objects, before, book)
+        marks = _joined(old, new)
+        progress += _progress(book, old, marks)
+        stamp = completed(marks) if compiles else None
+        standing = _line(objects, before, DERIVED[LIBRARY], book)
+        line = None
+        if stamp is not None:
+            line = entity_line(raw_key, compiled_book(objects, state, table, book, stamp))
+            compiled[raw_key] = (book, line)
+        elif standing is not None:
+            gone.append(raw_key)
+        started = pages and _line(objects, state, table[BOOKS], book) is not None
+        happened: dict[BookEvent, bool] = {
+            "started": started and _line(objects, before, table[BOOKS], book) is None,
+            "grew": len(marks.numbers) > len(old.numbers),
+            "published": standing is None and line is not None,
+            "revised": standing is not None and line is not None and line != standing,
+            "reopened": standing is not None and line is None,
+        }
+        events = [name for name, so in happened.items() if so]
+        if events:
+            seal = decode(parts_of(line)[1])["object"]["fingerprint"] if line else None
+            rows.append(BookRow(book, events, len(marks.numbers), marks.target, line is not None, seal))
+    added = {PROGRESS: _put(objects, folders, DERIVED[PROGRESS], _progress_lines(progress))}
+    added[LIBRARY] = _put(objects, folders, DERIVED[LIBRARY], compiled) - _take(objects, state, DERIVED[LIBRARY], gone)
+    return LibraryUpdate({name: count for name, count in added.items() if count}, rows)
+
+
+def compiled_book(objects: Reader, state: Folder, table: Table, book: Json, stamp: Stamp) -> Entity:
+    """A complete book out of what stands in a snapshot; `stamp` is that of the delta which completed it."""
+    line = _line(objects, state, table[BOOKS], book)
+    page = read_entity(table[BOOKS], line).record if line else {}
+    return Entity(compile_book(book, page, chapters_of(objects, state, table, book), stamp), stamp)
+
+
+def chapters_of(objects: Reader, state: Folder, table: Table, book: Json) -> Iterator[Chapter]:
+    """All that stands of a book's numbered chapters, by whomever; a chapter that text names is no part of the book."""
+    for line in lines_of_book(objects, state, table[CHAPTERS], book):
+        _, number, author = decode(key_of(line))
+        if type(number) is int:
+            entity = read_entity(table[CHAPTERS], line)
+            stamps = entity.stamps.values() if isinstance(entity.stamps, dict) else [entity.stamps]
+            yield Chapter(number, author, entity.record, max(stamps, default=None))
+
+
+def read_marks(objects: Reader, state: Folder, book: Json) -> Marks:
+    """What a snapshot's progress says of a book."""
+    marks = Marks({}, {})
+    for line in lines_of_book(objects, state, DERIVED[PROGRESS], book):
+        note_mark(marks, line)
+    return marks
+
+
+def note_mark(marks: Marks, line: bytes) -> None:
+    """Add one line of `book_progress` to the marks of its book."""
+    raw_key, raw_record, raw_stamp = parts_of(line)
+    _, what, which = decode(raw_key)
+    if what == "chapter":
+        marks.numbers[which] = stamp_of(decode(raw_stamp))
+    else:
+        marks.targets[stamp_of(decode(raw_stamp))] = decode(raw_record)["target_chapters"]
+
+
+def lines_of_book(objects: Reader, state: Folder, row: Collection, book: Json) -> Iterator[bytes]:
+    """A collection's lines for one book, from the few files in which they may lie; its key begins with the book."""
+    start = b"[[%b" % canonical(book)
+    for line in scan(objects, state, file_name(row.name), near_path(book)):
+        if line.startswith((start + b",", start + b"]")):
+            yield line
+
+
+def standard(table: Table, *names: str) -> bool:
+    """Whether collections are keyed, joined and laid out as the protocol has them."""
+    return all(table[name].identity == DEFAULT_TABLE[name].identity for name in names)
+
+
+def _joined(old: Marks, new: Marks) -> Marks:
+    """Marks of two sets of deltas as those of their union."""
+    firsts = {number: min(stamp, old.numbers.get(number, stamp)) for number, stamp in new.numbers.items()}
+    return Marks({**old.numbers, **firsts}, {**old.targets, **new.targets})
+
+
+def _progress(book: Json, old: Marks, marks: Marks) -> Iterator[tuple[Record, Stamp]]:
+    """What is new or changed in a book's progress."""
+    for number, stamp in marks.numbers.items():
+        if old.numbers.get(number) != stamp:
+            yield {"book": book, "what": "chapter", "which": number}, stamp
+    for stamp, target in marks.targets.items():
+        if stamp not in old.targets:
+            yield {"book": book, "what": "target", "which": stamp[3], "target_chapters": target}, stamp
+
+
+def _progress_lines(progress: list[tuple[Record, Stamp]]) -> dict[bytes, tuple[Json, bytes]]:
+    """The lines of it with their books, by key."""
+    records = [record for record, _ in progress]
+    raw_keys = canonical_each([[record["book"], record["what"], record["which"]] for record in records])
+    raw_stamps = canonical_each([stamp for _, stamp in progress])
+    lines = fresh_lines(DERIVED[PROGRESS], raw_keys, records, raw_stamps)
+    books = [record["book"] for record in records]
+    return dict(zip(raw_keys, zip(books, lines, strict=True), strict=True))
+
+
+def _line(objects: Reader, state: Folder, row: Collection, book: Json) -> bytes | None:
+    """The line of a collection whose whole key is the book."""
+    raw_key = canonical([book])
+    return find(objects, state, file_name(row.name), [(keyed_path(row, [book], raw_key), raw_key)]).get(raw_key)
+
+
+def _put(objects: Objects, folders: Folders, row: Collection, lines: dict[bytes, tuple[Json, bytes]]) -> int:
+    """Keep lines with their books, by key, in place of what stands; returns how many keys are new."""
+    if not lines:
+        return 0
+    nears = near_paths(row, [[book] for book, _ in lines.values()], lines)
+    changes: list[Change[None]] = [
+        (near, key, line, None) for near, (key, (_, line)) in zip(nears, lines.items(), strict=True)
+    ]
+    layout: Layout[None] = with_file_bound(folders, keyed_layout(row))
+    return update(objects, folders.state, file_name(row.name), sorted_changes(changes), layout)
+
+
+def _take(objects: Objects, state: Folder, row: Collection, keys: list[bytes]) -> int:
+    """Take lines away that stand; returns how many."""
+    doomed = sorted((keyed_path(row, decode(raw_key), raw_key), raw_key) for raw_key in keys)
+    if doomed:
+        remove_lines(objects, state, file_name(row.name), doomed, row.a_file)
+    return len(doomed)

@@ -1,0 +1,218 @@
+"""Making the ledger of a frame from its plan and its merge (Protocol §9). The shapes are `ledger`'s."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from typing import TypeVar
+
+from msgspec import Struct, structs
+
+from dreamcatcherd.core.clock_skew import ClockFlag, clock_flags
+from dreamcatcherd.core.ledger import (
+    Counts,
+    DeltaRow,
+    DuplicateRow,
+    HeldRow,
+    Ledger,
+    MisfitRow,
+    QuarantinedRow,
+    SettingsChange,
+    Violation,
+)
+from dreamcatcherd.core.merge import Merged
+from dreamcatcherd.core.model import SAME_NAMED, Arrival, Delta, Reject, Version
+from dreamcatcherd.core.paths import printable
+from dreamcatcherd.core.plan import Plan
+
+
+class Basis(Struct, frozen=True):
+    """What a new ledger follows on: the digest, entity counts and settings that stood; what was noticed besides the
+    deltas: violations, a change of settings, streams that a quorum waited for in vain; and what flags clocks."""
+
+    previous: str | None
+    entities: dict[str, int]
+    settings: str | None
+    violations: list[Violation] = []
+    settings_change: SettingsChange | None = None
+    missing: list[str] = []
+    max_skew_s: float = 300.0
+    told: dict[str, int] = {}
+    waiting: int = 0
+    """How many early deltas waited before the frame."""
+    ended: list[HeldRow] = []
+    """Those of them whose wait ends with it."""
+
+
+def make_ledger(
+    plan: Plan, merged: Merged, basis: Basis, closed_by: str, same_named: int | None = SAME_NAMED
+) -> Ledger:
+    """The ledger of a frame from its plan and merge. Of the versions of one blob that one commit brings, so many are
+    listed (None: all)."""
+    flags = clock_flags(plan.deltas, plan.frame, basis.max_skew_s, basis.told)
+    misfits = Counter(misfit.stamp for misfit in merged.misfits)
+    deltas = []
+    for item, source in _deltas(plan.deltas):
+        row = _delta_row(item, source, plan.frame, flags.get(item.stamp))
+        notes = (misfits[item.stamp], merged.collapsed.get(item.stamp, 0), tuple(merged.unknown.get(item.stamp, ())))
+        deltas.append(
+            structs.replace(row, misfits=notes[0], collapsed=notes[1], unknown=notes[2]) if any(notes) else row
+        )
+    held = [_held_row(arrival, plan.frame) for arrival in plan.held]
+    far = {item.version: item for item, _ in _deltas(plan.far)}
+    quarantined = [_quarantined_row(arrival, plan.frame, far) for arrival in plan.quarantined]
+    duplicates = [_duplicate_row(arrival) for arrival in plan.duplicates]
+    if same_named is not None:
+        quarantined, duplicates = _shortened(quarantined, same_named), _shortened(duplicates, same_named)
+    entities = dict(basis.entities)
+    for name, count in merged.added.items():
+        entities[name] = entities.get(name, 0) + count
+    late = sum(row.late for row in deltas)
+    counts = Counts(
+        deltas=len(deltas),
+        streams=len({row.stream_id for row in deltas}),
+        late=late,
+        duplicates=sum(1 + row.more for row in duplicates),
+        held=len(held),
+        quarantined=sum(1 + row.more for row in quarantined if row.since == plan.frame),
+        misfits=len(merged.misfits),
+        conflicts=len(merged.conflicts),
+        violations=len(basis.violations),
+        entities=entities,
+        clocks=len(flags),
+        unresolved=sum(len(row.unresolved) for row in deltas),
+        collapsed=sum(row.collapsed for row in deltas),
+        unknown=sum(len(row.unknown) for row in deltas),
+        waiting=basis.waiting + len(held) + len(far) - len(basis.ended),
+    )
+    return Ledger(
+        frame=plan.frame,
+        snapshot=merged.tree,
+        previous=basis.previous,
+        closed_by=closed_by,
+        settings=basis.settings,
+        deltas=deltas,
+        held=held,
+        duplicates=duplicates,
+        misfits=_misfit_rows(merged, plan) if merged.misfits else [],
+        quarantined=quarantined,
+        conflicts=merged.conflicts,
+        violations=basis.violations,
+        books=merged.books,
+        settings_change=basis.settings_change,
+        missing=basis.missing,
+        ended=basis.ended,
+        counts=counts,
+    )
+
+
+def _deltas(arrivals: Iterable[Arrival]) -> Iterable[tuple[Delta, str]]:
+    for arrival in arrivals:
+        if isinstance(arrival.item, Delta):
+            yield arrival.item, arrival.source
+
+
+def _content(item: Delta) -> str | None:
+    return item.content_id if item.content_id != item.version.blob else None
+
+
+def _delta_row(item: Delta, source: str, frame: int, flag: ClockFlag | None) -> DeltaRow:
+    late = item.frame < frame
+    return DeltaRow(
+        path=item.version.path,
+        blob=item.version.blob,
+        utc=item.utc,
+        stream_id=item.stream_id,
+        source=source,
+        commit=item.version.commit,
+        late=late,
+        frame=item.frame if late else None,
+        content_id=_content(item),
+        unresolved=item.unresolved,
+        ahead_s=flag.ahead_s if flag else None,
+        backward=flag.backward if flag else False,
+    )
+
+
+def _held_row(arrival: Arrival, frame: int) -> HeldRow:
+    item = arrival.item
+    if not isinstance(item, Delta):
+        raise AssertionError("only deltas are held")
+    return HeldRow(
+        path=item.version.path,
+        blob=item.version.blob,
+        frame=item.frame,
+        utc=item.utc,
+        stream_id=item.stream_id,
+        source=arrival.source,
+        commit=item.version.commit,
+        since=frame if arrival.since is None else arrival.since,
+        content_id=_content(item),
+    )
+
+
+def _duplicate_row(arrival: Arrival) -> DuplicateRow:
+    item = arrival.item
+    if not isinstance(item, Delta):
+        raise AssertionError("only deltas are duplicates")
+    version = item.version
+    named = (version.path, version.blob, item.frame, item.stream_id, arrival.source, version.commit)
+    return DuplicateRow(*named, _content(item), arrival.more)
+
+
+_Row = TypeVar("_Row", DuplicateRow, QuarantinedRow)
+
+
+def _shortened(rows: list[_Row], most: int) -> list[_Row]:
+    """The rows, of each blob in each commit the first ones only; the last of these counts the rest. What waits is read
+    again, so it is listed."""
+    kept: list[_Row] = []
+    last: dict[tuple[str, str], int] = {}
+    count: Counter[tuple[str, str]] = Counter()
+    listed: Counter[tuple[str, str]] = Counter()
+    for row in rows:
+        if isinstance(row, QuarantinedRow) and row.frame is not None:
+            kept.append(row)
+            continue
+        key = (row.blob, row.commit)
+        count[key] += 1 + row.more
+        listed[key] += 1
+        if listed[key] <= most:
+            last[key] = len(kept)
+            kept.append(structs.replace(row, more=0) if row.more else row)
+    for key, number in count.items():
+        if number > min(listed[key], most):
+            kept[last[key]] = structs.replace(kept[last[key]], more=number - min(listed[key], most))
+    return kept
+
+
+def _quarantined_row(arrival: Arrival, frame: int, far: Mapping[Version, Delta]) -> QuarantinedRow:
+    item = arrival.item
+    if not isinstance(item, Reject):
+        raise AssertionError("only rejects are quarantined")
+    early = far.get(item.version)
+    return QuarantinedRow(
+        path=printable(item.version.path),
+        blob=item.version.blob,
+        reason=item.fault.reason,
+        detail=item.fault.detail,
+        source=arrival.source,
+        commit=item.version.commit,
+        since=frame if arrival.since is None else arrival.since,
+        at=item.fault.at,
+        more=arrival.more,
+        frame=early.frame if early else None,
+        utc=early.utc if early else None,
+        stream_id=early.stream_id if early else None,
+        content_id=_content(early) if early else None,
+    )
+
+
+def _misfit_rows(merged: Merged, plan: Plan) -> list[MisfitRow]:
+    versions = {item.stamp: item.version for item, _ in _deltas(plan.deltas)}
+    counted: dict[tuple[str, str, str, str], int] = {}
+    for misfit in merged.misfits:
+        version = versions[misfit.stamp]
+        row = (version.path, version.blob, misfit.section, misfit.why)
+        counted[row] = counted.get(row, 0) + 1
+    return [MisfitRow(*row, count) for row, count in sorted(counted.items())]

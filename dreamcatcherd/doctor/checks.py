@@ -1,0 +1,327 @@
+"""What `doctor` looks at: one short function a check, each a fact with the remedy where it is not as it should be.
+
+Reads and asks; changes nothing. What a check cannot know here it says, and is not counted as a fault."""
+
+from __future__ import annotations
+
+import email.utils
+import os
+import re
+import ssl
+import subprocess
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator
+from datetime import timedelta
+from importlib import metadata
+from itertools import islice
+from pathlib import Path
+
+import pygit2
+
+from dreamcatcherd.core import paths
+from dreamcatcherd.core.checkout import Checkout
+from dreamcatcherd.core.codec import plain
+from dreamcatcherd.core.errors import DreamcatcherError
+from dreamcatcherd.core.report import Check
+from dreamcatcherd.core.troubles import Trouble
+from dreamcatcherd.doctor.sizes import check_largest, check_packs, check_space
+from dreamcatcherd.git.command import git
+from dreamcatcherd.git.local import LocalStore
+from dreamcatcherd.git.locks import all_locks, stale
+from dreamcatcherd.git.remote import RemoteStore
+from dreamcatcherd.git.signatures import sign
+from dreamcatcherd.stages.ingest import Inbox, InboxReader
+from dreamcatcherd.stages.published import PublishedState, load_published
+from dreamcatcherd.stages.stray_branches import StrayBranches, occupied_lanes
+from dreamcatcherd.stages.unreadable import readable_refs, troubles_of
+from dreamcatcherd.stages.violations import current_settings
+
+GIT_NEEDED = (2, 36)
+LANES_MANY = 5_000
+NAMES_SHOWN = 20
+OFFSET_S = 5.0
+HOOK_TIMEOUT_S = 60.0
+
+
+def check_tools() -> Iterator[Check]:
+    """git on the PATH, new enough to write durably; and what libgit2 was built with."""
+    try:
+        said = subprocess.run(["git", "--version"], capture_output=True, text=True, timeout=10, check=True).stdout
+    except (OSError, subprocess.SubprocessError) as error:
+        yield Check("git", False, f"git does not run: {error}", "install git 2.36 or newer")
+    else:
+        match = re.search(r"(\d+)\.(\d+)", said)
+        fine = match is not None and (int(match[1]), int(match[2])) >= GIT_NEEDED
+        yield Check(
+            "git", fine, said.strip(), None if fine else "install git 2.36 or newer: older ones do not fsync refs"
+        )
+    yield Check("libgit2", True, f"pygit2 {metadata.version('pygit2')} with libgit2 {pygit2.LIBGIT2_VERSION}")
+
+
+def check_signing(key: Path | None) -> Iterator[Check]:
+    """Whether the key that snapshot commits are signed with can sign."""
+    if key is None:
+        return
+    try:
+        sign(b"doctor\n\n", key)
+    except DreamcatcherError as error:
+        yield Check("signing", False, error.cause, error.remedy)
+    else:
+        yield Check("signing", True, f"{key} signs")
+
+
+def check_repository(store: LocalStore, main: str) -> Iterator[Check]:
+    """Whether it can be reached and read, and what stands there."""
+    try:
+        start = time.perf_counter()
+        refs = store.refs()
+        took = time.perf_counter() - start
+    except DreamcatcherError as error:
+        yield Check("reachable", False, error.cause, error.remedy)
+        return
+    yield Check("reachable", True, f"{store.where}: {len(refs)} refs in {1000 * took:.0f} ms")
+    readable = readable_refs(store, refs, main)
+    try:
+        base = load_published(store, readable, main)
+        settings, refused = current_settings(store, readable.get(main), base, time.time_ns() // 1000)
+        survey = InboxReader().survey(store, refs, main, base, settings)
+    except DreamcatcherError as error:
+        yield Check("snapshot", False, error.cause, error.remedy)
+        return
+    for trouble in store.troubles():
+        yield Check("repository", False, trouble.what, trouble.remedy)
+    yield _published(store, readable, main, base)
+    yield _settings(base, refused)
+    yield _lanes(refs, base)
+    if base.commit is not None:
+        yield check_largest(store, base.commit)
+    yield from _troubles(store, survey)
+    if base.commit is not None:
+        yield _frame_time(store.commit(base.commit).time, time.time())
+
+
+def _frame_time(closed: int, now: float) -> Check:
+    """Of two clocks that differ one is wrong: this one, or that of the primary that closed the last frame."""
+    if closed <= now + OFFSET_S:
+        return Check("frame time", True, f"the last frame was closed {_ago(now - closed)} ago")
+    cause = f"the last frame was closed {_ago(closed - now)} in the future, by this clock"
+    return Check("frame time", False, cause, "set the clocks of all primaries, with chrony or systemd-timesyncd")
+
+
+def _ago(seconds: float) -> str:
+    return str(timedelta(seconds=max(0, round(seconds))))
+
+
+def _published(store: LocalStore, refs: dict[str, str], main: str, base: PublishedState) -> Check:
+    head = refs.get(main)
+    if head is None:
+        remedy = "dreamcatcherd run or merge makes it, or push a first commit; check [repository] branch"
+        return Check("branch", False, f"there is no {paths.short_ref(main)}", remedy)
+    if base.commit is None:
+        return Check("branch", True, f"no frame is closed yet; frame {base.state.frame} is open")
+    if not store.descends(head, base.commit):
+        cause = f"{paths.short_ref(main)} was rewound: it does not hold the published {base.commit}"
+        return Check(
+            "branch", False, cause, "the next frame puts it right with both heads as parents; find out who forced it"
+        )
+    return Check("branch", True, f"frame {base.state.frame} is open, the last snapshot is {base.snapshot}")
+
+
+def _settings(base: PublishedState, refused: str | None) -> Check:
+    if refused is not None:
+        return Check("settings", False, f"{paths.SETTINGS} does not count: {refused}", "correct it and push it again")
+    return Check("settings", True, f"{paths.SETTINGS} {base.settings.blob or 'is not there: the defaults hold'}")
+
+
+def _lanes(refs: dict[str, str], base: PublishedState) -> Check:
+    prefix = base.settings.lane_prefix
+    lanes = [ref.removeprefix(prefix) for ref in refs if paths.lane_stream(ref, prefix) is not None]
+    if len(lanes) > LANES_MANY:
+        remedy = "lower [retention] lanes_keep on the primary"
+        return Check("lanes", False, f"{len(lanes)} lanes slow every look", remedy)
+    whole = [name for name in lanes if "/" not in name]
+    if not whole or len(whole) == len(lanes):
+        return Check("lanes", True, f"{len(lanes)} lanes")
+    short = paths.short_ref(prefix)
+    forms = f"{len(whole)} as {short}<stream>, such as {short}{min(whole)}, and others as {short}<stream>/<anything>"
+    return Check("lanes", True, f"{len(lanes)} lanes, {forms}: one stream can have lanes of one form only")
+
+
+def _troubles(store: LocalStore, survey: Inbox) -> Iterator[Check]:
+    """Refs and commits that cannot be read, names that no clone can hold, lanes in a stream's way, and branches whose
+    deltas nobody merges."""
+    base, main = survey.base, survey.main
+    refs = [*store.troubles(), *troubles_of(survey.unreadable, main)]
+    strays = StrayBranches().troubles(store, survey.refs, main, survey.settings, base.commit)
+    head = store.commit(survey.head).tree if survey.head else None
+    unsafe = islice(Checkout().unsafe_paths(store, head, []), NAMES_SHOWN)
+    remedy = f"git rm it on {paths.short_ref(main)} (git rm --cached --sparse), and push"
+    names = [Trouble(plain(f"{'/'.join(path)}: {why}"), None, remedy) for path, why in unsafe]
+    for check, found, fine in (
+        ("refs", refs, "all can be read"),
+        ("names", names, f"a clone can hold all of {paths.short_ref(main)}"),
+        ("lane owners", occupied_lanes(store, survey), "no lane is in the way of another stream"),
+        ("branches", strays, "no deltas on branches that are not merged"),
+    ):
+        for one in found:
+            yield Check(check, False, one.what, one.remedy)
+        if not found:
+            yield Check(check, True, fine)
+
+
+# A repository on this disk --------------------------------------------------------------------------------------------
+
+_WANTED = (
+    ("receive.denyNonFastForwards", "true", "pushes may rewind branches"),
+    ("receive.denyDeletes", "false", "merged lanes cannot be deleted, neither by workers nor by a remote primary"),
+    ("core.logAllRefUpdates", "always", "no reflog tells who moved a ref"),
+    ("commitGraph.generationVersion", "1", "one commit with a date near 2^64 keeps git gc busy for ever"),
+)
+
+
+def check_folder(store: LocalStore, main: str) -> Iterator[Check]:
+    """Rights, settings, HEAD, hook, locks, packs and space of a repository that lies on this disk."""
+    folder = store.folder
+    shut = [name for name in ("objects", "refs", "HEAD") if not os.access(folder / name, os.W_OK)]
+    remedy = f"chown -R {os.geteuid()} {folder}, or run as its owner"
+    yield Check(
+        "rights", not shut, f"cannot write {', '.join(shut)}" if shut else "may write", remedy if shut else None
+    )
+    for name, wanted, harm in _WANTED:
+        value = git(folder, "config", name).stdout.decode().strip()
+        fine = (value.lower() or "false") == wanted
+        yield Check(
+            name,
+            fine,
+            (value or "not set") if fine else f"{value or 'not set'}: {harm}",
+            None if fine else f"git -C {folder} config {name} {wanted}",
+        )
+    yield _objects(folder)
+    yield _as_stored(folder)
+    yield _head(folder, main)
+    yield _hook(folder, main)
+    yield _locks(folder)
+    yield check_packs(folder)
+    yield check_space(folder)
+
+
+def _objects(folder: Path) -> Check:
+    """Whether git looks at what is pushed before it keeps it; it does either by this setting or by the general one."""
+    found = (git(folder, "config", "--type=bool", name) for name in ("receive.fsckObjects", "transfer.fsckObjects"))
+    value = next((text for one in found if (text := one.stdout.decode().strip())), "not set")
+    if value == "true":
+        return Check("receive.fsckObjects", True, value)
+    cause = f"{value}: pushes of malformed commits and trees are taken"
+    return Check("receive.fsckObjects", False, cause, f"git -C {folder} config receive.fsckObjects true")
+
+
+def _as_stored(folder: Path) -> Check:
+    """Replacements and grafts, which dreamcatcherd never follows, show git's own users another history."""
+    listed = git(folder, "for-each-ref", "--format=%(refname)", "refs/replace").stdout.decode().split()
+    if listed:
+        remedy = f"git -C {folder} replace --delete {listed[0].rpartition('/')[2]}, unless you made it on purpose"
+        return Check("replacements", False, f"{listed[0]} is there, {len(listed)} in all: git shows others", remedy)
+    grafts = folder / "info" / "grafts"
+    if grafts.is_file() and grafts.stat().st_size:
+        return Check("replacements", False, f"{grafts} changes what git shows as parents", f"rm {grafts}")
+    return Check("replacements", True, "objects are shown as stored")
+
+
+def _head(folder: Path, main: str) -> Check:
+    """What a clone checks out, and what the server-side check takes for the shared branch."""
+    named = git(folder, "symbolic-ref", "HEAD").stdout.decode("utf-8", "replace").strip()
+    if named == main:
+        return Check("HEAD", True, paths.short_ref(main))
+    cause = f"HEAD names {named or 'no branch'}: clones start there, and the hook guards it in place of {main}"
+    return Check("HEAD", False, cause, f"git -C {folder} symbolic-ref HEAD {main}")
+
+
+def _hook(folder: Path, main: str) -> Check:
+    """The hook that git would ask, which `core.hooksPath` may have moved; asked here with a push of nothing."""
+    named = git(folder, "rev-parse", "--git-path", "hooks/pre-receive").stdout.decode("utf-8", "replace").strip()
+    hook = folder / named
+    if not hook.is_file() or "dreamcatcherd" not in hook.read_text("utf-8", "replace"):
+        cause = f"no pre-receive check at {hook}: pushes are not looked at before they count"
+        return Check("hook", False, cause, "install it as docs/protocol.md says under The server-side check")
+    if not os.access(hook, os.X_OK):
+        return Check("hook", False, f"{hook} is not executable: git passes it over", f"chmod +x {hook}")
+    head = git(folder, "rev-parse", "--verify", "--quiet", main).stdout.decode().strip() or "0" * 40
+    try:
+        asked = subprocess.run(
+            [hook.absolute()],
+            cwd=folder,
+            input=f"{head} {head} {main}\n".encode(),  # a push of nothing
+            capture_output=True,
+            timeout=HOOK_TIMEOUT_S,
+            check=False,
+        )
+        told = " ".join(asked.stderr.decode("utf-8", "replace").split()) or f"it ended with {asked.returncode}"
+        why = told if asked.returncode else None
+    except (OSError, subprocess.TimeoutExpired) as error:
+        why = str(error)
+    if why is not None:
+        remedy = f"make a new one: dreamcatcherd init /tmp/model.git, then cp /tmp/model.git/hooks/pre-receive {hook}"
+        return Check("hook", False, f"every push is refused: {why}", remedy)
+    return Check("hook", True, "the pre-receive check is installed, and runs")
+
+
+def _locks(folder: Path) -> Check:
+    old = stale(all_locks(folder))
+    if old:
+        return Check(
+            "locks", False, f"{old[0]} is left over, {len(old)} in all", f"make sure that no git runs, then rm {old[0]}"
+        )
+    return Check("locks", True, "no lock is left over")
+
+
+# A repository on another machine --------------------------------------------------------------------------------------
+
+
+def check_remote(store: RemoteStore, wall_s: Callable[[], float] = time.time) -> Iterator[Check]:
+    """Rights to push, what cannot be asked of a server, the clock against its, and the own clone."""
+    trouble = store.try_push()
+    if trouble is None:
+        yield Check("push", True, "the server took a push of a ref, and its deletion")
+    else:
+        yield Check("push", False, trouble.cause, trouble.remedy)
+    advice = "pushed objects are checked only where the server does so: git config receive.fsckObjects true there"
+    yield Check("receive.fsckObjects", True, advice)
+    if store.where.startswith("https://"):
+        where = store.trust.file or store.trust.folder
+        yield Check("certificates", True, f"{where}, from {store.trust.source}" if where else store.trust.source)
+    yield _clock(store, wall_s)
+    yield check_packs(store.folder)
+    yield check_space(store.folder)
+
+
+class _Stay(urllib.request.HTTPRedirectHandler):
+    """Takes a redirect for the answer, which has the server's time as well."""
+
+    def redirect_request(self, *_: object) -> None:
+        return None
+
+
+def _clock(store: RemoteStore, wall_s: Callable[[], float]) -> Check:
+    """An http server tells its time with every answer, also with a refusal; other protocols do not."""
+    if not store.where.startswith(("http://", "https://")):
+        return Check("clock", True, "this protocol does not tell the server's time")
+    request = urllib.request.Request(f"{store.where}/info/refs?service=git-upload-pack", method="HEAD")  # noqa: S310 (http is checked for above)
+    file, folder = store.trust.file, store.trust.folder
+    try:
+        trusted = urllib.request.HTTPSHandler(context=ssl.create_default_context(cafile=file, capath=folder))
+        with urllib.request.build_opener(trusted, _Stay).open(request, timeout=10) as answer:
+            told = answer.headers.get("Date")
+    except urllib.error.HTTPError as refusal:
+        told = refusal.headers.get("Date")
+        refusal.close()
+    except (OSError, ValueError) as error:
+        return Check("clock", True, f"the server's time could not be asked: {error}")
+    moment = email.utils.parsedate_to_datetime(told) if told else None
+    if moment is None:
+        return Check("clock", True, "the server does not tell its time")
+    offset = wall_s() - moment.timestamp()
+    fine = abs(offset) <= OFFSET_S
+    shown = f"this clock is {abs(offset):.0f} s {'ahead of' if offset > 0 else 'behind'} the server's"
+    return Check("clock", fine, shown, None if fine else "set the clock, with chrony or systemd-timesyncd")

@@ -1,0 +1,269 @@
+"""How a repository on another machine is reached: its URL, the files that hold credentials, and the time limit.
+
+Owns secrets: they are read from their file at each use, handed to libgit2 by callback and to git by a credential helper
+that reads the same file. They are never part of a command line, a log line or an error."""
+
+from __future__ import annotations
+
+import math
+import os
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Literal
+from urllib.parse import unquote, urlsplit, urlunsplit
+
+import pygit2
+from msgspec import Struct
+from pygit2.enums import CredentialType
+
+from dreamcatcherd.core.errors import RetryableError, UsageError
+from dreamcatcherd.git.redirects import led_to
+
+_HELPER = (
+    '!f() { test "$1" = get || exit 0; protocol=; host=; while IFS= read -r line; do case "$line" in '
+    'protocol=*) protocol="${line#*=}" ;; host=*) host="${line#*=}" ;; esac; done; '
+    'test "$protocol://$host" = "$DREAMCATCHERD_ORIGIN" || exit 0; '
+    'printf "username=%s\\npassword=" "$DREAMCATCHERD_USER"; '
+    'if test -n "$DREAMCATCHERD_TOKEN_FILE"; then head -n 1 "$DREAMCATCHERD_TOKEN_FILE"; '
+    'else printf "%s\\n" "$DREAMCATCHERD_PASSWORD"; fi; }; f'
+)
+"""Answers git for the repository's scheme, host and port alone: not for a proxy, a redirect or a submodule."""
+
+_TELLS_HOST = (1, 9, 5)
+"""The first libgit2 that says who asks for credentials. Older ones name the repository's URL after a redirect, too."""
+
+SAID_MOST = 2**20
+"""Characters of a server's progress messages that one fetch listens to."""
+SLOW_REMEDY = "look at the server and the network; raise [repository] timeout if it is only slow"
+
+ANYBODY = "git"
+"""The user where none is named: over ssh what forges expect, over http whatever the token needs."""
+
+
+class Access(Struct, frozen=True):
+    """Where and how. `url` holds no secret; `password` is one that stood in the URL, if any. `trust` says who named the
+    certificates."""
+
+    url: str
+    user: str = ANYBODY
+    password: str = ""
+    token_file: Path | None = None
+    ssh_key: Path | None = None
+    known_hosts: Path | None = None
+    ca_file: Path | None = None
+    ca_folder: Path | None = None
+    trust: str = ""
+    timeout_s: float = 30.0
+    transport: Literal["pygit2", "git"] = "pygit2"
+
+    def __repr__(self) -> str:
+        return f"Access({self.url!r})"
+
+    def __rich_repr__(self) -> list[tuple[str, str]]:
+        return [("url", self.url)]
+
+    @property
+    def is_http(self) -> bool:
+        return self.url.startswith(("http://", "https://"))
+
+    @property
+    def read_by_git(self) -> bool:
+        """Whether git polls and fetches: as configured, or where libgit2 would not say clearly who wants credentials.
+
+        It leaves out the brackets of an IPv6 address, and decodes what follows a question mark."""
+        unclear = libgit2_version() < _TELLS_HOST or any(sign in self.url for sign in "[?")
+        return self.transport == "git" or (self.is_http and unclear)
+
+    @property
+    def origin(self) -> str:
+        """Scheme, host and port as the URL has them: whom credentials over http belong to."""
+        parts = urlsplit(self.url)
+        return f"{parts.scheme}://{unquote(parts.netloc)}"
+
+    @property
+    def is_ssh(self) -> bool:
+        return self.url.startswith(("ssh://", "git+ssh://")) or "://" not in self.url
+
+
+def libgit2_version() -> tuple[int, int, int]:
+    return pygit2.LIBGIT2_VER_MAJOR, pygit2.LIBGIT2_VER_MINOR, pygit2.LIBGIT2_VER_REVISION
+
+
+def without_secrets(url: str) -> tuple[str, str | None, str]:
+    """A URL as (without secrets, user or None, password).
+
+    Over http the user goes as well: forges take a token in its place, and with a user alone git and libgit2 would first
+    log in without the password. UsageError where the URL cannot be parted: it may hold a secret, so it is not shown."""
+    if "://" not in url:
+        return url, url.partition("@")[0] if "@" in url.partition(":")[0] else None, ""
+    try:
+        parts = urlsplit(url)
+        parts.port  # noqa: B018 (raises where what follows the host's colon is no number)
+    except ValueError:
+        remedy = "write / ? # @ and : in a password as %2F %3F %23 %40 %3A, or better name a token_file"
+        raise UsageError("[repository] url is no URL: its host or port cannot be read", remedy) from None
+    user = unquote(parts.username) if parts.username else None
+    host = parts.netloc.rpartition("@")[2]
+    netloc = f"{parts.username}@{host}" if parts.username and not parts.scheme.startswith("http") else host
+    return urlunsplit(parts._replace(netloc=netloc)), user, unquote(parts.password or "")
+
+
+def secret_of(access: Access) -> str | None:
+    """The password or token, read now; None where there is none. RetryableError where its file cannot be read.
+
+    Who is named without either has an empty password: the name may be a token."""
+    if access.token_file is None:
+        return access.password or ("" if access.user != ANYBODY else None)
+    try:
+        lines = access.token_file.read_text("utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        why = getattr(error, "strerror", None) or "it is not UTF-8"
+        remedy = "let the user that this runs as read it"
+        raise RetryableError(f"the token file {access.token_file} cannot be read: {why}", remedy) from error
+    return lines[0].strip() if lines else ""
+
+
+def git_environment(access: Access) -> dict[str, str]:
+    """What git needs in its environment to reach the repository: paths of credentials, never credentials themselves.
+
+    One exception: a password that was written into the URL travels in the environment, which only its user reads."""
+    timeout = max(1, round(access.timeout_s))
+    ssh = ["ssh", "-o", "BatchMode=yes", "-o", f"ConnectTimeout={timeout}", "-o", "StrictHostKeyChecking=yes"]
+    if access.ssh_key:
+        ssh += ["-i", _quoted(access.ssh_key), "-o", "IdentitiesOnly=yes"]
+    if access.known_hosts:
+        ssh += ["-o", f"UserKnownHostsFile={_quoted(access.known_hosts)}"]
+    settings = [*_ALONE, *_http_settings(access, timeout)]
+    more = {"GIT_SSH_COMMAND": " ".join(ssh)}
+    if access.is_http and (access.token_file or access.password or access.user != ANYBODY):
+        settings += _helpers(access)
+        more |= {"DREAMCATCHERD_USER": access.user, "DREAMCATCHERD_ORIGIN": access.origin}
+        if access.token_file:
+            more["DREAMCATCHERD_TOKEN_FILE"] = str(access.token_file)
+        else:
+            more["DREAMCATCHERD_PASSWORD"] = access.password
+    more["GIT_CONFIG_COUNT"] = str(len(settings))
+    for i, (name, value) in enumerate(settings):
+        more |= {f"GIT_CONFIG_KEY_{i}": name, f"GIT_CONFIG_VALUE_{i}": value}
+    return more
+
+
+_ALONE = [("core.hooksPath", os.devnull), ("fetch.recurseSubmodules", "false"), ("push.recurseSubmodules", "no")]
+"""The own clone runs no hooks, which a template or the user's configuration may name, and has no submodules."""
+
+
+def _http_settings(access: Access, timeout_s: int) -> list[tuple[str, str]]:
+    """Settings for http, for the URL too: there they stand above those of the user's for its host."""
+    settings = {"sslVerify": "true", "followRedirects": "false", "lowSpeedLimit": "1", "lowSpeedTime": str(timeout_s)}
+    if access.ca_file:
+        settings["sslCAInfo"] = str(access.ca_file)
+    if access.ca_folder:
+        settings["sslCAPath"] = str(access.ca_folder)
+    prefixes = ("http", f"http.{access.url}") if access.is_http else ("http",)
+    return [(f"{prefix}.{name}", value) for prefix in prefixes for name, value in settings.items()]
+
+
+def _helpers(access: Access) -> list[tuple[str, str]]:
+    """Settings by which git gets the credentials. Where there is a secret it comes from nowhere else; with a user alone
+    the helpers of the user's configuration come before ours."""
+    first = ("credential.helper", "")
+    if not (access.token_file or access.password):
+        first = (f"credential.{access.origin}.username", access.user)
+    return [first, (f"credential.{access.origin}.helper", _HELPER)]
+
+
+def _quoted(path: Path) -> str:
+    """A path for GIT_SSH_COMMAND, which a shell takes apart; ssh itself reads `%` and white space in some options."""
+    text = str(path)
+    if any(char in text for char in "'\"\\%$` \t\n"):
+        raise UsageError(f"the path {text!r} cannot be handed to ssh", "choose one of plain characters without spaces")
+    return text
+
+
+class Callbacks(pygit2.RemoteCallbacks):
+    """What libgit2 asks for during one connection. Credentials are offered once: asked again, they were refused."""
+
+    def __init__(
+        self, access: Access, progress: Callable[[], None] = lambda: None, limit_s: float | None = None
+    ) -> None:
+        """`progress` is called whenever something has come: a first fetch may take longer than any other step. After
+        `limit_s` seconds in all the connection is broken off with the next that comes: libgit2's own limit is of
+        silence alone, and a server may send byte after byte for ever."""
+        super().__init__()
+        self._progress = progress
+        self._until = time.monotonic() + limit_s if limit_s is not None else math.inf
+        self._said = 0
+        self._access = access
+        self._offered = False
+
+    def credentials(
+        self, url: str, username_from_url: str | None, allowed_types: CredentialType
+    ) -> pygit2.credentials.Username | pygit2.credentials.UserPass | pygit2.credentials.Keypair:
+        access = self._access
+        if access.is_http and (username_from_url is not None or url != _as_told(access.url)):
+            raise led_to(access.url, url)
+        user = username_from_url or access.user
+        if allowed_types & CredentialType.USERNAME:
+            return pygit2.credentials.Username(user)
+        if self._offered:
+            raise RetryableError(f"{access.url} refused the credentials", CREDENTIALS_REMEDY)
+        self._offered = True
+        if allowed_types & CredentialType.SSH_KEY:
+            if access.ssh_key:
+                return pygit2.credentials.Keypair(user, None, str(access.ssh_key), "")
+            return pygit2.credentials.KeypairFromAgent(user)
+        secret = secret_of(access)
+        if secret is None:
+            raise RetryableError(f"{access.url} asks for credentials and none are configured", CREDENTIALS_REMEDY)
+        return pygit2.credentials.UserPass(access.user, secret)
+
+    def transfer_progress(self, stats: pygit2.remotes.TransferProgress) -> None:
+        self._check_time()
+        self._progress()
+
+    def sideband_progress(self, string: str) -> None:
+        """What the server says beside its answer; it is not shown, and not listened to without end."""
+        self._said += len(string)
+        self._check_time()
+        if self._said > SAID_MOST:
+            raise RetryableError(f"{self._access.url} says more beside its answer than anybody reads", SLOW_REMEDY)
+
+    def _check_time(self) -> None:
+        if time.monotonic() > self._until:
+            raise RetryableError(f"{self._access.url} did not answer within the time limit", SLOW_REMEDY)
+
+    def certificate_check(self, certificate: None, valid: bool, host: bytes) -> bool:
+        """Never more lenient than libgit2's own check of TLS certificates and ssh host keys."""
+        return valid
+
+
+def _as_told(url: str) -> str:
+    """An http URL as libgit2 names it to who is to give credentials.
+
+    It is compared whole: a host may be made to look like another one and the beginning of a path."""
+    parts = urlsplit(url)
+    default = ":443" if parts.scheme == "https" else ":80"
+    return f"{parts.scheme}://{parts.netloc.removesuffix(default)}{parts.path or '/'}"
+
+
+CREDENTIALS_REMEDY = (
+    "check token_file, user or ssh_key in [repository] and the account's rights; "
+    "for ssh configuration or credential helpers of git's set transport to git"
+)
+
+
+def set_up_libgit2(access: Access, clone: Path) -> None:
+    """libgit2's process-wide settings: time limits, and where it looks for known hosts."""
+    milliseconds = max(1, round(access.timeout_s * 1000))
+    pygit2.settings.server_connect_timeout = milliseconds
+    pygit2.settings.server_timeout = milliseconds
+    if access.known_hosts is None:
+        pygit2.settings.homedir = os.environ.get("HOME", "/")
+    else:
+        home = clone / "home"
+        link = home / ".ssh" / "known_hosts"
+        link.parent.mkdir(parents=True, exist_ok=True)
+        link.unlink(missing_ok=True)
+        link.symlink_to(access.known_hosts.absolute())  # not to what it leads to now: that may be replaced
+        pygit2.settings.homedir = str(home)

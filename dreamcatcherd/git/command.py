@@ -1,0 +1,156 @@
+"""Running git: the plumbing that writes refs, pushes and repository creation.
+
+Owns the environment that git runs in, and the end of one that takes too long. No shell, no prompt, always a limit."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import selectors
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from dreamcatcherd.core.errors import FatalError, RetryableError
+
+TIMEOUT_S = 60.0
+OUTPUT_MOST = 2**30
+"""Bytes that git may answer: 25 million ids, a line each."""
+ERRORS_MOST = 2**20
+"""Bytes of git's errors that are kept, besides the last of them. Servers write here too."""
+_PIECE = 2**16
+_SHOWN = 2_000
+_DURABLE = ("-c", "core.fsync=all", "-c", "core.fsyncMethod=fsync")
+AS_STORED = {"GIT_NO_REPLACE_OBJECTS": "1", "GIT_GRAFT_FILE": "/dev/null"}
+"""Objects are read as stored: refs/replace/* and grafts are whoever may push them's idea of history (Protocol §3)."""
+_PLAIN = ("-c", "core.useReplaceRefs=false", "-c", "advice.graftFileDeprecated=false", "-c", "core.fsmonitor=false")
+NO_QUESTIONS = {"GIT_TERMINAL_PROMPT": "0", "GIT_ASKPASS": "", "SSH_ASKPASS_REQUIRE": "never"}
+"""Nobody is there to answer. An empty GIT_ASKPASS stands above core.askPass and SSH_ASKPASS too."""
+_PROTOCOLS = {"GIT_ALLOW_PROTOCOL": "file:git:http:https:ssh"}
+"""None that runs a program that its URL names, as `ext::` does, whatever git's configuration allows."""
+_IDENTITY = (("NAME", "dreamcatcherd"), ("EMAIL", "dreamcatcherd@localhost"))
+AUTHOR = "dreamcatcherd <dreamcatcherd@localhost>"
+
+
+class _TooMuchError(Exception):
+    """git wrote more than any answer is long."""
+
+
+class GitTimeoutError(RetryableError):
+    """git was stopped at its time limit. What it asked of a server may have happened all the same."""
+
+
+def git(
+    repository: Path,
+    *words: str,
+    stdin: bytes = b"",
+    timeout_s: float = TIMEOUT_S,
+    variables: Mapping[str, str] | None = None,
+    waiting: Callable[[], None] | None = None,
+) -> subprocess.CompletedProcess[bytes]:
+    """Run git on a repository and return what came of it; its exit code is the caller's to judge.
+
+    `waiting` is called about once a second while git runs.
+
+    Of the variables that steer git it sees only those that are passed. GitTimeoutError ends git and all it started."""
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(("GIT_", "SSH_ASKPASS"))}
+    environment |= {"LC_ALL": "C", "GIT_CONFIG_NOSYSTEM": "0"} | NO_QUESTIONS | _PROTOCOLS
+    environment |= {f"GIT_{role}_{what}": value for role in ("AUTHOR", "COMMITTER") for what, value in _IDENTITY}
+    environment |= dict(variables or {}) | AS_STORED
+    try:
+        process = subprocess.Popen(
+            ["git", "--git-dir", str(repository), *_DURABLE, *_PLAIN, *words],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            env=environment,
+            start_new_session=True,
+        )
+    except FileNotFoundError as error:
+        raise FatalError("git is not installed or not on the PATH", "install git 2.36 or newer") from error
+    with process:
+        try:
+            out, errors = _communicate(process, stdin, timeout_s, waiting)
+        except _TooMuchError as error:
+            _end(process)
+            cause = f"git {words[0]} wrote more than {OUTPUT_MOST >> 20} MiB on {repository}"
+            raise RetryableError(cause, "look at the server that it spoke to") from error
+        except subprocess.TimeoutExpired as error:
+            _end(process)
+            cause = f"git {words[0]} took longer than {timeout_s:g} s on {repository}"
+            raise GitTimeoutError(cause, "look at the load of the machine and of its disk") from error
+        except BaseException:  # whoever has no more time for it does not wait for it
+            _end(process)
+            raise
+    return subprocess.CompletedProcess(words, process.returncode, out, errors)
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    """Stop git and all that it started; what it still has to say is not read."""
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+
+
+def _communicate(
+    process: subprocess.Popen[bytes], stdin: bytes, timeout_s: float, waiting: Callable[[], None] | None
+) -> tuple[bytes, bytes]:
+    """Feed and read a process to its end; subprocess.TimeoutExpired where that takes too long.
+
+    What a server says comes in here too, and a lying one never ends: of its errors the first and the last are kept,
+    and _TooMuchError ends an answer beyond all measure."""
+    if process.stdin is None or process.stdout is None or process.stderr is None:
+        raise AssertionError("the process was made with pipes")
+    until = time.monotonic() + timeout_s
+    told = time.monotonic()
+    left = memoryview(stdin)
+    out, errors, last = bytearray(), bytearray(), b""
+    with selectors.DefaultSelector() as ready:
+        os.set_blocking(process.stdin.fileno(), False)
+        ready.register(process.stdin, selectors.EVENT_WRITE)
+        ready.register(process.stdout, selectors.EVENT_READ)
+        ready.register(process.stderr, selectors.EVENT_READ)
+        while ready.get_map():
+            if (now := time.monotonic()) >= until:
+                raise subprocess.TimeoutExpired(process.args, timeout_s)
+            if waiting is not None and now - told >= 1.0:
+                told = now
+                waiting()
+            for key, _ in ready.select(min(1.0, until - now)):
+                if key.fileobj is process.stdin:
+                    left = _fed(key.fd, left)
+                    if not left:
+                        ready.unregister(key.fileobj)
+                        process.stdin.close()
+                elif not (piece := os.read(key.fd, _PIECE)):
+                    ready.unregister(key.fileobj)
+                elif key.fileobj is process.stdout:
+                    out += piece
+                    if len(out) > OUTPUT_MOST:
+                        raise _TooMuchError
+                elif len(errors) < ERRORS_MOST:
+                    errors += piece
+                else:
+                    last = (last + piece)[-_PIECE:]
+    process.wait(max(0.0, until - time.monotonic()))
+    return bytes(out), bytes(errors) + last
+
+
+def _fed(pipe: int, left: memoryview) -> memoryview:
+    """Write what a pipe takes now; what is left. One that nobody reads any more wants nothing."""
+    try:
+        return left[os.write(pipe, left[:_PIECE]) :] if left else left
+    except BlockingIOError:
+        return left
+    except BrokenPipeError:
+        return left[:0]
+
+
+def error_message(result: subprocess.CompletedProcess[bytes]) -> str:
+    """What git said, on one line; of a long message its beginning and its end."""
+    text = " ".join(result.stderr.decode("utf-8", "replace").split())
+    if len(text) > 2 * _SHOWN:
+        text = f"{text[:_SHOWN]} … {text[-_SHOWN:]}"
+    return text or f"git ended with {result.returncode}"

@@ -1,0 +1,54 @@
+"""Maintenance of a repository: packs are joined, unreachable objects pruned, the commit-graph written."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from dreamcatcherd.core.errors import RetryableError
+from dreamcatcherd.core.paths import PUBLISHED
+from dreamcatcherd.git.command import error_message, git
+from dreamcatcherd.git.disk_errors import disk_failure
+from dreamcatcherd.git.locks import maintaining, remove_stale
+from dreamcatcherd.git.packs import forget_keeps
+from dreamcatcherd.git.reachability import EXACT
+
+MAINTENANCE_S = 3600.0
+
+
+MAINTENANCE_LOCK_S = 12 * 3600.0
+"""As old git lets the mark of another gc become before it takes it for a dead one's. Of this lock it never does."""
+
+
+def maintain(repository: Path) -> None:
+    """Join small packs, which costs what is new, and prune if git thinks that worth while.
+
+    RetryableError where it fails, or where another git is at it."""
+    remove_stale([repository / "objects" / "maintenance.lock"], MAINTENANCE_LOCK_S)
+    forget_keeps(repository)
+    try:
+        with maintaining(repository):
+            _maintain(repository)
+    except OSError as error:
+        raise disk_failure(f"maintenance of {repository} failed", error, repository) from error
+
+
+def _maintain(repository: Path) -> None:
+    for words in (("repack", "--geometric=2", "-d", "-q"), ("maintenance", "run", "--auto", "--quiet")):
+        result = git(repository, *EXACT, *words, timeout_s=MAINTENANCE_S)
+        if result.returncode:
+            remedy = f"run git {' '.join(words)} there by hand and see what it says"
+            raise RetryableError(f"maintenance of {repository} failed: {error_message(result)}", remedy)
+    published = git(repository, "rev-parse", "--verify", "--quiet", PUBLISHED).stdout.decode().strip()
+    if published:
+        write_graph(repository, published)
+
+
+def write_graph(repository: Path, tip: str) -> None:
+    """Write a commit-graph of all that a commit reaches, so that questions about history cost what is new.
+
+    RetryableError where it fails."""
+    words = (*EXACT, "commit-graph", "write", "--stdin-commits", "--split", "--no-progress")
+    result = git(repository, *words, stdin=f"{tip}\n".encode(), timeout_s=MAINTENANCE_S)
+    if result.returncode:
+        remedy = f"run git -C {repository} commit-graph write --reachable and see what it says"
+        raise RetryableError(f"the commit-graph of {repository} cannot be written: {error_message(result)}", remedy)

@@ -1,0 +1,127 @@
+"""The own bare clone of a remote repository, as a folder: made, checked, made anew. It is a cache and may be deleted.
+
+Owns the rule that only a folder that dreamcatcherd made itself is ever removed: such a one carries a mark, or is a part
+of a bare repository that git cannot open."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import shutil
+import time
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import pygit2
+
+from dreamcatcherd.core.errors import RetryableError, UsageError
+from dreamcatcherd.git.command import error_message, git
+from dreamcatcherd.git.disk_errors import remedy_in
+from dreamcatcherd.git.failures import UnclearError
+
+MARK = "dreamcatcherd-clone"
+_PARTS = {"HEAD", "FETCH_HEAD", "branches", "config", "description", "hooks", "home", "info", "logs", "objects"}
+_PARTS |= {"packed-refs", "refs", "shallow", MARK}
+NO_REDIRECTS = ("http.followRedirects", "false")
+"""For libgit2, which reads it here alone. It then still follows those to another port or path of the same host."""
+_CONFIG = (
+    ("core.logAllRefUpdates", "false"),
+    ("maintenance.auto", "false"),  # the daemon runs maintenance itself, between cycles
+    ("gc.autoDetach", "false"),
+    NO_REDIRECTS,
+)
+
+
+@contextlib.contextmanager
+def hold(lock: Path, timeout_s: float) -> Iterator[None]:
+    """Hold a clone for one operation: a command and the daemon may share it. The kernel frees it with the process."""
+    try:
+        lock.parent.mkdir(parents=True, exist_ok=True)
+        opened = lock.open("ab")
+    except OSError as error:
+        raise _unwritable(lock, error.strerror or str(error)) from error
+    with opened as file:
+        until = time.monotonic() + timeout_s
+        while True:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError as error:
+                if time.monotonic() > until:
+                    cause = f"another process holds {lock} for longer than {timeout_s:g} s"
+                    raise RetryableError(cause, "see which with fuser, and wait for it or stop it") from error
+                time.sleep(0.02)
+        yield
+
+
+def prepare_clone(folder: Path, url: str) -> None:
+    """Have a clone of the URL at `folder`, made anew where it is half made, broken or of another URL.
+
+    UsageError where something else stands there."""
+    try:
+        found = {entry.name for entry in folder.iterdir()} if folder.exists() else set()
+    except OSError as error:
+        raise _unwritable(folder, error.strerror or str(error)) from error
+    if not found:
+        make_clone(folder, url)
+        return
+    ours = (folder / MARK).is_file()
+    if not ours and (_opens(folder) or found - _PARTS or "objects" not in found):
+        cause = f"{folder} is not a clone that dreamcatcherd made"
+        raise UsageError(cause, "name another folder with [repository] clone, or remove that one")
+    if not ours or (folder / MARK).read_text() != url or not _opens(folder):
+        make_clone(folder, url)
+    else:
+        _refuse_redirects(folder)
+
+
+def _refuse_redirects(folder: Path) -> None:
+    """Set what a clone from an older version lacks."""
+    name, value = NO_REDIRECTS
+    config = pygit2.Config(str(folder / "config"))
+    if name not in config or config[name] != value:
+        config[name] = value
+
+
+def make_clone(folder: Path, url: str) -> None:
+    """An empty clone at `folder`, in place of what stands there. The caller holds the clone's lock."""
+    for left in folder.parent.glob(f"{folder.name}.new-*"):
+        shutil.rmtree(left, ignore_errors=True)
+    fresh = folder.with_name(f"{folder.name}.new-{os.getpid()}")
+    result = git(fresh, "init", "--quiet", "--bare", "--template=", "--initial-branch=main")
+    for name, value in _CONFIG:
+        result = result if result.returncode else git(fresh, "config", name, value)
+    if result.returncode:
+        raise _unwritable(folder, error_message(result))
+    (fresh / MARK).write_text(url)
+    old = folder.with_name(f"{folder.name}.new-old")
+    try:
+        if folder.exists():
+            folder.rename(old)
+        fresh.rename(folder)
+    except OSError as error:
+        raise _unwritable(folder, error.strerror or str(error)) from error
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def _unwritable(folder: Path, why: str) -> UsageError:
+    return UsageError(f"{folder} cannot be made: {why}", "name a folder that may be written to with [repository] clone")
+
+
+def _opens(folder: Path) -> bool:
+    try:
+        return pygit2.Repository(str(folder)).is_bare
+    except (pygit2.GitError, KeyError, ValueError):
+        return False
+
+
+def set_refs(clone: Path, wanted: Mapping[str, str | None]) -> None:
+    """Let refs of a clone name commits, or be gone, all at once: libgit2 writes all packed refs for each that goes.
+
+    UnclearError where git cannot."""
+    lines = [f"update {name} {oid}\n" if oid else f"delete {name}\n" for name, oid in wanted.items()]
+    done = git(clone, "update-ref", "--stdin", stdin="".join(lines).encode("utf-8", "surrogateescape"))
+    if done.returncode:
+        cause = f"the refs of {clone} could not be moved: {error_message(done)}"
+        raise UnclearError(cause, remedy_in(error_message(done), clone, "the clone is made again by itself"))

@@ -1,0 +1,132 @@
+"""A repository read through git's own plumbing, for the hook: a process that starts anew at every push.
+
+git answers in 10 ms, while loading pygit2 takes 70; and git knows where the objects of a push are kept in quarantine,
+by its variables, all of which it gets to see. What is written stays in memory."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+from dreamcatcherd.core.errors import FatalError, UnreadableError, UsageError
+from dreamcatcherd.git.command import AS_STORED, error_message, git
+from dreamcatcherd.git.commits import check_ceiling
+from dreamcatcherd.git.protocols import Commit
+from dreamcatcherd.git.reachability import has_graph, reach
+from dreamcatcherd.git.rev_list import list_commits
+from dreamcatcherd.testing.memory import MemoryStore
+
+_KINDS = {b"commit": 1, b"tree": 2}
+"""What git calls the kinds that have a ceiling, by its own numbers."""
+
+
+class PushReader(MemoryStore):
+    """The repository that git's variables name. To be closed: a git process answers the reads."""
+
+    def __init__(self, variables: Mapping[str, str]) -> None:
+        super().__init__()
+        self.folder = Path(variables.get("GIT_DIR") or ".").resolve()
+        self.where = str(self.folder)
+        self.head_branch: str | None = None
+        known = variables.items()
+        self._variables = {name: value for name, value in known if name.startswith("GIT_") and name != "GIT_DIR"}
+        self.heads = self._read_refs()
+        self._environment = {name: value for name, value in known if name != "GIT_DIR"} | {"LC_ALL": "C", **AS_STORED}
+        self._reader = self._start()
+
+    def _start(self) -> subprocess.Popen[bytes]:
+        try:
+            return subprocess.Popen(
+                ["git", "--git-dir", str(self.folder), "cat-file", "--batch-command"],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.DEVNULL,
+                env=self._environment,
+            )
+        except FileNotFoundError as error:
+            raise FatalError("git is not installed or not on the PATH", "install git 2.36 or newer") from error
+
+    def close(self) -> None:
+        """End the git process."""
+        self._reader.communicate()
+
+    def read(self, oid: str) -> bytes:
+        found = self._pending.objects.get(oid)
+        if found is not None:
+            return found[1]
+        kind, size = self._ask("contents", oid)
+        try:
+            check_ceiling(oid, kind, size)
+        except UnreadableError:
+            self._reader.kill()  # what it would write now is not read
+            self._reader.communicate()
+            self._reader = self._start()
+            raise
+        if self._reader.stdout is None:
+            raise AssertionError("the process was made with pipes")
+        return self._reader.stdout.read(size + 1)[:-1]
+
+    def size(self, oid: str) -> int:
+        found = self._pending.objects.get(oid)
+        return len(found[1]) if found is not None else self._ask("info", oid)[1]
+
+    def new_commits(self, tips: Iterable[str], hidden: Iterable[str]) -> dict[str, Commit]:
+        tips, hidden = list(dict.fromkeys(tips)), list(dict.fromkeys(hidden))
+        if not hidden or has_graph(self.folder):
+            listed = list_commits(self.folder, tips, hidden, self._variables)
+            if listed is not None:
+                return {oid: self.commit(oid) for oid in listed}
+        known = list_commits(self.folder, hidden, [], self._variables)
+        if known is None:
+            return super().new_commits(tips, hidden)
+        return reach(self.commit, tips, set(known))
+
+    def good_signatures(self, commits: Iterable[str], signers: Iterable[str]) -> dict[str, str]:
+        from dreamcatcherd.git.signatures import good_signatures  # seldom needed: see incoming
+
+        return good_signatures(self.folder, commits, signers, self._variables)
+
+    def settings(self, section: str) -> dict[str, list[str]]:
+        """The git settings of a section, by name in lower case; all values of each."""
+        found: dict[str, list[str]] = {}
+        done = self.git("config", "-z", "--get-regexp", rf"^{section}\.", may_fail=True)
+        for line in done.stdout.decode("utf-8", "surrogateescape").split("\0"):
+            name, _, value = line.partition("\n")
+            if value:
+                found.setdefault(name.lower(), []).append(value)
+        return found
+
+    def git(self, *words: str, stdin: bytes = b"", may_fail: bool = False) -> subprocess.CompletedProcess[bytes]:
+        """Run git on the repository and its quarantine; FatalError where it fails and may not."""
+        done = git(self.folder, *words, stdin=stdin, variables=self._variables)
+        if done.returncode and not may_fail:
+            raise FatalError(f"git {words[0]} failed on {self.where}: {error_message(done)}", "run git fsck there")
+        return done
+
+    def _read_refs(self) -> dict[str, str]:
+        done = self.git("for-each-ref", "--format=%(objectname)%(HEAD)%(refname)", may_fail=True)
+        if done.returncode:
+            remedy = "run it in a repository, as a hook of git's"
+            raise UsageError(f"{self.where} cannot be opened as a git repository: {error_message(done)}", remedy)
+        found: dict[str, str] = {}
+        for line in done.stdout.decode("utf-8", "surrogateescape").splitlines():
+            found[line[41:]] = line[:40]
+            if line[40] == "*":
+                self.head_branch = line[41:]
+        return found
+
+    def _ask(self, what: str, oid: str) -> tuple[int, int]:
+        """The kind and size of an object; after `contents` its bytes and a line feed are next in the pipe."""
+        if self._reader.stdin is None or self._reader.stdout is None:
+            raise AssertionError("the process was made with pipes")
+        try:
+            self._reader.stdin.write(f"{what} {oid}\n".encode())
+            self._reader.stdin.flush()
+            answer = self._reader.stdout.readline().split()
+        except BrokenPipeError:
+            answer = []
+        if len(answer) != 3:
+            why = answer[-1].decode() if answer else "git cat-file ended"
+            raise FatalError(f"object {oid} cannot be read from {self.where}: {why}", "run git fsck there")
+        return _KINDS.get(answer[1], 0), int(answer[2])

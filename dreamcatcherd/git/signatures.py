@@ -1,0 +1,85 @@
+"""ssh signatures of commits: made with ssh-keygen, checked by git itself.
+
+Owns which key a commit was signed with; whom a key speaks for is the settings' to say."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import tempfile
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+from dreamcatcherd.core.errors import RetryableError
+from dreamcatcherd.git.command import NO_QUESTIONS, error_message, git
+
+_TIMEOUT_S = 20.0
+_ONLY_SSH = tuple(
+    word
+    for setting in ("format=ssh", "program=false", "openpgp.program=false", "x509.program=false")
+    for word in ("-c", f"gpg.{setting}")
+)
+"""No signature of another kind is looked at, and no program of theirs is run."""
+_UNABLE = re.compile(
+    rb"cannot (?:run|fork\(\) for) (?!gpg)|could not create temporary file|failed writing|needed for ssh signature"
+)
+"""What git says where it could not ask ssh-keygen. Of gpg nothing is asked: whoever signs with it is not known here."""
+
+
+def sign(raw: bytes, key: Path) -> bytes:
+    """A commit's bytes with an ssh signature by a private key (or by its public half, held by an agent)."""
+    words = ["ssh-keygen", "-q", "-Y", "sign", "-n", "git", "-f", str(key)]
+    environment = os.environ | NO_QUESTIONS
+    try:
+        done = subprocess.run(words, input=raw, capture_output=True, env=environment, timeout=_TIMEOUT_S, check=False)
+    except (OSError, subprocess.TimeoutExpired) as error:
+        raise _cannot_sign(key, str(error)) from error
+    if done.returncode or not done.stdout.startswith(b"-----BEGIN SSH SIGNATURE-----"):
+        raise _cannot_sign(key, " ".join(done.stderr.decode("utf-8", "replace").split()))
+    head, _, message = raw.partition(b"\n\n")
+    return head + b"\ngpgsig " + done.stdout.rstrip(b"\n").replace(b"\n", b"\n ") + b"\n\n" + message
+
+
+def good_signatures(
+    repository: Path, commits: Iterable[str], signers: Iterable[str], variables: Mapping[str, str] | None = None
+) -> dict[str, str]:
+    """Commits with a good ssh signature by a key of the allowed-signers lines, with the key's fingerprint.
+
+    `variables` are those of git's own that tell where a push is kept in quarantine."""
+    asked = list(commits)
+    if not asked:
+        return {}
+    with tempfile.NamedTemporaryFile("w", prefix="allowed-signers-") as file:
+        file.writelines(f"{line}\n" for line in signers)
+        file.flush()
+        return _checked(repository, asked, file.name, variables)
+
+
+def _checked(repository: Path, asked: list[str], allowed: str, variables: Mapping[str, str] | None) -> dict[str, str]:
+    """Ask git of all commits at once.
+
+    A long commit with a signature that ssh-keygen refuses unread kills git (SIGPIPE): then each half is asked of, until
+    that one is found and counts as unsigned. Where ssh-keygen cannot run at all git says so and ends well, and every
+    commit would count as unsigned for ever."""
+    trust = (*_ONLY_SSH, "-c", f"gpg.ssh.allowedSignersFile={allowed}")
+    shown = git(
+        repository, *trust, "log", "--no-walk=unsorted", "--stdin", "--format=%H %G? %GF",
+        stdin="".join(f"{oid}\n" for oid in asked).encode(), timeout_s=60 + len(asked), variables=variables,
+    )  # fmt: skip
+    unable = _UNABLE.search(shown.stderr) is not None
+    if shown.returncode == -signal.SIGPIPE and not unable:
+        half = len(asked) // 2
+        parts = [asked[:half], asked[half:]] if half else []
+        return {oid: key for part in parts for oid, key in _checked(repository, part, allowed, variables).items()}
+    if shown.returncode or unable:
+        remedy = "see to it that ssh-keygen (openssh-client) runs and that its temporary folder has room"
+        raise RetryableError(f"signatures cannot be checked in {repository}: {error_message(shown)}", remedy)
+    rows = [line.split(" ") for line in shown.stdout.decode("ascii", "replace").splitlines()]
+    return {row[0]: row[2] for row in rows if len(row) == 3 and row[1] == "G" and row[2]}
+
+
+def _cannot_sign(key: Path, why: str) -> RetryableError:
+    remedy = "check [repository] signing_key: a private ssh key without passphrase, of mode 0600"
+    return RetryableError(f"the snapshot commit cannot be signed with {key}: {why}", remedy)

@@ -1,0 +1,1 @@
+"""Looking back: receipts, provenance, queries, replay, verify and archives of closed frames."""

@@ -1,0 +1,164 @@
+"""Where values came from: the delta behind a stamp, and those that lost. Reads ledgers; never the state.
+
+A ledger is searched as bytes first and decoded only where something is found, so that a long history stays cheap."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+import msgspec
+from msgspec import Struct, structs
+
+from dreamcatcherd.core.codec import canonical
+from dreamcatcherd.core.collections import Collection
+from dreamcatcherd.core.errors import FatalError
+from dreamcatcherd.core.ledger import DeltaRow
+from dreamcatcherd.core.model import Conflict, Json, Stamp
+from dreamcatcherd.core.records import natural_key
+from dreamcatcherd.core.snapshot import Item
+from dreamcatcherd.core.tree import read_tree
+from dreamcatcherd.git.protocols import Store
+
+
+class Origin(Struct, frozen=True):
+    """The delta behind a stamp: its path, commit and author, and the frame that merged it. All null for what came with
+    an imported snapshot."""
+
+    path: str | None = None
+    commit: str | None = None
+    author: str | None = None
+    frame: int | None = None
+
+
+class Loser(Struct, frozen=True):
+    """A value that lost, to whom, in the ledger of which frame (`frame`), and the delta that it came from."""
+
+    value: Json
+    stamp: Stamp
+    winner: Stamp
+    frame: int
+    path: str | None
+    commit: str | None
+    author: str | None
+
+
+class Field(Struct, frozen=True):
+    """One field: what stands, its stamp, by which rule, from which delta, merged in which frame, and who lost."""
+
+    value: Json
+    stamp: Stamp | None
+    rule: str
+    path: str | None
+    commit: str | None
+    author: str | None
+    frame: int | None
+    losers: list[Loser]
+
+
+class Explanation(Struct, frozen=True):
+    """The JSON of `explain_item` and `/api/v1/explain`."""
+
+    collection: str
+    key: Json
+    fields: dict[str, Field]
+
+
+class _Found(Struct):
+    deltas: list[DeltaRow] = []
+    conflicts: list[Conflict] = []
+
+
+_decode = msgspec.json.Decoder(_Found).decode
+
+
+def ledger_frames(store: Store, ledgers: str | None, first: int, last: int | None = None) -> Iterator[tuple[int, str]]:
+    """The closed frames from one to another, with the object id of each ledger, oldest first."""
+    thousands = sorted((int(name), entry.oid) for name, entry in read_tree(store, ledgers).items() if name.isdigit())
+    for thousand, oid in thousands:
+        if thousand < first // 1000 or (last is not None and thousand > last // 1000):
+            continue
+        names = read_tree(store, oid)
+        for frame in sorted(int(name.removesuffix(".json")) for name in names if name.removesuffix(".json").isdigit()):
+            if frame >= first and (last is None or frame <= last):
+                yield frame, names[f"{frame}.json"].oid
+
+
+def ledgers_from(store: Store, ledgers: str | None, first: int, last: int | None = None) -> Iterator[tuple[int, bytes]]:
+    """The bytes of each ledger from a frame on, oldest first; `last` is the last frame asked for."""
+    return ((frame, store.read(oid)) for frame, oid in ledger_frames(store, ledgers, first, last))
+
+
+def find_origins(
+    store: Store, ledgers: str | None, stamps: Iterable[Stamp], last: int | None = None, first: int = 0
+) -> dict[Stamp, Origin]:
+    """The deltas behind stamps, each searched for from its own frame on; a stamp that no ledger has is left out.
+
+    `first` and `last` bound the frames whose ledgers may have them."""
+    missing = set(stamps)
+    found: dict[Stamp, Origin] = {}
+    if not missing:
+        return found
+    for frame, raw in ledgers_from(store, ledgers, max(first, min(stamp[0] for stamp in missing)), last):
+        if any(stamp[3].encode() in raw for stamp in missing if stamp[0] <= frame):
+            for row in _decode(raw).deltas:
+                own = frame if row.frame is None else row.frame
+                stamp = (own, row.utc, row.stream_id, row.content_id or row.blob)
+                if stamp in missing:
+                    found[stamp] = Origin(row.path, row.commit, author_of(store, row.commit), frame)
+                    missing.discard(stamp)
+        if not missing:
+            break
+    return found
+
+
+def author_of(store: Store, commit: str) -> str | None:
+    """Who made a commit; None where it is not there any more."""
+    try:
+        return store.commit(commit).author
+    except FatalError:
+        return None
+
+
+def lost_values(
+    store: Store, ledgers: str | None, collection: str, key: Json, last: int | None
+) -> Iterator[tuple[int, Conflict]]:
+    """Every conflict that one entity ever had, with the frame whose ledger tells of it, oldest first."""
+    raw_key = canonical(key)
+    needle = b'"key":' + raw_key + b","
+    for frame, raw in ledgers_from(store, ledgers, 0, last):
+        if needle in raw:
+            for row in _decode(raw).conflicts:
+                if row.collection == collection and canonical(row.key) == raw_key:
+                    yield frame, row
+
+
+def explain_item(
+    store: Store, ledgers: str | None, row: Collection, item: Item, field: str | None = None, last: int | None = None
+) -> Explanation:
+    """Who set each field of an entity, or one field, and who lost; `last` is the frame whose snapshot it stands in."""
+    key = natural_key(row, item.record)
+    keys = {parts[0] for parts in row.key}
+    names = {name for name in item.record if name not in keys} or keys  # a record with only a key explains its key
+    losers: dict[str, list[tuple[int, Conflict]]] = {}
+    for frame, conflict in lost_values(store, ledgers, row.name, key, last):
+        lost = {conflict.field: conflict.value} if conflict.field is not None else conflict.value
+        for name, value in lost.items():
+            losers.setdefault(name, []).append((frame, structs.replace(conflict, field=name, value=value)))
+    wanted = [name for name in sorted({*names, *losers}) if field is None or name == field]
+    stamps = {name: item.stamps.get(name) if isinstance(item.stamps, dict) else item.stamps for name in wanted}
+    asked = {stamp for stamp in stamps.values() if stamp is not None}
+    asked |= {conflict.loser for name in wanted for _, conflict in losers.get(name, ())}
+    origins = find_origins(store, ledgers, asked, last)
+    fields: dict[str, Field] = {}
+    for name in wanted:
+        stamp = stamps[name]
+        origin = origins.get(stamp, Origin()) if stamp else Origin()
+        lost = [_loser(conflict, frame, origins) for frame, conflict in losers.get(name, ())]
+        where = (origin.path, origin.commit, origin.author, origin.frame)
+        fields[name] = Field(item.record.get(name), stamp, row.rule, *where, lost)
+    return Explanation(row.name, key, fields)
+
+
+def _loser(conflict: Conflict, frame: int, origins: dict[Stamp, Origin]) -> Loser:
+    origin = origins.get(conflict.loser, Origin())
+    return Loser(conflict.value, conflict.loser, conflict.winner, frame, origin.path, origin.commit, origin.author)

@@ -1,0 +1,184 @@
+"""What became of a delta. Reads ledgers; never the state."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from urllib.parse import unquote
+
+from msgspec import Struct
+
+from dreamcatcherd.core import paths
+from dreamcatcherd.core.codec import canonical, decode, frame_number, read_document, read_header, utc_micros
+from dreamcatcherd.core.ledger import Ledger, MisfitRow, QuarantinedRow, read_ledger
+from dreamcatcherd.core.model import Arrival, Conflict, Delta, Fault, Json, Stamp
+from dreamcatcherd.core.settings import Limits
+from dreamcatcherd.core.tree import blob_at, read_tree
+from dreamcatcherd.git.protocols import Store
+from dreamcatcherd.stages.published import PublishedState
+
+
+class Receipt(Struct, frozen=True):
+    """What became of one version of a delta. `lost` are the fields in which another stream won; what follows it is
+    what was not stored as a record of its own (Protocol §4)."""
+
+    path: str
+    blob: str
+    stream_id: str | None
+    outcome: str
+    frame: int | None
+    digest: str | None
+    reason: str | None
+    lost: list[Conflict] = []
+    misfits: list[MisfitRow] = []
+    collapsed: int = 0
+    unresolved: tuple[str, ...] = ()
+    unknown: tuple[str, ...] = ()
+
+
+class Asked(Struct, frozen=True):
+    """A delta as somebody names it: by path, by blob, or by the first parts of its order key (two at least)."""
+
+    path: str | None = None
+    blob: str | None = None
+    key: tuple[Json, ...] = ()
+
+    def is_it(self, path: str, blob: str, stamp: Stamp | None) -> bool:
+        """Whether a version with this path, blob and stamp (None where it has none) is the one."""
+        if self.key:
+            return stamp is not None and stamp[: len(self.key)] == self.key
+        return path == self.path or blob == self.blob
+
+
+_KEY = re.compile(r"[0-9]{1,16}/[^/]+(?:/[^/]+){0,2}")
+
+
+def read_asked(store: Store, text: str) -> Asked:
+    """What a text names: `<frame>/<utc>[/<stream_id>[/<content id>]]` or a stamp as a JSON list is an order key,
+    another text with a slash is a path, and one without is a blob id or its first digits."""
+    parts: list[Json] = []
+    if text.startswith("["):
+        try:
+            parts = list(decode(text.encode()))
+        except (ValueError, TypeError):
+            parts = []
+    elif _KEY.fullmatch(text):
+        parts = [unquote(part) for part in text.split("/")]
+    if len(parts) >= 2:
+        frame, utc = frame_number(parts[0]), parts[1]
+        if isinstance(utc, str):
+            utc = int(utc) if utc.isascii() and utc.isdigit() else utc_micros(utc)
+        if frame is not None and utc is not None:
+            return Asked(key=(frame, utc, *parts[2:4]))
+    return Asked(path=text) if "/" in text else Asked(blob=store.resolve(text) or text)
+
+
+def receipts(store: Store, base: PublishedState, waiting: list[Arrival], text: str) -> list[Receipt]:
+    """Every version of the delta that a text names, with what became of it; oldest frame first.
+
+    Fields may also be lost later, to a late delta: the later ledgers are searched for the delta's content id."""
+    asked = read_asked(store, text)
+    found: dict[tuple[str, str], Receipt] = {}
+    merged: dict[Stamp, tuple[str, str]] = {}
+    for frame in _frames(store, base, asked):
+        oid = blob_at(store, base.ledgers, paths.ledger_path(frame))
+        raw = store.read(oid) if oid else b""
+        needles = [_needle(asked), *(stamp[3].encode() for stamp in merged)]
+        unlisted = asked.path is not None and b'"more":' in raw
+        if not unlisted and not any(needle in raw for needle in needles):
+            continue
+        ledger = read_ledger(raw)
+        if unlisted and (receipt := _among_unlisted(store, ledger, asked.path or "")) is not None:
+            _keep_best(found, receipt)
+        for receipt, stamp in _in_ledger(ledger, asked, {stamp[3] for stamp in merged} if asked.key else set()):
+            _keep_best(found, receipt)
+            if stamp is not None:
+                merged[stamp] = (receipt.path, receipt.blob)
+        for conflict in ledger.conflicts:
+            if conflict.loser in merged:
+                found[merged[conflict.loser]].lost.append(conflict)
+    for arrival in waiting:
+        item = arrival.item
+        path = paths.printable(item.version.path)
+        if asked.is_it(path, item.version.blob, item.stamp if isinstance(item, Delta) else None):
+            stream_id = item.stream_id if isinstance(item, Delta) else None
+            _keep_best(found, Receipt(path, item.version.blob, stream_id, "pending", None, None, None, []))
+    return list(found.values())
+
+
+def _needle(asked: Asked) -> bytes:
+    """Bytes that stand in every ledger that has what is asked."""
+    if asked.key:
+        return b'"utc":%d' % asked.key[1] if len(asked.key) < 4 else canonical(asked.key[3])[1:-1]
+    return canonical(asked.path if asked.path is not None else asked.blob)[1:-1]
+
+
+def _frames(store: Store, base: PublishedState, asked: Asked) -> range:
+    """The frames in whose ledgers a delta may stand: its own and all later ones."""
+    last = base.state.last_closed
+    if last is None:
+        return range(0)
+    first = asked.key[0] if asked.key else paths.frame_of(asked.path) if asked.path else _frame_in(store, asked.blob)
+    oldest = _oldest(store, base)
+    return range(max(oldest, first) if first is not None and first <= last else oldest, last + 1)
+
+
+def _oldest(store: Store, base: PublishedState) -> int:
+    thousands = min((int(name) for name in read_tree(store, base.ledgers) if name.isdigit()), default=0)
+    return thousands * 1000
+
+
+def _frame_in(store: Store, blob: str | None) -> int | None:
+    if blob is None or store.resolve(blob) != blob:
+        return None
+    limits = Limits()
+    document = read_document(store.read(blob), limits)
+    header = document if isinstance(document, Fault) else read_header(document, None)
+    return None if isinstance(header, Fault) else header.frame
+
+
+_RANK = {"pending": 0, "quarantined": 1, "duplicate": 2, "late": 3, "merged": 4}
+
+
+def _keep_best(found: dict[tuple[str, str], Receipt], receipt: Receipt) -> None:
+    """Of one version that stands in several ledgers, the outcome that says most."""
+    key = (receipt.path, receipt.blob)
+    if key not in found or _RANK[found[key].outcome] < _RANK[receipt.outcome]:
+        found[key] = receipt
+
+
+def _among_unlisted(store: Store, ledger: Ledger, path: str) -> Receipt | None:
+    """The receipt of a version that a ledger only counts, since its blob came under many names at once."""
+    if any(row.path == path for row in ledger.rows()):
+        return None
+    for rows, outcome in ((ledger.duplicates, "duplicate"), (ledger.quarantined, "quarantined")):
+        for row in rows:
+            if row.more and blob_at(store, store.commit(row.commit).tree, path) == row.blob:
+                reason = row.reason if isinstance(row, QuarantinedRow) else None
+                return Receipt(path, row.blob, None, outcome, ledger.frame, ledger.snapshot, reason)
+    return None
+
+
+def _in_ledger(ledger: Ledger, asked: Asked, contents: set[str]) -> Iterator[tuple[Receipt, Stamp | None]]:
+    """The receipts that a ledger has of what is asked, with the stamp of what it merged.
+
+    A duplicate's row has no time: where a key is asked for, it is known by the content ids found so far."""
+    frame, digest = ledger.frame, ledger.snapshot
+    for row in ledger.deltas:
+        stamp = (frame if row.frame is None else row.frame, row.utc, row.stream_id, row.content_id or row.blob)
+        if asked.is_it(row.path, row.blob, stamp):
+            outcome = "late" if row.late else "merged"
+            contents = contents | {stamp[3]} if asked.key else contents
+            misfits = [one for one in ledger.misfits if (one.path, one.blob) == (row.path, row.blob)]
+            notes = (misfits, row.collapsed, row.unresolved, row.unknown)
+            yield Receipt(row.path, row.blob, row.stream_id, outcome, frame, digest, None, [], *notes), stamp
+    for early in ledger.held:
+        stamp = (early.frame, early.utc, early.stream_id, early.content_id or early.blob)
+        if asked.is_it(early.path, early.blob, stamp):
+            yield Receipt(early.path, early.blob, early.stream_id, "pending", None, None, "held", []), None
+    for again in ledger.duplicates:
+        if asked.is_it(again.path, again.blob, None) or (again.content_id or again.blob) in contents:
+            yield Receipt(again.path, again.blob, again.stream_id, "duplicate", frame, digest, None, []), None
+    for bad in ledger.quarantined:
+        if asked.is_it(bad.path, bad.blob, None):
+            yield Receipt(bad.path, bad.blob, None, "quarantined", bad.since, None, bad.reason, []), None

@@ -1,0 +1,313 @@
+"""Every closed frame computed again and held against what was published; the first that differs is named.
+
+Owns the judgement of one frame, upon the frame before it. Nothing is written, and nothing that the repository says of
+itself is believed: which deltas a frame has is read from the commits that its snapshot commit makes reachable, what
+they come to is merged again, and the ledger is made again from that. What only the primary of then could see cannot be
+computed: what closed the frame, whom it waited for, what others had broken, whose clock was wrong."""
+
+from __future__ import annotations
+
+import contextlib
+from collections import Counter
+from functools import partial
+from typing import NamedTuple
+
+import msgspec
+from msgspec import Struct, structs
+
+from dreamcatcherd.core import paths
+from dreamcatcherd.core.codec import canonical
+from dreamcatcherd.core.errors import FatalError, RefusedError
+from dreamcatcherd.core.ledger import (
+    Ledger,
+    listing_all_held,
+    names_what_collapsed,
+    read_ledger,
+    without_notes,
+    write_ledger,
+)
+from dreamcatcherd.core.ledger_builder import Basis, make_ledger
+from dreamcatcherd.core.merge import merge
+from dreamcatcherd.core.model import SAME_NAMED, Delta, FrameState
+from dreamcatcherd.core.plan import make_plan
+from dreamcatcherd.core.snapshot import already_merged, empty_like, open_snapshot
+from dreamcatcherd.core.tree import FILE, TREE, Entry, blob_at, changed, edit, entries_at, lookup, object_id, subtree
+from dreamcatcherd.core.waiting import already_waiting, id_of, next_ledgers
+from dreamcatcherd.git.overlay import Overlay
+from dreamcatcherd.git.protocols import Commit, Store
+from dreamcatcherd.history.replay import is_base, own_ledger
+from dreamcatcherd.history.reread import arrivals_of, surveys_of
+from dreamcatcherd.stages.delta_reader import with_body
+from dreamcatcherd.stages.early_deltas import count, ending, listed_rows
+from dreamcatcherd.stages.published import PublishedState, load_published, read_published, versions_of
+from dreamcatcherd.stages.snapshot_chain import Link, links, tips_of
+from dreamcatcherd.stages.unreadable import followed
+from dreamcatcherd.stages.violations import settings_change
+
+
+class Difference(NamedTuple):
+    """The first frame that is not what its deltas make it, and why."""
+
+    frame: int
+    why: str
+
+
+class Verdict(Struct, frozen=True):
+    """The JSON of `verify`: how many frames were computed again, and what was found."""
+
+    frames: int
+    ok: bool
+    first_bad: int | None
+    why: str | None
+
+
+class History(NamedTuple):
+    """The chain of closed frames, oldest first, and what `main` shows of it now (a difference, if there is one)."""
+
+    links: list[Link]
+    ledgers: str | None
+    shown: Difference | None
+
+
+def read_history(store: Store, refs: dict[str, str], main: str) -> History:
+    """Find the chain of snapshot commits; RefusedError where no frame is closed."""
+    tip = _tip(store, refs, main)
+    chain: list[Link] = []
+    with contextlib.suppress(FatalError):  # a broken chain ends early, and the frame after the gap says so
+        chain.extend(links(store, tip))
+    chain.reverse()
+    if not chain:
+        raise RefusedError(f"{store.where} has no closed frame", "close a frame first: dreamcatcherd merge")
+    ledgers = subtree(store, store.commit(chain[-1].oid).tree, paths.LEDGER)
+    return History(chain, ledgers, _shown(store, chain, refs.get(main)))
+
+
+def _tip(store: Store, refs: dict[str, str], main: str) -> str | None:
+    """The last published commit; where that is not whole, whatever stands in its place, since that is what is asked."""
+    try:
+        return load_published(store, refs, main, store.recall()).commit
+    except FatalError:
+        return refs.get(paths.PUBLISHED) or refs.get(main)
+
+
+def _shown(store: Store, chain: list[Link], head: str | None) -> Difference | None:
+    """Where the branch that everybody reads does not show what was published."""
+    last = chain[-1]
+    if head is None or not store.descends(head, last.oid):
+        held = (link for link in reversed(chain) if head is not None and store.descends(head, link.oid))
+        kept = next(held, None)
+        lost = chain[chain.index(kept) + 1] if kept else chain[0]
+        return Difference(
+            lost.frame, f"commit dropped: main was rewound, it does not hold the snapshot commit {lost.oid}"
+        )
+    shown, published = store.commit(head).tree, store.commit(last.oid).tree
+    found = []
+    for path, kind in ((paths.LEDGER, "ledger"), (paths.SNAPSHOT, "snapshot"), (paths.FRAME, "frame.json")):
+        if lookup(store, shown, path) != lookup(store, published, path):
+            frame = last.frame
+            if kind == "ledger":
+                frame = _edited_ledger(store, subtree(store, shown, path), subtree(store, published, path), frame)
+            found.append(Difference(frame, f"{kind} edited: main shows another {path} than what was published"))
+    return min(found, default=None)
+
+
+def _edited_ledger(store: Store, one: str | None, other: str | None, last: int) -> int:
+    """The first frame whose ledger differs between two ledger folders; `last` where only other files do."""
+    files = {path for path, _ in changed(store, one, [other])} | {path for path, _ in changed(store, other, [one])}
+    named = [path.rpartition("/")[2].removesuffix(".json") for path in files]
+    return min((int(name) for name in named if name.isascii() and name.isdigit()), default=last)
+
+
+def verify_frame(store: Store, history: History, at: int) -> Difference | None:
+    """Compute frame `at` (an index of the chain) again upon the one before it; None where all is as published."""
+    link = history.links[at]
+    before = history.links[at - 1] if at else None
+    try:
+        base = read_published(store, before.oid) if before else PublishedState(None, FrameState(link.frame))
+    except FatalError as error:
+        return Difference(before.frame if before else link.frame, f"snapshot edited: {error.cause}")
+    try:
+        found = _check(store, history, link, base)
+    except FatalError as error:
+        found = Difference(link.frame, f"delta missing: {error.cause}")
+    if history.shown is not None and (found is None or history.shown < found) and history.shown.frame <= link.frame:
+        return history.shown
+    return found
+
+
+def _check(store: Store, history: History, link: Link, base: PublishedState) -> Difference | None:
+    frame = link.frame
+    if base.state.frame != frame:
+        return Difference(base.state.frame, f"commit dropped: no snapshot commit closes it; {frame} follows")
+    raw = own_ledger(store, link)
+    try:
+        ledger = read_ledger(raw) if raw is not None else None
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        return Difference(frame, f"ledger edited: it does not read: {error}")
+    if ledger is None or raw is None:
+        return Difference(frame, f"ledger edited: the snapshot commit {link.oid} does not hold it")
+    standing = blob_at(store, history.ledgers, paths.ledger_path(frame))
+    if standing != object_id("blob", raw):
+        return Difference(frame, "ledger edited: the one that stands now is not the one that the frame published")
+    if ledger.previous is not None and base.ledger is None:
+        lost = f"commit dropped: {frame} follows on snapshot {ledger.previous}, whose snapshot commit is not there"
+        return Difference(max(0, frame - 1), lost)
+    if base.ledger is None and is_base(ledger):
+        return _check_import(store, link, ledger)
+    hidden = [*store.cut, *base.tips]
+    tips = tips_of(store, link.oid)
+    if base.seen is not None and not any(store.descends(tip, base.seen) for tip in tips):
+        return Difference(frame, f"commit dropped: {base.seen}, which holds merged lanes, is no part of its history")
+    commits = followed(store, store.new_commits(tips, hidden), link.oid, hidden)
+    if base.commit is not None and not any(base.commit in commit.parents for commit in commits.values()):
+        lost = f"commit dropped: {base.commit}, on which frame {frame} follows, is no part of its history"
+        return Difference(max(0, frame - 1), lost)
+    for oid in tips:
+        commits.pop(oid, None)
+    why = _account(store, link, base, ledger, commits) or _recompute(store, link, base, ledger, raw, commits)
+    return Difference(frame, why) if why else None
+
+
+def _check_import(store: Store, link: Link, ledger: Ledger) -> Difference | None:
+    """An imported snapshot is where the deltas begin: it has to be what its ledger says, no more."""
+    tree = store.commit(link.oid).tree
+    if subtree(store, tree, paths.SNAPSHOT) != ledger.snapshot:
+        return Difference(link.frame, f"snapshot edited: it is not {ledger.snapshot}, which was imported")
+    return None
+
+
+def _account(store: Store, link: Link, base: PublishedState, ledger: Ledger, commits: dict[str, Commit]) -> str | None:
+    """Why the ledger's rows are not, one by one, the versions that the frame had to judge."""
+    brought = Counter(
+        (paths.printable(path), blob, oid)
+        for oid, commit in commits.items()
+        for path, blob, _ in versions_of(store, commit)
+    )
+    waited = [*listed_rows(base), *(ending(store, base) if ledger.counts.waiting is not None else ())]
+    brought.update((row.path, row.blob, row.commit) for row in waited)
+    listed = Counter((row.path, row.blob, row.commit) for row in ledger.rows())
+    for path, blob, oid in sorted(listed - brought):
+        if oid in commits or (path, blob, oid) in brought:
+            return f"ledger edited: it lists {path} {blob}, which commit {oid} does not bring"
+        return f"delta missing: the ledger lists {path} {blob}, and its commit {oid} is no longer part of the history"
+    unlisted = ledger.unlisted()
+    for path, blob, oid in sorted(brought - listed):
+        if (blob, oid) in unlisted:
+            continue  # the ledger is made again from all of them, and counts them
+        return f"ledger edited: {path} {blob} of commit {oid} stands in none of its lists"
+    merged = {row.blob for row in ledger.deltas}
+    own = {path: blob for path, blob, _ in versions_of(store, store.commit(link.oid)) if blob not in merged}
+    standing = entries_at(store, base.deltas, [path.removeprefix(paths.DELTAS + "/") for path in own])
+    for path, blob in own.items():
+        back = standing.get(path.removeprefix(paths.DELTAS + "/"))
+        if back is None or back.mode == TREE or back.oid != blob:
+            return f"snapshot commit edited: {link.oid} itself brings {path} {blob}, which no ledger lists"
+    return None
+
+
+def _recompute(
+    store: Store, link: Link, base: PublishedState, ledger: Ledger, raw: bytes, commits: dict[str, Commit]
+) -> str | None:
+    """Why the frame's deltas do not come to its ledger and snapshot."""
+    survey = next(
+        (one for one in surveys_of(store, link, base, ledger, commits) if one.settings.blob == ledger.settings), None
+    )
+    if survey is None:
+        return f"ledger edited: it names settings {ledger.settings}, which did not count then"
+    settings = survey.settings
+    arrivals = arrivals_of(store, survey, ledger)
+    for arrival in arrivals:
+        item = arrival.item
+        if isinstance(item, Delta) and object_id("blob", store.read(item.version.blob)) != item.version.blob:
+            return f"delta missing: {item.version.path} {item.version.blob} holds other bytes than its id says"
+    overlay = Overlay(store)
+    tree = store.commit(link.oid).tree
+    published = subtree(store, tree, paths.SNAPSHOT)
+    before = base.snapshot or empty_like(overlay, published)
+    not_published = set(overlay.written)
+    folders = open_snapshot(overlay, before)
+    legacy = ledger.counts.waiting is None
+    deferred = {id_of(row) for row in ledger.held if row.frame <= ledger.frame}
+    plan = make_plan(
+        arrivals,
+        link.frame,
+        settings.limits,
+        lambda ids: already_merged(overlay, folders, ids),
+        lambda ids: set() if legacy else already_waiting(overlay, base.ledgers, ids),
+        legacy,
+        deferred.__contains__,
+    )
+    deltas = [arrival.item for arrival in plan.deltas if isinstance(arrival.item, Delta)]
+    load = partial(with_body, store, limits=settings.limits)
+    merged = merge(overlay, before, deltas, settings.table, load)
+    basis = Basis(
+        previous=base.snapshot if base.ledger else None,
+        entities=base.ledger.counts.entities if base.ledger else {},
+        settings=settings.blob,
+        violations=ledger.violations,
+        settings_change=settings_change(store, survey),
+        waiting=count(store, base),
+        ended=ending(store, base),
+    )
+    made = make_ledger(plan, merged, basis, ledger.closed_by, None if legacy else SAME_NAMED)
+    made = _with_seen(listing_all_held(made) if legacy else made, ledger)
+    if published != made.snapshot:
+        return f"snapshot edited: its deltas come to {made.snapshot}, published is {published}"
+    if legacy:  # its bytes lack what it does not know, and the folder below shows whether they are the published ones
+        made = made if names_what_collapsed(raw) else without_notes(made)
+    if made != ledger if legacy else write_ledger(made) != raw:
+        return f"ledger edited: {_unlike(ledger, made)}"
+    for oid, (_, data) in overlay.written.items():
+        if oid not in not_published and store.read(oid) != data:
+            return f"snapshot edited: its object {oid} holds other bytes"
+    return _misplaced(store, overlay, link, base, ledger, tree, raw)
+
+
+def _with_seen(made: Ledger, ledger: Ledger) -> Ledger:
+    """A ledger made again, with what only its primary could see: whose clock was wrong, whom a quorum waited for."""
+    flags = {(row.path, row.blob, row.commit): (row.ahead_s, row.backward) for row in ledger.deltas}
+    deltas = []
+    for row in made.deltas:
+        ahead_s, backward = flags.get((row.path, row.blob, row.commit), (None, False))
+        deltas.append(structs.replace(row, ahead_s=ahead_s, backward=backward))
+    clocks = sum(row.ahead_s is not None or row.backward for row in deltas)
+    return structs.replace(
+        made, deltas=deltas, missing=ledger.missing, counts=structs.replace(made.counts, clocks=clocks)
+    )
+
+
+def _misplaced(
+    store: Store, overlay: Overlay, link: Link, base: PublishedState, ledger: Ledger, tree: str, raw: bytes
+) -> str | None:
+    """Why the snapshot commit's own ledger folder or frame.json is not what follows from the frame."""
+    oid = object_id("blob", raw)
+    if ledger.counts.waiting is None:
+        ledgers = edit(overlay, base.ledgers, {paths.ledger_path(link.frame): Entry(FILE, oid)})
+    else:
+        ledgers = next_ledgers(overlay, base.ledgers, ledger, oid)
+    if subtree(store, tree, paths.LEDGER) != ledgers:
+        return f"ledger edited: the snapshot commit {link.oid} changes the ledgers of other frames"
+    try:
+        read_published(store, link.oid)
+    except FatalError as error:
+        return f"frame.json edited: {error.cause}"
+    return None
+
+
+def _unlike(ledger: Ledger, made: Ledger) -> str:
+    """The first thing in which a ledger is not the one that was made again."""
+    for name in ledger.__struct_fields__:
+        told, found = getattr(ledger, name), getattr(made, name)
+        if told == found:
+            continue
+        if isinstance(told, list) and isinstance(found, list):
+            other = next((i for i, pair in enumerate(zip(told, found, strict=False)) if pair[0] != pair[1]), None)
+            row = min(len(told), len(found)) if other is None else other
+            return f"row {row + 1} of {name} is not what was merged ({len(told)} rows, {len(found)} computed)"
+        if name == "counts":
+            told, found = structs.asdict(told), structs.asdict(found)
+            name, told, found = next(
+                (f"counts.{key}", told[key], found[key]) for key in told if told[key] != found[key]
+            )
+        return f"{name} is {canonical(told).decode()}, computed {canonical(found).decode()}"
+    return "it is not written as the frame wrote it"

@@ -1,0 +1,81 @@
+"""What was accepted and will never merge: refs that are neither the shared branch nor lanes, files that are no deltas.
+
+Reads and reports; refuses nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import msgspec
+
+from dreamcatcherd.core import paths
+from dreamcatcherd.core.advice import advise
+from dreamcatcherd.core.codec import frame_number
+from dreamcatcherd.core.tree import TREE, lookup, read_tree
+from dreamcatcherd.git.protocols import Commit, Store
+from dreamcatcherd.hook.push import Push, Update
+from dreamcatcherd.stages.never_merged import never_merged, not_a_delta
+
+WARNINGS_LISTED = 50
+"""How many warnings one push gets."""
+
+_OUTSIDE = ("stream_deltas", "stream-deltas", "deltas")
+"""Folders at the root of the tree in which deltas were probably meant for the delta root."""
+
+
+def warnings(push: Push, updates: Sequence[Update], open_frame: int | None) -> list[str]:
+    """What is said of a push that is accepted, in its own output."""
+    found = [*_refs(push, updates), *_strays(push), *_deltas(push, open_frame)]
+    if len(found) > WARNINGS_LISTED:
+        return [*found[:WARNINGS_LISTED], f"… and {len(found) - WARNINGS_LISTED} more"]
+    return found
+
+
+def _refs(push: Push, updates: Sequence[Update]) -> Iterator[str]:
+    for update in updates:
+        if update.new is not None and update.ref not in (push.gate.main, paths.PUBLISHED):
+            why = never_merged(update.ref, push.gate.main, push.settings.lane_prefix)
+            if why is not None:
+                yield f"{paths.short_ref(update.ref)}: {why}"
+
+
+def _strays(push: Push) -> Iterator[str]:
+    """Files below a delta root that are neither deltas nor named by one, and deltas outside a root."""
+    named = {path for delta in push.accepted for path, _ in delta.attachments}
+    for path in dict.fromkeys(push.strays):
+        if path not in named:
+            yield f"{paths.printable(path)}: {not_a_delta(path)}"
+    for commit in push.brought.values():
+        for path in outside_root(push.store, commit):
+            yield f"{paths.printable(path)}: outside {paths.DELTAS}/<frame>/: it is never merged"
+
+
+def outside_root(store: Store, commit: Commit) -> Iterator[str]:
+    """What a commit changes at the root of the tree that looks like deltas in the wrong place."""
+    root = read_tree(store, commit.tree)
+    likely = {name for name in root if name in _OUTSIDE or paths.frame_of(f"{paths.DELTAS}/{name}") is not None}
+    if not likely:
+        return
+    before = [read_tree(store, store.commit(parent).tree) for parent in commit.parents]
+    for name in sorted(likely):
+        if all(old.get(name) != root[name] for old in before):
+            yield f"{name}/" if root[name].mode == TREE else name
+
+
+def _deltas(push: Push, open_frame: int | None) -> Iterator[str]:
+    for delta in push.accepted:
+        if delta.body is not None:
+            for text in advise(delta, push.settings.table, push.settings.limits, open_frame):
+                yield f"{paths.printable(delta.version.path)}: {text}"
+
+
+def open_frame_at(store: Store, head: str | None) -> int | None:
+    """The open frame as a commit's frame.json has it."""
+    entry = lookup(store, store.commit(head).tree, paths.FRAME) if head else None
+    if entry is None or store.size(entry.oid) > 65_536:
+        return None
+    try:
+        found = msgspec.json.decode(store.read(entry.oid))
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        return None
+    return frame_number(found.get("frame")) if isinstance(found, dict) else None

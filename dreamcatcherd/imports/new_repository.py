@@ -1,0 +1,46 @@
+"""Making a shared repository that is ready for workers (`init`), and opening the first frame in one.
+
+Owns the script of the server-side check, too: a hook of git's that calls this installation of dreamcatcherd."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from dreamcatcherd.core.errors import RefusedError, UsageError
+from dreamcatcherd.core.frames import Closing
+from dreamcatcherd.git.command import error_message, git
+from dreamcatcherd.git.local import LocalStore
+from dreamcatcherd.hook.install import install_hook
+from dreamcatcherd.stages.first_frame import open_first
+
+_CONFIG = (
+    ("receive.denyNonFastForwards", "true"),
+    ("receive.denyDeletes", "false"),
+    ("core.logAllRefUpdates", "always"),
+    ("receive.fsckObjects", "true"),  # else any tree, commit or tag enters that its own id fits
+    ("commitGraph.generationVersion", "1"),  # else a commit dated near 2^64 keeps the server's own gc busy for ever
+)
+
+
+def create(
+    path: Path, frame: int, now: int, closing: Closing, branch: str = "main", *, hook: bool = True
+) -> LocalStore:
+    """Make a bare repository at `path` with `frame` open in it; RefusedError where something stands there already.
+
+    `hook` says whether the server-side check is installed."""
+    if path.exists() and (not path.is_dir() or any(path.iterdir())):
+        raise RefusedError(f"{path} exists and is not an empty folder", "choose another path, or run on it as it is")
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UsageError(f"{path} cannot be made: {error.strerror}", "choose a path that you may write to") from error
+    result = git(path, "init", "--quiet", "--bare", f"--initial-branch={branch}")
+    for name, value in _CONFIG:
+        result = result if result.returncode else git(path, "config", name, value)
+    if result.returncode:
+        raise UsageError(f"{path} cannot be made: {error_message(result)}", "choose a path that you may write to")
+    if hook:
+        install_hook(path)
+    store = LocalStore(path)
+    open_first(store, frame, now, closing, f"refs/heads/{branch}")
+    return store

@@ -1,0 +1,140 @@
+"""A platform's plain JSON state as deltas of one frame, so that a running fleet can adopt the protocol (Protocol §9).
+
+Owns the mapping: which file's records go to which section of a delta. From there on they are read, keyed and merged
+like any worker's, messy records and all; so what was imported can be explained, replayed and verified like the rest."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Iterable, Iterator
+from typing import Annotated, Any
+
+import msgspec
+from msgspec import Meta, Struct
+
+from dreamcatcherd.core.codec import MAX_FRAME, canonical, is_stream_id, utc_micros, utc_text
+from dreamcatcherd.core.errors import RefusedError, UsageError
+from dreamcatcherd.core.model import Json, Record
+from dreamcatcherd.core.paths import DELTAS
+
+CHUNK_BYTES = 4 * 2**20
+
+
+class FileMap(Struct, frozen=True, forbid_unknown_fields=True):
+    """`[[files]]`: which files, and what their records are.
+
+    `at` names where in the file they stand, member by member with dots between; `by` says that they stand in an object
+    by key, and which field the key is; `name` takes the file's name without its ending as a field; `rename` gives
+    fields other names; `one` says that what is found is a single record."""
+
+    path: str
+    section: str
+    at: str | None = None
+    by: str | None = None
+    name: str | None = None
+    rename: dict[str, str] = {}
+    one: bool = False
+
+
+class StateMap(Struct, frozen=True, forbid_unknown_fields=True):
+    """The whole mapping file: the frame that the state stands for, whose deltas it counts as, and the files."""
+
+    files: list[FileMap]
+    frame: Annotated[int, Meta(ge=0, le=MAX_FRAME)] = 0
+    stream_id: str = "import"
+    utc: str = "1970-01-01T00:00:00Z"
+
+
+def read_map(raw: bytes, where: str) -> StateMap:
+    """A mapping from TOML; UsageError names what is wrong with it."""
+    remedy = "correct it; docs/time-travel.md shows one"
+    try:
+        found = msgspec.convert(tomllib.loads(raw.decode("utf-8")), StateMap)
+    except (ValueError, msgspec.ValidationError) as error:
+        raise UsageError(f"{where}: {error}", remedy) from error
+    if not is_stream_id(found.stream_id) or utc_micros(found.utc) is None:
+        raise UsageError(f"{where}: stream_id or utc is malformed", remedy)
+    return found
+
+
+def records_of(document: Json, mapped: FileMap, path: str) -> list[Json] | Record:
+    """What one decoded file gives to its section; RefusedError where it does not stand where the mapping says.
+
+    An object of which the mapping says nothing more stays one: the section may read it by name, as agents are."""
+    for name in mapped.at.split(".") if mapped.at else ():
+        if type(document) is not dict or name not in document:
+            raise RefusedError(f"{path} has no {mapped.at!r}", "correct `at` in the mapping")
+        document = document[name]
+    if mapped.by is not None:
+        if type(document) is not dict:
+            raise RefusedError(f"{path} holds no object of records by {mapped.by!r}", "leave `by` out, or correct `at`")
+        records = [_with(inner, mapped.by, key) for key, inner in document.items()]
+    elif type(document) is list and not mapped.one:
+        records = document
+    elif type(document) is dict and not mapped.one and mapped.name is None:
+        return document
+    else:
+        records = [document]
+    if mapped.name is not None:
+        stem = path.rpartition("/")[2].removesuffix(".json")
+        records = [_with(record, mapped.name, stem) for record in records]
+    return [_renamed(record, mapped.rename) for record in records] if mapped.rename else records
+
+
+def _with(record: Json, field: str, value: str) -> Json:
+    """A record with a field that it does not have itself; what is no record is kept as its value."""
+    if type(record) is not dict:
+        record = {"value": record}
+    return record if field in record else {field: value, **record}
+
+
+def _renamed(record: Json, names: dict[str, str]) -> Json:
+    if type(record) is not dict:
+        return record
+    return {names[name] if name in names and names[name] not in record else name: record[name] for name in record}
+
+
+MappedRecords = tuple[FileMap, str, list[Json] | Record]
+"""What a mapping found: by which line of it, in which file, and the records."""
+
+
+def deltas_of(mapping: StateMap, found: Iterable[MappedRecords]) -> Iterator[tuple[str, bytes]]:
+    """Deltas as (path, bytes), each a file's records or part of them; the same files give the same bytes.
+
+    Their times rise in the order of the mapping, so that of two files that set one field the later one wins."""
+    utc = utc_micros(mapping.utc) or 0
+    count = 0
+    for mapped, path, records in found:
+        for part in _chunks(records):
+            body: Record = {
+                "frame": mapping.frame,
+                "utc": utc_text(utc + count),
+                "stream_id": mapping.stream_id,
+                mapped.section: part,
+            }
+            stem = "".join(char if char.isascii() and char.isalnum() else "-" for char in path.removesuffix(".json"))
+            yield f"{DELTAS}/{mapping.frame}/import/{count:05}-{stem[:60]}.json", canonical(body) + b"\n"
+            count += 1
+
+
+def _chunks(records: list[Json] | Record) -> Iterator[list[Json] | Record]:
+    """The records in runs of some megabytes, since a delta may have no more."""
+    if isinstance(records, dict):
+        for run in _runs(list(records.items())):
+            yield dict(run)
+    else:
+        yield from _runs(records)
+
+
+def _runs(records: list[Any]) -> Iterator[list[Any]]:
+    run: list[Any] = []
+    size = 0
+    for record in records:
+        length = len(canonical(record))
+        if run and size + length > CHUNK_BYTES:
+            yield run
+            run, size = [], 0
+        run.append(record)
+        size += length
+    if run:
+        yield run

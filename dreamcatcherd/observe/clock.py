@@ -1,0 +1,10 @@
+"""The wall clock, read in one place so that tests and simulations can pass another."""
+
+from __future__ import annotations
+
+import time
+
+
+def wall_clock() -> int:
+    """Now, in microseconds UTC."""
+    return time.time_ns() // 1000

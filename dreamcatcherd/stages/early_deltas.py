@@ -1,0 +1,73 @@
+"""Which early deltas wait: those that are due are read again, the others are only counted.
+
+Ledgers of older versions list all that waits in every frame; where the last one is of that kind, its lists count."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+from dreamcatcherd.core.ledger import HeldRow, QuarantinedRow
+from dreamcatcherd.core.waiting import all_rows, due_rows, read_rows, waiting_files
+from dreamcatcherd.git.protocols import Store
+from dreamcatcherd.stages.published import PublishedState
+
+
+def lists_all(base: PublishedState) -> bool:
+    """Whether the last ledger lists all that waits, as those of older versions do."""
+    return base.ledger is not None and base.ledger.counts.waiting is None
+
+
+def listed_rows(base: PublishedState) -> list[HeldRow | QuarantinedRow]:
+    """What waits by the lists of the last ledger, where it lists all."""
+    if base.ledger is None or not lists_all(base):
+        return []
+    far = [row for row in base.ledger.quarantined if row.reason == "too-far-ahead"]
+    return [*base.ledger.held, *far]
+
+
+def ending(store: Store, base: PublishedState) -> list[HeldRow]:
+    """The early deltas whose wait ends with the open frame."""
+    return due_rows(store, base.ledgers, base.state.frame)
+
+
+def count(store: Store, base: PublishedState) -> int:
+    """How many early deltas wait in the folder of ledgers."""
+    if base.ledger is not None and base.ledger.counts.waiting is not None:
+        return base.ledger.counts.waiting
+    return sum(1 for _ in all_rows(store, base.ledgers))
+
+
+def waiting_commits(store: Store, base: PublishedState) -> set[str]:
+    """The commits that early deltas are read from again."""
+    rows = [*all_rows(store, base.ledgers), *listed_rows(base)]
+    return {row.commit for row in rows}
+
+
+class EarlyCounts:
+    """Counts what waits. Each file of the folder is read once, as long as it stays what it is."""
+
+    def __init__(self) -> None:
+        self._files: dict[str, Counter[tuple[int, str]]] = {}
+        self._key: object = None
+        self._streams: dict[str, int] = {}
+
+    def look(self, store: Store, base: PublishedState, frames_ahead: int) -> dict[str, int]:
+        """How many early deltas wait beyond the open frame, within so many frames, by stream."""
+        key = (base.commit, base.state.frame, frames_ahead)
+        if key != self._key:
+            self._streams = dict(self._count(store, base, base.state.frame, base.state.frame + frames_ahead))
+            self._key = key
+        return self._streams
+
+    def _count(self, store: Store, base: PublishedState, frame: int, horizon: int) -> Counter[str]:
+        found: Counter[str] = Counter()
+        before, self._files = self._files, {}
+        for oid in waiting_files(store, base.ledgers):
+            rows = before.get(oid)
+            if rows is None:
+                rows = Counter((row.frame, row.stream_id) for row in read_rows(store.read(oid)))
+            self._files[oid] = rows
+            for (target, stream), number in rows.items():
+                if frame < target <= horizon:
+                    found[stream] += number
+        return found

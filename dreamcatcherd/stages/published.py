@@ -1,0 +1,258 @@
+"""The base of the next frame: the last published snapshot commit, and all that is read from it.
+
+git is the cursor. `refs/dreamcatcher/published` names the last snapshot commit; a primary that was killed between its
+two moves, or another primary, may have left a newer one on `main`. Such a commit is believed only where its ledger
+accounts for every version that it makes reachable, since everything that it reaches is never read again."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TypeVar
+
+import msgspec
+from msgspec import Struct
+
+from dreamcatcherd.core import paths
+from dreamcatcherd.core.errors import FatalError, GuardError
+from dreamcatcherd.core.guard import lost_entities
+from dreamcatcherd.core.ledger import Ledger, LedgerHead, accounts_for, head_of, read_head, read_ledger
+from dreamcatcherd.core.model import FrameState
+from dreamcatcherd.core.settings import DEFAULT, Settings, SettingsError, read_settings
+from dreamcatcherd.core.tree import blob_at, subtree
+from dreamcatcherd.core.waiting import next_ledgers
+from dreamcatcherd.git.overlay import Overlay
+from dreamcatcherd.git.protocols import Store
+from dreamcatcherd.stages.delta_reader import versions_of as versions_of
+from dreamcatcherd.stages.snapshot_chain import Claims, claimed_frame, claimed_previous, claimed_seen, tips_of
+from dreamcatcherd.stages.unreadable import followed
+
+_L = TypeVar("_L")
+_UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+"""What msgspec raises for bytes that are no document of the wanted form."""
+
+
+class PublishedState(Struct, frozen=True):
+    """What stands before the open frame. `commit` is None before the first publication. `seen` holds the merged lanes
+    where `main` does not, in a linear history."""
+
+    commit: str | None
+    state: FrameState
+    snapshot: str | None = None
+    ledgers: str | None = None
+    deltas: str | None = None
+    settings_file: str | None = None
+    ledger: LedgerHead | None = None
+    settings: Settings = DEFAULT
+    seen: str | None = None
+
+    @property
+    def tips(self) -> list[str]:
+        """What reaches all that was published: nothing of it is new."""
+        return [oid for oid in (self.commit, self.seen) if oid is not None]
+
+
+def load_published(store: Store, refs: dict[str, str], main: str, seen: str | None = None) -> PublishedState:
+    """Read the base from git; FatalError where the published commit cannot be read whole.
+
+    `seen` is the last published commit that this primary knows of: nothing older or lesser is taken for the base."""
+    head = refs.get(main)
+    commit = find_published(store, _newer(store, refs.get(paths.PUBLISHED), seen), head)
+    if commit is None:
+        if (lost := store.lost_history()) is not None:
+            raise _lost(store, lost)
+        return PublishedState(None, _adopted_state(store, head))
+    base = read_published(store, commit)
+    if seen is not None and seen != commit:
+        never_less(store, subtree(store, store.commit(seen).tree, paths.SNAPSHOT), base.snapshot)
+    return base
+
+
+def _newer(store: Store, published: str | None, seen: str | None) -> str | None:
+    """The published ref, unless it was moved back, or away, from what this primary has seen published."""
+    if seen is None or published is None:
+        return published or seen
+    return published if store.descends(published, seen) else seen
+
+
+def never_less(store: Store, old: str | None, new: str | None) -> None:
+    """The guard: GuardError where snapshot `new` lacks something that `old` has."""
+    lost = next(lost_entities(store, old, new), None)
+    if lost is not None:
+        cause = f"snapshot {new} lacks {lost.key} of {lost.name}, which the published {old} has"
+        remedy = f"nothing is published: compare the two, and set {paths.PUBLISHED} and the branch to a whole snapshot"
+        raise GuardError(cause, remedy)
+
+
+def read_published(store: Store, commit: str, just_made: Ledger | None = None) -> PublishedState:
+    """The base that a snapshot commit makes; its ledger need not be read again where it was just made."""
+    tree = store.commit(commit).tree
+    raw = blob_at(store, tree, paths.FRAME)
+    snapshot = subtree(store, tree, paths.SNAPSHOT)
+    try:
+        state = msgspec.json.decode(store.read(raw), type=FrameState) if raw else None
+    except _UNREADABLE:
+        state = None
+    if state is None or snapshot is None or snapshot != state.snapshot:
+        raise _unreadable(store, commit, "its frame.json and snapshot do not agree")
+    ledgers = subtree(store, tree, paths.LEDGER)
+    ledger = head_of(just_made) if just_made else None
+    if ledger is None and state.last_closed is not None:
+        ledger = load_head(store, ledgers, state.last_closed)
+    if state.last_closed is not None and (ledger is None or ledger.snapshot != snapshot):
+        raise _unreadable(store, commit, f"the ledger of frame {state.last_closed} is missing or of another snapshot")
+    return PublishedState(
+        commit=commit,
+        state=state,
+        snapshot=snapshot,
+        ledgers=ledgers,
+        deltas=subtree(store, tree, paths.DELTAS),
+        settings_file=blob_at(store, tree, paths.SETTINGS),
+        ledger=ledger,
+        settings=_last_good(store, ledger),
+        seen=claimed_seen(store.commit(commit)),
+    )
+
+
+def load_ledger(store: Store, ledgers: str | None, frame: int) -> Ledger | None:
+    """A frame's ledger from the tree `state/ledger`; None where there is none."""
+    return _load(store, ledgers, frame, read_ledger)
+
+
+def load_head(store: Store, ledgers: str | None, frame: int) -> LedgerHead | None:
+    """The head of a frame's ledger; None where there is none."""
+    return _load(store, ledgers, frame, read_head)
+
+
+def _load(store: Store, ledgers: str | None, frame: int, read: Callable[[bytes], _L]) -> _L | None:
+    oid = blob_at(store, ledgers, paths.ledger_path(frame))
+    if oid is None:
+        return None
+    try:
+        return read(store.read(oid))
+    except msgspec.DecodeError as error:
+        raise _unreadable(store, oid, f"the ledger of frame {frame} is damaged: {error}") from error
+
+
+def streams_of(store: Store, ledgers: str | None, frame: int) -> dict[str, int]:
+    """The streams that delivered in a closed frame, each with its latest UTC; nothing else of its ledger is decoded."""
+    oid = blob_at(store, ledgers, paths.ledger_path(frame))
+    found: dict[str, int] = {}
+    for row in _streams.decode(store.read(oid)).deltas if oid else ():
+        found[row.stream_id] = max(row.utc, found.get(row.stream_id, row.utc))
+    return found
+
+
+class _StreamRow(Struct):
+    stream_id: str
+    utc: int
+
+
+class _StreamsOnly(Struct):
+    deltas: list[_StreamRow]
+
+
+_streams = msgspec.json.Decoder(_StreamsOnly)
+
+
+def find_published(store: Store, known: str | None, head: str | None) -> str | None:
+    """The newest snapshot commit: the one known, or a later one on `main` that accounts for all that it reaches."""
+    if head is None or head == known:
+        return known
+    if known is None:
+        return _newest_whole(store, head)
+    fresh = store.new_commits([head], [known])
+    claims = {oid: frame for oid, commit in fresh.items() if (frame := claimed_frame(commit)) is not None}
+    for oid in sorted(claims, key=lambda oid: (claims[oid], oid)):
+        if follows(store, oid, read_published(store, known)):
+            known = oid
+    return known
+
+
+def _newest_whole(store: Store, head: str) -> str | None:
+    """Without a published ref: the snapshot commit of the highest frame in `main`'s history that can be read whole."""
+    claims = Claims(store, head)
+    for frame in claims.frames:
+        for oid in claims.originals(frame):
+            try:
+                read_published(store, oid)
+            except FatalError:
+                continue
+            return oid
+    return None
+
+
+def follows(store: Store, candidate: str, before: PublishedState) -> bool:
+    """Whether a snapshot commit closes the frame that is open in `before` and judges every version that it adds.
+
+    The trailer that names the one before may be absent: primaries from before it existed publish, too."""
+    try:
+        after = read_published(store, candidate)
+    except FatalError:
+        return False
+    if claimed_previous(store.commit(candidate)) not in (None, before.commit if before.ledger else None):
+        return False
+    ledger = load_ledger(store, after.ledgers, before.state.frame)
+    previous = before.snapshot if before.ledger else None
+    if ledger is None or after.ledger is None or after.ledger.frame != ledger.frame or ledger.previous != previous:
+        return False
+    if after.state.frame != before.state.frame + 1:
+        return False
+    if any(lost_entities(store, before.snapshot, after.snapshot)):
+        return False
+    if not _waits_as_it_says(store, before, after, ledger):
+        return False
+    accounted = accounts_for(ledger)
+    tips = tips_of(store, candidate)
+    commits = followed(store, store.new_commits(tips, before.tips), candidate, before.tips)
+    for oid in tips:
+        commits.pop(oid, None)
+    return all(
+        accounted(paths.printable(path), blob, oid)
+        for oid in commits
+        for path, blob, _ in versions_of(store, commits[oid])
+    )
+
+
+def _waits_as_it_says(store: Store, before: PublishedState, after: PublishedState, ledger: Ledger) -> bool:
+    """Whether the folder of ledgers follows from the one before and from the ledger: no early delta is dropped from it.
+
+    Versions that list all that waits do not know that part of it."""
+    oid = blob_at(store, after.ledgers, paths.ledger_path(ledger.frame))
+    if ledger.counts.waiting is None or oid is None:
+        return ledger.counts.waiting is None
+    return next_ledgers(Overlay(store), before.ledgers, ledger, oid) == after.ledgers
+
+
+def _adopted_state(store: Store, head: str | None) -> FrameState:
+    """The frame to begin with in a repository without snapshots: what its frame.json says, else 1."""
+    raw = blob_at(store, store.commit(head).tree, paths.FRAME) if head else None
+    try:
+        state = msgspec.json.decode(store.read(raw), type=FrameState) if raw else FrameState(1)
+    except _UNREADABLE:
+        state = FrameState(1)
+    return FrameState(state.frame, state.opened_at)
+
+
+def _last_good(store: Store, ledger: LedgerHead | None) -> Settings:
+    if ledger is None or ledger.settings is None:
+        return DEFAULT
+    try:
+        return read_settings(store.read(ledger.settings), ledger.settings)
+    except SettingsError as error:
+        raise _unreadable(
+            store, ledger.settings, f"the settings of frame {ledger.frame} do not read: {error}"
+        ) from error
+
+
+def _lost(store: Store, commit: str) -> FatalError:
+    cause = f"frames were published in {store.where}, and its refs no longer name one: they are lost"
+    if commit == "unknown":
+        return FatalError(cause, f"restore {paths.PUBLISHED} and the branch from a backup or any clone")
+    remedy = f"put the refs back: git update-ref {paths.PUBLISHED} {commit} there, and the branch likewise"
+    remedy += "; to start over on purpose, use a new repository"
+    return FatalError(cause, remedy)
+
+
+def _unreadable(store: Store, oid: str, why: str) -> FatalError:
+    remedy = f"nothing is published from it: set {paths.PUBLISHED} to a whole snapshot commit, or run git fsck"
+    return FatalError(f"{oid} in {store.where} is no whole snapshot: {why}", remedy)

@@ -1,0 +1,119 @@
+"""Lanes that a server's policy keeps out of `main`: who they are, and what to say of them (Protocol §7).
+
+What is known is kept in the own clone, for the next start and for one-shot commands; without it all is found again."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from dreamcatcherd.core import paths
+from dreamcatcherd.core.codec import plain, utc_text
+from dreamcatcherd.core.refused_lanes import (
+    LaneAttempt,
+    Refusal,
+    attempts,
+    read_refusals,
+    settled,
+    standing,
+    write_refusals,
+)
+from dreamcatcherd.core.troubles import Trouble
+from dreamcatcherd.git.atomic_write import write_atomically
+from dreamcatcherd.git.failures import PushRefusedError
+from dreamcatcherd.git.http_answers import OBJECT_ID
+from dreamcatcherd.git.reachability import reach_within
+from dreamcatcherd.stages.ingest import Inbox, without_lanes
+
+REFUSALS_FILE = "dreamcatcherd-refused"
+REFUSED_NAMED = 100
+"""How many of them `status` names."""
+
+
+class ServerPolicy:
+    """What one server was found to refuse. `folder` is the own clone; None where pushes go through no server."""
+
+    def __init__(self, folder: Path | None) -> None:
+        self._file = folder / REFUSALS_FILE if folder else None
+        self._last: PushRefusedError | None = None
+        self.known: dict[str, Refusal] = {}
+        if self._file is not None:
+            with contextlib.suppress(OSError):
+                self.known = read_refusals(self._file.read_bytes())
+
+    def attempts(self, survey: Inbox) -> Iterator[LaneAttempt]:
+        """What to leave out of the open frame, until the server takes it; `refused` says each time that it did not."""
+        lanes = lanes_of(survey)
+        self._last = None
+        known = standing(self.known, lanes)
+        return attempts(known, lanes, survey.base.state.frame, lambda: self._named(survey))
+
+    def narrowed(self, survey: Inbox, attempt: LaneAttempt) -> Inbox:
+        """What is published where an attempt leaves lanes out."""
+        return without_lanes(survey, {one for key, one in lanes_of(survey).items() if key in attempt.left_out})
+
+    def refused(self, error: PushRefusedError) -> None:
+        """The server refused the last attempt."""
+        self._last = error
+
+    def _named(self, survey: Inbox) -> list[str]:
+        return list(named_in(self._last.said, survey)) if self._last else []
+
+    def taken(self, survey: Inbox, attempt: LaneAttempt, now: int) -> list[tuple[str, str]]:
+        """The server took an attempt. Returns the lanes that are known to be refused since now, with what was said."""
+        lanes = lanes_of(survey)
+        why = self._last.cause if self._last else ""
+        before = standing(self.known, lanes)
+        self.known = settled(before, lanes, attempt, survey.base.state.frame, now, why)
+        if self._file is not None and self.known != before:
+            with contextlib.suppress(OSError):
+                write_atomically(self._file, write_refusals(self.known))
+        return [
+            (lane_of(one), why) for one in sorted(attempt.refused & self.known.keys()) if self.known[one].tries == 1
+        ]
+
+    def troubles(self, survey: Inbox) -> list[Trouble]:
+        """What `status` says of each lane that is left out."""
+        found = []
+        for key, one in list(standing(self.known, lanes_of(survey)).items())[:REFUSED_NAMED]:
+            lane, since = lane_of(key), utc_text(one.since)
+            if one.tries:
+                what = f"{lane} is left out until frame {one.again}, since the server refuses what it brings: {one.why}"
+                remedy = "let its owner push another history, or the server take this one"
+            else:
+                what = f"{lane} is left out for now: the server refused what it brings, or another of these lanes"
+                remedy = "the next frames find out which"
+            found.append(Trouble(plain(what), since, remedy))
+        return found
+
+
+def lanes_of(survey: Inbox) -> dict[str, tuple[str, str]]:
+    """The heads of lanes that bring something new, as (ref, commit), by what they are known by."""
+    return {f"{ref} {oid}": (ref, oid) for ref, oid in survey.lanes if ref != survey.main}
+
+
+def lane_of(key: str) -> str:
+    """A lane's name, for people."""
+    return paths.short_ref(key.partition(" ")[0])
+
+
+def named_in(said: str, survey: Inbox) -> Iterator[str]:
+    """The lanes of which a server's words name the ref, or a commit, a blob or a path that they bring."""
+    ids = set(OBJECT_ID.findall(said))
+    on_main = set(reach_within(survey.commits, survey.head))
+    for key, (ref, tip) in lanes_of(survey).items():
+        brought = reach_within(survey.commits, tip, on_main)
+        mine = set(brought)
+        versions = [one.item.version for one in survey.arrivals if one.item.version.commit in mine]
+        if (
+            re.search(rf"\b{re.escape(paths.short_ref(ref))}(?![\w/.-])", said)
+            or _is_named(ids, [*brought, *(one.blob for one in versions)])
+            or any(one.path in said for one in versions)
+        ):
+            yield key
+
+
+def _is_named(ids: set[str], oids: Iterable[str]) -> bool:
+    return any(oid.startswith(one) for one in ids for oid in oids)

@@ -1,0 +1,84 @@
+"""Deltas on branches that nothing is merged from, and why a file was never judged. For `status` and `receipt`."""
+
+from __future__ import annotations
+
+from dreamcatcherd.core import paths
+from dreamcatcherd.core.codec import plain
+from dreamcatcherd.core.model import Delta
+from dreamcatcherd.core.settings import Settings
+from dreamcatcherd.core.tree import lookup
+from dreamcatcherd.core.troubles import Trouble
+from dreamcatcherd.git.protocols import Store
+from dreamcatcherd.stages.delta_reader import versions_of
+from dreamcatcherd.stages.ingest import Inbox
+from dreamcatcherd.stages.never_merged import never_merged, not_a_delta
+
+BRANCHES = 100
+"""How many branches of no lane are looked into for deltas."""
+
+
+class StrayBranches:
+    """Branches of no lane that bring deltas: each commit is looked into once."""
+
+    def __init__(self) -> None:
+        self._known: dict[tuple[str, str | None], int] = {}
+
+    def troubles(
+        self, store: Store, refs: dict[str, str], main: str, settings: Settings, published: str | None
+    ) -> list[Trouble]:
+        """One trouble for each branch whose commits bring deltas that nobody merges."""
+        found: list[Trouble] = []
+        known: dict[tuple[str, str | None], int] = {}
+        strays = [ref for ref in sorted(refs) if never_merged(ref, main, settings.lane_prefix) is not None]
+        for ref in strays[:BRANCHES]:
+            key = (refs[ref], published)
+            count = self._known.get(key)
+            if count is None:
+                count = _count(store, refs[ref], [oid for oid in (published, refs.get(main)) if oid])
+            known[key] = count
+            if count:
+                what = f"{paths.short_ref(ref)} brings {count} versions of deltas that are never merged"
+                lane = f"{paths.short_ref(settings.lane_prefix)}<stream_id>"
+                found.append(Trouble(what, None, f"push them to {paths.short_ref(main)} or to {lane}"))
+        self._known = known
+        return found
+
+
+def _count(store: Store, tip: str, hidden: list[str]) -> int:
+    return sum(len(versions_of(store, commit)) for commit in store.new_commits([tip], hidden).values())
+
+
+def occupied_lanes(store: Store, survey: Inbox) -> list[Trouble]:
+    """Lanes that bring no delta of their stream: somebody else may have put them in its way."""
+    sources = {one.source for one in survey.arrivals if isinstance(one.item, Delta)}
+    found: list[Trouble] = []
+    for ref, oid in sorted(survey.refs.items()):
+        stream = paths.lane_stream(ref, survey.settings.lane_prefix)
+        if stream is None or ref == survey.main or paths.short_ref(ref) in sources:
+            continue
+        commit = store.commit(oid)
+        merged = oid not in survey.commits
+        if merged and (len(commit.parents) > 1 or versions_of(store, commit)):
+            continue
+        state = "is merged, and its last commit" if merged else "waits, and"
+        by = f" by {commit.author}" if commit.author else ""
+        lane = paths.short_ref(ref)
+        what = f"{lane} {state} brings no delta of the stream {stream!r}; its head is {oid[:10]}{by}"
+        remedy = f"if it is not that stream's, git push --delete origin {lane}; allowed_signers keep others off it"
+        found.append(Trouble(plain(what), None, remedy))
+    return found
+
+
+def why_unseen(store: Store, refs: dict[str, str], main: str, settings: Settings, path: str) -> str | None:
+    """Why a path that some ref has is no delta that was ever judged; None where no ref has it."""
+    for ref in sorted(refs, key=lambda ref: (ref != main, ref))[: 10 * BRANCHES]:
+        if lookup(store, store.commit(refs[ref]).tree, path) is None:
+            continue
+        where = paths.short_ref(ref)
+        if (why := never_merged(ref, main, settings.lane_prefix)) is not None:
+            return f"{path} is on {where}, which is {why}"
+        if not path.startswith(paths.DELTAS + "/"):
+            return f"{path} is on {where}, outside {paths.DELTAS}/<frame>/: it is never merged"
+        if not path.endswith(".json"):
+            return f"{path} is on {where}, and is {not_a_delta(path)}"
+    return None

@@ -1,0 +1,296 @@
+"""`/api/v1`: what the commands print, as JSON, as it stood with the last published commit (Protocol §10).
+
+Owns the bounds of each answer and the codes that tell why there is none: 400 wrong parameters, 404 not there, 503 not
+yet, not now, or too long."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from functools import partial
+from importlib import resources
+from itertools import islice
+from typing import Any, Literal
+from urllib.parse import quote, urlencode
+
+import structlog
+from msgspec import structs
+from starlette.requests import Request
+from starlette.responses import Response, StreamingResponse
+from starlette.types import Receive, Scope, Send
+
+from dreamcatcherd.core.books.shelf import ShelfEntry, shelf
+from dreamcatcherd.core.codec import calendar_text, canonical, utc_micros, utc_text
+from dreamcatcherd.core.diff import Bounds, diff_json
+from dreamcatcherd.core.errors import DreamcatcherError, RefusedError, UsageError
+from dreamcatcherd.core.model import Record
+from dreamcatcherd.core.report import REPOSITORY_HEADER, Pending, status_json
+from dreamcatcherd.core.snapshot import open_snapshot
+from dreamcatcherd.history import queries
+from dreamcatcherd.observe.clock import wall_clock
+from dreamcatcherd.web import params
+from dreamcatcherd.web.change_feed import Hub
+from dreamcatcherd.web.live_status import LiveStatus
+from dreamcatcherd.web.params import read_parameters
+from dreamcatcherd.web.query_executor import BusyError, QueryExecutor, Reading
+
+ANSWER_BYTES = 8 * 2**20
+"""The largest answer."""
+
+DIFF_BYTES = 4 * 2**20
+DIFF_ROWS = 10_000
+ROWS = 1_000
+ROWS_UNASKED = 100
+
+CLIENTS = 64
+"""How many may follow the events at once."""
+
+GAP_S = 0.25
+"""The least time between two events for one client: what changes in between is told with the later one."""
+
+HEARTBEAT_S = 15.0
+"""After so much silence a comment is sent, so that a connection that is dead is noticed on both sides."""
+
+_NEVER = 2**63
+
+_LIMIT = params.number(1, ROWS)
+_PAGE = {"limit": _LIMIT, "before": params.frame}
+_OFFSET = {"limit": _LIMIT, "offset": params.number(0, 10**9)}
+
+Handler = Callable[[Request], Awaitable[Response]]
+
+
+def failure(error: DreamcatcherError) -> Response:
+    """An error as JSON: its cause and its remedy."""
+    code = 404 if isinstance(error, RefusedError) else 400 if isinstance(error, UsageError) else 503
+    headers = {"Retry-After": "1"} if code == 503 else {}
+    return as_json({"error": error.cause, "remedy": error.remedy}, code, headers)
+
+
+def as_json(value: object, code: int = 200, headers: dict[str, str] | None = None) -> Response:
+    raw = value if isinstance(value, bytes) else canonical(value)
+    return Response(raw, code, {"Cache-Control": "no-store", **(headers or {})}, "application/json")
+
+
+def guarded(answer: Handler) -> Handler:
+    """An answer whose failures are told as JSON; one that nobody foresaw tells nothing of its inside."""
+
+    async def guard(request: Request) -> Response:
+        try:
+            return await answer(request)
+        except DreamcatcherError as error:
+            return failure(error)
+        except Exception as error:
+            what = f"{type(error).__name__}: {error}"[:500]
+            structlog.get_logger().error("request failed", path=request.url.path, cause=what)
+            remedy = "report it, with the line of the log that says 'request failed'"
+            return as_json({"error": "internal error", "remedy": remedy}, 500)
+
+    return guard
+
+
+def within_bounds(value: object) -> bytes:
+    """A value as JSON; UsageError where that would be too long."""
+    raw = canonical(value)
+    if len(raw) > ANSWER_BYTES:
+        cause = f"the answer has {len(raw)} bytes, more than {ANSWER_BYTES}"
+        raise UsageError(cause, "ask for less (limit, field), or ask the dreamcatcherd command of the same name")
+    return raw
+
+
+class Api:
+    """The answers. Each is a coroutine that takes the request."""
+
+    def __init__(self, board: LiveStatus, hub: Hub, desk: QueryExecutor) -> None:
+        self._board = board
+        self._hub = hub
+        self._desk = desk
+        self._status: tuple[int, bytes] = (-1, b"")
+        self._until = 0  # when the kept answer is no longer true
+        self._rows: tuple[Pending | None, list[Record]] = (None, [])
+        self._clients = 0
+        self._description = resources.files(__package__).joinpath("openapi.json").read_bytes()
+
+    def _pending(self) -> Pending:
+        pending = self._board.pending
+        if pending is None:
+            raise BusyError(self._board.why, "the daemon has not read the repository yet: look at its log, ask again")
+        return pending
+
+    async def _ask(self, what: tuple[Any, ...], work: Callable[[Reading], object]) -> bytes:
+        self._pending()
+        return await self._desk.ask(what, lambda reading: within_bounds(work(reading)))
+
+    async def openapi(self, request: Request) -> Response:
+        read_parameters(request, {})
+        return as_json(self._description)
+
+    async def status(self, request: Request) -> Response:
+        read_parameters(request, {})
+        shown = self._board.shown
+        now = wall_clock()
+        if self._status[0] != shown.version or now >= self._until:
+            closes_at = utc_micros(self._pending().closes_at or "")
+            self._until = closes_at if closes_at is not None and closes_at > now else _NEVER
+            self._status = (shown.version, canonical(status_json(self._pending(), now, shown.troubles)))
+        return as_json(self._status[1], headers={REPOSITORY_HEADER: quote(self._board.identity)})
+
+    async def streams(self, request: Request) -> Response:
+        given = read_parameters(request, _OFFSET)
+        limit, offset = given.get("limit", ROWS_UNASKED), given.get("offset", 0)
+        pending = self._pending()
+        if self._rows[0] is not pending:
+            self._rows = (pending, stream_rows(pending))
+        rows = self._rows[1]
+        more = {"limit": limit, "offset": offset + limit} if offset + limit < len(rows) else None
+        return as_json(rows[offset : offset + limit], headers=_next(more))
+
+    async def log(self, request: Request) -> Response:
+        given = read_parameters(request, _PAGE)
+        limit, before = given.get("limit", ROWS_UNASKED), given.get("before")
+
+        def work(reading: Reading) -> tuple[bytes, int | None]:
+            rows = list(reading.chain.log(reading.store, reading.base, limit + 1, before))
+            return within_bounds(rows[:limit]), rows[limit - 1]["frame"] if len(rows) > limit else None
+
+        self._pending()
+        raw, last = await self._desk.ask(("log", limit, before), work)
+        return as_json(raw, headers=_next({"limit": limit, "before": last} if last is not None else None))
+
+    async def explain(self, request: Request) -> Response:
+        known = {"collection": params.text, "key": params.text, "field": params.text, "frame": params.frame}
+        given = read_parameters(request, known, "collection", "key")
+        asked: list[Any] = [given.get(name) for name in known]
+        return as_json(
+            await self._ask(
+                ("explain", *asked), lambda reading: queries.explain_entity(reading.store, reading.base, *asked)
+            )
+        )
+
+    async def diff(self, request: Request) -> Response:
+        known = {"from": params.frame, "to": params.frame, "limit": params.number(1, DIFF_ROWS)}
+        given = read_parameters(request, known, "from", "to")
+        start, end, limit = given["from"], given["to"], given.get("limit", ROWS)
+
+        def work(reading: Reading) -> object:
+            found = queries.diff_frames(reading.store, reading.base, start, end, Bounds(limit, DIFF_BYTES))
+            return diff_json(found, start, end)
+
+        return as_json(await self._ask(("diff", start, end, limit), work))
+
+    async def quarantine(self, request: Request) -> Response:
+        return await self._troubles(request, "quarantined")
+
+    async def conflicts(self, request: Request) -> Response:
+        return await self._troubles(request, "conflicts")
+
+    async def _troubles(self, request: Request, kind: Literal["quarantined", "conflicts"]) -> Response:
+        given = read_parameters(request, _PAGE)
+        limit, before = given.get("limit", ROWS_UNASKED), given.get("before")
+
+        def work(reading: Reading) -> object:
+            found = queries.troubles(reading.store, reading.base, reading.chain, kind, limit, before)
+            rows = found.quarantined if kind == "quarantined" else found.conflicts
+            return {kind: rows, "before": found.before, "truncated": found.truncated}
+
+        return as_json(await self._ask((kind, limit, before), work))
+
+    async def books(self, request: Request) -> Response:
+        given = read_parameters(request, _OFFSET)
+        limit, offset = given.get("limit", ROWS_UNASKED), given.get("offset", 0)
+
+        def work(reading: Reading) -> tuple[bytes, bool]:
+            books = read_shelf(reading)
+            return within_bounds(books[offset : offset + limit]), offset + limit < len(books)
+
+        self._pending()
+        raw, more = await self._desk.ask(("books", limit, offset), work)
+        return as_json(raw, headers=_next({"limit": limit, "offset": offset + limit} if more else None))
+
+    async def events(self, request: Request) -> Response:
+        """Server-sent events: `status`, with what changes most; whoever wants more asks for it."""
+        read_parameters(request, {})
+        if self._clients >= CLIENTS:
+            raise BusyError(f"{CLIENTS} clients follow the events already", "close one, or ask for /api/v1/status")
+        headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
+        if request.method == "HEAD":
+            return Response(None, 200, headers, "text/event-stream")
+        self._clients += 1
+        return _Following(self, self._stream(), 200, headers, "text/event-stream")
+
+    def gone(self) -> None:
+        """One follower less."""
+        self._clients -= 1
+
+    async def _stream(self) -> AsyncIterator[bytes]:
+        version, beat = -1, asyncio.get_running_loop().time()
+        yield b"retry: 2000\n\n"
+        while not self._hub.stopped:
+            now, shown = asyncio.get_running_loop().time(), self._board.shown
+            if shown.version != version:
+                version, beat = shown.version, now
+                yield b"id: %d\nevent: status\ndata: %b\n\n" % (version, canonical(event_json(self._board)))
+                await self._hub.rest(GAP_S)
+                await self._hub.calm()
+            elif now >= beat + HEARTBEAT_S:
+                beat = now
+                yield b": nothing new\n\n"
+            else:
+                await self._hub.change(beat + HEARTBEAT_S - now)
+
+
+class _Following(StreamingResponse):
+    """An endless answer, counted until it ends in whatever way."""
+
+    def __init__(self, api: Api, stream: AsyncIterator[bytes], code: int, headers: dict[str, str], kind: str) -> None:
+        super().__init__(stream, code, headers, kind)
+        self._api = api
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            await super().__call__(scope, receive, send)
+        finally:
+            self._api.gone()
+
+
+def event_json(board: LiveStatus) -> Record:
+    """What an event says: it is small however many streams there are. `now` lets a page count down by this clock."""
+    shown = board.shown
+    said: Record = {"ready": shown.ready, "why": shown.why, "now": utc_text(wall_clock())}
+    if shown.pending is not None:
+        status = status_json(structs.replace(shown.pending, seen={}), wall_clock(), ())
+        names = ("frame", "opened_at", "closes_at", "last_closed", "digest", "held", "behind_s")
+        said |= {name: status[name] for name in names}
+        said |= {"total": sum(shown.pending.streams.values()), "streams": len(shown.pending.streams)}
+    return said
+
+
+def stream_rows(pending: Pending) -> list[Record]:
+    """Every stream that waits or was seen in the last 100 frames: the silent ones first, then the latest."""
+    silent = set(pending.silent)
+    rows = []
+    for name in {**pending.seen, **pending.streams}:
+        last = pending.seen.get(name)
+        row: Record = {"stream_id": name, "silent": name in silent, "pending": pending.streams.get(name, 0)}
+        seen = {"frame": last.frame, "utc": calendar_text(last.utc)} if last else {"frame": None, "utc": None}
+        rows.append((not row["silent"], -last.frame if last else 1, name, {**row, **seen}))
+    return [row for *_, row in sorted(rows, key=lambda one: one[:3])]
+
+
+def read_shelf(reading: Reading, most: int | None = None) -> list[ShelfEntry]:
+    """The shelf of the newest snapshot."""
+    base = reading.base
+    found = shelf(reading.store, open_snapshot(reading.store, base.snapshot).state, base.settings.table)
+    return list(islice(found, most))
+
+
+def _next(parameters: dict[str, int] | None) -> dict[str, str]:
+    """The header that leads to the next rows, where there are more."""
+    return {"Link": f'<?{urlencode(parameters)}>; rel="next"'} if parameters else {}
+
+
+def routes(api: Api) -> dict[str, Handler]:
+    """Every path of the API with its answer."""
+    names = ("status", "log", "explain", "diff", "streams", "quarantine", "conflicts", "books", "events")
+    found = {f"/api/v1/{name}": guarded(getattr(api, name)) for name in names}
+    return found | {"/api/v1/openapi.json": guarded(partial(api.openapi))}

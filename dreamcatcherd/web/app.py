@@ -1,0 +1,116 @@
+"""The application: every path with its answer. Wires, and answers what needs no repository."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from importlib import resources
+
+import prometheus_client as prom
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse, Response
+from starlette.routing import Route
+
+from dreamcatcherd.core.codec import plain
+from dreamcatcherd.core.errors import RefusedError
+from dreamcatcherd.git.protocols import Store
+from dreamcatcherd.web.api import Api, Handler, as_json, failure, routes
+from dreamcatcherd.web.auth import Door, Front
+from dreamcatcherd.web.change_feed import Hub
+from dreamcatcherd.web.live_status import LiveStatus
+from dreamcatcherd.web.page import Page
+from dreamcatcherd.web.query_executor import QueryExecutor
+
+_FILES = {"page.css": "text/css", "page.js": "text/javascript", "icon.svg": "image/svg+xml"}
+
+
+class Web(Starlette):
+    """The application, which must be told to stop: it has endless answers, and readers at work."""
+
+    def __init__(self, paths: dict[str, Handler], hub: Hub, desks: tuple[QueryExecutor, ...], door: Door) -> None:
+        self._hub = hub
+        self._desks = desks
+
+        @asynccontextmanager
+        async def lifespan(_: Starlette) -> AsyncIterator[None]:
+            hub.start()
+            yield
+            self.stop()
+
+        super().__init__(
+            routes=[Route(path, answer, methods=["GET"]) for path, answer in paths.items()],
+            middleware=[Middleware(Front, hub=hub, door=door)],
+            exception_handlers={HTTPException: _not_there},
+            lifespan=lifespan,
+        )
+
+    def stop(self) -> None:
+        """Let endless answers end, and readers stop reading. May be called from any thread, also twice."""
+        self._hub.stop()
+        for desk in self._desks:
+            desk.stop()
+
+
+def make_app(
+    registry: prom.CollectorRegistry,
+    board: LiveStatus,
+    open_store: Callable[[], Store],
+    door: Door = Door(),  # noqa: B008 (frozen)
+) -> Web:
+    """The application over a board. `open_store` opens a store for reading; it is called in the reader's own thread.
+
+    The page has a reader of its own, so that it never waits behind what others ask of the API."""
+
+    scrape: asyncio.Task[bytes] | None = None
+
+    async def expose() -> bytes:
+        nonlocal scrape
+        await asyncio.sleep(0)
+        scrape = None  # whoever asks from here on is told what holds then
+        return prom.generate_latest(registry)
+
+    async def metrics(_: Request) -> Response:
+        nonlocal scrape
+        scrape = scrape or asyncio.create_task(expose())  # many who ask at once share one
+        return Response(await asyncio.shield(scrape), media_type=prom.CONTENT_TYPE_LATEST)
+
+    async def healthz(_: Request) -> Response:
+        return PlainTextResponse("alive\n")
+
+    async def readyz(_: Request) -> Response:
+        shown = board.shown
+        lines = ["ready" if shown.ready else shown.why]
+        lines += [f"{one.what}; {one.remedy}" for one in shown.troubles if one.what != shown.why]
+        return PlainTextResponse("".join(f"{plain(line)}\n" for line in lines), 200 if shown.ready else 503)
+
+    hub = Hub(board)
+    desks = QueryExecutor(board, open_store), QueryExecutor(board, open_store)
+    page = Page(board, desks[1])
+    paths: dict[str, Handler] = {"/metrics": metrics, "/healthz": healthz, "/readyz": readyz, "/": page.answer}
+    paths |= {f"/static/{name}": _file(name, kind) for name, kind in _FILES.items()}
+    return Web(paths | routes(Api(board, hub, desks[0])), hub, desks, door)
+
+
+def _file(name: str, kind: str) -> Handler:
+    """A file of the package, kept in memory; a browser that has it already is told so."""
+    raw = resources.files(__package__).joinpath(name).read_bytes()
+    tag = f'"{hashlib.sha256(raw).hexdigest()[:16]}"'
+    headers = {"ETag": tag, "Cache-Control": "no-cache"}
+
+    async def answer(request: Request) -> Response:
+        if request.headers.get("if-none-match") == tag:
+            return Response(None, 304, headers)
+        return Response(raw, 200, headers, kind)
+
+    return answer
+
+
+async def _not_there(request: Request, error: Exception) -> Response:
+    if isinstance(error, HTTPException) and error.status_code == 404:
+        return failure(RefusedError("there is nothing at this path", "see / and /api/v1/openapi.json"))
+    return as_json({"error": "this cannot be answered", "remedy": "see /api/v1/openapi.json"}, 400)

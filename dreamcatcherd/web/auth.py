@@ -1,0 +1,171 @@
+"""What every request passes before it is answered: the method, the host it asked for, the token, how many others are
+being answered, and the loop's peace.
+
+Owns who is let in and in which order, and the headers that every answer carries."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import binascii
+import hmac
+import ipaddress
+import re
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from msgspec import Struct
+from starlette.responses import JSONResponse, PlainTextResponse, Response
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from dreamcatcherd.web.change_feed import Hub
+
+ALWAYS_OPEN = frozenset({"/healthz"})
+"""Asked by those who only want to know whether the process lives, and hold no token."""
+
+UNHURRIED = frozenset({"/healthz", "/readyz"})
+"""Answered at once, also while a frame closes: whoever asks gives up soon, and restarts hang on it."""
+
+RESERVED = UNHURRIED | {"/metrics"}
+"""Answered however many other requests are being answered."""
+
+ANSWERS = 192
+ANSWERS_OF_ONE = 96
+"""How many other requests are answered at once, events included, and how many of one address; who comes then is told to
+come again. What is left of the connections is for `RESERVED`. A proxy is one address for all who come through it."""
+
+SECURITY = [
+    (
+        b"content-security-policy",
+        b"default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; "
+        b"form-action 'self'; base-uri 'none'; frame-ancestors 'none'",
+    ),
+    (b"x-content-type-options", b"nosniff"),
+    (b"x-frame-options", b"DENY"),
+    (b"referrer-policy", b"no-referrer"),
+    (b"cross-origin-opener-policy", b"same-origin"),
+    (b"cross-origin-resource-policy", b"same-origin"),
+]
+
+
+class Door(Struct, frozen=True):
+    """Who is let in: with this token, where there is one; `own_hosts` that only requests to this machine by address or
+    as localhost are answered, so that a web site which makes its own name point here reads nothing."""
+
+    token: str | None = None
+    own_hosts: bool = False
+
+    def __repr__(self) -> str:
+        return "Door(…)"
+
+
+class Front:
+    """The middleware."""
+
+    def __init__(self, app: ASGIApp, hub: Hub, door: Door) -> None:
+        self._app = app
+        self._hub = hub
+        self._door = door
+        self._answered = Counter[str]()
+        self._turn = asyncio.Lock()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+
+        async def send_on(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                message["headers"] = [*message["headers"], *SECURITY]
+            await send(message)
+
+        client = scope["client"][0] if scope["client"] else ""
+        refused = self._refusal(scope) or self._too_much(scope["path"], client)
+        if refused is not None:
+            await refused(scope, receive, send_on)
+        elif scope["path"] in RESERVED:
+            if scope["path"] not in UNHURRIED:
+                await self._calm()
+            await self._app(scope, receive, send_on)
+        else:
+            with self._counted(client):
+                await self._calm()
+                await self._take_turn()
+                await self._app(scope, receive, send_on)
+
+    async def _calm(self) -> None:
+        if self._hub.board.closing:
+            await self._hub.calm()
+
+    async def _take_turn(self) -> None:
+        """One request begins to be answered in each round of the event loop, so that a probe waits for a few of them
+        and not for all."""
+        async with self._turn:
+            await asyncio.sleep(0)
+
+    @contextmanager
+    def _counted(self, client: str) -> Iterator[None]:
+        self._answered[client] += 1
+        try:
+            yield
+        finally:
+            self._answered[client] -= 1
+            if not self._answered[client]:
+                del self._answered[client]
+
+    def _too_much(self, path: str, client: str) -> Response | None:
+        if path in RESERVED or (self._answered.total() < ANSWERS and self._answered[client] < ANSWERS_OF_ONE):
+            return None
+        error = {"error": "too many requests are answered at once", "remedy": "ask again in a moment"}
+        return JSONResponse(error, 503, {"Retry-After": "1"})
+
+    def _refusal(self, scope: Scope) -> Response | None:
+        if scope["method"] not in ("GET", "HEAD"):
+            return PlainTextResponse("read-only: GET and HEAD\n", 405, {"Allow": "GET, HEAD"})
+        headers = dict(scope["headers"])
+        hosts = [value for name, value in scope["headers"] if name == b"host"]
+        if self._door.own_hosts and not all(is_own_host(host.decode("latin-1")) for host in hosts):
+            remedy = "ask for 127.0.0.1 or localhost, or set [http] token_file"
+            return JSONResponse({"error": "this daemon answers its own machine only", "remedy": remedy}, 421)
+        token = self._door.token
+        if token is None or scope["path"] in ALWAYS_OPEN or bears(headers.get(b"authorization", b""), token):
+            return None
+        remedy = "send the token: Authorization: Bearer …, or as the password of any user"
+        challenge = {"WWW-Authenticate": 'Basic realm="dreamcatcherd", charset="UTF-8"'}
+        return JSONResponse({"error": "a token is needed", "remedy": remedy}, 401, challenge)
+
+
+def bears(authorization: bytes, token: str) -> bool:
+    """Whether a header brings the token, as `Bearer` or as the password of `Basic`; compared in constant time."""
+    kind, _, given = authorization.partition(b" ")
+    given = given.strip()
+    if kind.lower() == b"basic":
+        try:
+            given = base64.b64decode(given, validate=True).partition(b":")[2]
+        except binascii.Error:
+            return False
+    elif kind.lower() != b"bearer":
+        return False
+    return hmac.compare_digest(given, token.encode())
+
+
+def is_own_host(host: str) -> bool:
+    """Whether a Host header is localhost or an address, with a port or without, and nothing else; a name that can be
+    made to point here is neither."""
+    found = _HOST.fullmatch(host)
+    if found is None or found["name"]:
+        return found is not None
+    try:
+        if found["v6"]:
+            ipaddress.IPv6Address(found["v6"])
+        else:
+            ipaddress.IPv4Address(found["v4"])
+    except ValueError:
+        return False
+    return True
+
+
+_HOST = re.compile(
+    r"(?:(?P<name>localhost)|(?P<v4>[0-9.]+)|\[(?P<v6>[0-9a-f:.]+)\])(?::[0-9]{1,5})?", re.ASCII | re.IGNORECASE
+)

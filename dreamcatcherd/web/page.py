@@ -1,0 +1,251 @@
+"""The status page: one template, filled in from the board and from the last published commit.
+
+Everything that comes from a delta is clipped here, escaped by the template, and isolated by `<bdi>`, so that neither
+markup nor a right-to-left mark reaches beyond its own place."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from starlette.requests import Request
+from starlette.responses import Response
+
+from dreamcatcherd import __version__
+from dreamcatcherd.core.books.shelf import ShelfEntry
+from dreamcatcherd.core.codec import calendar_text, canonical, utc_micros
+from dreamcatcherd.core.diff import Bounds, Changed
+from dreamcatcherd.core.errors import DreamcatcherError, RefusedError, UsageError
+from dreamcatcherd.core.model import Json, Record
+from dreamcatcherd.core.report import Pending
+from dreamcatcherd.core.snapshot import Item
+from dreamcatcherd.history import queries
+from dreamcatcherd.observe.clock import wall_clock
+from dreamcatcherd.web import params
+from dreamcatcherd.web.api import read_shelf, stream_rows
+from dreamcatcherd.web.chart import chart_of
+from dreamcatcherd.web.live_status import LiveStatus, StatusValue
+from dreamcatcherd.web.params import read_parameters
+from dreamcatcherd.web.query_executor import QueryExecutor, Reading
+
+FRAMES = 60
+PAGE_ROWS = 50
+STREAMS_SHOWN = 20
+BOOKS_SHOWN = 60
+PAGE_DIFF_ROWS = 200
+PAGE_DIFF_BYTES = 2**20
+FIELDS = 12
+CLIP = 140
+TROUBLES = 50
+NOTHING = "\N{EN DASH}"
+
+
+class Parts(NamedTuple):
+    """What a page shows of one published commit, ready to be shown: no text of it is long."""
+
+    log: list[Record]
+    quarantined: list[Record]
+    conflicts: list[Record]
+    books: list[Record]
+    more_books: int
+
+
+class Page:
+    """The page's answers. A page is made once for each showing of the board, however many look at it, and so is what a
+    page with a difference has in common with it; of those the last one is kept."""
+
+    def __init__(self, board: LiveStatus, desk: QueryExecutor) -> None:
+        self._board = board
+        self._desk = desk
+        self._common: tuple[object, dict[str, Any]] = (None, {})
+        self._made: dict[bool, tuple[object, bytes]] = {}
+        self._environment = Environment(
+            loader=PackageLoader(__package__, "."), autoescape=True, undefined=StrictUndefined, trim_blocks=True,
+            lstrip_blocks=True,
+        )  # fmt: skip
+        self._environment.filters["moment"] = time_text
+        self._environment.filters["duration"] = duration
+        self._template = self._environment.get_template("page.html")
+
+    async def answer(self, request: Request) -> Response:
+        shown = self._board.shown
+        difference, code = await self._difference(request)
+        parts, trouble = None, ""
+        try:
+            parts = await self._desk.ask(("page",), read_parts) if shown.pending else None
+        except DreamcatcherError as error:
+            trouble = str(error)
+        key = (shown.version, id(parts), trouble)
+        if self._common[0] != key:
+            self._common = (key, self._context(shown, parts, trouble))
+        made = self._made.get(difference is None)
+        if made is None or made[0] != (key, difference):
+            text = self._template.render(self._common[1], difference=difference or {})
+            made = self._made[difference is None] = ((key, difference), text.encode("utf-8", "replace"))
+        return _html(made[1], code)
+
+    def _context(self, shown: StatusValue, parts: Parts | None, trouble: str) -> dict[str, Any]:
+        pending = shown.pending
+        return {
+            "version": __version__,
+            "where": clip(self._board.where, 200),
+            "shown": shown,
+            "pending": pending,
+            "troubles": [
+                {"what": clip(one.what, 300), "since": one.since, "remedy": clip(one.remedy, 300)}
+                for one in shown.troubles[:TROUBLES]
+            ],
+            "filling": filling(pending) if pending else None,
+            "streams": streams(pending) if pending else [],
+            "parts": parts,
+            "trouble": trouble,
+            "chart": chart_of(parts.log, shown.phases) if parts else None,
+        }
+
+    async def _difference(self, request: Request) -> tuple[Record | None, int]:
+        """The difference that the form asks for, if any, or why there is none; and the page's status code."""
+        start, end = request.query_params.get("from", ""), request.query_params.get("to", "")
+        asked: Record = {"from": clip(start, 16), "to": clip(end, 16)}
+        if not request.query_params:
+            return None, 200
+        try:
+            frames = read_parameters(request, {"from": params.frame, "to": params.frame}, "from", "to")
+            first, second = frames["from"], frames["to"]
+            found = await self._desk.ask(("page", first, second), lambda reading: read_diff(reading, first, second))
+        except DreamcatcherError as error:
+            code = 400 if isinstance(error, UsageError) else 404 if isinstance(error, RefusedError) else 503
+            return asked | {"error": f"{error.cause}; {error.remedy}"}, code
+        return asked | found, 200
+
+
+def _html(raw: bytes, code: int) -> Response:
+    return Response(raw, code, {"Cache-Control": "no-store"}, "text/html; charset=utf-8")
+
+
+# What is shown ----------------------------------------------------------------------------------------------------
+
+
+def clip(value: Json, most: int = CLIP) -> str:
+    """A value as text for people, never longer than so many characters."""
+    text = value if isinstance(value, str) else canonical(value).decode()
+    return text if len(text) <= most else text[: most - 1] + "…"
+
+
+def time_text(text: str | None) -> str:
+    """RFC 3339 in UTC as people read it: `2026-01-31 12:00:00`."""
+    return text[:19].replace("T", " ") if text else NOTHING
+
+
+def duration(seconds: float | None) -> str:
+    if seconds is None:
+        return NOTHING
+    if seconds < 1:
+        return f"{1000 * seconds:.0f} ms"
+    return f"{seconds:.1f} s" if seconds < 120 else f"{seconds / 60:.0f} min"
+
+
+def filling(pending: Pending) -> Record:
+    """The open frame: its deltas by stream, the largest first, and how far its time has gone."""
+    counts = sorted(pending.streams.items(), key=lambda one: (-one[1], one[0]))
+    most = counts[0][1] if counts else 1
+    bars = [{"name": clip(name), "count": count, "share": 100 * count / most} for name, count in counts[:STREAMS_SHOWN]]
+    opened, closes = (utc_micros(text) if text else None for text in (pending.opened_at, pending.closes_at))
+    timed = opened is not None and closes is not None and closes > opened
+    return {
+        "total": sum(pending.streams.values()),
+        "streams": bars,
+        "more": max(0, len(counts) - STREAMS_SHOWN),
+        "span_s": (closes - opened) / 1e6 if timed and closes and opened else None,
+        "gone_s": max(0.0, (wall_clock() - opened) / 1e6) if timed and opened else None,
+        "entities": sorted(pending.entities.items(), key=lambda one: -one[1]),
+    }
+
+
+def streams(pending: Pending) -> Record:
+    """The streams that are silent, and those that came last."""
+    rows = stream_rows(pending)
+    silent = sum(row["silent"] for row in rows)
+    shown = [row for row in rows if row["silent"]][:PAGE_ROWS] + [row for row in rows if not row["silent"]][:PAGE_ROWS]
+    return {
+        "rows": [{**row, "stream_id": clip(row["stream_id"], 64)} for row in shown],
+        "total": len(rows),
+        "silent": silent,
+        "more": len(rows) - len(shown),
+    }
+
+
+def read_parts(reading: Reading) -> Parts:
+    """Everything that hangs on the published commit alone."""
+    store, base, chain = reading
+    bad = queries.troubles(store, base, chain, "quarantined", PAGE_ROWS, None).quarantined
+    lost = queries.troubles(store, base, chain, "conflicts", PAGE_ROWS, None).conflicts
+    books = read_shelf(reading)
+    return Parts(
+        log=list(chain.log(store, base, FRAMES)),
+        quarantined=[
+            {
+                "frame": row.since, "path": clip(row.path, 200), "reason": row.reason, "detail": clip(row.detail),
+                "at": clip(row.at) if row.at else "", "source": clip(row.source), "commit": row.commit[:12],
+            }
+            for row in bad
+        ],
+        conflicts=[_conflict(row) for row in lost],
+        books=[_book(book) for book in books[:BOOKS_SHOWN]],
+        more_books=max(0, len(books) - BOOKS_SHOWN),
+    )  # fmt: skip
+
+
+def _conflict(row: queries.LostConflict) -> Record:
+    return {
+        "frame": row.frame,
+        "collection": clip(row.collection),
+        "key": clip(row.key),
+        "field": clip(row.field),
+        "value": clip(row.value),
+        "winner": clip(row.winner[2]),
+        "winner_at": time_text(calendar_text(row.winner[1])),
+        "loser": clip(row.loser[2]),
+        "loser_at": time_text(calendar_text(row.loser[1])),
+    }
+
+
+def _book(book: ShelfEntry) -> Record:
+    authors = [clip(author, 60) for author in book.authors[:6]]
+    missing = ", ".join(str(one) for one in book.missing[:12])
+    return {
+        "title": clip(book.title or book.book),
+        "key": clip(book.book),
+        "published": book.published,
+        "published_at": book.published_at,
+        "frame": book.frame,
+        "chapters": book.chapters,
+        "target": book.target,
+        "share": 100 if book.published else min(100, 100 * book.chapters // book.target) if book.target else 0,
+        "missing": missing + (f" and {book.missing_total - 12} more" if book.missing_total > 12 else ""),
+        "authors": authors,
+        "more_authors": max(0, len(book.authors) - 6),
+        "words": book.word_count,
+        "fingerprint": book.fingerprint,
+    }
+
+
+def read_diff(reading: Reading, start: int, end: int) -> Record:
+    """The difference between two frames in rows for people."""
+    found = queries.diff_frames(reading.store, reading.base, start, end, Bounds(PAGE_DIFF_ROWS, PAGE_DIFF_BYTES))
+    rows = [_whole("added", item) for items in found.added.values() for item in items]
+    rows += [_whole("removed", item) for items in found.removed.values() for item in items]
+    rows += [_changed(name, one) for name, ones in found.changed.items() for one in ones]
+    return {"rows": rows, "truncated": found.truncated}
+
+
+def _whole(kind: str, item: Item) -> Record:
+    fields = [{"name": clip(name, 60), "new": clip(value)} for name, value in list(item.record.items())[:FIELDS]]
+    more = max(0, len(item.record) - FIELDS)
+    return {"kind": kind, "collection": clip(item.collection), "key": "", "fields": fields, "more": more}
+
+
+def _changed(collection: str, one: Changed) -> Record:
+    first = list(one.fields.items())[:FIELDS]
+    fields = [{"name": clip(name, 60), "old": clip(old), "new": clip(new)} for name, (old, new) in first]
+    more = max(0, len(one.fields) - FIELDS)
+    return {"kind": "changed", "collection": clip(collection), "key": clip(one.key), "fields": fields, "more": more}

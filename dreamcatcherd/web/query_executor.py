@@ -1,0 +1,165 @@
+"""Reading the repository for those who ask over HTTP: with a store of its own, in a thread of its own, within bounds.
+
+The loop's store is never touched. An answer is a function of the published commit, so it is computed once for each
+commit however many ask, and whoever asks for the same at the same time waits for the same answer."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Hashable
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from typing import Any, NamedTuple, TypeVar, cast
+
+from dreamcatcherd.core.errors import DreamcatcherError, FatalError, RetryableError
+from dreamcatcherd.core.model import FrameState
+from dreamcatcherd.git.protocols import Commit, Store
+from dreamcatcherd.history.queries import Chain
+from dreamcatcherd.stages.published import PublishedState, read_published
+from dreamcatcherd.web.change_feed import CALM_S
+from dreamcatcherd.web.live_status import LiveStatus
+
+_T = TypeVar("_T")
+
+QUERY_LIMIT_S = 5.0
+"""How long one answer may read."""
+
+QUEUE = 32
+"""How many different answers may be asked for at once; who comes then is told to come again."""
+
+KEPT = 256
+KEPT_BYTES = 16 * 2**20
+"""How many answers are kept, and how many bytes of them."""
+
+
+class BusyError(DreamcatcherError):
+    """Too much is asked for at once."""
+
+
+class Reading(NamedTuple):
+    """What an answer is made from: the repository as it stood with one published commit."""
+
+    store: Store
+    base: PublishedState
+    chain: Chain
+
+
+class _Timed:
+    """A store that stops reading when the time is over, and makes way for a frame that is being closed."""
+
+    def __init__(self, store: Store, board: LiveStatus) -> None:
+        self._store = store
+        self._board = board
+        self._until = 0.0
+        self._patience_s = 0.0
+
+    def begin(self) -> None:
+        self._until, self._patience_s = time.monotonic() + QUERY_LIMIT_S, CALM_S
+
+    def end(self) -> None:
+        self._until = 0.0
+
+    def _pause(self) -> None:
+        start = time.monotonic()
+        if start > self._until:
+            remedy = "ask for less, or ask the dreamcatcherd command of the same name, which takes its time"
+            raise RetryableError(f"the answer took longer than {QUERY_LIMIT_S:g} s", remedy)
+        if self._board.closing and self._patience_s > 0:
+            self._board.calm.wait(self._patience_s)
+            waited = time.monotonic() - start
+            self._patience_s -= waited
+            if self._until:
+                self._until += waited
+
+    def read(self, oid: str) -> bytes:
+        self._pause()
+        return self._store.read(oid)
+
+    def commit(self, oid: str) -> Commit:
+        self._pause()
+        return self._store.commit(oid)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._store, name)
+
+
+class QueryExecutor:
+    """One reader, its queue, and the answers that it gave."""
+
+    def __init__(self, board: LiveStatus, open_store: Callable[[], Store]) -> None:
+        self._board = board
+        self._open = open_store
+        self._thread = ThreadPoolExecutor(1, "reader")
+        self._timed: _Timed | None = None
+        self._chain = Chain()
+        self._base: PublishedState | None = None
+        self._answers: OrderedDict[Hashable, Any] = OrderedDict()
+        self._bytes = 0
+        self._under_way: dict[Hashable, asyncio.Future[Any]] = {}
+        self._stopped = False
+
+    async def ask(self, what: tuple[Hashable, ...], work: Callable[[Reading], _T]) -> _T:
+        """The answer to `what`, which `work` gives; BusyError where too many different ones are asked for at once."""
+        commit = self._board.shown.published
+        key = (commit, *what)
+        if key in self._answers:
+            self._answers.move_to_end(key)
+            return cast(_T, self._answers[key])
+        future = self._under_way.get(key)
+        if future is None:
+            if len(self._under_way) >= QUEUE or self._stopped:
+                raise BusyError("too much is asked for at once", "ask again in a moment")
+            future = asyncio.get_running_loop().run_in_executor(self._thread, self._work, commit, work)
+            self._under_way[key] = future
+            future.add_done_callback(partial(self._done, key))
+        return cast(_T, await asyncio.shield(future))
+
+    def _done(self, key: Hashable, future: asyncio.Future[Any]) -> None:
+        del self._under_way[key]
+        if future.cancelled() or future.exception() is not None:
+            return
+        self._answers[key] = future.result()
+        self._bytes += _size(future.result())
+        while len(self._answers) > KEPT or self._bytes > KEPT_BYTES:
+            self._bytes -= _size(self._answers.popitem(last=False)[1])
+
+    def _work(self, commit: str | None, work: Callable[[Reading], _T]) -> _T:
+        """In the reader's thread. A clone may have been made anew, or repacked, since the store was opened."""
+        fresh = self._timed is None
+        try:
+            return work(self._reading(commit))
+        except FatalError:
+            if fresh:
+                raise
+        self._timed = None
+        return work(self._reading(commit))
+
+    def _reading(self, commit: str | None) -> Reading:
+        if self._timed is None:
+            self._timed = _Timed(self._open(), self._board)
+        self._timed.begin()
+        if self._stopped:
+            self._timed.end()
+        store = cast(Store, self._timed)
+        if self._base is None or self._base.commit != commit:
+            pending = self._board.pending
+            bare = PublishedState(None, FrameState(pending.frame if pending else 1))
+            store.refresh()
+            self._base = read_published(store, commit) if commit else bare
+        return Reading(store, self._base, self._chain)
+
+    def stop(self) -> None:
+        """Read no more. May be called from any thread."""
+        self._stopped = True
+        if self._timed is not None:
+            self._timed.end()
+        self._thread.shutdown(wait=False, cancel_futures=True)
+
+
+def _size(answer: object) -> int:
+    """The bytes of an answer, also where it is one of several values."""
+    if isinstance(answer, tuple):
+        return sum(map(_size, answer))
+    return len(answer) if isinstance(answer, bytes) else 0

@@ -1,0 +1,147 @@
+"""Listening: the socket, TLS, and the thread in which HTTP is answered. What is answered is `web`'s."""
+
+from __future__ import annotations
+
+import socket
+import ssl
+import threading
+from functools import partial
+
+import uvicorn
+from msgspec import Struct
+
+from dreamcatcherd.config import HttpConfig, credential_file, is_loopback, listen_address
+from dreamcatcherd.core.errors import UsageError
+from dreamcatcherd.web.app import Web
+from dreamcatcherd.web.auth import Door
+from dreamcatcherd.web.connections import IDLE_S, Connection
+
+ACCEPTED = 64
+"""How many connections are accepted before others are served: until then each holds a file descriptor beyond those that
+are counted."""
+
+WAITING = 1_024
+"""How many connections the kernel keeps that are not accepted yet; others would have to ask again after a second."""
+
+
+class Listening(Struct, frozen=True):
+    """Where and how to listen, with all files read: two that are equal need no new socket.
+
+    `certificate` and `key` are paths with what the files held."""
+
+    host: str
+    port: int
+    door: Door = Door()
+    certificate: tuple[str, bytes] | None = None
+    key: tuple[str, bytes] | None = None
+
+    def __repr__(self) -> str:
+        return f"Listening({self.host}:{self.port})"
+
+
+def read_listening(http: HttpConfig) -> Listening:
+    """`[http]` with the files that it names; UsageError where one of them cannot be used."""
+    host, port = listen_address(http.listen)
+    token = _token(http)
+    files = []
+    for name, named in (("tls_cert", http.tls_cert), ("tls_key", http.tls_key)):
+        path = credential_file("http", name, named)
+        try:
+            files.append((str(path), path.read_bytes()) if path else None)
+        except OSError as error:
+            cause = f"{path} ({name}) cannot be read: {error.strerror}"
+            raise UsageError(cause, "let the daemon's user read it") from error
+    own = is_loopback(host) and token is None and not http.insecure
+    found = Listening(host, port, Door(token, own), *files)
+    _context(found)
+    return found
+
+
+def _token(http: HttpConfig) -> str | None:
+    path = credential_file("http", "token_file", http.token_file)
+    if path is None:
+        return None
+    try:
+        lines = path.read_text("utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        why = getattr(error, "strerror", None) or "it is not UTF-8"
+        raise UsageError(f"{path} (token_file) cannot be read: {why}", "let the daemon's user read it") from error
+    token = lines[0].strip() if lines else ""
+    if not token or not token.isprintable():
+        raise UsageError(f"{path} holds no token on its first line", "write one: openssl rand -hex 32")
+    return token
+
+
+def _context(listening: Listening) -> ssl.SSLContext | None:
+    """The TLS context, or None without a certificate. A key with a passphrase is refused, not asked for."""
+    if listening.certificate is None or listening.key is None:
+        return None
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    try:
+        context.load_cert_chain(listening.certificate[0], listening.key[0], lambda: "")
+    except (ssl.SSLError, OSError, ValueError) as error:
+        cause = f"{listening.certificate[0]} and {listening.key[0]} cannot be used: {error}"
+        remedy = "name a PEM certificate (with its chain) and its key without passphrase in [http] tls_cert and tls_key"
+        raise UsageError(cause, remedy) from error
+    return context
+
+
+class _Server(uvicorn.Server):
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        for one in sockets or ():
+            one.listen(WAITING)  # asyncio has one number for this and for how many are accepted at once
+
+
+class HttpServer:
+    """The application on a socket of its own, in a thread of its own."""
+
+    def __init__(self, app: Web, listening: Listening) -> None:
+        host, port = listening.host, listening.port
+        context = _context(listening)
+        self._app = app
+        self._secure = context is not None
+        config = uvicorn.Config(
+            app, log_config=None, access_log=False, lifespan="on", timeout_graceful_shutdown=1, ws="none", http="h11",
+            loop="asyncio", proxy_headers=False, server_header=False, timeout_keep_alive=IDLE_S, backlog=ACCEPTED,
+        )  # fmt: skip
+        config.load()
+        self.opened: set[Connection] = set()
+        config.http_protocol_class = partial(Connection, self.opened)  # type: ignore[assignment]
+        config.ssl = context
+        try:
+            family = socket.AF_INET6 if ":" in host else socket.AF_INET
+            self._socket = socket.create_server((host, port), family=family)
+            # Connections inherit it. asyncio sets it only where a socket was made with a protocol, which this is not;
+            # then each answer on a connection that is kept waits 40 ms for the client's acknowledgement.
+            self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        except OSError as error:
+            remedy = "stop what uses it, or set [http] listen to another port"
+            raise UsageError(f"{host}:{port} cannot be listened on: {error.strerror}", remedy) from error
+        self._server = _Server(config)
+        self._thread = threading.Thread(target=self._server.run, args=([self._socket],), name="http", daemon=True)
+
+    @property
+    def address(self) -> str:
+        host, port = self._socket.getsockname()[:2]
+        return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+    @property
+    def port(self) -> int:
+        return int(self._socket.getsockname()[1])
+
+    @property
+    def url(self) -> str:
+        return f"{'https' if self._secure else 'http'}://{self.address}"
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def stop(self, wait_s: float = 0.5) -> None:
+        """Stop listening, and wait so long for the thread to end; what it is still busy with it ends by itself."""
+        self._server.should_exit = True
+        self._app.stop()
+        self._thread.join(timeout=wait_s)
+        if not self._thread.is_alive():  # else it closes the socket itself; another thread must not
+            self._socket.close()
