@@ -21,7 +21,7 @@ from dreamcatcherd.core.errors import DreamcatcherError, FatalError
 from dreamcatcherd.core.frames import Closing
 from dreamcatcherd.core.report import plural
 from dreamcatcherd.core.snapshot import items, open_snapshot
-from dreamcatcherd.daemon.cycle import close_frame, look
+from dreamcatcherd.daemon.cycle import close_frame, poll
 from dreamcatcherd.daemon.primary import Primary
 from dreamcatcherd.demo.fleet import RunVerdict, compare_publishing, make_fleet
 from dreamcatcherd.imports.new_repository import create
@@ -118,7 +118,7 @@ def _play(crew: _Crew, frames: int, interval: float) -> Played:
         with Console(stderr=True).status("the fleet is pushing …") as shown:
             until = time.monotonic() + 4 * frames * interval + 30
             while time.monotonic() < until:
-                pending = look(primary)[0].pending
+                pending = poll(primary)[0].pending
                 shown.update(crew.told(pending.frame))
                 if pending.frame > frames or daemon.poll() is not None:
                     break

@@ -24,8 +24,7 @@ from dreamcatcherd.core.ledger import Ledger
 from dreamcatcherd.core.model import Json
 from dreamcatcherd.core.report import plural, promised, status_json
 from dreamcatcherd.daemon import bootstrap
-from dreamcatcherd.daemon.cycle import draft, look
-from dreamcatcherd.daemon.primary import Phases
+from dreamcatcherd.daemon.cycle import draft_ledger, poll
 from dreamcatcherd.history.queries import Chain, entities, view
 from dreamcatcherd.history.receipts import receipts
 from dreamcatcherd.stages.stray_branches import why_unseen
@@ -40,9 +39,7 @@ def plan(repo: str | None, config_file: Path | None, as_json: bool) -> None:
     """Say what `merge` would do now, conflicts and quarantines included; write nothing."""
     primary = open_primary(repo, config_file)
     primary.store.spills = False
-    phases = Phases()
-    survey, refused = primary.survey(phases)
-    ledger = draft(primary, survey, refused, "plan", phases).ledger
+    ledger = draft_ledger(primary, primary.read_inbox(), "plan")
     primary.store.discard()
     if as_json:
         write_json(ledger)
@@ -84,7 +81,7 @@ def status(repo: str | None, config_file: Path | None, as_json: bool) -> None:
     config, url = configuration(repo, config_file)
     store = bootstrap.open_store(config.repository, url)
     primary = bootstrap.primary_of(config, store)
-    pending = look(primary)[0].pending
+    pending = poll(primary)[0].pending
     troubles = all_troubles(pending, config, store)
     now = primary.clock()
     if as_json:
@@ -117,11 +114,11 @@ def receipt(path_or_blob: str, repo: str | None, config_file: Path | None, as_js
     utc, stream_id and content id joined by `/`, percent-encoded, the last two optional; or a stamp as JSON. Every
     version that was pushed has a line of its own. Exit code 1 where nothing is known of it."""
     primary = open_primary(repo, config_file)
-    survey, _ = primary.survey(Phases())
+    inbox = primary.read_inbox()
     asked = path_or_blob.removeprefix("./")
-    found = receipts(primary.store, survey.base, survey.arrivals, asked)
+    found = receipts(primary.store, inbox.published, inbox.arrivals, asked)
     if not found:
-        why = why_unseen(primary.store, survey.refs, primary.main, survey.settings, asked)
+        why = why_unseen(primary.store, inbox.refs, primary.main, inbox.settings, asked)
         if why is not None:
             raise RefusedError(plain(why), "see docs/workers.md for where deltas go")
         remedy = "check the path (state/stream_deltas/…), blob id or key, and that the push was accepted"

@@ -34,6 +34,7 @@ from dreamcatcherd.imports.adopt_state import adopt_state
 from dreamcatcherd.imports.new_repository import create
 from dreamcatcherd.imports.platform_state import MappedRecords, StateMap, deltas_of, read_map, records_of
 from dreamcatcherd.observe.clock import wall_clock
+from dreamcatcherd.stages.snapshot import SnapshotOptions
 
 Format = Literal["json", "ndjson", "tar"]
 
@@ -141,7 +142,8 @@ def _import_state(folder: Path, map_file: Path, open_frame: int | None, primary:
     if following <= mapping.frame:
         raise UsageError(f"--open {following} is not after frame {mapping.frame}", "name a later frame")
     deltas = dict(deltas_of(mapping, _found(folder, mapping)))
-    ledger = adopt_state(primary, deltas, mapping.frame, following)
+    options = SnapshotOptions(primary.closing, next_frame=following)
+    ledger = adopt_state(primary.store, primary.main, deltas, mapping.frame, options, primary.clock())
     misfits = sum(row.records for row in ledger.misfits)
     if as_json:
         told = {"frame": ledger.frame, "digest": ledger.snapshot, "open": following}

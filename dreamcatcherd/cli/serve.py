@@ -17,7 +17,7 @@ from dreamcatcherd.core.frames import CloseRule
 from dreamcatcherd.core.report import CycleReport, Pending, plural
 from dreamcatcherd.core.summary import frame_summary
 from dreamcatcherd.daemon.bootstrap import Source, closing_of, open_store
-from dreamcatcherd.daemon.cycle import close_frame, look
+from dreamcatcherd.daemon.cycle import close_frame, poll
 from dreamcatcherd.daemon.primary import Primary
 from dreamcatcherd.git.local import LocalStore
 from dreamcatcherd.git.maintenance import write_graph
@@ -90,7 +90,7 @@ def _closes(config: Config) -> str:
 def _open_frame(primary: Primary) -> str:
     """What is said of the open frame at the start. A repository that cannot be reached yet is no reason to give up."""
     try:
-        return f"frame {look(primary)[0].pending.frame} is open"
+        return f"frame {poll(primary)[0].pending.frame} is open"
     except (RetryableError, FatalError) as error:
         return f"it cannot be read yet ({plain(error.cause)})"
 
@@ -117,7 +117,7 @@ def merge_command(frame: int | None, repo: str | None, config_file: Path | None,
 
     The frame closes whether or not its time is over. With --frame N that is closed already there is nothing to do."""
     primary = open_primary(repo, config_file, notes=False)
-    pending = look(primary)[0].pending
+    pending = poll(primary)[0].pending
     last = pending.frame if frame is None else frame
     closed: list[CycleReport] = []
     for _ in tracked(range(pending.frame, last + 1), max(0, last + 1 - pending.frame), "closing frames"):

@@ -68,10 +68,8 @@ def _row(name: str, found: Fault | list[str]) -> dict[str, object]:
 def _in_force(settings: Path | None, repo: str | None, config_file: Path | None) -> tuple[Settings, int | None]:
     """The settings that count, and the open frame where a repository is named."""
     if repo is not None or config_file is not None:
-        from dreamcatcherd.daemon.primary import Phases  # git takes time to load, and most files are looked at without
-
-        survey, _ = open_primary(repo, config_file).survey(Phases())
-        return (_read(settings) if settings else survey.settings), survey.base.state.frame
+        inbox = open_primary(repo, config_file).read_inbox()
+        return (_read(settings) if settings else inbox.settings), inbox.published.state.frame
     return (_read(settings) if settings else DEFAULT), None
 
 

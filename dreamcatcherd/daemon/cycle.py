@@ -1,7 +1,10 @@
-"""One pass through the stages: read → plan → merge → ledger → commit → publish. Returns values; starts nothing.
+"""One pass through the six stages: fetch → ingest → plan → merge → snapshot → publish.
 
-A newcomer reads the whole cycle in `close_frame`. A cycle may be killed at any instant: until the refs move nothing
-counts, and after that nothing is left to do."""
+Read `close_frame` first. Each stage takes one frozen value and returns the next:
+
+    View → Inbox → Plan → Merged → FrameCommit → PublishedState
+
+A cycle may be killed at any instant: until the refs move nothing counts, and after that nothing is left to do."""
 
 from __future__ import annotations
 
@@ -11,137 +14,173 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from msgspec import Struct, structs
+from msgspec import structs
 
 from dreamcatcherd.core.errors import FatalError, OvertakenError
-from dreamcatcherd.core.frames import Decision, opened
+from dreamcatcherd.core.frames import Decision
 from dreamcatcherd.core.ledger import Ledger
-from dreamcatcherd.core.ledger_builder import Basis, make_ledger
-from dreamcatcherd.core.merge import Merged, merge
-from dreamcatcherd.core.model import Arrival, Delta
-from dreamcatcherd.core.plan import Plan, make_plan, merged_id
+from dreamcatcherd.core.merge import Merged
+from dreamcatcherd.core.model import Delta
+from dreamcatcherd.core.plan import merged_id
 from dreamcatcherd.core.report import CycleReport
-from dreamcatcherd.core.snapshot import already_merged, open_snapshot
-from dreamcatcherd.core.waiting import already_waiting
+from dreamcatcherd.core.snapshot import MergedId
 from dreamcatcherd.daemon.memory import give_back
-from dreamcatcherd.daemon.primary import Phases, Primary, age_s
+from dreamcatcherd.daemon.primary import Phases, Primary, Unconfirmed, age_s
 from dreamcatcherd.git.failures import PushRefusedError
 from dreamcatcherd.git.incomplete_clone import UNSHALLOW
-from dreamcatcherd.stages.delta_reader import with_body
-from dreamcatcherd.stages.early_deltas import count, ending
 from dreamcatcherd.stages.ingest import Inbox
 from dreamcatcherd.stages.lane_cleanup import remove_lanes, silent_lanes
+from dreamcatcherd.stages.merge import merge_frame
+from dreamcatcherd.stages.plan import plan_frame
 from dreamcatcherd.stages.publish import publish
-from dreamcatcherd.stages.published import never_less, streams_of
-from dreamcatcherd.stages.snapshot import build_commit, subject_of
-from dreamcatcherd.stages.views import view_files
-from dreamcatcherd.stages.violations import settings_change
+from dreamcatcherd.stages.snapshot import FrameCommit, frame_ledger, subject_of
 
 RACES = 60
-"""How often a publication that another commit overtook is rebuilt at once, before the next cycle takes it up."""
+"""How often a close that lost the race for `main` is rebuilt at once, before it is left to the next cycle."""
 
 RACE_PAUSE_S = (0.002, 0.25)
 """The longest pause after the first lost race, and after any: it doubles in between, and chance shortens it."""
 
-
 SLOW_S = 0.5
-"""From how many seconds of merging (of this thread's processor time) on a lost race is run again with what is merged:
-whoever makes a frame slow to merge, and the branch fast to move, would else keep it open."""
+"""Seconds of this thread's processor time from which on a close counts as slow. A slow close that loses a race
+publishes what it has merged: else a frame that is slow to merge would never close on a branch that moves fast."""
 
 
-class Draft(Struct, frozen=True):
-    """A frame merged but not published: its ledger, the deltas that went in, and what the merge came to."""
+def poll(primary: Primary, restore: bool = False) -> tuple[CycleReport, Decision]:
+    """Read what waits and close nothing; also tells whether the open frame is due.
 
-    ledger: Ledger
-    merged: list[Arrival]
-    result: Merged
-
-
-def look(primary: Primary, restore: bool = False) -> tuple[CycleReport, Decision]:
-    """Read what waits and close nothing; also tells whether the open frame is due. With `restore`, canonical files that
-    somebody edited are put back, unless the frame is due: its own commit does that.
-
-    A publication that seemed to fail and is found to have landed is reported by the look that finds it."""
+    With `restore`, canonical files that somebody edited are put back, unless the frame is due: the close does that.
+    A publication that seemed to fail and is found on `main` is reported by the poll that finds it."""
     phases = Phases(primary.progress)
-    survey, refused = primary.survey(phases)
-    primary.streams.look(primary.store, survey.base)
-    decision = primary.decide(survey, refused)
+    inbox = primary.read_inbox(phases)
+    primary.streams.update(primary.store, inbox.published)
+    decision = primary.decide(inbox)
     due_at_s = None if decision.wake_in_s is None else primary.clock() / 1e6 + decision.wake_in_s
-    pending = structs.replace(primary.pending(survey, refused), due_at_s=due_at_s)
-    restored = primary.restore(survey, phases) if restore and not decision.due else None
-    if (landed := primary.landed(survey)) is not None:
-        commit, ledger, seconds, ages = landed
-        return CycleReport(pending, ledger, commit, False, 0, seconds, ages, restored), decision
+    pending = structs.replace(primary.pending(inbox), due_at_s=due_at_s)
+    restored = primary.restore(inbox, phases) if restore and not decision.due else None
+    if (landed := primary.confirmed(inbox)) is not None:
+        return CycleReport(
+            pending, landed.ledger, landed.commit, phases=landed.seconds, ages_s=landed.ages_s, restored=restored
+        ), decision
     return CycleReport(pending, phases=phases.seconds, restored=restored), decision
 
 
-def draft(
-    primary: Primary, survey: Inbox, refused: str | None, closed_by: str, phases: Phases, before: Draft | None = None
-) -> Draft:
-    """Plan and merge the open frame: the ledger that would be published, its objects written but not flushed.
+def close_frame(primary: Primary, closed_by: str, frame: int | None = None, inbox: Inbox | None = None) -> CycleReport:
+    """Close a frame, by default the open one, and publish it; `inbox` is what a poll just read.
 
-    With a draft of the same frame from `before`, what that merged stays as it is: what came since is accounted for, and
-    what of it is due waits for the next frame."""
-    store, base, limits = primary.store, survey.base, survey.settings.limits
-    with phases.of("merge"):
-        folders = open_snapshot(store, base.snapshot)
-        chosen = {merged_id(arrival) for arrival in before.merged} if before else None
-        plan = make_plan(
-            survey.arrivals,
-            base.state.frame,
-            limits,
-            lambda ids: already_merged(store, folders, ids),
-            lambda ids: already_waiting(store, base.ledgers, ids),
-            deferred=lambda one: chosen is not None and one not in chosen,
-        )
-        merged = before.result if before else _merge(primary, survey, plan)
-        deltas = [arrival.item for arrival in plan.deltas if isinstance(arrival.item, Delta)]
-        delivered = {item.stream_id for item in deltas if item.frame == base.state.frame}
-        basis = Basis(
-            previous=base.snapshot if base.ledger else None,
-            entities=base.ledger.counts.entities if base.ledger else {},
-            settings=survey.settings.blob,
-            violations=primary.violations(survey, refused, plan.quarantined),
-            settings_change=settings_change(store, survey),
-            missing=sorted(primary.expected() - delivered),
-            max_skew_s=limits.max_skew,
-            told=streams_of(store, base.ledgers, base.ledger.frame) if deltas and base.ledger else {},
-            waiting=count(store, base),
-            ended=ending(store, base),
-        )
-        return Draft(make_ledger(plan, merged, basis, closed_by), plan.deltas, merged)
+    If `main` moves meanwhile, the close is rebuilt on what is there then. It is given up if another primary closed the
+    frame: the one that is open then is not due yet."""
+    if primary.store.cut:  # deltas behind the cut would be merged away unread
+        raise FatalError(f"{primary.store.where} is a shallow repository: nothing is published from it", UNSHALLOW)
+    store, phases = primary.store, Phases(primary.progress)
+    with _collector_off():
+        inbox = inbox or primary.read_inbox(phases)
+        tries = Tries(primary, inbox, inbox.published.state.frame if frame is None else frame)
+        while tries.is_open(inbox):
+            chosen = tries.choose(inbox)
+            with phases.of("plan"):
+                plan = plan_frame(store, chosen, tries.merged_ids)
+            with phases.of("merge"):
+                merged = tries.merged or merge_frame(store, chosen, plan)
+            with phases.of("snapshot"):
+                commit = primary.write_snapshot(chosen, plan, merged, closed_by)
+            with phases.of("publish"):
+                won = tries.publish(chosen, merged, commit, phases.seconds)
+            if won:
+                return tries.report(inbox, chosen, commit, phases.seconds)
+            inbox = tries.next_inbox(inbox, phases)
+        return CycleReport(primary.pending(inbox), lost=True, races=tries.races, phases=phases.seconds)
 
 
-def _merge(primary: Primary, survey: Inbox, plan: Plan) -> Merged:
-    store, base, settings = primary.store, survey.base, survey.settings
-    store.discard()
-    deltas = [arrival.item for arrival in plan.deltas if isinstance(arrival.item, Delta)]
-    merged = merge(store, base.snapshot, deltas, settings.table, lambda one: with_body(store, one, settings.limits))
-    never_less(store, base.snapshot, merged.tree)
-    return merged
+def draft_ledger(primary: Primary, inbox: Inbox, closed_by: str) -> Ledger:
+    """The ledger that a close would publish now. Nothing is published, and nothing that was written is kept."""
+    plan = plan_frame(primary.store, inbox)
+    merged = merge_frame(primary.store, inbox, plan)
+    return frame_ledger(primary.store, inbox, plan, merged, primary.context(inbox, plan, closed_by))
 
 
-def _still_holds(before: Draft | None, seen: Inbox | None, survey: Inbox) -> bool:
-    """Whether what a draft merged is to be merged still: on the same base, by the same settings, all of it there."""
-    if before is None or seen is None:
-        return False
-    there = {merged_id(arrival) for arrival in survey.arrivals if isinstance(arrival.item, Delta)}
-    same = seen.base.commit == survey.base.commit and seen.settings == survey.settings
-    return same and all(merged_id(arrival) in there for arrival in before.merged)
+class Tries:
+    """The tries of one close: which lanes it leaves out, and what it does after a lost race or a refused push."""
 
+    def __init__(self, primary: Primary, inbox: Inbox, frame: int) -> None:
+        self._primary = primary
+        self._frame = frame
+        self._attempts = primary.policy.attempts(inbox)
+        self._attempt = next(self._attempts)
+        self._refused = False
+        self._slow = False
+        self._began_s = 0.0
+        self._last: tuple[Inbox, frozenset[MergedId], Merged] | None = None
+        self.races = 0
+        self.merged_ids: frozenset[MergedId] | None = None
+        self.merged: Merged | None = None
 
-def close_frame(primary: Primary, closed_by: str, frame: int | None = None) -> CycleReport:
-    """Close a frame, by default the open one, and publish it. Rebuilds on a moved head.
+    def is_open(self, inbox: Inbox) -> bool:
+        """Whether the frame can still be closed; OvertakenError after too many lost races."""
+        if self.races >= RACES:
+            cause = f"frame {self._frame} could not be published: main moved {RACES} times in a row"
+            raise OvertakenError(cause, "let workers push to lanes, which never race, or run it again", RACES)
+        return inbox.published.state.frame == self._frame
 
-    Gives the frame up where another primary closed it: the one that is open then is not due yet."""
-    with _uncollected():
-        return _close_frame(primary, closed_by, frame)
+    def choose(self, inbox: Inbox) -> Inbox:
+        """The inbox without the lanes that this try leaves out. A slow close keeps what it merged, if that still holds:
+        same published state, same settings, all of its deltas still there."""
+        self._began_s = time.thread_time()
+        chosen = self._primary.policy.narrowed(inbox, self._attempt)
+        self.merged_ids = self.merged = None
+        if self._slow and self._last is not None:
+            before, ids, merged = self._last
+            there = {merged_id(one) for one in chosen.arrivals if isinstance(one.item, Delta)}
+            same = before.published.commit == chosen.published.commit and before.settings == chosen.settings
+            if same and ids <= there:
+                self.merged_ids, self.merged = ids, merged
+        return chosen
+
+    def publish(self, chosen: Inbox, merged: Merged, commit: FrameCommit, seconds: dict[str, float]) -> bool:
+        """Publish; False if `main` moved, or if the server refused and there are fewer lanes to try it with."""
+        self._slow = self._slow or time.thread_time() - self._began_s > SLOW_S
+        self._last = (chosen, frozenset(map(merged_id, commit.merged)), merged)
+        ages_s = [age_s(arrival, commit.made_at) for arrival in commit.merged]
+        self._primary.unconfirmed = Unconfirmed(commit.commit, commit.ledger, seconds, ages_s)
+        try:
+            won = publish(self._primary.store, chosen, commit.commit, subject_of(commit.ledger))
+        except PushRefusedError as error:
+            self._primary.unconfirmed = None
+            self._primary.policy.refused(error)
+            narrower = next(self._attempts, None)
+            if narrower is None:
+                raise
+            self._attempt, self._refused, self._last = narrower, True, None
+            return False
+        # Any other failure leaves the publication unconfirmed: a push that timed out may still have landed.
+        self._primary.unconfirmed = None
+        return won
+
+    def next_inbox(self, inbox: Inbox, phases: Phases) -> Inbox:
+        """What the next try works on: after a refused push the same, after a lost race what is there now."""
+        if self._refused:
+            self._refused = False
+            return inbox
+        if not self._slow:
+            time.sleep(random.uniform(0, min(RACE_PAUSE_S[0] * 2**self.races, RACE_PAUSE_S[1])))  # noqa: S311 (no secret)
+        self.races += 1
+        return self._primary.read_inbox(phases)
+
+    def report(self, inbox: Inbox, chosen: Inbox, commit: FrameCommit, seconds: dict[str, float]) -> CycleReport:
+        """What the close did. Lanes that were left out stay in the inbox."""
+        refused = self._primary.policy.taken(inbox, self._attempt, commit.made_at)
+        after = self._primary.advance(chosen, commit, _left_out(inbox, chosen))
+        ages_s = [age_s(arrival, commit.made_at) for arrival in commit.merged]
+        return CycleReport(
+            self._primary.pending(after), commit.ledger, commit.commit, races=self.races, phases=seconds, ages_s=ages_s,
+            lanes_refused=refused,
+        )  # fmt: skip
 
 
 @contextmanager
-def _uncollected() -> Iterator[None]:
+def _collector_off() -> Iterator[None]:
     """Without the cycle collector: a close makes millions of objects that all live to its end, none of them cyclic.
-    What they took is given back then."""
+    Their memory is returned to the system then."""
     was = gc.isenabled()
     gc.disable()
     try:
@@ -152,71 +191,18 @@ def _uncollected() -> Iterator[None]:
         give_back()
 
 
-def _close_frame(primary: Primary, closed_by: str, frame: int | None) -> CycleReport:
-    store, phases, policy = primary.store, Phases(primary.progress), primary.policy
-    if store.cut:  # what waits behind the cut would be merged away unread
-        raise FatalError(f"{store.where} is a shallow repository: nothing is published from it", UNSHALLOW)
-    whole, refused = primary.survey(phases)
-    frame = whole.base.state.frame if frame is None else frame
-    attempts = policy.attempts(whole)
-    attempt = next(attempts)
-    drafted: Draft | None = None
-    seen: Inbox | None = None
-    hurried = False
-    race = 0
-    while race < RACES:
-        if whole.base.state.frame != frame:
-            return CycleReport(primary.pending(whole), lost=True, races=race, phases=phases.seconds)
-        survey = policy.narrowed(whole, attempt)
-        began = time.thread_time()
-        before = drafted if hurried and _still_holds(drafted, seen, survey) else None
-        drafted, seen = draft(primary, survey, refused, closed_by, phases, before), survey
-        hurried = hurried or time.thread_time() - began > SLOW_S
-        with phases.of("write"):
-            now = primary.clock()
-            state = opened(frame + 1, now, frame, drafted.ledger.snapshot, primary.closing)
-            views = view_files(store, survey, drafted.ledger.snapshot, primary.views)
-            keep = primary.deltas_frames
-            unsafe = [path for path, _ in primary.unsafe_paths(survey)]
-            commit = build_commit(store, survey, drafted.ledger, state, drafted.merged, now, views, keep, unsafe)
-        ages = [age_s(arrival, now) for arrival in drafted.merged]
-        primary.attempt = (commit, drafted.ledger, phases.seconds, ages)
-        try:
-            with phases.of("publish"):
-                won = publish(store, survey, commit, subject_of(drafted.ledger))
-        except PushRefusedError as error:
-            primary.attempt = None
-            policy.refused(error)
-            if (narrower := next(attempts, None)) is None:
-                raise
-            attempt, drafted = narrower, None
-            continue
-        primary.attempt = None
-        if won:
-            told = policy.taken(whole, attempt, now)
-            after = primary.advance(survey, commit, drafted.ledger, _left_out(whole, survey))
-            pending = primary.pending(after)
-            return CycleReport(pending, drafted.ledger, commit, False, race, phases.seconds, ages, None, told)
-        if not hurried:
-            time.sleep(random.uniform(0, min(RACE_PAUSE_S[0] * 2**race, RACE_PAUSE_S[1])))  # noqa: S311 (no secret hangs on it)
-        race += 1
-        whole, refused = primary.survey(phases)
-    cause = f"frame {frame} could not be published: main moved {RACES} times in a row"
-    raise OvertakenError(cause, "let workers push to lanes, which never race, or run it again", RACES)
-
-
-def _left_out(whole: Inbox, survey: Inbox) -> Inbox:
-    """What a publication left where it is: the lanes that it was made without, and what they alone bring."""
-    lanes = [one for one in whole.lanes if one not in survey.lanes]
-    kept = {id(one) for one in survey.arrivals}
-    return structs.replace(whole, lanes=lanes, arrivals=[one for one in whole.arrivals if id(one) not in kept])
+def _left_out(inbox: Inbox, chosen: Inbox) -> Inbox:
+    """What a publication left out: lanes, and what they alone bring."""
+    lanes = [one for one in inbox.lanes if one not in chosen.lanes]
+    kept = {id(one) for one in chosen.arrivals}
+    return structs.replace(inbox, lanes=lanes, arrivals=[one for one in inbox.arrivals if id(one) not in kept])
 
 
 def remove_silent_lanes(primary: Primary, keep_s: float) -> list[str]:
-    """Remove lanes that the last look showed merged whole and silent for `keep_s` seconds; returns their refs."""
-    survey = primary.last
-    if survey is None or survey.base.commit is None:
+    """Remove lanes that the last poll showed completely merged and silent for `keep_s` seconds; returns their refs."""
+    inbox = primary.last
+    if inbox is None or inbox.published.commit is None:
         return []
     since_s = primary.clock() / 1e6 - keep_s
-    lanes = silent_lanes(primary.store, primary.ingest.settled, survey.base.commit, since_s)
+    lanes = silent_lanes(primary.store, primary.reader.settled, inbox.published.commit, since_s)
     return remove_lanes(primary.store, lanes)

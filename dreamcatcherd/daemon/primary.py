@@ -8,18 +8,18 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from itertools import islice
 
 import msgspec
-from msgspec import structs
+from msgspec import Struct, structs
 
 from dreamcatcherd.core.checkout import Checkout
 from dreamcatcherd.core.codec import frame_number, utc_micros
 from dreamcatcherd.core.errors import DreamcatcherError
 from dreamcatcherd.core.frames import Closing, Decision, Moment, Signs, Watch, decide
 from dreamcatcherd.core.ledger import Ledger, Violation
+from dreamcatcherd.core.merge import Merged
 from dreamcatcherd.core.model import Arrival, Delta, Reject
-from dreamcatcherd.core.paths import PUBLISHED
+from dreamcatcherd.core.plan import Plan
 from dreamcatcherd.core.report import Pending
 from dreamcatcherd.core.tree import NamePath, blob_at
 from dreamcatcherd.core.troubles import overdue, violated
@@ -27,22 +27,29 @@ from dreamcatcherd.git.protocols import Move, Store
 from dreamcatcherd.git.remote import RemoteStore
 from dreamcatcherd.stages.canonical_files import canonical_paths, is_edited, restore_subject, write_restore
 from dreamcatcherd.stages.early_deltas import EarlyCounts
+from dreamcatcherd.stages.fetch import Fetcher
 from dreamcatcherd.stages.ingest import Inbox, InboxReader, pending_streams
 from dreamcatcherd.stages.largest_file import Largest
-from dreamcatcherd.stages.published import PublishedState, load_published, read_published
+from dreamcatcherd.stages.published import PublishedState
 from dreamcatcherd.stages.recent_streams import ACTIVE, RecentStreams
 from dreamcatcherd.stages.restore_pace import RestorePace
 from dreamcatcherd.stages.server_policy import ServerPolicy
+from dreamcatcherd.stages.snapshot import CloseContext, FrameCommit, SnapshotOptions, snapshot_frame
 from dreamcatcherd.stages.stray_branches import StrayBranches
-from dreamcatcherd.stages.unreadable import readable_refs, troubles_of
-from dreamcatcherd.stages.violations import current_settings, find_violations
+from dreamcatcherd.stages.unreadable import troubles_of
+from dreamcatcherd.stages.violations import find_violations, new_unsafe_paths
 
 _COUNTER_BYTES = 65_536
-UNSAFE_AT_ONCE = 10_000
-"""How many paths that no clone can hold one close leaves out; what is beyond is left to the next."""
 
-Attempt = tuple[str, Ledger, dict[str, float], list[float]]
-"""A publication under way: its commit, ledger, the seconds of each phase, and the ages of its deltas in seconds."""
+
+class Unconfirmed(Struct, frozen=True):
+    """A publication whose outcome is not known: its commit and ledger, the seconds of each phase so far, and the ages
+    of its deltas in seconds."""
+
+    commit: str
+    ledger: Ledger
+    seconds: dict[str, float]
+    ages_s: list[float]
 
 
 class Phases:
@@ -77,19 +84,19 @@ class Primary:
         self.main = f"refs/heads/{branch}"
         self.closing = closing
         self.clock = clock
-        self.ingest = InboxReader()
+        self.reader = InboxReader()
         self.streams = RecentStreams()
+        self.policy = ServerPolicy(store.folder if isinstance(store, RemoteStore) else None)
         self.last: Inbox | None = None
+        self.unconfirmed: Unconfirmed | None = None
         self.deltas_frames: int | None = None  # after how many closed frames delta files leave the tree
-        self.views: tuple[str, ...] = ()  # collections that are written whole beside the snapshot
+        self.views: tuple[str, ...] = ()  # collections that are also written as one file each
         self.restores = True  # whether canonical files that somebody edited are put back before the close
         self.progress: Callable[[], None] = lambda: None
         self._steady = steady
         self._watch: Watch | None = None
-        self._base: tuple[tuple[str | None, str | None], PublishedState] | None = None
+        self._fetcher = Fetcher(self.main)
         self._edits: tuple[object, dict[str, list[Violation]]] = (None, {})  # by commit, since one publication
-        self.attempt: Attempt | None = None  # a publication whose outcome is not known, since publishing failed
-        self.policy = ServerPolicy(store.folder if isinstance(store, RemoteStore) else None)
         self._pace = RestorePace()
         self._strays = StrayBranches()
         self._largest = Largest()
@@ -97,83 +104,111 @@ class Primary:
         self._early = EarlyCounts()
         self._unsafe: tuple[object, list[tuple[NamePath, str]]] = (None, [])
 
-    def survey(self, phases: Phases) -> tuple[Inbox, str | None]:
-        """Read what waits, and why the settings on `main` were refused, if they were."""
-        with phases.of("fetch"):
-            refs = self.store.refs()
-            seen = readable_refs(self.store, refs, self.main)
-            base = self.load_published(seen)
-            settings, refused = current_settings(self.store, seen.get(self.main), base, self.clock())
-            if self.store.follow(settings.lane_prefix):
-                refs = {**self.store.refs(), **{ref: oid for ref, oid in refs.items() if ref == self.main}}
-        with phases.of("ingest"):
-            self.last = self.ingest.survey(self.store, refs, self.main, base, settings, self.clock())
-            return self.last, refused
+    # Stages -------------------------------------------------------------------------------------------------------
 
-    def violations(self, survey: Inbox, refused: str | None, quarantined: list[Arrival]) -> list[Violation]:
+    def read_inbox(self, phases: Phases | None = None) -> Inbox:
+        """Stages 1 and 2: one look at the refs, and what waits there."""
+        phases = phases or Phases(self.progress)
+        with phases.of("fetch"):
+            view = self._fetcher.fetch(self.store, self.clock())
+        with phases.of("ingest"):
+            self.last = self.reader.read(self.store, view)
+        return self.last
+
+    def write_snapshot(self, inbox: Inbox, plan: Plan, merged: Merged, closed_by: str) -> FrameCommit:
+        """Stage 5, with this primary's options and what it noticed of others."""
+        options = SnapshotOptions(self.closing, self.views, self.deltas_frames)
+        context = self.context(inbox, plan, closed_by)
+        return snapshot_frame(self.store, inbox, plan, merged, context, options, self.clock())
+
+    def context(self, inbox: Inbox, plan: Plan, closed_by: str) -> CloseContext:
+        """What a close records and writes besides its deltas."""
+        items = [arrival.item for arrival in plan.deltas if isinstance(arrival.item, Delta)]
+        delivered = {item.stream_id for item in items if item.frame == plan.frame}
+        missing = sorted(self.expected() - delivered)
+        unsafe = tuple(path for path, _ in self.unsafe_paths(inbox))
+        return CloseContext(closed_by, self.violations(inbox, plan.quarantined), missing, unsafe)
+
+    def load_published(self, refs: dict[str, str]) -> PublishedState:
+        """The published state that some refs lead to."""
+        return self._fetcher.load_published(self.store, refs)
+
+    def confirmed(self, inbox: Inbox) -> Unconfirmed | None:
+        """The publication that seemed to fail, if it is the newest one: a push that timed out may still have landed.
+
+        Whatever is found, the question is answered then."""
+        unconfirmed, self.unconfirmed = self.unconfirmed, None
+        return unconfirmed if unconfirmed is not None and unconfirmed.commit == inbox.published.commit else None
+
+    def advance(self, inbox: Inbox, commit: FrameCommit, left: Inbox) -> Inbox:
+        """The inbox after its own publication: a new published state, and nothing new but what was `left` out."""
+        published = self._fetcher.advance(self.store, commit.commit, commit.ledger)
+        self.reader.published()
+        view = structs.replace(inbox.view, published=published, head=commit.commit)
+        self.last = structs.replace(
+            inbox, view=view, lanes=left.lanes, arrivals=left.arrivals, rewinds=(), unreported=()
+        )
+        return self.last
+
+    # What others did ----------------------------------------------------------------------------------------------
+
+    def violations(self, inbox: Inbox, quarantined: list[Arrival]) -> list[Violation]:
         """What others broke since the last publication. Each commit is looked at once."""
         canonical = canonical_paths(self.views)
-        since = (survey.base.commit, canonical)
+        since = (inbox.published.commit, canonical)
         if self._edits[0] != since:
             self._edits = (since, {})
-        unsafe = self.unsafe_paths(survey)
-        return find_violations(self.store, survey, refused, quarantined, canonical, self._edits[1], unsafe)
+        unsafe = self.unsafe_paths(inbox)
+        return find_violations(self.store, inbox, quarantined, canonical, self._edits[1], unsafe)
 
-    def unsafe_paths(self, survey: Inbox) -> list[tuple[NamePath, str]]:
-        """What `main` shows since the last publication that no clone can hold: paths and reasons, not all if many."""
-        key = (survey.head, survey.base.commit)
+    def unsafe_paths(self, inbox: Inbox) -> list[tuple[NamePath, str]]:
+        """What `main` shows since the last publication that no clone can hold; looked for once for each head."""
+        key = (inbox.head, inbox.published.commit)
         if self._unsafe[0] != key:
-            new, old = (self.store.commit(oid).tree if oid else None for oid in key)
-            found = self._checkout.unsafe_paths(self.store, new, [old] if old else [])
-            self._unsafe = (key, list(islice(found, UNSAFE_AT_ONCE)))
+            self._unsafe = (key, new_unsafe_paths(self.store, inbox, self._checkout))
         return self._unsafe[1]
 
-    def restore(self, survey: Inbox, phases: Phases) -> str | None:
+    def restore(self, inbox: Inbox, phases: Phases) -> str | None:
         """Put edited canonical files back by a commit of its own; returns it.
 
         None where there is nothing to restore, it is too early to do so again, or another primary was faster."""
         canonical = canonical_paths(self.views)
-        if not self.restores or not is_edited(self.store, survey, canonical) or self._pace.wait_s(self._steady()) > 0:
+        if not self.restores or not is_edited(self.store, inbox, canonical) or self._pace.wait_s(self._steady()) > 0:
             return None
         with phases.of("publish"):
             self.store.discard()
-            commit = write_restore(self.store, survey, canonical, self.clock())
+            commit = write_restore(self.store, inbox, canonical, self.clock())
             self.store.flush()
-            done = self.store.move_refs([Move(survey.main, commit, survey.head)], restore_subject(survey))
+            done = self.store.move_refs([Move(inbox.main, commit, inbox.head)], restore_subject(inbox))
         self._pace.restored(self._steady())
         return commit if done else None
 
-    def landed(self, survey: Inbox) -> Attempt | None:
-        """The publication that seemed to fail, if it is the newest one: a push that timed out may still have landed.
+    # Closing and reporting ----------------------------------------------------------------------------------------
 
-        Whatever is found, it is decided by now."""
-        attempt, self.attempt = self.attempt, None
-        return attempt if attempt is not None and attempt[0] == survey.base.commit else None
-
-    def decide(self, survey: Inbox, refused: str | None) -> Decision:
+    def decide(self, inbox: Inbox) -> Decision:
         """Whether the open frame is due."""
         now = Moment(self.clock(), self._steady())
-        signs = self._signs(survey, refused)
-        decision = decide(self._watch, survey.base.state, self.closing, signs, now)
+        signs = self._signs(inbox)
+        decision = decide(self._watch, inbox.published.state, self.closing, signs, now)
         self._watch = decision.watch
         return decision
 
-    def _signs(self, survey: Inbox, refused: str | None) -> Signs:
+    def _signs(self, inbox: Inbox) -> Signs:
         """What the closing rule goes by."""
-        frame, closing = survey.base.state.frame, self.closing
-        horizon = frame + survey.settings.limits.frames_ahead
-        deltas = [arrival.item for arrival in survey.arrivals if isinstance(arrival.item, Delta)]
+        frame, closing = inbox.published.state.frame, self.closing
+        horizon = frame + inbox.settings.limits.frames_ahead
+        deltas = [arrival.item for arrival in inbox.arrivals if isinstance(arrival.item, Delta)]
         return Signs(
             delivered=frozenset(item.stream_id for item in deltas if item.frame == frame),
             expected=self.expected(),
-            later=any(frame < item.frame <= horizon for item in deltas) or bool(self._waiting(survey)),
-            counter=self._counter(survey) if closing.rule == "counter" else None,
-            empty=closing.skip_empty and self._idle(survey, refused),
+            later=any(frame < item.frame <= horizon for item in deltas) or bool(self._waiting(inbox)),
+            counter=self._counter(inbox) if closing.rule == "counter" else None,
+            empty=closing.skip_empty and self._idle(inbox),
         )
 
-    def _waiting(self, survey: Inbox) -> dict[str, int]:
+    def _waiting(self, inbox: Inbox) -> dict[str, int]:
         """The early deltas that wait since an earlier frame, by stream; of those too far ahead none."""
-        return self._early.look(self.store, survey.base, survey.settings.limits.frames_ahead)
+        return self._early.look(self.store, inbox.published, inbox.settings.limits.frames_ahead)
 
     def expected(self) -> frozenset[str]:
         """The streams that a quorum waits for."""
@@ -182,12 +217,12 @@ class Primary:
             return frozenset()
         if not isinstance(streams, int):
             return frozenset(streams)
-        self.streams.look(self.store, self.last.base)
+        self.streams.update(self.store, self.last.published)
         return self.streams.within(streams)
 
-    def _counter(self, survey: Inbox) -> int | None:
+    def _counter(self, inbox: Inbox) -> int | None:
         """The frame in the external driver's file; None where it cannot be read as one."""
-        tree = self.store.commit(survey.head).tree if survey.head else None
+        tree = self.store.commit(inbox.head).tree if inbox.head else None
         blob = blob_at(self.store, tree, self.closing.counter)
         if blob is None or self.store.size(blob) > _COUNTER_BYTES:
             return None
@@ -197,48 +232,26 @@ class Primary:
             return None
         return frame_number(found.get("frame") if isinstance(found, dict) else found)
 
-    def _idle(self, survey: Inbox, refused: str | None) -> bool:
+    def _idle(self, inbox: Inbox) -> bool:
         """Whether a close would merge, judge and mend nothing."""
-        frame = survey.base.state.frame
-        if any(arrival.since is None or _is_due(arrival, frame) for arrival in survey.arrivals) or survey.rewinds:
+        frame = inbox.published.state.frame
+        if any(arrival.since is None or _is_due(arrival, frame) for arrival in inbox.arrivals) or inbox.rewinds:
             return False
-        return survey.head == survey.base.commit or not self.violations(survey, refused, [])
+        return inbox.head == inbox.published.commit or not self.violations(inbox, [])
 
-    def advance(self, survey: Inbox, commit: str, ledger: Ledger, left: Inbox | None = None) -> Inbox:
-        """What a survey becomes by its own publication: a new base, on which nothing is new but what was `left` out."""
-        base = read_published(self.store, commit, ledger)
-        self._base = ((commit, commit), base)
-        self.store.remember(commit)
-        self.ingest.published()
-        lanes, arrivals = (left.lanes, left.arrivals) if left else ([], [])
-        self.last = structs.replace(
-            survey, base=base, head=commit, lanes=lanes, arrivals=arrivals, rewinds=(), unreported=()
-        )
-        return self.last
-
-    def load_published(self, refs: dict[str, str]) -> PublishedState:
-        """The base, read again only when a ref that it hangs on has moved."""
-        key = (refs.get(self.main), refs.get(PUBLISHED))
-        if self._base is None or self._base[0] != key:
-            base = load_published(self.store, refs, self.main, self.store.recall())
-            if base.commit is not None:
-                self.store.remember(base.commit)
-            self._base = (key, base)
-        return self._base[1]
-
-    def pending(self, survey: Inbox, refused: str | None = None) -> Pending:
+    def pending(self, inbox: Inbox) -> Pending:
         """What waits and what is wrong, as `status` and the metrics report it."""
-        base = survey.base
-        waiting = [a for a in survey.arrivals if isinstance(a.item, Delta)]
-        early = self._waiting(survey)
+        base = inbox.published
+        waiting = [a for a in inbox.arrivals if isinstance(a.item, Delta)]
+        early = self._waiting(inbox)
         now = self.clock()
         seen = self.streams.last()
         active = self.streams.within(ACTIVE)
-        bad = [arrival for arrival in survey.arrivals if isinstance(arrival.item, Reject)]
-        violations = self.violations(survey, refused, bad)
-        strays = self._strays.troubles(self.store, survey.refs, self.main, survey.settings, base.commit)
-        unreadable = troubles_of(survey.unreadable, self.main)
-        left_out = self.policy.troubles(survey)
+        bad = [arrival for arrival in inbox.arrivals if isinstance(arrival.item, Reject)]
+        violations = self.violations(inbox, bad)
+        strays = self._strays.troubles(self.store, inbox.refs, self.main, inbox.settings, base.commit)
+        unreadable = troubles_of(inbox.unreadable, self.main)
+        left_out = self.policy.troubles(inbox)
         troubles = [*self.store.troubles(), *violated(violations), *unreadable, *left_out, *strays]
         closes_at = utc_micros(base.state.closes_at) if base.state.closes_at else None
         if closes_at is not None and (waiting or early or not self.closing.skip_empty):
@@ -251,7 +264,7 @@ class Primary:
             last_closed=base.state.last_closed,
             closed_at_s=self.store.commit(base.commit).time if base.commit and base.ledger else None,
             digest=base.snapshot,
-            streams=dict(sorted((Counter(pending_streams(survey.arrivals)) + Counter(early)).items())),
+            streams=dict(sorted((Counter(pending_streams(inbox.arrivals)) + Counter(early)).items())),
             held=sum(not _is_due(a, base.state.frame) for a in waiting) + sum(early.values()),
             behind_s=max((age_s(a, now) for a in waiting if _is_due(a, base.state.frame)), default=0.0),
             entities=base.ledger.counts.entities if base.ledger else {},
@@ -264,7 +277,7 @@ class Primary:
 
     def largest_bytes(self) -> int:
         """Bytes of the largest file that frames have written; 0 before the first look, or where it cannot be told."""
-        commit = self.last.base.commit if self.last else None
+        commit = self.last.published.commit if self.last else None
         try:
             return self._largest.of(self.store, commit)[1] if commit is not None else 0
         except DreamcatcherError:

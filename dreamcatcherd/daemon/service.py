@@ -30,7 +30,7 @@ from dreamcatcherd.core.report import CycleReport, status_line
 from dreamcatcherd.core.troubles import Trouble, disk_full, failing
 from dreamcatcherd.daemon.backoff import Backoff
 from dreamcatcherd.daemon.bootstrap import Source, closing_of, keep_as_configured, primary_of, watched_folders
-from dreamcatcherd.daemon.cycle import close_frame, look, remove_silent_lanes
+from dreamcatcherd.daemon.cycle import close_frame, poll, remove_silent_lanes
 from dreamcatcherd.daemon.primary import Primary
 from dreamcatcherd.daemon.systemd import SystemdNotifier
 from dreamcatcherd.daemon.timers import Timers
@@ -197,7 +197,7 @@ class Service:
             return self._backoff.left_s
         closing = False
         try:
-            report, decision = self._look()
+            report, decision = self._poll()
             if report.ledger is not None:  # an earlier publication had landed after all
                 self._show(report)
             by_hand = "close" in self._asked
@@ -208,7 +208,7 @@ class Service:
                 self.board.update(report.pending)
                 closed_by = "manual" if by_hand else decision.closed_by
                 with self.board.merging():
-                    report = close_frame(self.primary, closed_by, report.pending.frame)
+                    report = close_frame(self.primary, closed_by, report.pending.frame, self.primary.last)
         except (RetryableError, FatalError) as error:
             if self._stop.is_set():  # a signal may break off what the network was asked for
                 return 0.0
@@ -228,15 +228,15 @@ class Service:
         self._ticker.wake_in(decision.wake_in_s)
         return max(0.0, min(poll_s, decision.wake_in_s))
 
-    def _look(self) -> tuple[CycleReport, Decision]:
-        """One look; a repository without any commit gets its first frame opened on the way."""
-        found = look(self.primary, restore=True)
-        survey = self.primary.last
-        if survey is not None and survey.head is None and survey.base.commit is None:
+    def _poll(self) -> tuple[CycleReport, Decision]:
+        """One poll; a repository without any commit gets its first frame opened on the way."""
+        found = poll(self.primary, restore=True)
+        inbox = self.primary.last
+        if inbox is not None and inbox.head is None and inbox.published.commit is None:
             frame, now = found[0].pending.frame, self.primary.clock()
             with contextlib.suppress(RefusedError):  # another primary was faster
-                open_first(self.primary.store, frame, now, self.primary.closing, survey.main)
-            found = look(self.primary)
+                open_first(self.primary.store, frame, now, self.primary.closing, inbox.main)
+            found = poll(self.primary)
         return found
 
     def _failed(self, error: DreamcatcherError, closing: bool) -> float:
@@ -265,7 +265,7 @@ class Service:
         self._failing = None
         self._note()
         self.metrics.largest(self.primary.largest_bytes())
-        self.board.show(report, self.primary.last.base.commit if self.primary.last else None)
+        self.board.show(report, self.primary.last.published.commit if self.primary.last else None)
         self._notifier.status(status_line(report.pending, self.primary.clock()))
         self._notifier.ready()
 

@@ -32,11 +32,11 @@ from dreamcatcherd.git.local import LocalStore
 from dreamcatcherd.git.locks import all_locks, stale
 from dreamcatcherd.git.remote import RemoteStore
 from dreamcatcherd.git.signatures import sign
+from dreamcatcherd.stages.fetch import Fetcher, View
 from dreamcatcherd.stages.ingest import Inbox, InboxReader
-from dreamcatcherd.stages.published import PublishedState, load_published
+from dreamcatcherd.stages.published import PublishedState
 from dreamcatcherd.stages.stray_branches import StrayBranches, occupied_lanes
-from dreamcatcherd.stages.unreadable import readable_refs, troubles_of
-from dreamcatcherd.stages.violations import current_settings
+from dreamcatcherd.stages.unreadable import troubles_of
 
 GIT_NEEDED = (2, 36)
 LANES_MANY = 5_000
@@ -82,22 +82,21 @@ def check_repository(store: LocalStore, main: str) -> Iterator[Check]:
         yield Check("reachable", False, error.cause, error.remedy)
         return
     yield Check("reachable", True, f"{store.where}: {len(refs)} refs in {1000 * took:.0f} ms")
-    readable = readable_refs(store, refs, main)
     try:
-        base = load_published(store, readable, main)
-        settings, refused = current_settings(store, readable.get(main), base, time.time_ns() // 1000)
-        survey = InboxReader().survey(store, refs, main, base, settings)
+        view = Fetcher(main).fetch(store, time.time_ns() // 1000)
+        inbox = InboxReader().read(store, view)
     except DreamcatcherError as error:
         yield Check("snapshot", False, error.cause, error.remedy)
         return
+    base = view.published
     for trouble in store.troubles():
         yield Check("repository", False, trouble.what, trouble.remedy)
-    yield _published(store, readable, main, base)
-    yield _settings(base, refused)
-    yield _lanes(refs, base)
+    yield _published(store, view)
+    yield _settings(base, view.refused)
+    yield _lanes(view.refs, base)
     if base.commit is not None:
         yield check_largest(store, base.commit)
-    yield from _troubles(store, survey)
+    yield from _troubles(store, inbox)
     if base.commit is not None:
         yield _frame_time(store.commit(base.commit).time, time.time())
 
@@ -114,8 +113,8 @@ def _ago(seconds: float) -> str:
     return str(timedelta(seconds=max(0, round(seconds))))
 
 
-def _published(store: LocalStore, refs: dict[str, str], main: str, base: PublishedState) -> Check:
-    head = refs.get(main)
+def _published(store: LocalStore, view: View) -> Check:
+    head, main, base = view.head, view.main, view.published
     if head is None:
         remedy = "dreamcatcherd run or merge makes it, or push a first commit; check [repository] branch"
         return Check("branch", False, f"there is no {paths.short_ref(main)}", remedy)
@@ -149,20 +148,20 @@ def _lanes(refs: dict[str, str], base: PublishedState) -> Check:
     return Check("lanes", True, f"{len(lanes)} lanes, {forms}: one stream can have lanes of one form only")
 
 
-def _troubles(store: LocalStore, survey: Inbox) -> Iterator[Check]:
+def _troubles(store: LocalStore, inbox: Inbox) -> Iterator[Check]:
     """Refs and commits that cannot be read, names that no clone can hold, lanes in a stream's way, and branches whose
     deltas nobody merges."""
-    base, main = survey.base, survey.main
-    refs = [*store.troubles(), *troubles_of(survey.unreadable, main)]
-    strays = StrayBranches().troubles(store, survey.refs, main, survey.settings, base.commit)
-    head = store.commit(survey.head).tree if survey.head else None
+    base, main = inbox.published, inbox.main
+    refs = [*store.troubles(), *troubles_of(inbox.unreadable, main)]
+    strays = StrayBranches().troubles(store, inbox.refs, main, inbox.settings, base.commit)
+    head = store.commit(inbox.head).tree if inbox.head else None
     unsafe = islice(Checkout().unsafe_paths(store, head, []), NAMES_SHOWN)
     remedy = f"git rm it on {paths.short_ref(main)} (git rm --cached --sparse), and push"
     names = [Trouble(plain(f"{'/'.join(path)}: {why}"), None, remedy) for path, why in unsafe]
     for check, found, fine in (
         ("refs", refs, "all can be read"),
         ("names", names, f"a clone can hold all of {paths.short_ref(main)}"),
-        ("lane owners", occupied_lanes(store, survey), "no lane is in the way of another stream"),
+        ("lane owners", occupied_lanes(store, inbox), "no lane is in the way of another stream"),
         ("branches", strays, "no deltas on branches that are not merged"),
     ):
         for one in found:

@@ -12,13 +12,14 @@ from dreamcatcherd.core.signers import has_times
 from dreamcatcherd.git.protocols import Commit, Store
 from dreamcatcherd.git.reachability import reach_within
 from dreamcatcherd.stages.delta_reader import read_versions, versions_of
+from dreamcatcherd.stages.fetch import View
 from dreamcatcherd.stages.ingest import Inbox, InboxReader, attribute, reject_unsigned
 from dreamcatcherd.stages.published import PublishedState
+from dreamcatcherd.stages.settings import current_settings
 from dreamcatcherd.stages.snapshot_chain import Link
-from dreamcatcherd.stages.violations import current_settings
 
 
-def surveys_of(
+def inboxes_of(
     store: Store, link: Link, base: PublishedState, ledger: Ledger, commits: dict[str, Commit]
 ) -> Iterator[Inbox]:
     """What the primary may have looked at: the head that it merged as first parent, or no `main` at all."""
@@ -27,19 +28,20 @@ def surveys_of(
         heads.append(None)
     now = store.commit(link.oid).time * 1_000_000
     for head in heads:
-        yield Inbox({}, "", head, base, current_settings(store, head, base, now)[0], [], commits, [])
+        view = View({}, "", head, base, current_settings(store, head, base, now)[0])
+        yield Inbox(view, [], commits, [])
 
 
-def arrivals_of(store: Store, survey: Inbox, ledger: Ledger) -> list[Arrival]:
+def arrivals_of(store: Store, inbox: Inbox, ledger: Ledger) -> list[Arrival]:
     """What the frame had to judge, judged again. Which lane brought a version only the ledger knows; whether that
     lane may speak for it is judged again too."""
-    settings, commits = survey.settings, survey.commits
-    on_main = set(reach_within(commits, survey.head))
+    settings, commits = inbox.settings, inbox.commits
+    on_main = set(reach_within(commits, inbox.head))
     told = {(row.path, row.blob, row.commit): row.source for row in ledger.rows()}
     alike = {(row.blob, row.commit): row.source for row in ledger.rows()}  # for versions that are counted, not listed
     gone = _main_was_gone(ledger)
-    ingest = InboxReader()
-    arrivals = ingest.waiting(store, survey.base, settings)
+    reader = InboxReader()
+    arrivals = reader.waiting(store, inbox.published, settings)
     for oid, commit in commits.items():
         most = SAME_NAMED if ledger.counts.waiting is not None else None
         for found in read_versions(store, oid, versions_of(store, commit), settings.limits, most):
@@ -50,7 +52,7 @@ def arrivals_of(store: Store, survey: Inbox, ledger: Ledger) -> list[Arrival]:
             arrivals += attribute([found], sources, settings.lane_prefix, commit.time, None)
     if not settings.signers:
         return arrivals
-    arrivals = ingest.only_signed(store, arrivals, settings.signers)
+    arrivals = reader.only_signed(store, arrivals, settings.signers)
     if not has_times(settings.signers.lines):
         return arrivals
     # Whether a key was valid when the primary first saw a commit, only the ledger knows.

@@ -36,13 +36,13 @@ from dreamcatcherd.core.waiting import already_waiting, id_of, next_ledgers
 from dreamcatcherd.git.overlay import Overlay
 from dreamcatcherd.git.protocols import Commit, Store
 from dreamcatcherd.history.replay import is_base, own_ledger
-from dreamcatcherd.history.reread import arrivals_of, surveys_of
+from dreamcatcherd.history.reread import arrivals_of, inboxes_of
 from dreamcatcherd.stages.delta_reader import with_body
 from dreamcatcherd.stages.early_deltas import count, ending, listed_rows
 from dreamcatcherd.stages.published import PublishedState, load_published, read_published, versions_of
+from dreamcatcherd.stages.settings import settings_change
 from dreamcatcherd.stages.snapshot_chain import Link, links, tips_of
 from dreamcatcherd.stages.unreadable import followed
-from dreamcatcherd.stages.violations import settings_change
 
 
 class Difference(NamedTuple):
@@ -209,13 +209,13 @@ def _recompute(
     store: Store, link: Link, base: PublishedState, ledger: Ledger, raw: bytes, commits: dict[str, Commit]
 ) -> str | None:
     """Why the frame's deltas do not come to its ledger and snapshot."""
-    survey = next(
-        (one for one in surveys_of(store, link, base, ledger, commits) if one.settings.blob == ledger.settings), None
+    inbox = next(
+        (one for one in inboxes_of(store, link, base, ledger, commits) if one.settings.blob == ledger.settings), None
     )
-    if survey is None:
+    if inbox is None:
         return f"ledger edited: it names settings {ledger.settings}, which did not count then"
-    settings = survey.settings
-    arrivals = arrivals_of(store, survey, ledger)
+    settings = inbox.settings
+    arrivals = arrivals_of(store, inbox, ledger)
     for arrival in arrivals:
         item = arrival.item
         if isinstance(item, Delta) and object_id("blob", store.read(item.version.blob)) != item.version.blob:
@@ -245,7 +245,7 @@ def _recompute(
         entities=base.ledger.counts.entities if base.ledger else {},
         settings=settings.blob,
         violations=ledger.violations,
-        settings_change=settings_change(store, survey),
+        settings_change=settings_change(store, inbox.head, base, settings),
         waiting=count(store, base),
         ended=ending(store, base),
     )

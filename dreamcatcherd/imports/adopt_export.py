@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from msgspec import structs
+
 from dreamcatcherd.core import paths
 from dreamcatcherd.core.errors import RefusedError
 from dreamcatcherd.core.export import Portable, restore
@@ -9,9 +11,9 @@ from dreamcatcherd.core.frames import Closing, opened
 from dreamcatcherd.core.ledger import Counts, Ledger
 from dreamcatcherd.core.tree import FILE, Entry
 from dreamcatcherd.git.protocols import Store
+from dreamcatcherd.stages.fetch import Fetcher
 from dreamcatcherd.stages.ingest import InboxReader
 from dreamcatcherd.stages.publish import publish
-from dreamcatcherd.stages.published import load_published
 from dreamcatcherd.stages.snapshot import IMPORT, build_commit
 
 
@@ -19,16 +21,16 @@ def adopt(store: Store, main: str, portable: Portable, now: int, closing: Closin
     """Publish a portable snapshot in a repository that has closed no frame; returns the frame that is open then.
 
     RefusedError where the repository is not empty, or where the file does not give the digest that it names."""
-    refs = store.refs()
-    base = load_published(store, refs, main)
+    view = Fetcher(main).fetch(store, now)
+    base = view.published
     if base.ledger is not None:
         raise RefusedError(f"{store.where} has closed frames already", "import into an empty repository")
     blob = store.write("blob", portable.settings.encode()) if portable.settings is not None else None
     restored = restore(store, portable, blob)
-    survey = InboxReader().survey(store, refs, main, base, restored.settings)
-    if survey.arrivals:
+    inbox = InboxReader().read(store, structs.replace(view, settings=restored.settings))
+    if inbox.arrivals:
         remedy = "import into an empty repository, and let workers push after that"
-        raise RefusedError(f"{store.where} has {len(survey.arrivals)} deltas waiting", remedy)
+        raise RefusedError(f"{store.where} has {len(inbox.arrivals)} deltas waiting", remedy)
     frame = portable.frame if portable.frame is not None else base.state.frame
     ledger = Ledger(
         frame=frame,
@@ -40,8 +42,8 @@ def adopt(store: Store, main: str, portable: Portable, now: int, closing: Closin
     )
     state = opened(frame + 1, now, frame, restored.tree, closing)
     extra = {paths.SETTINGS: Entry(FILE, blob)} if blob else {}
-    commit = build_commit(store, survey, ledger, state, [], now, extra)
-    if not publish(store, survey, commit, f"import frame {frame}"):
+    commit = build_commit(store, inbox, ledger, state, [], now, extra)
+    if not publish(store, inbox, commit, f"import frame {frame}"):
         raise RefusedError(
             f"{store.where} moved during the import", "stop the daemon and the workers, then import again"
         )

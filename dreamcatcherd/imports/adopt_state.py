@@ -1,4 +1,4 @@
-"""Taking over a platform's plain state: committed as deltas and closed as the first frame, in one publication."""
+"""Adopting a platform's plain state: committed as deltas and closed as the first frame, in one publication."""
 
 from __future__ import annotations
 
@@ -6,49 +6,57 @@ from collections.abc import Mapping
 
 from msgspec import structs
 
-from dreamcatcherd.core import paths
+from dreamcatcherd.core.checkout import Checkout
 from dreamcatcherd.core.errors import RefusedError
-from dreamcatcherd.core.frames import opened
 from dreamcatcherd.core.ledger import Ledger
 from dreamcatcherd.core.tree import FILE, Entry, edit
-from dreamcatcherd.daemon.cycle import draft
-from dreamcatcherd.daemon.primary import Phases, Primary
 from dreamcatcherd.git.command import AUTHOR
-from dreamcatcherd.git.protocols import Commit, Move
-from dreamcatcherd.stages.snapshot import IMPORT, build_commit
-from dreamcatcherd.stages.violations import current_settings
+from dreamcatcherd.git.protocols import Commit, Store
+from dreamcatcherd.stages.fetch import Fetcher, View
+from dreamcatcherd.stages.ingest import InboxReader
+from dreamcatcherd.stages.merge import merge_frame
+from dreamcatcherd.stages.plan import plan_frame
+from dreamcatcherd.stages.publish import publish
+from dreamcatcherd.stages.snapshot import IMPORT, CloseContext, SnapshotOptions, snapshot_frame
+from dreamcatcherd.stages.violations import find_violations, new_unsafe_paths
 
 
-def adopt_state(primary: Primary, deltas: Mapping[str, bytes], frame: int, open_frame: int) -> Ledger:
-    """Close `frame` over these deltas, given by path, and open `open_frame`; returns the ledger.
+def adopt_state(
+    store: Store, main: str, deltas: Mapping[str, bytes], frame: int, options: SnapshotOptions, now: int
+) -> Ledger:
+    """Close `frame` over these deltas, given by path, and return its ledger; `options` name the frame that opens then.
 
-    What workers have pushed already waits for its frame: nothing of it is hidden. RefusedError where a frame is closed
-    already, or one of the deltas could not be read."""
-    store, now = primary.store, primary.clock()
-    refs = store.refs()
-    base = primary.load_published(refs)
-    if base.ledger is not None:
+    What workers have pushed already waits for its frame: none of it is hidden. RefusedError if a frame is closed
+    already, or if one of the deltas cannot be merged."""
+    view = Fetcher(main).fetch(store, now)
+    if view.published.ledger is not None:
         raise RefusedError(f"{store.where} has closed frames already", "import before the first frame closes")
-    head = refs.get(primary.main)
+    inbox = InboxReader().read(store, _with_deltas(store, view, deltas, frame))
+    plan = plan_frame(store, inbox)
+    merged = merge_frame(store, inbox, plan)
+    unsafe = new_unsafe_paths(store, inbox, Checkout())
+    context = CloseContext(IMPORT, find_violations(store, inbox, plan.quarantined, unsafe=unsafe))
+    commit = snapshot_frame(store, inbox, plan, merged, context, options, now)
+    unread = next((row for row in commit.ledger.quarantined if row.path in deltas), None)
+    if unread is not None:
+        store.discard()
+        raise RefusedError(f"the records of {unread.path} cannot be merged: {unread.detail}", "see docs/time-travel.md")
+    # The refs move from what the repository holds, not from the commit of the deltas, which nobody has seen yet.
+    if not publish(store, structs.replace(inbox, view=view), commit.commit, f"import frame {frame}"):
+        raise RefusedError(f"{store.where} moved during the import", "stop the daemon and the workers, import again")
+    return commit.ledger
+
+
+def _with_deltas(store: Store, view: View, deltas: Mapping[str, bytes], frame: int) -> View:
+    """The view as if the deltas had been committed to `main`, with `frame` open."""
+    head = view.refs.get(view.main)
     files = {path: Entry(FILE, store.write("blob", raw)) for path, raw in deltas.items()}
     tree = edit(store, store.commit(head).tree if head else None, files)
     if tree is None:
         raise RefusedError("the mapping finds no record to import", "correct the paths in the mapping")
     message = f"import state as {len(deltas)} deltas of frame {frame}\n"
-    brought = store.write_commit(Commit(tree, (head,) if head else (), AUTHOR, now // 1_000_000, message))
+    parents = (head,) if head else ()
+    brought = store.write_commit(Commit(tree, parents, AUTHOR, view.seen_at // 1_000_000, message))
     store.flush()
-    base = structs.replace(base, state=structs.replace(base.state, frame=frame))
-    settings, refused = current_settings(store, brought, base, now)
-    survey = primary.ingest.survey(store, {**refs, primary.main: brought}, primary.main, base, settings)
-    drafted = draft(primary, survey, refused, IMPORT, Phases())
-    unread = next((row for row in drafted.ledger.quarantined if row.path in deltas), None)
-    if unread is not None:
-        store.discard()
-        raise RefusedError(f"the records of {unread.path} cannot be merged: {unread.detail}", "see docs/time-travel.md")
-    state = opened(open_frame, now, frame, drafted.ledger.snapshot, primary.closing)
-    commit = build_commit(store, survey, drafted.ledger, state, drafted.merged, now)
-    store.flush()
-    moves = [Move(primary.main, commit, head), Move(paths.PUBLISHED, commit, refs.get(paths.PUBLISHED))]
-    if not store.move_refs(moves, f"import frame {frame}"):
-        raise RefusedError(f"{store.where} moved during the import", "stop the daemon and the workers, import again")
-    return drafted.ledger
+    published = structs.replace(view.published, state=structs.replace(view.published.state, frame=frame))
+    return structs.replace(view, refs={**view.refs, view.main: brought}, head=brought, published=published)

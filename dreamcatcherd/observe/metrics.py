@@ -28,7 +28,7 @@ COLLECTIONS = 100
 
 OTHER = "other"
 
-PHASES = ("fetch", "ingest", "merge", "write", "publish")
+PHASES = ("fetch", "ingest", "plan", "merge", "snapshot", "publish")
 
 
 class Metrics:

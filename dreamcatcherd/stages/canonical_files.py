@@ -40,27 +40,27 @@ def view_path(collection: str) -> str:
 
 
 def find_edits(
-    store: Store, survey: Inbox, canonical: Sequence[CanonicalPath], known: dict[str, list[Violation]]
+    store: Store, inbox: Inbox, canonical: Sequence[CanonicalPath], known: dict[str, list[Violation]]
 ) -> list[Violation]:
     """Every commit on `main` since the last publication that took canonical files away from what was published, also
     where they are restored by now. `known` keeps what each commit was found to be.
 
     Only commits that descend from the publication count: others have older files, and never showed them on `main`."""
     found: list[Violation] = []
-    for oid, parents in _descendants(survey):
+    for oid, parents in _descendants(inbox):
         if oid not in known:
-            known[oid] = list(_edits_of(store, survey, oid, parents, canonical))
+            known[oid] = list(_edits_of(store, inbox, oid, parents, canonical))
         found += known[oid]
     return found
 
 
-def _descendants(survey: Inbox) -> Iterator[tuple[str, list[str]]]:
+def _descendants(inbox: Inbox) -> Iterator[tuple[str, list[str]]]:
     """The new commits of `main` that descend from the published one, oldest first, each with the parents that do."""
-    if survey.base.commit is None or survey.head not in survey.commits:
+    if inbox.published.commit is None or inbox.head not in inbox.commits:
         return
-    descend = {survey.base.commit}
-    for oid in _oldest_first(survey.commits, survey.head):
-        parents = [parent for parent in survey.commits[oid].parents if parent in descend]
+    descend = {inbox.published.commit}
+    for oid in _oldest_first(inbox.commits, inbox.head):
+        parents = [parent for parent in inbox.commits[oid].parents if parent in descend]
         if parents:
             descend.add(oid)
             yield oid, parents
@@ -81,12 +81,12 @@ def _oldest_first(commits: dict[str, Commit], head: str) -> Iterator[str]:
 
 
 def _edits_of(
-    store: Store, survey: Inbox, oid: str, parents: list[str], canonical: Sequence[CanonicalPath]
+    store: Store, inbox: Inbox, oid: str, parents: list[str], canonical: Sequence[CanonicalPath]
 ) -> Iterator[Violation]:
-    base = survey.base.commit
+    base = inbox.published.commit
     if base is None:
         raise AssertionError("there is nothing to edit before the first publication")
-    commit = survey.commits[oid]
+    commit = inbox.commits[oid]
     tree, before = commit.tree, [store.commit(parent).tree for parent in parents]
     if tree in before:
         return
@@ -111,24 +111,24 @@ def _differing(store: Store, old: Entry | None, new: Entry | None, path: str) ->
     return sorted(files) if 0 < len(files) <= EDITS_NAMED else [path]
 
 
-def is_edited(store: Store, survey: Inbox, canonical: Sequence[CanonicalPath]) -> bool:
+def is_edited(store: Store, inbox: Inbox, canonical: Sequence[CanonicalPath]) -> bool:
     """Whether `main`, not rewound, shows other canonical files than were published."""
-    base, head = survey.base.commit, survey.head
+    base, head = inbox.published.commit, inbox.head
     if base is None or head is None or head == base:
         return False
     shown, published = store.commit(head).tree, store.commit(base).tree
     return (
         shown != published
         and any(lookup(store, shown, path) != lookup(store, published, path) for _, path in canonical)
-        and any(parents for _, parents in _descendants(survey))
+        and any(parents for _, parents in _descendants(inbox))
     )
 
 
-def write_restore(store: Store, survey: Inbox, canonical: Sequence[CanonicalPath], now: int) -> str:
+def write_restore(store: Store, inbox: Inbox, canonical: Sequence[CanonicalPath], now: int) -> str:
     """Write the commit that puts the published canonical files back on `main`'s head; returns its id.
 
     It changes nothing else. Nothing refers to it yet, and nothing is flushed."""
-    base, head = survey.base.commit, survey.head
+    base, head = inbox.published.commit, inbox.head
     if base is None or head is None:
         raise AssertionError("there is nothing to restore before the first publication")
     published = store.commit(base).tree
@@ -136,11 +136,11 @@ def write_restore(store: Store, survey: Inbox, canonical: Sequence[CanonicalPath
     tree = edit(store, store.commit(head).tree, changes)
     if tree is None:
         raise AssertionError("published canonical files are no empty tree")
-    message = f"{restore_subject(survey)}\n\nDreamcatcher-Restores: {base}\n"
+    message = f"{restore_subject(inbox)}\n\nDreamcatcher-Restores: {base}\n"
     return store.write_commit(Commit(tree, (head,), AUTHOR, now // 1_000_000, message))
 
 
-def restore_subject(survey: Inbox) -> str:
+def restore_subject(inbox: Inbox) -> str:
     """The subject of a restore commit: it names the last closed frame; before the first, the open one."""
-    state = survey.base.state
+    state = inbox.published.state
     return f"restore frame {state.frame if state.last_closed is None else state.last_closed}"

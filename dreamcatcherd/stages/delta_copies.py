@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import unicodedata
+from collections.abc import Iterable
 
 from dreamcatcherd.core import paths
 from dreamcatcherd.core.model import Delta
 from dreamcatcherd.core.tree import FILE, TREE, Entry, Objects, lookup, read_tree
+from dreamcatcherd.git.protocols import Store
 
 
 def as_compared(name: str) -> str:
@@ -130,3 +132,19 @@ class Copies:
             above[name] = Entry(TREE, "")
             self._note(parent, name)
             self._mark_folders(parent)
+
+
+def deleted_deltas(store: Store, published: str | None, standing: str | None) -> Iterable[tuple[str, Entry]]:
+    """Files below `state/stream_deltas/` that the last publication had and `main` no longer has."""
+    todo: list[tuple[str | None, str | None, str]] = [(published, standing, "")]
+    while todo:
+        before, after, prefix = todo.pop()
+        if before is None or before == after:
+            continue
+        now = read_tree(store, after)
+        for name, entry in read_tree(store, before).items():
+            other = now.get(name)
+            if entry.mode == TREE:
+                todo.append((entry.oid, other.oid if other and other.mode == TREE else None, f"{prefix}{name}/"))
+            elif other is None:
+                yield prefix + name, entry

@@ -19,6 +19,7 @@ from dreamcatcherd.git.protocols import Commit, Store
 from dreamcatcherd.git.reachability import reach_within
 from dreamcatcherd.stages.delta_reader import ReadVersion, deltas_among, files_of, read_delta, read_versions
 from dreamcatcherd.stages.early_deltas import ending, listed_rows
+from dreamcatcherd.stages.fetch import View
 from dreamcatcherd.stages.published import PublishedState
 from dreamcatcherd.stages.snapshot_chain import merged_heads, recent_links
 from dreamcatcherd.stages.unreadable import (
@@ -26,7 +27,6 @@ from dreamcatcherd.stages.unreadable import (
     followed,
     found_on,
     readable_heads,
-    readable_refs,
     why_unreadable,
 )
 
@@ -46,24 +46,56 @@ class Rewind(Struct, frozen=True):
 
 
 class Inbox(Struct, frozen=True):
-    """What waits to be merged, as read from one look at the refs.
+    """What waits to be merged, as one view shows it.
 
-    `lanes` are the lane heads that bring new commits, as (ref, commit): where a lane was rewound, both its old head and
-    its new one; and what `main` was on where its own head cannot be read. `commits` are all new commits, `head` is
-    `main`'s, None where there is none that can be read. `unreadable` are commits that were passed by, of which
-    `unreported` are in no ledger yet."""
+    `lanes` are the lane heads that bring new commits, as (ref, commit): of a rewound lane both the old head and the new
+    one, and, if `main`'s head cannot be read, the nearest commits below it that can. `commits` are all new commits.
+    `unreadable` are commits that were passed over; of these, no ledger names the `unreported` ones yet."""
 
-    refs: dict[str, str]
-    main: str
-    head: str | None
-    base: PublishedState
-    settings: Settings
+    view: View
     lanes: list[tuple[str, str]]
     commits: dict[str, Commit]
     arrivals: list[Arrival]
     rewinds: tuple[Rewind, ...] = ()
     unreadable: tuple[Unreadable, ...] = ()
     unreported: tuple[Unreadable, ...] = ()
+
+    @property
+    def refs(self) -> dict[str, str]:
+        """All refs of the view."""
+        return self.view.refs
+
+    @property
+    def main(self) -> str:
+        """The shared branch, as a full ref name."""
+        return self.view.main
+
+    @property
+    def head(self) -> str | None:
+        """The commit of `main`; None if there is none that can be read."""
+        return self.view.head
+
+    @property
+    def published(self) -> PublishedState:
+        """The state that the open frame builds on."""
+        return self.view.published
+
+    @property
+    def settings(self) -> Settings:
+        """The settings that the open frame is merged under."""
+        return self.view.settings
+
+    def main_holds(self, commit: str) -> bool:
+        """Whether `main` has the published commit in its history: then its new commits lead back to it."""
+        todo, seen = [self.head], set()
+        while todo:
+            oid = todo.pop()
+            if oid == commit:
+                return True
+            if oid in self.commits and oid not in seen:
+                seen.add(oid)
+                todo.extend(self.commits[oid].parents)
+        return False
 
 
 DECODED_COST = 4 * 2**20
@@ -95,17 +127,10 @@ class InboxReader:
         self._reported: set[tuple[str, str]] = set()  # of these, what a ledger names by now, as (ref, commit)
         self._judged_by: object = None
 
-    def survey(
-        self,
-        store: Store,
-        refs: dict[str, str],
-        main: str,
-        base: PublishedState,
-        settings: Settings,
-        now: int | None = None,
-    ) -> Inbox:
-        """Find all that waits on `main` and on the lanes. What is seen for the first time arrived `now`."""
-        head = readable_refs(store, refs, main).get(main)
+    def read(self, store: Store, view: View) -> Inbox:
+        """Find all that waits on `main` and on the lanes. New commits arrived at the view's time."""
+        refs, main, head, base, settings = view.refs, view.main, view.head, view.published, view.settings
+        now = view.seen_at or None
         prefix = settings.lane_prefix
         lanes = {ref: oid for ref, oid in refs.items() if paths.lane_stream(ref, prefix) and ref != main}
         if not self.settled and base.commit:
@@ -144,7 +169,7 @@ class InboxReader:
             arrivals = self.only_signed(store, arrivals, settings.signers, now)
         unreported = tuple(one for one in self._unreadable if (one.ref, one.commit) not in self._reported)
         rewinds = tuple(self._rewinds)
-        return Inbox(refs, main, head, base, settings, live, commits, arrivals, rewinds, self._unreadable, unreported)
+        return Inbox(view, live, commits, arrivals, rewinds, self._unreadable, unreported)
 
     def _readable(
         self,
@@ -267,15 +292,15 @@ class InboxReader:
         ]
 
 
-def without_lanes(survey: Inbox, heads: Collection[tuple[str, str]]) -> Inbox:
-    """What a survey would be without some heads of lanes: what came by them alone is left out."""
+def without_lanes(inbox: Inbox, heads: Collection[tuple[str, str]]) -> Inbox:
+    """What a inbox would be without some heads of lanes: what came by them alone is left out."""
     if not heads:
-        return survey
-    lanes = [one for one in survey.lanes if one not in heads]
-    tips = [survey.head, *(oid for _, oid in lanes)]
-    kept = {oid for tip in tips for oid in reach_within(survey.commits, tip)}
-    arrivals = [one for one in survey.arrivals if one.since is not None or one.item.version.commit in kept]
-    return structs.replace(survey, lanes=lanes, arrivals=arrivals)
+        return inbox
+    lanes = [one for one in inbox.lanes if one not in heads]
+    tips = [inbox.head, *(oid for _, oid in lanes)]
+    kept = {oid for tip in tips for oid in reach_within(inbox.commits, tip)}
+    arrivals = [one for one in inbox.arrivals if one.since is not None or one.item.version.commit in kept]
+    return structs.replace(inbox, lanes=lanes, arrivals=arrivals)
 
 
 def _sources(

@@ -1,4 +1,4 @@
-"""Publishing: the one move of refs that makes a closed frame count."""
+"""Stage 6, publish: the one move of refs that makes a closed frame count (docs/protocol.md#publishing)."""
 
 from __future__ import annotations
 
@@ -8,14 +8,16 @@ from dreamcatcherd.stages.ingest import Inbox
 from dreamcatcherd.stages.snapshot_chain import claimed_seen
 
 
-def publish(store: Store, survey: Inbox, commit: str, subject: str) -> bool:
-    """Make the commit durable, then move `main` and the published ref to it; False where another was first."""
+def publish(store: Store, inbox: Inbox, commit: str, subject: str) -> bool:
+    """Make the commit durable, then move `main` and the published ref to it; False if another push came first.
+
+    The refs move from what the inbox's own view showed, so a publication never hides a commit that was not read."""
     store.flush()
     moves = [
-        Move(survey.main, commit, survey.refs.get(survey.main)),
-        Move(paths.PUBLISHED, commit, survey.refs.get(paths.PUBLISHED)),
+        Move(inbox.main, commit, inbox.refs.get(inbox.main)),
+        Move(paths.PUBLISHED, commit, inbox.refs.get(paths.PUBLISHED)),
     ]
-    seen, stands = claimed_seen(store.commit(commit)), survey.refs.get(paths.SEEN)
+    seen, stands = claimed_seen(store.commit(commit)), inbox.refs.get(paths.SEEN)
     if seen is not None and seen != stands:
         moves.append(Move(paths.SEEN, seen, stands))
     return store.move_refs(moves, subject)

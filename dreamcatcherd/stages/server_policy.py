@@ -43,30 +43,30 @@ class ServerPolicy:
             with contextlib.suppress(OSError):
                 self.known = read_refusals(self._file.read_bytes())
 
-    def attempts(self, survey: Inbox) -> Iterator[LaneAttempt]:
+    def attempts(self, inbox: Inbox) -> Iterator[LaneAttempt]:
         """What to leave out of the open frame, until the server takes it; `refused` says each time that it did not."""
-        lanes = lanes_of(survey)
+        lanes = lanes_of(inbox)
         self._last = None
         known = standing(self.known, lanes)
-        return attempts(known, lanes, survey.base.state.frame, lambda: self._named(survey))
+        return attempts(known, lanes, inbox.published.state.frame, lambda: self._named(inbox))
 
-    def narrowed(self, survey: Inbox, attempt: LaneAttempt) -> Inbox:
+    def narrowed(self, inbox: Inbox, attempt: LaneAttempt) -> Inbox:
         """What is published where an attempt leaves lanes out."""
-        return without_lanes(survey, {one for key, one in lanes_of(survey).items() if key in attempt.left_out})
+        return without_lanes(inbox, {one for key, one in lanes_of(inbox).items() if key in attempt.left_out})
 
     def refused(self, error: PushRefusedError) -> None:
         """The server refused the last attempt."""
         self._last = error
 
-    def _named(self, survey: Inbox) -> list[str]:
-        return list(named_in(self._last.said, survey)) if self._last else []
+    def _named(self, inbox: Inbox) -> list[str]:
+        return list(named_in(self._last.said, inbox)) if self._last else []
 
-    def taken(self, survey: Inbox, attempt: LaneAttempt, now: int) -> list[tuple[str, str]]:
+    def taken(self, inbox: Inbox, attempt: LaneAttempt, now: int) -> list[tuple[str, str]]:
         """The server took an attempt. Returns the lanes that are known to be refused since now, with what was said."""
-        lanes = lanes_of(survey)
+        lanes = lanes_of(inbox)
         why = self._last.cause if self._last else ""
         before = standing(self.known, lanes)
-        self.known = settled(before, lanes, attempt, survey.base.state.frame, now, why)
+        self.known = settled(before, lanes, attempt, inbox.published.state.frame, now, why)
         if self._file is not None and self.known != before:
             with contextlib.suppress(OSError):
                 write_atomically(self._file, write_refusals(self.known))
@@ -74,10 +74,10 @@ class ServerPolicy:
             (lane_of(one), why) for one in sorted(attempt.refused & self.known.keys()) if self.known[one].tries == 1
         ]
 
-    def troubles(self, survey: Inbox) -> list[Trouble]:
+    def troubles(self, inbox: Inbox) -> list[Trouble]:
         """What `status` says of each lane that is left out."""
         found = []
-        for key, one in list(standing(self.known, lanes_of(survey)).items())[:REFUSED_NAMED]:
+        for key, one in list(standing(self.known, lanes_of(inbox)).items())[:REFUSED_NAMED]:
             lane, since = lane_of(key), utc_text(one.since)
             if one.tries:
                 what = f"{lane} is left out until frame {one.again}, since the server refuses what it brings: {one.why}"
@@ -89,9 +89,9 @@ class ServerPolicy:
         return found
 
 
-def lanes_of(survey: Inbox) -> dict[str, tuple[str, str]]:
+def lanes_of(inbox: Inbox) -> dict[str, tuple[str, str]]:
     """The heads of lanes that bring something new, as (ref, commit), by what they are known by."""
-    return {f"{ref} {oid}": (ref, oid) for ref, oid in survey.lanes if ref != survey.main}
+    return {f"{ref} {oid}": (ref, oid) for ref, oid in inbox.lanes if ref != inbox.main}
 
 
 def lane_of(key: str) -> str:
@@ -99,14 +99,14 @@ def lane_of(key: str) -> str:
     return paths.short_ref(key.partition(" ")[0])
 
 
-def named_in(said: str, survey: Inbox) -> Iterator[str]:
+def named_in(said: str, inbox: Inbox) -> Iterator[str]:
     """The lanes of which a server's words name the ref, or a commit, a blob or a path that they bring."""
     ids = set(OBJECT_ID.findall(said))
-    on_main = set(reach_within(survey.commits, survey.head))
-    for key, (ref, tip) in lanes_of(survey).items():
-        brought = reach_within(survey.commits, tip, on_main)
+    on_main = set(reach_within(inbox.commits, inbox.head))
+    for key, (ref, tip) in lanes_of(inbox).items():
+        brought = reach_within(inbox.commits, tip, on_main)
         mine = set(brought)
-        versions = [one.item.version for one in survey.arrivals if one.item.version.commit in mine]
+        versions = [one.item.version for one in inbox.arrivals if one.item.version.commit in mine]
         if (
             re.search(rf"\b{re.escape(paths.short_ref(ref))}(?![\w/.-])", said)
             or _is_named(ids, [*brought, *(one.blob for one in versions)])

@@ -1,32 +1,106 @@
-"""The commit of a closed frame, and the one move that makes it count (Protocol §7).
+"""Stage 5, snapshot: the ledger and the snapshot commit of a closed frame, written and named by no ref yet.
 
-Owns the tree that is published: snapshot, ledger and frame.json are ours, delta files are put in or back, all else is
-as `main` has it."""
+Owns the tree that will be published: snapshot, ledger and frame.json are the primary's, delta files are added or put
+back, everything else stays as it is on `main` (docs/protocol.md#publishing)."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
+from msgspec import Struct
+
 from dreamcatcherd.core import paths
-from dreamcatcherd.core.ledger import Ledger, write_ledger
+from dreamcatcherd.core.frames import Closing, opened
+from dreamcatcherd.core.ledger import Ledger, Violation, write_ledger
+from dreamcatcherd.core.ledger_builder import Basis, make_ledger
+from dreamcatcherd.core.merge import Merged
 from dreamcatcherd.core.model import Arrival, Delta, FrameState
+from dreamcatcherd.core.plan import Plan
 from dreamcatcherd.core.report import plural
-from dreamcatcherd.core.tree import FILE, TREE, Entry, NamePath, edit, edit_at, read_tree, subtree
+from dreamcatcherd.core.tree import FILE, TREE, Entry, NamePath, edit, edit_at, subtree
 from dreamcatcherd.core.waiting import next_ledgers
 from dreamcatcherd.git.command import AUTHOR
 from dreamcatcherd.git.protocols import Commit, Store
-from dreamcatcherd.stages.delta_copies import Copies
+from dreamcatcherd.stages.delta_copies import Copies, deleted_deltas
+from dreamcatcherd.stages.early_deltas import count, ending
 from dreamcatcherd.stages.first_frame import frame_file
 from dreamcatcherd.stages.ingest import Inbox
+from dreamcatcherd.stages.published import streams_of
 from dreamcatcherd.stages.retention import outdated
+from dreamcatcherd.stages.settings import settings_change
+from dreamcatcherd.stages.views import view_files
 
 IMPORT = "import"
 """What closed the frame that an imported snapshot stands for."""
 
 
+class CloseContext(Struct, frozen=True):
+    """What a close records and writes besides its deltas: what closed the frame, what others broke, the streams that a
+    quorum waited for in vain, and the paths of `main` that no clone can hold."""
+
+    closed_by: str
+    violations: list[Violation] = []
+    missing: list[str] = []
+    unsafe: tuple[NamePath, ...] = ()
+
+
+class SnapshotOptions(Struct, frozen=True):
+    """How the primary writes snapshots: the closing rule of the next frame, collections that are also written as one
+    file each (`views`), for how many closed frames delta files stay in the tree (None: for ever), and the number of the
+    next frame (None: one more)."""
+
+    closing: Closing
+    views: tuple[str, ...] = ()
+    deltas_frames: int | None = None
+    next_frame: int | None = None
+
+
+class FrameCommit(Struct, frozen=True):
+    """A snapshot commit that no ref names yet, with its ledger, the deltas that it merges, and when it was made
+    (microseconds UTC)."""
+
+    commit: str
+    ledger: Ledger
+    merged: list[Arrival]
+    made_at: int
+
+
+def snapshot_frame(
+    store: Store, inbox: Inbox, plan: Plan, merged: Merged, context: CloseContext, options: SnapshotOptions, now: int
+) -> FrameCommit:
+    """Write the snapshot commit of the open frame (microseconds UTC `now`); nothing is flushed."""
+    frame = inbox.published.state.frame
+    ledger = frame_ledger(store, inbox, plan, merged, context)
+    after = frame + 1 if options.next_frame is None else options.next_frame
+    state = opened(after, now, frame, ledger.snapshot, options.closing)
+    views = view_files(store, inbox, ledger.snapshot, options.views)
+    keep, unsafe = options.deltas_frames, context.unsafe
+    commit = build_commit(store, inbox, ledger, state, plan.deltas, now, views, keep, unsafe)
+    return FrameCommit(commit, ledger, plan.deltas, now)
+
+
+def frame_ledger(store: Store, inbox: Inbox, plan: Plan, merged: Merged, context: CloseContext) -> Ledger:
+    """The ledger that a plan and its merge make."""
+    published, settings = inbox.published, inbox.settings
+    before = published.ledger
+    basis = Basis(
+        previous=published.snapshot if before else None,
+        entities=before.counts.entities if before else {},
+        settings=settings.blob,
+        violations=context.violations,
+        settings_change=settings_change(store, inbox.head, published, settings),
+        missing=context.missing,
+        max_skew_s=settings.limits.max_skew,
+        told=streams_of(store, published.ledgers, before.frame) if plan.deltas and before else {},
+        waiting=count(store, published),
+        ended=ending(store, published),
+    )
+    return make_ledger(plan, merged, basis, context.closed_by)
+
+
 def build_commit(
     store: Store,
-    survey: Inbox,
+    inbox: Inbox,
     ledger: Ledger,
     state: FrameState,
     merged: list[Arrival],
@@ -39,8 +113,8 @@ def build_commit(
 
     `files` are further files to set, by path. Delta files leave the tree `keep` closed frames after their own. `unsafe`
     are paths of `main` that no clone can hold: they are left out."""
-    base = survey.base
-    stands = survey.head or base.commit
+    base = inbox.published
+    stands = inbox.head or base.commit
     head_tree = store.commit(stands).tree if stands else None
     if removed := dict.fromkeys(unsafe):
         head_tree = edit_at(store, head_tree, removed)
@@ -65,15 +139,15 @@ def build_commit(
     root = edit(store, head_tree, changes)
     if root is None:
         raise AssertionError("a published tree is never empty")
-    seen, parents = _seen(store, survey, now) if survey.settings.linear else (base.seen, _parents(survey))
+    seen, parents = _seen(store, inbox, now) if inbox.settings.linear else (base.seen, _parents(inbox))
     message = commit_message(ledger, base.commit if base.ledger else None, seen)
     return store.write_commit(Commit(root, parents, AUTHOR, now // 1_000_000, message))
 
 
-def _seen(store: Store, survey: Inbox, now: int) -> tuple[str | None, tuple[str, ...]]:
+def _seen(store: Store, inbox: Inbox, now: int) -> tuple[str | None, tuple[str, ...]]:
     """For a linear history: the commit that holds all merged lanes, and the one parent of the snapshot commit."""
-    base = survey.base
-    first, *others = _parents(survey) or (None,)
+    base = inbox.published
+    first, *others = _parents(inbox) or (None,)
     if not others:
         return base.seen, (first,) if first else ()
     parents = [*([base.seen] if base.seen else []), *(oid for oid in others if oid)]
@@ -101,40 +175,11 @@ def commit_message(ledger: Ledger, previous: str | None, seen: str | None = None
     return subject_of(ledger) + "\n\n" + "".join(f"Dreamcatcher-{name}: {value}\n" for name, value in trailers.items())
 
 
-def _parents(survey: Inbox) -> tuple[str, ...]:
+def _parents(inbox: Inbox) -> tuple[str, ...]:
     """`main`'s head; the last published commit where `main` was rewound away from it; then the lane heads."""
-    parents = [survey.head] if survey.head else []
-    published = survey.base.commit
-    if published and published != survey.head and not descends(survey, published):
+    parents = [inbox.head] if inbox.head else []
+    published = inbox.published.commit
+    if published and published != inbox.head and not inbox.main_holds(published):
         parents.append(published)
-    lanes = dict.fromkeys(oid for _, oid in survey.lanes)
+    lanes = dict.fromkeys(oid for _, oid in inbox.lanes)
     return tuple(parents + [oid for oid in lanes if oid not in parents])
-
-
-def descends(survey: Inbox, published: str) -> bool:
-    """Whether `main` holds the published commit: then the new commits on `main` lead back to it."""
-    todo, seen = [survey.head], set()
-    while todo:
-        oid = todo.pop()
-        if oid == published:
-            return True
-        if oid in survey.commits and oid not in seen:
-            seen.add(oid)
-            todo.extend(survey.commits[oid].parents)
-    return False
-
-
-def deleted_deltas(store: Store, published: str | None, standing: str | None) -> Iterable[tuple[str, Entry]]:
-    """Files below `state/stream_deltas/` that the last publication had and `main` no longer has."""
-    todo: list[tuple[str | None, str | None, str]] = [(published, standing, "")]
-    while todo:
-        before, after, prefix = todo.pop()
-        if before is None or before == after:
-            continue
-        now = read_tree(store, after)
-        for name, entry in read_tree(store, before).items():
-            other = now.get(name)
-            if entry.mode == TREE:
-                todo.append((entry.oid, other.oid if other and other.mode == TREE else None, f"{prefix}{name}/"))
-            elif other is None:
-                yield prefix + name, entry

@@ -48,16 +48,16 @@ def _count(store: Store, tip: str, hidden: list[str]) -> int:
     return sum(len(versions_of(store, commit)) for commit in store.new_commits([tip], hidden).values())
 
 
-def occupied_lanes(store: Store, survey: Inbox) -> list[Trouble]:
+def occupied_lanes(store: Store, inbox: Inbox) -> list[Trouble]:
     """Lanes that bring no delta of their stream: somebody else may have put them in its way."""
-    sources = {one.source for one in survey.arrivals if isinstance(one.item, Delta)}
+    sources = {one.source for one in inbox.arrivals if isinstance(one.item, Delta)}
     found: list[Trouble] = []
-    for ref, oid in sorted(survey.refs.items()):
-        stream = paths.lane_stream(ref, survey.settings.lane_prefix)
-        if stream is None or ref == survey.main or paths.short_ref(ref) in sources:
+    for ref, oid in sorted(inbox.refs.items()):
+        stream = paths.lane_stream(ref, inbox.settings.lane_prefix)
+        if stream is None or ref == inbox.main or paths.short_ref(ref) in sources:
             continue
         commit = store.commit(oid)
-        merged = oid not in survey.commits
+        merged = oid not in inbox.commits
         if merged and (len(commit.parents) > 1 or versions_of(store, commit)):
             continue
         state = "is merged, and its last commit" if merged else "waits, and"

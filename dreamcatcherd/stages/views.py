@@ -21,10 +21,10 @@ from dreamcatcherd.stages.canonical_files import view_path
 from dreamcatcherd.stages.ingest import Inbox
 
 
-def view_files(store: Store, survey: Inbox, snapshot: str, collections: Iterable[str]) -> dict[str, Entry]:
+def view_files(store: Store, inbox: Inbox, snapshot: str, collections: Iterable[str]) -> dict[str, Entry]:
     """The view of each collection after a snapshot, by path. One whose collection did not change is not made again; a
     name that no collection has gives none. The view of `library` has the form of the platform's own `library.json`."""
-    base, table = survey.base, survey.settings.table
+    base, table = inbox.published, inbox.settings.table
     before, after = open_snapshot(store, base.snapshot).state, open_snapshot(store, snapshot)
     published = store.commit(base.commit).tree if base.commit else None
     found: dict[str, Entry] = {}

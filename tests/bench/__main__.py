@@ -19,7 +19,7 @@ from dreamcatcherd.core.codec import utc_text
 from dreamcatcherd.core.frames import Closing
 from dreamcatcherd.core.settings import LANES
 from dreamcatcherd.daemon.cycle import close_frame
-from dreamcatcherd.daemon.primary import Phases, Primary
+from dreamcatcherd.daemon.primary import Primary
 from dreamcatcherd.git.local import LocalStore
 from dreamcatcherd.git.protocols import Move, Store
 from dreamcatcherd.imports.new_repository import create
@@ -98,8 +98,8 @@ def bench_frame(folder: Path) -> None:
     store = create(folder / "frame.git", 1, wall_clock(), MANUAL)
     push(store, 1, DELTAS, STREAMS, 1)
     refs = store.refs()
-    survey, _ = primary_on(store).survey(Phases())
-    blobs = [arrival.item.version.blob for arrival in survey.arrivals]
+    inbox = primary_on(store).read_inbox()
+    blobs = [arrival.item.version.blob for arrival in inbox.arrivals]
     size = sum(store.size(oid) for oid in blobs) / len(blobs)
     print(f"{len(blobs)} deltas of {size:.0f} bytes on {STREAMS} lanes", flush=True)
     ours, least = [], []

@@ -16,7 +16,7 @@ from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 
-from dreamcatcherd.daemon.cycle import close_frame, look
+from dreamcatcherd.daemon.cycle import close_frame, poll
 from dreamcatcherd.daemon.primary import Primary
 from tests.e2e.primaries import primary_on
 from tests.e2e.servers import HttpServer, Served
@@ -58,8 +58,8 @@ def timed(act: Callable[[], object]) -> tuple[float, float]:
 
 def measure(primary: Primary, repository: Path, lanes: int) -> str:
     """One row of figures: medians of several looks, and of several closes, each with fresh lanes."""
-    frame = look(primary)[0].pending.frame
-    looks = [timed(lambda: look(primary)) for _ in range(LOOKS)]
+    frame = poll(primary)[0].pending.frame
+    looks = [timed(lambda: poll(primary)) for _ in range(LOOKS)]
     closes = []
     for number in range(CLOSES):
         push_lanes(repository, frame + number, 10**7 + lanes + number * FRESH, FRESH)

@@ -10,7 +10,7 @@ from dreamcatcherd.core import paths
 from dreamcatcherd.core.frames import Closing
 from dreamcatcherd.core.ledger import Ledger
 from dreamcatcherd.core.tree import subtree
-from dreamcatcherd.daemon.cycle import close_frame, look
+from dreamcatcherd.daemon.cycle import close_frame, poll
 from dreamcatcherd.daemon.primary import Primary
 from dreamcatcherd.stages.first_frame import open_first
 from dreamcatcherd.stages.published import load_ledger
@@ -104,7 +104,7 @@ class Frames(RuleBasedStateMachine):
     @rule(which=st.integers(0, 1))
     def look(self, which: int) -> None:
         world = self.world
-        report, decision = look(world.primaries[which])
+        report, decision = poll(world.primaries[which])
         frame = report.pending.frame
         first_s = self.seen[which].setdefault(frame, world.steady_s)
         if world.closing.rule == "interval" and not world.closing.skip_empty:
@@ -173,15 +173,15 @@ def test_a_day_of_frames_in_simulated_time() -> None:
             raw = text(minute, "s", minute % 60)
             commit_files(world.store, f"refs/heads/dc/s/{minute}", {f"{FOLDER}/{minute}/s.json": raw}, orphan=True)
         world.sleep(59.0)
-        assert not look(primary)[1].due
+        assert not poll(primary)[1].due
         world.sleep(1.0)
-        decision = look(primary)[1]
+        decision = poll(primary)[1]
         assert decision.due
         report = close_frame(primary, decision.closed_by, minute)
         assert report.ledger is not None
         assert (report.ledger.frame, report.ledger.counts.deltas) == (minute, int(minute % 7 == 0))
     assert primary.last is not None
-    assert primary.last.base.state.frame == minutes + 1
+    assert primary.last.published.state.frame == minutes + 1
     assert report.pending.entities == {"observations": minutes // 7}
 
 
@@ -190,15 +190,15 @@ def test_a_quorum_names_who_was_missing() -> None:
     world = World(RULES["quorum"])
     primary = world.primaries[0]
     deliver(world, 1, "a")
-    assert not look(primary)[1].due
+    assert not poll(primary)[1].due
     world.sleep(30.0)
-    decision = look(primary)[1]
+    decision = poll(primary)[1]
     assert (decision.due, decision.closed_by) == (True, "deadline")
     close_frame(primary, decision.closed_by, 1)
     assert (world.ledger(1).closed_by, world.ledger(1).missing) == ("deadline", ["b"])
     for stream in "ab":
         deliver(world, 2, stream)
-    decision = look(primary)[1]
+    decision = poll(primary)[1]
     assert (decision.due, decision.closed_by) == (True, "quorum")
     close_frame(primary, decision.closed_by, 2)
     assert (world.ledger(2).closed_by, world.ledger(2).missing) == ("quorum", [])
@@ -212,14 +212,14 @@ def test_a_quorum_of_recent_streams_learns_who_delivers() -> None:
         commit_files(
             world.store, f"refs/heads/dc/{stream}/1", {f"{FOLDER}/1/{stream}.json": text(1, stream)}, orphan=True
         )
-    assert not look(primary)[1].due
+    assert not poll(primary)[1].due
     world.sleep(30.0)
-    close_frame(primary, look(primary)[1].closed_by, 1)
+    close_frame(primary, poll(primary)[1].closed_by, 1)
     for frame, expected in ((2, ["b"]), (3, ["b"]), (4, [])):
         deliver(world, frame, "a")
-        assert look(primary)[1].due == (not expected)
+        assert poll(primary)[1].due == (not expected)
         world.sleep(30.0)
-        close_frame(primary, look(primary)[1].closed_by, frame)
+        close_frame(primary, poll(primary)[1].closed_by, frame)
         assert world.ledger(frame).missing == expected
 
 
@@ -228,12 +228,12 @@ def test_a_counter_closes_every_frame_before_it() -> None:
     world = World(RULES["counter"])
     primary = world.primaries[0]
     commit_files(world.store, MAIN, {"state/frame_counter.json": b'{"frame": "4"}'})
-    while (decision := look(primary)[1]).due:
+    while (decision := poll(primary)[1]).due:
         close_frame(primary, decision.closed_by)
     assert world.closed == [1, 2, 3]
     for broken in (b"[", b"{}", b'{"frame": -1}', b"\xff", b"[" * 3000):
         commit_files(world.store, MAIN, {"state/frame_counter.json": broken})
-        assert not look(primary)[1].due
+        assert not poll(primary)[1].due
 
 
 def test_clocks_that_cannot_be_right_are_flagged_and_merge_all_the_same() -> None:
@@ -251,10 +251,10 @@ def test_clocks_that_cannot_be_right_are_flagged_and_merge_all_the_same() -> Non
     push("ahead", 1, "2026-01-01T01:00:00Z")
     push("fine", 1, "2026-01-01T00:00:59Z")
     push("back", 1, "2025-12-31T23:59:59Z")
-    look(primary)
+    poll(primary)
     world.sleep(1)
     push("back", 2, "2025-12-31T23:00:00Z")
-    look(primary)
+    poll(primary)
     close_frame(primary, "manual")
     ledger = world.ledger(1)
     flags = {row.path.rpartition("/")[2]: (row.ahead_s, row.backward) for row in ledger.deltas}

@@ -6,7 +6,7 @@ import pytest
 
 from dreamcatcherd.config import Config, FramesConfig, HttpConfig
 from dreamcatcherd.core.frames import Closing
-from dreamcatcherd.daemon.cycle import close_frame, look
+from dreamcatcherd.daemon.cycle import close_frame, poll
 from dreamcatcherd.daemon.primary import Primary
 from tests.daemon.conftest import Start
 from tests.daemon.tools import INTERVAL_S, Clock, Scripted, new_store
@@ -81,7 +81,7 @@ def test_only_the_frame_that_was_asked_for_is_closed() -> None:
         report = close_frame(primary, "test", frame)
         assert (report.lost, report.ledger, report.commit, report.pending.frame) == (True, None, None, 2)
     assert store.refs() == before
-    assert look(primary)[0].pending.frame == 2
+    assert poll(primary)[0].pending.frame == 2
 
 
 @pytest.mark.parametrize("step_s", [HOUR_S, 24 * HOUR_S])

@@ -7,7 +7,7 @@ from contextlib import closing
 from http.client import HTTPConnection
 
 from dreamcatcherd.core.errors import RetryableError
-from dreamcatcherd.daemon.cycle import close_frame, look
+from dreamcatcherd.daemon.cycle import close_frame, poll
 from dreamcatcherd.observe.logs import CycleLog
 from tests.daemon.web import Served
 from tests.law.fleet import MAIN, commit_files, new_primary
@@ -59,7 +59,7 @@ def test_readiness_follows_the_last_cycle_and_says_why(served: Served) -> None:
     """Not ready before the first good cycle and after a bad one, with the cause; status likewise."""
     assert served.ask("/readyz") == (503, "no poll yet\n")
     assert served.ask("/api/v1/status")[0] == 503
-    served.board.show(look(new_primary())[0], None)
+    served.board.show(poll(new_primary())[0], None)
     assert served.ask("/readyz") == (200, "ready\n")
     assert '"frame":1' in served.ask("/api/v1/status")[1]
     served.board.fail("the disk is full")
@@ -76,7 +76,7 @@ def test_outcomes_are_exclusive_and_extras_are_one_label(served: Served) -> None
         primary.store, MAIN, {f"{FOLDER}/1/b.json": text(number=2), f"{FOLDER}/1/a2.json": push[f"{FOLDER}/1/a.json"]}
     )
     served.metrics.cycle(close_frame(primary, "test"))
-    served.metrics.cycle(look(primary)[0])
+    served.metrics.cycle(poll(primary)[0])
     found = series(served)
     outcomes = {
         name: found[f'dreamcatcher_deltas_total{{outcome="{name}"}}']
@@ -108,6 +108,6 @@ def test_a_failure_is_told_once_and_its_end_once() -> None:
     for _ in range(5):
         log.failure(RetryableError("the disk is full", "make room"))
     log.failure(RetryableError("main is locked", "wait"))
-    log.cycle(look(new_primary())[0])
-    log.cycle(look(new_primary())[0])
+    log.cycle(poll(new_primary())[0])
+    log.cycle(poll(new_primary())[0])
     assert lines.told == ["error: cycle failed", "error: cycle failed", "info: recovered"]

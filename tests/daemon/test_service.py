@@ -16,8 +16,9 @@ from dreamcatcherd.core.errors import FatalError, RetryableError
 from dreamcatcherd.core.frames import Closing
 from dreamcatcherd.core.snapshot import close_snapshot, open_snapshot
 from dreamcatcherd.core.tree import FILE, Entry, edit
-from dreamcatcherd.daemon import cycle, service
+from dreamcatcherd.daemon import service
 from dreamcatcherd.git.protocols import Move
+from dreamcatcherd.stages import merge as merge_stage
 from dreamcatcherd.stages.first_frame import open_first
 from dreamcatcherd.testing.memory import MemoryStore
 from tests.daemon.conftest import Start
@@ -155,7 +156,7 @@ def test_the_guard_that_a_close_by_hand_trips_is_shown_while_frames_close_by_han
     daemon.step(1)
     nothing = close_snapshot(daemon.store, open_snapshot(daemon.store, None))
     with monkeypatch.context() as patch:
-        patch.setattr(cycle, "merge", lambda *_: merging.Merged(nothing, [], [], {}, []))
+        patch.setattr(merge_stage, "merge", lambda *_: merging.Merged(nothing, [], [], {}, []))
         daemon.service._ask("close")
         daemon.step(2)
     daemon.step(3)
@@ -234,7 +235,7 @@ def test_the_guard_is_shown_while_it_is_tripped_and_not_afterwards(
 
     before = daemon.store.refs()
     with monkeypatch.context() as patch:
-        patch.setattr(cycle, "merge", broken)
+        patch.setattr(merge_stage, "merge", broken)
         for _ in range(3):
             daemon.step(2 * INTERVAL_S)
             assert (daemon.series("guard_tripped"), daemon.service.board.ready) == (1, False)
@@ -253,7 +254,7 @@ def test_a_plain_failure_after_the_guard_does_not_hide_it(start: Start, monkeypa
     daemon.step(INTERVAL_S)
     nothing = close_snapshot(daemon.store, open_snapshot(daemon.store, None))
     with monkeypatch.context() as patch:
-        patch.setattr(cycle, "merge", lambda *_: merging.Merged(nothing, [], [], {}, []))
+        patch.setattr(merge_stage, "merge", lambda *_: merging.Merged(nothing, [], [], {}, []))
         daemon.step(2 * INTERVAL_S)
     daemon.store.at_refs = [failing()]
     daemon.step(2 * INTERVAL_S)

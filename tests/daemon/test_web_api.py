@@ -18,7 +18,7 @@ import pytest
 
 from dreamcatcherd.core.codec import canonical
 from dreamcatcherd.core.errors import FatalError
-from dreamcatcherd.daemon.cycle import look
+from dreamcatcherd.daemon.cycle import poll
 from dreamcatcherd.git.protocols import Store
 from dreamcatcherd.history import queries
 from dreamcatcherd.web import api, change_feed, query_executor
@@ -275,7 +275,7 @@ def test_who_asks_the_same_at_once_waits_for_one_answer(served: Served) -> None:
         answers = {one.result().text for one in asked}
     assert len(answers) == 1
     again = Served(served.primary)
-    again.board.show(look(served.primary)[0], served.board.shown.published)
+    again.board.show(poll(served.primary)[0], served.board.shown.published)
     again.get("/api/v1/log")
     assert served.reader.reads == again.reader.reads
     again.server.stop()

@@ -12,7 +12,7 @@ import pytest
 
 from dreamcatcherd import web
 from dreamcatcherd.core.report import CycleReport
-from dreamcatcherd.daemon.cycle import close_frame, look
+from dreamcatcherd.daemon.cycle import close_frame, poll
 from dreamcatcherd.web.chart import HEIGHT, chart_of
 from tests.daemon.web import Served, serve_history
 from tests.law.fleet import MAIN, commit_files
@@ -247,7 +247,7 @@ def test_the_merge_times_of_this_process_are_remembered(served: Served) -> None:
     """Of frames that it closed itself the daemon knows how long they took; of the last 200 of them."""
     served.push()
     report = close_frame(served.primary, "test")
-    found, _ = look(served.primary)
+    found, _ = poll(served.primary)
     for frame in range(1, 300):
         assert report.ledger
         ledger = type(report.ledger)(frame, report.ledger.snapshot, None, "test", None)

@@ -12,7 +12,7 @@ from email.message import Message
 from http.client import HTTPResponse
 from typing import Any, NamedTuple
 
-from dreamcatcherd.daemon.cycle import close_frame, look
+from dreamcatcherd.daemon.cycle import close_frame, poll
 from dreamcatcherd.daemon.primary import Primary
 from dreamcatcherd.git.protocols import Store
 from dreamcatcherd.observe.metrics import Metrics
@@ -78,7 +78,7 @@ class Served:
         self.look()
 
     def look(self) -> None:
-        self.board.show(look(self.primary)[0], self._published())
+        self.board.show(poll(self.primary)[0], self._published())
 
     def close(self) -> None:
         with self.board.merging():
@@ -86,7 +86,7 @@ class Served:
         self.board.show(report, self._published())
 
     def _published(self) -> str | None:
-        return self.primary.last.base.commit if self.primary.last else None
+        return self.primary.last.published.commit if self.primary.last else None
 
     def get(self, path: str, method: str = "GET", context: ssl.SSLContext | None = None, **headers: str) -> Answer:
         request = urllib.request.Request(

@@ -16,7 +16,7 @@ from dreamcatcherd.config import load_config
 from dreamcatcherd.core.errors import RetryableError
 from dreamcatcherd.core.frames import Closing
 from dreamcatcherd.daemon.bootstrap import open_configured
-from dreamcatcherd.daemon.cycle import close_frame, look
+from dreamcatcherd.daemon.cycle import close_frame, poll
 from dreamcatcherd.git.failures import LimitedError
 from dreamcatcherd.git.local import LocalStore
 from dreamcatcherd.imports.new_repository import create
@@ -127,7 +127,7 @@ def test_each_status_has_a_cause_and_a_remedy_of_its_own(
     said, object ids whole; the frame is published as soon as the server lets it."""
     config = load_config(config_of(outpost, tmp_path, transport))
     primary = open_configured(config, config.repository.url)
-    look(primary)
+    poll(primary)
     outpost.mood.target = REQUESTS[request_]
     outpost.mood.answer = (status, {"Content-Type": "text/plain"}, f"no room for {OID}".encode())
     if "fetch" in request_:
@@ -152,7 +152,7 @@ def test_the_words_of_a_server_are_shown_whatever_their_type(
     """Text, a page or JSON: what it says stands in the cause, on one line, without tags."""
     config = load_config(config_of(outpost, tmp_path, transport))
     primary = open_configured(config, config.repository.url)
-    look(primary)
+    poll(primary)
     outpost.mood.target = REQUESTS[request_]
     outpost.mood.answer = (500, {"Content-Type": WORDS[words].kind}, WORDS[words].body)
     with pytest.raises(RetryableError, match=f"no room for {OID}") as caught:
@@ -168,7 +168,7 @@ def test_a_servers_words_are_bounded_and_drive_no_terminal(outpost: Outpost, tmp
     outpost.mood.target = REQUESTS["the refs of a fetch"]
     outpost.mood.answer = (500, {"Content-Type": "text/plain"}, b"\x1b[2J\x07red " + b"alert " * 200_000)
     with pytest.raises(RetryableError) as caught:
-        look(primary)
+        poll(primary)
     assert caught.value.cause.isprintable()
     assert "alert" in caught.value.cause
     assert len(caught.value.cause) < 800

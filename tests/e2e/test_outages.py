@@ -13,7 +13,7 @@ from typing import NamedTuple
 import pytest
 
 from dreamcatcherd.core.errors import RetryableError
-from dreamcatcherd.daemon.cycle import close_frame, look
+from dreamcatcherd.daemon.cycle import close_frame, poll
 from tests.e2e.primaries import (
     assert_one_commit_a_frame,
     assert_only_fast_forwards,
@@ -193,10 +193,10 @@ def test_a_push_that_lands_after_its_time_limit_is_recognised(server: Server, tm
     with hooked(server.repository, WAIT.format(folder=tmp_path)):
         with pytest.raises(RetryableError, match="did not answer within the time limit"):
             close_frame(primary, "test")
-        assert look(primary)[0].pending.frame == 1
+        assert poll(primary)[0].pending.frame == 1
         (tmp_path / "go").touch()
         wait_for(lambda: git(server.repository, "rev-parse", "main") != before)
-        pending = look(primary)[0].pending
+        pending = poll(primary)[0].pending
         assert (pending.last_closed, pending.streams) == (1, {})
         report = close_frame(primary, "test")
     assert report.ledger is not None

@@ -14,7 +14,7 @@ from dreamcatcherd.core.errors import RetryableError
 from dreamcatcherd.core.frames import Closing
 from dreamcatcherd.core.ledger import Ledger
 from dreamcatcherd.daemon.bootstrap import open_configured
-from dreamcatcherd.daemon.cycle import close_frame, look
+from dreamcatcherd.daemon.cycle import close_frame, poll
 from dreamcatcherd.daemon.primary import Primary
 from dreamcatcherd.git.local import LocalStore
 from dreamcatcherd.imports.new_repository import create
@@ -143,7 +143,7 @@ def test_one_offender_among_twenty_streams_holds_nobody_up(
     merged = {row.stream_id for row in [*first.deltas, *second.deltas]}
     assert merged == {f"worker-{number:02}" for number in range(STREAMS)} - {OFFENDER}
     assert (len(first.deltas), len(second.deltas)) == ((19, 0) if names else (0, 19))
-    pending = look(primary)[0].pending
+    pending = poll(primary)[0].pending
     assert pending.streams == {OFFENDER: 1}
     assert pending.lanes_refused == 1
     trouble = next(one for one in pending.troubles if "left out" in one.what)
@@ -152,7 +152,7 @@ def test_one_offender_among_twenty_streams_holds_nobody_up(
     remove_hook(shared.folder)
     deltas = [row.stream_id for _ in range(5) for row in closed(primary).deltas]
     assert deltas == [OFFENDER]
-    assert look(primary)[0].pending.lanes_refused == 0
+    assert poll(primary)[0].pending.lanes_refused == 0
     assert dc_json("verify", "--repo", str(shared.folder))["ok"]
 
 
@@ -208,7 +208,7 @@ def test_a_server_that_refuses_everything_is_no_lanes_fault(
     with pytest.raises(RetryableError, match="no pushes at all"):
         close_frame(primary, "test")
     assert pushes.read_text().count("push") == 2
-    assert look(primary)[0].pending.lanes_refused == 0
+    assert poll(primary)[0].pending.lanes_refused == 0
     remove_hook(shared.folder)
     assert len(closed(primary).deltas) == STREAMS
 

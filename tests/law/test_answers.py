@@ -11,7 +11,6 @@ from hypothesis import strategies as st
 
 from dreamcatcherd.core.codec import canonical
 from dreamcatcherd.core.snapshot import items, open_snapshot
-from dreamcatcherd.daemon.primary import Phases
 from dreamcatcherd.history.provenance import explain_item
 from dreamcatcherd.history.receipts import receipts
 from tests.law.deltas import colliding_deltas, sets_of_deltas
@@ -90,18 +89,18 @@ def test_explain_and_receipt_agree_with_the_model(deltas: list[Sent], chance: ra
                 ]
                 assert sorted_rows(found) == sorted_rows(wanted)
                 assert all(row["path"] == path_of[text(row["stamp"])] for row in one["losers"])
-    survey, _ = primary.survey(Phases())
+    inbox = primary.read_inbox()
     for one in merged:
         stamp = stamped(one)[0]
         path = path_of[text(stamp)]
-        (row,) = receipts(store, base, survey.arrivals, path)
+        (row,) = receipts(store, base, inbox.arrivals, path)
         late = frame_of[key(one)] > stamp[0]
         assert (row.outcome, row.frame, row.stream_id) == ("late" if late else "merged", frame_of[key(one)], stamp[2])
         wanted = [row for _, row in rows if row["loser"] == list(stamp)]
         assert sorted_rows(json.loads(canonical(row.lost))) == sorted_rows(wanted)
-        by_key = receipts(store, base, survey.arrivals, text(list(stamp)))
+        by_key = receipts(store, base, inbox.arrivals, text(list(stamp)))
         assert [one for one in by_key if one.outcome != "duplicate"] == [row]
-        by_time = receipts(store, base, survey.arrivals, f"{stamp[0]}/{stamp[1]}/{stamp[2].replace(' ', '%20')}")
+        by_time = receipts(store, base, inbox.arrivals, f"{stamp[0]}/{stamp[1]}/{stamp[2].replace(' ', '%20')}")
         assert row in by_time
 
 

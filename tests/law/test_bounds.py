@@ -12,7 +12,7 @@ from dreamcatcherd.core.ledger import Ledger, write_ledger
 from dreamcatcherd.core.model import Delta
 from dreamcatcherd.core.tree import lookup
 from dreamcatcherd.daemon.cycle import close_frame
-from dreamcatcherd.daemon.primary import Phases, Primary
+from dreamcatcherd.daemon.primary import Primary
 from tests.law.fleet import MAIN, commit_files, new_primary, send
 from tests.law.test_law import exported, some_deltas
 from tests.store.tools import FOLDER, close, text
@@ -51,8 +51,8 @@ def test_bodies_beyond_the_bound_are_let_go_and_read_again(monkeypatch: pytest.M
     commit_files(store, MAIN, {f"{FOLDER}/2/early.json": early, f"{FOLDER}/2/b.md": b"words"})
     for number in range(10):
         commit_files(store, MAIN, {f"{FOLDER}/1/{number}.json": text(1, number=number)})
-    survey, _ = primary.survey(Phases())
-    kept = [arrival.item.body is not None for arrival in survey.arrivals if isinstance(arrival.item, Delta)]
+    inbox = primary.read_inbox()
+    kept = [arrival.item.body is not None for arrival in inbox.arrivals if isinstance(arrival.item, Delta)]
     assert 0 < sum(kept) < len(kept)
     assert close(primary).counts.deltas == 10
     assert close(primary).counts.deltas == 1

@@ -54,7 +54,7 @@ FAMILIES = {
 }
 COLLECTIONS = {"posts", "comments", "chapters", "books", "agents", "reactions", "counters", "observations", "extra"}
 LABELS = {
-    ("phase_duration_seconds_count", "phase"): {"fetch", "ingest", "merge", "write", "publish"},
+    ("phase_duration_seconds_count", "phase"): {"fetch", "ingest", "plan", "merge", "snapshot", "publish"},
     ("deltas_total", "outcome"): {"merged", "late", "duplicate", "quarantined"},
     ("quarantined_total", "reason"): set(get_args(Reason)),
     ("conflicts_total", "collection"): COLLECTIONS,
@@ -203,7 +203,7 @@ def test_rows_are_counted_by_their_label() -> None:
 
 def test_phases_and_ages_are_observed() -> None:
     """A publication's seconds by phase, the merge by itself, and each merged delta's age."""
-    phases = {"fetch": 0.25, "ingest": 0.5, "merge": 2.0, "write": 0.0, "publish": 1.0}
+    phases = {"fetch": 0.25, "ingest": 0.5, "plan": 0.1, "merge": 2.0, "snapshot": 0.0, "publish": 1.0}
     shown = after(published(closed(deltas=3), phases=phases, ages_s=[0.5, 7.0, 400.0]))
     sums = {name: shown.series[f'phase_duration_seconds_sum{{phase="{name}"}}'] for name in phases}
     assert sums == phases

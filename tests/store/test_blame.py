@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dreamcatcherd.core.tree import lookup
-from dreamcatcherd.daemon.cycle import look
+from dreamcatcherd.daemon.cycle import poll
 from dreamcatcherd.git.protocols import Commit, Move, Store
 from dreamcatcherd.stages.blame import culprits
 from dreamcatcherd.testing.memory import MemoryStore
@@ -54,7 +54,7 @@ def test_many_deleted_deltas_cost_one_reading_for_each_commit(monkeypatch: pytes
     for number in range(20):
         commit_files(store, MAIN, {f"{FOLDER}/1/new-{number}.json": text(1, number=5_000 + number)})
     reads = counting_reads(store, monkeypatch)
-    violations = [row for row in look(primary)[0].pending.violations if row.kind == "delta-deleted"]
+    violations = [row for row in poll(primary)[0].pending.violations if row.kind == "delta-deleted"]
     assert (len(violations), {row.commit for row in violations[:-1]}) == (201, {emptied})
     assert "1799 more" in violations[-1].detail
     assert max(reads.values()) < 200

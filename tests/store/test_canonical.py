@@ -7,7 +7,7 @@ import pytest
 from dreamcatcherd.core import paths
 from dreamcatcherd.core.ledger import Violation
 from dreamcatcherd.core.tree import FILE, Entry, differences, lookup
-from dreamcatcherd.daemon.cycle import look
+from dreamcatcherd.daemon.cycle import poll
 from dreamcatcherd.daemon.primary import Primary
 from dreamcatcherd.git.protocols import Commit, Move, Store
 from dreamcatcherd.hook.branch_rules import judge_push
@@ -51,7 +51,7 @@ def test_a_restore_commit_changes_the_canonical_files_and_nothing_else(published
         }.items()
     }
     rogue = put(store, MAIN, {**files, paths.SNAPSHOT: None})
-    report, _ = look(published, restore=True)
+    report, _ = poll(published, restore=True)
     refs = store.refs()
     assert report.restored == refs[MAIN]
     commit = store.commit(refs[MAIN])
@@ -62,7 +62,7 @@ def test_a_restore_commit_changes_the_canonical_files_and_nothing_else(published
     assert {path.partition("/")[2].partition("/")[0] for path in changed} == {"frame.json", "ledger", "snapshot"}
     assert lookup(store, commit.tree, paths.SNAPSHOT) == snapshot
     assert content(store, "README") == b"hello"
-    after, _ = look(published, restore=True)
+    after, _ = poll(published, restore=True)
     assert (after.restored, after.pending.streams) == (None, {"s": 1})
     ledger = close(published)
     assert merged(ledger) == ["new.json"]
@@ -76,11 +76,11 @@ def test_an_edit_is_reported_from_the_look_to_the_close(published: Primary) -> N
     """Its trouble names kind, file, author and commit, before and after it is put back; after the close it is over."""
     rogue = edited(published.store)
     for _ in range(3):
-        pending = look(published, restore=True)[0].pending
+        pending = poll(published, restore=True)[0].pending
         assert kinds(pending.violations) == [("frame-edited", STATE, rogue)]
         assert [one.what for one in pending.troubles] == [f"frame-edited: {STATE} by {WHO} in commit {rogue}"]
     close(published)
-    assert look(published)[0].pending.troubles == []
+    assert poll(published)[0].pending.troubles == []
 
 
 def test_a_merge_that_takes_old_canonical_files_is_an_edit(published: Primary) -> None:
@@ -92,7 +92,7 @@ def test_a_merge_that_takes_old_canonical_files_is_an_edit(published: Primary) -
     merge = store.write_commit(Commit(store.commit(old).tree, (old, head), WHO, 5, "merge\n"))
     store.flush()
     assert store.move_refs([Move(MAIN, merge, head)], "push")
-    assert look(published, restore=True)[0].restored
+    assert poll(published, restore=True)[0].restored
     rows = kinds(close(published).violations)
     assert {kind for kind, *_ in rows} == {"ledger-edited", "frame-edited"}  # the frame in between was empty
     assert {commit for *_, commit in rows} == {merge}
@@ -108,7 +108,7 @@ def test_an_honest_merge_from_an_old_clone_is_no_edit(published: Primary) -> Non
         store, "refs/heads/work", {f"{FOLDER}/1/own.json": Entry(FILE, store.write("blob", text(number=9)))}, (old,)
     )
     put(store, MAIN, {f"{FOLDER}/1/own.json": Entry(FILE, store.write("blob", text(number=9)))}, (head, own))
-    report, _ = look(published, restore=True)
+    report, _ = poll(published, restore=True)
     assert (report.restored, report.pending.violations) == (None, [])
     assert close(published).violations == []
 
@@ -117,8 +117,8 @@ def test_several_primaries_make_one_restore_commit(published: Primary) -> None:
     """The one whose compare-and-swap loses makes none."""
     second = other(published.store)
     edited(published.store)
-    assert look(second, restore=True)[0].restored == published.store.refs()[MAIN]
-    assert look(published, restore=True)[0].restored is None
+    assert poll(second, restore=True)[0].restored == published.store.refs()[MAIN]
+    assert poll(published, restore=True)[0].restored is None
 
 
 def test_whoever_repeats_an_edit_is_answered_less_and_less_often(published: Primary) -> None:
@@ -128,12 +128,12 @@ def test_whoever_repeats_an_edit_is_answered_less_and_less_often(published: Prim
     rogues, restored = [], 0
     for _ in range(40):
         rogues.append(edited(published.store, raw=str(seconds).encode()))
-        restored += look(published, restore=True)[0].restored is not None
+        restored += poll(published, restore=True)[0].restored is not None
         seconds += 1
     assert 4 <= restored <= 7
     ledger = close(published)
     assert [row.commit for row in ledger.violations] == rogues
-    assert look(published)[0].pending.troubles == []
+    assert poll(published)[0].pending.troubles == []
 
 
 def test_the_pace_doubles_to_a_bound_and_calms_down() -> None:
@@ -150,7 +150,7 @@ def test_nothing_is_restored_before_the_close_where_so_configured(published: Pri
     """With `restore = "close"` the edit is reported, and stays until the frame closes."""
     published.restores = False
     edited(published.store)
-    report, _ = look(published, restore=True)
+    report, _ = poll(published, restore=True)
     assert (report.restored, len(report.pending.troubles)) == (None, 1)
     assert content(published.store, STATE) == b"{}"
     close(published)
@@ -163,7 +163,7 @@ def test_a_rewound_main_waits_for_the_close(published: Primary) -> None:
     old = store.refs()[MAIN]
     close(published)
     assert store.move_refs([Move(MAIN, old, store.refs()[MAIN])], "rewind")
-    report, _ = look(published, restore=True)
+    report, _ = poll(published, restore=True)
     assert (report.restored, [row.kind for row in report.pending.violations]) == (None, ["main-rewound"])
 
 
@@ -172,7 +172,7 @@ def test_views_are_restored_like_other_canonical_files(published: Primary) -> No
     published.views = ("observations",)
     close(published)
     rogue = edited(published.store, "state/views/observations.json")
-    assert look(published, restore=True)[0].restored
+    assert poll(published, restore=True)[0].restored
     assert kinds(close(published).violations) == [("view-edited", "state/views/observations.json", rogue)]
 
 

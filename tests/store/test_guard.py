@@ -13,10 +13,10 @@ from dreamcatcherd.core import paths
 from dreamcatcherd.core.errors import GuardError
 from dreamcatcherd.core.ledger import Counts, Ledger, write_ledger
 from dreamcatcherd.core.tree import FILE, TREE, Entry, edit, subtree
-from dreamcatcherd.daemon import cycle
-from dreamcatcherd.daemon.cycle import look
+from dreamcatcherd.daemon.cycle import poll
 from dreamcatcherd.daemon.primary import Primary
 from dreamcatcherd.git.protocols import Commit, Move, Store
+from dreamcatcherd.stages import merge as merge_stage
 from dreamcatcherd.stages.snapshot import commit_message
 from tests.law.fleet import MAIN, NOW, commit_files
 from tests.store.tools import FOLDER, WHO, close, merged, other, text
@@ -70,7 +70,7 @@ def test_a_whole_snapshot_that_lacks_an_entity_trips_the_guard_of_who_saw_more(p
     move(store, less)
     for _ in range(2):
         with pytest.raises(GuardError, match=r"lacks .* of (merged|observations)"):
-            look(primary)
+            poll(primary)
         with pytest.raises(GuardError):
             close(primary)
     refs = store.refs()
@@ -87,7 +87,7 @@ def test_a_foreign_snapshot_on_main_that_lacks_an_entity_is_not_believed(primary
     less = craft(store, second, snapshot_of(store, first), 3, snapshot_of(store, second))
     assert store.move_refs([Move(MAIN, less, second)], "push")
     for one in (primary, other(store)):
-        assert look(one)[0].pending.frame == 3
+        assert poll(one)[0].pending.frame == 3
     ledger = close(primary)
     assert (ledger.frame, ledger.snapshot) == (3, snapshot_of(store, second))
     assert {row.kind for row in ledger.violations} == {"snapshot-edited", "ledger-edited", "frame-edited"}
@@ -126,7 +126,7 @@ def test_a_foreign_snapshot_that_opens_another_frame_than_the_next_is_not_believ
     standing = snapshot_of(store, second)
     forged = craft(store, second, standing, 3, standing, state)
     assert store.move_refs([Move(MAIN, forged, second)], "push")
-    assert look(primary)[0].pending.frame == 3
+    assert poll(primary)[0].pending.frame == 3
     assert close(primary).frame == 3
 
 
@@ -136,7 +136,7 @@ def test_a_foreign_snapshot_that_is_right_is_believed(primary: Primary) -> None:
     _, second = two_frames(primary)
     standing = snapshot_of(store, second)
     assert store.move_refs([Move(MAIN, craft(store, second, standing, 3, standing), second)], "push")
-    assert look(primary)[0].pending.frame == 4
+    assert poll(primary)[0].pending.frame == 4
 
 
 @pytest.mark.parametrize("what", ["observations", "merged"])
@@ -156,7 +156,7 @@ def test_a_merge_that_would_drop_something_is_not_published(
         assert less is not None
         return done._replace(tree=less)
 
-    monkeypatch.setattr(cycle, "merge", broken)
+    monkeypatch.setattr(merge_stage, "merge", broken)
     for _ in range(2):
         with pytest.raises(GuardError, match=rf"lacks .* of {what}") as caught:
             close(primary)

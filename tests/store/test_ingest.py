@@ -12,8 +12,8 @@ from dreamcatcherd.core.model import Delta
 from dreamcatcherd.core.paths import LEDGER, PUBLISHED, ledger_path
 from dreamcatcherd.core.tree import FILE, Entry, blob_at, edit, subtree
 from dreamcatcherd.core.waiting import began_in
-from dreamcatcherd.daemon.cycle import look
-from dreamcatcherd.daemon.primary import Phases, Primary
+from dreamcatcherd.daemon.cycle import poll
+from dreamcatcherd.daemon.primary import Primary
 from dreamcatcherd.git.protocols import Move, Store
 from tests.law.fleet import MAIN, commit_files
 from tests.store.tools import FOLDER, close, counting_reads, merged, put, reasons, text
@@ -108,8 +108,8 @@ def test_attachments_are_found_beside_the_delta_in_its_own_commit(primary: Prima
     }
     commit_files(store, MAIN, files)
     commit_files(store, MAIN, {f"{FOLDER}/1/x/e.md": b"too late"})
-    survey, _ = primary.survey(Phases())
-    (arrival,) = survey.arrivals
+    inbox = primary.read_inbox()
+    (arrival,) = inbox.arrivals
     assert isinstance(arrival.item, Delta)
     assert arrival.item.body is not None
     assert arrival.item.body["observations"][0] == {**body["observations"][0], "a": "near", "b": "shared"}
@@ -148,14 +148,14 @@ def test_what_waits_is_counted_by_stream_and_never_merged_twice(primary: Primary
     close(primary)
     again = Primary(store, "main", primary.closing, primary.clock)
     for one in (primary, again):
-        pending = look(one)[0].pending
+        pending = poll(one)[0].pending
         assert (sum(pending.streams.values()), pending.held) == (2, 2)
     commit_files(store, MAIN, {f"{FOLDER}/{frame}/again.json": text(frame) for frame in (3, 2000)})
     second = close(again)
     assert sorted(row.path for row in second.duplicates) == [f"{FOLDER}/2000/again.json", f"{FOLDER}/3/again.json"]
     assert second.held == []
     assert merged(close(again)) == ["early.json"]
-    pending = look(again)[0].pending
+    pending = poll(again)[0].pending
     assert (sum(pending.streams.values()), pending.held) == (1, 1)
 
 
@@ -220,5 +220,5 @@ def test_a_thousand_references_cost_one_reading_of_their_folder(
     commit_files(store, MAIN, {f"{FOLDER}/1/a.json": text(1, observations=references), **files})
     folder = subtree(store, store.commit(store.refs()[MAIN]).tree, f"{FOLDER}/1")
     reads = counting_reads(store, monkeypatch)
-    look(primary)
+    poll(primary)
     assert 0 < reads[folder or ""] < 10

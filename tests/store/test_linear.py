@@ -10,7 +10,7 @@ import pytest
 from dreamcatcherd.cli.progress import check_frames
 from dreamcatcherd.core import paths
 from dreamcatcherd.core.frames import Closing
-from dreamcatcherd.daemon.cycle import look, remove_silent_lanes
+from dreamcatcherd.daemon.cycle import poll, remove_silent_lanes
 from dreamcatcherd.daemon.primary import Primary
 from dreamcatcherd.git.access import Access
 from dreamcatcherd.git.local import LocalStore
@@ -83,7 +83,7 @@ def test_a_fresh_start_merges_nothing_twice(shared: LocalStore) -> None:
     for frame in (2, 3):
         deliver(shared, frame, "a")
         fresh = primary_on(LocalStore(shared.folder))
-        assert look(fresh)[0].pending.streams == {"a": 1}
+        assert poll(fresh)[0].pending.streams == {"a": 1}
         assert (merged(ledger := close(fresh)), ledger.duplicates) == (["a.json"], [])
     assert wrong(shared) is None
 
@@ -95,7 +95,7 @@ def test_lanes_are_removed_once_they_are_merged_and_silent(shared: LocalStore) -
     heads = [shared.refs()[f"refs/heads/dc/{one}/1"] for one in "ab"]
     close(primary)
     assert remove_silent_lanes(primary, 3600) == []
-    look(primary)
+    poll(primary)
     assert remove_silent_lanes(primary, -3600) == ["refs/heads/dc/a/1", "refs/heads/dc/b/1"]
     git(shared.folder, "gc", "--quiet", "--prune=now")
     assert all(shared.descends(shared.refs()[paths.SEEN], head) for head in heads)

@@ -10,13 +10,14 @@ from typing import Any
 import pytest
 
 import dreamcatcherd.daemon.cycle
+import dreamcatcherd.stages.merge
 from dreamcatcherd.cli.progress import check_frames
 from dreamcatcherd.core import paths
 from dreamcatcherd.core.errors import FatalError
 from dreamcatcherd.core.ledger import Ledger
 from dreamcatcherd.core.merge import Merged, merge
 from dreamcatcherd.core.tree import FILE, TREE, Entry, subtree
-from dreamcatcherd.daemon.cycle import close_frame, look
+from dreamcatcherd.daemon.cycle import close_frame, poll
 from dreamcatcherd.daemon.primary import Primary
 from dreamcatcherd.git.protocols import Commit, Move, Store
 from dreamcatcherd.history.verify import read_history
@@ -209,14 +210,14 @@ def test_a_branch_that_never_stands_still_keeps_no_frame_open(
             pass
         return merge(*given)
 
-    monkeypatch.setattr(dreamcatcherd.daemon.cycle, "merge", counted)
+    monkeypatch.setattr(dreamcatcherd.stages.merge, "merge", counted)
     monkeypatch.setattr(dreamcatcherd.daemon.cycle, "SLOW_S", 0.02)
     report = close_frame(primary, "test")
     assert report.ledger is not None
     assert (report.races, len(merges)) == (7, 1)
     assert merged(report.ledger) == ["a.json"]
     assert [row.path.rpartition("/")[2] for row in report.ledger.held] == [f"race-{n}.json" for n in range(1, 8)]
-    assert sum(look(primary)[0].pending.streams.values()) == 7
+    assert sum(poll(primary)[0].pending.streams.values()) == 7
     ledger = close(primary)
     assert merged(ledger) == [f"race-{n}.json" for n in range(1, 8)]
     assert all(row.late for row in ledger.deltas)

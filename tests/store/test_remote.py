@@ -20,7 +20,7 @@ from dreamcatcherd.core import paths
 from dreamcatcherd.core.errors import RetryableError, UsageError
 from dreamcatcherd.core.frames import Closing
 from dreamcatcherd.daemon.bootstrap import open_store
-from dreamcatcherd.daemon.cycle import close_frame, look
+from dreamcatcherd.daemon.cycle import close_frame, poll
 from dreamcatcherd.git import remote as remote_module
 from dreamcatcherd.git.access import Access, git_environment, without_secrets
 from dreamcatcherd.git.failures import PushRefusedError, UnclearError, failure_of
@@ -229,7 +229,7 @@ def test_two_primaries_at_a_distance_close_each_frame_once(shared: LocalStore, u
     """Each with a clone of its own: the second sees the frame closed and goes on from there."""
     one, two = (primary_on(remote(url, tmp_path / name, how)) for name, how in zip("ab", TRANSPORTS, strict=True))
     for primary in (one, two):
-        look(primary)
+        poll(primary)
     commit_files(shared, MAIN, {f"{FOLDER}/1/a.json": text(number=1)})
     first = close(one)
     report = close_frame(two, "test", 1)

@@ -7,8 +7,8 @@ import pytest
 from dreamcatcherd.core import paths
 from dreamcatcherd.core.ledger import Ledger
 from dreamcatcherd.core.tree import FILE, Entry
-from dreamcatcherd.daemon.cycle import look
-from dreamcatcherd.daemon.primary import Phases, Primary
+from dreamcatcherd.daemon.cycle import poll
+from dreamcatcherd.daemon.primary import Primary
 from dreamcatcherd.git.protocols import Move
 from tests.law.fleet import MAIN, commit_files
 from tests.store.tools import FOLDER, WHO, close, content, merged, other, put, text
@@ -41,7 +41,7 @@ def parents(primary: Primary) -> tuple[str, ...]:
 def test_a_lane_forced_elsewhere_before_it_is_merged_loses_nothing(primary: Primary) -> None:
     """What was seen on it merges with what stands on it now, both heads are parents, the new head's author is named."""
     old = push(primary, LANE, "old", 1)
-    look(primary)
+    poll(primary)
     new = push(primary, LANE, "new", 2, orphan=True)
     ledger = close(primary)
     assert merged(ledger) == ["new.json", "old.json"]
@@ -55,7 +55,7 @@ def test_a_lane_forced_elsewhere_before_it_is_merged_loses_nothing(primary: Prim
 def test_a_lane_deleted_before_it_is_merged_loses_nothing(primary: Primary) -> None:
     """What was seen on it merges under its name; there is no new head, so no commit and no author."""
     old = push(primary, FRESH, "old", 1, orphan=True)
-    look(primary)
+    poll(primary)
     move(primary, FRESH, None)
     ledger = close(primary)
     assert [(row.path.rpartition("/")[2], row.source) for row in ledger.deltas] == [("old.json", "dc/s/1-x")]
@@ -68,7 +68,7 @@ def test_a_lane_taken_back_one_commit_loses_nothing(primary: Primary) -> None:
     """An older head of its own is a rewind like any other: the newer commit merges."""
     first = push(primary, LANE, "first", 1)
     second = push(primary, LANE, "second", 2)
-    look(primary)
+    poll(primary)
     move(primary, LANE, first)
     ledger = close(primary)
     assert merged(ledger) == ["first.json", "second.json"]
@@ -81,7 +81,7 @@ def test_a_lane_rewound_again_and_again_keeps_each_head_that_was_seen(primary: P
     heads = []
     for number in range(3):
         heads.append(push(primary, LANE, f"d{number}", number, orphan=True))
-        look(primary)
+        poll(primary)
     move(primary, LANE, heads[0])
     ledger = close(primary)
     assert merged(ledger) == ["d0.json", "d1.json", "d2.json"]
@@ -94,7 +94,7 @@ def test_a_merged_lane_that_is_forced_elsewhere_is_named_and_what_is_new_merges(
     """After its merge a rewind takes nothing away, yet the lane no longer holds what it held."""
     push(primary, LANE, "old", 1)
     assert merged(close(primary)) == ["old.json"]
-    look(primary)
+    poll(primary)
     new = push(primary, LANE, "new", 2, orphan=True)
     ledger = close(primary)
     assert merged(ledger) == ["new.json"]
@@ -105,9 +105,9 @@ def test_deleting_a_merged_lane_is_no_violation(primary: Primary) -> None:
     """Whoever cleans up a lane that is merged whole breaks nothing."""
     push(primary, LANE, "old", 1)
     close(primary)
-    look(primary)
+    poll(primary)
     move(primary, LANE, None)
-    look(primary)
+    poll(primary)
     assert close(primary).violations == []
 
 
@@ -116,13 +116,13 @@ def test_a_lane_that_grows_is_no_violation(primary: Primary, before: str) -> Non
     """A push upon what the lane holds, or upon a merge of it with main, is what lanes are for."""
     store = primary.store
     push(primary, LANE, "first", 1)
-    look(primary)
+    poll(primary)
     if before == "merged":
         close(primary)
     second = push(primary, LANE, "second", 2)
-    look(primary)
+    poll(primary)
     put(store, LANE, {"note": Entry(FILE, store.write("blob", b"merge"))}, (store.refs()[MAIN], second), second)
-    look(primary)
+    poll(primary)
     push(primary, LANE, "third", 3)
     ledger = close(primary)
     assert (merged(ledger)[-2:], ledger.violations) == (["second.json", "third.json"], [])
@@ -154,10 +154,10 @@ def test_a_rewind_that_another_primary_told_of_is_not_told_again(primary: Primar
     rival = other(primary.store)
     push(primary, LANE, "old", 1)
     for one in (primary, rival):
-        look(one)
+        poll(one)
     new = push(primary, LANE, "new", 2, orphan=True)
     for one in (primary, rival):
-        look(one)
+        poll(one)
     assert rewinds(close(primary)) == [("lane-rewound", "dc/s", new, WHO)]
     assert rewinds(close(rival)) == []
 
@@ -165,9 +165,9 @@ def test_a_rewind_that_another_primary_told_of_is_not_told_again(primary: Primar
 def test_lanes_under_a_prefix_that_is_no_longer_theirs_are_not_deleted(primary: Primary) -> None:
     """When the settings move the lanes elsewhere, the refs under the old prefix still stand: nobody rewound them."""
     push(primary, LANE, "old", 1)
-    look(primary)
+    poll(primary)
     commit_files(primary.store, MAIN, {paths.SETTINGS: b'[lanes]\nprefix = "refs/lanes/"\n'})
-    look(primary)
+    poll(primary)
     assert [row for row in close(primary).violations if row.kind == "lane-rewound"] == []
 
 
@@ -233,7 +233,7 @@ def test_a_published_ref_and_main_moved_back_are_seen_at_a_mere_look(primary: Pr
     close(primary)
     move(primary, MAIN, earlier)
     move(primary, paths.PUBLISHED, earlier)
-    report, _ = look(primary)
+    report, _ = poll(primary)
     assert (report.pending.frame, report.pending.last_closed) == (2, 1)
-    survey, _ = primary.survey(Phases())
-    assert survey.arrivals == []
+    inbox = primary.read_inbox()
+    assert inbox.arrivals == []

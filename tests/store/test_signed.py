@@ -12,7 +12,7 @@ import pytest
 from dreamcatcherd.core import paths
 from dreamcatcherd.core.errors import RetryableError
 from dreamcatcherd.core.ledger import SettingsChange
-from dreamcatcherd.daemon.cycle import look
+from dreamcatcherd.daemon.cycle import poll
 from dreamcatcherd.git.local import LocalStore
 from tests.law.fleet import MAIN, primary_on
 from tests.store.signed import Fleet, git, make_keys
@@ -183,7 +183,7 @@ def test_a_key_that_is_added_counts_for_what_waits_already(fleet: Fleet) -> None
     """A delta that was seen before its key was known is judged under the settings of the close."""
     fleet.secure()
     fleet.deliver("worker-1", 1, "worker-1")
-    assert look(fleet.primary)[0].pending.streams == {}
+    assert poll(fleet.primary)[0].pending.streams == {}
     assert merged(fleet.secure(f"worker-1 {fleet.public('worker-1')}")) == ["worker-1-1.json"]
 
 

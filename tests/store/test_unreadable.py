@@ -13,7 +13,7 @@ from dreamcatcherd.core.frames import Closing
 from dreamcatcherd.core.ledger import Ledger
 from dreamcatcherd.core.paths import short_ref
 from dreamcatcherd.core.tree import format_tree, parse, read_tree
-from dreamcatcherd.daemon.cycle import close_frame, look
+from dreamcatcherd.daemon.cycle import close_frame, poll
 from dreamcatcherd.daemon.primary import Primary
 from dreamcatcherd.git.commits import parse_commit
 from dreamcatcherd.git.local import LocalStore
@@ -74,7 +74,7 @@ def test_frames_go_on_past_what_cannot_be_read(repository: Path, primary: Primar
     close(primary)
     plant(repository, ref, UNREADABLE[kind])
     honest(repository, 2)
-    look(primary)
+    poll(primary)
     ledger = close(primary)
     assert [row.stream_id for row in ledger.deltas] == ["alice"]
     recorded = [row for row in ledger.violations if row.kind == "unreadable-commit"]
@@ -92,13 +92,13 @@ def test_status_names_the_lane_for_as_long_as_it_is_there(repository: Path, prim
     is left."""
     plant(repository, LANE, UNREADABLE[kind])
     for _ in range(2):
-        troubles = [one for one in look(primary)[0].pending.troubles if oid_of(UNREADABLE[kind][0]) in one.what]
+        troubles = [one for one in poll(primary)[0].pending.troubles if oid_of(UNREADABLE[kind][0]) in one.what]
         assert len(troubles) == 1
         assert "dc/mallory" in troubles[0].what
         assert "delete" in troubles[0].remedy
         close(primary)
     (repository / LANE).unlink()
-    assert not [one for one in look(primary)[0].pending.troubles if "cannot be read" in one.what]
+    assert not [one for one in poll(primary)[0].pending.troubles if "cannot be read" in one.what]
 
 
 @pytest.mark.parametrize("kind", UNREADABLE)
@@ -126,7 +126,7 @@ def test_what_stands_below_and_upon_a_commit_that_git_follows_is_merged(
     primary.store.through(oid_of(bad[0]))  # else whoever commits on top of it here would not know its tree
     commit_files(primary.store, MAIN, {f"{FOLDER}/2/upon.json": text(2, "alice", 2)})
     fresh = primary_on(LocalStore(repository))
-    look(fresh)
+    poll(fresh)
     ledger = close(fresh)
     assert sorted(row.path.rpartition("/")[2] for row in ledger.deltas) == ["below.json", "upon.json"]
     assert [row.kind for row in ledger.violations] == ["unreadable-commit"]
@@ -145,7 +145,7 @@ def test_what_an_unreadable_head_of_main_stands_on_is_merged(repository: Path, p
     raw = raw.replace(raw.partition(b"\n")[0], f"tree {primary.store.commit(below).tree}\nparent {below}".encode(), 1)
     plant(repository, MAIN, bad := [("commit", raw)])
     fresh = primary_on(LocalStore(repository))
-    look(fresh)
+    poll(fresh)
     ledger = close(fresh)
     assert [row.path.rpartition("/")[2] for row in ledger.deltas] == ["below.json"]
     assert {row.kind for row in ledger.violations} == {"unreadable-commit", "main-rewound"}
@@ -193,7 +193,7 @@ def test_a_lane_that_main_has_merged_is_no_trouble_any_more(repository: Path, pr
     kept = [("tree", primary.store.read(primary.store.commit(head).tree))]
     plant(repository, MAIN, commit(kept, head, bad))
     assert [row.path for row in close(primary).violations if row.kind == "unreadable-commit"] == ["main"]
-    assert not [one for one in look(primary)[0].pending.troubles if "cannot be read" in one.what]
+    assert not [one for one in poll(primary)[0].pending.troubles if "cannot be read" in one.what]
 
 
 def test_a_lane_is_merged_once_its_owner_pushes_another_history(repository: Path, primary: Primary) -> None:

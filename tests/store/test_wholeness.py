@@ -16,7 +16,7 @@ import pytest
 from dreamcatcherd.core import paths
 from dreamcatcherd.core.errors import DreamcatcherError, FatalError, UsageError
 from dreamcatcherd.core.frames import Closing
-from dreamcatcherd.daemon.cycle import close_frame, look
+from dreamcatcherd.daemon.cycle import close_frame, poll
 from dreamcatcherd.daemon.primary import Primary
 from dreamcatcherd.git.disk_errors import remedy_for, remedy_in
 from dreamcatcherd.git.integrity import MARKER, DamagedRefsError
@@ -96,7 +96,7 @@ def test_lost_refs_stop_publishing_and_never_begin_anew(
     if logs and damage is not cut_packed_refs:
         assert before in caught.value.remedy
     with pytest.raises(FatalError):
-        look(fresh(fleet))
+        poll(fresh(fleet))
     assert not (fleet / MAIN).exists() or (fleet / MAIN).stat().st_size in (0, 41)
 
 
@@ -104,7 +104,7 @@ def test_the_remedy_for_a_damaged_published_ref_works_as_it_is_written(fleet: Pa
     """The commands in the message, run by a shell, restore the repository."""
     empty_published(fleet)
     with pytest.raises(DamagedRefsError) as caught:
-        look(fresh(fleet))
+        poll(fresh(fleet))
     commands = caught.value.remedy.partition(": ")[2].partition(", which")[0]
     subprocess.run(commands, shell=True, check=True)
     assert merged(close(fresh(fleet))) == ["d.json"]
@@ -116,21 +116,21 @@ def test_a_damaged_lane_is_reported_and_stops_nobody(fleet: Path) -> None:
     lane = fleet / "refs/heads/dc/s"
     lane.write_bytes(b"")
     primary = fresh(fleet)
-    troubles = look(primary)[0].pending.troubles
+    troubles = poll(primary)[0].pending.troubles
     assert ["refs/heads/dc/s" in one.what and tip in one.remedy for one in troubles] == [True]
     assert merged(close(primary)) == []
     lane.write_text(f"{tip}\n")
-    assert look(primary)[0].pending.troubles == []
+    assert poll(primary)[0].pending.troubles == []
     assert merged(close(primary)) == ["d.json"]
 
 
 def test_a_lane_that_is_damaged_while_the_primary_runs_is_noticed(fleet: Path) -> None:
     """A ref that vanishes from the listing while its file is there was not deleted: what it named is merged."""
     primary = fresh(fleet)
-    assert look(primary)[0].pending.troubles == []
+    assert poll(primary)[0].pending.troubles == []
     (fleet / "refs/heads/dc/s").write_bytes(b"")
     for _ in range(2):
-        pending = look(primary)[0].pending
+        pending = poll(primary)[0].pending
         assert ([len(pending.troubles), pending.violations], pending.streams) == ([1, []], {"s": 1})
     assert merged(close(primary)) == ["d.json"]
 
@@ -138,14 +138,14 @@ def test_a_lane_that_is_damaged_while_the_primary_runs_is_noticed(fleet: Path) -
 def test_a_repository_that_disappears_is_waited_for(fleet: Path, tmp_path: Path) -> None:
     """Moved away, or with an empty mount point in its place, it is said to be gone; put back, the primary goes on."""
     primary = fresh(fleet)
-    look(primary)
+    poll(primary)
     away = tmp_path / "away.git"
     fleet.rename(away)
     for mounted in (False, True):
         if mounted:
             fleet.mkdir()
         with pytest.raises(FatalError, match="is gone"):
-            look(primary)
+            poll(primary)
     fleet.rmdir()
     away.rename(fleet)
     assert merged(close(primary)) == ["d.json"]
@@ -165,7 +165,7 @@ def test_a_repository_that_disappears_while_its_refs_are_listed_is_gone(
 def test_a_copy_in_its_place_is_opened_anew(fleet: Path, tmp_path: Path) -> None:
     """A remounted repository has other files under the same names: none of the old ones are read any more."""
     primary = fresh(fleet)
-    look(primary)
+    poll(primary)
     shutil.copytree(fleet, tmp_path / "copy.git")
     shutil.rmtree(fleet)
     (tmp_path / "copy.git").rename(fleet)
@@ -210,7 +210,7 @@ def test_deleted_packs_are_let_go(fleet: Path) -> None:
     for _ in range(4):
         close(primary)
     maintain(fleet)
-    look(primary)
+    poll(primary)
     gc.collect()  # the store that made the repository
     held = subprocess.run(["ls", "-l", f"/proc/{os.getpid()}/fd"], capture_output=True, text=True, check=False).stdout
     lines = held.splitlines() + Path("/proc/self/maps").read_text().splitlines()
@@ -223,7 +223,7 @@ def test_a_partial_clone_is_named_as_such_with_the_way_to_complete_it(fleet: Pat
     partial = tmp_path / "partial.git"
     git(tmp_path, "clone", "-q", "--mirror", "--filter=blob:none", f"file://{fleet}", str(partial))
     with pytest.raises(FatalError, match="partial clone") as caught:
-        look(fresh(partial))
+        poll(fresh(partial))
     subprocess.run(caught.value.remedy.removeprefix("complete it: ").partition("; or ")[0], shell=True, check=True)
     assert merged(close(fresh(partial))) == ["d.json"]
 

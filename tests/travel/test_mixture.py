@@ -8,7 +8,7 @@ from functools import partial
 from dreamcatcherd.core import paths
 from dreamcatcherd.core.ledger import Ledger
 from dreamcatcherd.core.tree import FILE, Entry, subtree
-from dreamcatcherd.daemon.cycle import close_frame, look
+from dreamcatcherd.daemon.cycle import close_frame, poll
 from dreamcatcherd.daemon.primary import Primary
 from dreamcatcherd.git.protocols import Move, Store
 from dreamcatcherd.history.queries import Chain
@@ -60,7 +60,7 @@ def test_two_primaries_a_day_apart_agree_on_every_frame_of_a_broken_fleet() -> N
         for primary in primaries:
             primary._steady = partial(float, 1000 * frame)
         for primary in chance.sample(primaries, 2):
-            restored += look(primary, restore=True)[0].restored is not None
+            restored += poll(primary, restore=True)[0].restored is not None
         assert close_frame(chance.choice(primaries), "test").ledger is not None
         heads.append(store.refs()[MAIN])
         refs = store.refs()

@@ -1,0 +1,66 @@
+"""Stage 1, fetch: one look at the refs, with the published state and the settings that hold at that moment.
+
+The `View` serves a whole close: no later stage asks for refs again, so all of them work on the same repository."""
+
+from __future__ import annotations
+
+from msgspec import Struct
+
+from dreamcatcherd.core.ledger import Ledger
+from dreamcatcherd.core.paths import PUBLISHED
+from dreamcatcherd.core.settings import Settings
+from dreamcatcherd.git.protocols import Store
+from dreamcatcherd.stages.published import PublishedState, load_published, read_published
+from dreamcatcherd.stages.settings import current_settings
+from dreamcatcherd.stages.unreadable import readable_refs
+
+
+class View(Struct, frozen=True):
+    """The repository at one moment. `main` is the shared branch's full ref name and `head` its commit, None if it does
+    not exist or cannot be read. `refused` says why the settings on `main` do not count, if they do not. `seen_at` is in
+    microseconds UTC."""
+
+    refs: dict[str, str]
+    main: str
+    head: str | None
+    published: PublishedState
+    settings: Settings
+    refused: str | None = None
+    seen_at: int = 0
+
+
+class Fetcher:
+    """Fetches one view after another. What it remembers is a cache: without it the same is read from git again."""
+
+    def __init__(self, main: str) -> None:
+        self._main = main
+        self._known: tuple[tuple[str | None, str | None], PublishedState] | None = None
+
+    def fetch(self, store: Store, now: int) -> View:
+        """Look at the refs (microseconds UTC `now`); FatalError if the published commit cannot be read."""
+        refs = store.refs()
+        seen = readable_refs(store, refs, self._main)
+        published = self.load_published(store, seen)
+        settings, refused = current_settings(store, seen.get(self._main), published, now)
+        # The settings name the prefix of the lanes. If it is new, the lanes below it have not been fetched yet; the
+        # branch stays where it was, because the settings were read from that commit.
+        if store.follow(settings.lane_prefix):
+            refs = {**store.refs(), **{ref: oid for ref, oid in refs.items() if ref == self._main}}
+        return View(refs, self._main, seen.get(self._main), published, settings, refused, now)
+
+    def load_published(self, store: Store, refs: dict[str, str]) -> PublishedState:
+        """The published state; read again only if a ref that decides it has moved."""
+        key = (refs.get(self._main), refs.get(PUBLISHED))
+        if self._known is None or self._known[0] != key:
+            published = load_published(store, refs, self._main, store.recall())
+            if published.commit is not None:
+                store.remember(published.commit)
+            self._known = (key, published)
+        return self._known[1]
+
+    def advance(self, store: Store, commit: str, ledger: Ledger) -> PublishedState:
+        """The published state after a publication of this primary: its ledger need not be read back."""
+        published = read_published(store, commit, ledger)
+        self._known = ((commit, commit), published)
+        store.remember(commit)
+        return published
