@@ -1,6 +1,6 @@
-# The primary in a container. The first stage installs from the hash-pinned lists of requirements/; the last one holds
-# the result with git and ssh, and nothing that builds. docs/container.md tells how to run it.
-# A tag moves: --build-arg BASE=python:3.13-slim-bookworm@sha256:… builds on one image and no other.
+# The primary in a container. The first stage installs from the hash-pinned lists in requirements/. The last stage contains
+# the result with git and ssh, but no build tools. docs/container.md says how to run it.
+# A tag moves: --build-arg BASE=python:3.13-slim-bookworm@sha256:… builds on exactly that image.
 ARG PYTHON=3.13
 ARG BASE=python:${PYTHON}-slim-bookworm
 
@@ -15,16 +15,16 @@ RUN python -m venv /opt/build \
         --only-binary :all: --require-hashes -r requirements/run.txt
 COPY pyproject.toml README.md LICENSE ./
 COPY dreamcatcherd/ dreamcatcherd/
-# The root file system is read-only later: what Python compiles, it compiles now, but for the 500 lexers that nobody
-# imports. The files do not change any more, so their times are not looked at.
+# The root file system is read-only later, so Python compiles everything now, except for 500 lexers that nothing imports.
+# The files no longer change, so their timestamps are not checked.
 RUN /opt/build/bin/pip wheel --quiet --no-deps --no-index --no-build-isolation --wheel-dir /tmp/wheel . \
     && /opt/build/bin/pip --python /opt/dreamcatcherd/bin/python install --quiet --no-compile --no-deps --no-index \
         /tmp/wheel/*.whl \
     && python -m compileall -q --invalidation-mode unchecked-hash -x '/pygments/(lexers|styles)/' /opt/dreamcatcherd/lib
 
 FROM ${BASE}
-# git's Perl, its servers and all translations are left out: 75 MB that no command of git's used here needs. dpkg still
-# knows the packages, so scanners and upgrades do too. tini buries the orphans of a git stopped at its time limit.
+# git's Perl, its servers and all translations are left out: 75 MB that no git command used here needs. dpkg still knows
+# the packages, so scanners and upgrades do too. tini reaps the orphans of a git process stopped at its time limit.
 # hadolint ignore=DL3008
 RUN printf 'path-exclude=%s\n' '/usr/share/doc/*' '/usr/share/man/*' '/usr/share/locale/*' '/usr/share/gitweb/*' \
         '/usr/share/bash-completion/*' \
@@ -42,8 +42,8 @@ RUN printf 'path-exclude=%s\n' '/usr/share/doc/*' '/usr/share/man/*' '/usr/share
     && install -d -o dreamcatcherd -g dreamcatcherd -m 0755 /var/lib/dreamcatcherd
 COPY --from=build /opt/dreamcatcherd /opt/dreamcatcherd
 
-# A container's own loopback reaches nobody, so it listens to all that reach the container, without a token: publish the
-# port to 127.0.0.1 of the host alone, or set [http] token_file or tls_cert and DREAMCATCHERD_HTTP_INSECURE=false.
+# Nobody outside can reach a container's loopback, so the daemon listens on all addresses, without a token. Publish the
+# port only to 127.0.0.1 of the host, or set [http] token_file or tls_cert and DREAMCATCHERD_HTTP_INSECURE=false.
 ENV PATH=/opt/dreamcatcherd/bin:$PATH \
     HOME=/var/lib/dreamcatcherd \
     STATE_DIRECTORY=/var/lib/dreamcatcherd \

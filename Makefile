@@ -1,4 +1,4 @@
-# Everything runs in a virtual environment of its own, made on first use from pyproject.toml.
+# Everything runs in a dedicated virtual environment, created on first use from pyproject.toml.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
@@ -6,7 +6,7 @@ RUNTIME := $(VENV)/.runtime
 DEV := $(VENV)/.dev
 BOM := $(VENV)/bom
 ENGINE ?= docker
-# One more than there are processors: much of the suite waits for time limits, frames and servers.
+# One more than the number of processors: much of the suite waits for time limits, frames and servers.
 WORKERS ?= $(shell expr $$(nproc) + 1)
 VERSION = $(shell sed -n 's/^__version__ = "\(.*\)"/\1/p' dreamcatcherd/__init__.py)
 LOCK = $(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes --no-annotate \
@@ -29,38 +29,38 @@ $(DEV): $(RUNTIME)
 	$(BIN)/python -m pip install --quiet --editable '.[dev]'
 	@touch $@
 
-run: $(RUNTIME) ## serve ./fleet.git, a frame every 10 s, metrics on 127.0.0.1:9464
+run: $(RUNTIME) ## serve ./fleet.git, close a frame every 10 s, metrics on 127.0.0.1:9464
 	@exec $(BIN)/dreamcatcherd run
 
-demo: $(RUNTIME) ## a fleet of plain-git workers against a throw-away repository
+demo: $(RUNTIME) ## run a fleet of plain-git workers against a temporary repository
 	@exec $(BIN)/dreamcatcherd demo
 
-test: $(DEV) ## the whole test suite
+test: $(DEV) ## run the complete test suite
 	$(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup tests
 
-lint: $(DEV) ## ruff, mypy strict, import-linter
+lint: $(DEV) ## run ruff, mypy strict, import-linter
 	$(BIN)/ruff check dreamcatcherd tests
 	$(BIN)/ruff format --check dreamcatcherd tests
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-bench: $(DEV) ## ratios, measured in one run on this machine
+bench: $(DEV) ## measure ratios in one run on this machine
 	$(BIN)/python -m tests.bench
 
 packages: ## as root: install the Debian packages that the end-to-end tests need
 	@tests/e2e/install-packages.sh
 
-lock: $(DEV) ## pin every library anew, with hashes, in requirements/ (for Python 3.11 and later)
+lock: $(DEV) ## update the pin of every library, with hashes, in requirements/ (for Python 3.11 and later)
 	$(LOCK) pyproject.toml -o requirements/run.txt
 	$(LOCK) --extra dev -c requirements/run.txt pyproject.toml -o requirements/dev.txt
 	echo hatchling | $(LOCK) -c requirements/dev.txt - -o requirements/build.txt
 
-dist: $(DEV) ## sdist, wheel, bill of materials and manual page in dist/
+dist: $(DEV) ## write sdist, wheel, bill of materials and manual page to dist/
 	rm -rf dist
 	$(BIN)/python -m build --no-isolation --outdir dist
 	@$(MAKE) --no-print-directory sbom man
 
-sbom: $(DEV) ## dist/dreamcatcherd.cdx.json: what an installation from requirements/run.txt holds (CycloneDX)
+sbom: $(DEV) ## write dist/dreamcatcherd.cdx.json: the contents of an installation from requirements/run.txt (CycloneDX)
 	$(PYTHON) -m venv --clear $(BOM)
 	$(BIN)/python -m build --no-isolation --wheel --outdir $(BOM)/wheel
 	$(BOM)/bin/python -m pip install --quiet --require-hashes --requirement requirements/run.txt
@@ -70,32 +70,32 @@ sbom: $(DEV) ## dist/dreamcatcherd.cdx.json: what an installation from requireme
 	$(BIN)/cyclonedx-py environment --output-reproducible --output-format JSON \
 		--output-file dist/dreamcatcherd.cdx.json $(BOM)/bin/python
 
-man: $(RUNTIME) ## dist/dreamcatcherd.1: the manual page, from the help
+man: $(RUNTIME) ## write dist/dreamcatcherd.1: the manual page, generated from the help
 	mkdir -p dist
 	$(BIN)/dreamcatcherd man > dist/dreamcatcherd.1
 
-image: ## the container image, with docker or ENGINE=podman, on another base with BASE=IMAGE@sha256:…
+image: ## build the container image, with docker or ENGINE=podman, on another base with BASE=IMAGE@sha256:…
 	$(ENGINE) build $(if $(findstring podman,$(ENGINE)),--format docker) $(if $(BASE),--build-arg BASE=$(BASE)) --build-arg VERSION=$(VERSION) --tag dreamcatcherd:$(VERSION) .
 
-soak: $(DEV) ## ten minutes of a real daemon under a real fleet, drawn in artifacts/soak.svg
+soak: $(DEV) ## run a real daemon under a real fleet for ten minutes, drawn in artifacts/soak.svg
 	$(BIN)/python -m tests.soak
 
-soak-hostile: $(DEV) ## ten minutes of every hostile shape beside eight honest workers
+soak-hostile: $(DEV) ## run every hostile shape next to eight honest workers for ten minutes
 	$(BIN)/python -m tests.soak.hostile
 
-soak-lanes: $(DEV) ## ten minutes of a fleet over http with fresh lanes in every frame, drawn in artifacts/soak-lanes.svg
+soak-lanes: $(DEV) ## run a fleet over http with new lanes in every frame for ten minutes, drawn in artifacts/soak-lanes.svg
 	$(BIN)/python -m tests.soak.lanes
 
-bench-lanes: $(DEV) ## what thousands of merged lanes cost an idle look and a close, over a path and over http
+bench-lanes: $(DEV) ## measure the cost of thousands of merged lanes for an idle poll and a close, over a path and over http
 	$(BIN)/python -m tests.bench.lanes
 
-bench-shapes: $(DEV) ## what deltas of hostile shapes cost, against ordinary ones
+bench-shapes: $(DEV) ## measure the cost of deltas of hostile shapes, compared with ordinary ones
 	$(BIN)/python -m tests.bench.shapes
 
-dashboard: $(DEV) ## write config/grafana/dreamcatcherd.json anew from tests/dashboard
+dashboard: $(DEV) ## regenerate config/grafana/dreamcatcherd.json from tests/dashboard
 	$(BIN)/python -m tests.dashboard
 
-reference: $(RUNTIME) ## write docs/configuration.md anew from the structs that read the files
+reference: $(RUNTIME) ## regenerate docs/configuration.md from the structs that read the files
 	$(BIN)/dreamcatcherd config reference > docs/configuration.md
 
 clean: ## remove the virtual environment and caches

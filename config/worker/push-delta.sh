@@ -1,12 +1,13 @@
 #!/bin/sh
-# Push one delta on a fresh lane of its own: no clone, no work tree, nothing but git and a POSIX shell.
+# Push one delta to a new lane of its own. This needs no clone and no work tree, only git and a POSIX shell.
 #
 #     push-delta.sh REPOSITORY DELTA.json [ATTACHMENT…]
 #
 # REPOSITORY is a path or URL that git can push to. The frame and the stream are read from the delta. An attachment keeps
-# its file name; the delta names it in a *_ref field. Prints the ref and the blob id on success, for `dreamcatcherd
-# receipt BLOB`. Exit codes: 0 the push was acknowledged, 1 the server refused it (its reason is on stderr; unless a lane
-# stood in the way, the same delta would be refused again), 2 wrong usage, 3 the server could not be reached: run it again.
+# its file name; the delta names it in a *_ref field. On success the script prints the ref and the blob id, for
+# `dreamcatcherd receipt BLOB`. Exit codes: 0 the push was acknowledged, 1 the server refused it (the reason is on stderr;
+# unless a lane blocked the push, the same delta would be refused again), 2 wrong usage, 3 the server could not be reached:
+# run the script again.
 set -eu
 
 fail() {
@@ -18,9 +19,9 @@ fail() {
 repository=$1
 delta=$2
 shift 2
-[ -f "$delta" ] || fail 2 "$delta is no file: name the delta to push"
+[ -f "$delta" ] || fail 2 "$delta is not a file: name the delta to push"
 
-# The first "name": value pair of that name in the file: write frame and stream_id before the sections.
+# The first "name": value pair with the given name in the file: write frame and stream_id before the sections.
 field() {
     tr '\n\r\t' '   ' <"$delta" | awk -v name="\"$1\" *: *" '
         match($0, name "(\"[^\"\\\\]*\"|[0-9]+)") {
@@ -34,7 +35,7 @@ frame=$(field frame)
 stream=$(field stream_id)
 case $frame in '' | *[!0-9]*) fail 2 "$delta has no frame: add \"frame\": <number>" ;; esac
 [ -n "$stream" ] || fail 2 "$delta has no stream_id: add \"stream_id\": \"<name>\""
-git check-ref-format "refs/heads/dc/$stream/x" || fail 2 "no ref can carry the stream_id '$stream': push it on the shared branch"
+git check-ref-format "refs/heads/dc/$stream/x" || fail 2 "no ref can carry the stream_id '$stream': push the delta to the shared branch"
 
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
@@ -50,7 +51,7 @@ GIT_INDEX_FILE=$work/index
 export GIT_INDEX_FILE
 git update-index --add --cacheinfo "100644,$blob,$folder/$name.json"
 for file in "$@"; do
-    [ -f "$file" ] || fail 2 "$file is no file: name an attachment to push"
+    [ -f "$file" ] || fail 2 "$file is not a file: name an attachment to push"
     attached=$(git hash-object -w -- "$file")
     git update-index --add --cacheinfo "100644,$attached,$folder/$name/$(basename "$file")"
 done
@@ -60,10 +61,10 @@ ref=refs/heads/dc/$stream/$frame-$name
 if ! told=$(git push --porcelain "$repository" "$commit:$ref" 2>"$work/errors"); then
     cat "$work/errors" >&2
     if grep -q -e 'lane-blocked' -e 'exists; cannot create' "$work/errors"; then
-        fail 1 "the lane dc/$stream stands in the way of dc/$stream/...: delete it once it is merged, or push the delta to it; the delta itself is fine"
+        fail 1 "the lane dc/$stream blocks dc/$stream/...: delete that lane once it is merged, or push the delta to it; the delta itself is valid"
     fi
     case $told in
-    *'rejected]'*) fail 1 "the server refused the delta: correct it as said above; pushed unchanged it is refused again" ;;
+    *'rejected]'*) fail 1 "the server refused the delta: correct it as described above; the unchanged delta would be refused again" ;;
     *) fail 3 "the push was not acknowledged: the server could not be reached or did not answer; run it again" ;;
     esac
 fi

@@ -321,7 +321,7 @@ def test_push_delta_names_the_lane_in_its_way(tmp_path: Path, check: bool) -> No
     words = ["sh", str(script), str(repository), str(tmp_path / "b.json")]
     done = subprocess.run(words, env=environment(), capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 1
-    assert "the lane dc/s stands in the way of dc/s/...: delete it once it is merged" in done.stderr
+    assert "the lane dc/s blocks dc/s/...: delete that lane once it is merged" in done.stderr
     assert "run it again" not in done.stderr
     assert "refused again" not in done.stderr
 
