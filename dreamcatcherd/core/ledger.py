@@ -5,12 +5,11 @@ Owns the file's shape and bytes. A ledger holds no wall clock: the same deltas o
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import TypeVar
+from typing import Literal, TypeVar
 
 import msgspec
 from msgspec import Struct, structs
 
-from dreamcatcherd.core.books.library import BookRow
 from dreamcatcherd.core.codec import canonical, canonical_each
 from dreamcatcherd.core.collections import EXTRA
 from dreamcatcherd.core.model import Conflict, Json, ViolationKind
@@ -105,6 +104,23 @@ class Violation(Struct, frozen=True, omit_defaults=True):
     commit: str | None
     author: str | None
     detail: str = ""
+
+
+BookEvent = Literal["started", "grew", "published", "revised", "reopened"]
+
+
+class BookRow(Struct, frozen=True, omit_defaults=True):
+    """What a frame did to one book, for the ledger. `chapters` counts distinct numbers, `events` are in this order:
+
+    `started` (its title page came), `grew` (chapter numbers were added), `published`, `revised` (the published object
+    changed), `reopened` (a late delta had raised the target before the book was complete)."""
+
+    book: Json
+    events: list[BookEvent]
+    chapters: int
+    target: int | None
+    published: bool
+    fingerprint: str | None = None
 
 
 class SettingsChange(Struct, frozen=True):

@@ -10,10 +10,11 @@ from itertools import chain
 from types import MappingProxyType
 from typing import NamedTuple
 
-from dreamcatcherd.core.books.library import BookRow, Touched, touch, update_library
+from dreamcatcherd.core.books.library import Touched, touch, update_library
 from dreamcatcherd.core.codec import canonical, canonical_each
 from dreamcatcherd.core.collections import EXTRA, Collection, Table, sections_of
 from dreamcatcherd.core.conflicts import Contribution, find_collapsed, find_conflicts
+from dreamcatcherd.core.ledger import BookRow
 from dreamcatcherd.core.model import Conflict, Delta, Json, Misfit, Record, Stamp
 from dreamcatcherd.core.records import Sections, place
 from dreamcatcherd.core.rules import FOLDS, Contributions

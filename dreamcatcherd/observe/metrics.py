@@ -11,9 +11,8 @@ from typing import get_args
 import prometheus_client as prom
 
 from dreamcatcherd import __version__
-from dreamcatcherd.core.books.library import BookEvent
 from dreamcatcherd.core.collections import DEFAULT_TABLE, DERIVED, EXTRA
-from dreamcatcherd.core.ledger import Violation
+from dreamcatcherd.core.ledger import BookEvent, Violation
 from dreamcatcherd.core.model import Reason, ViolationKind
 from dreamcatcherd.core.report import CycleReport, DiskUsage, Pending
 

@@ -11,10 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from prometheus_client import generate_latest
 
-from dreamcatcherd.core.books.library import BookEvent
 from dreamcatcherd.core.collections import DEFAULT_TABLE, DERIVED
 from dreamcatcherd.core.guard import lost_entities
-from dreamcatcherd.core.ledger import Ledger
+from dreamcatcherd.core.ledger import BookEvent, Ledger
 from dreamcatcherd.core.settings import SettingsError, read_settings
 from dreamcatcherd.core.shards import Layout, line_of, remove_lines, sorted_changes, update
 from dreamcatcherd.core.snapshot import close_snapshot, get_keyed, open_snapshot

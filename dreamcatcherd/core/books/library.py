@@ -10,13 +10,12 @@ its lines lie in; the rules are `books`'."""
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Literal, NamedTuple
-
-from msgspec import Struct
+from typing import NamedTuple
 
 from dreamcatcherd.core.books.compile import Chapter, Marks, compile_book, completed, target_of
 from dreamcatcherd.core.codec import canonical, canonical_each, decode, stamp_of
 from dreamcatcherd.core.collections import BOOKS, CHAPTERS, DEFAULT_TABLE, DERIVED, LIBRARY, PROGRESS, Collection, Table
+from dreamcatcherd.core.ledger import BookEvent, BookRow
 from dreamcatcherd.core.model import Json, Record, Stamp
 from dreamcatcherd.core.rules import Entity
 from dreamcatcherd.core.shards import Change, Layout, find, key_of, parts_of, remove_lines, scan, sorted_changes, update
@@ -42,23 +41,6 @@ Touched = dict[bytes, tuple[Json, Marks]]
 
 Folder = dict[str, Entry]
 """The snapshot's folder `state`, opened."""
-
-
-BookEvent = Literal["started", "grew", "published", "revised", "reopened"]
-
-
-class BookRow(Struct, frozen=True, omit_defaults=True):
-    """What a frame did to one book, for the ledger. `chapters` counts distinct numbers, `events` are in this order:
-
-    `started` (its title page came), `grew` (chapter numbers were added), `published`, `revised` (the published object
-    changed), `reopened` (a late delta had raised the target before the book was complete)."""
-
-    book: Json
-    events: list[BookEvent]
-    chapters: int
-    target: int | None
-    published: bool
-    fingerprint: str | None = None
 
 
 class LibraryUpdate(NamedTuple):
