@@ -98,7 +98,7 @@ def make_ledger(
         quarantined=quarantined,
         conflicts=merged.conflicts,
         violations=basis.violations,
-        books=merged.books,
+        books=merged.rows,
         settings_change=basis.settings_change,
         missing=basis.missing,
         ended=basis.ended,

@@ -10,12 +10,11 @@ from itertools import chain
 from types import MappingProxyType
 from typing import NamedTuple
 
-from dreamcatcherd.core.books.library import Touched, touch, update_library
 from dreamcatcherd.core.codec import canonical, canonical_each
 from dreamcatcherd.core.collections import EXTRA, Collection, Table, sections_of
 from dreamcatcherd.core.conflicts import Contribution, find_collapsed, find_conflicts
-from dreamcatcherd.core.ledger import BookRow
 from dreamcatcherd.core.model import Conflict, Delta, Json, Misfit, Record, Stamp
+from dreamcatcherd.core.projection import NewProjection, ProjectionRow
 from dreamcatcherd.core.records import Sections, place
 from dreamcatcherd.core.rules import FOLDS, Contributions
 from dreamcatcherd.core.shards import Change, Layout, line_of, sorted_changes, update
@@ -66,7 +65,8 @@ class Merged(NamedTuple):
     misfits: list[Misfit]
     added: dict[str, int]
     """New entities by collection, all extras under `extra`."""
-    books: list[BookRow]
+    rows: list[ProjectionRow]
+    """What the projections say of their views."""
     collapsed: Mapping[Stamp, int] = MappingProxyType({})
     """By delta, the records that changed nothing: their key was there already, and what they bring too."""
     unknown: Mapping[Stamp, Sequence[str]] = MappingProxyType({})
@@ -91,30 +91,33 @@ def merge(
     snapshot: str | None,
     deltas: Sequence[Delta],
     table: Table,
+    projections: Sequence[NewProjection],
     load: Callable[[Delta], Delta] = _as_it_is,
 ) -> Merged:
     """Merge deltas, in order of their stamps and none of them merged before, into a snapshot.
 
-    `load` gives a delta its body where that is not at hand."""
+    `projections` has no default: a merge without one of them would give another digest, and no error. `load` gives a
+    delta its body if it was freed to save memory."""
     folders = open_snapshot(objects, snapshot)
     parts = max(1, -(-sum(delta.cost for delta in deltas) // AT_ONCE))
     collapsed: Counter[Stamp] = Counter()
     unknown: dict[Stamp, list[str]] = {}
     merged = Merged("", [], [], {}, [], collapsed, unknown)
     before = dict(folders.state)
-    touched: Touched = {}
+    views = [new_projection(table) for new_projection in projections]
     masks = [0] * len(deltas)
     for part in range(parts):
         folded = fold(deltas, table, load, part, parts, masks)
         _apply(objects, folders, folded, table, merged, collapsed)
         unknown.update(folded.unknown)
         merged.misfits.extend(folded.misfits)
-        touch(touched, table, folded.keyed)
-        del folded  # before the next part is there as well, or the books
-    if touched:
-        shelved = update_library(objects, before, folders, table, touched)
-        merged.added.update(shelved.added)
-        merged.books.extend(shelved.rows)
+        for view in views:
+            view.note(folded.keyed)
+        del folded  # before the next part is there as well, or what the projections read
+    for view in views:
+        derived = view.update(objects, before, folders)
+        merged.added.update(derived.added)
+        merged.rows.extend(derived.rows)
     add_merged(objects, folders, [(delta.frame, delta.content_id) for delta in deltas])
     return merged._replace(tree=close_snapshot(objects, folders), conflicts=sorted(merged.conflicts, key=canonical))
 

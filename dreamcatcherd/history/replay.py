@@ -16,6 +16,7 @@ from dreamcatcherd.core.errors import FatalError, RefusedError
 from dreamcatcherd.core.ledger import DeltaRow, Ledger, read_ledger
 from dreamcatcherd.core.merge import merge
 from dreamcatcherd.core.model import Delta, Version
+from dreamcatcherd.core.projections import PROJECTIONS
 from dreamcatcherd.core.settings import DEFAULT, Settings, read_settings
 from dreamcatcherd.core.snapshot import empty_like
 from dreamcatcherd.core.tree import FILE, blob_at, subtree
@@ -151,7 +152,7 @@ def _merged(
     count = 0
     for deltas, table in batches:
         deltas.sort(key=lambda delta: delta.stamp)
-        tree = merge(overlay, tree, deltas, table).tree
+        tree = merge(overlay, tree, deltas, table, PROJECTIONS).tree
         overlay.keep(tree)
         count += len(deltas)
     return Replayed(last.link.frame, tree, last, count, overlay)

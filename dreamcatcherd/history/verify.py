@@ -30,6 +30,7 @@ from dreamcatcherd.core.ledger_builder import Basis, make_ledger
 from dreamcatcherd.core.merge import merge
 from dreamcatcherd.core.model import SAME_NAMED, Delta, FrameState
 from dreamcatcherd.core.plan import make_plan
+from dreamcatcherd.core.projections import PROJECTIONS
 from dreamcatcherd.core.snapshot import already_merged, empty_like, open_snapshot
 from dreamcatcherd.core.tree import FILE, TREE, Entry, blob_at, changed, edit, entries_at, lookup, object_id, subtree
 from dreamcatcherd.core.waiting import already_waiting, id_of, next_ledgers
@@ -239,7 +240,7 @@ def _recompute(
     )
     deltas = [arrival.item for arrival in plan.deltas if isinstance(arrival.item, Delta)]
     load = partial(with_body, store, limits=settings.limits)
-    merged = merge(overlay, before, deltas, settings.table, load)
+    merged = merge(overlay, before, deltas, settings.table, PROJECTIONS, load)
     basis = Basis(
         previous=base.snapshot if base.ledger else None,
         entities=base.ledger.counts.entities if base.ledger else {},

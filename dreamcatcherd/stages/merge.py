@@ -10,6 +10,7 @@ from functools import partial
 from dreamcatcherd.core.merge import Merged, merge
 from dreamcatcherd.core.model import Delta
 from dreamcatcherd.core.plan import Plan
+from dreamcatcherd.core.projections import PROJECTIONS
 from dreamcatcherd.git.protocols import Store
 from dreamcatcherd.stages.delta_reader import with_body
 from dreamcatcherd.stages.ingest import Inbox
@@ -22,6 +23,6 @@ def merge_frame(store: Store, inbox: Inbox, plan: Plan) -> Merged:
     store.discard()  # what an earlier try of this close wrote
     deltas = [arrival.item for arrival in plan.deltas if isinstance(arrival.item, Delta)]
     body_of = partial(with_body, store, limits=settings.limits)
-    merged = merge(store, published.snapshot, deltas, settings.table, body_of)
+    merged = merge(store, published.snapshot, deltas, settings.table, PROJECTIONS, body_of)
     never_less(store, published.snapshot, merged.tree)
     return merged

@@ -10,6 +10,7 @@ from dreamcatcherd.core.collections import DEFAULT_TABLE
 from dreamcatcherd.core.ledger import Counts, names_what_collapsed, read_ledger, without_notes, write_ledger
 from dreamcatcherd.core.merge import AT_ONCE, UNKNOWN_NAMED, Merged, merge
 from dreamcatcherd.core.model import Delta
+from dreamcatcherd.core.projections import PROJECTIONS
 from tests.core.tools import Heap, delta
 
 COMMENT = {"discussion_number": 1, "author": "a", "body": "hello"}
@@ -23,8 +24,8 @@ def counted(found: Merged, *deltas: Delta) -> list[int]:
 def joined(*deltas: Delta, then: tuple[Delta, ...] = ()) -> list[int]:
     """Merge some deltas in one frame and others in the next; returns what collapsed of each."""
     heap = Heap()
-    first = merge(heap, None, sorted(deltas, key=lambda one: one.stamp), DEFAULT_TABLE)
-    second = merge(heap, first.tree, sorted(then, key=lambda one: one.stamp), DEFAULT_TABLE)
+    first = merge(heap, None, sorted(deltas, key=lambda one: one.stamp), DEFAULT_TABLE, PROJECTIONS)
+    second = merge(heap, first.tree, sorted(then, key=lambda one: one.stamp), DEFAULT_TABLE, PROJECTIONS)
     return counted(first, *deltas) + counted(second, *then)
 
 
@@ -77,9 +78,9 @@ def test_counters_and_observations_never_collapse() -> None:
 def test_counts_do_not_hang_on_how_a_large_frame_is_parted(monkeypatch: pytest.MonkeyPatch) -> None:
     """Folded in one go or in many parts, each delta has the same numbers."""
     deltas = [at(i, comments_added=[COMMENT, {**COMMENT, "discussion_number": i % 5}], odd=[i]) for i in range(40)]
-    whole = merge(Heap(), None, deltas, DEFAULT_TABLE)
+    whole = merge(Heap(), None, deltas, DEFAULT_TABLE, PROJECTIONS)
     monkeypatch.setattr("dreamcatcherd.core.merge.AT_ONCE", 3)
-    parted = merge(Heap(), None, deltas, DEFAULT_TABLE)
+    parted = merge(Heap(), None, deltas, DEFAULT_TABLE, PROJECTIONS)
     assert AT_ONCE > 40
     assert (dict(parted.collapsed), dict(parted.unknown)) == (dict(whole.collapsed), dict(whole.unknown))
     assert sum(whole.collapsed.values()) == 80 - 5
@@ -88,9 +89,9 @@ def test_counts_do_not_hang_on_how_a_large_frame_is_parted(monkeypatch: pytest.M
 def test_unknown_sections_are_named_up_to_a_bound() -> None:
     """Sections that no collection owns are listed once each; not a misfit's section, nor one that is empty."""
     one = at(1, post_created=[POST, POST], posts_created=[{"title": "no key"}], nothing=None, empty=[])
-    assert merge(Heap(), None, [one], DEFAULT_TABLE).unknown == {one.stamp: ["post_created"]}
+    assert merge(Heap(), None, [one], DEFAULT_TABLE, PROJECTIONS).unknown == {one.stamp: ["post_created"]}
     many = delta(1, 1, "s1", **{f"x{i}": [i] for i in range(50)})
-    assert len(merge(Heap(), None, [many], DEFAULT_TABLE).unknown[many.stamp]) == UNKNOWN_NAMED
+    assert len(merge(Heap(), None, [many], DEFAULT_TABLE, PROJECTIONS).unknown[many.stamp]) == UNKNOWN_NAMED
 
 
 def test_a_ledger_of_an_older_version_is_told_apart() -> None:

@@ -10,6 +10,7 @@ from dreamcatcherd.core.collections import DEFAULT_TABLE, Table
 from dreamcatcherd.core.errors import FatalError
 from dreamcatcherd.core.merge import Merged, merge
 from dreamcatcherd.core.model import Arrival, Delta, Json, Version
+from dreamcatcherd.core.projections import PROJECTIONS
 from dreamcatcherd.core.snapshot import items, open_snapshot
 from dreamcatcherd.core.tree import Kind, object_id, walk
 
@@ -53,7 +54,7 @@ def arrivals(deltas: Iterable[Delta], source: str = "main", since: int | None = 
 
 def merged(heap: Heap, deltas: Iterable[Delta], onto: str | None = None, table: Table = DEFAULT_TABLE) -> Merged:
     """Merge deltas, given in any order."""
-    return merge(heap, onto, sorted(deltas, key=lambda one: one.stamp), table)
+    return merge(heap, onto, sorted(deltas, key=lambda one: one.stamp), table, PROJECTIONS)
 
 
 def files(heap: Heap, tree: str) -> dict[str, bytes]:

@@ -13,6 +13,7 @@ from dreamcatcherd.core.diff import compare, diff_json
 from dreamcatcherd.core.export import export
 from dreamcatcherd.core.merge import merge
 from dreamcatcherd.core.model import Delta, Version
+from dreamcatcherd.core.projections import PROJECTIONS
 from dreamcatcherd.daemon.primary import Primary
 from dreamcatcherd.history.replay import closed_frames
 from dreamcatcherd.testing.memory import MemoryStore
@@ -93,7 +94,9 @@ def cost(entities: int) -> int:
     def state(base: str | None, frame: int, numbers: list[int]) -> str:
         body = {"posts_created": [{"number": number, "title": f"title {frame}"} for number in numbers]}
         version = Version(f"state/stream_deltas/{frame}/s.json", f"{frame:040x}", 0o100644, "0" * 40)
-        return merge(store, base, [Delta(version, frame, 0, "s", f"{frame:040x}", body, "utc")], DEFAULT_TABLE).tree
+        return merge(
+            store, base, [Delta(version, frame, 0, "s", f"{frame:040x}", body, "utc")], DEFAULT_TABLE, PROJECTIONS
+        ).tree
 
     old = state(None, 1, list(range(1, entities + 1)))
     step = entities // 20

@@ -9,14 +9,14 @@ its lines lie in; the rules are `books`'."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from typing import NamedTuple
+from collections.abc import Iterator
 
 from dreamcatcherd.core.books.compile import Chapter, Marks, compile_book, completed, target_of
 from dreamcatcherd.core.codec import canonical, canonical_each, decode, stamp_of
 from dreamcatcherd.core.collections import BOOKS, CHAPTERS, DEFAULT_TABLE, DERIVED, LIBRARY, PROGRESS, Collection, Table
 from dreamcatcherd.core.ledger import BookEvent, BookRow
 from dreamcatcherd.core.model import Json, Record, Stamp
+from dreamcatcherd.core.projection import BroughtRecords, Derived
 from dreamcatcherd.core.rules import Entity
 from dreamcatcherd.core.shards import Change, Layout, find, key_of, parts_of, remove_lines, scan, sorted_changes, update
 from dreamcatcherd.core.snapshot import (
@@ -33,81 +33,74 @@ from dreamcatcherd.core.snapshot import (
 )
 from dreamcatcherd.core.tree import Entry, Objects, Reader
 
-BroughtRecords = Mapping[str, tuple[list[Json], list[Record], list[Stamp]]]
-"""What new deltas bring, by collection: keys, records and stamps side by side. What one delta brings is in order."""
-
-Touched = dict[bytes, tuple[Json, Marks]]
-"""Each book that new deltas touch, by its key's bytes, with the marks that they bring."""
-
 Folder = dict[str, Entry]
 """The snapshot's folder `state`, opened."""
 
 
-class LibraryUpdate(NamedTuple):
-    """What became of the library: entities that came (or, negative, went) by collection, and a row for each book."""
+class BooksProjection:
+    """The library as a projection: progress and compiled books, kept up to date by every merge."""
 
-    added: dict[str, int]
-    rows: list[BookRow]
+    def __init__(self, table: Table) -> None:
+        self._table = table
+        self._touched: dict[bytes, tuple[Json, Marks]] = {}
+        """Each book that new deltas touch, by its key's bytes, with the marks that they bring."""
 
+    def note(self, brought: BroughtRecords) -> None:
+        touched, table = self._touched, self._table
+        if CHAPTERS in brought and standard(table, CHAPTERS):
+            keys, _, stamps = brought[CHAPTERS]
+            raw_books = canonical_each([key[0] for key in keys])
+            for raw_book, (book, number, _), stamp in zip(raw_books, keys, stamps, strict=True):
+                known = touched.get(raw_book) or touched.setdefault(raw_book, (book, Marks({}, {})))
+                if type(number) is int:
+                    first = known[1].numbers.setdefault(number, stamp)
+                    if stamp < first:
+                        known[1].numbers[number] = stamp
+        if BOOKS in brought and standard(table, BOOKS):
+            keys, records, stamps = brought[BOOKS]
+            for (book,), record, stamp in zip(keys, records, stamps, strict=True):
+                _, marks = touched.setdefault(canonical(book), (book, Marks({}, {})))
+                if "target_chapters" in record:
+                    marks.targets[stamp] = target_of(record["target_chapters"])
 
-def touch(touched: Touched, table: Table, brought: BroughtRecords) -> None:
-    """Note the books that new deltas touch, and the marks that they bring; a frame may be gone through in parts."""
-    if CHAPTERS in brought and standard(table, CHAPTERS):
-        keys, _, stamps = brought[CHAPTERS]
-        raw_books = canonical_each([key[0] for key in keys])
-        for raw_book, (book, number, _), stamp in zip(raw_books, keys, stamps, strict=True):
-            known = touched.get(raw_book) or touched.setdefault(raw_book, (book, Marks({}, {})))
-            if type(number) is int:
-                first = known[1].numbers.setdefault(number, stamp)
-                if stamp < first:
-                    known[1].numbers[number] = stamp
-    if BOOKS in brought and standard(table, BOOKS):
-        keys, records, stamps = brought[BOOKS]
-        for (book,), record, stamp in zip(keys, records, stamps, strict=True):
-            _, marks = touched.setdefault(canonical(book), (book, Marks({}, {})))
-            if "target_chapters" in record:
-                marks.targets[stamp] = target_of(record["target_chapters"])
-
-
-def update_library(objects: Objects, before: Folder, folders: Folders, table: Table, touched: Touched) -> LibraryUpdate:
-    """Bring progress and library up to chapters and books that have just been merged into a snapshot.
-
-    `before` is its folder `state` as it was until then. Where the settings gave chapters or books other keys or another
-    rule, before there were any, nothing compiles."""
-    state = folders.state
-    pages, compiles = standard(table, BOOKS), standard(table, CHAPTERS, BOOKS)
-    progress: list[tuple[Record, Stamp]] = []
-    compiled: dict[bytes, tuple[Json, bytes]] = {}
-    gone: list[bytes] = []
-    rows: list[BookRow] = []
-    for raw_book, (book, new) in sorted(touched.items()):
-        raw_key = b"[%b]" % raw_book
-        old = read_marks(objects, before, book)
-        marks = _joined(old, new)
-        progress += _progress(book, old, marks)
-        stamp = completed(marks) if compiles else None
-        standing = _line(objects, before, DERIVED[LIBRARY], book)
-        line = None
-        if stamp is not None:
-            line = entity_line(raw_key, compiled_book(objects, state, table, book, stamp))
-            compiled[raw_key] = (book, line)
-        elif standing is not None:
-            gone.append(raw_key)
-        started = pages and _line(objects, state, table[BOOKS], book) is not None
-        happened: dict[BookEvent, bool] = {
-            "started": started and _line(objects, before, table[BOOKS], book) is None,
-            "grew": len(marks.numbers) > len(old.numbers),
-            "published": standing is None and line is not None,
-            "revised": standing is not None and line is not None and line != standing,
-            "reopened": standing is not None and line is None,
-        }
-        events = [name for name, so in happened.items() if so]
-        if events:
-            seal = decode(parts_of(line)[1])["object"]["fingerprint"] if line else None
-            rows.append(BookRow(book, events, len(marks.numbers), marks.target, line is not None, seal))
-    added = {PROGRESS: _put(objects, folders, DERIVED[PROGRESS], _progress_lines(progress))}
-    added[LIBRARY] = _put(objects, folders, DERIVED[LIBRARY], compiled) - _take(objects, state, DERIVED[LIBRARY], gone)
-    return LibraryUpdate({name: count for name, count in added.items() if count}, rows)
+    def update(self, objects: Objects, before: Folder, folders: Folders) -> Derived:
+        """The same for books: if the settings gave chapters or books other keys or another rule before there were any,
+        nothing compiles."""
+        table, state = self._table, folders.state
+        pages, compiles = standard(table, BOOKS), standard(table, CHAPTERS, BOOKS)
+        progress: list[tuple[Record, Stamp]] = []
+        compiled: dict[bytes, tuple[Json, bytes]] = {}
+        gone: list[bytes] = []
+        rows: list[BookRow] = []
+        for raw_book, (book, new) in sorted(self._touched.items()):
+            raw_key = b"[%b]" % raw_book
+            old = read_marks(objects, before, book)
+            marks = _joined(old, new)
+            progress += _progress(book, old, marks)
+            stamp = completed(marks) if compiles else None
+            standing = _line(objects, before, DERIVED[LIBRARY], book)
+            line = None
+            if stamp is not None:
+                line = entity_line(raw_key, compiled_book(objects, state, table, book, stamp))
+                compiled[raw_key] = (book, line)
+            elif standing is not None:
+                gone.append(raw_key)
+            started = pages and _line(objects, state, table[BOOKS], book) is not None
+            happened: dict[BookEvent, bool] = {
+                "started": started and _line(objects, before, table[BOOKS], book) is None,
+                "grew": len(marks.numbers) > len(old.numbers),
+                "published": standing is None and line is not None,
+                "revised": standing is not None and line is not None and line != standing,
+                "reopened": standing is not None and line is None,
+            }
+            events = [name for name, so in happened.items() if so]
+            if events:
+                seal = decode(parts_of(line)[1])["object"]["fingerprint"] if line else None
+                rows.append(BookRow(book, events, len(marks.numbers), marks.target, line is not None, seal))
+        library = DERIVED[LIBRARY]
+        added = {PROGRESS: _put(objects, folders, DERIVED[PROGRESS], _progress_lines(progress))}
+        added[LIBRARY] = _put(objects, folders, library, compiled) - _take(objects, state, library, gone)
+        return Derived({name: count for name, count in added.items() if count}, rows)
 
 
 def compiled_book(objects: Reader, state: Folder, table: Table, book: Json, stamp: Stamp) -> Entity:
