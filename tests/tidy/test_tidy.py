@@ -8,10 +8,61 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-CORE = sorted((ROOT / "dreamcatcherd" / "core").glob("*.py"))
+CORE = sorted((ROOT / "dreamcatcherd" / "core").rglob("*.py"))
 PACKAGE = sorted((ROOT / "dreamcatcherd").rglob("*.py"))
 TESTS = sorted((ROOT / "tests").rglob("test_*.py"))
+DATA_MODULES = frozenset(
+    {
+        "__future__",
+        "base64",
+        "binascii",
+        "bisect",
+        "collections",
+        "collections.abc",
+        "datetime",
+        "difflib",
+        "fnmatch",
+        "hashlib",
+        "itertools",
+        "json",
+        "math",
+        "operator",
+        "re",
+        "tomllib",
+        "types",
+        "typing",
+        "unicodedata",
+        "urllib.parse",
+        "zlib",
+    }
+)
+"""The standard modules that the core may import: they turn values into values. Clocks, files, processes and networks
+are refused because they are not in this list, whatever their names. (`datetime` can tell the time: see the calls.)"""
+
 FORBIDDEN_CALLS = {"open", "print", "input", "now", "utcnow", "today", "time", "monotonic", "perf_counter", "urandom"}
+
+
+def imports(source: str) -> set[str]:
+    """The modules that a module imports, at the top or elsewhere: `urllib.parse` for `from urllib.parse import quote`.
+
+    A relative import keeps its dots, so that it is in no list."""
+    found = set()
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import):
+            found |= {name.name for name in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            found.add("." * node.level + (node.module or ""))
+    return found
+
+
+def refused_imports(source: str) -> set[str]:
+    """The modules that a module imports and a module of the core must not."""
+    own = ("msgspec", "dreamcatcherd.core")
+    return {
+        name
+        for name in imports(source)
+        if name not in DATA_MODULES and not any(name == one or name.startswith(one + ".") for one in own)
+    }
 
 
 def calls(path: Path) -> set[str]:
@@ -24,7 +75,42 @@ def calls(path: Path) -> set[str]:
     return found
 
 
-@pytest.mark.parametrize("path", CORE, ids=lambda path: path.name)
+@pytest.mark.parametrize("path", CORE, ids=lambda path: str(path.relative_to(ROOT)))
+def test_the_core_imports_values_alone(path: Path) -> None:
+    """A module of the core imports msgspec, the core itself and the listed standard modules, nothing else."""
+    assert refused_imports(path.read_text()) == set()
+
+
+def test_the_list_of_imports_holds_nothing_unused() -> None:
+    """A standard module that no module of the core imports any longer leaves the list."""
+    used = set().union(*(imports(path.read_text()) for path in CORE))
+    assert used & DATA_MODULES == DATA_MODULES
+
+
+@pytest.mark.parametrize(
+    ("statement", "refused"),
+    [
+        ("import urllib.request", {"urllib.request"}),
+        ("from urllib.request import urlopen", {"urllib.request"}),
+        ("from urllib import request, parse", {"urllib"}),
+        ("import os", {"os"}),
+        ("import re, os.path", {"os.path"}),
+        ("from pathlib import Path", {"pathlib"}),
+        ("def late():\n    import time", {"time"}),
+        ("if TYPE_CHECKING:\n    from dreamcatcherd.git.protocols import Store", {"dreamcatcherd.git.protocols"}),
+        ("from dreamcatcherd import config", {"dreamcatcherd"}),
+        ("from ..git import local", {"..git"}),
+        ("import msgspecial, dreamcatcherd.coreless", {"msgspecial", "dreamcatcherd.coreless"}),
+        ("from urllib.parse import quote, unquote", set()),
+        ("import msgspec, json\nfrom dreamcatcherd.core import paths\nfrom msgspec import structs", set()),
+    ],
+)
+def test_what_does_more_than_compute_is_refused(statement: str, refused: set[str]) -> None:
+    """The network, files, processes, clocks and the layers above are refused; what handles values is not."""
+    assert refused_imports(statement) == refused
+
+
+@pytest.mark.parametrize("path", CORE, ids=lambda path: str(path.relative_to(ROOT)))
 def test_the_core_opens_nothing_and_reads_no_clock(path: Path) -> None:
     """No module of the core calls anything that does I/O, tells the time or draws a random number."""
     assert not calls(path) & FORBIDDEN_CALLS
