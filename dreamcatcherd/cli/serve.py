@@ -16,7 +16,7 @@ from dreamcatcherd.core.errors import FatalError, RetryableError
 from dreamcatcherd.core.frames import CloseRule
 from dreamcatcherd.core.report import CycleReport, Pending, plural
 from dreamcatcherd.core.summary import frame_summary
-from dreamcatcherd.daemon.bootstrap import Source, closing_of, open_store
+from dreamcatcherd.daemon.bootstrap import Source, build_runtime, closing_of
 from dreamcatcherd.daemon.cycle import close_frame, poll
 from dreamcatcherd.daemon.primary import Primary
 from dreamcatcherd.git.local import LocalStore
@@ -57,12 +57,13 @@ def run(repo: str | None, config_file: Path | None) -> None:
     from dreamcatcherd.observe.logs import set_up_logs
 
     source = Source(lambda: configuration(repo, config_file), config_file)
-    config = source.config
+    config, url = source.read()
     logger = set_up_logs(config.log.format, config.log.level)
-    path = repository_path(source.url)
+    path = repository_path(url)
     if repo is None and config.repository.url == DEFAULT_URL and path is not None and not path.exists():
         create(path, 1, wall_clock(), closing_of(config), config.repository.branch)
-    service = Service(config, open_store(config.repository, source.url), logger, source)
+    service = Service(build_runtime(config, url), logger, source)
+    service.start()
     click.echo(
         f"dreamcatcherd serves {service.primary.store.where}: {_open_frame(service.primary)}, {_closes(config)}\n"
         f"status page: {service.http.url}/\n"

@@ -1,10 +1,14 @@
-"""From a configuration to an open repository: in place where it lies on this disk, else through an own clone."""
+"""The composition root: from a configuration to everything that runs under it.
+
+A `Runtime` is built completely and checked before anything of it takes effect; then it is swapped in and the old one is
+let go. So a configuration that is refused leaves no trace. Building opens files and repositories; it starts no thread,
+binds no port and catches no signal."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 from msgspec import structs
 
@@ -13,12 +17,47 @@ from dreamcatcherd.core.frames import Closing
 from dreamcatcherd.daemon.primary import Primary
 from dreamcatcherd.git.access import ANYBODY, Access, without_secrets
 from dreamcatcherd.git.local import LocalStore
+from dreamcatcherd.git.protocols import Store
 from dreamcatcherd.git.remote import RemoteStore
 from dreamcatcherd.observe.clock import wall_clock
+from dreamcatcherd.web.server import Listening, read_listening
 
 
-def open_store(repository: RepositoryConfig, url: str) -> LocalStore:
-    """Open the repository that a path or URL names; UsageError where there is none or a credential's file lacks."""
+class ServedStore(Store, Protocol):
+    """A store that a daemon can serve: it has a folder on this disk and says when a transfer goes on."""
+
+    folder: Path
+    identity: str
+    progress: Callable[[], None]
+
+
+class Runtime(NamedTuple):
+    """What one configuration comes to. `watched` are the folders in which pushes show, none for a repository on another
+    machine."""
+
+    config: Config
+    store: ServedStore
+    primary: Primary
+    closing: Closing
+    listening: Listening
+    watched: tuple[Path, ...] = ()
+
+
+def build_runtime(config: Config, url: str, now: Runtime | None = None) -> Runtime:
+    """Build what a configuration needs; UsageError says what is wrong with it.
+
+    If the repository is the one that is served `now`, its store is kept: a second one would wait for the first one's
+    lock on the clone. Its primary is kept as well, with all that it has read."""
+    closing, listening = closing_of(config), read_listening(config.http)
+    if now is not None and config.repository == now.config.repository:
+        return now._replace(config=config, closing=closing, listening=listening)
+    store = open_store(config.repository, url)
+    watched = () if isinstance(store, RemoteStore) else (store.folder / "refs",)
+    return Runtime(config, store, primary_of(config, store, closing), closing, listening, watched)
+
+
+def open_store(repository: RepositoryConfig, url: str) -> LocalStore | RemoteStore:
+    """Open the repository that a path or URL names; UsageError if there is none or a credential file is missing."""
     path = repository_path(url)
     store = LocalStore(path) if path is not None else _open_remote(repository, url)
     store.signing_key = credential_file("repository", "signing_key", repository.signing_key)
@@ -30,7 +69,7 @@ def closing_of(config: Config) -> Closing:
     closing = config.closing
     if config.frames.cron is None:
         return closing
-    from dreamcatcherd.daemon.cron import schedule_of  # APScheduler takes time to load, and few schedules are cron's
+    from dreamcatcherd.daemon.timers import schedule_of  # APScheduler takes time to load, and few schedules are cron's
 
     return structs.replace(closing, next_fire=schedule_of(config.frames.cron))
 
@@ -40,60 +79,37 @@ def open_configured(config: Config, url: str) -> Primary:
     return primary_of(config, open_store(config.repository, url))
 
 
-def primary_of(config: Config, store: LocalStore) -> Primary:
-    """A primary on a store that is open."""
-    primary = Primary(store, config.repository.branch, closing_of(config), wall_clock)
-    keep_as_configured(primary, config)
+def primary_of(config: Config, store: Store, closing: Closing | None = None) -> Primary:
+    """A primary on an open store."""
+    primary = Primary(store, config.repository.branch, closing or closing_of(config), wall_clock)
+    configure(primary, config)
     return primary
 
 
-def keep_as_configured(primary: Primary, config: Config) -> None:
-    """What a primary leaves in the tree and puts beside the snapshot."""
+def configure(primary: Primary, config: Config) -> None:
+    """Give a primary what the configuration says about what is written; it cannot fail."""
     primary.deltas_frames = config.retention.deltas_frames
     primary.views = tuple(config.views.collections)
     primary.restores = config.publish.restore == "now"
 
 
-def watched_folders(store: LocalStore) -> list[Path]:
-    """Where pushes to a repository show: its refs, where it lies on this disk."""
-    return [] if isinstance(store, RemoteStore) else [store.folder / "refs"]
-
-
-class Candidate(NamedTuple):
-    """A configuration that was read and checked, and is not in force yet; a store where it needs another one."""
-
-    config: Config
-    url: str
-    closing: Closing
-    store: LocalStore | None
-
-
 class Source:
-    """Where a daemon's configuration comes from: read anew on SIGHUP, or when its file has changed."""
+    """Where the daemon's configuration comes from: read again on SIGHUP, or when its file has changed."""
 
     def __init__(self, read: Callable[[], tuple[Config, str]], file: Path | None) -> None:
+        """`read` gives the configuration and the repository's path or URL; `file` is the file that it reads, if any."""
         self._read = read
+        self._stamp: tuple[int, int, int] | None = None
         self.file = file
-        self.config, self.url = read()
+
+    def read(self) -> tuple[Config, str]:
+        """The configuration as it is now; UsageError if it is wrong."""
         self._stamp = self._stat()
+        return self._read()
 
     def changed(self) -> bool:
         """Whether the file is another one than when it was last read."""
         return self._stat() != self._stamp
-
-    def read(self) -> Candidate:
-        """What is configured now, with a store where another repository is to be served, or in another way.
-
-        UsageError where it is wrong. It counts for nothing until it is `accepted`."""
-        self._stamp = self._stat()
-        config, url = self._read()
-        same = config.repository == self.config.repository
-        closing = closing_of(config)
-        return Candidate(config, url, closing, None if same else open_store(config.repository, url))
-
-    def accepted(self, candidate: Candidate) -> None:
-        """The candidate is in force: the next one is held against it."""
-        self.config, self.url = candidate.config, candidate.url
 
     def _stat(self) -> tuple[int, int, int] | None:
         try:

@@ -1,21 +1,15 @@
-"""The daemon: wires the objects once, then looks, closes and reports until told to stop.
+"""The daemon: polls, closes and reports until it is stopped.
 
-One thread (the caller's) owns the repository. Signals, clock, file watcher and HTTP only set or read values."""
+One thread (the caller's) owns the repository. Signals, timers, the file watch and HTTP only set or read values."""
 
 from __future__ import annotations
 
 import contextlib
 import os
-import signal
 import threading
 import time
-from types import FrameType
-
-from msgspec import structs
-from structlog.typing import FilteringBoundLogger
 
 from dreamcatcherd import __version__
-from dreamcatcherd.config import Config
 from dreamcatcherd.core.errors import (
     DreamcatcherError,
     FatalError,
@@ -23,130 +17,128 @@ from dreamcatcherd.core.errors import (
     OvertakenError,
     RefusedError,
     RetryableError,
-    UsageError,
 )
 from dreamcatcherd.core.frames import Decision
 from dreamcatcherd.core.report import CycleReport, status_line
 from dreamcatcherd.core.troubles import Trouble, disk_full, failing
 from dreamcatcherd.daemon.backoff import Backoff
-from dreamcatcherd.daemon.bootstrap import Source, closing_of, keep_as_configured, primary_of, watched_folders
+from dreamcatcherd.daemon.bootstrap import Runtime, Source, build_runtime, configure
 from dreamcatcherd.daemon.cycle import close_frame, poll, remove_silent_lanes
+from dreamcatcherd.daemon.file_watch import FileWatch, degraded_trouble
 from dreamcatcherd.daemon.primary import Primary
+from dreamcatcherd.daemon.signals import catch_signals
 from dreamcatcherd.daemon.systemd import SystemdNotifier
 from dreamcatcherd.daemon.timers import Timers
 from dreamcatcherd.git.disk_usage import disk_usage
-from dreamcatcherd.git.local import LocalStore
 from dreamcatcherd.git.maintenance import maintain
 from dreamcatcherd.git.reachability import has_graph
-from dreamcatcherd.observe.clock import wall_clock
+from dreamcatcherd.observe.event_log import EventLog
 from dreamcatcherd.observe.logs import CycleLog, set_up_logs
 from dreamcatcherd.observe.metrics import Metrics
 from dreamcatcherd.stages.first_frame import open_first
 from dreamcatcherd.stages.lane_cleanup import LANES_AT_ONCE
-from dreamcatcherd.web.app import make_app
+from dreamcatcherd.web.app import Web, make_app
+from dreamcatcherd.web.listener import Listener
 from dreamcatcherd.web.live_status import LiveStatus
-from dreamcatcherd.web.server import HttpServer, Listening, read_listening
+from dreamcatcherd.web.server import HttpServer, Listening
 
 STOP_S = 1.5
-"""How long a cycle may go on after a signal before it is left where it is."""
+"""How long a cycle may continue after a signal before the process ends."""
 
 MEASURE_S = 60.0
-"""How often the own folder and its disk are measured."""
+"""How often the daemon's folder and its disk are measured."""
 
-MAINTENANCE = (32, 600.0)
-"""After so many closes, each of which leaves a pack, and at least so often in seconds, packs are joined and pruned."""
+MAINTENANCE_S = 600.0
+"""How often packs are joined and pruned at the latest."""
+
+MAINTENANCE_CLOSES = 32
+"""After how many closes that is done in any case: each leaves a pack."""
 
 
 class Service:
     """The running daemon. `run` returns after SIGTERM or SIGINT.
 
-    A repository that cannot be worked on stops frames, not the daemon: it goes on looking, says why it is not ready,
-    and resumes once the repository is repaired.
+    A repository that cannot be worked on stops frames, not the daemon: it keeps polling, says why it is not ready, and
+    resumes once the repository is repaired. SIGHUP reads the configuration again, SIGUSR1 closes the open frame.
 
-    SIGHUP reads the configuration anew, SIGUSR1 closes the open frame. Signals are caught from the moment that the
-    service is made, and the port is bound then."""
+    Nothing takes effect before `start`: no signal is caught, no port bound, no thread started."""
 
-    def __init__(
-        self,
-        config: Config,
-        store: LocalStore,
-        logger: FilteringBoundLogger,
-        source: Source | None = None,
-    ) -> None:
+    def __init__(self, runtime: Runtime, logger: EventLog, source: Source | None = None) -> None:
         """`source` is where the configuration is read again."""
         self._wake = threading.Event()
         self._stop = threading.Event()
-        self._asked: set[str] = set()
-        signal.signal(signal.SIGTERM, self._on_stop)
-        signal.signal(signal.SIGINT, self._on_stop)
-        signal.signal(signal.SIGHUP, lambda *_: self._ask("reload"))
-        signal.signal(signal.SIGUSR1, lambda *_: self._ask("close"))
-        self._watch_for_stop()
-        self.config = config
-        self.primary = Primary(store, config.repository.branch, closing_of(config), wall_clock)
-        keep_as_configured(self.primary, config)
-        self.board = LiveStatus(store.where, store.identity)
-        self.metrics = Metrics()
+        self._asked: set[str] = set()  # by signals and timers; each name is removed when it is done
+        self._runtime = runtime
+        self._source = source
         self._log = logger
         self._cycles = CycleLog(logger)
-        beside = [source.file.absolute().parent] if source and source.file else []
-        self._ticker = Timers(self._wake.set, watched_folders(store), self._watch_degraded, beside)
+        self.metrics = Metrics()
+        self.board = LiveStatus(runtime.store.where, runtime.store.identity)
+        self._listener = Listener(self._application, runtime.listening)
         self._notifier = SystemdNotifier()
-        self.primary.progress, store.progress = self._notifier.alive, self._notifier.progress
-        self._folder = store.folder
-        self._listening = read_listening(config.http)
-        self.http = self._listen(self._listening)
-        self._source = source
+        self._timers = Timers()
+        self._watch = FileWatch(runtime.watched, self._wake.set, self._watch_degraded)
+        beside = [source.file.absolute().parent] if source and source.file else []
+        self._config_watch = FileWatch(beside, self._wake.set, self._watch_degraded, recursive=False)
+        self._maintenance: threading.Thread | None = None
+        self._closes = 0
         self._backoff = Backoff()
         self._failing: Trouble | None = None
         self._failing_kind = ""
         self._refused: Trouble | None = None
         self._full: Trouble | None = None
-        self._measure_due = self._lanes_due = time.monotonic()
-        self._maintenance = threading.Thread(target=self._maintain, name="maintenance", daemon=True)
-        self._maintenance_due = time.monotonic() + MAINTENANCE[1]
-        self._closes = 0 if has_graph(store.folder) or not store.folder.is_dir() else MAINTENANCE[0]  # no graph yet
+        self._unwatched: Trouble | None = None
+        self._take_over(runtime)
 
-    def _listen(self, listening: Listening) -> HttpServer:
-        app = make_app(self.metrics.registry, self.board, lambda: self.primary.store.reader(), listening.door)
-        return HttpServer(app, listening)
+    @property
+    def primary(self) -> Primary:
+        """The primary of the configuration in force."""
+        return self._runtime.primary
 
-    def _listen_anew(self, listening: Listening) -> None:
-        """Listen as configured now. A port that stays the same is let go first: two cannot have it."""
-        port = self.http.port
-        same = listening.host == self._listening.host and listening.port in (self._listening.port, port)
-        if same:
-            self.http.stop(wait_s=5.0)
-        try:
-            http = self._listen(structs.replace(listening, port=port) if same else listening)
-        except UsageError:
-            if same:
-                self.http = self._listen(structs.replace(self._listening, port=port))
-                self.http.start()
-            raise
-        http.start()
-        if not same:
-            self.http.stop()
-        self.http, self._listening = http, listening
+    @property
+    def http(self) -> HttpServer:
+        """The server that answers now."""
+        return self._listener.server
+
+    def _application(self, listening: Listening) -> Web:
+        return make_app(self.metrics.registry, self.board, lambda: self._runtime.store.reader(), listening.door)
+
+    # Starting and stopping ----------------------------------------------------------------------------------------
+
+    def start(self) -> None:
+        """Catch signals, bind the port and start the threads; UsageError if the port cannot be bound."""
+        self._listener.open()
+        self._timers.start()
+        catch_signals(self._end, self._ask, lambda: self._timers.after("leave", STOP_S, self._leave))
+        self._timers.every("measure", MEASURE_S, lambda: self._asked.add("measure"))
+        self._timers.every("maintenance", MAINTENANCE_S, lambda: self._asked.add("maintenance"))
+        self._schedule_lanes()
+        self._watch.start()
+        self._config_watch.start()
 
     def run(self) -> None:
-        """Serve until stopped."""
-        self.http.start()
-        self._ticker.start()
-        self._log.info(
-            "started", version=__version__, repository=self.primary.store.where, http=self.http.address, pid=os.getpid()
-        )
+        """Serve until stopped; `start` comes before."""
+        store, http = self._runtime.store, self.http.address
+        self._log.info("started", version=__version__, repository=store.where, http=http, pid=os.getpid())
         try:
             while not self._stop.is_set():
                 self._rest(self._step())
         finally:
             self._notifier.stopping()
-            self._ticker.stop()
-            self.http.stop()
+            self.close()
         self._log.info("stopped")
 
+    def close(self) -> None:
+        """Let go what `start` took. The timers end last: they bound how long the rest may take."""
+        self._watch.stop()
+        self._config_watch.stop()
+        self._listener.close()
+        self._timers.stop()
+
     def _rest(self, seconds: float) -> None:
-        """Wait for the next step or a wake-up, and let systemd see meanwhile that nothing hangs."""
+        """Wait for the next step or a wake-up, and let systemd see meanwhile that nothing hangs.
+
+        The wait has a limit of its own, so that the loop polls although a timer or the file watch failed."""
         until = time.monotonic() + seconds
         slice_s = self._notifier.watchdog_s / 3 if self._notifier.watchdog_s else seconds
         while True:
@@ -156,7 +148,7 @@ class Service:
                 break
         self._wake.clear()
 
-    def _on_stop(self, number: int, _: FrameType | None) -> None:
+    def _end(self) -> None:
         self._stop.set()
         self._wake.set()
 
@@ -164,33 +156,23 @@ class Service:
         self._asked.add(what)
         self._wake.set()
 
-    def _watch_for_stop(self) -> None:
-        """End a daemon that does not get to its end by itself.
-
-        Python runs handlers in the main thread, and only once libgit2 is back, which may wait for a server for long;
-        but what caught the signal writes its number at once."""
-        numbers, told = os.pipe()
-        os.set_blocking(told, False)
-        signal.set_wakeup_fd(told, warn_on_full_buffer=False)
-
-        def watch() -> None:
-            while os.read(numbers, 1)[0] not in (signal.SIGTERM, signal.SIGINT):
-                pass
-            time.sleep(STOP_S)
-            self._leave()
-
-        threading.Thread(target=watch, name="stop", daemon=True).start()
+    def _take(self, what: str) -> bool:
+        """Whether something was asked for; it is done with this answer."""
+        asked = what in self._asked
+        self._asked.discard(what)
+        return asked
 
     def _leave(self) -> None:
         """A cycle may be left at any instant: nothing counts before the refs move, nothing is left to do after."""
         self._log.info("stopped in the middle of a cycle; the next start goes on from what git holds")
         os._exit(0)
 
+    # One step -----------------------------------------------------------------------------------------------------
+
     def _step(self) -> float:
-        """One look, and a close if it is due; returns the seconds to wait for the next."""
+        """One poll, and a close if it is due; returns the seconds to wait for the next."""
         self._wake.clear()
-        if "reload" in self._asked or (self._source and self._source.changed()):
-            self._asked.discard("reload")
+        if self._take("reload") or (self._source and self._source.changed()):
             self.reload()
         self._measure()
         if self._backoff.left_s > 0:  # whatever else woke us
@@ -204,7 +186,7 @@ class Service:
             closing = (decision.due or by_hand) and not self._stop.is_set()
             if closing:
                 self._asked.discard("close")
-                self.metrics.show(report.pending)  # what stands there, whatever becomes of the close
+                self.metrics.show(report.pending)  # what waits now, whatever becomes of the close
                 self.board.update(report.pending)
                 closed_by = "manual" if by_hand else decision.closed_by
                 with self.board.merging():
@@ -216,16 +198,13 @@ class Service:
         self._backoff.end()
         if closing or report.ledger is None:
             self._show(report)
-        self._tidy()
-        if closing:
-            self._closes += 1
+        self._tidy(closing)
+        if closing or report.restored is not None:
             return 0.0
-        if report.restored is not None:
-            return 0.0
-        poll_s = self.config.repository.poll
+        poll_s = self._runtime.config.repository.poll
         if decision.wake_in_s is None:
             return poll_s
-        self._ticker.wake_in(decision.wake_in_s)
+        self._timers.after("due", decision.wake_in_s, self._wake.set)
         return max(0.0, min(poll_s, decision.wake_in_s))
 
     def _poll(self) -> tuple[CycleReport, Decision]:
@@ -251,13 +230,13 @@ class Service:
         self._notifier.status(f"not ready: {error.cause}")
         if isinstance(error, FatalError):
             self._notifier.ready()  # the daemon is up and answers; what is broken is the repository
-        wait_s = self._backoff.wait_s(error, self.config.repository.retry)
+        wait_s = self._backoff.wait_s(error, self._runtime.config.repository.retry)
         self.metrics.left_alone(self._backoff.until)
         return wait_s
 
     def _note(self) -> None:
         """Show the daemon's own troubles, the one that stops frames first."""
-        self.board.note(filter(None, (self._failing, self._full, self._refused, self._ticker.trouble)))
+        self.board.note(filter(None, (self._failing, self._full, self._refused, self._unwatched)))
 
     def _show(self, report: CycleReport) -> None:
         self.metrics.cycle(report)
@@ -269,25 +248,18 @@ class Service:
         self._notifier.status(status_line(report.pending, self.primary.clock()))
         self._notifier.ready()
 
+    # Configuration ------------------------------------------------------------------------------------------------
+
     def reload(self) -> None:
-        """Read the configuration anew and apply it between two cycles; one that is wrong is refused, and told."""
+        """Read the configuration again and apply it between two cycles; one that is wrong is refused and reported.
+
+        Everything that can fail comes first. What is in force changes only once the new runtime is complete."""
         if self._source is None:
             return
         self._notifier.reloading()
         try:
-            found = self._source.read()
-            config, listening = found.config, read_listening(found.config.http)
-            if listening != self._listening:
-                self._listen_anew(listening)
-            self._source.accepted(found)
-            if (store := found.store) is not None:
-                self.board.where, self.board.identity = store.where, store.identity
-                self.primary = primary_of(config, store)
-                self.primary.progress, store.progress = self._notifier.alive, self._notifier.progress
-                self._folder = store.folder
-                self._ticker.watch(watched_folders(store))
-                self._backoff.end()
-                self.metrics.left_alone(0.0)
+            runtime = build_runtime(*self._source.read(), self._runtime)
+            self._listener.switch(runtime.listening)
         except DreamcatcherError as error:
             self._log.error("configuration refused, the old one stays", cause=error.cause, remedy=error.remedy)
             what = RefusedError(f"the configuration on disk is refused: {error.cause}", error.remedy)
@@ -295,48 +267,76 @@ class Service:
             self.metrics.configuration(refused=True)
             self._note()
         else:
-            self._log = self._cycles.logger = set_up_logs(config.log.format, config.log.level)
+            self._log = self._cycles.logger = set_up_logs(runtime.config.log.format, runtime.config.log.level)
             self._refused = None
             self.metrics.configuration(refused=False)
+            self._swap(runtime)
             self._note()
-            self.primary.closing = found.closing
-            keep_as_configured(self.primary, config)
-            self.config = config
-            self._log.info("configuration applied", repository=self.primary.store.where, http=self.http.address)
+            self._log.info("configuration applied", repository=runtime.store.where, http=self.http.address)
         finally:
             self._notifier.reloaded()
 
+    def _swap(self, runtime: Runtime) -> None:
+        """Put another runtime in force in place of the one that is; nothing here can fail."""
+        old, self._runtime = self._runtime, runtime
+        if runtime.store is not old.store:
+            old.store.discard()
+            self._watch.stop()
+            self._unwatched = None
+            self._watch = FileWatch(runtime.watched, self._wake.set, self._watch_degraded)
+            self._watch.start()
+            self._backoff.end()
+            self.metrics.left_alone(0.0)
+        self._take_over(runtime)
+        self._schedule_lanes()
+
+    def _take_over(self, runtime: Runtime) -> None:
+        """Let what serves a runtime know of it."""
+        self.board.where, self.board.identity = runtime.store.where, runtime.store.identity
+        runtime.primary.closing = runtime.closing
+        configure(runtime.primary, runtime.config)
+        runtime.primary.progress = self._notifier.alive
+        runtime.store.progress = self._notifier.progress
+        self._asked |= {"measure", "lanes"}
+        if runtime.store.folder.is_dir() and not has_graph(runtime.store.folder):
+            self._asked.add("maintenance")  # without a commit-graph every question about history walks all of it
+
     def _watch_degraded(self, why: str) -> None:
-        """In the watcher's thread: what is set here is read at the next step."""
-        self._log.warning("file watch degraded to polling", cause=why, poll_s=self.config.repository.poll)
+        """In the watch's thread: what is set here is read at the next step."""
+        self._log.warning("file watch degraded to polling", cause=why, poll_s=self._runtime.config.repository.poll)
+        self._unwatched = degraded_trouble(why)
         self.metrics.watch_degraded()
         self._wake.set()
 
-    def _measure(self) -> None:
-        """Measure what the own folder takes, also while cycles fail: a full disk is a reason for that."""
-        now = time.monotonic()
-        if now >= self._measure_due:
-            self._measure_due = now + MEASURE_S
-            found = disk_usage(self._folder)
-            if found is not None:
-                self.metrics.footprint(found)
-                self._full = disk_full(found.free_bytes, str(self._folder))
-                self._note()
+    # What may wait ------------------------------------------------------------------------------------------------
 
-    def _tidy(self) -> None:
-        """What may wait, and what may fail without harm: lanes that are done with, and git's own maintenance."""
-        now = time.monotonic()
-        keep_s = self.config.retention.lanes_keep
+    def _schedule_lanes(self) -> None:
+        keep_s = self._runtime.config.retention.lanes_keep
+        self._timers.every("lanes", max(1.0, keep_s / 20), lambda: self._asked.add("lanes"))
+
+    def _measure(self) -> None:
+        """Measure what the folder takes, also while cycles fail: a full disk is a reason for that."""
+        folder = self._runtime.store.folder
+        if self._take("measure") and (found := disk_usage(folder)) is not None:
+            self.metrics.footprint(found)
+            self._full = disk_full(found.free_bytes, str(folder))
+            self._note()
+
+    def _tidy(self, closed: bool) -> None:
+        """What may fail without harm: the removal of lanes that are merged, and git's own maintenance."""
+        self._closes += closed
+        keep_s = self._runtime.config.retention.lanes_keep
         try:
-            if now >= self._lanes_due:
-                self._lanes_due = now + max(1.0, keep_s / 20)
+            if self._take("lanes"):
                 removed = remove_silent_lanes(self.primary, keep_s)
-                self._lanes_due = now if len(removed) >= LANES_AT_ONCE else self._lanes_due  # there may be more
+                if len(removed) >= LANES_AT_ONCE:  # there may be more
+                    self._asked.add("lanes")
                 for ref in removed:
                     self._log.info("lane removed", lane=ref, why=f"merged whole and silent for {keep_s:g} s")
-            due = now >= self._maintenance_due or self._closes >= MAINTENANCE[0]
-            if due and not self._maintenance.is_alive():
-                self._maintenance_due, self._closes = now + MAINTENANCE[1], 0
+            running = self._maintenance is not None and self._maintenance.is_alive()
+            if not running and (self._closes >= MAINTENANCE_CLOSES or "maintenance" in self._asked):
+                self._closes = 0
+                self._asked.discard("maintenance")
                 self._maintenance = threading.Thread(target=self._maintain, name="maintenance", daemon=True)
                 self._maintenance.start()
         except (RetryableError, FatalError) as error:
@@ -345,6 +345,6 @@ class Service:
     def _maintain(self) -> None:
         """Runs beside the loop: git works in a process of its own, and touches nothing that a cycle holds."""
         try:
-            maintain(self._folder)
+            maintain(self._runtime.store.folder)
         except (RetryableError, FatalError) as error:
             self._cycles.hitch(error)

@@ -1,107 +1,65 @@
-"""What says "look now": the clock through APScheduler, the file system through watchfiles. Hints only.
+"""Every timer of the daemon, on one APScheduler, and cron schedules.
 
-Neither decides anything: which frame is open and whether it is due comes from the repository at each look, and the
-loop looks once a poll interval even if nothing here ever speaks."""
+A timer says only *when*: which frame is open and whether it is due comes from the repository at each poll. The loop
+polls once an interval even if the scheduler never speaks, so a scheduler that died delays nothing."""
 
 from __future__ import annotations
 
-import os
-import threading
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 
-import watchfiles
 from apscheduler.schedulers.background import BackgroundScheduler
+from apscheduler.triggers.cron import CronTrigger
 
-from dreamcatcherd.core.troubles import Trouble
+from dreamcatcherd.core.errors import UsageError
 
 _LONGEST_S = 86_400.0
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+# APScheduler drops a run that is a second late, and a second run of a job that still runs. Both are wanted here: a tick
+# that was missed while the machine slept is made up for, once.
+_LATE_RUNS = {"misfire_grace_time": None, "coalesce": True}
 
 
 class Timers:
-    """Calls `wake` when the open frame is due, and whenever something changes that is watched."""
+    """Named timers; each calls a function in the scheduler's thread, which must return at once."""
 
-    def __init__(
-        self,
-        wake: Callable[[], None],
-        watched: list[Path],
-        degraded: Callable[[str], None] = lambda _: None,
-        beside: list[Path] | None = None,
-    ) -> None:
-        """`watched` are folders, watched with all that is below them, `beside` ones of which only the files are.
-        `degraded` is called, from a watcher's thread, when changes are no longer reported: only polls see them."""
-        self._wake = wake
-        self._degraded = degraded
-        self.trouble: Trouble | None = None
+    def __init__(self) -> None:
         self._scheduler = BackgroundScheduler(timezone=UTC)
-        self._repository = _Watch(watched, True, wake, self._degrade)
-        self._beside = _Watch(beside or [], False, wake, self._degrade)
 
     def start(self) -> None:
+        """Start the scheduler's thread."""
         self._scheduler.start()
-        for watch in (self._repository, self._beside):
-            watch.start()
 
-    def watch(self, folders: list[Path]) -> None:
-        """Watch other folders in place of those that were watched with all below them."""
-        self._repository.stop()
-        self.trouble = None
-        self._repository = _Watch(folders, True, self._wake, self._degrade)
-        self._repository.start()
+    def after(self, name: str, seconds: float, call: Callable[[], object]) -> None:
+        """Call once in so many seconds, in place of the time that this name was set to before.
 
-    def wake_in(self, seconds: float) -> None:
-        """Wake in so many seconds, in place of the time set before.
-
-        The job comes again a day later: the scheduler's thread dies of one that is over just while it is shut down."""
+        The job is repeated a day later: the scheduler's thread dies if a job ends just while it is shut down."""
         moment = datetime.now(UTC) + timedelta(seconds=min(max(seconds, 0.0), _LONGEST_S))
         self._scheduler.add_job(
-            self._wake, "interval", days=1, next_run_time=moment, id="close", replace_existing=True,
-            misfire_grace_time=None, coalesce=True,
-        )  # fmt: skip
+            call, "interval", days=1, next_run_time=moment, id=name, replace_existing=True, **_LATE_RUNS
+        )
+
+    def every(self, name: str, seconds: float, call: Callable[[], object]) -> None:
+        """Call again and again, the first time after one interval, in place of the interval that was set before."""
+        self._scheduler.add_job(call, "interval", seconds=seconds, id=name, replace_existing=True, **_LATE_RUNS)
 
     def stop(self) -> None:
-        for watch in (self._repository, self._beside):
-            watch.stop()
-        self._scheduler.shutdown(wait=False)
-
-    def _degrade(self, why: str) -> None:
-        remedy = "raise fs.inotify.max_user_watches and max_user_instances (sysctl), then restart; polling goes on"
-        self.trouble = Trouble(f"changes are seen by polling alone: {why}", None, remedy)
-        self._degraded(why)
+        """End the scheduler's thread; a call that is running is not waited for."""
+        if self._scheduler.running:
+            self._scheduler.shutdown(wait=False)
 
 
-class _Watch:
-    """One watch of the file system, in a thread of its own from `start` on; none where there is nothing to watch."""
+def schedule_of(cron: str) -> Callable[[int], int | None]:
+    """The first time of a cron schedule after a time, both in microseconds UTC; UsageError if it is not a schedule."""
+    try:
+        trigger = CronTrigger.from_crontab(cron, timezone=UTC)
+    except ValueError as error:
+        remedy = 'write five fields in UTC, such as "*/10 * * * *" for every ten minutes'
+        raise UsageError(f"[frames] cron {cron!r} is no schedule: {error}", remedy) from error
 
-    def __init__(
-        self, folders: list[Path], recursive: bool, wake: Callable[[], None], degrade: Callable[[str], None]
-    ) -> None:
-        self._folders = folders
-        self._recursive = recursive
-        self._wake = wake
-        self._degrade = degrade
-        self._stop = threading.Event()
+    def next_fire(after: int) -> int | None:
+        found = trigger.get_next_fire_time(None, _EPOCH + timedelta(microseconds=after + 1))
+        return round(found.timestamp()) * 1_000_000 if found else None
 
-    def start(self) -> None:
-        if self._folders:
-            threading.Thread(target=self._run, name="watch", daemon=True).start()
-
-    def stop(self) -> None:
-        self._stop.set()
-
-    def _run(self) -> None:
-        if os.environ.get("WATCHFILES_FORCE_POLLING"):
-            self._degrade("WATCHFILES_FORCE_POLLING is set: it looks for changes itself, which costs processor time")
-        try:
-            changes = watchfiles.watch(
-                *self._folders, watch_filter=None, debounce=50, step=10, rust_timeout=500, stop_event=self._stop,
-                recursive=self._recursive,
-            )  # fmt: skip
-            for _ in changes:
-                self._wake()
-        except (OSError, RuntimeError) as error:
-            self._degrade(" ".join(str(error).split()))
-            return
-        if not self._stop.is_set():
-            self._degrade("the watch ended")
+    return next_fire

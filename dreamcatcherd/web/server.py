@@ -110,38 +110,57 @@ class HttpServer:
         self.opened: set[Connection] = set()
         config.http_protocol_class = partial(Connection, self.opened)  # type: ignore[assignment]
         config.ssl = context
-        try:
-            family = socket.AF_INET6 if ":" in host else socket.AF_INET
-            self._socket = socket.create_server((host, port), family=family)
-            # Connections inherit it. asyncio sets it only where a socket was made with a protocol, which this is not;
-            # then each answer on a connection that is kept waits 40 ms for the client's acknowledgement.
-            self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        except OSError as error:
-            remedy = "stop what uses it, or set [http] listen to another port"
-            raise UsageError(f"{host}:{port} cannot be listened on: {error.strerror}", remedy) from error
+        self._host, self._asked_port = host, port
+        self._socket: socket.socket | None = None
+        self._thread: threading.Thread | None = None
         self._server = _Server(config)
-        self._thread = threading.Thread(target=self._server.run, args=([self._socket],), name="http", daemon=True)
 
     @property
     def address(self) -> str:
-        host, port = self._socket.getsockname()[:2]
+        """Host and port, once it listens; an IPv6 address in brackets."""
+        host, port = self._bound().getsockname()[:2]
         return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
     @property
     def port(self) -> int:
-        return int(self._socket.getsockname()[1])
+        """The port, once it listens."""
+        return int(self._bound().getsockname()[1])
 
     @property
     def url(self) -> str:
+        """The address as a URL, once it listens."""
         return f"{'https' if self._secure else 'http'}://{self.address}"
 
     def start(self) -> None:
+        """Bind the port and answer, in a thread of its own; UsageError if the port cannot be bound."""
+        self._socket = _listening_socket(self._host, self._asked_port)
+        self._thread = threading.Thread(target=self._server.run, args=([self._socket],), name="http", daemon=True)
         self._thread.start()
 
     def stop(self, wait_s: float = 0.5) -> None:
-        """Stop listening, and wait so long for the thread to end; what it is still busy with it ends by itself."""
+        """Stop listening, and wait up to `wait_s` seconds for the thread to end; what still runs ends by itself."""
         self._server.should_exit = True
         self._app.stop()
+        if self._thread is None or self._socket is None:
+            return
         self._thread.join(timeout=wait_s)
         if not self._thread.is_alive():  # else it closes the socket itself; another thread must not
             self._socket.close()
+
+    def _bound(self) -> socket.socket:
+        if self._socket is None:
+            raise AssertionError("the server does not listen yet")
+        return self._socket
+
+
+def _listening_socket(host: str, port: int) -> socket.socket:
+    try:
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        bound = socket.create_server((host, port), family=family)
+        # Connections inherit it. asyncio sets it only on sockets that were made with a protocol, and this one was not;
+        # then each answer on a kept connection waits 40 ms for the client's acknowledgement.
+        bound.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    except OSError as error:
+        remedy = "stop what uses it, or set [http] listen to another port"
+        raise UsageError(f"{host}:{port} cannot be listened on: {error.strerror}", remedy) from error
+    return bound

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from dreamcatcherd.config import Config
-from tests.daemon.tools import CONFIG, Clock, Daemon, Scripted, new_store, signals_kept
+from tests.daemon.tools import CONFIG, Clock, Daemon, Scripted, new_store
 from tests.daemon.web import Served
 from tests.e2e.tools import do_without, program
 
@@ -22,20 +22,13 @@ def clock() -> Clock:
 
 
 @pytest.fixture
-def start(clock: Clock) -> Iterator[Start]:
-    """Makes a daemon on a store in memory (by default one with frame 1 open); its port is freed afterwards."""
-    made: list[Daemon] = []
+def start(clock: Clock) -> Start:
+    """Makes a daemon on a store in memory (by default one with frame 1 open). It is never started, only stepped."""
 
     def make(store: Scripted | None = None, config: Config = CONFIG) -> Daemon:
-        made.append(Daemon(store or new_store(), clock, config))
-        return made[-1]
+        return Daemon(store or new_store(), clock, config)
 
-    with signals_kept():
-        yield make
-        for one in made:
-            if one.service.http._thread.ident is None:
-                one.service.http.start()
-            one.service.http.stop()
+    return make
 
 
 @pytest.fixture

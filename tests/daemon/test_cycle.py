@@ -21,7 +21,7 @@ def test_an_interval_counts_from_when_the_frame_opened(start: Start) -> None:
 
     The loop rests no longer than until then."""
     daemon = start()
-    assert daemon.step(1) == daemon.service.config.repository.poll
+    assert daemon.step(1) == daemon.service._runtime.config.repository.poll
     assert 0 < daemon.step(INTERVAL_S - 0.001) <= 0.001
     assert daemon.closed() == []
     assert daemon.step(INTERVAL_S + 3) == 0

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from dreamcatcherd.core.frames import Closing
+from dreamcatcherd.daemon.file_watch import FileWatch
 from dreamcatcherd.daemon.timers import Timers
 from dreamcatcherd.imports.new_repository import create
 from tests.law.fleet import NOW, commit_files
@@ -24,9 +25,8 @@ def woken() -> threading.Event:
 
 
 @pytest.fixture
-def ticker(woken: threading.Event) -> Iterator[Timers]:
-    """A ticker of set times alone."""
-    one = Timers(woken.set, [])
+def timers() -> Iterator[Timers]:
+    one = Timers()
     one.start()
     yield one
     one.stop()
@@ -39,26 +39,26 @@ def left_running(before: set[threading.Thread]) -> list[str]:
     return [thread.name for thread in set(threading.enumerate()) - before if thread.is_alive()]
 
 
-def test_it_wakes_at_the_time_that_was_set_last(ticker: Timers, woken: threading.Event) -> None:
+def test_it_wakes_at_the_time_that_was_set_last(timers: Timers, woken: threading.Event) -> None:
     """A nearer time takes the place of a far one."""
-    ticker.wake_in(FAR_S)
+    timers.after("due", FAR_S, woken.set)
     assert not woken.is_set()
-    ticker.wake_in(0.05)
+    timers.after("due", 0.05, woken.set)
     assert woken.wait(LONG_S)
 
 
-def test_a_time_that_was_put_off_wakes_nobody(ticker: Timers, woken: threading.Event) -> None:
+def test_a_time_that_was_put_off_wakes_nobody(timers: Timers, woken: threading.Event) -> None:
     """A farther time takes the place of a near one: the job that is left is the far one."""
-    ticker.wake_in(5)
-    ticker.wake_in(FAR_S)
-    (job,) = ticker._scheduler.get_jobs()
+    timers.after("due", 5, woken.set)
+    timers.after("due", FAR_S, woken.set)
+    (job,) = timers._scheduler.get_jobs()
     assert job.next_run_time.timestamp() > time.time() + FAR_S / 2
     assert not woken.is_set()
 
 
-def test_a_time_that_is_over_wakes_at_once(ticker: Timers, woken: threading.Event) -> None:
+def test_a_time_that_is_over_wakes_at_once(timers: Timers, woken: threading.Event) -> None:
     """A tick that was missed, however long ago, is made up for."""
-    ticker.wake_in(-FAR_S)
+    timers.after("due", -FAR_S, woken.set)
     assert woken.wait(LONG_S)
 
 
@@ -66,8 +66,8 @@ def test_a_time_that_is_over_wakes_at_once(ticker: Timers, woken: threading.Even
 def test_it_wakes_when_a_ref_moves(tmp_path: Path, woken: threading.Event, ref: str) -> None:
     """A push to `main`, or to a lane in a folder that is new, wakes the loop."""
     store = create(tmp_path / "fleet.git", 1, NOW, Closing("manual"))
-    ticker = Timers(woken.set, [store.folder / "refs"])
-    ticker.start()
+    watch = FileWatch([store.folder / "refs"], woken.set)
+    watch.start()
     try:
         for number in range(600):  # the watcher may not be there yet at the first of them
             commit_files(store, ref, {"a": str(number).encode()})
@@ -75,18 +75,20 @@ def test_it_wakes_when_a_ref_moves(tmp_path: Path, woken: threading.Event, ref: 
                 break
         assert woken.is_set()
     finally:
-        ticker.stop()
+        watch.stop()
 
 
 def test_stopping_ends_all_that_was_started(tmp_path: Path, woken: threading.Event) -> None:
     """Watcher, clock and their workers end, also where a time is still set."""
     store = create(tmp_path / "fleet.git", 1, NOW, Closing("manual"))
     before = set(threading.enumerate())
-    ticker = Timers(woken.set, [store.folder / "refs"])
-    ticker.start()
-    ticker.wake_in(0)
+    timers, watch = Timers(), FileWatch([store.folder / "refs"], woken.set)
+    timers.start()
+    watch.start()
+    timers.after("due", 0, woken.set)
     assert woken.wait(LONG_S)
-    ticker.wake_in(FAR_S)
+    timers.after("due", FAR_S, woken.set)
     assert len(set(threading.enumerate()) - before) >= 2
-    ticker.stop()
+    watch.stop()
+    timers.stop()
     assert left_running(before) == []

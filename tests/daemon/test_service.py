@@ -317,10 +317,10 @@ def test_merged_lanes_go_once_they_are_silent(start: Start) -> None:
     daemon.step(100)
     assert set(lanes[:2]) <= daemon.store.refs().keys()
     push(lanes[2], 3)
-    daemon.service._lanes_due = 0
+    daemon.service._asked.add("lanes")
     daemon.step(109)
     assert daemon.store.refs().keys() == {MAIN, paths.PUBLISHED, *lanes}
-    daemon.service._lanes_due = 0
+    daemon.service._asked.add("lanes")
     daemon.step(111)
     assert daemon.store.refs().keys() == {MAIN, paths.PUBLISHED, *lanes[1:]}
     assert [rest["lane"] for _, event, rest in daemon.log.told if event == "lane removed"] == [lanes[0]]
@@ -340,7 +340,7 @@ def test_removing_lanes_keeps_up_with_a_fleet(start: Start) -> None:
             daemon.store, lane, {f"{FOLDER}/1/w{number}.json": text(1, f"w{number}", number % 60)}, orphan=True
         )
     daemon.step(INTERVAL_S)
-    daemon.service._lanes_due = 0
+    daemon.service._asked.add("lanes")
     for number in range(3):
         daemon.step(700 + number)
     assert not [ref for ref in daemon.store.refs() if ref.startswith("refs/heads/dc/")]
@@ -355,7 +355,7 @@ def test_housekeeping_that_fails_harms_no_cycle(start: Start, monkeypatch: pytes
 
     monkeypatch.setattr(service, "remove_silent_lanes", fail)
     for _ in range(3):
-        daemon.service._lanes_due = 0
+        daemon.service._asked.add("lanes")
         assert daemon.step(1) == POLL_S
     assert daemon.log.events("warning") == ["housekeeping failed"]
     assert daemon.log.events("error") == []

@@ -472,6 +472,7 @@ def test_stopping_ends_the_endless(served: Served) -> None:
     client = Following(served)
     client.next()
     served.server.stop()
+    assert served.server._thread is not None
     assert not served.server._thread.is_alive()
     assert client.answer.read() is not None
     client.close()

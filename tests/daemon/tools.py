@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import signal
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
-from typing import cast
 
 from dreamcatcherd.config import Config, FramesConfig, HttpConfig
 from dreamcatcherd.core.frames import Closing
+from dreamcatcherd.daemon.bootstrap import Runtime, closing_of, primary_of
 from dreamcatcherd.daemon.service import Service
-from dreamcatcherd.git.local import LocalStore
 from dreamcatcherd.git.protocols import Move
 from dreamcatcherd.stages.first_frame import open_first
 from dreamcatcherd.testing.memory import MemoryStore
+from dreamcatcherd.web.server import read_listening
 from tests.law.fleet import MAIN, NOW
 
 INTERVAL_S = 10
@@ -55,8 +53,17 @@ class Lines:
     def __init__(self) -> None:
         self.told: list[tuple[str, str, dict[str, object]]] = []
 
-    def __getattr__(self, level: str) -> Callable[..., None]:
-        return lambda event, **rest: self.told.append((level, event, rest))
+    def debug(self, event: str, **rest: object) -> None:
+        self.told.append(("debug", event, rest))
+
+    def info(self, event: str, **rest: object) -> None:
+        self.told.append(("info", event, rest))
+
+    def warning(self, event: str, **rest: object) -> None:
+        self.told.append(("warning", event, rest))
+
+    def error(self, event: str, **rest: object) -> None:
+        self.told.append(("error", event, rest))
 
     def events(self, *levels: str) -> list[str]:
         return [event for level, event, _ in self.told if level in levels]
@@ -65,11 +72,11 @@ class Lines:
 class Scripted(MemoryStore):
     """A store in memory that the daemon takes for a folder, and to which things happen at its next calls."""
 
-    folder = Path("/nonexistent")
-    signing_key: Path | None = None
+    folder: Path = Path("/nonexistent")
 
     def __init__(self, shared: MemoryStore | None = None) -> None:
         super().__init__(shared)
+        self.progress: Callable[[], None] = lambda: None
         self.at_refs: list[Callable[[], None]] = []
         self.at_move: list[Callable[[], None]] = []
 
@@ -98,7 +105,9 @@ class Daemon:
         self.log = Lines()
         self.store = store
         self.clock = clock
-        self.service = Service(config, cast(LocalStore, store), self.log)  # type: ignore[arg-type]
+        closing = closing_of(config)
+        primary = primary_of(config, store, closing)
+        self.service = Service(Runtime(config, store, primary, closing, read_listening(config.http)), self.log)
         self.service.primary.clock = clock
         self.service.primary._steady = clock.steady
         self.metrics = self.service.metrics
@@ -115,16 +124,3 @@ class Daemon:
 
     def series(self, name: str, **labels: str) -> float | None:
         return self.metrics.registry.get_sample_value(f"dreamcatcher_{name}", labels)
-
-
-@contextmanager
-def signals_kept() -> Iterator[None]:
-    """The signal handlers of the test process, put back afterwards."""
-    caught = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1)
-    before = {number: signal.getsignal(number) for number in caught}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-        signal.set_wakeup_fd(-1)
