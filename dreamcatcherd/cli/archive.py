@@ -9,7 +9,7 @@ import click
 from dreamcatcherd.cli.common import base_of, on_repository, open_primary, with_json, write_json
 from dreamcatcherd.core.codec import MAX_FRAME
 from dreamcatcherd.core.errors import RefusedError, UsageError
-from dreamcatcherd.git.local import LocalStore
+from dreamcatcherd.git.protocols import GitStore
 from dreamcatcherd.history.archive import write_archive
 from dreamcatcherd.stages.snapshot_chain import links
 
@@ -31,7 +31,7 @@ def archive(
     again; unpacked with tar, every command reads it with --repo. The repository itself stays as it is."""
     primary = open_primary(repo, config_file)
     store = primary.store
-    if not isinstance(store, LocalStore):
+    if not isinstance(store, GitStore):
         raise AssertionError("commands work on git")
     chain = list(links(store, base_of(primary).commit))[::-1]
     if not chain:

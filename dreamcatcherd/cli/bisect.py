@@ -19,7 +19,7 @@ from dreamcatcherd.core.export import export
 from dreamcatcherd.core.ledger import Ledger
 from dreamcatcherd.core.tree import walk
 from dreamcatcherd.daemon.primary import Primary
-from dreamcatcherd.git.protocols import Store
+from dreamcatcherd.git.protocols import ObjectReader
 from dreamcatcherd.history.provenance import author_of, ledger_frames
 from dreamcatcherd.history.queries import ledger_of, settings_of
 from dreamcatcherd.stages.published import PublishedState
@@ -104,7 +104,7 @@ def bisect(
     return 1 if found.skipped else 0
 
 
-def closed_between(store: Store, base: PublishedState, first: int, last: int) -> list[int]:
+def closed_between(store: ObjectReader, base: PublishedState, first: int, last: int) -> list[int]:
     """The closed frames from one to another, both included."""
     return [frame for frame, _ in ledger_frames(store, base.ledgers, first, last)]
 
@@ -139,7 +139,7 @@ def _run(primary: Primary, base: PublishedState, frame: int, command: tuple[str,
     return done.returncode
 
 
-def _deltas(store: Store, ledger: Ledger) -> list[dict[str, object]]:
+def _deltas(store: ObjectReader, ledger: Ledger) -> list[dict[str, object]]:
     return [
         {
             "path": row.path,
@@ -153,7 +153,7 @@ def _deltas(store: Store, ledger: Ledger) -> list[dict[str, object]]:
     ]
 
 
-def _json(store: Store, found: Search, ledger: Ledger) -> dict[str, object]:
+def _json(store: ObjectReader, found: Search, ledger: Ledger) -> dict[str, object]:
     return {
         "good": found.good,
         "first_bad": found.bad,
@@ -165,7 +165,7 @@ def _json(store: Store, found: Search, ledger: Ledger) -> dict[str, object]:
     }
 
 
-def _tell(store: Store, found: Search, ledger: Ledger) -> None:
+def _tell(store: ObjectReader, found: Search, ledger: Ledger) -> None:
     if found.skipped:
         frames = ", ".join(map(str, found.skipped))
         click.echo(f"the first bad frame is {found.bad} or one that was skipped: {frames}")

@@ -14,7 +14,7 @@ from dreamcatcherd.core.errors import DreamcatcherError
 from dreamcatcherd.core.report import REPOSITORY_HEADER, Pending
 from dreamcatcherd.core.troubles import Trouble, disk_full
 from dreamcatcherd.git.disk_usage import disk_usage
-from dreamcatcherd.git.local import LocalStore
+from dreamcatcherd.git.protocols import GitStore
 
 ASK_S = 2.0
 
@@ -23,7 +23,7 @@ class _Status(Struct):
     troubles: list[Trouble]
 
 
-def all_troubles(pending: Pending, config: Config, store: LocalStore) -> list[Trouble]:
+def all_troubles(pending: Pending, config: Config, store: GitStore) -> list[Trouble]:
     """What the repository shows, and what its daemon reports, each trouble once."""
     room = disk_usage(store.folder)
     full = disk_full(room.free_bytes, str(store.folder)) if room else None

@@ -19,9 +19,8 @@ from dreamcatcherd.core.summary import frame_summary
 from dreamcatcherd.daemon.bootstrap import Source, build_runtime, closing_of
 from dreamcatcherd.daemon.cycle import close_frame, poll
 from dreamcatcherd.daemon.primary import Primary
-from dreamcatcherd.git.local import LocalStore
 from dreamcatcherd.git.maintenance import write_graph
-from dreamcatcherd.git.protocols import Store
+from dreamcatcherd.git.protocols import GitStore, Store
 from dreamcatcherd.imports.new_repository import create
 from dreamcatcherd.observe.clock import wall_clock
 
@@ -139,7 +138,7 @@ def merge_command(frame: int | None, repo: str | None, config_file: Path | None,
 
 def keep_graph(store: Store) -> None:
     """Add what was published to the commit-graph; where that fails it costs time, nothing else."""
-    if isinstance(store, LocalStore) and (published := store.recall()) is not None:
+    if isinstance(store, GitStore) and (published := store.recall()) is not None:
         with contextlib.suppress(RetryableError):
             write_graph(store.folder, published)
 

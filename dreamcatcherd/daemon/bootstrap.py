@@ -59,7 +59,7 @@ def build_runtime(config: Config, url: str, now: Runtime | None = None) -> Runti
 def open_store(repository: RepositoryConfig, url: str) -> LocalStore | RemoteStore:
     """Open the repository that a path or URL names; UsageError if there is none or a credential file is missing."""
     path = repository_path(url)
-    store = LocalStore(path) if path is not None else _open_remote(repository, url)
+    store: GitStore = LocalStore(path) if path is not None else _open_remote(repository, url)
     store.signing_key = credential_file("repository", "signing_key", repository.signing_key)
     return store
 

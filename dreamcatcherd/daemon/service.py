@@ -31,6 +31,7 @@ from dreamcatcherd.daemon.systemd import SystemdNotifier
 from dreamcatcherd.daemon.timers import Timers
 from dreamcatcherd.git.disk_usage import disk_usage
 from dreamcatcherd.git.maintenance import maintain
+from dreamcatcherd.git.protocols import GitStore
 from dreamcatcherd.git.reachability import has_graph
 from dreamcatcherd.observe.event_log import EventLog
 from dreamcatcherd.observe.logs import CycleLog, set_up_logs

@@ -28,8 +28,8 @@ from dreamcatcherd.core.report import Check
 from dreamcatcherd.core.troubles import Trouble
 from dreamcatcherd.doctor.sizes import check_largest, check_packs, check_space
 from dreamcatcherd.git.command import git
-from dreamcatcherd.git.local import LocalStore
 from dreamcatcherd.git.locks import all_locks, stale
+from dreamcatcherd.git.protocols import GitStore, ObjectReader, Store
 from dreamcatcherd.git.remote import RemoteStore
 from dreamcatcherd.git.signatures import sign
 from dreamcatcherd.stages.fetch import Fetcher, View
@@ -72,7 +72,7 @@ def check_signing(key: Path | None) -> Iterator[Check]:
         yield Check("signing", True, f"{key} signs")
 
 
-def check_repository(store: LocalStore, main: str) -> Iterator[Check]:
+def check_repository(store: Store, main: str) -> Iterator[Check]:
     """Whether it can be reached and read, and what stands there."""
     try:
         start = time.perf_counter()
@@ -180,7 +180,7 @@ _WANTED = (
 )
 
 
-def check_folder(store: LocalStore, main: str) -> Iterator[Check]:
+def check_folder(store: GitStore, main: str) -> Iterator[Check]:
     """Rights, settings, HEAD, hook, locks, packs and space of a repository that lies on this disk."""
     folder = store.folder
     shut = [name for name in ("objects", "refs", "HEAD") if not os.access(folder / name, os.W_OK)]

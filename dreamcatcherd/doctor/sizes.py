@@ -8,7 +8,7 @@ from pathlib import Path
 from dreamcatcherd.core.errors import UnreadableError
 from dreamcatcherd.core.report import Check
 from dreamcatcherd.git.disk_usage import disk_usage
-from dreamcatcherd.git.protocols import Store
+from dreamcatcherd.git.protocols import ObjectReader
 from dreamcatcherd.stages.largest_file import Largest
 
 PACKS_MANY = 200
@@ -18,7 +18,7 @@ LARGE_BYTES = 50_000_000
 A file is pushed again as soon as a frame changes it."""
 
 
-def check_largest(store: Store, commit: str) -> Check:
+def check_largest(store: ObjectReader, commit: str) -> Check:
     """Servers refuse files that are too large; what is written grows with the records in it."""
     try:
         path, size = Largest().of(store, commit)

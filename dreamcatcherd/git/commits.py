@@ -1,4 +1,4 @@
-"""Objects written but not flushed yet, kept by id; and commits as bytes. Shared by both stores."""
+"""Commits as bytes, written and read by git's own grammar, and the sizes up to which objects are read."""
 
 from __future__ import annotations
 

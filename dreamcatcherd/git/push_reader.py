@@ -1,7 +1,7 @@
-"""A repository read through git's own plumbing, for the hook: a process that starts anew at every push.
+"""A repository read through git's own plumbing, for the hook: a process that starts again at every push.
 
 git answers in 10 ms, while loading pygit2 takes 70; and git knows where the objects of a push are kept in quarantine,
-by its variables, all of which it gets to see. What is written stays in memory."""
+from its variables, all of which are passed on to it. Nothing can be written or moved through this reader."""
 
 from __future__ import annotations
 
@@ -11,29 +11,32 @@ from pathlib import Path
 
 from dreamcatcherd.core.errors import FatalError, UnreadableError, UsageError
 from dreamcatcherd.git.command import AS_STORED, error_message, git
-from dreamcatcherd.git.commits import check_ceiling
+from dreamcatcherd.git.commits import check_ceiling, read_commit
 from dreamcatcherd.git.protocols import Commit
-from dreamcatcherd.git.reachability import has_graph, reach
+from dreamcatcherd.git.reachability import Reached, has_graph, reach
 from dreamcatcherd.git.rev_list import list_commits
-from dreamcatcherd.testing.memory import MemoryStore
 
 _KINDS = {b"commit": 1, b"tree": 2}
-"""What git calls the kinds that have a ceiling, by its own numbers."""
+"""git's own numbers of the kinds that have a ceiling."""
 
 
-class PushReader(MemoryStore):
-    """The repository that git's variables name. To be closed: a git process answers the reads."""
+class PushReader:
+    """The repository that git's variables name, as it is during a push; it keeps the `RepositoryReader` Protocol.
+
+    A git process answers the reads from the constructor on, until `close`. The refs are those of the start."""
+
+    cut: frozenset[str] = frozenset()
 
     def __init__(self, variables: Mapping[str, str]) -> None:
-        super().__init__()
         self.folder = Path(variables.get("GIT_DIR") or ".").resolve()
         self.where = str(self.folder)
         self.head_branch: str | None = None
         known = variables.items()
         self._variables = {name: value for name, value in known if name.startswith("GIT_") and name != "GIT_DIR"}
-        self.heads = self._read_refs()
+        self._refs = self._read_refs()
         self._environment = {name: value for name, value in known if name != "GIT_DIR"} | {"LC_ALL": "C", **AS_STORED}
         self._reader = self._start()
+        self._reached = Reached(self.commit)
 
     def _start(self) -> subprocess.Popen[bytes]:
         try:
@@ -51,15 +54,18 @@ class PushReader(MemoryStore):
         """End the git process."""
         self._reader.communicate()
 
+    def refs(self) -> dict[str, str]:
+        return dict(self._refs)
+
+    def lost_history(self) -> str | None:
+        return None  # a push into a repository whose refs were lost is checked like one into a new one
+
     def read(self, oid: str) -> bytes:
-        found = self._pending.objects.get(oid)
-        if found is not None:
-            return found[1]
         kind, size = self._ask("contents", oid)
         try:
             check_ceiling(oid, kind, size)
         except UnreadableError:
-            self._reader.kill()  # what it would write now is not read
+            self._reader.kill()  # git has begun to write the object, and what is in the pipe must not answer later
             self._reader.communicate()
             self._reader = self._start()
             raise
@@ -68,8 +74,13 @@ class PushReader(MemoryStore):
         return self._reader.stdout.read(size + 1)[:-1]
 
     def size(self, oid: str) -> int:
-        found = self._pending.objects.get(oid)
-        return len(found[1]) if found is not None else self._ask("info", oid)[1]
+        return self._ask("info", oid)[1]
+
+    def commit(self, oid: str) -> Commit:
+        return read_commit(self, oid)
+
+    def through(self, oid: str) -> Commit:
+        return self.commit(oid)  # a push that brings a commit too large to be read is refused, so none is followed
 
     def new_commits(self, tips: Iterable[str], hidden: Iterable[str]) -> dict[str, Commit]:
         tips, hidden = list(dict.fromkeys(tips)), list(dict.fromkeys(hidden))
@@ -79,11 +90,14 @@ class PushReader(MemoryStore):
                 return {oid: self.commit(oid) for oid in listed}
         known = list_commits(self.folder, hidden, [], self._variables)
         if known is None:
-            return super().new_commits(tips, hidden)
+            return self._reached.new_commits(tips, hidden)
         return reach(self.commit, tips, set(known))
 
+    def descends(self, oid: str, ancestor: str) -> bool:
+        return oid == ancestor or ancestor in reach(self.commit, [oid], set())
+
     def good_signatures(self, commits: Iterable[str], signers: Iterable[str]) -> dict[str, str]:
-        from dreamcatcherd.git.signatures import good_signatures  # seldom needed: see incoming
+        from dreamcatcherd.git.signatures import good_signatures  # few pushes need it, and each pays for its start
 
         return good_signatures(self.folder, commits, signers, self._variables)
 
@@ -98,7 +112,7 @@ class PushReader(MemoryStore):
         return found
 
     def git(self, *words: str, stdin: bytes = b"", may_fail: bool = False) -> subprocess.CompletedProcess[bytes]:
-        """Run git on the repository and its quarantine; FatalError where it fails and may not."""
+        """Run git on the repository and its quarantine; FatalError if it fails, unless it `may_fail`."""
         done = git(self.folder, *words, stdin=stdin, variables=self._variables)
         if done.returncode and not may_fail:
             raise FatalError(f"git {words[0]} failed on {self.where}: {error_message(done)}", "run git fsck there")
@@ -117,7 +131,7 @@ class PushReader(MemoryStore):
         return found
 
     def _ask(self, what: str, oid: str) -> tuple[int, int]:
-        """The kind and size of an object; after `contents` its bytes and a line feed are next in the pipe."""
+        """The kind and size of an object; after `contents`, its bytes and a line feed are next in the pipe."""
         if self._reader.stdin is None or self._reader.stdout is None:
             raise AssertionError("the process was made with pipes")
         try:

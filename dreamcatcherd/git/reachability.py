@@ -1,7 +1,7 @@
 """Which commits are new: reachable from some commits and not from others, exactly, whatever their dates are.
 
 Walks that stop by commit date (libgit2's `hide`, git's `rev-list A ^B` without generation numbers) call old commits new
-where a clock was wrong. Three ways give the exact answer, and `GitStore` takes the cheapest that applies:
+where a clock was wrong. Three ways give the exact answer, and `CommitHistory` takes the cheapest that applies:
 
     near        every path from the tips ends at the one hidden commit: a few reads in this process
     by git      the repository has a commit-graph: git stops by generation number, which no clock can change

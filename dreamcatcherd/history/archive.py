@@ -26,6 +26,7 @@ from dreamcatcherd.core.errors import FatalError, RefusedError, UsageError
 from dreamcatcherd.git.command import error_message, git
 from dreamcatcherd.git.local import LocalStore
 from dreamcatcherd.git.maintenance import MAINTENANCE_S
+from dreamcatcherd.git.protocols import GitStore, ObjectReader
 from dreamcatcherd.history.replay import closed_frames, own_ledger
 from dreamcatcherd.stages.early_deltas import waiting_commits
 from dreamcatcherd.stages.published import read_published
@@ -52,7 +53,7 @@ class Manifest(Struct, frozen=True):
     digest: str
 
 
-def write_archive(store: LocalStore, chain: list[Link], first: int, last: int, main: str, output: Path) -> Manifest:
+def write_archive(store: GitStore, chain: list[Link], first: int, last: int, main: str, output: Path) -> Manifest:
     """Write the closed frames of a chain from one to another into a file, which has its name only once it is whole."""
     frames = {link.frame: at for at, link in enumerate(chain)}
     if first not in frames or last not in frames or first > last:
@@ -81,7 +82,7 @@ def write_archive(store: LocalStore, chain: list[Link], first: int, last: int, m
     return manifest
 
 
-def _make_repository(store: LocalStore, folder: Path, tip: str, before: str | None, main: str) -> None:
+def _make_repository(store: GitStore, folder: Path, tip: str, before: str | None, main: str) -> None:
     """A bare repository with all that the tip reaches, cut off at `before` and at what was merged up to then."""
     folder.mkdir(parents=True)
     _run(folder, "init", "--quiet", "--bare", "--template=", f"--initial-branch={paths.short_ref(main)}")
@@ -105,7 +106,7 @@ def _make_repository(store: LocalStore, folder: Path, tip: str, before: str | No
     _run(folder, "fsck", "--no-dangling", "--connectivity-only")
 
 
-def _edge(store: LocalStore, tip: str, before: str) -> tuple[set[str], list[str]]:
+def _edge(store: ObjectReader, tip: str, before: str) -> tuple[set[str], list[str]]:
     """Where the history of an archive is cut off, and the objects that it is to hold with all that they need.
 
     Held deltas are read again from their own commits, which may be much older; and the settings that count may not be
@@ -180,7 +181,7 @@ def _checked(file: Path, folder: Path) -> Manifest:
     return manifest
 
 
-def holds(store: LocalStore, manifest: Manifest, chain: list[Link]) -> bool:
+def holds(store: ObjectReader, manifest: Manifest, chain: list[Link]) -> bool:
     """Whether an archive's history is the one that its manifest names."""
     last = chain[-1]
     frames = [link.frame for link in chain]

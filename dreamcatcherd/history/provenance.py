@@ -17,7 +17,7 @@ from dreamcatcherd.core.model import Conflict, Json, Stamp
 from dreamcatcherd.core.records import natural_key
 from dreamcatcherd.core.snapshot import Item
 from dreamcatcherd.core.tree import read_tree
-from dreamcatcherd.git.protocols import Store
+from dreamcatcherd.git.protocols import ObjectReader
 
 
 class Origin(Struct, frozen=True):
@@ -71,7 +71,9 @@ class _Found(Struct):
 _decode = msgspec.json.Decoder(_Found).decode
 
 
-def ledger_frames(store: Store, ledgers: str | None, first: int, last: int | None = None) -> Iterator[tuple[int, str]]:
+def ledger_frames(
+    store: ObjectReader, ledgers: str | None, first: int, last: int | None = None
+) -> Iterator[tuple[int, str]]:
     """The closed frames from one to another, with the object id of each ledger, oldest first."""
     thousands = sorted((int(name), entry.oid) for name, entry in read_tree(store, ledgers).items() if name.isdigit())
     for thousand, oid in thousands:
@@ -83,13 +85,15 @@ def ledger_frames(store: Store, ledgers: str | None, first: int, last: int | Non
                 yield frame, names[f"{frame}.json"].oid
 
 
-def ledgers_from(store: Store, ledgers: str | None, first: int, last: int | None = None) -> Iterator[tuple[int, bytes]]:
+def ledgers_from(
+    store: ObjectReader, ledgers: str | None, first: int, last: int | None = None
+) -> Iterator[tuple[int, bytes]]:
     """The bytes of each ledger from a frame on, oldest first; `last` is the last frame asked for."""
     return ((frame, store.read(oid)) for frame, oid in ledger_frames(store, ledgers, first, last))
 
 
 def find_origins(
-    store: Store, ledgers: str | None, stamps: Iterable[Stamp], last: int | None = None, first: int = 0
+    store: ObjectReader, ledgers: str | None, stamps: Iterable[Stamp], last: int | None = None, first: int = 0
 ) -> dict[Stamp, Origin]:
     """The deltas behind stamps, each searched for from its own frame on; a stamp that no ledger has is left out.
 
@@ -111,7 +115,7 @@ def find_origins(
     return found
 
 
-def author_of(store: Store, commit: str) -> str | None:
+def author_of(store: ObjectReader, commit: str) -> str | None:
     """Who made a commit; None where it is not there any more."""
     try:
         return store.commit(commit).author
@@ -120,7 +124,7 @@ def author_of(store: Store, commit: str) -> str | None:
 
 
 def lost_values(
-    store: Store, ledgers: str | None, collection: str, key: Json, last: int | None
+    store: ObjectReader, ledgers: str | None, collection: str, key: Json, last: int | None
 ) -> Iterator[tuple[int, Conflict]]:
     """Every conflict that one entity ever had, with the frame whose ledger tells of it, oldest first."""
     raw_key = canonical(key)
@@ -133,7 +137,12 @@ def lost_values(
 
 
 def explain_item(
-    store: Store, ledgers: str | None, row: Collection, item: Item, field: str | None = None, last: int | None = None
+    store: ObjectReader,
+    ledgers: str | None,
+    row: Collection,
+    item: Item,
+    field: str | None = None,
+    last: int | None = None,
 ) -> Explanation:
     """Who set each field of an entity, or one field, and who lost; `last` is the frame whose snapshot it stands in."""
     key = natural_key(row, item.record)

@@ -25,7 +25,7 @@ from dreamcatcherd.core.settings import Settings, read_settings
 from dreamcatcherd.core.snapshot import Item, get_keyed, items, open_snapshot
 from dreamcatcherd.core.summary import frame_summary
 from dreamcatcherd.core.tree import blob_at
-from dreamcatcherd.git.protocols import Store
+from dreamcatcherd.git.protocols import ObjectReader
 from dreamcatcherd.history.provenance import Explanation
 from dreamcatcherd.history.provenance import explain_item as explanation
 from dreamcatcherd.stages.published import PublishedState, load_head, load_ledger
@@ -48,7 +48,7 @@ class View(NamedTuple):
     settings: Settings
 
 
-def ledger_of(store: Store, base: PublishedState, frame: int) -> Ledger:
+def ledger_of(store: ObjectReader, base: PublishedState, frame: int) -> Ledger:
     """The ledger of a closed frame; RefusedError where it is not closed."""
     ledger = load_ledger(store, base.ledgers, frame)
     if ledger is None:
@@ -56,7 +56,7 @@ def ledger_of(store: Store, base: PublishedState, frame: int) -> Ledger:
     return ledger
 
 
-def closed_head(store: Store, base: PublishedState, frame: int) -> LedgerHead:
+def closed_head(store: ObjectReader, base: PublishedState, frame: int) -> LedgerHead:
     """The head of a closed frame's ledger; RefusedError where it is not closed."""
     head = load_head(store, base.ledgers, frame)
     if head is None:
@@ -70,12 +70,12 @@ def _not_closed(base: PublishedState, frame: int) -> RefusedError:
     return RefusedError(f"frame {frame} is not in the ledger: {closed}", "name a closed frame (dreamcatcherd log)")
 
 
-def settings_of(store: Store, ledger: Ledger | LedgerHead) -> Settings:
+def settings_of(store: ObjectReader, ledger: Ledger | LedgerHead) -> Settings:
     """The settings that a frame was merged under."""
     return read_settings(store.read(ledger.settings), ledger.settings) if ledger.settings else read_settings(b"")
 
 
-def view(store: Store, base: PublishedState, frame: int | None = None) -> View:
+def view(store: ObjectReader, base: PublishedState, frame: int | None = None) -> View:
     """The newest snapshot, or the one after a frame."""
     if frame is None:
         return View(base.snapshot, base.settings)
@@ -83,7 +83,7 @@ def view(store: Store, base: PublishedState, frame: int | None = None) -> View:
     return View(head.snapshot, settings_of(store, head))
 
 
-def entities(store: Store, seen: View, collection: str, key: str | None) -> list[Item]:
+def entities(store: ObjectReader, seen: View, collection: str, key: str | None) -> list[Item]:
     """The entities of a collection under a key as the command line has it; RefusedError for an unknown collection."""
     table = seen.settings.table
     row = table.get(collection)
@@ -111,7 +111,12 @@ def _under(row: Collection, item: Item, parts: list[str]) -> bool:
 
 
 def explain_entity(
-    store: Store, base: PublishedState, collection: str, key: str, field: str | None = None, frame: int | None = None
+    store: ObjectReader,
+    base: PublishedState,
+    collection: str,
+    key: str,
+    field: str | None = None,
+    frame: int | None = None,
 ) -> Explanation:
     """Who set each field of one entity, or one field, and who lost; RefusedError where there is none such."""
     seen = view(store, base, frame)
@@ -134,7 +139,7 @@ def _parts(row: Collection, item: Item) -> list[Json]:
     return key if isinstance(key, list) else [key]
 
 
-def diff_frames(store: Store, base: PublishedState, start: int, end: int, bounds: Bounds | None = None) -> Diff:
+def diff_frames(store: ObjectReader, base: PublishedState, start: int, end: int, bounds: Bounds | None = None) -> Diff:
     """What differs between the snapshots after two frames; RefusedError where one of them is not closed."""
     old, new = closed_head(store, base, start), closed_head(store, base, end)
     table = settings_of(store, old if start > end else new).table
@@ -150,7 +155,7 @@ class Chain:
         self._rest: Iterator[Link] | None = None
         self._rows: dict[str, Record] = {}
 
-    def frames(self, store: Store, base: PublishedState, before: int | None = None) -> Iterator[Link]:
+    def frames(self, store: ObjectReader, base: PublishedState, before: int | None = None) -> Iterator[Link]:
         """The snapshot commits of closed frames, from the one before a frame on."""
         self._follow(store, base.commit)
         at = 0
@@ -160,7 +165,7 @@ class Chain:
             if before is None or link.frame < before:
                 yield link
 
-    def _follow(self, store: Store, tip: str | None) -> None:
+    def _follow(self, store: ObjectReader, tip: str | None) -> None:
         """Begin with another commit; where it stands upon what was walked before, that is gone on with."""
         if tip == self._tip:
             return
@@ -174,7 +179,7 @@ class Chain:
             fresh.append(link)
         self._walked, self._rest, self._tip = fresh, None, tip
 
-    def _further(self, store: Store) -> bool:
+    def _further(self, store: ObjectReader) -> bool:
         """Walk to one more frame. After a failure, or a walk that took too long, it goes on from the last one."""
         if self._rest is None:
             self._rest = links(store, self._walked[-1].oid if self._walked else self._tip)
@@ -190,7 +195,7 @@ class Chain:
         return link is not None
 
     def log(
-        self, store: Store, base: PublishedState, limit: int | None = None, before: int | None = None
+        self, store: ObjectReader, base: PublishedState, limit: int | None = None, before: int | None = None
     ) -> Iterator[Record]:
         """The rows of `log`, newest first; of each ledger only its head is read, once."""
         for count, link in enumerate(self.frames(store, base, before)):
@@ -237,7 +242,7 @@ class Troubles(NamedTuple):
 
 
 def troubles(
-    store: Store,
+    store: ObjectReader,
     base: PublishedState,
     chain: Chain,
     kind: Literal["quarantined", "conflicts"],

@@ -14,7 +14,7 @@ from dreamcatcherd.core.ledger import Ledger, MisfitRow, QuarantinedRow, read_le
 from dreamcatcherd.core.model import Arrival, Conflict, Delta, Fault, Json, Stamp
 from dreamcatcherd.core.settings import Limits
 from dreamcatcherd.core.tree import blob_at, read_tree
-from dreamcatcherd.git.protocols import Store
+from dreamcatcherd.git.protocols import QueryReader
 from dreamcatcherd.stages.published import PublishedState
 
 
@@ -53,7 +53,7 @@ class Asked(Struct, frozen=True):
 _KEY = re.compile(r"[0-9]{1,16}/[^/]+(?:/[^/]+){0,2}")
 
 
-def read_asked(store: Store, text: str) -> Asked:
+def read_asked(store: QueryReader, text: str) -> Asked:
     """What a text names: `<frame>/<utc>[/<stream_id>[/<content id>]]` or a stamp as a JSON list is an order key,
     another text with a slash is a path, and one without is a blob id or its first digits."""
     parts: list[Json] = []
@@ -73,7 +73,7 @@ def read_asked(store: Store, text: str) -> Asked:
     return Asked(path=text) if "/" in text else Asked(blob=store.resolve(text) or text)
 
 
-def receipts(store: Store, base: PublishedState, waiting: list[Arrival], text: str) -> list[Receipt]:
+def receipts(store: QueryReader, base: PublishedState, waiting: list[Arrival], text: str) -> list[Receipt]:
     """Every version of the delta that a text names, with what became of it; oldest frame first.
 
     Fields may also be lost later, to a late delta: the later ledgers are searched for the delta's content id."""
@@ -113,7 +113,7 @@ def _needle(asked: Asked) -> bytes:
     return canonical(asked.path if asked.path is not None else asked.blob)[1:-1]
 
 
-def _frames(store: Store, base: PublishedState, asked: Asked) -> range:
+def _frames(store: QueryReader, base: PublishedState, asked: Asked) -> range:
     """The frames in whose ledgers a delta may stand: its own and all later ones."""
     last = base.state.last_closed
     if last is None:
@@ -123,12 +123,12 @@ def _frames(store: Store, base: PublishedState, asked: Asked) -> range:
     return range(max(oldest, first) if first is not None and first <= last else oldest, last + 1)
 
 
-def _oldest(store: Store, base: PublishedState) -> int:
+def _oldest(store: QueryReader, base: PublishedState) -> int:
     thousands = min((int(name) for name in read_tree(store, base.ledgers) if name.isdigit()), default=0)
     return thousands * 1000
 
 
-def _frame_in(store: Store, blob: str | None) -> int | None:
+def _frame_in(store: QueryReader, blob: str | None) -> int | None:
     if blob is None or store.resolve(blob) != blob:
         return None
     limits = Limits()
@@ -147,7 +147,7 @@ def _keep_best(found: dict[tuple[str, str], Receipt], receipt: Receipt) -> None:
         found[key] = receipt
 
 
-def _among_unlisted(store: Store, ledger: Ledger, path: str) -> Receipt | None:
+def _among_unlisted(store: QueryReader, ledger: Ledger, path: str) -> Receipt | None:
     """The receipt of a version that a ledger only counts, since its blob came under many names at once."""
     if any(row.path == path for row in ledger.rows()):
         return None

@@ -21,7 +21,7 @@ from dreamcatcherd.core.settings import DEFAULT, Settings, read_settings
 from dreamcatcherd.core.snapshot import empty_like
 from dreamcatcherd.core.tree import FILE, blob_at, subtree
 from dreamcatcherd.git.overlay import Overlay
-from dreamcatcherd.git.protocols import Store
+from dreamcatcherd.git.protocols import ObjectReader
 from dreamcatcherd.stages.delta_reader import read_delta
 from dreamcatcherd.stages.snapshot import IMPORT
 from dreamcatcherd.stages.snapshot_chain import Link
@@ -48,13 +48,13 @@ class Replayed(NamedTuple):
     overlay: Overlay
 
 
-def own_ledger(store: Store, link: Link) -> bytes | None:
+def own_ledger(store: ObjectReader, link: Link) -> bytes | None:
     """The bytes of a frame's ledger as its own snapshot commit holds it; None where it holds none."""
     oid = blob_at(store, subtree(store, store.commit(link.oid).tree, paths.LEDGER), paths.ledger_path(link.frame))
     return store.read(oid) if oid else None
 
 
-def closed_frames(store: Store, links: Iterable[Link]) -> Iterator[ClosedFrame]:
+def closed_frames(store: ObjectReader, links: Iterable[Link]) -> Iterator[ClosedFrame]:
     """Read closed frames one by one; FatalError where a ledger or its settings cannot be read."""
     known: dict[str | None, Settings] = {None: DEFAULT}
     for link in links:
@@ -79,7 +79,7 @@ def is_base(ledger: Ledger) -> bool:
     return ledger.closed_by == IMPORT and ledger.previous is None and not any(ledger.rows())
 
 
-def replay_to(store: Store, told: Iterable[ClosedFrame], to: int) -> Replayed:
+def replay_to(store: ObjectReader, told: Iterable[ClosedFrame], to: int) -> Replayed:
     """The state after frame `to` as it was known then, from all deltas that were merged up to then."""
     parts: list[_Part] = []
     start: str | None = None
@@ -96,7 +96,7 @@ def replay_to(store: Store, told: Iterable[ClosedFrame], to: int) -> Replayed:
     return _merged(store, start, last, _by_settings(store, parts))
 
 
-def replay_hindsight(store: Store, history: Iterable[ClosedFrame], to: int) -> Replayed:
+def replay_hindsight(store: ObjectReader, history: Iterable[ClosedFrame], to: int) -> Replayed:
     """The state after frame `to` as if every delta known by now had come in time: late ones lie where their key says.
 
     A delta was judged when it was merged; what the table of collections makes of it is as in its own frame."""
@@ -121,7 +121,7 @@ def frame_of_row(chapter: ClosedFrame, row: DeltaRow) -> int:
     return chapter.ledger.frame if row.frame is None else row.frame
 
 
-def delta_of(store: Store, row: DeltaRow, settings: Settings) -> Delta:
+def delta_of(store: ObjectReader, row: DeltaRow, settings: Settings) -> Delta:
     """A merged delta read again; FatalError where it no longer is what its ledger says."""
     item = read_delta(store, Version(row.path, row.blob, FILE, row.commit), settings.limits)
     if not isinstance(item, Delta) or item.content_id != (row.content_id or row.blob):
@@ -135,7 +135,7 @@ _Part = tuple[ClosedFrame, DeltaRow, Settings]
 """A merged delta: the frame that merged it, its row there, and the settings whose table it is merged under."""
 
 
-def _by_settings(store: Store, parts: Iterable[_Part]) -> Iterator[tuple[list[Delta], Table]]:
+def _by_settings(store: ObjectReader, parts: Iterable[_Part]) -> Iterator[tuple[list[Delta], Table]]:
     """Batches of deltas in the order of the parts, each to be merged under one table."""
     for _, group in groupby(parts, key=lambda part: part[2].blob):
         members = list(group)
@@ -145,7 +145,7 @@ def _by_settings(store: Store, parts: Iterable[_Part]) -> Iterator[tuple[list[De
 
 
 def _merged(
-    store: Store, start: str | None, last: ClosedFrame, batches: Iterable[tuple[list[Delta], Table]]
+    store: ObjectReader, start: str | None, last: ClosedFrame, batches: Iterable[tuple[list[Delta], Table]]
 ) -> Replayed:
     overlay = Overlay(store)
     tree = start or empty_like(overlay, last.ledger.snapshot)

@@ -9,7 +9,7 @@ from dreamcatcherd.core import paths
 from dreamcatcherd.core.ledger import Ledger
 from dreamcatcherd.core.model import SAME_NAMED, Arrival, Delta
 from dreamcatcherd.core.signers import has_times
-from dreamcatcherd.git.protocols import Commit, Store
+from dreamcatcherd.git.protocols import Commit, RepositoryReader
 from dreamcatcherd.git.reachability import reach_within
 from dreamcatcherd.stages.delta_reader import read_versions, versions_of
 from dreamcatcherd.stages.fetch import View

@@ -35,7 +35,7 @@ from dreamcatcherd.core.snapshot import already_merged, empty_like, open_snapsho
 from dreamcatcherd.core.tree import FILE, TREE, Entry, blob_at, changed, edit, entries_at, lookup, object_id, subtree
 from dreamcatcherd.core.waiting import already_waiting, id_of, next_ledgers
 from dreamcatcherd.git.overlay import Overlay
-from dreamcatcherd.git.protocols import Commit, Store
+from dreamcatcherd.git.protocols import Commit, RepositoryReader, Store
 from dreamcatcherd.history.replay import is_base, own_ledger
 from dreamcatcherd.history.reread import arrivals_of, inboxes_of
 from dreamcatcherd.stages.delta_reader import with_body
@@ -91,7 +91,7 @@ def _tip(store: Store, refs: dict[str, str], main: str) -> str | None:
         return refs.get(paths.PUBLISHED) or refs.get(main)
 
 
-def _shown(store: Store, chain: list[Link], head: str | None) -> Difference | None:
+def _shown(store: RepositoryReader, chain: list[Link], head: str | None) -> Difference | None:
     """Where the branch that everybody reads does not show what was published."""
     last = chain[-1]
     if head is None or not store.descends(head, last.oid):
@@ -112,14 +112,14 @@ def _shown(store: Store, chain: list[Link], head: str | None) -> Difference | No
     return min(found, default=None)
 
 
-def _edited_ledger(store: Store, one: str | None, other: str | None, last: int) -> int:
+def _edited_ledger(store: RepositoryReader, one: str | None, other: str | None, last: int) -> int:
     """The first frame whose ledger differs between two ledger folders; `last` where only other files do."""
     files = {path for path, _ in changed(store, one, [other])} | {path for path, _ in changed(store, other, [one])}
     named = [path.rpartition("/")[2].removesuffix(".json") for path in files]
     return min((int(name) for name in named if name.isascii() and name.isdigit()), default=last)
 
 
-def verify_frame(store: Store, history: History, at: int) -> Difference | None:
+def verify_frame(store: RepositoryReader, history: History, at: int) -> Difference | None:
     """Compute frame `at` (an index of the chain) again upon the one before it; None where all is as published."""
     link = history.links[at]
     before = history.links[at - 1] if at else None
@@ -136,7 +136,7 @@ def verify_frame(store: Store, history: History, at: int) -> Difference | None:
     return found
 
 
-def _check(store: Store, history: History, link: Link, base: PublishedState) -> Difference | None:
+def _check(store: RepositoryReader, history: History, link: Link, base: PublishedState) -> Difference | None:
     frame = link.frame
     if base.state.frame != frame:
         return Difference(base.state.frame, f"commit dropped: no snapshot commit closes it; {frame} follows")
@@ -169,7 +169,7 @@ def _check(store: Store, history: History, link: Link, base: PublishedState) -> 
     return Difference(frame, why) if why else None
 
 
-def _check_import(store: Store, link: Link, ledger: Ledger) -> Difference | None:
+def _check_import(store: RepositoryReader, link: Link, ledger: Ledger) -> Difference | None:
     """An imported snapshot is where the deltas begin: it has to be what its ledger says, no more."""
     tree = store.commit(link.oid).tree
     if subtree(store, tree, paths.SNAPSHOT) != ledger.snapshot:
@@ -177,7 +177,9 @@ def _check_import(store: Store, link: Link, ledger: Ledger) -> Difference | None
     return None
 
 
-def _account(store: Store, link: Link, base: PublishedState, ledger: Ledger, commits: dict[str, Commit]) -> str | None:
+def _account(
+    store: RepositoryReader, link: Link, base: PublishedState, ledger: Ledger, commits: dict[str, Commit]
+) -> str | None:
     """Why the ledger's rows are not, one by one, the versions that the frame had to judge."""
     brought = Counter(
         (paths.printable(path), blob, oid)
@@ -207,7 +209,7 @@ def _account(store: Store, link: Link, base: PublishedState, ledger: Ledger, com
 
 
 def _recompute(
-    store: Store, link: Link, base: PublishedState, ledger: Ledger, raw: bytes, commits: dict[str, Commit]
+    store: RepositoryReader, link: Link, base: PublishedState, ledger: Ledger, raw: bytes, commits: dict[str, Commit]
 ) -> str | None:
     """Why the frame's deltas do not come to its ledger and snapshot."""
     inbox = next(
@@ -278,7 +280,7 @@ def _with_seen(made: Ledger, ledger: Ledger) -> Ledger:
 
 
 def _misplaced(
-    store: Store, overlay: Overlay, link: Link, base: PublishedState, ledger: Ledger, tree: str, raw: bytes
+    store: RepositoryReader, overlay: Overlay, link: Link, base: PublishedState, ledger: Ledger, tree: str, raw: bytes
 ) -> str | None:
     """Why the snapshot commit's own ledger folder or frame.json is not what follows from the frame."""
     oid = object_id("blob", raw)

@@ -14,7 +14,7 @@ from dreamcatcherd.core import paths
 from dreamcatcherd.core.codec import read_as, utc_micros
 from dreamcatcherd.core.model import FrameState
 from dreamcatcherd.core.tree import lookup
-from dreamcatcherd.git.protocols import Store
+from dreamcatcherd.git.protocols import ObjectReader
 from dreamcatcherd.hook.branch_rules import PRIMARY_REFS
 from dreamcatcherd.hook.push import Offence, Update
 
@@ -26,7 +26,7 @@ _ASK_S = 0.05
 
 
 def wait_while_overdue(
-    store: Store,
+    store: ObjectReader,
     updates: Sequence[Update],
     main: str,
     head: Callable[[], str | None],
@@ -49,7 +49,7 @@ def wait_while_overdue(
     return None
 
 
-def is_overdue(store: Store, commit: str, now_s: float) -> bool:
+def is_overdue(store: ObjectReader, commit: str, now_s: float) -> bool:
     """Whether the frame that is open at a commit should have been closed by a time, but not too long before."""
     entry = lookup(store, store.commit(commit).tree, paths.FRAME)
     try:

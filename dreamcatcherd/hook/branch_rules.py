@@ -19,7 +19,7 @@ from dreamcatcherd.core.errors import UnreadableError
 from dreamcatcherd.core.model import Delta, Fault, Reject
 from dreamcatcherd.core.settings import SettingsError
 from dreamcatcherd.core.tree import TREE, Entry, differences, entries_at, lookup, subtree
-from dreamcatcherd.git.protocols import Commit, Store
+from dreamcatcherd.git.protocols import Commit, RepositoryReader
 from dreamcatcherd.hook.lane_rules import judge_lanes
 from dreamcatcherd.hook.push import (
     KINDS,
@@ -44,7 +44,7 @@ REPLACEMENTS = "refs/replace/"
 PRIMARY_REFS = paths.PUBLISHED.rpartition("/")[0] + "/"
 
 
-def judge_push(store: Store, updates: Sequence[Update], gate: Gate) -> list[Offence]:
+def judge_push(store: RepositoryReader, updates: Sequence[Update], gate: Gate) -> list[Offence]:
     """Why a push is refused, the first offence of each file or ref; empty for one that may enter."""
     return judge_read_push(read_push(store, updates, gate), updates, gate)
 
@@ -89,7 +89,7 @@ def _names(push: Push, update: Update) -> Iterator[Offence]:
         yield Offence("/".join(path) or update.ref, "bad-name", f"{why} (on {paths.short_ref(update.ref)})")
 
 
-def read_push(store: Store, updates: Sequence[Update], gate: Gate) -> Push:
+def read_push(store: RepositoryReader, updates: Sequence[Update], gate: Gate) -> Push:
     refs = store.refs()
     moves = {update.ref: update for update in updates}
     head = moves[gate.main].new if gate.main in moves else refs.get(gate.main)

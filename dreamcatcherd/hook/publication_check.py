@@ -13,7 +13,7 @@ from dreamcatcherd.core.model import FrameState
 from dreamcatcherd.core.snapshot import FORMAT, UNBOUNDED, close_snapshot, empty_snapshot
 from dreamcatcherd.core.tree import blob_at, entries_at, lookup, subtree
 from dreamcatcherd.git.overlay import Overlay
-from dreamcatcherd.git.protocols import Store
+from dreamcatcherd.git.protocols import RepositoryReader
 from dreamcatcherd.stages.delta_reader import versions_of
 from dreamcatcherd.stages.published import (
     PublishedState,
@@ -26,7 +26,7 @@ from dreamcatcherd.stages.published import (
 from dreamcatcherd.stages.snapshot_chain import claimed_frame
 
 
-def opens_first(store: Store, commit: str) -> bool:
+def opens_first(store: RepositoryReader, commit: str) -> bool:
     """Whether a commit opens the first frame: an empty snapshot, no ledger, and nothing closed."""
     tree = store.commit(commit).tree
     raw = blob_at(store, tree, paths.FRAME)
@@ -46,12 +46,12 @@ def opens_first(store: Store, commit: str) -> bool:
     )
 
 
-def is_newest(store: Store, refs: dict[str, str], main: str, commit: str) -> bool:
+def is_newest(store: RepositoryReader, refs: dict[str, str], main: str, commit: str) -> bool:
     """Whether a commit is the last whole publication that `main` holds."""
     return load_published(store, refs, main).commit == commit
 
 
-def why_no_publication(store: Store, refs: dict[str, str], main: str, new: str) -> str | None:
+def why_no_publication(store: RepositoryReader, refs: dict[str, str], main: str, new: str) -> str | None:
     """Why moving `main` and the published ref to this commit would publish no whole frame, or None."""
     head, published = refs.get(main), refs.get(paths.PUBLISHED)
     if head is None and published is None and opens_first(store, new):
@@ -72,7 +72,7 @@ def why_no_publication(store: Store, refs: dict[str, str], main: str, new: str) 
     return None
 
 
-def _unaccounted(store: Store, base: PublishedState, new: str) -> str | None:
+def _unaccounted(store: RepositoryReader, base: PublishedState, new: str) -> str | None:
     """A delta that the snapshot commits themselves bring in; theirs are copies of what was judged, or put back."""
     fresh = store.new_commits([new], base.tips)
     claims = {oid: frame for oid, commit in fresh.items() if (frame := claimed_frame(commit)) is not None}

@@ -17,7 +17,7 @@ from dreamcatcherd.core.model import Delta, Reject
 from dreamcatcherd.core.settings import DEFAULT, Settings, SettingsError, read_settings
 from dreamcatcherd.core.signers import Signers, lines_at, speaks_for
 from dreamcatcherd.core.tree import Entry, lookup, read_tree, subtree
-from dreamcatcherd.git.protocols import Commit, Store
+from dreamcatcherd.git.protocols import Commit, RepositoryReader
 from dreamcatcherd.stages.delta_reader import deltas_among, files_of, read_versions
 
 COUNTER = "state/frame_counter.json"
@@ -70,7 +70,7 @@ class Push(Struct, frozen=True):
     came in, or is the primary's. `standing` are the settings before the push: they say who may change them. `now` is
     the time of the push, in microseconds UTC."""
 
-    store: Store
+    store: RepositoryReader
     gate: Gate
     refs: dict[str, str]
     moves: dict[str, Update]
@@ -132,7 +132,7 @@ def unsigned_offences(push: Push, deltas: list[Delta]) -> Iterator[Offence]:
             yield Offence(item.version.path, "wrong-stream", detail, "$.stream_id")
 
 
-def settings_at(store: Store, refs: dict[str, str], main: str, head: str | None) -> Settings:
+def settings_at(store: RepositoryReader, refs: dict[str, str], main: str, head: str | None) -> Settings:
     """The settings that deltas will be judged under: those on `main`, or where they do not read the last good ones."""
     entry = lookup(store, store.commit(head).tree, paths.SETTINGS) if head else None
     try:
@@ -143,7 +143,7 @@ def settings_at(store: Store, refs: dict[str, str], main: str, head: str | None)
         return load_published(store, refs, main).settings
 
 
-def read_settings_file(store: Store, entry: Entry) -> Settings:
+def read_settings_file(store: RepositoryReader, entry: Entry) -> Settings:
     if entry.mode & 0o170000 != 0o100000 or store.size(entry.oid) > _SETTINGS_BYTES:
         raise SettingsError("it is no plain file of less than 1 MiB")
     return read_settings(store.read(entry.oid), entry.oid)
@@ -171,7 +171,7 @@ def quoted_stream(stream: str) -> str:
 class Past:
     """What `main` ever had directly below `state/`: read back along first parents, only as far as is asked."""
 
-    def __init__(self, store: Store, head: str | None) -> None:
+    def __init__(self, store: RepositoryReader, head: str | None) -> None:
         self._seen: set[tuple[str, Entry]] = set()
         self._back = islice(_states(store, head), _PAST)
 
@@ -185,7 +185,7 @@ class Past:
         return True
 
 
-def _states(store: Store, head: str | None) -> Iterator[dict[str, Entry]]:
+def _states(store: RepositoryReader, head: str | None) -> Iterator[dict[str, Entry]]:
     while head is not None:
         commit = store.commit(head)
         yield read_tree(store, subtree(store, commit.tree, "state"))

@@ -12,7 +12,7 @@ from dreamcatcherd.core import paths
 from dreamcatcherd.core.advice import advise
 from dreamcatcherd.core.codec import frame_number
 from dreamcatcherd.core.tree import TREE, lookup, read_tree
-from dreamcatcherd.git.protocols import Commit, Store
+from dreamcatcherd.git.protocols import Commit, ObjectReader
 from dreamcatcherd.hook.push import Push, Update
 from dreamcatcherd.stages.never_merged import never_merged, not_a_delta
 
@@ -50,7 +50,7 @@ def _strays(push: Push) -> Iterator[str]:
             yield f"{paths.printable(path)}: outside {paths.DELTAS}/<frame>/: it is never merged"
 
 
-def outside_root(store: Store, commit: Commit) -> Iterator[str]:
+def outside_root(store: ObjectReader, commit: Commit) -> Iterator[str]:
     """What a commit changes at the root of the tree that looks like deltas in the wrong place."""
     root = read_tree(store, commit.tree)
     likely = {name for name in root if name in _OUTSIDE or paths.frame_of(f"{paths.DELTAS}/{name}") is not None}
@@ -69,7 +69,7 @@ def _deltas(push: Push, open_frame: int | None) -> Iterator[str]:
                 yield f"{paths.printable(delta.version.path)}: {text}"
 
 
-def open_frame_at(store: Store, head: str | None) -> int | None:
+def open_frame_at(store: ObjectReader, head: str | None) -> int | None:
     """The open frame as a commit's frame.json has it."""
     entry = lookup(store, store.commit(head).tree, paths.FRAME) if head else None
     if entry is None or store.size(entry.oid) > 65_536:

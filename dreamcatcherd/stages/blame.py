@@ -6,10 +6,10 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 
 from dreamcatcherd.core.tree import Entry, read_tree, subtree
-from dreamcatcherd.git.protocols import Commit, Store
+from dreamcatcherd.git.protocols import Commit, ObjectReader
 
 
-def culprits(store: Store, commits: Mapping[str, Commit], head: str, paths: Sequence[str]) -> dict[str, str]:
+def culprits(store: ObjectReader, commits: Mapping[str, Commit], head: str, paths: Sequence[str]) -> dict[str, str]:
     """For each path the commit, of those given, that gave it what stands at `head` and no parent has: of several the
     smallest id; `head` where none did.
 
@@ -39,10 +39,10 @@ def culprits(store: Store, commits: Mapping[str, Commit], head: str, paths: Sequ
     return {path: found.get(path, head) for path in paths}
 
 
-def _folder(store: Store, commit: Commit, folder: str) -> str | None:
+def _folder(store: ObjectReader, commit: Commit, folder: str) -> str | None:
     return subtree(store, commit.tree, folder) if folder else commit.tree
 
 
-def _entries(store: Store, tree: str | None, names: set[str]) -> dict[str, Entry]:
+def _entries(store: ObjectReader, tree: str | None, names: set[str]) -> dict[str, Entry]:
     """What a folder has under some names; no more of it is kept."""
     return {name: entry for name, entry in read_tree(store, tree).items() if name in names}

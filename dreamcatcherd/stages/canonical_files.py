@@ -14,7 +14,7 @@ from dreamcatcherd.core.model import ViolationKind
 from dreamcatcherd.core.snapshot import file_name
 from dreamcatcherd.core.tree import TREE, Entry, differences, edit, lookup
 from dreamcatcherd.git.command import AUTHOR
-from dreamcatcherd.git.protocols import Commit, Store
+from dreamcatcherd.git.protocols import Commit, ObjectReader, Store
 from dreamcatcherd.stages.ingest import Inbox
 
 EDITS_NAMED = 20
@@ -102,7 +102,7 @@ def _edits_of(
                 yield Violation(kind, paths.printable(name), oid, commit.author)
 
 
-def _differing(store: Store, old: Entry | None, new: Entry | None, path: str) -> list[str]:
+def _differing(store: ObjectReader, old: Entry | None, new: Entry | None, path: str) -> list[str]:
     """The files that differ at or below a path; the path itself where they are many, or it is one."""
     before, after = (entry.oid if entry and entry.mode == TREE else None for entry in (old, new))
     if before is None and after is None:

@@ -26,7 +26,7 @@ from dreamcatcherd.core.errors import UnreadableError
 from dreamcatcherd.core.model import SAME_NAMED, Delta, Fault, Record, Reject, Version
 from dreamcatcherd.core.settings import Limits
 from dreamcatcherd.core.tree import Entry, changed, entries_at, subtree
-from dreamcatcherd.git.protocols import Commit, Store
+from dreamcatcherd.git.protocols import Commit, ObjectReader
 
 _KIND = 0o170000
 _PLAIN = 0o100000
@@ -38,7 +38,7 @@ _OF_CONTENT = frozenset(
 """Reasons that hang on the bytes alone."""
 
 
-def versions_of(store: Store, commit: Commit) -> list[tuple[str, str, int]]:
+def versions_of(store: ObjectReader, commit: Commit) -> list[tuple[str, str, int]]:
     """The delta files that a commit changes against all its parents, as (path, blob, mode); none where it cannot be
     read."""
     try:
@@ -52,7 +52,7 @@ def deltas_among(files: Iterable[tuple[str, str, int]]) -> list[tuple[str, str, 
     return [one for one in files if one[0].endswith(".json")]
 
 
-def files_of(store: Store, commit: Commit) -> list[tuple[str, str, int]]:
+def files_of(store: ObjectReader, commit: Commit) -> list[tuple[str, str, int]]:
     """All files below the delta root that a commit changes against all its parents, attachments too; UnreadableError
     where the commit cannot be read."""
     if commit.fault is not None:
@@ -71,7 +71,11 @@ class ReadVersion(NamedTuple):
 
 
 def read_versions(
-    store: Store, oid: str, brought: Iterable[tuple[str, str, int]], limits: Limits, most: int | None = SAME_NAMED
+    store: ObjectReader,
+    oid: str,
+    brought: Iterable[tuple[str, str, int]],
+    limits: Limits,
+    most: int | None = SAME_NAMED,
 ) -> list[ReadVersion]:
     """What each version is that a commit brings, as (path, blob, mode). A blob is read once, whatever its names; of
     those that are judged alike so many are kept (None: all), and the last by its path counts the others."""
@@ -102,7 +106,7 @@ def _says_the_same(item: Delta | Reject, version: Version) -> bool:
     return not item.attachments and not item.unresolved and paths.of_one_frame(version.path, item.version.path)
 
 
-def read_delta(store: Store, version: Version, limits: Limits) -> Delta | Reject:
+def read_delta(store: ObjectReader, version: Version, limits: Limits) -> Delta | Reject:
     """What a version is, by its path, its bytes and its attachments (Protocol §4)."""
     if version.mode & _KIND != _PLAIN:
         kind = "a submodule" if version.mode & _KIND == _SUBMODULE else "a symbolic link"
@@ -143,7 +147,7 @@ def read_delta(store: Store, version: Version, limits: Limits) -> Delta | Reject
     )
 
 
-def with_body(store: Store, delta: Delta, limits: Limits) -> Delta:
+def with_body(store: ObjectReader, delta: Delta, limits: Limits) -> Delta:
     """The delta with its body, read again where it was let go."""
     if delta.body is not None:
         return delta
@@ -154,7 +158,7 @@ def with_body(store: Store, delta: Delta, limits: Limits) -> Delta:
 
 
 def _attach(
-    store: Store, version: Version, frame: int, document: Record, limits: Limits
+    store: ObjectReader, version: Version, frame: int, document: Record, limits: Limits
 ) -> tuple[tuple[tuple[str, str], ...], tuple[str, ...], int]:
     """Fill in what the document's `*_ref` fields name in the tree of the version's own commit.
 
@@ -185,11 +189,11 @@ def _attach(
     return tuple(found), tuple(unresolved), filled
 
 
-def _text_size(store: Store, entry: Entry) -> int | None:
+def _text_size(store: ObjectReader, entry: Entry) -> int | None:
     return store.size(entry.oid) if entry.mode & _KIND == _PLAIN else None
 
 
-def _text(store: Store, entry: Entry) -> str | None:
+def _text(store: ObjectReader, entry: Entry) -> str | None:
     try:
         return store.read(entry.oid).decode("utf-8")
     except UnicodeDecodeError:

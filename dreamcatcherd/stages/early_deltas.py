@@ -8,7 +8,7 @@ from collections import Counter
 
 from dreamcatcherd.core.ledger import HeldRow, QuarantinedRow
 from dreamcatcherd.core.waiting import all_rows, due_rows, read_rows, waiting_files
-from dreamcatcherd.git.protocols import Store
+from dreamcatcherd.git.protocols import ObjectReader
 from dreamcatcherd.stages.published import PublishedState
 
 
@@ -25,19 +25,19 @@ def listed_rows(base: PublishedState) -> list[HeldRow | QuarantinedRow]:
     return [*base.ledger.held, *far]
 
 
-def ending(store: Store, base: PublishedState) -> list[HeldRow]:
+def ending(store: ObjectReader, base: PublishedState) -> list[HeldRow]:
     """The early deltas whose wait ends with the open frame."""
     return due_rows(store, base.ledgers, base.state.frame)
 
 
-def count(store: Store, base: PublishedState) -> int:
+def count(store: ObjectReader, base: PublishedState) -> int:
     """How many early deltas wait in the folder of ledgers."""
     if base.ledger is not None and base.ledger.counts.waiting is not None:
         return base.ledger.counts.waiting
     return sum(1 for _ in all_rows(store, base.ledgers))
 
 
-def waiting_commits(store: Store, base: PublishedState) -> set[str]:
+def waiting_commits(store: ObjectReader, base: PublishedState) -> set[str]:
     """The commits that early deltas are read from again."""
     rows = [*all_rows(store, base.ledgers), *listed_rows(base)]
     return {row.commit for row in rows}
@@ -51,7 +51,7 @@ class EarlyCounts:
         self._key: object = None
         self._streams: dict[str, int] = {}
 
-    def look(self, store: Store, base: PublishedState, frames_ahead: int) -> dict[str, int]:
+    def look(self, store: ObjectReader, base: PublishedState, frames_ahead: int) -> dict[str, int]:
         """How many early deltas wait beyond the open frame, within so many frames, by stream."""
         key = (base.commit, base.state.frame, frames_ahead)
         if key != self._key:
@@ -59,7 +59,7 @@ class EarlyCounts:
             self._key = key
         return self._streams
 
-    def _count(self, store: Store, base: PublishedState, frame: int, horizon: int) -> Counter[str]:
+    def _count(self, store: ObjectReader, base: PublishedState, frame: int, horizon: int) -> Counter[str]:
         found: Counter[str] = Counter()
         before, self._files = self._files, {}
         for oid in waiting_files(store, base.ledgers):

@@ -15,7 +15,7 @@ from dreamcatcherd.core.model import Arrival, Delta, Fault, Reject, Version
 from dreamcatcherd.core.settings import Settings
 from dreamcatcherd.core.signers import Signers, lines_at, speaks_for
 from dreamcatcherd.core.tree import FILE
-from dreamcatcherd.git.protocols import Commit, Store
+from dreamcatcherd.git.protocols import Commit, ObjectReader, SignatureChecker, Store
 from dreamcatcherd.git.reachability import reach_within
 from dreamcatcherd.stages.delta_reader import ReadVersion, deltas_among, files_of, read_delta, read_versions
 from dreamcatcherd.stages.early_deltas import ending, listed_rows
@@ -173,7 +173,7 @@ class InboxReader:
 
     def _readable(
         self,
-        store: Store,
+        store: ObjectReader,
         commits: dict[str, Commit],
         settings: Settings,
         head: str | None,
@@ -200,7 +200,7 @@ class InboxReader:
         return [(ref, tip) for ref, tip in lanes if found[ref] is None]
 
     def only_signed(
-        self, store: Store, arrivals: list[Arrival], signers: Signers, now: int | None = None
+        self, store: SignatureChecker, arrivals: list[Arrival], signers: Signers, now: int | None = None
     ) -> list[Arrival]:
         """The arrivals, with every delta rejected that no key of its stream signed. What is held was judged before.
 
@@ -257,7 +257,7 @@ class InboxReader:
             self._arrivals.pop(oid, None)
         self._arrived = {oid: now for oid, now in self._arrived.items() if oid in commits}
 
-    def _read(self, store: Store, oid: str, commit: Commit, settings: Settings) -> list[ReadVersion]:
+    def _read(self, store: ObjectReader, oid: str, commit: Commit, settings: Settings) -> list[ReadVersion]:
         found = self._judged.get(oid)
         if found is None:
             found = []
@@ -279,7 +279,7 @@ class InboxReader:
         self._kept += item.cost
         return item
 
-    def waiting(self, store: Store, base: PublishedState, settings: Settings) -> list[Arrival]:
+    def waiting(self, store: ObjectReader, base: PublishedState, settings: Settings) -> list[Arrival]:
         """The early deltas whose frame is open now, read and judged again."""
         rows = [*ending(store, base), *listed_rows(base)]
         versions = [Version(row.path, row.blob, FILE, row.commit) for row in rows]

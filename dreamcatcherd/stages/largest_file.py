@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from dreamcatcherd.core.paths import DELTAS
 from dreamcatcherd.core.tree import TREE, Entry, differences, read_tree, subtree
-from dreamcatcherd.git.protocols import Store
+from dreamcatcherd.git.protocols import ObjectReader
 
 File = tuple[str, int]
 """A path and its bytes; empty and 0 for none."""
@@ -20,7 +20,7 @@ class Largest:
         self._commit: str | None = None
         self._found: File = ("", 0)
 
-    def of(self, store: Store, commit: str) -> File:
+    def of(self, store: ObjectReader, commit: str) -> File:
         """Path and bytes in a commit's tree, of one store each time. UnreadableError where it cannot be walked."""
         if commit == self._commit:
             return self._found
@@ -38,13 +38,13 @@ def _size(file: File) -> int:
     return file[1]
 
 
-def _written(store: Store, commit: str) -> dict[str, Entry]:
+def _written(store: ObjectReader, commit: str) -> dict[str, Entry]:
     """What `state` holds, apart from the deltas."""
     entries = read_tree(store, subtree(store, store.commit(commit).tree, "state"))
     return {f"state/{name}": entry for name, entry in entries.items() if f"state/{name}" != DELTAS}
 
 
-def _brought(store: Store, old: dict[str, Entry], new: dict[str, Entry]) -> Iterator[File]:
+def _brought(store: ObjectReader, old: dict[str, Entry], new: dict[str, Entry]) -> Iterator[File]:
     """The files of some folders and files that are not the same in two states; those that went, with no bytes."""
     for path in {**old, **new}:
         then, now = old.get(path), new.get(path)

@@ -21,7 +21,7 @@ from dreamcatcherd.core.settings import DEFAULT, Settings, SettingsError, read_s
 from dreamcatcherd.core.tree import blob_at, subtree
 from dreamcatcherd.core.waiting import next_ledgers
 from dreamcatcherd.git.overlay import Overlay
-from dreamcatcherd.git.protocols import Store
+from dreamcatcherd.git.protocols import ObjectReader, RepositoryReader
 from dreamcatcherd.stages.delta_reader import versions_of as versions_of
 from dreamcatcherd.stages.snapshot_chain import Claims, claimed_frame, claimed_previous, claimed_seen, tips_of
 from dreamcatcherd.stages.unreadable import followed
@@ -51,7 +51,7 @@ class PublishedState(Struct, frozen=True):
         return [oid for oid in (self.commit, self.seen) if oid is not None]
 
 
-def load_published(store: Store, refs: dict[str, str], main: str, seen: str | None = None) -> PublishedState:
+def load_published(store: RepositoryReader, refs: dict[str, str], main: str, seen: str | None = None) -> PublishedState:
     """Read the base from git; FatalError where the published commit cannot be read whole.
 
     `seen` is the last published commit that this primary knows of: nothing older or lesser is taken for the base."""
@@ -67,14 +67,14 @@ def load_published(store: Store, refs: dict[str, str], main: str, seen: str | No
     return base
 
 
-def _newer(store: Store, published: str | None, seen: str | None) -> str | None:
+def _newer(store: ObjectReader, published: str | None, seen: str | None) -> str | None:
     """The published ref, unless it was moved back, or away, from what this primary has seen published."""
     if seen is None or published is None:
         return published or seen
     return published if store.descends(published, seen) else seen
 
 
-def never_less(store: Store, old: str | None, new: str | None) -> None:
+def never_less(store: ObjectReader, old: str | None, new: str | None) -> None:
     """The guard: GuardError where snapshot `new` lacks something that `old` has."""
     lost = next(lost_entities(store, old, new), None)
     if lost is not None:
@@ -83,7 +83,7 @@ def never_less(store: Store, old: str | None, new: str | None) -> None:
         raise GuardError(cause, remedy)
 
 
-def read_published(store: Store, commit: str, just_made: Ledger | None = None) -> PublishedState:
+def read_published(store: ObjectReader, commit: str, just_made: Ledger | None = None) -> PublishedState:
     """The base that a snapshot commit makes; its ledger need not be read again where it was just made."""
     tree = store.commit(commit).tree
     raw = blob_at(store, tree, paths.FRAME)
@@ -113,17 +113,17 @@ def read_published(store: Store, commit: str, just_made: Ledger | None = None) -
     )
 
 
-def load_ledger(store: Store, ledgers: str | None, frame: int) -> Ledger | None:
+def load_ledger(store: ObjectReader, ledgers: str | None, frame: int) -> Ledger | None:
     """A frame's ledger from the tree `state/ledger`; None where there is none."""
     return _load(store, ledgers, frame, read_ledger)
 
 
-def load_head(store: Store, ledgers: str | None, frame: int) -> LedgerHead | None:
+def load_head(store: ObjectReader, ledgers: str | None, frame: int) -> LedgerHead | None:
     """The head of a frame's ledger; None where there is none."""
     return _load(store, ledgers, frame, read_head)
 
 
-def _load(store: Store, ledgers: str | None, frame: int, read: Callable[[bytes], _L]) -> _L | None:
+def _load(store: ObjectReader, ledgers: str | None, frame: int, read: Callable[[bytes], _L]) -> _L | None:
     oid = blob_at(store, ledgers, paths.ledger_path(frame))
     if oid is None:
         return None
@@ -133,7 +133,7 @@ def _load(store: Store, ledgers: str | None, frame: int, read: Callable[[bytes],
         raise _unreadable(store, oid, f"the ledger of frame {frame} is damaged: {error}") from error
 
 
-def streams_of(store: Store, ledgers: str | None, frame: int) -> dict[str, int]:
+def streams_of(store: ObjectReader, ledgers: str | None, frame: int) -> dict[str, int]:
     """The streams that delivered in a closed frame, each with its latest UTC; nothing else of its ledger is decoded."""
     oid = blob_at(store, ledgers, paths.ledger_path(frame))
     found: dict[str, int] = {}
@@ -154,7 +154,7 @@ class _StreamsOnly(Struct):
 _streams = msgspec.json.Decoder(_StreamsOnly)
 
 
-def find_published(store: Store, known: str | None, head: str | None) -> str | None:
+def find_published(store: ObjectReader, known: str | None, head: str | None) -> str | None:
     """The newest snapshot commit: the one known, or a later one on `main` that accounts for all that it reaches."""
     if head is None or head == known:
         return known
@@ -168,7 +168,7 @@ def find_published(store: Store, known: str | None, head: str | None) -> str | N
     return known
 
 
-def _newest_whole(store: Store, head: str) -> str | None:
+def _newest_whole(store: ObjectReader, head: str) -> str | None:
     """Without a published ref: the snapshot commit of the highest frame in `main`'s history that can be read whole."""
     claims = Claims(store, head)
     for frame in claims.frames:
@@ -181,7 +181,7 @@ def _newest_whole(store: Store, head: str) -> str | None:
     return None
 
 
-def follows(store: Store, candidate: str, before: PublishedState) -> bool:
+def follows(store: ObjectReader, candidate: str, before: PublishedState) -> bool:
     """Whether a snapshot commit closes the frame that is open in `before` and judges every version that it adds.
 
     The trailer that names the one before may be absent: primaries from before it existed publish, too."""
@@ -213,7 +213,7 @@ def follows(store: Store, candidate: str, before: PublishedState) -> bool:
     )
 
 
-def _waits_as_it_says(store: Store, before: PublishedState, after: PublishedState, ledger: Ledger) -> bool:
+def _waits_as_it_says(store: ObjectReader, before: PublishedState, after: PublishedState, ledger: Ledger) -> bool:
     """Whether the folder of ledgers follows from the one before and from the ledger: no early delta is dropped from it.
 
     Versions that list all that waits do not know that part of it."""
@@ -223,7 +223,7 @@ def _waits_as_it_says(store: Store, before: PublishedState, after: PublishedStat
     return next_ledgers(Overlay(store), before.ledgers, ledger, oid) == after.ledgers
 
 
-def _adopted_state(store: Store, head: str | None) -> FrameState:
+def _adopted_state(store: ObjectReader, head: str | None) -> FrameState:
     """The frame to begin with in a repository without snapshots: what its frame.json says, else 1."""
     raw = blob_at(store, store.commit(head).tree, paths.FRAME) if head else None
     try:
@@ -233,7 +233,7 @@ def _adopted_state(store: Store, head: str | None) -> FrameState:
     return FrameState(state.frame, state.opened_at)
 
 
-def _last_good(store: Store, ledger: LedgerHead | None) -> Settings:
+def _last_good(store: ObjectReader, ledger: LedgerHead | None) -> Settings:
     if ledger is None or ledger.settings is None:
         return DEFAULT
     try:
@@ -244,7 +244,7 @@ def _last_good(store: Store, ledger: LedgerHead | None) -> Settings:
         ) from error
 
 
-def _lost(store: Store, commit: str) -> FatalError:
+def _lost(store: ObjectReader, commit: str) -> FatalError:
     cause = f"frames were published in {store.where}, and its refs no longer name one: they are lost"
     if commit == "unknown":
         return FatalError(cause, f"restore {paths.PUBLISHED} and the branch from a backup or any clone")
@@ -253,6 +253,6 @@ def _lost(store: Store, commit: str) -> FatalError:
     return FatalError(cause, remedy)
 
 
-def _unreadable(store: Store, oid: str, why: str) -> FatalError:
+def _unreadable(store: ObjectReader, oid: str, why: str) -> FatalError:
     remedy = f"nothing is published from it: set {paths.PUBLISHED} to a whole snapshot commit, or run git fsck"
     return FatalError(f"{oid} in {store.where} is no whole snapshot: {why}", remedy)

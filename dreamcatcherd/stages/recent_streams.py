@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dreamcatcherd.core.report import LastDelta
-from dreamcatcherd.git.protocols import Store
+from dreamcatcherd.git.protocols import ObjectReader
 from dreamcatcherd.stages.published import PublishedState, streams_of
 
 ACTIVE = 10

@@ -10,18 +10,18 @@ from dreamcatcherd.core.errors import FatalError
 from dreamcatcherd.core.ledger import LedgerHead
 from dreamcatcherd.core.signers import Signers, speaks_for_operator
 from dreamcatcherd.core.tree import blob_at, subtree
-from dreamcatcherd.git.protocols import Commit, Store
+from dreamcatcherd.git.protocols import Commit, ObjectReader
 from dreamcatcherd.stages.published import load_head, load_ledger
 from dreamcatcherd.stages.snapshot_chain import Link, links
 
 
-def gave_settings(store: Store, commits: Mapping[str, Commit], blob: str | None) -> list[str]:
+def gave_settings(store: ObjectReader, commits: Mapping[str, Commit], blob: str | None) -> list[str]:
     """Those of some commits, sorted, that gave the settings file a content which none of their parents has."""
     return sorted(oid for oid, commit in commits.items() if _gives(store, commit, blob))
 
 
 def not_entitled(
-    store: Store, brought: Iterable[str], good: Mapping[str, str], signers: Signers, published: str | None
+    store: ObjectReader, brought: Iterable[str], good: Mapping[str, str], signers: Signers, published: str | None
 ) -> str | None:
     """Why commits that gave the settings file its content may not; None where one of them may. `good` are their good
     signatures, by commit, `published` the last snapshot commit."""
@@ -36,7 +36,7 @@ def not_entitled(
     return "no operator's key signed the change"
 
 
-def _stands_on(store: Store, oid: str, published: str | None) -> bool:
+def _stands_on(store: ObjectReader, oid: str, published: str | None) -> bool:
     """Whether a commit was made after the settings that stand took force: it descends from a snapshot commit that has
     them with none since that has others, or from the commit that gave them."""
     if published is None or store.descends(oid, published):
@@ -62,7 +62,7 @@ def _stands_on(store: Store, oid: str, published: str | None) -> bool:
     return store.descends(oid, (change and change.commit) or first.oid)
 
 
-def _gives(store: Store, commit: Commit, blob: str | None) -> bool:
+def _gives(store: ObjectReader, commit: Commit, blob: str | None) -> bool:
     if blob_at(store, commit.tree, paths.SETTINGS) != blob:
         return False
     return blob not in [blob_at(store, store.commit(parent).tree, paths.SETTINGS) for parent in commit.parents]

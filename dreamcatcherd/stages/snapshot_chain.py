@@ -17,7 +17,7 @@ from dreamcatcherd.core import paths
 from dreamcatcherd.core.errors import FatalError
 from dreamcatcherd.core.ledger import read_head
 from dreamcatcherd.core.tree import blob_at
-from dreamcatcherd.git.protocols import Commit, Store
+from dreamcatcherd.git.protocols import Commit, ObjectReader
 
 _FRAME = re.compile(r"^Dreamcatcher-Frame: ([0-9]{1,16})$", re.MULTILINE)
 _DIGEST = re.compile(r"^Dreamcatcher-Digest: ([0-9a-f]{40})$", re.MULTILINE)
@@ -56,20 +56,20 @@ def claimed_seen(commit: Commit) -> str | None:
     return match[1] if match else None
 
 
-def tips_of(store: Store, oid: str) -> list[str]:
+def tips_of(store: ObjectReader, oid: str) -> list[str]:
     """The commits that reach all that a snapshot commit published: itself, and in a linear history the one it names."""
     seen = claimed_seen(store.commit(oid))
     return [oid, *([seen] if seen else [])]
 
 
-def merged_heads(store: Store, snapshot: Commit) -> set[str]:
+def merged_heads(store: ObjectReader, snapshot: Commit) -> set[str]:
     """The lane heads that a snapshot commit merged, and `main`'s head; in a linear history those of the last frame that
     merged any."""
     seen = claimed_seen(snapshot)
     return {*snapshot.parents, *(store.commit(seen).parents if seen else ())}
 
 
-def links(store: Store, tip: str | None) -> Iterator[Link]:
+def links(store: ObjectReader, tip: str | None) -> Iterator[Link]:
     """The chain from a snapshot commit back, newest first; nothing where the tip is none.
 
     It ends at the first frame, and where the history itself is cut off, as in an archive. FatalError where the chain is
@@ -98,7 +98,7 @@ def links(store: Store, tip: str | None) -> Iterator[Link]:
         at = before
 
 
-def recent_links(store: Store, tip: str | None, most: int) -> Iterator[Link]:
+def recent_links(store: ObjectReader, tip: str | None, most: int) -> Iterator[Link]:
     """The newest links as far as trailers lead: for what may do with fewer, but must not search the whole history."""
     at = tip
     for _ in range(most):
@@ -113,7 +113,7 @@ def recent_links(store: Store, tip: str | None, most: int) -> Iterator[Link]:
 class Claims:
     """Every commit in a tip's history that says it closed a frame: read once, for commits without the trailer."""
 
-    def __init__(self, store: Store, tip: str) -> None:
+    def __init__(self, store: ObjectReader, tip: str) -> None:
         self._store = store
         self._by_frame: dict[int, dict[str, Commit]] = {}
         for oid, commit in store.new_commits([tip], []).items():
@@ -141,7 +141,7 @@ class Claims:
         return sorted(found, key=lambda oid: (oid in copies, oid))
 
 
-def _previous_digest(store: Store, commit: Commit, frame: int) -> str | None:
+def _previous_digest(store: ObjectReader, commit: Commit, frame: int) -> str | None:
     """What a snapshot commit's own ledger names as the digest before it."""
     oid = blob_at(store, commit.tree, f"{paths.LEDGER}/{paths.ledger_path(frame)}")
     try:
@@ -150,7 +150,7 @@ def _previous_digest(store: Store, commit: Commit, frame: int) -> str | None:
         return None  # `verify` says what is wrong with it
 
 
-def _is_earlier(store: Store, oid: str, frame: int) -> bool:
+def _is_earlier(store: ObjectReader, oid: str, frame: int) -> bool:
     try:
         before = claimed_frame(store.commit(oid))
     except FatalError:

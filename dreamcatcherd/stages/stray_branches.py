@@ -8,7 +8,7 @@ from dreamcatcherd.core.model import Delta
 from dreamcatcherd.core.settings import Settings
 from dreamcatcherd.core.tree import lookup
 from dreamcatcherd.core.troubles import Trouble
-from dreamcatcherd.git.protocols import Store
+from dreamcatcherd.git.protocols import ObjectReader
 from dreamcatcherd.stages.delta_reader import versions_of
 from dreamcatcherd.stages.ingest import Inbox
 from dreamcatcherd.stages.never_merged import never_merged, not_a_delta
@@ -24,7 +24,7 @@ class StrayBranches:
         self._known: dict[tuple[str, str | None], int] = {}
 
     def troubles(
-        self, store: Store, refs: dict[str, str], main: str, settings: Settings, published: str | None
+        self, store: ObjectReader, refs: dict[str, str], main: str, settings: Settings, published: str | None
     ) -> list[Trouble]:
         """One trouble for each branch whose commits bring deltas that nobody merges."""
         found: list[Trouble] = []
@@ -44,7 +44,7 @@ class StrayBranches:
         return found
 
 
-def _count(store: Store, tip: str, hidden: list[str]) -> int:
+def _count(store: ObjectReader, tip: str, hidden: list[str]) -> int:
     return sum(len(versions_of(store, commit)) for commit in store.new_commits([tip], hidden).values())
 
 
@@ -69,7 +69,7 @@ def occupied_lanes(store: Store, inbox: Inbox) -> list[Trouble]:
     return found
 
 
-def why_unseen(store: Store, refs: dict[str, str], main: str, settings: Settings, path: str) -> str | None:
+def why_unseen(store: ObjectReader, refs: dict[str, str], main: str, settings: Settings, path: str) -> str | None:
     """Why a path that some ref has is no delta that was ever judged; None where no ref has it."""
     for ref in sorted(refs, key=lambda ref: (ref != main, ref))[: 10 * BRANCHES]:
         if lookup(store, store.commit(refs[ref]).tree, path) is None:

@@ -16,7 +16,7 @@ from dreamcatcherd.core.errors import UnreadableError
 from dreamcatcherd.core.ledger import Violation
 from dreamcatcherd.core.tree import subtree
 from dreamcatcherd.core.troubles import Trouble
-from dreamcatcherd.git.protocols import Commit, Store
+from dreamcatcherd.git.protocols import Commit, ObjectReader
 from dreamcatcherd.git.reachability import reach_within
 
 UNREADABLE_LISTED = 100
@@ -32,7 +32,7 @@ class Unreadable(Struct, frozen=True):
     why: str
 
 
-def readable_refs(store: Store, refs: dict[str, str], main: str) -> dict[str, str]:
+def readable_refs(store: ObjectReader, refs: dict[str, str], main: str) -> dict[str, str]:
     """The refs, without the shared branch where its head cannot be read."""
     head = refs.get(main)
     if head is None or why_unreadable(store, head) is None:
@@ -40,7 +40,7 @@ def readable_refs(store: Store, refs: dict[str, str], main: str) -> dict[str, st
     return {ref: oid for ref, oid in refs.items() if ref != main}
 
 
-def why_unreadable(store: Store, oid: str) -> str | None:
+def why_unreadable(store: ObjectReader, oid: str) -> str | None:
     """Why a commit, or the part of its tree that everything is read from, cannot be read."""
     commit = store.commit(oid)
     if commit.fault is not None:
@@ -52,7 +52,9 @@ def why_unreadable(store: Store, oid: str) -> str | None:
     return None
 
 
-def followed(store: Store, commits: dict[str, Commit], head: str | None, hidden: Sequence[str]) -> dict[str, Commit]:
+def followed(
+    store: ObjectReader, commits: dict[str, Commit], head: str | None, hidden: Sequence[str]
+) -> dict[str, Commit]:
     """The new commits of `main`, with what stands behind those that only git can follow. Honest work may be there."""
     found = commits
     asked: set[str] = set()

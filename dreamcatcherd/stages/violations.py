@@ -15,7 +15,7 @@ from dreamcatcherd.core.errors import UnreadableError
 from dreamcatcherd.core.ledger import Violation
 from dreamcatcherd.core.model import Arrival, Reject, ViolationKind
 from dreamcatcherd.core.tree import NamePath, changed, lookup, subtree
-from dreamcatcherd.git.protocols import Store
+from dreamcatcherd.git.protocols import ObjectReader, RepositoryReader
 from dreamcatcherd.stages.blame import culprits
 from dreamcatcherd.stages.canonical_files import CanonicalPath, canonical_paths, find_edits
 from dreamcatcherd.stages.delta_copies import deleted_deltas

@@ -1,46 +1,37 @@
-"""The in-memory twin of the git store: real object ids, no disk. For tests, simulation and dry runs."""
+"""The in-memory twin of the git stores: real object ids, no disk. For tests and simulation."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING
 
 from dreamcatcherd.core.errors import FatalError
-from dreamcatcherd.core.tree import Kind
+from dreamcatcherd.core.tree import Kind, object_id
+from dreamcatcherd.core.troubles import Trouble
 from dreamcatcherd.git.commits import format_commit, read_commit
 from dreamcatcherd.git.protocols import Commit, Move
 from dreamcatcherd.git.reachability import Reached, reach
-from dreamcatcherd.git.unflushed import Unflushed
-
-if TYPE_CHECKING:
-    from dreamcatcherd.core.troubles import Trouble  # it knows ledgers, and the hook is to load no merge
 
 
 class MemoryStore:
-    """A repository in two dicts. Two of them over the same dicts are two primaries on one repository."""
+    """A repository in memory; it keeps the `Store` Protocol of `dreamcatcherd.git.protocols`.
+
+    `objects` are the flushed objects by id, `heads` the refs. `signatures` are the fingerprints of the keys that signed
+    commits, by commit: a test sets them. A store that is made with another one shares all of these with it: the two are
+    two primaries on one repository, each with its own unflushed objects."""
 
     def __init__(self, shared: MemoryStore | None = None) -> None:
         self.where = self.identity = "memory"
         self.cut: frozenset[str] = frozenset()
-        self.spills = False
         self.objects: dict[str, tuple[Kind, bytes]] = shared.objects if shared else {}
         self.heads: dict[str, str] = shared.heads if shared else {}
+        self.signatures: dict[str, str] = shared.signatures if shared else {}
         self._commits: dict[str, Commit] = shared._commits if shared else {}
+        self._unflushed: dict[str, tuple[Kind, bytes]] = {}
         self._reached = Reached(self.commit)
         self._known: str | None = None
-        self.signatures: dict[str, str] = shared.signatures if shared else {}
-        self._pending = Unflushed()
-        self.write = self._pending.write
-        self.discard = self._pending.discard
-
-    def reader(self) -> MemoryStore:
-        return MemoryStore(self)
-
-    def write_commit(self, commit: Commit) -> str:
-        return self.write("commit", format_commit(commit))
 
     def read(self, oid: str) -> bytes:
-        found = self._pending.objects.get(oid) or self.objects.get(oid)
+        found = self._unflushed.get(oid) or self.objects.get(oid)
         if found is None:
             raise FatalError(f"object {oid} is missing", "fetch it again or restore the repository")
         return found[1]
@@ -51,18 +42,6 @@ class MemoryStore:
     def resolve(self, prefix: str) -> str | None:
         found = [oid for oid in self.objects if oid.startswith(prefix)] if len(prefix) >= 4 else []
         return found[0] if len(found) == 1 else None
-
-    def refresh(self) -> None:
-        pass
-
-    def lost_history(self) -> str | None:
-        return None
-
-    def troubles(self) -> list[Trouble]:
-        return []
-
-    def refs(self) -> dict[str, str]:
-        return dict(self.heads)
 
     def commit(self, oid: str) -> Commit:
         found = self._commits.get(oid)
@@ -84,18 +63,29 @@ class MemoryStore:
     def good_signatures(self, commits: Iterable[str], signers: Iterable[str]) -> dict[str, str]:
         return {oid: self.signatures[oid] for oid in commits if oid in self.signatures}
 
-    def follow(self, prefix: str) -> bool:
-        return False
+    def write(self, kind: Kind, data: bytes) -> str:
+        oid = object_id(kind, data)
+        self._unflushed[oid] = (kind, data)
+        return oid
 
-    def recall(self) -> str | None:
-        return self._known
+    def write_commit(self, commit: Commit) -> str:
+        return self.write("commit", format_commit(commit))
 
-    def remember(self, oid: str) -> None:
-        self._known = oid
+    def keep_in_memory(self) -> None:
+        pass
 
     def flush(self) -> None:
-        self.objects.update(self._pending.objects)
-        self._pending.discard()
+        self.objects.update(self._unflushed)
+        self._unflushed.clear()
+
+    def discard(self) -> None:
+        self._unflushed.clear()
+
+    def refs(self) -> dict[str, str]:
+        return dict(self.heads)
+
+    def lost_history(self) -> str | None:
+        return None
 
     def move_refs(self, moves: list[Move], reason: str) -> bool:
         if any(self.heads.get(move.ref) != move.old for move in moves):
@@ -106,3 +96,21 @@ class MemoryStore:
             else:
                 self.heads[move.ref] = move.new
         return True
+
+    def refresh(self) -> None:
+        pass
+
+    def follow(self, prefix: str) -> bool:
+        return False
+
+    def recall(self) -> str | None:
+        return self._known
+
+    def remember(self, oid: str) -> None:
+        self._known = oid
+
+    def troubles(self) -> list[Trouble]:
+        return []
+
+    def reader(self) -> MemoryStore:
+        return MemoryStore(self)

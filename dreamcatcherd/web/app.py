@@ -18,7 +18,7 @@ from starlette.routing import Route
 
 from dreamcatcherd.core.codec import plain
 from dreamcatcherd.core.errors import RefusedError
-from dreamcatcherd.git.protocols import Store
+from dreamcatcherd.git.protocols import QueryReader
 from dreamcatcherd.web.api import Api, Handler, as_json, failure, routes
 from dreamcatcherd.web.auth import Door, Front
 from dreamcatcherd.web.change_feed import Hub
@@ -59,7 +59,7 @@ class Web(Starlette):
 def make_app(
     registry: prom.CollectorRegistry,
     board: LiveStatus,
-    open_store: Callable[[], Store],
+    open_store: Callable[[], QueryReader],
     door: Door = Door(),  # noqa: B008 (frozen)
 ) -> Web:
     """The application over a board. `open_store` opens a store for reading; it is called in the reader's own thread.

@@ -8,14 +8,14 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any, NamedTuple, TypeVar, cast
 
 from dreamcatcherd.core.errors import DreamcatcherError, FatalError, RetryableError
 from dreamcatcherd.core.model import FrameState
-from dreamcatcherd.git.protocols import Commit, Store
+from dreamcatcherd.git.protocols import Commit, QueryReader
 from dreamcatcherd.history.queries import Chain
 from dreamcatcherd.stages.published import PublishedState, read_published
 from dreamcatcherd.web.change_feed import CALM_S
@@ -41,7 +41,7 @@ class BusyError(DreamcatcherError):
 class Reading(NamedTuple):
     """What an answer is made from: the repository as it stood with one published commit."""
 
-    store: Store
+    store: QueryReader
     base: PublishedState
     chain: Chain
 
@@ -49,7 +49,9 @@ class Reading(NamedTuple):
 class _Timed:
     """A store that stops reading when the time is over, and makes way for a frame that is being closed."""
 
-    def __init__(self, store: Store, board: LiveStatus) -> None:
+    def __init__(self, store: QueryReader, board: LiveStatus) -> None:
+        self.where = store.where
+        self.cut = store.cut
         self._store = store
         self._board = board
         self._until = 0.0
@@ -81,14 +83,29 @@ class _Timed:
         self._pause()
         return self._store.commit(oid)
 
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._store, name)
+    def size(self, oid: str) -> int:
+        return self._store.size(oid)
+
+    def through(self, oid: str) -> Commit:
+        return self._store.through(oid)
+
+    def new_commits(self, tips: Iterable[str], hidden: Iterable[str]) -> dict[str, Commit]:
+        return self._store.new_commits(tips, hidden)
+
+    def descends(self, oid: str, ancestor: str) -> bool:
+        return self._store.descends(oid, ancestor)
+
+    def resolve(self, prefix: str) -> str | None:
+        return self._store.resolve(prefix)
+
+    def refresh(self) -> None:
+        self._store.refresh()
 
 
 class QueryExecutor:
     """One reader, its queue, and the answers that it gave."""
 
-    def __init__(self, board: LiveStatus, open_store: Callable[[], Store]) -> None:
+    def __init__(self, board: LiveStatus, open_store: Callable[[], QueryReader]) -> None:
         self._board = board
         self._open = open_store
         self._thread = ThreadPoolExecutor(1, "reader")
@@ -142,7 +159,7 @@ class QueryExecutor:
         self._timed.begin()
         if self._stopped:
             self._timed.end()
-        store = cast(Store, self._timed)
+        store = self._timed
         if self._base is None or self._base.commit != commit:
             pending = self._board.pending
             bare = PublishedState(None, FrameState(pending.frame if pending else 1))

@@ -13,7 +13,7 @@ from dreamcatcherd.core.guard import LostLine, lost_entities
 from dreamcatcherd.core.shards import Change, Layout, line_of, sorted_changes, update
 from dreamcatcherd.core.snapshot import Folders, close_snapshot
 from dreamcatcherd.core.tree import FILE, TREE, Entry, edit, subtree
-from dreamcatcherd.testing.memory import MemoryStore
+from dreamcatcherd.testing import MemoryStore
 from tests.law.deltas import sets_of_deltas
 from tests.law.fleet import close, new_primary, send
 from tests.law.model import Sent

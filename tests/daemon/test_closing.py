@@ -15,7 +15,7 @@ from dreamcatcherd.daemon.primary import Primary
 from dreamcatcherd.stages.first_frame import open_first
 from dreamcatcherd.stages.published import load_ledger
 from dreamcatcherd.stages.snapshot_chain import claimed_frame
-from dreamcatcherd.testing.memory import MemoryStore
+from dreamcatcherd.testing import MemoryStore
 from tests.law.fleet import MAIN, NOW, commit_files
 from tests.store.tools import FOLDER, text
 

@@ -22,7 +22,7 @@ from dreamcatcherd.daemon.cycle import close_frame
 from dreamcatcherd.daemon.primary import Primary
 from dreamcatcherd.observe.logs import CycleLog
 from dreamcatcherd.observe.metrics import Metrics
-from dreamcatcherd.testing.memory import MemoryStore
+from dreamcatcherd.testing import MemoryStore
 from tests.law.fleet import new_primary, send
 from tests.law.model import Sent
 

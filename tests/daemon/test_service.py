@@ -20,7 +20,7 @@ from dreamcatcherd.daemon import service
 from dreamcatcherd.git.protocols import Move
 from dreamcatcherd.stages import merge as merge_stage
 from dreamcatcherd.stages.first_frame import open_first
-from dreamcatcherd.testing.memory import MemoryStore
+from dreamcatcherd.testing import MemoryStore
 from tests.daemon.conftest import Start
 from tests.daemon.tools import CONFIG, INTERVAL_S, Clock, Scripted, new_store
 from tests.law.fleet import MAIN, NOW, commit_files

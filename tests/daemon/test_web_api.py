@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
-from typing import Any, cast
+from typing import Any
 from unittest.mock import Mock
 from urllib.parse import quote
 
@@ -326,7 +326,7 @@ def test_a_walk_that_was_cut_short_tells_no_shorter_history(served: Served) -> N
 
         served.reader.before_read = cut
         with contextlib.suppress(FatalError):
-            list(chain.log(cast(Store, served.reader), base))
+            list(chain.log(served.reader, base))
         served.reader.before_read = lambda: None
         assert list(chain.log(served.primary.store, base)) == whole
 

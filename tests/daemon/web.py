@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 from dreamcatcherd.daemon.cycle import close_frame, poll
 from dreamcatcherd.daemon.primary import Primary
-from dreamcatcherd.git.protocols import Store
+from dreamcatcherd.git.protocols import QueryReader
 from dreamcatcherd.observe.metrics import Metrics
 from dreamcatcherd.web.app import make_app
 from dreamcatcherd.web.live_status import LiveStatus
@@ -40,7 +40,7 @@ class Answer(NamedTuple):
 class Counting:
     """A store that counts what is read, and holds readers up where it is told to."""
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: QueryReader) -> None:
         self._store = store
         self.reads = 0
         self.threads: set[str] = set()

@@ -10,7 +10,7 @@ from dreamcatcherd.daemon.cycle import close_frame
 from dreamcatcherd.daemon.primary import Primary
 from dreamcatcherd.git.protocols import Commit, Move, Store
 from dreamcatcherd.stages.first_frame import open_first
-from dreamcatcherd.testing.memory import MemoryStore
+from dreamcatcherd.testing import MemoryStore
 from tests.law.model import SETTINGS, Sent
 
 NOW = 1_767_225_600_000_000

@@ -14,7 +14,7 @@ from dreamcatcherd.core.frames import Closing
 from dreamcatcherd.daemon.cycle import close_frame
 from dreamcatcherd.imports.adopt_export import adopt
 from dreamcatcherd.stages.first_frame import open_first
-from dreamcatcherd.testing.memory import MemoryStore
+from dreamcatcherd.testing import MemoryStore
 from tests.law.deltas import sets_of_books
 from tests.law.fleet import MAIN, NOW, close, new_primary, primary_on, send
 from tests.law.model import Sent, model

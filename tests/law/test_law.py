@@ -17,7 +17,7 @@ from dreamcatcherd.core.frames import Closing
 from dreamcatcherd.daemon.primary import Primary
 from dreamcatcherd.imports.adopt_export import adopt
 from dreamcatcherd.stages.first_frame import open_first
-from dreamcatcherd.testing.memory import MemoryStore
+from dreamcatcherd.testing import MemoryStore
 from tests.law.deltas import sets_of_deltas
 from tests.law.fleet import MAIN, NOW, close, new_primary, primary_on, send
 from tests.law.model import SETTINGS, Sent, model

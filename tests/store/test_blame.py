@@ -10,7 +10,7 @@ from dreamcatcherd.core.tree import lookup
 from dreamcatcherd.daemon.cycle import poll
 from dreamcatcherd.git.protocols import Commit, Move, Store
 from dreamcatcherd.stages.blame import culprits
-from dreamcatcherd.testing.memory import MemoryStore
+from dreamcatcherd.testing import MemoryStore
 from tests.law.fleet import MAIN, NOW, commit_files, new_primary
 from tests.store.tools import FOLDER, close, counting_reads, text
 

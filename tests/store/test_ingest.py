@@ -16,7 +16,7 @@ from dreamcatcherd.daemon.cycle import poll
 from dreamcatcherd.daemon.primary import Primary
 from dreamcatcherd.git.protocols import Move, Store
 from tests.law.fleet import MAIN, commit_files
-from tests.store.tools import FOLDER, close, counting_reads, merged, put, reasons, text
+from tests.store.tools import FOLDER, close, counting_reads, merged, other, put, reasons, text
 
 LINK = 0o120000
 SUBMODULE = 0o160000
@@ -180,12 +180,12 @@ def test_what_an_older_version_listed_in_every_frame_goes_on_waiting(primary: Pr
     commit_files(store, MAIN, {f"{FOLDER}/{frame}/early.json": text(frame)})
     close(primary)
     as_an_older_version_left_it(store)
-    other = Primary(store.reader(), "main", primary.closing, primary.clock)
-    following = close(other)
+    later = other(store)
+    following = close(later)
     assert following.counts.waiting == 1
     assert [row.path for row in began_in(following)] == [f"{FOLDER}/{frame}/early.json"]
     if held:
-        assert merged(close(other)) == ["early.json"]
+        assert merged(close(later)) == ["early.json"]
 
 
 def as_an_older_version_left_it(store: Store) -> None:

@@ -17,7 +17,7 @@ from dreamcatcherd.git.maintenance import write_graph
 from dreamcatcherd.git.protocols import Commit, Store
 from dreamcatcherd.git.push_reader import PushReader
 from dreamcatcherd.git.reachability import has_graph
-from dreamcatcherd.testing.memory import MemoryStore
+from dreamcatcherd.testing import MemoryStore
 
 History = list[tuple[list[int], int]]
 """Commits in order, each with the indexes of its parents and its date."""

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from dreamcatcherd.core.tree import walk
 from dreamcatcherd.stages.largest_file import Largest
-from dreamcatcherd.testing.memory import MemoryStore
+from dreamcatcherd.testing import MemoryStore
 from tests.law.fleet import MAIN, commit_files
 
 paths = st.sampled_from(["state/a", "state/f/b", "state/f/g/c", "state/d/e", "state/stream_deltas/1/x.json", "other/y"])

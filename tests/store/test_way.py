@@ -12,7 +12,7 @@ from dreamcatcherd.hook import backpressure
 from dreamcatcherd.hook.backpressure import is_overdue, wait_while_overdue
 from dreamcatcherd.hook.push import Offence, Update
 from dreamcatcherd.stages.first_frame import open_first
-from dreamcatcherd.testing.memory import MemoryStore
+from dreamcatcherd.testing import MemoryStore
 from tests.law.fleet import MAIN, NOW, commit_files
 
 NEW = "1" * 40

@@ -14,7 +14,7 @@ from dreamcatcherd.daemon.cycle import close_frame
 from dreamcatcherd.daemon.primary import Primary
 from dreamcatcherd.git.local import LocalStore
 from dreamcatcherd.git.protocols import Commit, Move, Store
-from dreamcatcherd.testing.memory import MemoryStore
+from dreamcatcherd.testing import MemoryStore
 from tests.law.fleet import MAIN, NOW, primary_on
 
 FOLDER = "state/stream_deltas"

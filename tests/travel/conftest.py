@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from dreamcatcherd.daemon.primary import Primary
-from dreamcatcherd.testing.memory import MemoryStore
+from dreamcatcherd.testing import MemoryStore
 from tests.law.fleet import primary_on
 from tests.travel.history import grown
 

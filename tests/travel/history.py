@@ -9,7 +9,7 @@ from typing import Any
 
 from dreamcatcherd.daemon.cycle import close_frame
 from dreamcatcherd.daemon.primary import Primary
-from dreamcatcherd.testing.memory import MemoryStore
+from dreamcatcherd.testing import MemoryStore
 from tests.law.fleet import MAIN, commit_files, new_primary, primary_on
 from tests.law.model import SETTINGS
 

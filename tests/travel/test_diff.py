@@ -16,7 +16,7 @@ from dreamcatcherd.core.model import Delta, Version
 from dreamcatcherd.core.projections import PROJECTIONS
 from dreamcatcherd.daemon.primary import Primary
 from dreamcatcherd.history.replay import closed_frames
-from dreamcatcherd.testing.memory import MemoryStore
+from dreamcatcherd.testing import MemoryStore
 from tests.travel.tamper import chain
 
 Rows = dict[str, dict[str, Any]]

@@ -15,7 +15,7 @@ from dreamcatcherd.history.queries import Chain
 from dreamcatcherd.history.verify import read_history, verify_frame
 from dreamcatcherd.stages.published import load_ledger
 from dreamcatcherd.stages.snapshot_chain import links
-from dreamcatcherd.testing.memory import MemoryStore
+from dreamcatcherd.testing import MemoryStore
 from tests.law.fleet import MAIN, NOW, commit_files, new_primary, primary_on
 from tests.store.tools import FOLDER, put, text
 

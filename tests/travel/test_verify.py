@@ -22,7 +22,7 @@ from dreamcatcherd.history.replay import closed_frames, own_ledger, replay_hinds
 from dreamcatcherd.history.verify import Verdict, read_history
 from dreamcatcherd.imports.adopt_export import adopt
 from dreamcatcherd.stages.first_frame import open_first
-from dreamcatcherd.testing.memory import MemoryStore
+from dreamcatcherd.testing import MemoryStore
 from tests.law.fleet import MAIN, NOW, close, commit_files, new_primary, primary_on, send
 from tests.law.model import Sent
 from tests.store.tools import FOLDER, put, text
