@@ -1,4 +1,4 @@
-"""How a repository on another machine is reached: its URL, the files that hold credentials, and the time limit.
+"""How a repository on another machine is reached: its URL, the files that contain credentials, and the time limit.
 
 Owns secrets: they are read from their file at each use, handed to libgit2 by callback and to git by a credential helper
 that reads the same file. They are never part of a command line, a log line or an error."""
@@ -28,22 +28,23 @@ _HELPER = (
     'if test -n "$DREAMCATCHERD_TOKEN_FILE"; then head -n 1 "$DREAMCATCHERD_TOKEN_FILE"; '
     'else printf "%s\\n" "$DREAMCATCHERD_PASSWORD"; fi; }; f'
 )
-"""Answers git for the repository's scheme, host and port alone: not for a proxy, a redirect or a submodule."""
+"""Answers git only for the repository's scheme, host and port: not for a proxy, a redirect or a submodule."""
 
-_TELLS_HOST = (1, 9, 5)
-"""The first libgit2 that says who asks for credentials. Older ones name the repository's URL after a redirect, too."""
+_REPORTS_HOST = (1, 9, 5)
+"""The first libgit2 that reports which URL asks for credentials. Older ones report the repository's URL even after a
+redirect."""
 
 SAID_MOST = 2**20
-"""Characters of a server's progress messages that one fetch listens to."""
+"""The most characters of a server's progress messages that one fetch accepts."""
 SLOW_REMEDY = "look at the server and the network; raise [repository] timeout if it is only slow"
 
 ANYBODY = "git"
-"""The user where none is named: over ssh what forges expect, over http whatever the token needs."""
+"""The user if none is named: forges expect it over ssh, and over http the token alone counts."""
 
 
 class Access(Struct, frozen=True):
-    """Where and how. `url` holds no secret; `password` is one that stood in the URL, if any. `trust` says who named the
-    certificates."""
+    """A repository's URL, and how to reach it. `url` contains no secret: a password in the configured URL is in
+    `password`. `trust` says who named the certificates."""
 
     url: str
     user: str = ANYBODY
@@ -65,41 +66,45 @@ class Access(Struct, frozen=True):
 
     @property
     def is_http(self) -> bool:
+        """Whether it is reached over http or https."""
         return self.url.startswith(("http://", "https://"))
 
     @property
     def read_by_git(self) -> bool:
-        """Whether git polls and fetches: as configured, or where libgit2 would not say clearly who wants credentials.
+        """Whether git lists and fetches: as configured, or if libgit2 would not report who asks for credentials.
 
         It leaves out the brackets of an IPv6 address, and decodes what follows a question mark."""
-        unclear = libgit2_version() < _TELLS_HOST or any(sign in self.url for sign in "[?")
+        unclear = libgit2_version() < _REPORTS_HOST or any(sign in self.url for sign in "[?")
         return self.transport == "git" or (self.is_http and unclear)
 
     @property
     def origin(self) -> str:
-        """Scheme, host and port as the URL has them: whom credentials over http belong to."""
+        """Scheme, host and port of the URL: credentials over http are sent only there."""
         parts = urlsplit(self.url)
         return f"{parts.scheme}://{unquote(parts.netloc)}"
 
     @property
     def is_ssh(self) -> bool:
+        """Whether it is reached over ssh, also by a URL of the form `user@host:path`."""
         return self.url.startswith(("ssh://", "git+ssh://")) or "://" not in self.url
 
 
 def libgit2_version() -> tuple[int, int, int]:
+    """The version of the libgit2 that is in use."""
     return pygit2.LIBGIT2_VER_MAJOR, pygit2.LIBGIT2_VER_MINOR, pygit2.LIBGIT2_VER_REVISION
 
 
 def without_secrets(url: str) -> tuple[str, str | None, str]:
     """A URL as (without secrets, user or None, password).
 
-    Over http the user goes as well: forges take a token in its place, and with a user alone git and libgit2 would first
-    log in without the password. UsageError where the URL cannot be parted: it may hold a secret, so it is not shown."""
+    Over http the user is removed as well: forges accept a token in its place, and with a user in the URL git and
+    libgit2 would first log in without the password. UsageError if the URL cannot be parsed: it may contain a secret, so
+    it is not shown."""
     if "://" not in url:
         return url, url.partition("@")[0] if "@" in url.partition(":")[0] else None, ""
     try:
         parts = urlsplit(url)
-        parts.port  # noqa: B018 (raises where what follows the host's colon is no number)
+        parts.port  # noqa: B018 (raises if the port is not a number)
     except ValueError:
         remedy = "write / ? # @ and : in a password as %2F %3F %23 %40 %3A, or better name a token_file"
         raise UsageError("[repository] url is no URL: its host or port cannot be read", remedy) from None
@@ -110,9 +115,9 @@ def without_secrets(url: str) -> tuple[str, str | None, str]:
 
 
 def secret_of(access: Access) -> str | None:
-    """The password or token, read now; None where there is none. RetryableError where its file cannot be read.
+    """The password or token, read now; None if there is none. RetryableError if its file cannot be read.
 
-    Who is named without either has an empty password: the name may be a token."""
+    A user without either has an empty password: the name itself may be a token."""
     if access.token_file is None:
         return access.password or ("" if access.user != ANYBODY else None)
     try:
@@ -125,9 +130,10 @@ def secret_of(access: Access) -> str | None:
 
 
 def git_environment(access: Access) -> dict[str, str]:
-    """What git needs in its environment to reach the repository: paths of credentials, never credentials themselves.
+    """The environment with which git reaches the repository: paths of credentials, never credentials themselves.
 
-    One exception: a password that was written into the URL travels in the environment, which only its user reads."""
+    One exception: a password that was written into the URL is passed in the environment, which only its user can
+    read."""
     timeout = max(1, round(access.timeout_s))
     ssh = ["ssh", "-o", "BatchMode=yes", "-o", f"ConnectTimeout={timeout}", "-o", "StrictHostKeyChecking=yes"]
     if access.ssh_key:
@@ -150,11 +156,11 @@ def git_environment(access: Access) -> dict[str, str]:
 
 
 _ALONE = [("core.hooksPath", os.devnull), ("fetch.recurseSubmodules", "false"), ("push.recurseSubmodules", "no")]
-"""The own clone runs no hooks, which a template or the user's configuration may name, and has no submodules."""
+"""The primary's clone runs no hooks, which a template or the user's configuration may name, and has no submodules."""
 
 
 def _http_settings(access: Access, timeout_s: int) -> list[tuple[str, str]]:
-    """Settings for http, for the URL too: there they stand above those of the user's for its host."""
+    """Settings for http, and for the URL itself, so that they override the user's settings for its host."""
     settings = {"sslVerify": "true", "followRedirects": "false", "lowSpeedLimit": "1", "lowSpeedTime": str(timeout_s)}
     if access.ca_file:
         settings["sslCAInfo"] = str(access.ca_file)
@@ -165,8 +171,8 @@ def _http_settings(access: Access, timeout_s: int) -> list[tuple[str, str]]:
 
 
 def _helpers(access: Access) -> list[tuple[str, str]]:
-    """Settings by which git gets the credentials. Where there is a secret it comes from nowhere else; with a user alone
-    the helpers of the user's configuration come before ours."""
+    """Settings by which git gets the credentials. If there is a secret, no other helper is asked; with only a user, the
+    helpers of the user's configuration are asked before ours."""
     first = ("credential.helper", "")
     if not (access.token_file or access.password):
         first = (f"credential.{access.origin}.username", access.user)
@@ -174,7 +180,7 @@ def _helpers(access: Access) -> list[tuple[str, str]]:
 
 
 def _quoted(path: Path) -> str:
-    """A path for GIT_SSH_COMMAND, which a shell takes apart; ssh itself reads `%` and white space in some options."""
+    """A path for GIT_SSH_COMMAND, which a shell splits; ssh itself interprets `%` and white space in some options."""
     text = str(path)
     if any(char in text for char in "'\"\\%$` \t\n"):
         raise UsageError(f"the path {text!r} cannot be handed to ssh", "choose one of plain characters without spaces")
@@ -182,14 +188,15 @@ def _quoted(path: Path) -> str:
 
 
 class Callbacks(pygit2.RemoteCallbacks):
-    """What libgit2 asks for during one connection. Credentials are offered once: asked again, they were refused."""
+    """libgit2's callbacks of one connection. Credentials are offered once: if it asks again, they were refused."""
 
     def __init__(
         self, access: Access, progress: Callable[[], None] = lambda: None, limit_s: float | None = None
     ) -> None:
-        """`progress` is called whenever something has come: a first fetch may take longer than any other step. After
-        `limit_s` seconds in all the connection is broken off with the next that comes: libgit2's own limit is of
-        silence alone, and a server may send byte after byte for ever."""
+        """`progress` is called whenever data has arrived: a first fetch may take longer than any other step.
+
+        After `limit_s` seconds in total the connection is closed when more data arrives. libgit2's own limit only ends
+        silence, and a server may send byte after byte for ever."""
         super().__init__()
         self._progress = progress
         self._until = time.monotonic() + limit_s if limit_s is not None else math.inf
@@ -201,7 +208,7 @@ class Callbacks(pygit2.RemoteCallbacks):
         self, url: str, username_from_url: str | None, allowed_types: CredentialType
     ) -> pygit2.credentials.Username | pygit2.credentials.UserPass | pygit2.credentials.Keypair:
         access = self._access
-        if access.is_http and (username_from_url is not None or url != _as_told(access.url)):
+        if access.is_http and (username_from_url is not None or url != _as_reported(access.url)):
             raise led_to(access.url, url)
         user = username_from_url or access.user
         if allowed_types & CredentialType.USERNAME:
@@ -223,7 +230,7 @@ class Callbacks(pygit2.RemoteCallbacks):
         self._progress()
 
     def sideband_progress(self, string: str) -> None:
-        """What the server says beside its answer; it is not shown, and not listened to without end."""
+        """The server's progress messages: they are not shown, and only a bounded number of them is accepted."""
         self._said += len(string)
         self._check_time()
         if self._said > SAID_MOST:
@@ -238,10 +245,10 @@ class Callbacks(pygit2.RemoteCallbacks):
         return valid
 
 
-def _as_told(url: str) -> str:
-    """An http URL as libgit2 names it to who is to give credentials.
+def _as_reported(url: str) -> str:
+    """An http URL in the form in which libgit2 reports it to the credentials callback.
 
-    It is compared whole: a host may be made to look like another one and the beginning of a path."""
+    The complete URL is compared: a host may be chosen to look like another host and the beginning of a path."""
     parts = urlsplit(url)
     default = ":443" if parts.scheme == "https" else ":80"
     return f"{parts.scheme}://{parts.netloc.removesuffix(default)}{parts.path or '/'}"
@@ -265,5 +272,5 @@ def set_up_libgit2(access: Access, clone: Path) -> None:
         link = home / ".ssh" / "known_hosts"
         link.parent.mkdir(parents=True, exist_ok=True)
         link.unlink(missing_ok=True)
-        link.symlink_to(access.known_hosts.absolute())  # not to what it leads to now: that may be replaced
+        link.symlink_to(access.known_hosts.absolute())  # not the file that it links to now, which may be replaced
         pygit2.settings.homedir = str(home)

@@ -1,4 +1,4 @@
-"""Writing a file so that it has its name only once it is whole."""
+"""Writing a file so that it has its name only once it is complete."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 
 
 def write_atomically(path: Path, data: bytes | Iterable[bytes], mode: int | None = None) -> None:
-    """Write a file beside its place, then rename it there; nothing is left behind where that fails."""
+    """Write a file under a temporary name in the same folder, then rename it; if that fails, nothing is left behind."""
     unfinished = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         with unfinished.open("wb") as file:

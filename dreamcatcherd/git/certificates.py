@@ -1,6 +1,6 @@
-"""Which certificates a server over https is held against: one answer for fetch and push, by libgit2 and by git.
+"""Which certificates a server over https is checked against: the same for fetch and push, by libgit2 and by git.
 
-Owns the order in which they are looked for, and that a file which was replaced is read again."""
+Owns the order in which they are looked for, and that a file that was replaced is read again."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ SYSTEM = "the system's store"
 
 
 class Trust(Struct, frozen=True):
-    """A file or a folder of certificates, PEM, and who names it; neither for the system's own."""
+    """A file or a folder of certificates in PEM form, and who names it; neither for the system's own."""
 
     file: Path | None
     folder: Path | None
@@ -27,7 +27,8 @@ class Trust(Struct, frozen=True):
 
 
 def find_trust(access: Access, clone: Path, environment: Mapping[str, str] = os.environ) -> Trust:
-    """What the configuration names, else the environment, else git's configuration, else the system's store."""
+    """What is named in the configuration, in the environment or in git's configuration, in this order; otherwise the
+    system's store."""
     if access.ca_file is not None:
         return Trust(access.ca_file, None, "[repository] ca_file")
     named = {name: Path(environment[name]) for name in ("SSL_CERT_FILE", "SSL_CERT_DIR") if environment.get(name)}
@@ -47,15 +48,14 @@ def trusting(access: Access, clone: Path) -> Access:
 
 
 class Certificates:
-    """What libgit2 trusts in this process. It reads a file once, so one that was replaced is named to it again; what it
-    trusted before it trusts until the process ends."""
+    """What libgit2 trusts in this process. It reads a file once, so a file that was replaced is set again. What it has
+    trusted it trusts until the process ends."""
 
     def __init__(self) -> None:
         self._read: object = None
 
     def renew(self, access: Access) -> None:
-        """Have libgit2 read the certificates, where they are others than when it last did; RetryableError where they
-        cannot be read."""
+        """Let libgit2 read the certificates if they changed since then; RetryableError if they cannot be read."""
         if not access.url.startswith("https://") or (access.ca_file is None and access.ca_folder is None):
             return
         now = (access.ca_file, access.ca_folder, _stamp(access.ca_file), _stamp(access.ca_folder))
@@ -63,7 +63,7 @@ class Certificates:
             return
         file, folder = (str(one) if one else None for one in (access.ca_file, access.ca_folder))
         try:
-            pygit2.settings.set_ssl_cert_locations(file, folder)  # type: ignore[arg-type]  # its types know no None
+            pygit2.settings.set_ssl_cert_locations(file, folder)  # type: ignore[arg-type]  # its types leave out None
         except (pygit2.GitError, OSError, ValueError) as error:
             cause = f"the certificates in {file or folder} ({access.trust}) cannot be read: {error}"
             raise RetryableError(cause, "let it hold certificates in PEM form that this user may read") from error

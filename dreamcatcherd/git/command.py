@@ -1,6 +1,6 @@
 """Running git: the plumbing that writes refs, pushes and repository creation.
 
-Owns the environment that git runs in, and the end of one that takes too long. No shell, no prompt, always a limit."""
+Owns the environment that git runs in, and the end of a git that takes too long. No shell, no prompt, always a limit."""
 
 from __future__ import annotations
 
@@ -17,29 +17,29 @@ from dreamcatcherd.core.errors import FatalError, RetryableError
 
 TIMEOUT_S = 60.0
 OUTPUT_MOST = 2**30
-"""Bytes that git may answer: 25 million ids, a line each."""
+"""The most bytes of output that git may write: 25 million ids, one per line."""
 ERRORS_MOST = 2**20
-"""Bytes of git's errors that are kept, besides the last of them. Servers write here too."""
+"""Bytes of git's errors that are kept, in addition to the last ones. Servers write here too."""
 _PIECE = 2**16
 _SHOWN = 2_000
 _DURABLE = ("-c", "core.fsync=all", "-c", "core.fsyncMethod=fsync")
 AS_STORED = {"GIT_NO_REPLACE_OBJECTS": "1", "GIT_GRAFT_FILE": "/dev/null"}
-"""Objects are read as stored: refs/replace/* and grafts are whoever may push them's idea of history (Protocol §3)."""
+"""Objects are read as stored: anybody may push refs/replace/* and grafts, which change what git shows (Protocol §3)."""
 _PLAIN = ("-c", "core.useReplaceRefs=false", "-c", "advice.graftFileDeprecated=false", "-c", "core.fsmonitor=false")
 NO_QUESTIONS = {"GIT_TERMINAL_PROMPT": "0", "GIT_ASKPASS": "", "SSH_ASKPASS_REQUIRE": "never"}
-"""Nobody is there to answer. An empty GIT_ASKPASS stands above core.askPass and SSH_ASKPASS too."""
+"""Nobody could answer a prompt. An empty GIT_ASKPASS overrides core.askPass and SSH_ASKPASS too."""
 _PROTOCOLS = {"GIT_ALLOW_PROTOCOL": "file:git:http:https:ssh"}
-"""None that runs a program that its URL names, as `ext::` does, whatever git's configuration allows."""
+"""No protocol that runs a program named in its URL, as `ext::` does, whatever git's configuration allows."""
 _IDENTITY = (("NAME", "dreamcatcherd"), ("EMAIL", "dreamcatcherd@localhost"))
 AUTHOR = "dreamcatcherd <dreamcatcherd@localhost>"
 
 
 class _TooMuchError(Exception):
-    """git wrote more than any answer is long."""
+    """git wrote more than the longest possible answer."""
 
 
 class GitTimeoutError(RetryableError):
-    """git was stopped at its time limit. What it asked of a server may have happened all the same."""
+    """git was stopped at its time limit. Its request to a server may have succeeded nevertheless."""
 
 
 def git(
@@ -50,11 +50,10 @@ def git(
     variables: Mapping[str, str] | None = None,
     waiting: Callable[[], None] | None = None,
 ) -> subprocess.CompletedProcess[bytes]:
-    """Run git on a repository and return what came of it; its exit code is the caller's to judge.
+    """Run git on a repository and return its result; the caller checks its exit code.
 
-    `waiting` is called about once a second while git runs.
-
-    Of the variables that steer git it sees only those that are passed. GitTimeoutError ends git and all it started."""
+    `waiting` is called about once a second while git runs. Of the variables that change git's behaviour, it sees only
+    those that are passed. At the time limit git and all that it started are killed, and GitTimeoutError is raised."""
     environment = {name: value for name, value in os.environ.items() if not name.startswith(("GIT_", "SSH_ASKPASS"))}
     environment |= {"LC_ALL": "C", "GIT_CONFIG_NOSYSTEM": "0"} | NO_QUESTIONS | _PROTOCOLS
     environment |= {f"GIT_{role}_{what}": value for role in ("AUTHOR", "COMMITTER") for what, value in _IDENTITY}
@@ -81,14 +80,14 @@ def git(
             _end(process)
             cause = f"git {words[0]} took longer than {timeout_s:g} s on {repository}"
             raise GitTimeoutError(cause, "look at the load of the machine and of its disk") from error
-        except BaseException:  # whoever has no more time for it does not wait for it
+        except BaseException:  # a signal's exception, for example: git must not outlive its caller
             _end(process)
             raise
     return subprocess.CompletedProcess(words, process.returncode, out, errors)
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:
-    """Stop git and all that it started; what it still has to say is not read."""
+    """Kill git and all that it started; the rest of its output is not read."""
     with contextlib.suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)
     process.wait()
@@ -97,14 +96,14 @@ def _end(process: subprocess.Popen[bytes]) -> None:
 def _communicate(
     process: subprocess.Popen[bytes], stdin: bytes, timeout_s: float, waiting: Callable[[], None] | None
 ) -> tuple[bytes, bytes]:
-    """Feed and read a process to its end; subprocess.TimeoutExpired where that takes too long.
+    """Feed and read a process to its end; subprocess.TimeoutExpired if that takes too long.
 
-    What a server says comes in here too, and a lying one never ends: of its errors the first and the last are kept,
-    and _TooMuchError ends an answer beyond all measure."""
+    A server's output is part of it, and a hostile server never stops writing. Only the first and the last of the errors
+    are kept, and _TooMuchError ends an answer that is too long."""
     if process.stdin is None or process.stdout is None or process.stderr is None:
         raise AssertionError("the process was made with pipes")
     until = time.monotonic() + timeout_s
-    told = time.monotonic()
+    called = time.monotonic()
     left = memoryview(stdin)
     out, errors, last = bytearray(), bytearray(), b""
     with selectors.DefaultSelector() as ready:
@@ -115,8 +114,8 @@ def _communicate(
         while ready.get_map():
             if (now := time.monotonic()) >= until:
                 raise subprocess.TimeoutExpired(process.args, timeout_s)
-            if waiting is not None and now - told >= 1.0:
-                told = now
+            if waiting is not None and now - called >= 1.0:
+                called = now
                 waiting()
             for key, _ in ready.select(min(1.0, until - now)):
                 if key.fileobj is process.stdin:
@@ -139,7 +138,7 @@ def _communicate(
 
 
 def _fed(pipe: int, left: memoryview) -> memoryview:
-    """Write what a pipe takes now; what is left. One that nobody reads any more wants nothing."""
+    """Write as much as a pipe takes now; returns the rest. Nothing is left for a pipe that nobody reads any more."""
     try:
         return left[os.write(pipe, left[:_PIECE]) :] if left else left
     except BlockingIOError:
@@ -149,7 +148,7 @@ def _fed(pipe: int, left: memoryview) -> memoryview:
 
 
 def error_message(result: subprocess.CompletedProcess[bytes]) -> str:
-    """What git said, on one line; of a long message its beginning and its end."""
+    """git's error message on one line; of a long one, the beginning and the end."""
     text = " ".join(result.stderr.decode("utf-8", "replace").split())
     if len(text) > 2 * _SHOWN:
         text = f"{text[:_SHOWN]} … {text[-_SHOWN:]}"

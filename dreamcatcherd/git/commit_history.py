@@ -28,7 +28,7 @@ class CommitHistory:
         self._repository = repository
         self._folder = repository.folder
         self._cut = repository.cut
-        self._large: dict[str, Commit] = {}  # commits that git was asked about, because they are too large to be read
+        self._large: dict[str, Commit] = {}  # commits too large to be read, as git follows them
         self._reached = Reached(self.commit, self._everything)
 
     def commit(self, oid: str) -> Commit:

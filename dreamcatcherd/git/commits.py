@@ -17,19 +17,19 @@ def format_commit(commit: Commit) -> bytes:
 
 
 CEILINGS = {1: ("commit", 16 * 2**20), 2: ("tree", 64 * 2**20)}
-"""By git's number of a kind, the largest commit and tree that are read, in bytes. A small push can hold objects that
-inflate to gigabytes."""
+"""The largest commit and tree that are read, in bytes, by git's number of their kind. A small push can contain objects
+that inflate to gigabytes."""
 
 
 def check_ceiling(oid: str, kind: int, size: int) -> None:
-    """UnreadableError where an object is larger than any of its kind that is read; the size is its header's."""
+    """UnreadableError if an object is larger than the ceiling of its kind. The size is the one in its header."""
     name, most = CEILINGS.get(kind, ("", size))
     if size > most:
         raise UnreadableError(f"the {name} {oid} has {size} bytes, {most} are read")
 
 
 def read_commit(objects: Reader, oid: str) -> Commit:
-    """A commit from its object. One that is larger than any that is read says so in its `fault`."""
+    """A commit from its object. A commit that is too large to be read says so in its `fault`."""
     try:
         return parse_commit(objects.read(oid))
     except UnreadableError as error:
@@ -46,8 +46,8 @@ _OUT_OF_RANGE = "git cannot count with its date: it is before 1970 or after 2514
 
 
 def _out_of_range(rest: bytes) -> bool:
-    """Whether any git takes a date out of range from what follows a commit's parents. Some read it after the first `>`
-    that comes behind `committer`, on whichever line, some after the last one on that line."""
+    """Whether some version of git reads a date out of range from what follows a commit's parents. Some versions read it
+    after the first `>` behind `committer`, on any line, and others after the last one on that line."""
     found = _COMMITTER.search(rest)
     dates = _DATE.findall(found[0]) if found else ()
     return any(digits and (sign or len(digits) > _DIGITS or int(digits) >= _LATEST) for sign, digits in dates)
@@ -56,9 +56,9 @@ def _out_of_range(rest: bytes) -> bool:
 def parse_commit(raw: bytes) -> Commit:
     """A commit from its bytes, by git's own grammar: the tree, then the parents, then the rest of the header.
 
-    A `parent` further down is none to git, so it is none here. Undecodable text is replaced, as it is only shown; a
-    time that is no number is 0. One out of range is a fault: git counts with it, and never ends writing a commit-graph
-    of what stands on such a commit."""
+    A `parent` further down is not a parent for git, so it is not one here. Undecodable text is replaced, as it is only
+    shown. A time that is not a number is 0. A time out of range is a fault: git calculates with it, and writing a
+    commit-graph of such a commit's descendants never ends."""
     match = _HEADER.match(raw)
     if match is None or raw.startswith(b"parent ", match.end()):
         what = "a parent" if match else "a tree"

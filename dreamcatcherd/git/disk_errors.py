@@ -1,4 +1,4 @@
-"""What the operating system refused, and the remedy that fits: a wrong one is worse than none."""
+"""Errors of the operating system, each with its own remedy: a wrong one is worse than none."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _REMEDIES: dict[int, str] = {
 
 
 def user() -> str:
-    """The user that this process runs as, for people."""
+    """The user that this process runs as, for messages."""
     return f"the user with uid {os.geteuid()}"
 
 
@@ -36,7 +36,7 @@ def remedy_for(error: OSError, path: Path) -> str:
 
 
 def remedy_in(said: str, path: Path, otherwise: str) -> str:
-    """The same for what git said of an error of the operating system; `otherwise` where it names none that is known."""
+    """The same for git's message about an error of the operating system; `otherwise` if it names no known error."""
     if "unknown repository extension" in said:
         return f"run with a git that knows it (relativeWorktrees: 2.48 or newer), or unset it in {path / 'config'}"
     for number, remedy in _REMEDIES.items():
@@ -46,5 +46,5 @@ def remedy_in(said: str, path: Path, otherwise: str) -> str:
 
 
 def disk_failure(what: str, error: OSError, path: Path) -> RetryableError:
-    """A failure of the disk: `what` says what could not be done."""
+    """A failure of the disk; `what` is the operation that failed."""
     return RetryableError(f"{what}: {error.strerror or error}", remedy_for(error, path))

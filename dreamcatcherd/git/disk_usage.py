@@ -1,7 +1,7 @@
-"""How much a repository's folder takes on its disk. Owns what is counted: packs, which is where all objects end up.
+"""How much space a repository takes on its disk. Owns what is counted: packs, in which all objects end up.
 
 One folder is listed and nothing is opened. Loose objects, which pushes of a few commits leave, count from the next
-maintenance on: looking for them would take a walk through 256 folders."""
+maintenance on: to count them, 256 folders would have to be listed."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from dreamcatcherd.core.report import DiskUsage
 
 
 def disk_usage(repository: Path) -> DiskUsage | None:
-    """Packs, their bytes and the disk's free bytes, as they are now; None where the folder cannot be read."""
+    """Packs, their bytes and the disk's free bytes, as they are now; None if the folder cannot be read."""
     packs = size = 0
     try:
         with os.scandir(repository / "objects" / "pack") as entries:

@@ -1,4 +1,4 @@
-"""What libgit2 and git say of a failed connection, as failures with a stable cause, a remedy, and no secret."""
+"""Errors of libgit2 and git about a connection, as failures with a stable cause, a remedy, and no secret."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from dreamcatcherd.git.redirects import SIGNS, elsewhere, redirected
 from dreamcatcherd.git.redirects import STATUSES as REDIRECTS
 
 OVERTAKEN = ("stale info", "fetch first", "cannot lock ref", "failed to update ref", "non-fast-forward")
-"""What git says of a ref that another push moved, or is moving, at the same time."""
+"""git's messages about a ref that another push moved, or is moving, at the same time."""
 
 _REMEDY_URL = "check [repository] url and the account's rights"
 _REMEDY_WAIT = "look at the server and the network"
@@ -70,7 +70,7 @@ _CAUSES: tuple[tuple[str, str, str], ...] = (
     ),
     (r"not found|does not exist", "is no git repository that may be read", _REMEDY_URL),
 )
-"""What is looked for in a message, in this order, with the cause that it tells of and the remedy."""
+"""Patterns that are searched for in a message, in this order, each with its cause and remedy."""
 
 _STATUSES: dict[int, tuple[str, str]] = {
     400: (
@@ -80,7 +80,7 @@ _STATUSES: dict[int, tuple[str, str]] = {
     403: ("refused the credentials", CREDENTIALS_REMEDY),
     411: (
         "takes no push whose length it is not told beforehand",
-        "let git send pushes whole, as the daemon's user: git config --global http.postBuffer 64m",
+        "let git send each push in one piece, as the daemon's user: git config --global http.postBuffer 64m",
     ),
     413: (
         "takes no push of this size",
@@ -92,20 +92,20 @@ _STATUSES: dict[int, tuple[str, str]] = {
     503: ("is not available for now", "wait, or look at the server"),
     504: ("stands behind a proxy that it does not answer in time", "look at the server behind the proxy, and its load"),
 }
-"""By the status of a web server's answer what it tells of, and the remedy."""
+"""Causes and remedies by the status of a web server's answer."""
 
 _IN_TEXT = re.compile(r"(?:status code:|returned error:|HTTP) (\d{3})\b")
 
 _NAMES = re.compile(r"(?<!\w)'[^']*'|\w+://\S+|\bhostname \S+|\bhost \S+ port|\bport \d+")
-"""What a message repeats of the URL, which may hold any word or number."""
+"""Parts of the URL that a message repeats: they may contain any word or number, so no pattern is searched for there."""
 
 
 class UnclearError(RetryableError):
-    """What was said names no cause that is known: it may be the clone's own damage that speaks."""
+    """The message names no known cause: damage of the primary's own clone may be behind it."""
 
 
 class PushRefusedError(RetryableError):
-    """The server's hook, branch protection or limits declined the push; `said` is all that it said."""
+    """The server's hook, branch protection or limits declined the push; `said` is its complete message."""
 
     def __init__(self, cause: str, remedy: str, said: str) -> None:
         super().__init__(cause, remedy, kind=_steady(cause))
@@ -117,7 +117,7 @@ class LimitedError(RetryableError):
 
 
 def failure_of(access: Access, said: str, answers: Sequence[HttpAnswer] = ()) -> RetryableError:
-    """What libgit2 or git said, and a web server answered, as a failure with a stable kind and a remedy."""
+    """The message of libgit2 or git, and a web server's answers, as a failure with a stable kind and a remedy."""
     if any(sign in said for sign in ("hook declined", "protected branch", "remote rejected")) and "unpack" not in said:
         shown = words_of(said) or "the server's hook or branch protection declined it"
         remedy = "let the primary through the server's hook or branch protection"
@@ -138,7 +138,7 @@ def failure_of(access: Access, said: str, answers: Sequence[HttpAnswer] = ()) ->
 
 
 def _answered(access: Access, said: str, answer: HttpAnswer) -> RetryableError | None:
-    """A web server's answer as a failure; None where what git said of it is known better."""
+    """A web server's answer as a failure; None if git's message about it says more."""
     wait_s = retry_after_s(answer, time.time()) if answer.status in (403, 429, 503) else None
     words = words_of(said, answer)
     more = f": {words}" if words else ""
@@ -158,5 +158,5 @@ def _answered(access: Access, said: str, answer: HttpAnswer) -> RetryableError |
 
 
 def _steady(said: str) -> str:
-    """A message, the same at each attempt: a failure is told once for each cause, and commits are new."""
+    """A message without the ids in it, which differ at each attempt: a failure is reported once for each cause."""
     return OBJECT_ID.sub("…", said)

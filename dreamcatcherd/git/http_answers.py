@@ -1,6 +1,6 @@
-"""What a web server answered, as git's trace of its requests tells: status, headers, and what it said.
+"""A web server's answers, read from git's trace of its requests: status, headers and body.
 
-Owns how that is read, and how a server's words are shown: on one line, escaped, cut to a length."""
+Owns how the trace is parsed, and how a server's text is shown: on one line, escaped, cut to a length."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ from msgspec import Struct
 from dreamcatcherd.core.codec import plain
 
 HEADERS = {"GIT_TRACE_CURL": "1", "GIT_TRACE_CURL_NO_DATA": "1"}
-"""Lets git write the headers of its requests to stderr, what logs in blotted out."""
-WHOLE = {"GIT_TRACE_CURL": "1"}
-"""The same with the bodies, also of what is sent."""
+"""Lets git write the headers of its requests to stderr, with credentials redacted."""
+BODIES = {"GIT_TRACE_CURL": "1"}
+"""The same with the bodies, including those that are sent."""
 
 RETRY_MOST_S = 3600.0
-"""A server is asked again after this time, whatever it said."""
+"""A server is asked again after this time at the latest, even if it asked for a longer wait."""
 SHOWN = 300
 _BODY_MOST = 4096
 _WIDTH = 60
-"""Columns of git's trace of a body: a line that is shorter ends one of the body's."""
+"""Columns of git's trace of a body: a shorter line is the end of a line of the body."""
 
 OBJECT_ID = re.compile(r"\b[0-9a-f]{7,40}\b")
-"""An object id, whole or abbreviated, in somebody's words."""
+"""An object id, complete or abbreviated, within a text."""
 
 _LINE = re.compile(r"^\d\d:\d\d:\d\d\.\d+ http\.c:\d+ +(.*)$")
 _STATUS = re.compile(r"HTTP/\S+ (\d{3})(?: (.*))?$")
@@ -53,8 +53,8 @@ class HttpAnswer(Struct, frozen=True):
 
 
 def parted(errors: str) -> tuple[str, list[HttpAnswer]]:
-    """What git itself said, and the answers that its trace shows, in order. A server's words have `remote:` before them
-    and are none of the trace."""
+    """git's own messages, and the answers that its trace shows, in order. Lines of the server begin with `remote:` and
+    are never taken for lines of the trace."""
     said: list[str] = []
     traced: list[str] = []
     for line in errors.split("\n"):
@@ -86,7 +86,7 @@ def _answers(traced: list[str]) -> Iterator[HttpAnswer]:
 
 
 def retry_after_s(answer: HttpAnswer, now_s: float) -> float | None:
-    """How long the server wants to be left alone, in seconds; None where it does not say. `now_s` is today's time."""
+    """How long the server asks to wait, in seconds; None if it does not say. `now_s` is the time of day."""
     value = answer.retry_after
     if value.isdigit():
         return min(float(value[:9]), RETRY_MOST_S)
@@ -98,24 +98,24 @@ def retry_after_s(answer: HttpAnswer, now_s: float) -> float | None:
 
 
 def words_of(said: str, answer: HttpAnswer | None = None) -> str:
-    """What the server said, for people: the lines that git passes on, else the body of its answer; or nothing."""
-    told = [line.removeprefix("remote:").strip() for line in said.split("\n") if line.startswith("remote:")]
-    if not any(told) and answer is not None:
+    """The server's explanation, for people: the lines that git passes on, or else the body of its answer."""
+    lines = [line.removeprefix("remote:").strip() for line in said.split("\n") if line.startswith("remote:")]
+    if not any(lines) and answer is not None:
         body = answer.body
         if "html" in answer.fields.get("content-type", ""):
             body = unescape(re.sub(r"(?is)<(style|script|head)\b.*?</\1>|<[^>]*>", " ", body))
-            body = re.sub(r"(?<!\S)\.+(?!\S)", " ", body)  # git's trace writes line ends so
-        told = [body]
-    return cut(one_line(" ".join(told)))
+            body = re.sub(r"(?<!\S)\.+(?!\S)", " ", body)  # git's trace writes line ends as dots
+        lines = [body]
+    return cut(one_line(" ".join(lines)))
 
 
 def one_line(text: str) -> str:
-    """A text on one line, what cannot be printed escaped."""
+    """A text on one line, with unprintable characters escaped."""
     return plain(" ".join(text.split()))
 
 
 def cut(text: str) -> str:
-    """A text of at most so many characters; no word, such as an object id, is cut in two unless it is longer."""
+    """A text cut to `SHOWN` characters, between two words if possible: half an object id helps nobody."""
     if len(text) <= SHOWN:
         return text
     end = text.rfind(" ", SHOWN // 2, SHOWN)

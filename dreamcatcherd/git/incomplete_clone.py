@@ -1,4 +1,4 @@
-"""What a clone may lack: objects that a filter left out, or history beyond a depth; how each is found and completed."""
+"""What a clone may lack: objects that a filter left out, or history beyond a depth. How to detect and complete each."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _PROMISOR = re.compile(r"remote\..*\.promisor")
 
 
 def is_partial(repository: pygit2.Repository) -> bool:
-    """Whether objects were left out on purpose when this was cloned (`--filter`): libgit2 cannot fetch them."""
+    """Whether objects were left out on purpose by the clone (`--filter`): libgit2 cannot fetch them later."""
     try:
         return any(_PROMISOR.fullmatch(entry.name) and entry.value == "true" for entry in repository.config)
     except (pygit2.GitError, ValueError):

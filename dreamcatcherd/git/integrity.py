@@ -1,7 +1,7 @@
-"""Whether a repository on this disk is there and its refs are whole (Protocol §7): a damaged one never looks new.
+"""Whether a repository on this disk is there and its refs are intact (Protocol §7): a damaged one never looks new.
 
-libgit2 passes over a ref that it cannot read, and lists nothing in a folder that is gone. What a power cut or an
-unmounted disk leaves would look like a repository in which nothing was ever published."""
+libgit2 leaves out a ref that it cannot read, and lists nothing in a folder that is gone. After a power cut, or with its
+disk unmounted, a repository would look as if nothing had ever been published in it."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ from dreamcatcherd.core.paths import PUBLISHED, printable
 from dreamcatcherd.core.troubles import Trouble
 
 MARKER = "dreamcatcherd-published"
-"""A file in the repository that names the last commit which a primary published here, for when the refs are lost."""
+"""A file in the repository that names the last commit that a primary published here, in case the refs are lost."""
 
 _OID = re.compile(r"[0-9a-f]{40}")
 _REF = re.compile(rb"(?:[0-9a-f]{40}|ref: \S+)\s*")
 
 
 class DamagedRefsError(FatalError):
-    """Refs that nothing can be published without cannot be read."""
+    """Refs cannot be read that are needed to publish."""
 
 
 def check_there(folder: Path) -> None:
-    """FatalError where the folder is no repository any more: unmounted, moved, deleted."""
+    """FatalError if the folder is not a repository any more: unmounted, moved or deleted."""
     missing = [name for name in ("HEAD", "objects", "refs") if not (folder / name).exists()]
     if missing:
         remedy = f"mount or restore {folder}; a daemon goes on by itself once it is back"
@@ -32,7 +32,7 @@ def check_there(folder: Path) -> None:
 
 
 def check_packed(folder: Path) -> None:
-    """DamagedRefsError where `packed-refs` is empty, as a power cut may leave it: git always writes a header."""
+    """DamagedRefsError if `packed-refs` is empty, as a power cut may leave it: git always writes a header."""
     try:
         size = (folder / "packed-refs").stat().st_size
     except OSError:
@@ -42,8 +42,8 @@ def check_packed(folder: Path) -> None:
 
 
 def check_critical(folder: Path, refs: dict[str, str]) -> None:
-    """DamagedRefsError where the published ref, or the branch that HEAD names, is there but not readable, or is missing
-    although its reflog is there: git removes both together."""
+    """DamagedRefsError if the published ref, or the branch that HEAD names, cannot be read, or is missing although its
+    reflog is there: git deletes both together."""
     for name in (PUBLISHED, head_branch(folder)):
         if name is None or name in refs:
             continue
@@ -54,23 +54,23 @@ def check_critical(folder: Path, refs: dict[str, str]) -> None:
 
 
 def damaged_refs(folder: Path) -> dict[str, str | None]:
-    """Loose refs that hold no object id, each with the last value that its reflog knows."""
+    """Loose refs whose file contains no object id, each with the last value in its reflog."""
     found: dict[str, str | None] = {}
     for path in (folder / "refs").rglob("*"):
         if path.suffix == ".lock" or not path.is_file():
             continue
         try:
-            whole = _REF.fullmatch(path.read_bytes()) is not None
+            intact = _REF.fullmatch(path.read_bytes()) is not None
         except OSError:
             continue
-        if not whole:
+        if not intact:
             name = path.relative_to(folder).as_posix()
             found[name] = last_value(folder, name)
     return found
 
 
 def ref_troubles(folder: Path, damaged: dict[str, str | None]) -> list[Trouble]:
-    """What is said of damaged refs that publishing can do without."""
+    """The troubles to report for damaged refs that are not needed to publish."""
     return [
         Trouble(
             f"the ref {printable(name)} is damaged: what it brings is not seen", None, _put_back(folder, name, name)
@@ -80,7 +80,8 @@ def ref_troubles(folder: Path, damaged: dict[str, str | None]) -> list[Trouble]:
 
 
 def lost_history(folder: Path) -> str | None:
-    """The commit that was published here once, or `unknown`, where something shows that there was one; else None."""
+    """The commit that was published here, or `unknown` if only the fact is known; None if nothing shows that there was
+    one."""
     marker = folder / MARKER
     try:
         if marker.exists():
@@ -92,7 +93,7 @@ def lost_history(folder: Path) -> str | None:
 
 
 def last_value(folder: Path, name: str) -> str | None:
-    """The last object id in a ref's reflog; None where there is none."""
+    """The last object id in a ref's reflog; None if there is none."""
     try:
         with (folder / "logs" / name).open("rb") as file:
             file.seek(0, 2)

@@ -1,7 +1,7 @@
 """Lock files that a killed process left behind: waited for, then removed by rule (Protocol §7).
 
-A live git holds a ref's lock for milliseconds. One that has stood untouched for STALE_S seconds belongs to nobody;
-until it is gone nobody can move that ref, so the primary removes it."""
+A running git holds a ref's lock for milliseconds. A lock that was not touched for STALE_S seconds belongs to a process
+that is gone, and nobody can move that ref before the lock is removed. So the primary removes it."""
 
 from __future__ import annotations
 
@@ -13,14 +13,13 @@ from pathlib import Path
 
 STALE_S = 10.0
 
-
 MAINTAINED = "dreamcatcherd-maintenance"
 """A file in a repository that maintenance holds with flock while it runs; the kernel frees it with the process."""
 
 
 @contextlib.contextmanager
 def maintaining(repository: Path) -> Iterator[None]:
-    """Show, while maintenance runs, that a lock may be its own."""
+    """Hold the file `MAINTAINED`: while maintenance runs, a lock in the repository may belong to it."""
     with (repository / MAINTAINED).open("ab") as file:
         fcntl.flock(file, fcntl.LOCK_SH)
         yield
@@ -28,7 +27,7 @@ def maintaining(repository: Path) -> Iterator[None]:
 
 @contextlib.contextmanager
 def alone(repository: Path) -> Iterator[bool]:
-    """Whether no maintenance runs here; none begins meanwhile."""
+    """Whether no maintenance runs here; as long as this is held, none begins."""
     with (repository / MAINTAINED).open("ab") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -39,7 +38,7 @@ def alone(repository: Path) -> Iterator[bool]:
 
 
 def locks_of(repository: Path, refs: Iterable[str]) -> list[Path]:
-    """The locks that stand in the way of moving these refs. HEAD's is taken with that of the branch that it names."""
+    """The locks that prevent these refs from being moved. git locks HEAD together with the branch that it names."""
     places = [repository / f"{ref}.lock" for ref in (*refs, "HEAD", "packed-refs")]
     return [place for place in places if place.exists()]
 
@@ -52,7 +51,7 @@ def all_locks(repository: Path) -> list[Path]:
 
 
 def stale(locks: Iterable[Path], age_s: float = STALE_S) -> list[Path]:
-    """Those that nobody can be holding any more."""
+    """The locks among these that are too old to be held by a running process."""
     found = []
     for lock in locks:
         with contextlib.suppress(FileNotFoundError):
@@ -62,12 +61,12 @@ def stale(locks: Iterable[Path], age_s: float = STALE_S) -> list[Path]:
 
 
 def remove_stale(locks: Iterable[Path], age_s: float = STALE_S) -> list[Path]:
-    """Remove the locks among these that nobody can be holding any more; returns what was removed."""
+    """Remove the locks among these that are too old to be held by a running process; returns the removed ones."""
     return remove_locks(stale(locks, age_s))
 
 
 def remove_locks(locks: list[Path]) -> list[Path]:
-    """Remove locks whose owner is known to be dead; returns them."""
+    """Remove locks of processes that are known to be gone; returns them."""
     for lock in locks:
         lock.unlink(missing_ok=True)
     return locks

@@ -14,15 +14,14 @@ from dreamcatcherd.git.reachability import EXACT
 
 MAINTENANCE_S = 3600.0
 
-
 MAINTENANCE_LOCK_S = 12 * 3600.0
-"""As old git lets the mark of another gc become before it takes it for a dead one's. Of this lock it never does."""
+"""git treats a gc.pid older than 12 hours as stale, but never removes its maintenance lock, whatever its age."""
 
 
 def maintain(repository: Path) -> None:
-    """Join small packs, which costs what is new, and prune if git thinks that worth while.
+    """Join small packs, at a cost that depends on what is new, and prune if git finds that worthwhile.
 
-    RetryableError where it fails, or where another git is at it."""
+    RetryableError if it fails, or if another git runs maintenance."""
     remove_stale([repository / "objects" / "maintenance.lock"], MAINTENANCE_LOCK_S)
     forget_keeps(repository)
     try:
@@ -44,9 +43,8 @@ def _maintain(repository: Path) -> None:
 
 
 def write_graph(repository: Path, tip: str) -> None:
-    """Write a commit-graph of all that a commit reaches, so that questions about history cost what is new.
-
-    RetryableError where it fails."""
+    """Write a commit-graph of all that a commit reaches; RetryableError if it fails. With it, the cost of a question
+    about history depends on what is new."""
     words = (*EXACT, "commit-graph", "write", "--stdin-commits", "--split", "--no-progress")
     result = git(repository, *words, stdin=f"{tip}\n".encode(), timeout_s=MAINTENANCE_S)
     if result.returncode:

@@ -1,4 +1,4 @@
-"""Objects laid over a repository that is only read: what a question needs to write stays in memory."""
+"""Objects in memory over a repository that is only read: a computation can write without changing anything."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class Overlay:
         return oid
 
     def keep(self, tree: str) -> None:
-        """Forget what a tree does not reach, once that much has gathered that it is worth the walk."""
+        """Forget the objects that a tree does not reach, once there are enough of them to be worth the walk."""
         if self._size < self._prune_at:
             return
         kept: dict[str, tuple[Kind, bytes]] = {}

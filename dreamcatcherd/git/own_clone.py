@@ -1,7 +1,7 @@
-"""The own bare clone of a remote repository, as a folder: made, checked, made anew. It is a cache and may be deleted.
+"""A primary's own bare clone of a remote repository, as a folder: how it is made and checked. It may be deleted.
 
-Owns the rule that only a folder that dreamcatcherd made itself is ever removed: such a one carries a mark, or is a part
-of a bare repository that git cannot open."""
+Owns the rule that only a folder that dreamcatcherd made itself is ever removed: it contains a mark, or parts of a bare
+repository that git cannot open."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ MARK = "dreamcatcherd-clone"
 _PARTS = {"HEAD", "FETCH_HEAD", "branches", "config", "description", "hooks", "home", "info", "logs", "objects"}
 _PARTS |= {"packed-refs", "refs", "shallow", MARK}
 NO_REDIRECTS = ("http.followRedirects", "false")
-"""For libgit2, which reads it here alone. It then still follows those to another port or path of the same host."""
+"""For libgit2, which reads it only here. It still follows redirects to another port or path of the same host."""
 _CONFIG = (
     ("core.logAllRefUpdates", "false"),
     ("maintenance.auto", "false"),  # the daemon runs maintenance itself, between cycles
@@ -35,7 +35,9 @@ _CONFIG = (
 
 @contextlib.contextmanager
 def hold(lock: Path, timeout_s: float) -> Iterator[None]:
-    """Hold a clone for one operation: a command and the daemon may share it. The kernel frees it with the process."""
+    """Hold a clone for one operation: a command and the daemon may share it.
+
+    The lock is a flock: the kernel releases it when a process is killed, so it never becomes stale."""
     try:
         lock.parent.mkdir(parents=True, exist_ok=True)
         opened = lock.open("ab")
@@ -56,9 +58,9 @@ def hold(lock: Path, timeout_s: float) -> Iterator[None]:
 
 
 def prepare_clone(folder: Path, url: str) -> None:
-    """Have a clone of the URL at `folder`, made anew where it is half made, broken or of another URL.
+    """Make sure that `folder` is a clone of the URL: one that is half made, broken or of another URL is recreated.
 
-    UsageError where something else stands there."""
+    UsageError if something else is there."""
     try:
         found = {entry.name for entry in folder.iterdir()} if folder.exists() else set()
     except OSError as error:
@@ -77,7 +79,7 @@ def prepare_clone(folder: Path, url: str) -> None:
 
 
 def _refuse_redirects(folder: Path) -> None:
-    """Set what a clone from an older version lacks."""
+    """Set what is missing in a clone that an older version made."""
     name, value = NO_REDIRECTS
     config = pygit2.Config(str(folder / "config"))
     if name not in config or config[name] != value:
@@ -85,7 +87,9 @@ def _refuse_redirects(folder: Path) -> None:
 
 
 def make_clone(folder: Path, url: str) -> None:
-    """An empty clone at `folder`, in place of what stands there. The caller holds the clone's lock."""
+    """Make an empty clone at `folder`, in place of what is there. The caller holds the clone's lock.
+
+    It is made under another name and renamed: a process that is killed in between leaves no half-made clone."""
     for left in folder.parent.glob(f"{folder.name}.new-*"):
         shutil.rmtree(left, ignore_errors=True)
     fresh = folder.with_name(f"{folder.name}.new-{os.getpid()}")
@@ -117,11 +121,10 @@ def _opens(folder: Path) -> bool:
 
 
 def set_refs(clone: Path, wanted: Mapping[str, str | None]) -> None:
-    """Let refs of a clone name commits, or be gone, all at once: libgit2 writes all packed refs for each that goes.
-
-    UnclearError where git cannot."""
+    """Let refs of a clone name commits, or delete them, with one git process. libgit2 writes all packed refs again for
+    each ref that it deletes. UnclearError if git cannot move them."""
     lines = [f"update {name} {oid}\n" if oid else f"delete {name}\n" for name, oid in wanted.items()]
     done = git(clone, "update-ref", "--stdin", stdin="".join(lines).encode("utf-8", "surrogateescape"))
     if done.returncode:
         cause = f"the refs of {clone} could not be moved: {error_message(done)}"
-        raise UnclearError(cause, remedy_in(error_message(done), clone, "the clone is made again by itself"))
+        raise UnclearError(cause, remedy_in(error_message(done), clone, "the clone is recreated by itself"))

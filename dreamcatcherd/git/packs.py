@@ -1,9 +1,9 @@
-"""All objects of a frame as one pack with its index, made durable by two fsyncs a frame instead of two an object.
+"""All objects of a frame as one pack with its index, made durable by two fsyncs per frame instead of two per object.
 
 The formats are git's (gitformat-pack, version 2 of both). `git index-pack` would write the same index, but only after
-inflating and hashing everything again: for a frame of 10,000 deltas that alone cost as much as the whole merge floor.
-Every object's id, checksum and offset is known here already. The index gets its name last, so a pack that is cut short
-is never seen; tests hold both files against `git verify-pack` and `git fsck`."""
+inflating and hashing everything again: for a frame of 10,000 deltas that alone took as long as the fastest possible
+merge. Every object's id, checksum and offset is known here already. The index gets its name last, so a pack that is cut
+short is never seen. Tests check both files with `git verify-pack` and `git fsck`."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ _FAR = 1 << 31
 
 KEEP_MARK = "dreamcatcherd: not published yet, process"
 KEEP_S = 3600.0
-"""After so long a `.keep` of ours belongs to a process that was killed: a publication takes seconds."""
+"""A `.keep` of ours that is older belongs to a process that was killed: a publication takes seconds."""
 
 
 class Packed(NamedTuple):
-    """One object as it stands in a pack: its size before compression, and the compressed bytes."""
+    """One object as a pack contains it: its size before compression, and the compressed bytes."""
 
     kind: Kind
     size: int
@@ -46,21 +46,21 @@ class IndexEntry(NamedTuple):
 
 
 def pack_bytes(objects: Mapping[str, Packed]) -> tuple[bytes, list[IndexEntry]]:
-    """The pack's bytes, none of its objects a difference against another, and its index lines sorted by id."""
+    """The bytes of a pack in which no object is stored as a difference, and its index lines sorted by id."""
     parts = [b"PACK" + struct.pack(">II", 2, len(objects))]
     offset = len(parts[0])
     entries: list[IndexEntry] = []
     for oid, packed in objects.items():
-        stands = _head(packed) + packed.deflated
-        entries.append(IndexEntry(bytes.fromhex(oid), zlib.crc32(stands), offset))
-        offset += len(stands)
-        parts.append(stands)
+        stored = _head(packed) + packed.deflated
+        entries.append(IndexEntry(bytes.fromhex(oid), zlib.crc32(stored), offset))
+        offset += len(stored)
+        parts.append(stored)
     body = b"".join(parts)
     return body + hashlib.sha1(body, usedforsecurity=False).digest(), sorted(entries)
 
 
 def _head(packed: Packed) -> bytes:
-    """Type and size, four bits and then seven a byte, lowest first."""
+    """Type and size: four bits of the size in the first byte, then seven in each byte, the lowest first."""
     size = packed.size
     byte = _TYPES[packed.kind] << 4 | size & 15
     size >>= 4
@@ -74,7 +74,7 @@ def _head(packed: Packed) -> bytes:
 
 
 def index_bytes(entries: list[IndexEntry], pack_checksum: bytes) -> bytes:
-    """The index of a pack: fan-out, ids, checksums, offsets (those of 2 GiB and more in a table of their own)."""
+    """The index of a pack: fan-out, ids, checksums, offsets (those of 2 GiB and more in a separate table)."""
     counts = [0] * 256
     for entry in entries:
         counts[entry.oid[0]] += 1
@@ -99,8 +99,8 @@ def index_bytes(entries: list[IndexEntry], pack_checksum: bytes) -> bytes:
 def write_pack(repository: Path, objects: Mapping[str, Packed]) -> Path:
     """Add objects to a repository, durably; returns the pack's `.keep`, which `git repack` and `git gc` respect.
 
-    Until a ref holds the objects they would delete the pack; the caller removes the file once one does. RetryableError
-    where the disk refuses, and then nothing is left behind."""
+    Until a ref reaches the objects these would delete the pack; the caller removes the file once one does.
+    RetryableError if the disk refuses, and then nothing is left behind."""
     pack, entries = pack_bytes(objects)
     checksum = pack[-20:]
     folder = repository / "objects" / "pack"
@@ -122,7 +122,7 @@ def write_pack(repository: Path, objects: Mapping[str, Packed]) -> Path:
 
 
 def release(keeps: Iterable[Path]) -> None:
-    """Let packs be repacked again. A `.keep` of somebody else stays."""
+    """Let packs be repacked again. A `.keep` that somebody else made stays."""
     for keep in keeps:
         with contextlib.suppress(OSError):
             if keep.read_text("ascii", "replace").startswith(KEEP_MARK):
@@ -138,7 +138,7 @@ def forget_keeps(repository: Path, age_s: float = KEEP_S) -> None:
 
 
 def _place(path: Path, data: bytes) -> None:
-    """Write a file whole and durably before it has its name. The temporary name is one that git clears away."""
+    """Write a file completely and durably before it has its name. git removes files with such a temporary name."""
     unfinished = path.with_name(f"tmp_{path.suffix[1:]}_{os.getpid()}")
     try:
         with unfinished.open("xb") as file:

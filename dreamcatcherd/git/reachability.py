@@ -1,7 +1,7 @@
 """Which commits are new: reachable from some commits and not from others, exactly, whatever their dates are.
 
 Walks that stop by commit date (libgit2's `hide`, git's `rev-list A ^B` without generation numbers) call old commits new
-where a clock was wrong. Three ways give the exact answer, and `CommitHistory` takes the cheapest that applies:
+if a clock was wrong. Three ways give the exact answer, and `CommitHistory` takes the cheapest that applies:
 
     near        every path from the tips ends at the one hidden commit: a few reads in this process
     by git      the repository has a commit-graph: git stops by generation number, which no clock can change
@@ -19,12 +19,12 @@ NEAR = 256
 """How many commits `near_commits` reads before it gives up."""
 
 EXACT = ("-c", "core.commitGraph=true", "-c", "commitGraph.generationVersion=1")
-"""Read and write topological levels. The newer corrected dates go with dates cut to 34 bits, and a later date breaks
-them; git writes them for ever where one is near 2^64."""
+"""Read and write topological levels. The newer corrected dates need dates of at most 34 bits and are wrong for a later
+one; with a date near 2^64, git never ends writing them."""
 
 
 def near_commits(commit: Callable[[str], Commit], tips: Iterable[str], hidden: str) -> dict[str, Commit] | None:
-    """The new commits, where all of them descend from the one hidden commit and are few; None elsewhere.
+    """The new commits, if all of them descend from the one hidden commit and are few; otherwise None.
 
     A descendant of a commit is not in its history, so nothing else needs to be read."""
     found: dict[str, Commit] = {}
@@ -43,9 +43,9 @@ def near_commits(commit: Callable[[str], Commit], tips: Iterable[str], hidden: s
 
 
 def reaches_near(commit: Callable[[str], Commit], tip: str, wanted: str) -> bool | None:
-    """Whether a commit reaches another one, where the commits next to it tell; None where more would have to be read.
+    """Whether a commit reaches another one, if the commits next to it decide that; None if more would have to be read.
 
-    A lane that goes on is found so, and one that was merged lately, whatever the length of history."""
+    This finds a lane that was continued or merged recently, whatever the length of history."""
     seen = {tip}
     todo = deque(seen)
     for _ in range(NEAR):
@@ -53,7 +53,7 @@ def reaches_near(commit: Callable[[str], Commit], tip: str, wanted: str) -> bool
             return False
         found = commit(todo.popleft())
         if found.fault is not None:
-            return None  # git may know more of it
+            return None  # git may be able to follow it
         if wanted in found.parents:
             return True
         todo.extend(parent for parent in found.parents if parent not in seen)
@@ -94,9 +94,8 @@ def reach_within(commits: Mapping[str, Commit], tip: str | None, without: Contai
 
 
 class Reached:
-    """Set difference over the whole history. The last answer is kept, since the next question mostly builds on it.
-
-    `everything` lists all that some commits reach; without it the commits are read one by one."""
+    """Set difference over the complete history. The last answer is kept, since the next question is mostly about its
+    descendants. `everything` lists all that some commits reach; without it the commits are read one by one."""
 
     def __init__(
         self,

@@ -1,4 +1,4 @@
-"""A server that answers with a redirect: what is said of it. None is followed, as credentials belong to one server.
+"""Redirects by a server: how they are reported. None is followed, as credentials belong to one server.
 
 Owns how the new URL is shown: without secrets, on one line, cut to a length."""
 
@@ -13,7 +13,7 @@ from dreamcatcherd.core.errors import RetryableError
 from dreamcatcherd.git.http_answers import HttpAnswer
 
 SIGNS = re.compile(r"(?:error:|http) 30[12378]\b|cannot redirect|unexpected redirect|redirect without|many redirects")
-"""What git and libgit2 say of a redirect that they do not follow, in lower case."""
+"""How git and libgit2 report a redirect that they do not follow, in lower case."""
 
 _REMEDY = "set [repository] url to it, if you trust it"
 STATUSES = (301, 302, 303, 307, 308)
@@ -23,11 +23,11 @@ _SHOWN = 200
 
 
 class RedirectedError(RetryableError):
-    """The server sends its callers on to another URL; nothing was sent there."""
+    """The server redirects to another URL; nothing was sent there."""
 
 
 def redirected(url: str, answers: Sequence[HttpAnswer]) -> RedirectedError | None:
-    """A redirect from the repository's URL as a failure that says how and where to; None where no answer is one."""
+    """A redirect from the repository's URL as a failure that says how and where to; None if no answer is a redirect."""
     found = next((one for one in reversed(answers) if one.status in STATUSES and "location" in one.fields), None)
     where = shown_url(found.fields["location"], f"{url}/info/refs") if found else None
     if found is None or where is None:
@@ -39,22 +39,23 @@ def redirected(url: str, answers: Sequence[HttpAnswer]) -> RedirectedError | Non
 
 
 def elsewhere(url: str) -> RedirectedError:
-    """The failure where nobody says where a redirect leads."""
+    """The failure if the target of a redirect is not known."""
     remedy = "ask its administrator for its new URL and set [repository] url to it, if you trust it"
     return RedirectedError(f"{url} redirects elsewhere, and redirects are not followed", remedy)
 
 
-def led_to(url: str, told: str) -> RedirectedError:
-    """The failure where another URL than the repository's asks for credentials."""
-    where = shown_url(told) or "another URL"
+def led_to(url: str, reported: str) -> RedirectedError:
+    """The failure if another URL than the repository's asks for credentials."""
+    where = shown_url(reported) or "another URL"
     return RedirectedError(f"{url} leads to {where}, which is sent no credentials", _REMEDY)
 
 
 def shown_url(url: str, base: str = "") -> str | None:
-    """A foreign URL, which may be relative to a base, as it may be shown, as that of a repository; None for no URL."""
+    """A URL from a server, which may be relative to a base, as the URL of a repository and fit to be shown; None if it
+    cannot be parsed."""
     try:
         parts = urlsplit(urljoin(base, url))
-        parts.port  # noqa: B018 (raises where what follows the host's colon is no number)
+        parts.port  # noqa: B018 (raises if the port is not a number)
     except ValueError:
         return None
     if not parts.netloc:

@@ -19,9 +19,9 @@ from dreamcatcherd.core.troubles import Trouble
 from dreamcatcherd.git.access import Access, set_up_libgit2
 from dreamcatcherd.git.certificates import Trust, trusting
 from dreamcatcherd.git.clone_refs import CloneRefs
-from dreamcatcherd.git.command import GitTimeoutError, git
+from dreamcatcherd.git.command import git
 from dreamcatcherd.git.commit_history import CommitHistory
-from dreamcatcherd.git.failures import OVERTAKEN, PushRefusedError, UnclearError, failure_of
+from dreamcatcherd.git.failures import PushRefusedError, UnclearError
 from dreamcatcherd.git.incomplete_clone import SHALLOW
 from dreamcatcherd.git.integrity import DamagedRefsError
 from dreamcatcherd.git.local import LocalStore
@@ -42,7 +42,7 @@ FEW = 100
 """Up to how many refs that changed are fetched by name."""
 
 FIRST_FETCH = 20
-"""How many times the time limit the first fetch may take: it brings the whole history."""
+"""How many times the time limit the first fetch may take: it brings all of the history."""
 
 
 class RemoteStore:
@@ -220,22 +220,7 @@ class RemoteStore:
         raise trouble
 
     def _push(self, moves: list[Move]) -> RetryableError | None:
-        """Ask for all moves together, each from its expected value. Returns why the remote refused, and None if it
-        accepted or somebody else moved one of the refs first."""
-        leases = [f"--force-with-lease={move.ref}:{move.old or ''}" for move in moves]
-        specs = [f"{move.new or ''}:{move.ref}" for move in moves]
-        words = ("push", "--atomic", "--porcelain", *leases, "--", self._access.url, *specs)
-        try:
-            result = self._wire.run(*words)
-            if result.returncode and b"does not support --atomic" in result.stderr:
-                words = tuple(word for word in words if word != "--atomic")
-                result = self._wire.run(*words)
-        except GitTimeoutError:
-            return failure_of(self._access, "timed out")
-        verdicts = result.stdout.decode("utf-8", "replace")  # not stderr: a hook's own output there may say anything
-        if result.returncode == 0 or any(sign in verdicts for sign in OVERTAKEN):
-            return None
-        return self._wire.failed(result, words)
+        return self._wire.push(moves)
 
     def _is_published(self, move: Move, found: str | None) -> bool:
         """Whether a ref has the moved value, or a commit that somebody else has put on top of it since.

@@ -139,7 +139,7 @@ class Repository:
 
 
 def _open(path: Path) -> pygit2.Repository:
-    pygit2.settings.mwindow_file_limit = _OPEN_PACKS  # of the whole process: libgit2 has no such limit per repository
+    pygit2.settings.mwindow_file_limit = _OPEN_PACKS  # for all of the process: libgit2 has no such limit per repository
     try:
         return pygit2.Repository(str(path))
     except _UNANSWERED as error:

@@ -1,6 +1,6 @@
 """ssh signatures of commits: made with ssh-keygen, checked by git itself.
 
-Owns which key a commit was signed with; whom a key speaks for is the settings' to say."""
+Owns which key a commit was signed with. Which streams a key speaks for is in the settings."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ _ONLY_SSH = tuple(
     for setting in ("format=ssh", "program=false", "openpgp.program=false", "x509.program=false")
     for word in ("-c", f"gpg.{setting}")
 )
-"""No signature of another kind is looked at, and no program of theirs is run."""
+"""Signatures of other kinds are ignored, and none of their programs is run."""
 _UNABLE = re.compile(
     rb"cannot (?:run|fork\(\) for) (?!gpg)|could not create temporary file|failed writing|needed for ssh signature"
 )
-"""What git says where it could not ask ssh-keygen. Of gpg nothing is asked: whoever signs with it is not known here."""
+"""git's messages if it could not run ssh-keygen. gpg is never run: its keys are not known here."""
 
 
 def sign(raw: bytes, key: Path) -> bytes:
@@ -47,7 +47,7 @@ def good_signatures(
 ) -> dict[str, str]:
     """Commits with a good ssh signature by a key of the allowed-signers lines, with the key's fingerprint.
 
-    `variables` are those of git's own that tell where a push is kept in quarantine."""
+    `variables` are git's own, which say where a push is kept in quarantine."""
     asked = list(commits)
     if not asked:
         return {}
@@ -58,11 +58,11 @@ def good_signatures(
 
 
 def _checked(repository: Path, asked: list[str], allowed: str, variables: Mapping[str, str] | None) -> dict[str, str]:
-    """Ask git of all commits at once.
+    """Ask git about all commits together.
 
-    A long commit with a signature that ssh-keygen refuses unread kills git (SIGPIPE): then each half is asked of, until
-    that one is found and counts as unsigned. Where ssh-keygen cannot run at all git says so and ends well, and every
-    commit would count as unsigned for ever."""
+    A long commit whose signature ssh-keygen refuses unread kills git (SIGPIPE). Then git checks each half separately,
+    until that commit is found; it counts as unsigned. If ssh-keygen cannot run at all, git only prints a message and
+    reports success: without a check of the message, every commit would count as unsigned for ever."""
     trust = (*_ONLY_SSH, "-c", f"gpg.ssh.allowedSignersFile={allowed}")
     shown = git(
         repository, *trust, "log", "--no-walk=unsorted", "--stdin", "--format=%H %G? %GF",

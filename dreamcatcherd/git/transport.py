@@ -1,7 +1,7 @@
-"""One way to talk to a remote: git and libgit2 are run against it here, and what goes wrong is told as one failure.
+"""Every request to a remote: listing, fetching and pushing, by git or libgit2, with one kind of failure for both.
 
-Owns the time limit and the environment of each, which of the two lists and fetches, and that git is asked once more for
-what a web server answered where that does not show."""
+Owns the time limit and the environment of each, and which of the two lists and fetches. If an error does not show the
+answer of a web server, git makes the same request again, with a trace."""
 
 from __future__ import annotations
 
@@ -18,21 +18,22 @@ from dreamcatcherd.core.errors import RetryableError
 from dreamcatcherd.git.access import Access, Callbacks, git_environment
 from dreamcatcherd.git.certificates import CERTIFICATES
 from dreamcatcherd.git.command import GitTimeoutError, git
-from dreamcatcherd.git.failures import UnclearError, failure_of
-from dreamcatcherd.git.http_answers import HEADERS, WHOLE, HttpAnswer, parted, words_of
+from dreamcatcherd.git.failures import OVERTAKEN, UnclearError, failure_of
+from dreamcatcherd.git.http_answers import BODIES, HEADERS, HttpAnswer, parted, words_of
+from dreamcatcherd.git.protocols import Move
 from dreamcatcherd.git.redirects import SIGNS, RedirectedError
 
 _T = TypeVar("_T")
 
 _AGAIN_S = 10.0
-"""How long it may take at most to learn what a server answers."""
+"""The time limit of a request that is made again only to see the server's answer."""
 
 _STATUS = re.compile(r"status code: \d{3}|error: \d{3}|HTTP \d{3}")
-"""What libgit2 and git say of a web server's answer."""
+"""How libgit2 and git mention the status of a web server's answer."""
 
 
 class Transport:
-    """To the remote that `access` names, from a clone in `folder`. `waiting` is called about once a second."""
+    """Requests to the remote of `access`, from the clone in `folder`. `waiting` is called about once a second."""
 
     def __init__(self, access: Access, folder: Path, waiting: Callable[[], None]) -> None:
         self._access = access
@@ -41,7 +42,7 @@ class Transport:
         self._list_by_git = self._fetch_by_git = access.read_by_git
 
     def heads(self, repository: pygit2.Repository, spaces: Sequence[str]) -> dict[str, str]:
-        """The refs that the remote lists, those below some prefixes among them."""
+        """The refs that the remote lists. git asks only for those below the prefixes; libgit2 asks for all."""
         words = ("ls-remote", "--refs", "--", self._access.url, *(f"{space}*" for space in spaces))
         if self._list_by_git:
             listed = self.git(*words).decode("utf-8", "surrogateescape")
@@ -51,14 +52,14 @@ class Transport:
         try:
             heads = self.ask(lambda: remote.list_heads(callbacks=Callbacks(self._access, self._waiting)), words)
         except UnclearError as error:
-            if "invalid packet line" not in error.cause:  # what libgit2 makes of a shallow repository's answer
+            if "invalid packet line" not in error.cause:  # libgit2 cannot parse a shallow repository's answer
                 raise
             self._list_by_git = self._fetch_by_git = True
             return self.heads(repository, spaces)
         return {head.name: str(head.oid) for head in heads if head.name}
 
     def fetch(self, repository: pygit2.Repository, specs: list[str], limit_s: float) -> bool:
-        """Fetch by refspecs; False where one of them names a ref that is not there."""
+        """Fetch by refspecs; False if git finds that one of them names a ref that the remote does not have."""
         words = ("fetch", "--quiet", "--no-tags", "--no-write-fetch-head", "--", self._access.url, *specs)
         if not self._fetch_by_git:
             CERTIFICATES.renew(self._access)
@@ -69,7 +70,7 @@ class Transport:
             except RetryableError as error:
                 if "failed to parse" not in error.cause:
                     raise
-                # libgit2 cannot walk a history with a malformed commit; git can, and everyone's pushes need it
+                # libgit2 cannot walk a history with a malformed commit. git can, and it must not stop all others
                 self._fetch_by_git = True
             else:
                 return True
@@ -81,11 +82,29 @@ class Transport:
             return False
         return True
 
+    def push(self, moves: Sequence[Move]) -> RetryableError | None:
+        """Ask for all moves together, each from its expected value. Returns why the remote refused, and None if it
+        accepted or somebody else moved one of the refs first."""
+        leases = [f"--force-with-lease={move.ref}:{move.old or ''}" for move in moves]
+        specs = [f"{move.new or ''}:{move.ref}" for move in moves]
+        words = ("push", "--atomic", "--porcelain", *leases, "--", self._access.url, *specs)
+        try:
+            result = self.run(*words)
+            if result.returncode and b"does not support --atomic" in result.stderr:
+                words = tuple(word for word in words if word != "--atomic")
+                result = self.run(*words)
+        except GitTimeoutError:
+            return failure_of(self._access, "timed out")
+        verdicts = result.stdout.decode("utf-8", "replace")  # not stderr: a hook's own output there may say anything
+        if result.returncode == 0 or any(sign in verdicts for sign in OVERTAKEN):
+            return None
+        return self.failed(result, words)
+
     def run(
         self, *words: str, limit_s: float | None = None, trace: Mapping[str, str] = HEADERS
     ) -> CompletedProcess[bytes]:
-        """Run git; its exit code is the caller's to judge. GitTimeoutError at the time limit. Over http its stderr
-        holds a trace as well, which `failure` reads."""
+        """Run git; the caller checks its exit code. GitTimeoutError at the time limit. Over http its stderr has a trace
+        as well, which `failed` reads."""
         return git(
             self._folder,
             *words,
@@ -95,7 +114,7 @@ class Transport:
         )
 
     def git(self, *words: str, limit_s: float | None = None) -> bytes:
-        """What git writes; a failure where it fails."""
+        """The output of git; RetryableError if it fails."""
         try:
             result = self.run(*words, limit_s=limit_s)
         except GitTimeoutError as error:
@@ -105,19 +124,19 @@ class Transport:
         return result.stdout
 
     def ask(self, do: Callable[[], _T], words: Sequence[str], again: bool = True) -> _T:
-        """Ask by libgit2; `words` would have git ask the same."""
+        """Make a request through libgit2; git would make the same request with `words`."""
         try:
             return do()
         except RedirectedError as error:
             raise self._more(error, str(error), words) from error
         except (pygit2.GitError, OSError, ValueError, KeyError) as error:
-            if again and "Interrupted system call" in str(error):  # by a signal to the daemon: nothing is wrong
+            if again and "Interrupted system call" in str(error):  # by a signal to the daemon: nothing failed
                 return self.ask(do, words, again=False)
             said = str(error)
             raise self._more(failure_of(self._access, said), said, words) from error
 
     def failed(self, result: CompletedProcess[bytes], words: Sequence[str]) -> RetryableError:
-        """What git, run with `words`, and the server said, as a failure."""
+        """The failure of git, run with `words`, with the server's own explanation if there is one."""
         said, answers = parted(result.stderr.decode("utf-8", "replace"))
         if words[0] == "push":
             said = f"{said}\n{result.stdout.decode('utf-8', 'replace')}"
@@ -126,7 +145,7 @@ class Transport:
         return failure_of(self._access, said.strip() or f"git ended with {result.returncode}", answers)
 
     def _more(self, known: RetryableError, said: str, words: Sequence[str]) -> RetryableError:
-        """A failure of libgit2's with what the web server answered, of which that says nothing but the status."""
+        """A failure of libgit2, completed with the web server's answer: libgit2 reports nothing but its status."""
         plain = said.lower()
         if not self._access.is_http or not (_STATUS.search(said) or SIGNS.search(plain) or _is_redirect(known)):
             return known
@@ -136,11 +155,11 @@ class Transport:
         return failure_of(self._access, said, answers) if answers else known
 
     def _again(self, words: Sequence[str]) -> list[HttpAnswer]:
-        """What a web server answers where git asks the same once more."""
+        """The web server's answers when git makes the same request again."""
         if not self._access.is_http:
             return []
         try:
-            traced = self.run(*words, limit_s=min(_AGAIN_S, self._access.timeout_s), trace=WHOLE)
+            traced = self.run(*words, limit_s=min(_AGAIN_S, self._access.timeout_s), trace=BODIES)
         except GitTimeoutError:
             return []
         return parted(traced.stderr.decode("utf-8", "replace"))[1]

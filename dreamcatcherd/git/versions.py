@@ -1,4 +1,4 @@
-"""What this installation is made of: Python, git, libgit2 and the libraries. Reads and asks; changes nothing."""
+"""The versions of what this installation uses: Python, git, libgit2 and the libraries."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ _NAME = re.compile(r"[A-Za-z0-9._-]+")
 
 
 def tool_versions() -> dict[str, str]:
-    """What is no Python library: the interpreter, libgit2 and the git on the PATH."""
+    """The versions of the interpreter, of libgit2 and of the git on the PATH."""
     return {"python": platform.python_version(), "libgit2": pygit2.LIBGIT2_VERSION, "git": _git_version()}
 
 
 def library_versions() -> dict[str, str]:
-    """The libraries that the package names as its own, in alphabetical order, as they are installed."""
+    """The installed versions of the libraries that the package requires, in alphabetical order."""
     named = [line for line in metadata.requires("dreamcatcherd") or () if "extra ==" not in line]
     found = sorted({match[0].lower() for line in named if (match := _NAME.match(line))})
     return {name: _version(name) for name in found}

@@ -8,7 +8,7 @@ import logging
 import os
 import sys
 from collections.abc import Iterable
-from typing import Any, Literal, TextIO
+from typing import Any, Literal, Protocol, TextIO
 
 import structlog
 from structlog.typing import EventDict, FilteringBoundLogger, Processor
@@ -17,6 +17,22 @@ from dreamcatcherd.core.errors import DreamcatcherError
 from dreamcatcherd.core.ledger import Violation
 from dreamcatcherd.core.report import CycleReport
 from dreamcatcherd.observe.event_log import EventLog
+
+
+class EventLogger(Protocol):
+    """What the daemon asks of a logger: an event, and its values by name."""
+
+    def debug(self, event: str, **values: Any) -> Any:
+        """Log an event of interest to somebody who looks for a fault."""
+
+    def info(self, event: str, **values: Any) -> Any:
+        """Log an event of ordinary work."""
+
+    def warning(self, event: str, **values: Any) -> Any:
+        """Log an event that somebody should know of."""
+
+    def error(self, event: str, **values: Any) -> Any:
+        """Log a failure."""
 
 
 def set_up_logs(form: Literal["auto", "console", "json"], level: str) -> FilteringBoundLogger:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+from collections.abc import Callable
 from contextlib import closing
 from http.client import HTTPConnection
 
@@ -97,14 +98,14 @@ class Lines:
     def __init__(self) -> None:
         self.told: list[str] = []
 
-    def __getattr__(self, level: str) -> object:
+    def __getattr__(self, level: str) -> Callable[..., None]:
         return lambda event, **_: self.told.append(f"{level}: {event}")
 
 
 def test_a_failure_is_told_once_and_its_end_once() -> None:
     """The log names a failing cause when it begins and when it is over, not at every attempt."""
     lines = Lines()
-    log = CycleLog(lines)  # type: ignore[arg-type]
+    log = CycleLog(lines)
     for _ in range(5):
         log.failure(RetryableError("the disk is full", "make room"))
     log.failure(RetryableError("main is locked", "wait"))

@@ -202,7 +202,7 @@ def test_an_answer_that_is_too_long_is_refused(served: Served, monkeypatch: pyte
     assert "bytes" in found.json["error"]
 
 
-def test_the_loops_store_is_never_read(served: Served) -> None:
+def test_the_loops_store_is_never_read(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
     """Every answer comes from the reader's own store, in the reader's own thread."""
     serve_history(served)
     own: set[str] = set()
@@ -213,7 +213,7 @@ def test_the_loops_store_is_never_read(served: Served) -> None:
         own.add(threading.current_thread().name)
         return original(oid)
 
-    store.read = read  # type: ignore[method-assign]
+    monkeypatch.setattr(store, "read", read)
     for path in READS:
         assert served.get(f"/api/v1/{path}").code == 200
     assert served.get("/").code == 200
