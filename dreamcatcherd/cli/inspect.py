@@ -38,7 +38,7 @@ _FRAME = click.IntRange(0, MAX_FRAME)
 def plan(repo: str | None, config_file: Path | None, as_json: bool) -> None:
     """Say what `merge` would do now, conflicts and quarantines included; write nothing."""
     primary = open_primary(repo, config_file)
-    primary.store.spills = False
+    primary.store.keep_in_memory()
     ledger = draft_ledger(primary, primary.read_inbox(), "plan")
     primary.store.discard()
     if as_json:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 from msgspec import structs
 
@@ -17,18 +17,10 @@ from dreamcatcherd.core.frames import Closing
 from dreamcatcherd.daemon.primary import Primary
 from dreamcatcherd.git.access import ANYBODY, Access, without_secrets
 from dreamcatcherd.git.local import LocalStore
-from dreamcatcherd.git.protocols import Store
+from dreamcatcherd.git.protocols import GitStore, Store
 from dreamcatcherd.git.remote import RemoteStore
 from dreamcatcherd.observe.clock import wall_clock
 from dreamcatcherd.web.server import Listening, read_listening
-
-
-class ServedStore(Store, Protocol):
-    """A store that a daemon can serve: it has a folder on this disk and says when a transfer goes on."""
-
-    folder: Path
-    identity: str
-    progress: Callable[[], None]
 
 
 class Runtime(NamedTuple):
@@ -36,7 +28,7 @@ class Runtime(NamedTuple):
     machine."""
 
     config: Config
-    store: ServedStore
+    store: GitStore
     primary: Primary
     closing: Closing
     listening: Listening
@@ -56,7 +48,7 @@ def build_runtime(config: Config, url: str, now: Runtime | None = None) -> Runti
     return Runtime(config, store, primary_of(config, store, closing), closing, listening, watched)
 
 
-def open_store(repository: RepositoryConfig, url: str) -> LocalStore | RemoteStore:
+def open_store(repository: RepositoryConfig, url: str) -> GitStore:
     """Open the repository that a path or URL names; UsageError if there is none or a credential file is missing."""
     path = repository_path(url)
     store: GitStore = LocalStore(path) if path is not None else _open_remote(repository, url)

@@ -31,10 +31,8 @@ from dreamcatcherd.daemon.systemd import SystemdNotifier
 from dreamcatcherd.daemon.timers import Timers
 from dreamcatcherd.git.disk_usage import disk_usage
 from dreamcatcherd.git.maintenance import maintain
-from dreamcatcherd.git.protocols import GitStore
 from dreamcatcherd.git.reachability import has_graph
-from dreamcatcherd.observe.event_log import EventLog
-from dreamcatcherd.observe.logs import CycleLog, set_up_logs
+from dreamcatcherd.observe.logs import CycleLog, EventLogger, set_up_logs
 from dreamcatcherd.observe.metrics import Metrics
 from dreamcatcherd.stages.first_frame import open_first
 from dreamcatcherd.stages.lane_cleanup import LANES_AT_ONCE
@@ -64,7 +62,7 @@ class Service:
 
     Nothing takes effect before `start`: no signal is caught, no port bound, no thread started."""
 
-    def __init__(self, runtime: Runtime, logger: EventLog, source: Source | None = None) -> None:
+    def __init__(self, runtime: Runtime, logger: EventLogger, source: Source | None = None) -> None:
         """`source` is where the configuration is read again."""
         self._wake = threading.Event()
         self._stop = threading.Event()

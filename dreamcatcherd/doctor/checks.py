@@ -29,7 +29,7 @@ from dreamcatcherd.core.troubles import Trouble
 from dreamcatcherd.doctor.sizes import check_largest, check_packs, check_space
 from dreamcatcherd.git.command import git
 from dreamcatcherd.git.locks import all_locks, stale
-from dreamcatcherd.git.protocols import GitStore, ObjectReader, Store
+from dreamcatcherd.git.protocols import GitStore, Store
 from dreamcatcherd.git.remote import RemoteStore
 from dreamcatcherd.git.signatures import sign
 from dreamcatcherd.stages.fetch import Fetcher, View
@@ -113,7 +113,7 @@ def _ago(seconds: float) -> str:
     return str(timedelta(seconds=max(0, round(seconds))))
 
 
-def _published(store: LocalStore, view: View) -> Check:
+def _published(store: Store, view: View) -> Check:
     head, main, base = view.head, view.main, view.published
     if head is None:
         remedy = "dreamcatcherd run or merge makes it, or push a first commit; check [repository] branch"
@@ -148,7 +148,7 @@ def _lanes(refs: dict[str, str], base: PublishedState) -> Check:
     return Check("lanes", True, f"{len(lanes)} lanes, {forms}: one stream can have lanes of one form only")
 
 
-def _troubles(store: LocalStore, inbox: Inbox) -> Iterator[Check]:
+def _troubles(store: Store, inbox: Inbox) -> Iterator[Check]:
     """Refs and commits that cannot be read, names that no clone can hold, lanes in a stream's way, and branches whose
     deltas nobody merges."""
     base, main = inbox.published, inbox.main

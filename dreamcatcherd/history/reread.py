@@ -20,7 +20,7 @@ from dreamcatcherd.stages.snapshot_chain import Link
 
 
 def inboxes_of(
-    store: Store, link: Link, base: PublishedState, ledger: Ledger, commits: dict[str, Commit]
+    store: RepositoryReader, link: Link, base: PublishedState, ledger: Ledger, commits: dict[str, Commit]
 ) -> Iterator[Inbox]:
     """What the primary may have looked at: the head that it merged as first parent, or no `main` at all."""
     heads: list[str | None] = [*store.commit(link.oid).parents[:1]]
@@ -32,7 +32,7 @@ def inboxes_of(
         yield Inbox(view, [], commits, [])
 
 
-def arrivals_of(store: Store, inbox: Inbox, ledger: Ledger) -> list[Arrival]:
+def arrivals_of(store: RepositoryReader, inbox: Inbox, ledger: Ledger) -> list[Arrival]:
     """What the frame had to judge, judged again. Which lane brought a version only the ledger knows; whether that
     lane may speak for it is judged again too."""
     settings, commits = inbox.settings, inbox.commits

@@ -16,7 +16,6 @@ from structlog.typing import EventDict, FilteringBoundLogger, Processor
 from dreamcatcherd.core.errors import DreamcatcherError
 from dreamcatcherd.core.ledger import Violation
 from dreamcatcherd.core.report import CycleReport
-from dreamcatcherd.observe.event_log import EventLog
 
 
 class EventLogger(Protocol):
@@ -94,7 +93,7 @@ _TOLD = ("late", "duplicates", "held", "misfits", "unresolved", "collapsed", "un
 class CycleLog:
     """One line for each cycle that changed something; a failure is told once, and once more when it is over."""
 
-    def __init__(self, logger: EventLog) -> None:
+    def __init__(self, logger: EventLogger) -> None:
         self.logger = logger
         self._failures: dict[str, str] = {}  # causes by kind
         self._hitches: set[str] = set()

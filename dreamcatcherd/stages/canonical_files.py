@@ -40,7 +40,7 @@ def view_path(collection: str) -> str:
 
 
 def find_edits(
-    store: Store, inbox: Inbox, canonical: Sequence[CanonicalPath], known: dict[str, list[Violation]]
+    store: ObjectReader, inbox: Inbox, canonical: Sequence[CanonicalPath], known: dict[str, list[Violation]]
 ) -> list[Violation]:
     """Every commit on `main` since the last publication that took canonical files away from what was published, also
     where they are restored by now. `known` keeps what each commit was found to be.
@@ -81,7 +81,7 @@ def _oldest_first(commits: dict[str, Commit], head: str) -> Iterator[str]:
 
 
 def _edits_of(
-    store: Store, inbox: Inbox, oid: str, parents: list[str], canonical: Sequence[CanonicalPath]
+    store: ObjectReader, inbox: Inbox, oid: str, parents: list[str], canonical: Sequence[CanonicalPath]
 ) -> Iterator[Violation]:
     base = inbox.published.commit
     if base is None:
@@ -111,7 +111,7 @@ def _differing(store: ObjectReader, old: Entry | None, new: Entry | None, path: 
     return sorted(files) if 0 < len(files) <= EDITS_NAMED else [path]
 
 
-def is_edited(store: Store, inbox: Inbox, canonical: Sequence[CanonicalPath]) -> bool:
+def is_edited(store: ObjectReader, inbox: Inbox, canonical: Sequence[CanonicalPath]) -> bool:
     """Whether `main`, not rewound, shows other canonical files than were published."""
     base, head = inbox.published.commit, inbox.head
     if base is None or head is None or head == base:

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from dreamcatcherd.core import paths
 from dreamcatcherd.core.model import Delta
 from dreamcatcherd.core.tree import FILE, TREE, Entry, Objects, lookup, read_tree
-from dreamcatcherd.git.protocols import Store
+from dreamcatcherd.git.protocols import ObjectReader
 
 
 def as_compared(name: str) -> str:
@@ -134,7 +134,7 @@ class Copies:
             self._mark_folders(parent)
 
 
-def deleted_deltas(store: Store, published: str | None, standing: str | None) -> Iterable[tuple[str, Entry]]:
+def deleted_deltas(store: ObjectReader, published: str | None, standing: str | None) -> Iterable[tuple[str, Entry]]:
     """Files below `state/stream_deltas/` that the last publication had and `main` no longer has."""
     todo: list[tuple[str | None, str | None, str]] = [(published, standing, "")]
     while todo:

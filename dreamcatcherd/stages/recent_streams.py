@@ -20,7 +20,7 @@ class RecentStreams:
         self._frames: dict[int, dict[str, int]] = {}
         self._ledgers: str | None = None
 
-    def update(self, store: Store, base: PublishedState) -> None:
+    def update(self, store: ObjectReader, base: PublishedState) -> None:
         """Follow the base: read the ledgers that are new, forget those that are old."""
         if base.ledgers == self._ledgers:
             return

@@ -8,14 +8,16 @@ from dreamcatcherd.core.settings import DEFAULT, Settings, SettingsError, read_s
 from dreamcatcherd.core.signers import lines_at
 from dreamcatcherd.core.snapshot import has_entities, open_snapshot
 from dreamcatcherd.core.tree import lookup
-from dreamcatcherd.git.protocols import Store
+from dreamcatcherd.git.protocols import ObjectReader, RepositoryReader
 from dreamcatcherd.stages.published import PublishedState
 from dreamcatcherd.stages.settings_authority import gave_settings, not_entitled
 
 _SETTINGS_BYTES = 2**20
 
 
-def current_settings(store: Store, head: str | None, base: PublishedState, now: int) -> tuple[Settings, str | None]:
+def current_settings(
+    store: RepositoryReader, head: str | None, base: PublishedState, now: int
+) -> tuple[Settings, str | None]:
     """The settings that a close merges under, and why those on `main` were refused, if they were, at a time.
 
     Refused ones leave the last good ones standing. A deleted `main` is put back with the settings that it had."""
@@ -38,7 +40,9 @@ def current_settings(store: Store, head: str | None, base: PublishedState, now: 
     return base.settings, why
 
 
-def _not_entitled(store: Store, head: str | None, base: PublishedState, blob: str | None, now: int) -> str | None:
+def _not_entitled(
+    store: RepositoryReader, head: str | None, base: PublishedState, blob: str | None, now: int
+) -> str | None:
     """Where signers are set, a change of the settings must come by a commit that an operator signed, with a key that is
     valid `now`."""
     signers = base.settings.signers
@@ -50,7 +54,7 @@ def _not_entitled(store: Store, head: str | None, base: PublishedState, blob: st
     return f"{why} ({', '.join(brought) or 'main was rewound'})" if why else None
 
 
-def settings_commits(store: Store, head: str | None, base: PublishedState, blob: str | None) -> list[str]:
+def settings_commits(store: ObjectReader, head: str | None, base: PublishedState, blob: str | None) -> list[str]:
     """The commits since the last publication, sorted, that gave the settings file what it has now."""
     if head is None:
         return []
@@ -58,7 +62,7 @@ def settings_commits(store: Store, head: str | None, base: PublishedState, blob:
 
 
 def settings_change(
-    store: Store, head: str | None, published: PublishedState, settings: Settings
+    store: ObjectReader, head: str | None, published: PublishedState, settings: Settings
 ) -> SettingsChange | None:
     """Who changed the settings that count from this close on; None if nobody did."""
     if settings.blob == published.settings.blob:

@@ -48,7 +48,7 @@ def _count(store: ObjectReader, tip: str, hidden: list[str]) -> int:
     return sum(len(versions_of(store, commit)) for commit in store.new_commits([tip], hidden).values())
 
 
-def occupied_lanes(store: Store, inbox: Inbox) -> list[Trouble]:
+def occupied_lanes(store: ObjectReader, inbox: Inbox) -> list[Trouble]:
     """Lanes that bring no delta of their stream: somebody else may have put them in its way."""
     sources = {one.source for one in inbox.arrivals if isinstance(one.item, Delta)}
     found: list[Trouble] = []

@@ -15,7 +15,7 @@ from dreamcatcherd.core.errors import UnreadableError
 from dreamcatcherd.core.ledger import Violation
 from dreamcatcherd.core.model import Arrival, Reject, ViolationKind
 from dreamcatcherd.core.tree import NamePath, changed, lookup, subtree
-from dreamcatcherd.git.protocols import ObjectReader, RepositoryReader
+from dreamcatcherd.git.protocols import ObjectReader
 from dreamcatcherd.stages.blame import culprits
 from dreamcatcherd.stages.canonical_files import CanonicalPath, canonical_paths, find_edits
 from dreamcatcherd.stages.delta_copies import deleted_deltas
@@ -38,7 +38,7 @@ _Row = tuple[ViolationKind, str, str]
 
 
 def find_violations(
-    store: Store,
+    store: ObjectReader,
     inbox: Inbox,
     quarantined: list[Arrival],
     canonical: Sequence[CanonicalPath] | None = None,
@@ -76,13 +76,13 @@ def find_violations(
     return found + _wrong_streams(store, quarantined)
 
 
-def new_unsafe_paths(store: Store, inbox: Inbox, checkout: Checkout) -> list[tuple[NamePath, str]]:
+def new_unsafe_paths(store: ObjectReader, inbox: Inbox, checkout: Checkout) -> list[tuple[NamePath, str]]:
     """Paths that `main` shows since the last publication and that no clone can hold, with reasons; not all if many."""
     new, old = (store.commit(oid).tree if oid else None for oid in (inbox.head, inbox.published.commit))
     return list(islice(checkout.unsafe_paths(store, new, [old] if old else []), UNSAFE_AT_ONCE))
 
 
-def _wrong_streams(store: Store, quarantined: list[Arrival]) -> list[Violation]:
+def _wrong_streams(store: ObjectReader, quarantined: list[Arrival]) -> list[Violation]:
     """Deltas on a lane, or under a signature, of another stream; of many that one commit brings, the first ones."""
     found: list[Violation] = []
     named: Counter[str] = Counter()
@@ -102,7 +102,7 @@ def _wrong_streams(store: Store, quarantined: list[Arrival]) -> list[Violation]:
 
 
 def _edits(
-    store: Store,
+    store: ObjectReader,
     inbox: Inbox,
     published: str,
     head: str,
@@ -130,7 +130,7 @@ def _edits(
     return found
 
 
-def _blame(store: Store, inbox: Inbox, rows: Sequence[_Row]) -> list[Violation]:
+def _blame(store: ObjectReader, inbox: Inbox, rows: Sequence[_Row]) -> list[Violation]:
     """The violations, each with the new commit on `main` that made its path what it is."""
     head = inbox.head
     if head is None:

@@ -19,7 +19,6 @@ import pytest
 from dreamcatcherd.core.codec import canonical
 from dreamcatcherd.core.errors import FatalError
 from dreamcatcherd.daemon.cycle import poll
-from dreamcatcherd.git.protocols import Store
 from dreamcatcherd.history import queries
 from dreamcatcherd.web import api, change_feed, query_executor
 from tests.daemon.web import Served, serve_history

@@ -73,6 +73,7 @@ class Scripted(MemoryStore):
     """A store in memory that the daemon takes for a folder, and to which things happen at its next calls."""
 
     folder: Path = Path("/nonexistent")
+    signing_key: Path | None = None
 
     def __init__(self, shared: MemoryStore | None = None) -> None:
         super().__init__(shared)
