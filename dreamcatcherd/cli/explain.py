@@ -73,7 +73,7 @@ def _stamps(item: Item) -> set[Stamp]:
 def _who(stamp: Stamp, origins: dict[Stamp, Origin]) -> str:
     origin = origins.get(stamp)
     where = f"{origin.path} by {origin.author}" if origin else "from before the base"
-    return f"{stamp[2]} at {_when(stamp)}, {where}"
+    return f"{stamp.stream_id} at {_when(stamp)}, {where}"
 
 
 @click.command("explain")
@@ -108,16 +108,18 @@ def _say_field(name: str, one: Field) -> None:
     _say("green", f"{name}: {_text(one.value)}")
     if one.stamp:
         merged = f"merged in frame {one.frame}" if one.frame is not None else "imported"
-        _say(None, f"    {one.stamp[2]} at {_when(one.stamp)} of frame {one.stamp[0]}, {merged}, rule {one.rule}")
+        at = f"{_when(one.stamp)} of frame {one.stamp.frame}"
+        _say(None, f"    {one.stamp.stream_id} at {at}, {merged}, rule {one.rule}")
         if one.path:
             _say(None, f"    {one.path}, commit {one.commit} by {one.author}")
     for lost in one.losers:
         _say("red", f"    lost in frame {lost.frame}: {_text(lost.value)}")
-        _say(None, f"        {lost.stamp[2]} at {_when(lost.stamp)}, to {lost.winner[2]} at {_when(lost.winner)}")
+        to = f"{lost.winner.stream_id} at {_when(lost.winner)}"
+        _say(None, f"        {lost.stamp.stream_id} at {_when(lost.stamp)}, to {to}")
         if lost.path:
             _say(None, f"        {lost.path}, commit {lost.commit} by {lost.author}")
 
 
 def _when(stamp: Stamp) -> str:
     """A stamp's time for people; years that no calendar here has stay microseconds."""
-    return calendar_text(stamp[1]) or f"{stamp[1]} µs"
+    return calendar_text(stamp.utc) or f"{stamp.utc} µs"

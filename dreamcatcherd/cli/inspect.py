@@ -62,7 +62,7 @@ def plan(repo: str | None, config_file: Path | None, as_json: bool) -> None:
 
 def _conflicts(ledger: Ledger) -> list[tuple[object, ...]]:
     return [
-        (row.collection, _text(row.key), row.field, row.winner[2], row.loser[2], _text(row.value))
+        (row.collection, _text(row.key), row.field, row.winner.stream_id, row.loser.stream_id, _text(row.value))
         for row in ledger.conflicts
     ]
 
@@ -133,7 +133,7 @@ def receipt(path_or_blob: str, repo: str | None, config_file: Path | None, as_js
         for lost in row.lost:
             fields = lost.field if lost.field is not None else plural(len(lost.value), "field")
             what = f"{lost.collection} {_text(lost.key)} {plain(fields)}"
-            click.echo(f"  lost {plain(what)} to {plain(lost.winner[2])}: {plain(_text(lost.value))}")
+            click.echo(f"  lost {plain(what)} to {plain(lost.winner.stream_id)}: {plain(_text(lost.value))}")
         for misfit in row.misfits:
             where = f"extra/{misfit.section}"
             click.echo(f"  {plural(misfit.records, 'misfit')} in {plain(where)}: {plain(misfit.why)}")

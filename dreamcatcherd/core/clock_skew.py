@@ -7,7 +7,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
-from dreamcatcherd.core.model import Arrival, Delta, Stamp
+from dreamcatcherd.core.model import DeltaArrival, Stamp
 
 
 class ClockFlag(NamedTuple):
@@ -19,7 +19,7 @@ class ClockFlag(NamedTuple):
 
 
 def clock_flags(
-    deltas: Iterable[Arrival], frame: int, max_skew_s: float, told: Mapping[str, int]
+    deltas: Iterable[DeltaArrival], frame: int, max_skew_s: float, told: Mapping[str, int]
 ) -> dict[Stamp, ClockFlag]:
     """The flagged ones among deltas that a close merges. `told` is the last UTC of each stream in the frame before.
 
@@ -28,8 +28,6 @@ def clock_flags(
     latest = dict(told)
     for arrival in sorted(deltas, key=_arrival_order):
         item = arrival.item
-        if not isinstance(item, Delta):
-            continue
         ahead_s = None
         if arrival.arrived is not None and item.utc - arrival.arrived > max_skew_s * 1e6:
             ahead_s = (item.utc - arrival.arrived) // 1_000_000
@@ -43,6 +41,5 @@ def clock_flags(
     return flags
 
 
-def _arrival_order(arrival: Arrival) -> tuple[object, ...]:
-    utc = arrival.item.utc if isinstance(arrival.item, Delta) else 0
-    return (arrival.arrived or 0, arrival.committed_s, utc)
+def _arrival_order(arrival: DeltaArrival) -> tuple[int, int, int]:
+    return (arrival.arrived or 0, arrival.committed_s, arrival.item.utc)

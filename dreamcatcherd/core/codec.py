@@ -274,7 +274,7 @@ def calendar_text(micros: int) -> str | None:
 def stamp_of(value: Json) -> Stamp:
     """A stamp from its JSON list."""
     frame, utc, stream_id, content_id = value
-    return (frame, utc, stream_id, content_id)
+    return Stamp(frame, utc, stream_id, content_id)
 
 
 def kind_of(value: Json) -> str:

@@ -26,7 +26,7 @@ def find_collapsed(row: Collection, old: Entity | None, brought: Contributions) 
     Under `dedup` and `first` that is every further record, unless a late one takes the first's place; under `lww` one
     whose fields all stand as it has them, or are newer. Sums, sets and extremes have no such thing."""
     if row.rule in ("dedup", "first"):
-        standing = (old.stamps, old.record) if old is not None and isinstance(old.stamps, tuple) else None
+        standing = (old.stamps, old.record) if old is not None and isinstance(old.stamps, Stamp) else None
         for stamp, record in brought:
             if standing is None or stamp < standing[0]:
                 if standing is not None and _same(standing[1], record):
@@ -79,12 +79,14 @@ def _lost_fields(old: Entity | None, brought: Contributions) -> _Lost:
     """For `lww`: each stream's last value of a field in a frame, against the latest of all, what stood included."""
     frames: dict[int, dict[str, list[Contribution]]] = {}
     for stamp, record in brought:
-        frames.setdefault(stamp[0], {}).setdefault(stamp[2], []).append((stamp, record))
+        frames.setdefault(stamp.frame, {}).setdefault(stamp.stream_id, []).append((stamp, record))
     if old is not None and isinstance(old.stamps, dict):
         for stamp, record in _standing(old.record, old.stamps, frames):
-            streams = frames[stamp[0]]
-            mine = streams.get(stamp[2], [])
-            streams[stamp[2]] = sorted([*mine, (stamp, record)], key=itemgetter(0))  # stable: its own is after that
+            streams = frames[stamp.frame]
+            mine = streams.get(stamp.stream_id, [])
+            streams[stamp.stream_id] = sorted(
+                [*mine, (stamp, record)], key=itemgetter(0)
+            )  # stable: its own is after that
     lost: _Lost = {}
     for streams in frames.values():
         if len(streams) > 1:
@@ -96,7 +98,7 @@ def _standing(record: Record, stamps: dict[str, Stamp], frames: Container[int]) 
     """What stood before, as one contribution for each stamp of the given frames."""
     found: dict[Stamp, Record] = {}
     for field, stamp in stamps.items():
-        if stamp[0] in frames:
+        if stamp.frame in frames:
             found.setdefault(stamp, {})[field] = record[field]
     yield from found.items()
 
@@ -141,11 +143,12 @@ def _lost_records(old: Entity | None, brought: Contributions) -> _Lost:
     A field that the winner does not have is lost as well, and so listed too."""
     first: dict[int, dict[str, Contribution]] = {}
     for stamp, record in brought:
-        first.setdefault(stamp[0], {}).setdefault(stamp[2], (stamp, record))
-    if old is not None and isinstance(old.stamps, tuple):
-        streams = first.get(old.stamps[0])
-        if streams is not None and (old.stamps[2] not in streams or old.stamps < streams[old.stamps[2]][0]):
-            streams[old.stamps[2]] = (old.stamps, old.record)
+        first.setdefault(stamp.frame, {}).setdefault(stamp.stream_id, (stamp, record))
+    if old is not None and isinstance(old.stamps, Stamp):
+        streams = first.get(old.stamps.frame)
+        mine = old.stamps.stream_id
+        if streams is not None and (mine not in streams or old.stamps < streams[mine][0]):
+            streams[mine] = (old.stamps, old.record)
     lost: _Lost = {}
     for streams in first.values():
         winner, best = min(streams.values(), key=itemgetter(0))

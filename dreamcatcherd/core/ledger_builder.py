@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import TypeVar
 
 from msgspec import Struct, structs
@@ -21,7 +21,7 @@ from dreamcatcherd.core.ledger import (
     Violation,
 )
 from dreamcatcherd.core.merge import Merged
-from dreamcatcherd.core.model import SAME_NAMED, Arrival, Delta, Reject, Version
+from dreamcatcherd.core.model import SAME_NAMED, Delta, DeltaArrival, RejectArrival, Stamp, Version
 from dreamcatcherd.core.paths import printable
 from dreamcatcherd.core.plan import Plan
 
@@ -50,16 +50,9 @@ def make_ledger(
     """The ledger of a frame from its plan and merge. Of the versions of one blob that one commit brings, so many are
     listed (None: all)."""
     flags = clock_flags(plan.deltas, plan.frame, basis.max_skew_s, basis.told)
-    misfits = Counter(misfit.stamp for misfit in merged.misfits)
-    deltas = []
-    for item, source in _deltas(plan.deltas):
-        row = _delta_row(item, source, plan.frame, flags.get(item.stamp))
-        notes = (misfits[item.stamp], merged.collapsed.get(item.stamp, 0), tuple(merged.unknown.get(item.stamp, ())))
-        deltas.append(
-            structs.replace(row, misfits=notes[0], collapsed=notes[1], unknown=notes[2]) if any(notes) else row
-        )
+    deltas = _delta_rows(plan, merged, flags)
     held = [_held_row(arrival, plan.frame) for arrival in plan.held]
-    far = {item.version: item for item, _ in _deltas(plan.far)}
+    far = {arrival.item.version: arrival.item for arrival in plan.far}
     quarantined = [_quarantined_row(arrival, plan.frame, far) for arrival in plan.quarantined]
     duplicates = [_duplicate_row(arrival) for arrival in plan.duplicates]
     if same_named is not None:
@@ -106,24 +99,30 @@ def make_ledger(
     )
 
 
-def _deltas(arrivals: Iterable[Arrival]) -> Iterable[tuple[Delta, str]]:
-    for arrival in arrivals:
-        if isinstance(arrival.item, Delta):
-            yield arrival.item, arrival.source
+def _delta_rows(plan: Plan, merged: Merged, flags: Mapping[Stamp, ClockFlag]) -> list[DeltaRow]:
+    misfits = Counter(misfit.stamp for misfit in merged.misfits)
+    rows = []
+    for arrival in plan.deltas:
+        stamp = arrival.item.stamp
+        row = _delta_row(arrival, plan.frame, flags.get(stamp))
+        notes = (misfits[stamp], merged.collapsed.get(stamp, 0), tuple(merged.unknown.get(stamp, ())))
+        rows.append(structs.replace(row, misfits=notes[0], collapsed=notes[1], unknown=notes[2]) if any(notes) else row)
+    return rows
 
 
 def _content(item: Delta) -> str | None:
     return item.content_id if item.content_id != item.version.blob else None
 
 
-def _delta_row(item: Delta, source: str, frame: int, flag: ClockFlag | None) -> DeltaRow:
+def _delta_row(arrival: DeltaArrival, frame: int, flag: ClockFlag | None) -> DeltaRow:
+    item = arrival.item
     late = item.frame < frame
     return DeltaRow(
         path=item.version.path,
         blob=item.version.blob,
         utc=item.utc,
         stream_id=item.stream_id,
-        source=source,
+        source=arrival.source,
         commit=item.version.commit,
         late=late,
         frame=item.frame if late else None,
@@ -134,10 +133,8 @@ def _delta_row(item: Delta, source: str, frame: int, flag: ClockFlag | None) -> 
     )
 
 
-def _held_row(arrival: Arrival, frame: int) -> HeldRow:
+def _held_row(arrival: DeltaArrival, frame: int) -> HeldRow:
     item = arrival.item
-    if not isinstance(item, Delta):
-        raise AssertionError("only deltas are held")
     return HeldRow(
         path=item.version.path,
         blob=item.version.blob,
@@ -151,10 +148,8 @@ def _held_row(arrival: Arrival, frame: int) -> HeldRow:
     )
 
 
-def _duplicate_row(arrival: Arrival) -> DuplicateRow:
+def _duplicate_row(arrival: DeltaArrival) -> DuplicateRow:
     item = arrival.item
-    if not isinstance(item, Delta):
-        raise AssertionError("only deltas are duplicates")
     version = item.version
     named = (version.path, version.blob, item.frame, item.stream_id, arrival.source, version.commit)
     return DuplicateRow(*named, _content(item), arrival.more)
@@ -186,10 +181,8 @@ def _shortened(rows: list[_Row], most: int) -> list[_Row]:
     return kept
 
 
-def _quarantined_row(arrival: Arrival, frame: int, far: Mapping[Version, Delta]) -> QuarantinedRow:
+def _quarantined_row(arrival: RejectArrival, frame: int, far: Mapping[Version, Delta]) -> QuarantinedRow:
     item = arrival.item
-    if not isinstance(item, Reject):
-        raise AssertionError("only rejects are quarantined")
     early = far.get(item.version)
     return QuarantinedRow(
         path=printable(item.version.path),
@@ -209,7 +202,7 @@ def _quarantined_row(arrival: Arrival, frame: int, far: Mapping[Version, Delta])
 
 
 def _misfit_rows(merged: Merged, plan: Plan) -> list[MisfitRow]:
-    versions = {item.stamp: item.version for item, _ in _deltas(plan.deltas)}
+    versions = {arrival.item.stamp: arrival.item.version for arrival in plan.deltas}
     counted: dict[tuple[str, str, str, str], int] = {}
     for misfit in merged.misfits:
         version = versions[misfit.stamp]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Generic, Literal, NamedTuple, TypeVar
 
 from msgspec import Meta, Struct
 
@@ -11,8 +11,16 @@ Json = Any
 
 Record = dict[str, Json]
 
-Stamp = tuple[int, int, str, str]
-"""The order key `(frame, utc in microseconds, stream_id, content id)`: total, independent of arrival (Protocol §2)."""
+
+class Stamp(NamedTuple):
+    """The order key of a delta: total, and independent of arrival (docs/protocol.md#words). `utc` is in microseconds
+    since 1970. In JSON it is an array, so that stamps are written, compared and read as the tuples that they are."""
+
+    frame: int
+    utc: int
+    stream_id: str
+    content_id: str
+
 
 Reason = Literal[
     "not-a-file",
@@ -116,7 +124,7 @@ class Delta(Struct, frozen=True):
 
     @property
     def stamp(self) -> Stamp:
-        return (self.frame, self.utc, self.stream_id, self.content_id)
+        return Stamp(self.frame, self.utc, self.stream_id, self.content_id)
 
 
 class Reject(Struct, frozen=True):
@@ -126,10 +134,13 @@ class Reject(Struct, frozen=True):
     fault: Fault
 
 
-class Arrival(Struct, frozen=True):
+_Item = TypeVar("_Item", Delta, Reject)
+
+
+class _Arrival(Struct, Generic[_Item], frozen=True):
     """A judged version and the ref that brought it: `source` is `main` or the lane's short name."""
 
-    item: Delta | Reject
+    item: _Item
     source: str
     since: int | None = None
     """The frame whose ledger first listed it as held or too far ahead; None for what is new."""
@@ -139,6 +150,37 @@ class Arrival(Struct, frozen=True):
     """When this primary first saw its commit, in microseconds UTC; None for what an earlier ledger held."""
     more: int = 0
     """How many more versions of its blob its commit brought, judged alike, under other names."""
+
+    def refused(self, fault: Fault) -> RejectArrival:
+        """The same version, which cannot be merged after all."""
+        reject = Reject(self.item.version, fault)
+        return RejectArrival(reject, self.source, self.since, self.committed_s, self.arrived, self.more)
+
+
+class DeltaArrival(_Arrival[Delta], frozen=True):
+    """The arrival of a version that can be read."""
+
+
+class RejectArrival(_Arrival[Reject], frozen=True):
+    """The arrival of a version that cannot be merged."""
+
+
+Arrival = DeltaArrival | RejectArrival
+"""The two are types of their own, so that a list of deltas cannot hold a reject, nor lose a delta to a filter."""
+
+
+def arrival_of(
+    item: Delta | Reject,
+    source: str,
+    since: int | None = None,
+    committed_s: int = 0,
+    arrived: int | None = None,
+    more: int = 0,
+) -> Arrival:
+    """The arrival of a version that was just judged."""
+    if isinstance(item, Reject):
+        return RejectArrival(item, source, since, committed_s, arrived, more)
+    return DeltaArrival(item, source, since, committed_s, arrived, more)
 
 
 class Conflict(Struct, frozen=True):

@@ -6,9 +6,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 
-from msgspec import Struct, structs
+from msgspec import Struct
 
-from dreamcatcherd.core.model import Arrival, Delta, Fault, Reject, Stamp
+from dreamcatcherd.core.model import Arrival, Delta, DeltaArrival, Fault, RejectArrival, Stamp
 from dreamcatcherd.core.settings import Limits
 from dreamcatcherd.core.snapshot import MergedId
 
@@ -17,11 +17,11 @@ class Plan(Struct, frozen=True):
     """The fate of every arrival when `frame` closes. `deltas` are in order of their stamps, late ones among them."""
 
     frame: int
-    deltas: list[Arrival]
-    duplicates: list[Arrival]
-    held: list[Arrival]
-    quarantined: list[Arrival]
-    far: list[Arrival] = []
+    deltas: list[DeltaArrival]
+    duplicates: list[DeltaArrival]
+    held: list[DeltaArrival]
+    quarantined: list[RejectArrival]
+    far: list[DeltaArrival] = []
     """Of the quarantined those that are only too far ahead, as the deltas that they are."""
 
 
@@ -46,25 +46,28 @@ def make_plan(
     `waits_before` which early ones wait. `each_far` lists every version that is too far ahead, as older ledgers do.
     What is due and `deferred` is held like what is early, and merges with the next frame."""
     plan = Plan(frame, [], [], [], [])
-    same: dict[MergedId, list[Arrival]] = {}
+    same: dict[MergedId, list[DeltaArrival]] = {}
     horizon = frame + limits.frames_ahead
     for arrival in arrivals:
-        item = arrival.item
-        if isinstance(item, Delta) and not (each_far and item.frame > horizon):
-            same.setdefault((item.frame, item.content_id), []).append(arrival)
+        if isinstance(arrival, RejectArrival):
+            plan.quarantined.append(arrival)
+        elif each_far and arrival.item.frame > horizon:
+            _quarantine_far(plan, arrival, limits)
         else:
-            _quarantine(plan, arrival, limits)
-    before = merged_before(same) | waits_before(merged_id for merged_id in same if merged_id[0] > frame)
-    for merged_id, equal in same.items():
-        if merged_id in before:
+            same.setdefault(merged_id(arrival), []).append(arrival)
+    before = merged_before(same) | waits_before(known_by for known_by in same if known_by[0] > frame)
+    for known_by, equal in same.items():
+        if known_by in before:
             plan.duplicates.extend(equal)
             continue
         chosen = min(equal, key=_preference) if len(equal) > 1 else equal[0]
         plan.duplicates.extend(other for other in equal if other is not chosen)
-        if merged_id[0] > horizon:
-            _quarantine(plan, chosen, limits)
+        if chosen.item.frame > horizon:
+            _quarantine_far(plan, chosen, limits)
+        elif chosen.item.frame > frame or deferred(known_by):
+            plan.held.append(chosen)
         else:
-            (plan.held if merged_id[0] > frame or deferred(merged_id) else plan.deltas).append(chosen)
+            plan.deltas.append(chosen)
     plan.deltas.sort(key=_order)
     plan.held.sort(key=_order)
     plan.far.sort(key=_order)
@@ -73,22 +76,17 @@ def make_plan(
     return plan
 
 
-def merged_id(arrival: Arrival) -> MergedId:
+def merged_id(arrival: DeltaArrival) -> MergedId:
     """What a delta is known by once it is merged."""
-    if not isinstance(arrival.item, Delta):
-        raise AssertionError("only deltas are merged")
     return (arrival.item.frame, arrival.item.content_id)
 
 
-def _quarantine(plan: Plan, arrival: Arrival, limits: Limits) -> None:
-    item = arrival.item
-    if isinstance(item, Delta):
-        plan.far.append(arrival)
-        arrival = structs.replace(arrival, item=_too_far(item, plan.frame, limits.frames_ahead))
-    plan.quarantined.append(arrival)
+def _quarantine_far(plan: Plan, arrival: DeltaArrival, limits: Limits) -> None:
+    plan.far.append(arrival)
+    plan.quarantined.append(arrival.refused(_too_far(arrival.item, plan.frame, limits.frames_ahead)))
 
 
-def _preference(arrival: Arrival) -> tuple[object, ...]:
+def _preference(arrival: DeltaArrival) -> tuple[object, ...]:
     """Which of several versions of one content stands for it: a held one, then one on the shared branch."""
     return (arrival.since is None, arrival.source != "main", *_place(arrival))
 
@@ -98,12 +96,10 @@ def _place(arrival: Arrival) -> tuple[str, ...]:
     return (version.path, version.blob, arrival.source, version.commit)
 
 
-def _order(arrival: Arrival) -> Stamp:
-    if not isinstance(arrival.item, Delta):
-        raise AssertionError("only deltas have a stamp")
+def _order(arrival: DeltaArrival) -> Stamp:
     return arrival.item.stamp
 
 
-def _too_far(item: Delta, frame: int, frames_ahead: int) -> Reject:
+def _too_far(item: Delta, frame: int, frames_ahead: int) -> Fault:
     detail = f"frame {item.frame} is more than {frames_ahead} ahead of the open frame {frame}"
-    return Reject(item.version, Fault("too-far-ahead", detail, "$.frame"))
+    return Fault("too-far-ahead", detail, "$.frame")

@@ -139,7 +139,7 @@ def value_order(value: Json) -> tuple[int, object, bytes]:
 
 
 def _by_name(entity: Entity) -> dict[str, Stamp]:
-    if isinstance(entity.stamps, tuple):
+    if isinstance(entity.stamps, Stamp):
         raise AssertionError("an entity of this rule has a stamp for each field")
     return entity.stamps
 

@@ -132,7 +132,7 @@ def key_digits(raw_key: bytes) -> str:
 
 def appended_path(stamp: Stamp) -> str:
     """How the path of an appended record begins: by frame, then spread by content id. Its rank in the delta follows."""
-    return number_path(stamp[0]) + stamp[3]
+    return number_path(stamp.frame) + stamp.content_id
 
 
 def section_path(section: str) -> str:

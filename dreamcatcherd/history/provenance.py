@@ -102,11 +102,11 @@ def find_origins(
     found: dict[Stamp, Origin] = {}
     if not missing:
         return found
-    for frame, raw in ledgers_from(store, ledgers, max(first, min(stamp[0] for stamp in missing)), last):
-        if any(stamp[3].encode() in raw for stamp in missing if stamp[0] <= frame):
+    for frame, raw in ledgers_from(store, ledgers, max(first, min(stamp.frame for stamp in missing)), last):
+        if any(stamp.content_id.encode() in raw for stamp in missing if stamp.frame <= frame):
             for row in _decode(raw).deltas:
                 own = frame if row.frame is None else row.frame
-                stamp = (own, row.utc, row.stream_id, row.content_id or row.blob)
+                stamp = Stamp(own, row.utc, row.stream_id, row.content_id or row.blob)
                 if stamp in missing:
                     found[stamp] = Origin(row.path, row.commit, author_of(store, row.commit), frame)
                     missing.discard(stamp)

@@ -83,14 +83,14 @@ def receipts(store: QueryReader, base: PublishedState, waiting: list[Arrival], t
     for frame in _frames(store, base, asked):
         oid = blob_at(store, base.ledgers, paths.ledger_path(frame))
         raw = store.read(oid) if oid else b""
-        needles = [_needle(asked), *(stamp[3].encode() for stamp in merged)]
+        needles = [_needle(asked), *(stamp.content_id.encode() for stamp in merged)]
         unlisted = asked.path is not None and b'"more":' in raw
         if not unlisted and not any(needle in raw for needle in needles):
             continue
         ledger = read_ledger(raw)
         if unlisted and (receipt := _among_unlisted(store, ledger, asked.path or "")) is not None:
             _keep_best(found, receipt)
-        for receipt, stamp in _in_ledger(ledger, asked, {stamp[3] for stamp in merged} if asked.key else set()):
+        for receipt, stamp in _in_ledger(ledger, asked, {stamp.content_id for stamp in merged} if asked.key else set()):
             _keep_best(found, receipt)
             if stamp is not None:
                 merged[stamp] = (receipt.path, receipt.blob)
@@ -165,15 +165,15 @@ def _in_ledger(ledger: Ledger, asked: Asked, contents: set[str]) -> Iterator[tup
     A duplicate's row has no time: where a key is asked for, it is known by the content ids found so far."""
     frame, digest = ledger.frame, ledger.snapshot
     for row in ledger.deltas:
-        stamp = (frame if row.frame is None else row.frame, row.utc, row.stream_id, row.content_id or row.blob)
+        stamp = Stamp(frame if row.frame is None else row.frame, row.utc, row.stream_id, row.content_id or row.blob)
         if asked.is_it(row.path, row.blob, stamp):
             outcome = "late" if row.late else "merged"
-            contents = contents | {stamp[3]} if asked.key else contents
+            contents = contents | {stamp.content_id} if asked.key else contents
             misfits = [one for one in ledger.misfits if (one.path, one.blob) == (row.path, row.blob)]
             notes = (misfits, row.collapsed, row.unresolved, row.unknown)
             yield Receipt(row.path, row.blob, row.stream_id, outcome, frame, digest, None, [], *notes), stamp
     for early in ledger.held:
-        stamp = (early.frame, early.utc, early.stream_id, early.content_id or early.blob)
+        stamp = Stamp(early.frame, early.utc, early.stream_id, early.content_id or early.blob)
         if asked.is_it(early.path, early.blob, stamp):
             yield Receipt(early.path, early.blob, early.stream_id, "pending", None, None, "held", []), None
     for again in ledger.duplicates:

@@ -240,7 +240,7 @@ def _recompute(
         legacy,
         deferred.__contains__,
     )
-    deltas = [arrival.item for arrival in plan.deltas if isinstance(arrival.item, Delta)]
+    deltas = [arrival.item for arrival in plan.deltas]
     load = partial(with_body, store, limits=settings.limits)
     merged = merge(overlay, before, deltas, settings.table, PROJECTIONS, load)
     basis = Basis(

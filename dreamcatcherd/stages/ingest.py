@@ -11,7 +11,7 @@ from msgspec import Struct, structs
 from dreamcatcherd.core import paths
 from dreamcatcherd.core.codec import has_control
 from dreamcatcherd.core.errors import UnreadableError
-from dreamcatcherd.core.model import Arrival, Delta, Fault, Reject, Version
+from dreamcatcherd.core.model import Arrival, Delta, Fault, Reject, RejectArrival, Version, arrival_of
 from dreamcatcherd.core.settings import Settings
 from dreamcatcherd.core.signers import Signers, lines_at, speaks_for
 from dreamcatcherd.core.tree import FILE
@@ -288,7 +288,7 @@ class InboxReader:
             item = before.get(version) or read_delta(store, version, settings.limits)
             self._held[version] = structs.replace(item, body=None) if isinstance(item, Delta) else item
         return [
-            Arrival(self._held[version], row.source, row.since) for version, row in zip(versions, rows, strict=True)
+            arrival_of(self._held[version], row.source, row.since) for version, row in zip(versions, rows, strict=True)
         ]
 
 
@@ -334,7 +334,7 @@ def attribute(
                 source = lanes[item.stream_id]
             else:
                 item = _of_another(item, first)
-        found.append(Arrival(item, source, None, committed_s, arrived, more))
+        found.append(arrival_of(item, source, None, committed_s, arrived, more))
     return found
 
 
@@ -344,10 +344,10 @@ def _of_another(item: Delta, source: str) -> Reject:
     return Reject(item.version, Fault("wrong-stream", detail, "$.stream_id"))
 
 
-def reject_unsigned(arrival: Arrival) -> Arrival:
+def reject_unsigned(arrival: Arrival) -> RejectArrival:
     version = arrival.item.version
     detail = f"commit {version.commit} has no good signature by a key of the delta's stream"
-    return structs.replace(arrival, item=Reject(version, Fault("wrong-stream", detail, "$.stream_id")))
+    return arrival.refused(Fault("wrong-stream", detail, "$.stream_id"))
 
 
 def pending_streams(arrivals: list[Arrival]) -> dict[str, int]:

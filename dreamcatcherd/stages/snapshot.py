@@ -103,7 +103,7 @@ def build_commit(
     inbox: Inbox,
     ledger: Ledger,
     state: FrameState,
-    merged: list[Arrival],
+    merged: list[DeltaArrival],
     now: int,
     files: Mapping[str, Entry] | None = None,
     keep: int | None = None,

@@ -88,7 +88,7 @@ def _wrong_streams(store: ObjectReader, quarantined: list[Arrival]) -> list[Viol
     named: Counter[str] = Counter()
     for arrival in quarantined:
         item = arrival.item
-        if arrival.since is None and isinstance(item, Reject) and item.fault.reason == "wrong-stream":
+        if arrival.since is None and item.fault.reason == "wrong-stream":
             commit, detail = item.version.commit, item.fault.detail
             named[commit] += 1 + arrival.more
             if named[commit] <= WRONG_NAMED:

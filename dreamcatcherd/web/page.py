@@ -202,10 +202,10 @@ def _conflict(row: queries.LostConflict) -> Record:
         "key": clip(row.key),
         "field": clip(row.field),
         "value": clip(row.value),
-        "winner": clip(row.winner[2]),
-        "winner_at": time_text(calendar_text(row.winner[1])),
-        "loser": clip(row.loser[2]),
-        "loser_at": time_text(calendar_text(row.loser[1])),
+        "winner": clip(row.winner.stream_id),
+        "winner_at": time_text(calendar_text(row.winner.utc)),
+        "loser": clip(row.loser.stream_id),
+        "loser_at": time_text(calendar_text(row.loser.utc)),
     }
 
 

@@ -29,7 +29,7 @@ PAGE = ("title", "subtitle", "author", "agent_id", "blurb", "version", "genre", 
 
 
 def at(number: int, frame: int = 1, stream: str = "s") -> Stamp:
-    return (frame, number * 1_000_000, stream, "c" * 40)
+    return Stamp(frame, number * 1_000_000, stream, "c" * 40)
 
 
 def chapter(number: int, author: str = "a", stamp: Stamp | None = None, **fields: Any) -> Chapter:

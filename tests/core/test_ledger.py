@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
@@ -26,7 +27,7 @@ from dreamcatcherd.core.ledger import (
     write_ledger,
 )
 from dreamcatcherd.core.ledger_builder import Basis, make_ledger
-from dreamcatcherd.core.model import Arrival, Conflict, Delta, Fault, Reject, Version
+from dreamcatcherd.core.model import Arrival, Conflict, Delta, Fault, Reject, RejectArrival, Stamp, Version
 from dreamcatcherd.core.plan import make_plan
 from dreamcatcherd.core.settings import Limits
 from tests.core.tools import Heap, arrivals, delta, merged
@@ -39,23 +40,25 @@ KEYS = (
 )
 
 
-def reject(path: str = "state/stream_deltas/x.json", since: int | None = None) -> Arrival:
+def reject(path: str = "state/stream_deltas/x.json", since: int | None = None) -> RejectArrival:
     item = Reject(Version(path, "b" * 40, 0o100644, "e" * 40), Fault("bad-name", "no frame"))
-    return Arrival(item, "dc/s", since)
+    return RejectArrival(item, "dc/s", since)
 
 
-def closed(found: list[Arrival], known: list[Delta] | None = None, basis: Basis = BASIS, frame: int = FRAME) -> Ledger:
+def closed(
+    found: Sequence[Arrival], known: list[Delta] | None = None, basis: Basis = BASIS, frame: int = FRAME
+) -> Ledger:
     """The ledger of a frame that closes on these arrivals, the known deltas merged before."""
     before = {(one.frame, one.content_id) for one in known or []}
     plan = make_plan(found, frame, Limits(frames_ahead=3), lambda ids: before.intersection(ids))
-    deltas = [one.item for one in plan.deltas if isinstance(one.item, Delta)]
+    deltas = [one.item for one in plan.deltas]
     return make_ledger(plan, merged(Heap(), deltas), basis, "interval")
 
 
 def a_ledger() -> Ledger:
     """A frame in which everything happened at least once."""
     twice = delta(FRAME, 9, "t", observations=[1])
-    found = [
+    found: list[Arrival] = [
         *arrivals([delta(FRAME, 1, "a", posts_created=[{"number": 1, "title": "a"}, {"title": "misfit"}, {}])]),
         *arrivals([delta(FRAME, 2, "b", posts_created=[{"number": 1, "title": "b"}], dreams=[1])], "dc/b"),
         *arrivals([delta(FRAME - 2, 3, "a", books_started=["x"])]),
@@ -240,7 +243,7 @@ def test_a_ledger_is_read_as_it_was_written() -> None:
 @pytest.mark.parametrize("value", [None, True, 1, 1.0, -0.0, 10**400, 'a\n\t"é😀', [[]], {"a": {"b": [1]}}])
 def test_a_lost_value_is_kept_exactly(value: Any) -> None:
     """A loser's value and its key may be any JSON; a line feed in a string does not break the line."""
-    stamp = (1, 2, "s\n", "c")
+    stamp = Stamp(1, 2, "s\n", "c")
     ledger = structs.replace(closed([]), conflicts=[Conflict("posts", ["\n", 1], "f", stamp, stamp, value)])
     raw = write_ledger(ledger)
     assert write_ledger(read_ledger(raw)) == raw

@@ -8,7 +8,7 @@ from random import Random
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dreamcatcherd.core.model import Arrival, Delta, Fault, Reject, Version
+from dreamcatcherd.core.model import Arrival, Delta, DeltaArrival, Fault, Reject, RejectArrival, Version
 from dreamcatcherd.core.plan import KnownBefore, Plan, make_plan
 from dreamcatcherd.core.settings import Limits
 from dreamcatcherd.core.snapshot import MergedId
@@ -30,13 +30,13 @@ def arrival(
     since: int | None = None,
     commit: str = "1",
     path: str = "a",
-) -> Arrival:
-    return Arrival(delta(frame, content, commit=commit, path=path), source, since)
+) -> DeltaArrival:
+    return DeltaArrival(delta(frame, content, commit=commit, path=path), source, since)
 
 
-def reject(commit: str = "1", since: int | None = None) -> Arrival:
+def reject(commit: str = "1", since: int | None = None) -> RejectArrival:
     version = Version("state/stream_deltas/x.json", "b", 0o100644, commit)
-    return Arrival(Reject(version, Fault("bad-name", "no frame")), "main", since)
+    return RejectArrival(Reject(version, Fault("bad-name", "no frame")), "main", since)
 
 
 def known(*merged: MergedId) -> KnownBefore:
@@ -133,7 +133,7 @@ def test_deltas_are_in_order_of_their_stamps() -> None:
         delta(FRAME, "a", utc=2),
         delta(FRAME, "c", utc=2),
     ]
-    arrivals = [Arrival(item, "main") for item in items]
+    arrivals = [DeltaArrival(item, "main") for item in items]
     assert plan(*reversed(arrivals)).deltas == arrivals
 
 
@@ -168,7 +168,7 @@ def test_what_waits_already_is_a_duplicate() -> None:
 @st.composite
 def many(draw: st.DrawFn) -> list[Arrival]:
     """Arrivals of few contents by many ways; each has a commit of its own, so that it can be told apart."""
-    found = []
+    found: list[Arrival] = []
     for number in range(draw(st.integers(0, 9))):
         commit, since = f"{number:02}", draw(st.sampled_from([None, None, 8, 9]))
         if draw(st.integers(0, 5)) == 0:
@@ -178,7 +178,7 @@ def many(draw: st.DrawFn) -> list[Arrival]:
         path, source = draw(st.sampled_from("ab")), draw(st.sampled_from(["main", "dc/s", "dc/s/x"]))
         content = draw(st.sampled_from("xyz"))
         item = delta(frame, content, utc=ord(content) % 2, commit=commit, path=path)
-        found.append(Arrival(item, source, since))
+        found.append(DeltaArrival(item, source, since))
     return found
 
 
@@ -190,7 +190,7 @@ merged_sets = st.sets(st.tuples(st.integers(FRAME - 2, FRAME + 2), st.sampled_fr
 def test_every_arrival_ends_in_exactly_one_list(arrivals: list[Arrival], merged: set[MergedId]) -> None:
     """What a commit makes reachable is accounted for once, and each content is merged or held at most once."""
     found = make_plan(arrivals, FRAME, LIMITS, known(*merged))
-    lists = [found.deltas, found.duplicates, found.held, found.quarantined]
+    lists: list[Sequence[Arrival]] = [found.deltas, found.duplicates, found.held, found.quarantined]
     ended = sorted(one.item.version.commit for ends in lists for one in ends)
     assert ended == sorted(one.item.version.commit for one in arrivals)
     taken = [(one.item.frame, one.item.content_id) for one in found.deltas + found.held if isinstance(one.item, Delta)]

@@ -19,7 +19,7 @@ Contribution = tuple[Stamp, Record]
 
 
 def stamp(frame: int, utc: int = 0, stream: str = "s", content: str = "c") -> Stamp:
-    return (frame, utc, stream, content)
+    return Stamp(frame, utc, stream, content)
 
 
 def fold(rule: RuleName, contributions: list[Contribution]) -> Entity:
@@ -39,7 +39,7 @@ def same(left: Any, right: Any) -> bool:
     return canonical(left) == canonical(right)
 
 
-stamps = st.tuples(st.integers(1, 3), st.integers(0, 2), st.sampled_from("ab"), st.sampled_from("cd"))
+stamps = st.builds(Stamp, st.integers(1, 3), st.integers(0, 2), st.sampled_from("ab"), st.sampled_from("cd"))
 numbers = st.sampled_from([0, -0.0, 0.0, 1, 1.0, 2**53, 2**53 + 1, 2.0**53, -3, 0.5, 10**40, 1e40])
 scalars = st.one_of(numbers, st.none(), st.booleans(), st.sampled_from(["", "1", "a", "é"]))
 values = st.one_of(scalars, st.lists(scalars, max_size=3), st.dictionaries(st.sampled_from("pq"), scalars, max_size=2))

@@ -116,8 +116,8 @@ def test_paths_of_long_keys_leave_nothing_behind() -> None:
     assert after - before < 10**6
 
 
-stamps = st.tuples(
-    st.integers(0, 10**6), st.integers(-5, 5), st.text(max_size=3), st.sampled_from(["a" * 40, "b" * 40])
+stamps = st.builds(
+    Stamp, st.integers(0, 10**6), st.integers(-5, 5), st.text(max_size=3), st.sampled_from(["a" * 40, "b" * 40])
 )
 
 
@@ -151,7 +151,7 @@ def sections_that_collide(digits: str, count: int) -> list[str]:
 
 def test_sections_whose_hashes_collide_still_have_paths_of_their_own() -> None:
     """One delta may bring any number of sections that begin alike: each record has a path, none begins another."""
-    stamp = (1, 0, "s", "a" * 40)
+    stamp = Stamp(1, 0, "s", "a" * 40)
     names = sections_that_collide("abcd", 3)
     paths = sorted(
         EXTRAS.path_of(append_change(None, name, stamp, rank, {})[1]) for name in names for rank in (0, 7, 11)
@@ -164,7 +164,7 @@ def test_more_colliding_sections_than_a_file_holds_are_split() -> None:
     """One delta with a record in each of them is laid out like any other, here with a limit of three lines."""
     heap, folder = Heap(), dict[str, Entry]()
     names = sections_that_collide("abcd", 4)
-    changes = [append_change(None, name, (1, 0, "s", "a" * 40), 0, {"in": name}) for name in names]
+    changes = [append_change(None, name, Stamp(1, 0, "s", "a" * 40), 0, {"in": name}) for name in names]
     layout = EXTRAS._replace(limit=3)
     assert update(heap, folder, "extra", sorted_changes(changes), layout) == 4
     assert sorted(scan(heap, folder, "extra")) == sorted(line for _, _, line, _ in changes)
@@ -175,7 +175,7 @@ def test_more_colliding_sections_than_a_file_holds_are_split() -> None:
 scalars = st.one_of(st.none(), st.booleans(), st.integers(), st.sampled_from([1.0, -0.0, 1e22]), st.text(max_size=4))
 values = st.one_of(scalars, st.lists(scalars, max_size=2), st.dictionaries(st.text(max_size=2), scalars, max_size=2))
 records = st.dictionaries(st.sampled_from(["x", "y", "\t", "é"]), values, max_size=4).map(lambda r: {"id": 1, **r})
-few_stamps = st.tuples(st.integers(1, 2), st.integers(0, 1), st.sampled_from("ab"), st.just("c" * 40))
+few_stamps = st.builds(Stamp, st.integers(1, 2), st.integers(0, 1), st.sampled_from("ab"), st.just("c" * 40))
 
 
 def row_of(rule: RuleName) -> Collection:
@@ -212,7 +212,7 @@ def test_the_short_way_to_a_line_gives_the_same_line(rule: RuleName, record: Rec
 
 def test_stamps_that_are_all_the_same_are_written_once() -> None:
     """An entity that one delta made names it once; one of several deltas names each field's."""
-    one, two = (1, 0, "s", "c"), (2, 0, "s", "d")
+    one, two = Stamp(1, 0, "s", "c"), Stamp(2, 0, "s", "d")
     assert parts_of(entity_line(b"[1]", Entity({"id": 1, "x": 2, "y": 3}, {"x": one, "y": one})))[2] == canonical(one)
     assert parts_of(entity_line(b"[1]", Entity({"id": 1, "x": 2, "y": 3}, {"x": one, "y": two})))[2] == canonical(
         {"x": one, "y": two}

@@ -9,7 +9,7 @@ from dreamcatcherd.core.codec import canonical
 from dreamcatcherd.core.collections import DEFAULT_TABLE, Table
 from dreamcatcherd.core.errors import FatalError
 from dreamcatcherd.core.merge import Merged, merge
-from dreamcatcherd.core.model import Arrival, Delta, Json, Version
+from dreamcatcherd.core.model import Delta, DeltaArrival, Json, Version
 from dreamcatcherd.core.projections import PROJECTIONS
 from dreamcatcherd.core.snapshot import items, open_snapshot
 from dreamcatcherd.core.tree import Kind, object_id, walk
@@ -48,8 +48,8 @@ def delta(frame: int = 1, utc: int = 0, stream: str = "s", content: str | None =
     return Delta(version, frame, utc, stream, told, body, "utc")
 
 
-def arrivals(deltas: Iterable[Delta], source: str = "main", since: int | None = None) -> list[Arrival]:
-    return [Arrival(one, source, since) for one in deltas]
+def arrivals(deltas: Iterable[Delta], source: str = "main", since: int | None = None) -> list[DeltaArrival]:
+    return [DeltaArrival(one, source, since) for one in deltas]
 
 
 def merged(heap: Heap, deltas: Iterable[Delta], onto: str | None = None, table: Table = DEFAULT_TABLE) -> Merged:

@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 from dreamcatcherd.core.ledger import Counts, Ledger, QuarantinedRow, Violation
-from dreamcatcherd.core.model import Conflict
+from dreamcatcherd.core.model import Conflict, Stamp
 from dreamcatcherd.core.report import CycleReport, Pending
 
-_ONE, _TWO = (7, 1, "a", "c" * 40), (7, 2, "b", "d" * 40)
+_ONE, _TWO = Stamp(7, 1, "a", "c" * 40), Stamp(7, 2, "b", "d" * 40)
 
 
 def pending(**given: Any) -> Pending:

@@ -102,7 +102,7 @@ def compile_book(book: Json, page: Record, chapters: Iterable[Chapter], stamp: S
             "reading_time_minutes": reading_minutes(words),
             "created_at": _given(_first(page, noted, "created_at"), ""),
             "updated_at": _given(_first(page, noted, "updated_at"), ""),
-            "compiled_at": rfc3339_text(stamp[1]),
+            "compiled_at": rfc3339_text(stamp.utc),
             "source_posts": _given(_first(page, noted, "source_posts"), []),
         },
     }

@@ -164,7 +164,7 @@ def _progress(book: Json, old: Marks, marks: Marks) -> Iterator[tuple[Record, St
             yield {"book": book, "what": "chapter", "which": number}, stamp
     for stamp, target in marks.targets.items():
         if stamp not in old.targets:
-            yield {"book": book, "what": "target", "which": stamp[3], "target_chapters": target}, stamp
+            yield {"book": book, "what": "target", "which": stamp.content_id, "target_chapters": target}, stamp
 
 
 def _progress_lines(progress: list[tuple[Record, Stamp]]) -> dict[bytes, tuple[Json, bytes]]:

@@ -177,7 +177,7 @@ def _shelved(draft: _Draft) -> ShelfEntry:
         authors=sorted(draft.authors.values(), key=sort_key),
         unnumbered=sorted(draft.unnumbered),
         published_at=made["metadata"]["compiled_at"] if made else None,
-        frame=draft.bound.stamps[0] if draft.bound and isinstance(draft.bound.stamps, tuple) else None,
+        frame=draft.bound.stamps.frame if draft.bound and isinstance(draft.bound.stamps, Stamp) else None,
         word_count=made["metadata"]["word_count"] if made else None,
         fingerprint=made["fingerprint"] if made else None,
     )
