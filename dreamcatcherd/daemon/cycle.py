@@ -20,7 +20,7 @@ from dreamcatcherd.core.errors import FatalError, OvertakenError
 from dreamcatcherd.core.frames import Decision
 from dreamcatcherd.core.ledger import Ledger
 from dreamcatcherd.core.merge import Merged
-from dreamcatcherd.core.model import Delta
+from dreamcatcherd.core.model import DeltaArrival
 from dreamcatcherd.core.plan import merged_id
 from dreamcatcherd.core.report import CycleReport
 from dreamcatcherd.core.snapshot import MergedId
@@ -130,7 +130,7 @@ class Tries:
         self.merged_ids = self.merged = None
         if self._slow and self._last is not None:
             before, ids, merged = self._last
-            there = {merged_id(one) for one in chosen.arrivals if isinstance(one.item, Delta)}
+            there = {merged_id(one) for one in chosen.arrivals if isinstance(one, DeltaArrival)}
             same = before.published.commit == chosen.published.commit and before.settings == chosen.settings
             if same and ids <= there:
                 self.merged_ids, self.merged = ids, merged

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 import msgspec
@@ -18,7 +18,7 @@ from dreamcatcherd.core.errors import DreamcatcherError
 from dreamcatcherd.core.frames import Closing, Decision, Moment, Signs, Watch, decide
 from dreamcatcherd.core.ledger import Ledger, Violation
 from dreamcatcherd.core.merge import Merged
-from dreamcatcherd.core.model import Arrival, Delta, Reject
+from dreamcatcherd.core.model import Arrival, DeltaArrival, RejectArrival
 from dreamcatcherd.core.plan import Plan
 from dreamcatcherd.core.report import Pending
 from dreamcatcherd.core.tree import NamePath, blob_at
@@ -123,8 +123,7 @@ class Primary:
 
     def context(self, inbox: Inbox, plan: Plan, closed_by: str) -> CloseContext:
         """What a close records and writes besides its deltas."""
-        items = [arrival.item for arrival in plan.deltas if isinstance(arrival.item, Delta)]
-        delivered = {item.stream_id for item in items if item.frame == plan.frame}
+        delivered = {one.item.stream_id for one in plan.deltas if one.item.frame == plan.frame}
         missing = sorted(self.expected() - delivered)
         unsafe = tuple(path for path, _ in self.unsafe_paths(inbox))
         return CloseContext(closed_by, self.violations(inbox, plan.quarantined), missing, unsafe)
@@ -152,7 +151,7 @@ class Primary:
 
     # What others did ----------------------------------------------------------------------------------------------
 
-    def violations(self, inbox: Inbox, quarantined: list[Arrival]) -> list[Violation]:
+    def violations(self, inbox: Inbox, quarantined: Sequence[RejectArrival]) -> list[Violation]:
         """What others broke since the last publication. Each commit is looked at once."""
         canonical = canonical_paths(self.views)
         since = (inbox.published.commit, canonical)
@@ -197,7 +196,7 @@ class Primary:
         """What the closing rule goes by."""
         frame, closing = inbox.published.state.frame, self.closing
         horizon = frame + inbox.settings.limits.frames_ahead
-        deltas = [arrival.item for arrival in inbox.arrivals if isinstance(arrival.item, Delta)]
+        deltas = [one.item for one in inbox.arrivals if isinstance(one, DeltaArrival)]
         return Signs(
             delivered=frozenset(item.stream_id for item in deltas if item.frame == frame),
             expected=self.expected(),
@@ -242,12 +241,12 @@ class Primary:
     def pending(self, inbox: Inbox) -> Pending:
         """What waits and what is wrong, as `status` and the metrics report it."""
         base = inbox.published
-        waiting = [a for a in inbox.arrivals if isinstance(a.item, Delta)]
+        waiting = [one for one in inbox.arrivals if isinstance(one, DeltaArrival)]
         early = self._waiting(inbox)
         now = self.clock()
         seen = self.streams.last()
         active = self.streams.within(ACTIVE)
-        bad = [arrival for arrival in inbox.arrivals if isinstance(arrival.item, Reject)]
+        bad = [one for one in inbox.arrivals if isinstance(one, RejectArrival)]
         violations = self.violations(inbox, bad)
         strays = self._strays.troubles(self.store, inbox.refs, self.main, inbox.settings, base.commit)
         unreadable = troubles_of(inbox.unreadable, self.main)
@@ -285,7 +284,7 @@ class Primary:
 
 
 def _is_due(arrival: Arrival, frame: int) -> bool:
-    return isinstance(arrival.item, Delta) and arrival.item.frame <= frame
+    return isinstance(arrival, DeltaArrival) and arrival.item.frame <= frame
 
 
 def age_s(arrival: Arrival, now: int) -> float:

@@ -8,7 +8,6 @@ from __future__ import annotations
 from functools import partial
 
 from dreamcatcherd.core.merge import Merged, merge
-from dreamcatcherd.core.model import Delta
 from dreamcatcherd.core.plan import Plan
 from dreamcatcherd.core.projections import PROJECTIONS
 from dreamcatcherd.git.protocols import Store
@@ -21,7 +20,7 @@ def merge_frame(store: Store, inbox: Inbox, plan: Plan) -> Merged:
     """Merge the plan's deltas; its objects are written and not flushed. GuardError if the result lacks an entity."""
     published, settings = inbox.published, inbox.settings
     store.discard()  # what an earlier try of this close wrote
-    deltas = [arrival.item for arrival in plan.deltas if isinstance(arrival.item, Delta)]
+    deltas = [arrival.item for arrival in plan.deltas]
     body_of = partial(with_body, store, limits=settings.limits)
     merged = merge(store, published.snapshot, deltas, settings.table, PROJECTIONS, body_of)
     never_less(store, published.snapshot, merged.tree)

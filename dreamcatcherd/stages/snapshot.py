@@ -14,7 +14,7 @@ from dreamcatcherd.core.frames import Closing, opened
 from dreamcatcherd.core.ledger import Ledger, Violation, write_ledger
 from dreamcatcherd.core.ledger_builder import Basis, make_ledger
 from dreamcatcherd.core.merge import Merged
-from dreamcatcherd.core.model import Arrival, Delta, FrameState
+from dreamcatcherd.core.model import DeltaArrival, FrameState
 from dreamcatcherd.core.plan import Plan
 from dreamcatcherd.core.report import plural
 from dreamcatcherd.core.tree import FILE, TREE, Entry, NamePath, edit, edit_at, subtree
@@ -61,7 +61,7 @@ class FrameCommit(Struct, frozen=True):
 
     commit: str
     ledger: Ledger
-    merged: list[Arrival]
+    merged: list[DeltaArrival]
     made_at: int
 
 
@@ -133,7 +133,7 @@ def build_commit(
         if path.partition("/")[0] not in gone and path.count("/") <= paths.DELTA_LEVELS + 1:
             copies.put_back(path, entry)
     for arrival in merged:
-        if arrival.source != "main" and isinstance(arrival.item, Delta):
+        if arrival.source != "main":
             copies.put(arrival.item)
     changes |= copies.added
     root = edit(store, head_tree, changes)

@@ -13,7 +13,7 @@ from dreamcatcherd.core import paths
 from dreamcatcherd.core.checkout import Checkout
 from dreamcatcherd.core.errors import UnreadableError
 from dreamcatcherd.core.ledger import Violation
-from dreamcatcherd.core.model import Arrival, Reject, ViolationKind
+from dreamcatcherd.core.model import RejectArrival, ViolationKind
 from dreamcatcherd.core.tree import NamePath, changed, lookup, subtree
 from dreamcatcherd.git.protocols import ObjectReader
 from dreamcatcherd.stages.blame import culprits
@@ -40,7 +40,7 @@ _Row = tuple[ViolationKind, str, str]
 def find_violations(
     store: ObjectReader,
     inbox: Inbox,
-    quarantined: list[Arrival],
+    quarantined: Sequence[RejectArrival],
     canonical: Sequence[CanonicalPath] | None = None,
     known: dict[str, list[Violation]] | None = None,
     unsafe: Sequence[tuple[NamePath, str]] = (),
@@ -82,7 +82,7 @@ def new_unsafe_paths(store: ObjectReader, inbox: Inbox, checkout: Checkout) -> l
     return list(islice(checkout.unsafe_paths(store, new, [old] if old else []), UNSAFE_AT_ONCE))
 
 
-def _wrong_streams(store: ObjectReader, quarantined: list[Arrival]) -> list[Violation]:
+def _wrong_streams(store: ObjectReader, quarantined: Sequence[RejectArrival]) -> list[Violation]:
     """Deltas on a lane, or under a signature, of another stream; of many that one commit brings, the first ones."""
     found: list[Violation] = []
     named: Counter[str] = Counter()
