@@ -44,7 +44,7 @@ Refusals = Mapping[str, Refusal]
 """By lane, which here is a ref with its head, `<ref> <commit>`: of another head nothing is known."""
 
 
-def standing(known: Refusals, lanes: Collection[str]) -> dict[str, Refusal]:
+def still_there(known: Refusals, lanes: Collection[str]) -> dict[str, Refusal]:
     """What is known of lanes that are still there."""
     return {lane: one for lane, one in known.items() if lane in lanes}
 

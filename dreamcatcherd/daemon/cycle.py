@@ -28,7 +28,7 @@ from dreamcatcherd.daemon.memory import give_back
 from dreamcatcherd.daemon.primary import Phases, Primary, Unconfirmed, age_s
 from dreamcatcherd.git.failures import PushRefusedError
 from dreamcatcherd.git.incomplete_clone import UNSHALLOW
-from dreamcatcherd.stages.ingest import Inbox
+from dreamcatcherd.stages.inbox import Inbox
 from dreamcatcherd.stages.lane_cleanup import remove_lanes, silent_lanes
 from dreamcatcherd.stages.merge import merge_frame
 from dreamcatcherd.stages.plan import plan_frame
@@ -47,7 +47,7 @@ publishes what it has merged: else a frame that is slow to merge would never clo
 
 
 def poll(primary: Primary, restore: bool = False) -> tuple[CycleReport, Decision]:
-    """Read what waits and close nothing; also tells whether the open frame is due.
+    """Read what waits and close nothing; also returns whether the open frame is due.
 
     With `restore`, canonical files that somebody edited are put back, unless the frame is due: the close does that.
     A publication that seemed to fail and is found on `main` is reported by the poll that finds it."""

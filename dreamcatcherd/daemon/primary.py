@@ -25,10 +25,12 @@ from dreamcatcherd.core.tree import NamePath, blob_at
 from dreamcatcherd.core.troubles import overdue, violated
 from dreamcatcherd.git.protocols import Move, Store
 from dreamcatcherd.git.remote import RemoteStore
+from dreamcatcherd.stages.attribution import pending_streams
 from dreamcatcherd.stages.canonical_files import canonical_paths, is_edited, restore_subject, write_restore
 from dreamcatcherd.stages.early_deltas import EarlyCounts
 from dreamcatcherd.stages.fetch import Fetcher
-from dreamcatcherd.stages.ingest import Inbox, InboxReader, pending_streams
+from dreamcatcherd.stages.inbox import Inbox
+from dreamcatcherd.stages.ingest import InboxReader
 from dreamcatcherd.stages.largest_file import Largest
 from dreamcatcherd.stages.published import PublishedState
 from dreamcatcherd.stages.recent_streams import ACTIVE, RecentStreams
@@ -70,7 +72,7 @@ class Phases:
 
 
 class Primary:
-    """One primary. `clock` tells the wall's time in microseconds UTC, `steady` seconds that never step."""
+    """One primary. `clock` is the wall clock in microseconds UTC, `steady` a clock in seconds that never steps."""
 
     def __init__(
         self,
@@ -232,7 +234,7 @@ class Primary:
         return frame_number(found.get("frame") if isinstance(found, dict) else found)
 
     def _idle(self, inbox: Inbox) -> bool:
-        """Whether a close would merge, judge and mend nothing."""
+        """Whether a close would have nothing to merge, to quarantine or to repair."""
         frame = inbox.published.state.frame
         if any(arrival.since is None or _is_due(arrival, frame) for arrival in inbox.arrivals) or inbox.rewinds:
             return False
@@ -275,7 +277,7 @@ class Primary:
         )
 
     def largest_bytes(self) -> int:
-        """Bytes of the largest file that frames have written; 0 before the first look, or where it cannot be told."""
+        """Bytes of the largest file that frames have written; 0 before the first poll, or if it cannot be read."""
         commit = self.last.published.commit if self.last else None
         try:
             return self._largest.of(self.store, commit)[1] if commit is not None else 0

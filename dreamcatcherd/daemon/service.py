@@ -331,7 +331,7 @@ class Service:
                 if len(removed) >= LANES_AT_ONCE:  # there may be more
                     self._asked.add("lanes")
                 for ref in removed:
-                    self._log.info("lane removed", lane=ref, why=f"merged whole and silent for {keep_s:g} s")
+                    self._log.info("lane removed", lane=ref, why=f"completely merged, and silent for {keep_s:g} s")
             running = self._maintenance is not None and self._maintenance.is_alive()
             if not running and (self._closes >= MAINTENANCE_CLOSES or "maintenance" in self._asked):
                 self._closes = 0

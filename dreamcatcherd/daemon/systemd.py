@@ -1,6 +1,6 @@
-"""What systemd is told: readiness, a line of status, that the loop goes on, reloading, stopping (sd_notify(3)).
+"""Notifications to systemd: ready, a status line, watchdog, reloading, stopping (sd_notify(3)).
 
-Without systemd there is nobody to tell, and every call does nothing."""
+Without systemd every call does nothing."""
 
 from __future__ import annotations
 
@@ -47,8 +47,8 @@ class SystemdNotifier:
             self._send("WATCHDOG=1")
 
     def progress(self) -> None:
-        """A transfer goes on. Before the first good look, which may bring the whole history, systemd is also asked for
-        more time to start."""
+        """A transfer is in progress. Before the first good poll, which may fetch the entire history, systemd is also
+        asked for more time to start."""
         self.alive()
         now = time.monotonic()
         if not self._ready and now - self._extended_s >= EXTEND_EVERY_S:
@@ -58,7 +58,7 @@ class SystemdNotifier:
                 self.status(f"reading the repository for the first time, {now - self._begun_s:.0f} s so far")
 
     def reloading(self) -> None:
-        """The configuration is being read anew; `reloaded` ends it. Neither counts before the first good look."""
+        """The configuration is being read again; `reloaded` ends it. Both do nothing before the first good poll."""
         if self._ready:
             self._send(f"RELOADING=1\nMONOTONIC_USEC={time.monotonic_ns() // 1000}")
 

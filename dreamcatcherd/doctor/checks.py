@@ -33,7 +33,8 @@ from dreamcatcherd.git.protocols import GitStore, Store
 from dreamcatcherd.git.remote import RemoteStore
 from dreamcatcherd.git.signatures import sign
 from dreamcatcherd.stages.fetch import Fetcher, View
-from dreamcatcherd.stages.ingest import Inbox, InboxReader
+from dreamcatcherd.stages.inbox import Inbox
+from dreamcatcherd.stages.ingest import InboxReader
 from dreamcatcherd.stages.published import PublishedState
 from dreamcatcherd.stages.stray_branches import StrayBranches, occupied_lanes
 from dreamcatcherd.stages.unreadable import troubles_of

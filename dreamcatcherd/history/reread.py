@@ -11,9 +11,11 @@ from dreamcatcherd.core.model import SAME_NAMED, Arrival, Delta
 from dreamcatcherd.core.signers import has_times
 from dreamcatcherd.git.protocols import Commit, RepositoryReader
 from dreamcatcherd.git.reachability import reach_within
+from dreamcatcherd.stages.attribution import attribute, reject_unsigned
 from dreamcatcherd.stages.delta_reader import read_versions, versions_of
 from dreamcatcherd.stages.fetch import View
-from dreamcatcherd.stages.ingest import Inbox, InboxReader, attribute, reject_unsigned
+from dreamcatcherd.stages.inbox import Inbox
+from dreamcatcherd.stages.ingest import InboxReader
 from dreamcatcherd.stages.published import PublishedState
 from dreamcatcherd.stages.settings import current_settings
 from dreamcatcherd.stages.snapshot_chain import Link

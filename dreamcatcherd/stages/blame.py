@@ -10,17 +10,17 @@ from dreamcatcherd.git.protocols import Commit, ObjectReader
 
 
 def culprits(store: ObjectReader, commits: Mapping[str, Commit], head: str, paths: Sequence[str]) -> dict[str, str]:
-    """For each path the commit, of those given, that gave it what stands at `head` and no parent has: of several the
-    smallest id; `head` where none did.
+    """For each path the commit, among those given, that gave it its content at `head`: its parents have other content.
 
-    A folder is read once for each commit that changed it, however many paths are in it."""
+    If several did, the one with the smallest id; `head` if none did. A folder is read once for each commit that changed
+    it, no matter how many of the paths are in it."""
     folders: dict[str, set[str]] = defaultdict(set)
     for path in paths:
         folder, _, name = path.rpartition("/")
         folders[folder].add(name)
     found: dict[str, str] = {}
     for folder, names in folders.items():
-        stands = _entries(store, _folder(store, store.commit(head), folder), names)
+        wanted = _entries(store, _folder(store, store.commit(head), folder), names)
         left = set(names)
         for oid in sorted(commits):
             if not left:
@@ -30,10 +30,10 @@ def culprits(store: ObjectReader, commits: Mapping[str, Commit], head: str, path
             if not before or tree in before:
                 continue
             after = _entries(store, tree, left)
-            given = {name for name in left if after.get(name) == stands.get(name)}
+            given = {name for name in left if after.get(name) == wanted.get(name)}
             for parent in before:
                 had = _entries(store, parent, given)
-                given = {name for name in given if had.get(name) != stands.get(name)}
+                given = {name for name in given if had.get(name) != wanted.get(name)}
             found |= {f"{folder}/{name}" if folder else name: oid for name in given}
             left -= given
     return {path: found.get(path, head) for path in paths}

@@ -15,7 +15,7 @@ from dreamcatcherd.core.snapshot import file_name
 from dreamcatcherd.core.tree import TREE, Entry, differences, edit, lookup
 from dreamcatcherd.git.command import AUTHOR
 from dreamcatcherd.git.protocols import Commit, ObjectReader, Store
-from dreamcatcherd.stages.ingest import Inbox
+from dreamcatcherd.stages.inbox import Inbox
 
 EDITS_NAMED = 20
 """How many edited files of one kind one commit has named one by one; of more, the folder is named."""
@@ -30,7 +30,8 @@ CanonicalPath = tuple[ViolationKind, str]
 
 
 def canonical_paths(views: Iterable[str] = ()) -> tuple[CanonicalPath, ...]:
-    """The canonical files and folders, each with the kind of its violation. `views` are collections written whole."""
+    """The canonical files and folders, each with the kind of its violation. `views` are collections that are also
+    written as one file each."""
     return _CANONICAL + tuple(("view-edited", view_path(name)) for name in views)
 
 
@@ -95,9 +96,9 @@ def _edits_of(
         right, now = lookup(store, published, path), lookup(store, tree, path)
         if now == right:
             continue
-        stood = [lookup(store, one, path) for one in before]
-        if right in stood or now not in stood:
-            old = right if right in stood else stood[0]
+        earlier = [lookup(store, one, path) for one in before]
+        if right in earlier or now not in earlier:
+            old = right if right in earlier else earlier[0]
             for name in _differing(store, old, now, path):
                 yield Violation(kind, paths.printable(name), oid, commit.author)
 

@@ -1,4 +1,7 @@
-"""Putting lane deltas into the tree of `main`: each under its own path, or beside what stands there (Protocol §7)."""
+"""Copying lane deltas into the tree of `main`, each under its own path or next to what is there already.
+
+The rules are the contract's (docs/protocol.md#publishing): no existing file is replaced, and no copy gets a name that a
+file system without letter case or Unicode forms would take for an existing one."""
 
 from __future__ import annotations
 
@@ -19,8 +22,7 @@ def as_compared(name: str) -> str:
 
 
 class Copies:
-    """Where lane deltas are put below `state/stream_deltas/`: folders of `main` are read once, and nothing that stands
-    there is replaced, on no file system that a clone may be on."""
+    """Where lane deltas are copied to below `state/stream_deltas/`. Each folder of `main` is read once."""
 
     def __init__(self, objects: Objects, head_tree: str | None) -> None:
         self._objects = objects
@@ -34,7 +36,7 @@ class Copies:
         self._add(f"{paths.DELTAS}/{path}", entry)
 
     def put(self, delta: Delta) -> None:
-        """Keep a delta under its own path, or beside it where other bytes stand there; its attachments move along."""
+        """Copy a delta to its own path, or next to it if the path is taken by other bytes; its attachments move along."""
         wanted = Entry(FILE, delta.version.blob)
         path = self._clear(delta.version.path, delta.version.blob)
         moved = path != delta.version.path
@@ -54,11 +56,11 @@ class Copies:
                 self._add(at, entry)
 
     def _clear(self, path: str, blob: str) -> str:
-        """The path with each folder below the frame's renamed in whose place a delta's file stands."""
+        """The path, with a folder below the frame's renamed if a delta's file is in its place."""
         parts = path.split("/")
         for at in range(paths.DELTAS.count("/") + 2, len(parts) - 1):
-            standing = self._names_like("/".join(parts[:at])).get(as_compared(parts[at]))
-            if standing is not None and standing.endswith(".json") and self._is_file(standing):
+            existing = self._names_like("/".join(parts[:at])).get(as_compared(parts[at]))
+            if existing is not None and existing.endswith(".json") and self._is_file(existing):
                 parts[at] = paths.beside(parts[at], blob)
         return "/".join(parts)
 
@@ -70,11 +72,11 @@ class Copies:
         """Whether the path is free, or holds these very bytes. It is not free where a name is there that some file
         systems hold to be the same."""
         folder, _, name = path.rpartition("/")
-        standing = self._listing(folder)
-        if standing is None:
+        existing = self._listing(folder)
+        if existing is None:
             return False
-        if name in standing:
-            return standing[name].oid == entry.oid
+        if name in existing:
+            return existing[name].oid == entry.oid
         return as_compared(name) not in self._names_like(folder)
 
     def _names_like(self, folder: str) -> dict[str, str]:
@@ -99,7 +101,7 @@ class Copies:
         ]
 
     def _listing(self, folder: str) -> dict[str, Entry] | None:
-        """What stands in a folder; None where a delta file stands in the folder's place."""
+        """The entries of a folder; None if a delta file is in its place."""
         if folder not in self._folders:
             parent, _, name = folder.rpartition("/")
             if parent:
@@ -134,9 +136,9 @@ class Copies:
             self._mark_folders(parent)
 
 
-def deleted_deltas(store: ObjectReader, published: str | None, standing: str | None) -> Iterable[tuple[str, Entry]]:
+def deleted_deltas(store: ObjectReader, published: str | None, existing: str | None) -> Iterable[tuple[str, Entry]]:
     """Files below `state/stream_deltas/` that the last publication had and `main` no longer has."""
-    todo: list[tuple[str | None, str | None, str]] = [(published, standing, "")]
+    todo: list[tuple[str | None, str | None, str]] = [(published, existing, "")]
     while todo:
         before, after, prefix = todo.pop()
         if before is None or before == after:

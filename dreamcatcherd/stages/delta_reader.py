@@ -171,10 +171,10 @@ def _attach(
     filled = 0
     wanted = references(document)
     places = {one: paths.attachment_paths(version.path, frame, one) for one in wanted}
-    standing = entries_at(store, tree, chain.from_iterable(places.values()))
+    entries = entries_at(store, tree, chain.from_iterable(places.values()))
     for reference, fields in wanted.items():
         for path in places[reference]:
-            entry = standing.get(path)
+            entry = entries.get(path)
             if entry is None or (size := _text_size(store, entry)) is None:
                 continue
             text = _text(store, entry) if filled + size * fields <= limits.delta_bytes else None

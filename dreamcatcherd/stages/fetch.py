@@ -1,6 +1,6 @@
 """Stage 1, fetch: one look at the refs, with the published state and the settings that hold at that moment.
 
-The `View` serves a whole close: no later stage asks for refs again, so all of them work on the same repository."""
+The `View` serves the entire close: no later stage asks for refs again, so all of them work on the same repository."""
 
 from __future__ import annotations
 

@@ -1,5 +1,6 @@
-"""Removing lanes that are merged whole and silent (Protocol §3). Their commits stay reachable: from `main`, or in a
-linear history from the commit that holds them."""
+"""Removing lanes that are completely merged and silent (docs/protocol.md#the-repository).
+
+Their commits stay reachable: from `main`, or in a linear history from the commit that holds the merged lanes."""
 
 from __future__ import annotations
 
@@ -15,7 +16,7 @@ _STRAGGLERS = 16
 def silent_lanes(store: Store, settled: dict[str, str], published: str, since_s: float) -> dict[str, str]:
     """The merged lanes whose head was published before `since_s` (seconds since 1970), by ref.
 
-    `settled` are the lanes that the published commit reaches whole. When a head was merged is read from history: the
+    `settled` are the lanes whose heads the published commit reaches. When a head was merged is read from history: the
     snapshot commits of the time since then have the heads that they merged among their parents."""
     recent: set[str] = set()
     older = 0
@@ -30,7 +31,7 @@ def silent_lanes(store: Store, settled: dict[str, str], published: str, since_s:
 
 
 def remove_lanes(store: Store, lanes: dict[str, str]) -> list[str]:
-    """Delete lanes that still stand where they were merged, some at a time; returns those that went.
+    """Delete lanes whose heads have not moved since, up to LANES_AT_ONCE of them; returns the refs that were deleted.
 
     All in one move; where one of them was pushed to meanwhile, one by one."""
     moves = [Move(ref, None, oid) for ref, oid in sorted(lanes.items())][:LANES_AT_ONCE]

@@ -12,7 +12,7 @@ from dreamcatcherd.core.plan import Plan
 from dreamcatcherd.core.projections import PROJECTIONS
 from dreamcatcherd.git.protocols import Store
 from dreamcatcherd.stages.delta_reader import with_body
-from dreamcatcherd.stages.ingest import Inbox
+from dreamcatcherd.stages.inbox import Inbox
 from dreamcatcherd.stages.published import never_less
 
 

@@ -1,6 +1,6 @@
 """Stage 3, plan: every version of the inbox gets its fate (merged, late, duplicate, held or quarantined).
 
-The decision itself is pure (`core/plan.py`); this stage tells it what the repository has merged already."""
+The decision itself is pure (`core/plan.py`); this stage looks up what the repository has merged already."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from dreamcatcherd.core.plan import Plan, make_plan
 from dreamcatcherd.core.snapshot import MergedId, already_merged, open_snapshot
 from dreamcatcherd.core.waiting import already_waiting
 from dreamcatcherd.git.protocols import Store
-from dreamcatcherd.stages.ingest import Inbox
+from dreamcatcherd.stages.inbox import Inbox
 
 
 def plan_frame(store: Store, inbox: Inbox, only: Container[MergedId] | None = None) -> Plan:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dreamcatcherd.core import paths
 from dreamcatcherd.git.protocols import Move, Store
-from dreamcatcherd.stages.ingest import Inbox
+from dreamcatcherd.stages.inbox import Inbox
 from dreamcatcherd.stages.snapshot_chain import claimed_seen
 
 
@@ -17,7 +17,7 @@ def publish(store: Store, inbox: Inbox, commit: str, subject: str) -> bool:
         Move(inbox.main, commit, inbox.refs.get(inbox.main)),
         Move(paths.PUBLISHED, commit, inbox.refs.get(paths.PUBLISHED)),
     ]
-    seen, stands = claimed_seen(store.commit(commit)), inbox.refs.get(paths.SEEN)
-    if seen is not None and seen != stands:
-        moves.append(Move(paths.SEEN, seen, stands))
+    seen, old_seen = claimed_seen(store.commit(commit)), inbox.refs.get(paths.SEEN)
+    if seen is not None and seen != old_seen:
+        moves.append(Move(paths.SEEN, seen, old_seen))
     return store.move_refs(moves, subject)

@@ -32,7 +32,7 @@ _UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
 
 class PublishedState(Struct, frozen=True):
-    """What stands before the open frame. `commit` is None before the first publication. `seen` holds the merged lanes
+    """What the open frame builds on. `commit` is None before the first publication. `seen` holds the merged lanes
     where `main` does not, in a linear history."""
 
     commit: str | None
@@ -52,7 +52,7 @@ class PublishedState(Struct, frozen=True):
 
 
 def load_published(store: RepositoryReader, refs: dict[str, str], main: str, seen: str | None = None) -> PublishedState:
-    """Read the base from git; FatalError where the published commit cannot be read whole.
+    """Read the published state from git; FatalError if the published commit cannot be read completely.
 
     `seen` is the last published commit that this primary knows of: nothing older or lesser is taken for the base."""
     head = refs.get(main)
@@ -159,7 +159,7 @@ def find_published(store: ObjectReader, known: str | None, head: str | None) -> 
     if head is None or head == known:
         return known
     if known is None:
-        return _newest_whole(store, head)
+        return _newest_complete(store, head)
     fresh = store.new_commits([head], [known])
     claims = {oid: frame for oid, commit in fresh.items() if (frame := claimed_frame(commit)) is not None}
     for oid in sorted(claims, key=lambda oid: (claims[oid], oid)):
@@ -168,8 +168,8 @@ def find_published(store: ObjectReader, known: str | None, head: str | None) -> 
     return known
 
 
-def _newest_whole(store: ObjectReader, head: str) -> str | None:
-    """Without a published ref: the snapshot commit of the highest frame in `main`'s history that can be read whole."""
+def _newest_complete(store: ObjectReader, head: str) -> str | None:
+    """Without a published ref: the complete snapshot commit of the highest frame in `main`'s history."""
     claims = Claims(store, head)
     for frame in claims.frames:
         for oid in claims.originals(frame):

@@ -1,7 +1,7 @@
 """Which delta files leave the newest tree. History keeps them: every command reads deltas by their object ids.
 
 A frame's files leave once so many later frames are closed. That hangs on the tree and the ledger at hand alone, so that
-a primary that starts anew, or another one, does the same."""
+a primary after a restart, or another one, does the same."""
 
 from __future__ import annotations
 

@@ -17,7 +17,7 @@ from dreamcatcherd.core.refused_lanes import (
     attempts,
     read_refusals,
     settled,
-    standing,
+    still_there,
     write_refusals,
 )
 from dreamcatcherd.core.troubles import Trouble
@@ -25,7 +25,8 @@ from dreamcatcherd.git.atomic_write import write_atomically
 from dreamcatcherd.git.failures import PushRefusedError
 from dreamcatcherd.git.http_answers import OBJECT_ID
 from dreamcatcherd.git.reachability import reach_within
-from dreamcatcherd.stages.ingest import Inbox, without_lanes
+from dreamcatcherd.stages.attribution import without_lanes
+from dreamcatcherd.stages.inbox import Inbox
 
 REFUSALS_FILE = "dreamcatcherd-refused"
 REFUSED_NAMED = 100
@@ -47,7 +48,7 @@ class ServerPolicy:
         """What to leave out of the open frame, until the server takes it; `refused` says each time that it did not."""
         lanes = lanes_of(inbox)
         self._last = None
-        known = standing(self.known, lanes)
+        known = still_there(self.known, lanes)
         return attempts(known, lanes, inbox.published.state.frame, lambda: self._named(inbox))
 
     def narrowed(self, inbox: Inbox, attempt: LaneAttempt) -> Inbox:
@@ -65,7 +66,7 @@ class ServerPolicy:
         """The server took an attempt. Returns the lanes that are known to be refused since now, with what was said."""
         lanes = lanes_of(inbox)
         why = self._last.cause if self._last else ""
-        before = standing(self.known, lanes)
+        before = still_there(self.known, lanes)
         self.known = settled(before, lanes, attempt, inbox.published.state.frame, now, why)
         if self._file is not None and self.known != before:
             with contextlib.suppress(OSError):
@@ -77,7 +78,7 @@ class ServerPolicy:
     def troubles(self, inbox: Inbox) -> list[Trouble]:
         """What `status` says of each lane that is left out."""
         found = []
-        for key, one in list(standing(self.known, lanes_of(inbox)).items())[:REFUSED_NAMED]:
+        for key, one in list(still_there(self.known, lanes_of(inbox)).items())[:REFUSED_NAMED]:
             lane, since = lane_of(key), utc_text(one.since)
             if one.tries:
                 what = f"{lane} is left out until frame {one.again}, since the server refuses what it brings: {one.why}"

@@ -20,9 +20,9 @@ def current_settings(
 ) -> tuple[Settings, str | None]:
     """The settings that a close merges under, and why those on `main` were refused, if they were, at a time.
 
-    Refused ones leave the last good ones standing. A deleted `main` is put back with the settings that it had."""
-    stands = head or base.commit
-    entry = lookup(store, store.commit(stands).tree, paths.SETTINGS) if stands else None
+    If they are refused, the last good ones stay in force. A deleted `main` is restored with the settings that it had."""
+    commit = head or base.commit
+    entry = lookup(store, store.commit(commit).tree, paths.SETTINGS) if commit else None
     blob = entry.oid if entry else None
     if blob == base.settings.blob:
         return base.settings, None

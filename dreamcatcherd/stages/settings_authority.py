@@ -1,5 +1,5 @@
 """Who may change the settings of a repository with signers (Protocol §8): a commit that an operator signed, and only as
-a change of the settings that stand. One that was signed before those took force must not be played back later."""
+a change of the present settings. One that was signed before these took force must not be replayed later."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def not_entitled(
     """Why commits that gave the settings file its content may not; None where one of them may. `good` are their good
     signatures, by commit, `published` the last snapshot commit."""
     signed = [oid for oid in brought if speaks_for_operator(signers, good.get(oid))]
-    if any(_stands_on(store, oid, published) for oid in signed):
+    if any(_is_made_on(store, oid, published) for oid in signed):
         return None
     if signed:
         return (
@@ -36,8 +36,8 @@ def not_entitled(
     return "no operator's key signed the change"
 
 
-def _stands_on(store: ObjectReader, oid: str, published: str | None) -> bool:
-    """Whether a commit was made after the settings that stand took force: it descends from a snapshot commit that has
+def _is_made_on(store: ObjectReader, oid: str, published: str | None) -> bool:
+    """Whether a commit was made after the present settings took force: it descends from a snapshot commit that has
     them with none since that has others, or from the commit that gave them."""
     if published is None or store.descends(oid, published):
         return True

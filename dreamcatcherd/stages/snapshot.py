@@ -24,14 +24,14 @@ from dreamcatcherd.git.protocols import Commit, Store
 from dreamcatcherd.stages.delta_copies import Copies, deleted_deltas
 from dreamcatcherd.stages.early_deltas import count, ending
 from dreamcatcherd.stages.first_frame import frame_file
-from dreamcatcherd.stages.ingest import Inbox
+from dreamcatcherd.stages.inbox import Inbox
 from dreamcatcherd.stages.published import streams_of
 from dreamcatcherd.stages.retention import outdated
 from dreamcatcherd.stages.settings import settings_change
 from dreamcatcherd.stages.views import view_files
 
 IMPORT = "import"
-"""What closed the frame that an imported snapshot stands for."""
+"""`closed_by` of the frame that an imported snapshot represents."""
 
 
 class CloseContext(Struct, frozen=True):
@@ -114,8 +114,8 @@ def build_commit(
     `files` are further files to set, by path. Delta files leave the tree `keep` closed frames after their own. `unsafe`
     are paths of `main` that no clone can hold: they are left out."""
     base = inbox.published
-    stands = inbox.head or base.commit
-    head_tree = store.commit(stands).tree if stands else None
+    basis_commit = inbox.head or base.commit
+    head_tree = store.commit(basis_commit).tree if basis_commit else None
     if removed := dict.fromkeys(unsafe):
         head_tree = edit_at(store, head_tree, removed)
     ledgers = next_ledgers(store, base.ledgers, ledger, store.write("blob", write_ledger(ledger)))
@@ -125,11 +125,11 @@ def build_commit(
         paths.LEDGER: Entry(TREE, ledgers),
         paths.FRAME: Entry(FILE, store.write("blob", frame_file(state))),
     }
-    standing = subtree(store, head_tree, paths.DELTAS)
-    gone = outdated(store, (standing, base.deltas), ledger, keep) if keep is not None else set()
+    deltas = subtree(store, head_tree, paths.DELTAS)
+    gone = outdated(store, (deltas, base.deltas), ledger, keep) if keep is not None else set()
     changes |= {f"{paths.DELTAS}/{name}": None for name in gone}
     copies = Copies(store, head_tree)
-    for path, entry in deleted_deltas(store, base.deltas, standing):
+    for path, entry in deleted_deltas(store, base.deltas, deltas):
         if path.partition("/")[0] not in gone and path.count("/") <= paths.DELTA_LEVELS + 1:
             copies.put_back(path, entry)
     for arrival in merged:

@@ -99,7 +99,7 @@ def links(store: ObjectReader, tip: str | None) -> Iterator[Link]:
 
 
 def recent_links(store: ObjectReader, tip: str | None, most: int) -> Iterator[Link]:
-    """The newest links as far as trailers lead: for what may do with fewer, but must not search the whole history."""
+    """The newest links as far as trailers lead: for callers that can do with fewer, and must not search all history."""
     at = tip
     for _ in range(most):
         commit = store.commit(at) if at is not None else None

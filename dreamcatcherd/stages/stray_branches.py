@@ -10,7 +10,7 @@ from dreamcatcherd.core.tree import lookup
 from dreamcatcherd.core.troubles import Trouble
 from dreamcatcherd.git.protocols import ObjectReader
 from dreamcatcherd.stages.delta_reader import versions_of
-from dreamcatcherd.stages.ingest import Inbox
+from dreamcatcherd.stages.inbox import Inbox
 from dreamcatcherd.stages.never_merged import never_merged, not_a_delta
 
 BRANCHES = 100

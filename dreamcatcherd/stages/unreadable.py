@@ -55,7 +55,7 @@ def why_unreadable(store: ObjectReader, oid: str) -> str | None:
 def followed(
     store: ObjectReader, commits: dict[str, Commit], head: str | None, hidden: Sequence[str]
 ) -> dict[str, Commit]:
-    """The new commits of `main`, with what stands behind those that only git can follow. Honest work may be there."""
+    """The new commits of `main`, with those behind commits that only git can follow. Honest work may be there."""
     found = commits
     asked: set[str] = set()
     while blind := [oid for oid in reach_within(found, head) if _is_blind(found[oid]) and oid not in asked]:

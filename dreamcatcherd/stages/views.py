@@ -1,6 +1,6 @@
-"""Whole collections as one JSON file each, beside the snapshot, for dashboards that want one file (off by default).
+"""Collections as one JSON file each, next to the snapshot, for dashboards that want one file (off by default).
 
-A view is no state: nothing is read from it. It is written anew with every frame that changed its collection, at a cost
+A view is not state: nothing is read from it. It is rewritten with every frame that changed its collection, at a cost
 that follows the state."""
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from dreamcatcherd.core.snapshot import Folders, file_name, items, open_snapshot
 from dreamcatcherd.core.tree import FILE, Entry, lookup
 from dreamcatcherd.git.protocols import Store
 from dreamcatcherd.stages.canonical_files import view_path
-from dreamcatcherd.stages.ingest import Inbox
+from dreamcatcherd.stages.inbox import Inbox
 
 
 def view_files(store: Store, inbox: Inbox, snapshot: str, collections: Iterable[str]) -> dict[str, Entry]:
@@ -33,9 +33,9 @@ def view_files(store: Store, inbox: Inbox, snapshot: str, collections: Iterable[
             continue
         path = view_path(name)
         stems = [LIBRARY, BOOKS] if name == LIBRARY else [file_name(name) if name in table else EXTRA]
-        standing = lookup(store, published, path)
-        if standing and all(before.get(one) == after.state.get(one) for stem in stems for one in (stem, stem + SUFFIX)):
-            found[path] = standing
+        existing = lookup(store, published, path)
+        if existing and all(before.get(one) == after.state.get(one) for stem in stems for one in (stem, stem + SUFFIX)):
+            found[path] = existing
         else:
             found[path] = Entry(FILE, store.write("blob", _view(store, after, table, name)))
     return found

@@ -19,7 +19,7 @@ from dreamcatcherd.git.protocols import ObjectReader
 from dreamcatcherd.stages.blame import culprits
 from dreamcatcherd.stages.canonical_files import CanonicalPath, canonical_paths, find_edits
 from dreamcatcherd.stages.delta_copies import deleted_deltas
-from dreamcatcherd.stages.ingest import Inbox
+from dreamcatcherd.stages.inbox import Inbox
 from dreamcatcherd.stages.unreadable import violations_of
 
 UNSAFE_AT_ONCE = 10_000
@@ -116,11 +116,11 @@ def _edits(
     if len(found) > EDITS_MOST:
         left = f"{len(found) - EDITS_MOST} edits after this one are not listed"
         found = [*found[: EDITS_MOST - 1], structs.replace(found[EDITS_MOST - 1], detail=left)]
-    deltas, standing = subtree(store, before, paths.DELTAS), subtree(store, tree, paths.DELTAS)
-    deleted = {path for path, _ in deleted_deltas(store, deltas, standing)}
+    deltas, current = subtree(store, before, paths.DELTAS), subtree(store, tree, paths.DELTAS)
+    deleted = {path for path, _ in deleted_deltas(store, deltas, current)}
     rows: list[_Row] = [
         ("delta-deleted" if path in deleted else "delta-changed", f"{paths.DELTAS}/{path}", "")
-        for path, _ in changed(store, deltas, [standing])
+        for path, _ in changed(store, deltas, [current])
         if path.endswith(".json")
     ]
     found += _blame(store, inbox, rows[:EDITS_MOST])

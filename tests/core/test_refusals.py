@@ -12,7 +12,7 @@ from dreamcatcherd.core.refused_lanes import (
     attempts,
     read_refusals,
     settled,
-    standing,
+    still_there,
     write_refusals,
 )
 
@@ -31,7 +31,7 @@ class Fleet:
     def close(self) -> LaneAttempt | None:
         """Close one frame: what is published leaves the fleet; None where the server took nothing at all."""
         self.frame += 1
-        self.known = standing(self.known, self.lanes)
+        self.known = still_there(self.known, self.lanes)
         named = self.offenders if self.names else set[str]()
         for number, attempt in enumerate(attempts(self.known, self.lanes, self.frame, lambda: named), 1):
             if self.takes(attempt):

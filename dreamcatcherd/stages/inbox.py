@@ -1,0 +1,79 @@
+"""What waits to be merged: the value that ingest makes of a view, and that the plan is made of."""
+
+from __future__ import annotations
+
+from msgspec import Struct
+
+from dreamcatcherd.core.model import Arrival
+from dreamcatcherd.core.settings import Settings
+from dreamcatcherd.git.protocols import Commit
+from dreamcatcherd.stages.fetch import View
+from dreamcatcherd.stages.published import PublishedState
+from dreamcatcherd.stages.unreadable import (
+    Unreadable,
+)
+
+
+class Rewind(Struct, frozen=True):
+    """A lane that no longer holds what it held at an earlier look; `new` is None where it was deleted."""
+
+    ref: str
+    old: str
+    new: str | None
+
+    @property
+    def detail(self) -> str:
+        return f"it no longer holds {self.old}" if self.new else f"it was deleted at {self.old}"
+
+
+class Inbox(Struct, frozen=True):
+    """What waits to be merged, as one view shows it.
+
+    `lanes` are the lane heads that bring new commits, as (ref, commit): of a rewound lane both the old head and the new
+    one, and, if `main`'s head cannot be read, the nearest commits below it that can. `commits` are all new commits.
+    `unreadable` are commits that were passed over; of these, no ledger names the `unreported` ones yet."""
+
+    view: View
+    lanes: list[tuple[str, str]]
+    commits: dict[str, Commit]
+    arrivals: list[Arrival]
+    rewinds: tuple[Rewind, ...] = ()
+    unreadable: tuple[Unreadable, ...] = ()
+    unreported: tuple[Unreadable, ...] = ()
+
+    @property
+    def refs(self) -> dict[str, str]:
+        """All refs of the view."""
+        return self.view.refs
+
+    @property
+    def main(self) -> str:
+        """The shared branch, as a full ref name."""
+        return self.view.main
+
+    @property
+    def head(self) -> str | None:
+        """The commit of `main`; None if there is none that can be read."""
+        return self.view.head
+
+    @property
+    def published(self) -> PublishedState:
+        """The state that the open frame builds on."""
+        return self.view.published
+
+    @property
+    def settings(self) -> Settings:
+        """The settings that the open frame is merged under."""
+        return self.view.settings
+
+    def main_holds(self, commit: str) -> bool:
+        """Whether `main` has the published commit in its history: then its new commits lead back to it."""
+        todo, seen = [self.head], set()
+        while todo:
+            oid = todo.pop()
+            if oid == commit:
+                return True
+            if oid in self.commits and oid not in seen:
+                seen.add(oid)
+                todo.extend(self.commits[oid].parents)
+        return False
