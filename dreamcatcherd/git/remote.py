@@ -325,9 +325,9 @@ class RemoteStore:
     def _recreate(self) -> None:
         """Put an empty clone in the place of this one and fetch everything.
 
-        Other processes see the old clone or the new one, never a half one: `make_clone` renames it into place, within
-        the hold. The last published commit that was seen is carried over, since without it a remote whose refs were
-        moved back would be believed."""
+        `make_clone` renames it into place, within the hold, so no other process works on a half-made clone. The last
+        published commit that was seen is carried over: without it, a remote whose refs were moved back would be
+        believed."""
         self._checked = True
         seen: str | None = None
         with self._hold():

@@ -1,6 +1,6 @@
 """What a push may bring, ref by ref (Protocol §8): the rules of the pre-receive check.
 
-Owns the rules as functions over the Store protocol; who pushes, and from where its objects are read, is `incoming`'s.
+Owns the rules as functions over a `RepositoryReader`; `pre_receive.py` finds out who pushes and opens the reader.
 Only what the push adds is read: new commits, and of trees what differs. A branch that nothing is merged from has not
 been checked, so only what the shared branch, the lanes and the primary hold counts as known."""
 
