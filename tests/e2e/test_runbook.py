@@ -21,9 +21,11 @@ TEXT = (ROOT / PAGE).read_text()
 PLAIN = " ".join(TEXT.split())
 FAILURES = {"RetryableError", "FatalError", "GuardError", "PushRefusedError", "UnclearError", "OvertakenError"}
 FAILURES |= {"DamagedRefsError", "RedirectedError", "disk_failure"}
-RAISERS = [f"git/{name}" for name in "access command commits failures integrity local locks packs redirects".split()]
-RAISERS += [f"git/{name}" for name in "clone_refs own_clone remote repository signatures transport".split()]
-RAISERS += [f"stages/{name}" for name in "publish published snapshot snapshot_chain".split()]
+RAISERS = {
+    "git": "access clone_refs command commits failures integrity local locks own_clone packs redirects remote "
+    "repository signatures transport",
+    "stages": "publish published snapshot snapshot_chain",
+}
 
 
 def anchors(document: Path) -> set[str]:
@@ -43,7 +45,7 @@ def pieces(node: ast.expr) -> list[str]:
 def causes() -> set[str]:
     """The longest fixed part of each cause that a cycle can fail with, from the code that raises it."""
     found = {cause for _, cause, _ in _CAUSES}
-    files = [ROOT / f"dreamcatcherd/{name}.py" for name in RAISERS]
+    files = [ROOT / f"dreamcatcherd/{folder}/{name}.py" for folder, names in RAISERS.items() for name in names.split()]
     for file in [*files, ROOT / "dreamcatcherd/daemon/cycle.py"]:
         for node in ast.walk(ast.parse(file.read_text())):
             text: ast.expr | None = None
