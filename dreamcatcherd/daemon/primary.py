@@ -172,7 +172,7 @@ class Primary:
     def restore(self, inbox: Inbox, phases: Phases) -> str | None:
         """Put edited canonical files back by a commit of its own; returns it.
 
-        None where there is nothing to restore, it is too early to do so again, or another primary was faster."""
+        None if there is nothing to restore, it is too early to do so again, or another primary was faster."""
         canonical = canonical_paths(self.views)
         if not self.restores or not is_edited(self.store, inbox, canonical) or self._pace.wait_s(self._steady()) > 0:
             return None
@@ -222,7 +222,7 @@ class Primary:
         return self.streams.within(streams)
 
     def _counter(self, inbox: Inbox) -> int | None:
-        """The frame in the external driver's file; None where it cannot be read as one."""
+        """The frame in the external driver's file; None if it cannot be read as one."""
         tree = self.store.commit(inbox.head).tree if inbox.head else None
         blob = blob_at(self.store, tree, self.closing.counter)
         if blob is None or self.store.size(blob) > _COUNTER_BYTES:

@@ -1,4 +1,4 @@
-"""The canonical files: which commits edited them, and the commit that restores them (Protocol §8).
+"""The canonical files: which commits edited them, and the commit that restores them (docs/protocol.md#violations).
 
 Owns the list of paths. A restore commit changes these paths alone, moves `main` alone, and carries none of the trailers
 of a snapshot commit, so that the cursor stays where it is: what came with the edit is still read at the next close."""

@@ -36,7 +36,7 @@ class Copies:
         self._add(f"{paths.DELTAS}/{path}", entry)
 
     def put(self, delta: Delta) -> None:
-        """Copy a delta to its own path, or next to it if the path is taken by other bytes; its attachments move along."""
+        """Copy a delta to its own path, or next to it if other bytes have the path; its attachments move along."""
         wanted = Entry(FILE, delta.version.blob)
         path = self._clear(delta.version.path, delta.version.blob)
         moved = path != delta.version.path

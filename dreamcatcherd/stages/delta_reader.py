@@ -39,7 +39,7 @@ _OF_CONTENT = frozenset(
 
 
 def versions_of(store: ObjectReader, commit: Commit) -> list[tuple[str, str, int]]:
-    """The delta files that a commit changes against all its parents, as (path, blob, mode); none where it cannot be
+    """The delta files that a commit changes against all its parents, as (path, blob, mode); none if it cannot be
     read."""
     try:
         return deltas_among(files_of(store, commit))
@@ -107,7 +107,7 @@ def _says_the_same(item: Delta | Reject, version: Version) -> bool:
 
 
 def read_delta(store: ObjectReader, version: Version, limits: Limits) -> Delta | Reject:
-    """What a version is, by its path, its bytes and its attachments (Protocol §4)."""
+    """What a version is, by its path, its bytes and its attachments (docs/protocol.md#a-delta)."""
     if version.mode & _KIND != _PLAIN:
         kind = "a submodule" if version.mode & _KIND == _SUBMODULE else "a symbolic link"
         return Reject(version, Fault("not-a-file", f"{kind} stands where a delta should"))

@@ -15,7 +15,7 @@ from dreamcatcherd.stages.unreadable import (
 
 
 class Rewind(Struct, frozen=True):
-    """A lane that no longer holds what it held at an earlier look; `new` is None where it was deleted."""
+    """A lane that no longer holds what it held at an earlier look; `new` is None if it was deleted."""
 
     ref: str
     old: str

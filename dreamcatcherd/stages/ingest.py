@@ -1,6 +1,7 @@
 """Stage 2, ingest: every version of every delta in every commit that is not merged yet.
 
-Which commits count is the contract's (docs/protocol.md#the-repository). What the reader remembers between two polls is a cache: without it, everything is read from git again."""
+Which commits count is the contract's (docs/protocol.md#the-repository). What the reader
+remembers between two polls is a cache: without it, everything is read from git again."""
 
 from __future__ import annotations
 

@@ -21,7 +21,7 @@ class Largest:
         self._found: File = ("", 0)
 
     def of(self, store: ObjectReader, commit: str) -> File:
-        """Path and bytes in a commit's tree, of one store each time. UnreadableError where it cannot be walked."""
+        """Path and bytes in a commit's tree, of one store each time. UnreadableError if it cannot be walked."""
         if commit == self._commit:
             return self._found
         new = _written(store, commit)

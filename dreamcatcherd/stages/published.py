@@ -75,7 +75,7 @@ def _newer(store: ObjectReader, published: str | None, seen: str | None) -> str 
 
 
 def never_less(store: ObjectReader, old: str | None, new: str | None) -> None:
-    """The guard: GuardError where snapshot `new` lacks something that `old` has."""
+    """The guard: GuardError if snapshot `new` lacks something that `old` has."""
     lost = next(lost_entities(store, old, new), None)
     if lost is not None:
         cause = f"snapshot {new} lacks {lost.key} of {lost.name}, which the published {old} has"
@@ -114,12 +114,12 @@ def read_published(store: ObjectReader, commit: str, just_made: Ledger | None = 
 
 
 def load_ledger(store: ObjectReader, ledgers: str | None, frame: int) -> Ledger | None:
-    """A frame's ledger from the tree `state/ledger`; None where there is none."""
+    """A frame's ledger from the tree `state/ledger`; None if there is none."""
     return _load(store, ledgers, frame, read_ledger)
 
 
 def load_head(store: ObjectReader, ledgers: str | None, frame: int) -> LedgerHead | None:
-    """The head of a frame's ledger; None where there is none."""
+    """The head of a frame's ledger; None if there is none."""
     return _load(store, ledgers, frame, read_head)
 
 

@@ -7,7 +7,7 @@ from dreamcatcherd.git.protocols import ObjectReader
 from dreamcatcherd.stages.published import PublishedState, streams_of
 
 ACTIVE = 10
-"""Frames whose streams count as active (Protocol §10)."""
+"""Frames whose streams count as active (docs/protocol.md#metrics)."""
 
 REMEMBERED = 100
 """Frames for which a stream that delivers no more is called silent; after that it is forgotten."""

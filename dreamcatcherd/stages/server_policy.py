@@ -1,4 +1,6 @@
-"""Lanes that a server's policy keeps out of `main`: who they are, and what to say of them (Protocol §7).
+"""Lanes that a server's policy keeps out of `main`: which they are, and what status says of them.
+
+The rules are the contract's (docs/protocol.md#publishing).
 
 What is known is kept in the own clone, for the next start and for one-shot commands; without it all is found again."""
 
@@ -34,7 +36,7 @@ REFUSED_NAMED = 100
 
 
 class ServerPolicy:
-    """What one server was found to refuse. `folder` is the own clone; None where pushes go through no server."""
+    """What one server was found to refuse. `folder` is the own clone; None if pushes go through no server."""
 
     def __init__(self, folder: Path | None) -> None:
         self._file = folder / REFUSALS_FILE if folder else None

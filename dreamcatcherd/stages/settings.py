@@ -20,7 +20,7 @@ def current_settings(
 ) -> tuple[Settings, str | None]:
     """The settings that a close merges under, and why those on `main` were refused, if they were, at a time.
 
-    If they are refused, the last good ones stay in force. A deleted `main` is restored with the settings that it had."""
+    If they are refused, the last good ones stay in force. A deleted `main` is restored with its settings."""
     commit = head or base.commit
     entry = lookup(store, store.commit(commit).tree, paths.SETTINGS) if commit else None
     blob = entry.oid if entry else None

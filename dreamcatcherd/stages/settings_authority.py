@@ -1,5 +1,7 @@
-"""Who may change the settings of a repository with signers (Protocol §8): a commit that an operator signed, and only as
-a change of the present settings. One that was signed before these took force must not be replayed later."""
+"""Who may change the settings of a repository with signers (docs/protocol.md#signers).
+
+A commit that an operator signed may, and only as a change of the present settings: a commit that was signed before they
+took force must not be replayed later."""
 
 from __future__ import annotations
 
@@ -23,7 +25,7 @@ def gave_settings(store: ObjectReader, commits: Mapping[str, Commit], blob: str 
 def not_entitled(
     store: ObjectReader, brought: Iterable[str], good: Mapping[str, str], signers: Signers, published: str | None
 ) -> str | None:
-    """Why commits that gave the settings file its content may not; None where one of them may. `good` are their good
+    """Why commits that gave the settings file its content may not; None if one of them may. `good` are their good
     signatures, by commit, `published` the last snapshot commit."""
     signed = [oid for oid in brought if speaks_for_operator(signers, good.get(oid))]
     if any(_is_made_on(store, oid, published) for oid in signed):

@@ -1,4 +1,4 @@
-"""The chain of snapshot commits, from one to the one before it (Protocol §7). Everything that looks back walks it here.
+"""The chain of snapshot commits, from one to the one before it. Everything that looks back walks it here.
 
 A snapshot commit names the one before by its trailer `Dreamcatcher-Previous`. Commits older than the trailer do not:
 there the one before is the reachable commit that closes the highest frame below and whose digest is the ledger's
@@ -70,9 +70,9 @@ def merged_heads(store: ObjectReader, snapshot: Commit) -> set[str]:
 
 
 def links(store: ObjectReader, tip: str | None) -> Iterator[Link]:
-    """The chain from a snapshot commit back, newest first; nothing where the tip is none.
+    """The chain from a snapshot commit back, newest first; nothing if the tip is none.
 
-    It ends at the first frame, and where the history itself is cut off, as in an archive. FatalError where the chain is
+    It ends at the first frame, and where the history itself is cut off, as in an archive. FatalError if the chain is
     broken: a commit names one that is missing or closes no earlier frame."""
     claims: Claims | None = None
     at = tip

@@ -70,7 +70,7 @@ def occupied_lanes(store: ObjectReader, inbox: Inbox) -> list[Trouble]:
 
 
 def why_unseen(store: ObjectReader, refs: dict[str, str], main: str, settings: Settings, path: str) -> str | None:
-    """Why a path that some ref has is no delta that was ever judged; None where no ref has it."""
+    """Why a path that some ref has is no delta that was ever judged; None if no ref has it."""
     for ref in sorted(refs, key=lambda ref: (ref != main, ref))[: 10 * BRANCHES]:
         if lookup(store, store.commit(refs[ref]).tree, path) is None:
             continue

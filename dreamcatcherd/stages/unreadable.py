@@ -1,4 +1,4 @@
-"""Commits and trees that anybody can push and nobody can read: found, recorded and passed by (Protocol §8).
+"""Commits and trees that anybody can push and nobody can read: found, recorded and passed over.
 
 A commit that cannot be read brings nothing. A lane that brings one is left alone until its owner pushes another
 history, since merging its head would put the commit into every clone. On the shared branch it stays where it is; a head

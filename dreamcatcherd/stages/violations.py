@@ -1,5 +1,7 @@
-"""What others broke since the last publication, and which settings count (Protocol §8). Reads and names;
-repairs nothing: `canonical` restores canonical files, and the next snapshot commit is computed from deltas alone."""
+"""What others broke since the last publication (docs/protocol.md#violations).
+
+Reads and names, and repairs nothing: `canonical_files` restores canonical files, and the next snapshot commit is computed
+from deltas alone."""
 
 from __future__ import annotations
 
@@ -45,7 +47,7 @@ def find_violations(
     known: dict[str, list[Violation]] | None = None,
     unsafe: Sequence[tuple[NamePath, str]] = (),
 ) -> list[Violation]:
-    """Every row of Protocol §8 that happened since the last publication, in a fixed order.
+    """Everything of docs/protocol.md#violations that happened since the last publication, in a fixed order.
 
     `known` keeps between calls, by commit, which canonical files a commit was found to edit. `unsafe` are the paths of
     `main` that no clone can hold, with reasons."""
