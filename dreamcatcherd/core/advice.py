@@ -1,6 +1,6 @@
-"""What a delta that merges would still surprise its author with: said before it is too late (Protocol §§4, 8).
+"""Warnings about a delta that merges, but not as its author expects (docs/protocol.md#the-server-side-check).
 
-Pure: the server-side check and `validate` say the same words. Nothing here refuses a delta."""
+Pure: the server-side check and `validate` give the same warnings. Nothing here refuses a delta."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from dreamcatcherd.core.records import place
 from dreamcatcherd.core.settings import Limits
 
 ADVICE_LISTED = 10
-"""How many of one kind are named."""
+"""How many warnings of one kind are listed."""
 
 _ALIKE = 0.8
 
 
 def advise(delta: Delta, table: Table, limits: Limits, open_frame: int | None = None) -> list[str]:
-    """Warnings about one delta with its body; none where it is stored as its author would expect."""
+    """Warnings about one delta with its body; none if it is stored as its author would expect."""
     return [*_timing(delta, limits, open_frame), *_contents(delta, table), *_unresolved(delta.unresolved)]
 
 
@@ -49,8 +49,8 @@ def _contents(delta: Delta, table: Table) -> Iterable[str]:
             unknown[section] = None
         elif collection is not None and keys is not None and collection.rule in ("dedup", "first", "lww"):
             for key, record in zip(keys, records, strict=True):
-                whole = [key, record] if collection.rule == "lww" else [key]
-                mark = (collection.name, canonical(whole))
+                repeated = [key, record] if collection.rule == "lww" else [key]
+                mark = (collection.name, canonical(repeated))
                 repeats[section] += mark in seen
                 seen.add(mark)
     for (section, why), count in list(misfits.items())[:ADVICE_LISTED]:
@@ -66,7 +66,7 @@ def _contents(delta: Delta, table: Table) -> Iterable[str]:
 
 def alike(section: str, known: Sequence[str]) -> str | None:
     """The known section that an unknown one is probably a misspelling of."""
-    from difflib import get_close_matches  # seldom needed, and every push starts the check again
+    from difflib import get_close_matches  # imported here: seldom needed, and the check starts with every push
 
     found = get_close_matches(section[:200], known, 1, _ALIKE)
     return found[0] if found else None

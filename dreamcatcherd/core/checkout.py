@@ -1,7 +1,7 @@
-"""Names that no clone can hold: what git refuses to check out on Linux, macOS or Windows (Protocol §4, `bad-name`).
+"""Names that no clone can hold: what git refuses to check out on Linux, macOS or Windows (docs/protocol.md#names).
 
-Owns git's rules of `core.protectNTFS` and `core.protectHFS`, both on, and the lengths that file systems allow. They are
-those of `verify_path` in git's read-cache.c, with its helpers in path.c and utf8.c."""
+Owns git's rules of `core.protectNTFS` and `core.protectHFS`, both on, and the lengths that file systems allow. The
+rules are those of `verify_path` in git's read-cache.c, with its helpers in path.c and utf8.c."""
 
 from __future__ import annotations
 
@@ -15,16 +15,17 @@ from dreamcatcherd.core.tree import TREE, TREE_LEVELS, Entry, NamePath, Reader, 
 NAME_BYTES = 255
 PATH_BYTES = 4_000
 FILES = 10_000_000
-"""How many files one folder may hold in all: more comes of folders that stand under many names."""
+"""How many files one folder may hold in all. A tree can exceed this cheaply, with folders that appear under many
+names."""
 
 LINK = 0o120000
 
 _IGNORED = dict.fromkeys([*range(0x200C, 0x2010), *range(0x202A, 0x202F), *range(0x206A, 0x2070), 0xFEFF])
 """Characters that HFS+ ignores in names."""
 _SAFE = re.compile(rb"[!-\-0-FH-\[\]-fh-~][ -.0-\[\]-~]*")
-"""Nearly every name: printable ASCII without slashes that does not begin as a spelling of .git would."""
+"""Nearly every name: printable ASCII without slashes that does not begin like a spelling of .git."""
 _ALL_SAFE = re.compile(rb"(?:%b+/)*+" % _SAFE.pattern)
-"""Such names, with a slash after each; nothing is tried twice."""
+"""Several such names, with a slash after each. The quantifier is possessive, so that nothing is tried twice."""
 _NTFS_GIT = re.compile(rb"(?:\.git|git~1)[. ]*(?:[\\/:].*)?", re.IGNORECASE | re.DOTALL)
 _NTFS_MODULES = re.compile(
     rb"(?:\.gitmodules|gitmod~[1-4]|g(?:i(?:7(?:e(?:ba?)?)?)?)?~[1-9][0-9]*)[. ]*(?::.*)?", re.IGNORECASE | re.DOTALL
@@ -32,7 +33,7 @@ _NTFS_MODULES = re.compile(
 
 
 def unsafe_name(name: bytes, mode: int = 0) -> str | None:
-    """Why no clone can hold a file or folder of this name, or None. Symbolic links may have fewer names."""
+    """Why no clone can hold a file or folder of this name, or None. Fewer names are allowed for symbolic links."""
     if len(name) > NAME_BYTES:
         return f"a name of {len(name)} bytes, file systems hold {NAME_BYTES}"
     if _SAFE.fullmatch(name):
@@ -64,7 +65,7 @@ def unsafe_path(path: str) -> str | None:
 
 
 class FolderContents(NamedTuple):
-    """What a folder holds, sub-folders included: the longest path in bytes, how many levels, how many files; and
+    """The contents of a folder, sub-folders included: the longest path in bytes, the number of levels and files, and
     whether one of the names is unsafe. `broken` says why the folder itself cannot be read."""
 
     unsafe: bool
@@ -79,7 +80,7 @@ KNOWN_FOLDERS = 200_000
 
 
 class Checkout:
-    """Looks for paths that no clone can hold. Each distinct folder is read once, whatever the number of its paths."""
+    """Finds paths that no clone can hold. Each distinct folder is read once, however many paths lead to it."""
 
     def __init__(self) -> None:
         self._known: dict[str, FolderContents] = {}
@@ -87,10 +88,11 @@ class Checkout:
     def unsafe_paths(
         self, objects: Reader, new: str | None, olds: Sequence[str | None], besides: str | None = None
     ) -> Iterator[tuple[NamePath, str]]:
-        """What tree `new` holds, and none of `olds` does in its place, that no clone can hold: paths and reasons.
+        """The paths of tree `new` that no clone can hold, with reasons, unless one of `olds` has the same entry at the
+        path.
 
-        A folder is named in place of what it holds where it cannot be read, or holds too much. The folder `besides` at
-        the root is passed over."""
+        A folder that cannot be read, or that holds too much, is named instead of its contents. The folder `besides` at
+        the root is skipped."""
         if len(self._known) > KNOWN_FOLDERS:
             self._known.clear()
         todo: list[tuple[str | None, list[str | None], NamePath, int]] = [(new, list(olds), (), 0)]
@@ -105,11 +107,11 @@ class Checkout:
                 continue
             before = [_entries(objects, old) for old in known]
             for name, entry in entries.items():
-                stands = [old.get(name) for old in before]
-                if entry in stands or (not folder and name == besides):
+                others = [old.get(name) for old in before]
+                if entry in others or (not folder and name == besides):
                     continue
                 raw = name.encode("utf-8", "surrogateescape")
-                folders = [old.oid if old and old.mode == TREE else None for old in stands]
+                folders = [old.oid if old and old.mode == TREE else None for old in others]
                 is_new = not any(folders)
                 why = self._why_not(objects, raw, entry, length, len(folder), is_new)
                 if why is not None:
@@ -122,8 +124,8 @@ class Checkout:
     def _why_not(
         self, objects: Reader, name: bytes, entry: Entry, length: int, levels: int, is_new: bool
     ) -> str | None:
-        """Why an entry itself cannot be in a clone, below a folder of so many bytes and levels. What is below a folder
-        counts where the folder is new."""
+        """Why an entry itself cannot be in a clone; `length` and `levels` are the bytes and levels of the folder around
+        it. The contents of a folder count only if the folder is new: else its entries are compared one by one."""
         if (why := unsafe_name(name, entry.mode)) is not None:
             return why
         if length + len(name) > PATH_BYTES:
@@ -140,7 +142,7 @@ class Checkout:
         return not found.unsafe and length + found.longest <= PATH_BYTES and levels + found.levels < TREE_LEVELS
 
     def contents(self, objects: Reader, tree: str) -> FolderContents:
-        """What a folder holds. It costs what its distinct folders hold, whatever the number of their paths."""
+        """The contents of a folder. The cost follows its distinct folders, however many paths lead to them."""
         known = self._known
         todo = [tree]
         while todo:
@@ -179,7 +181,7 @@ class Checkout:
 
 
 def _entries(objects: Reader, tree: str | None) -> dict[str, Entry]:
-    """The entries of a folder; none where it cannot be read."""
+    """The entries of a folder; none if it cannot be read."""
     try:
         return read_tree(objects, tree)
     except UnreadableError:

@@ -1,6 +1,6 @@
-"""The clock guard: deltas whose UTC cannot be, flagged and merged all the same (what UTC decides: docs/protocol.md).
+"""The clock guard: deltas whose UTC cannot be right are flagged, and merged all the same (docs/protocol.md#frames).
 
-Owns two signs of a wrong clock: a delta that comes from the future, and a stream whose time runs backwards."""
+Owns two signs of a wrong clock: a delta from the future, and a stream whose time runs backwards."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from dreamcatcherd.core.model import DeltaArrival, Stamp
 
 
 class ClockFlag(NamedTuple):
-    """`ahead_s`: by how many seconds the delta's UTC lay ahead of its arrival; `backward`: its stream had told a later
-    time before."""
+    """`ahead_s`: how many seconds the delta's UTC was ahead of its arrival. `backward`: its stream gave a later time
+    before."""
 
     ahead_s: int | None
     backward: bool
@@ -21,9 +21,10 @@ class ClockFlag(NamedTuple):
 def clock_flags(
     deltas: Iterable[DeltaArrival], frame: int, max_skew_s: float, told: Mapping[str, int]
 ) -> dict[Stamp, ClockFlag]:
-    """The flagged ones among deltas that a close merges. `told` is the last UTC of each stream in the frame before.
+    """The flagged deltas among those that a close merges. `told` is the last UTC of each stream in the frame before.
 
-    A stream's deltas are compared in order of arrival and of their commits. Late ones are reruns: not judged."""
+    A stream's deltas are compared in order of arrival and of their commits. Late ones are reruns, so their order says
+    nothing about the clock."""
     flags: dict[Stamp, ClockFlag] = {}
     latest = dict(told)
     for arrival in sorted(deltas, key=_arrival_order):

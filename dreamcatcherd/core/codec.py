@@ -1,6 +1,6 @@
-"""Bytes to JSON and back: canonical encoding, limits, and the reasons that bytes are refused for (Protocol §4).
+"""Bytes to JSON and back: canonical encoding, limits, and the reasons for refusing bytes (docs/protocol.md#quarantine).
 
-Owns everything that can be said of a delta from its bytes and path alone. It never reads anything itself."""
+Owns every check of a delta that needs only its bytes and path. It never reads anything itself."""
 
 from __future__ import annotations
 
@@ -22,17 +22,18 @@ _Shape = TypeVar("_Shape")
 MAX_FRAME = 2**53 - 1
 UTC_NAMES = ("utc", "completed_at", "timestamp")
 VALUES, VALUES_A_RECORD = 1_000_000, 10
-"""How many JSON values a delta may hold, whatever its records; and for each record of the limit where that is more."""
+"""How many JSON values a delta may hold, whatever the limit of records; and how many for each record of that limit, if
+that is more."""
 RESERVED_SECTIONS = frozenset({"frame", "stream_id", *UTC_NAMES})
 MAP_SECTIONS = frozenset({"counters", "profile_updates", "agent_updates", "agents_updated"})
-"""Sections that may be an object of entities by name, in place of a list."""
+"""Sections that may be an object of entities by name, instead of a list."""
 
 _decode = msgspec.json.Decoder().decode
 _encode = msgspec.json.Encoder(order="sorted").encode
 _encode_lines = msgspec.json.Encoder(order="sorted").encode_lines
 _encode_plain = msgspec.json.Encoder().encode
 
-_STRING = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"?', re.DOTALL)  # one that never ends is read to the end, once
+_STRING = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"?', re.DOTALL)  # an unterminated string is read to the end, once
 _MARKER = re.compile(rb"^<<<<<<<", re.MULTILINE)
 _RFC3339 = re.compile(
     r"([0-9]{4}-[0-9]{2}-[0-9]{2})[Tt ]((?:[01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9])(?:\.([0-9]+))?"
@@ -42,12 +43,12 @@ _LFS_POINTER = b"version https://git-lfs"
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
 _DIGITS = re.compile(r"[0-9]{1,32}")
-_STEPS = bytes.maketrans(b"[{]}", b"\x01\x01\xff\xff")  # 1 and -1, as signed bytes
+_STEPS = bytes.maketrans(b"[{]}", b"\x01\x01\xff\xff")  # +1 and -1 as signed bytes
 _NO_BRACKETS = bytes(set(range(256)) - set(b"[{]}"))
 
 
 class Header(NamedTuple):
-    """What places a delta in time: its frame, UTC microseconds, stream, and the name its utc came under."""
+    """The place of a delta in time: frame, UTC in microseconds, stream, and the name of the field that held its UTC."""
 
     frame: int
     utc: int
@@ -60,7 +61,7 @@ class _DuplicateKeyError(ValueError):
 
 
 def canonical(value: Json) -> bytes:
-    """The one encoding of a JSON value: sorted keys, no white space, UTF-8, shortest numbers."""
+    """The only encoding of a JSON value: sorted keys, no white space, UTF-8, shortest numbers."""
     return _encode(value)
 
 
@@ -70,7 +71,7 @@ def canonical_each(values: Sequence[Json]) -> list[bytes]:
 
 
 def decode(raw: bytes) -> Json:
-    """Decode JSON that this program wrote itself; errors are the caller's to name."""
+    """Decode JSON that this program wrote itself; the caller names errors."""
     return _decode(raw)
 
 
@@ -103,13 +104,13 @@ def read_document(raw: bytes, limits: Limits) -> Record | Fault:
         return Fault("duplicate-key", f"the key {name!r} stands twice in one object")
     if type(value) is not dict:
         return Fault("not-an-object", f"the delta is {kind_of(value)}, not an object", "$")
-    if len(raw) > limits.records and (found := count_records(value)) > limits.records:  # one takes a byte at least
+    if len(raw) > limits.records and (found := count_records(value)) > limits.records:  # each takes a byte or more
         return Fault("too-many-records", f"{found} records, the limit is {limits.records}")
     return value
 
 
 def _no_text(raw: bytes) -> str | None:
-    """What the bytes are, for forms that editors and git extensions write in place of UTF-8 text."""
+    """A description of the bytes, for forms that editors and git extensions write instead of UTF-8 text."""
     if raw.startswith(b"\xef\xbb\xbf"):
         return "it begins with a byte order mark: save it as UTF-8 without one"
     if raw.startswith((b"\xff\xfe", b"\xfe\xff")) or (len(raw) > 1 and 0 in raw[:2]):
@@ -120,8 +121,8 @@ def _no_text(raw: bytes) -> str | None:
 
 
 def count_records(document: Record) -> int:
-    """How many records a delta brings: list items, members of the sections that may be objects of entities, and one
-    for each section that is neither."""
+    """How many records a delta brings: list items, members of the sections that may be objects of entities, and one for
+    each section that is neither."""
     count = 0
     for name, value in document.items():
         if type(value) is list or (type(value) is dict and name in MAP_SECTIONS):
@@ -147,7 +148,7 @@ def nesting(raw: bytes, enough: int) -> int:
 def values_in(raw: bytes, enough: int) -> int:
     """How many JSON values the bytes hold, list items and members of objects; `enough` or less is not counted exactly.
 
-    An empty list or object counts as two: it takes 56 bytes in memory or more, and three in a file."""
+    An empty list or object counts as two: it takes at least 56 bytes in memory, and three in a file."""
     if _openings(raw) <= enough:
         return enough
     return _openings(_STRING.sub(b"", raw))
@@ -158,11 +159,15 @@ def _openings(raw: bytes) -> int:
 
 
 def duplicate_key(raw: bytes, value: Json) -> str | None:
-    """The key that an object of `raw` holds most often, and more than once, or None. `value` is what `raw` decodes to.
+    """A key that one object of `raw` holds more than once (the most frequent one), or None. `value` is the decoded
+    `raw`.
 
-    The decoder keeps the last of two equal keys silently. Where no key was lost, the document has as many colons as
-    its re-encoding, unless one was written as an escape; only where the counts differ is it parsed pair by pair."""
-    escaped = b"\\" in raw and b"\\u003" in raw  # one byte is found ten times faster than several
+    The decoder silently keeps the last of two equal keys. Parsing pair by pair finds them, but takes many times as long
+    as decoding, and nearly no delta has any. So colons are counted first: if no key was lost, the document has as many
+    colons as its re-encoding. Colons inside strings do not disturb this, since they are in both, unless one is written
+    as an escape (`\\u003a`); such documents are parsed pair by pair. A lost pair always takes a colon with it, so equal
+    counts mean that nothing was lost."""
+    escaped = b"\\" in raw and b"\\u003" in raw  # a single byte is found ten times faster than several
     if not escaped and raw.count(b":") == _encode_plain(value).count(b":"):
         return None
 
@@ -180,9 +185,9 @@ def duplicate_key(raw: bytes, value: Json) -> str | None:
 
 
 def read_header(document: Record, path_frame: int | None) -> Header | Fault:
-    """Frame, utc and stream of a decoded delta: reasons `missing-frame` to `missing-stream`.
+    """Frame, UTC and stream of a decoded delta: reasons `missing-frame` to `missing-stream`.
 
-    `path_frame` is the frame its path names; None where the file stands outside a repository."""
+    `path_frame` is the frame that its path names; None if the file is outside a repository."""
     frame = frame_number(document.get("frame"))
     if frame is None:
         want = "frame must be an integer from 0 to 2^53 - 1"
@@ -206,7 +211,8 @@ def read_header(document: Record, path_frame: int | None) -> Header | Fault:
 
 
 def _as_missing(document: Record, name: str) -> str | None:
-    """That a header field is of the wrong type, which counts as missing; None where it is not there, or of the type."""
+    """Why a header field counts as missing although it is there: it has the wrong type. None if it is absent or of the
+    right type."""
     value = document.get(name)
     right = (str, int) if name == "frame" else (str,)
     if value is None or type(value) in right:
@@ -237,7 +243,7 @@ def has_control(text: str) -> bool:
 
 
 def plain(value: object) -> str:
-    """A value as text on one line that cannot drive a terminal: what does not print is escaped."""
+    """A value as text on one line that cannot drive a terminal: characters that do not print are escaped."""
     text = str(value)
     if text.isprintable():
         return text
@@ -253,7 +259,7 @@ def utc_micros(text: str) -> int | None:
     try:
         moment = datetime.fromisoformat(f"{day}T{clock}{offset or '+00:00'}")
     except ValueError:
-        return None  # no such day
+        return None  # a day that the calendar does not have
     return (moment - _EPOCH) // _MICROSECOND + int((fraction or "0")[:6].ljust(6, "0"))
 
 
@@ -264,7 +270,7 @@ def utc_text(micros: int) -> str:
 
 
 def calendar_text(micros: int) -> str | None:
-    """The same; None for a year that no calendar here has, which an offset at the end of time can lead to."""
+    """The same as text; None for a year that the calendar does not have, which an offset near its end can lead to."""
     try:
         return utc_text(micros)
     except OverflowError:
@@ -272,19 +278,19 @@ def calendar_text(micros: int) -> str | None:
 
 
 def stamp_of(value: Json) -> Stamp:
-    """A stamp from its JSON list."""
+    """A stamp from its JSON list; ValueError if the list has another length."""
     frame, utc, stream_id, content_id = value
     return Stamp(frame, utc, stream_id, content_id)
 
 
 def kind_of(value: Json) -> str:
-    """What JSON calls the value's type, for messages."""
+    """The JSON name of the value's type, for messages."""
     names = {dict: "an object", list: "a list", str: "a string", bool: "a boolean", type(None): "null"}
     return names.get(type(value), "a number")
 
 
 def references(document: Record) -> dict[str, int]:
-    """The values of all `*_ref` fields in document order, each with how many fields have it."""
+    """The values of all `*_ref` fields in document order, each with the number of fields that have it."""
     return Counter(holder[name] for holder, name in _ref_fields(document))
 
 

@@ -1,6 +1,7 @@
-"""The table of collections as data: section and aliases, key fields, rule (Protocol §4). Adding a row is configuration.
+"""The table of collections as data: section and aliases, key fields, rule (docs/protocol.md#a-delta). Settings add
+rows.
 
-Owns what a row is and the default rows; how records are read is in `records`, what a rule does in `rules`."""
+Owns the shape of a row and the default rows; `records` reads records by them, `rules` joins records."""
 
 from __future__ import annotations
 
@@ -20,10 +21,10 @@ EXTRA = "extra"
 class Collection(Struct, frozen=True):
     """One row of the table.
 
-    `key` holds, for each key field, its name followed by its aliases. `content` names the text that is the last part
-    of the key where records have no other (comments): a record without it is keyed by the whole of itself. `form` says
-    which object, besides a list of records, the section may be. `shard` is the key field that decides which records
-    lie side by side in the snapshot, and `a_file` how many of them one file there may hold."""
+    `key` holds the name and aliases of each key field. `content` names the text that is the last part of the key, for
+    records that have no other identity (comments); a record without that text is keyed by the complete record. `form`
+    says which object the section may be, besides a list of records. `shard` is the index of the key field by which
+    records are neighbours in the snapshot, and `a_file` is how many of them one file may hold."""
 
     name: str
     sections: tuple[str, ...]
@@ -36,7 +37,8 @@ class Collection(Struct, frozen=True):
 
     @property
     def identity(self) -> tuple[object, ...]:
-        """What may not change once the collection has entities: how records are keyed, joined and laid out."""
+        """The part that must not change once the collection has entities: how records are keyed, joined and laid
+        out."""
         return (tuple(names[0] for names in self.key), self.rule, self.content, self.form, self.shard)
 
 
@@ -65,8 +67,8 @@ DERIVED: Table = {
     PROGRESS: Collection(PROGRESS, (), (("book",), ("what",), ("which",)), "first"),
     LIBRARY: Collection(LIBRARY, (), (("book",),), "first", a_file=1),
 }
-"""Rows that no section feeds and no configuration changes: the merge makes them out of chapters and books (Protocol §5,
-Books). A compiled book is large, so each has a file of its own."""
+"""Rows that no section feeds and no configuration changes: the merge derives them from chapters and books
+(docs/protocol.md#books). A compiled book is large, so each has a file of its own."""
 
 
 def sections_of(table: Table) -> dict[str, tuple[Collection, int]]:

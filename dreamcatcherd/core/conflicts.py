@@ -1,6 +1,6 @@
-"""What a join loses: fields and records that another stream set in the same frame, and records that changed nothing.
+"""The losses of a join: fields and records that another stream set in the same frame, and records that changed nothing.
 
-Owns who lost to whom (Protocol §5, "A conflict"); what stands afterwards is the rules' to say."""
+Owns who lost to whom (docs/protocol.md#the-merge, "A conflict"); the winning values are decided by `rules`."""
 
 from __future__ import annotations
 
@@ -17,21 +17,22 @@ from dreamcatcherd.core.rules import Contributions, Entity, newer_fields, winnin
 Contribution = tuple[Stamp, Record]
 
 FIELDS_LISTED = 100
-"""How many fields of one entity that one delta lost to another are conflicts of their own; more are one, together."""
+"""How many fields of one entity that one delta lost to another are conflicts of their own; more are one conflict
+together. Else a delta could make the ledger many times as large as itself."""
 
 
 def find_collapsed(row: Collection, old: Entity | None, brought: Contributions) -> Iterator[Stamp]:
-    """The stamps of records whose key was there already and that brought nothing new, one for each such record.
+    """The stamps of records whose key existed already and that brought nothing new, one for each such record.
 
-    Under `dedup` and `first` that is every further record, unless a late one takes the first's place; under `lww` one
-    whose fields all stand as it has them, or are newer. Sums, sets and extremes have no such thing."""
+    Under `dedup` and `first` that is every further record, unless a late one takes the first's place; under `lww` a
+    record whose fields all have its value already, or a newer one. Sums, sets and extremes have no such records."""
     if row.rule in ("dedup", "first"):
-        standing = (old.stamps, old.record) if old is not None and isinstance(old.stamps, Stamp) else None
+        current = (old.stamps, old.record) if old is not None and isinstance(old.stamps, Stamp) else None
         for stamp, record in brought:
-            if standing is None or stamp < standing[0]:
-                if standing is not None and _same(standing[1], record):
+            if current is None or stamp < current[0]:
+                if current is not None and _same(current[1], record):
                     yield stamp
-                standing = (stamp, record)
+                current = (stamp, record)
             else:
                 yield stamp
     elif row.rule == "lww":
@@ -45,7 +46,7 @@ def find_collapsed(row: Collection, old: Entity | None, brought: Contributions) 
 
 
 def _same(one: Json, other: Json) -> bool:
-    """Whether two JSON values are one; Python takes 1, 1.0 and True for the same, and 0.0 and -0.0."""
+    """Whether two JSON values are the same one. Python takes 1, 1.0 and True as equal, and 0.0 and -0.0."""
     if type(one) is type(other) and type(one) in (str, int, bool):
         return bool(one == other)
     return bool(one == other) and canonical(one) == canonical(other)
@@ -76,7 +77,10 @@ _Lost = dict[tuple[Stamp, Stamp], Record]
 
 
 def _lost_fields(old: Entity | None, brought: Contributions) -> _Lost:
-    """For `lww`: each stream's last value of a field in a frame, against the latest of all, what stood included."""
+    """For `lww`: each stream's last value of a field in a frame, compared with the latest of all streams.
+
+    A late delta is compared with the stored values, although the deltas that set them are no longer available. Their
+    stamps are: the stored fields are grouped by stamp, and each group takes part as if its delta were merged now."""
     frames: dict[int, dict[str, list[Contribution]]] = {}
     for stamp, record in brought:
         frames.setdefault(stamp.frame, {}).setdefault(stamp.stream_id, []).append((stamp, record))
@@ -84,9 +88,8 @@ def _lost_fields(old: Entity | None, brought: Contributions) -> _Lost:
         for stamp, record in _standing(old.record, old.stamps, frames):
             streams = frames[stamp.frame]
             mine = streams.get(stamp.stream_id, [])
-            streams[stamp.stream_id] = sorted(
-                [*mine, (stamp, record)], key=itemgetter(0)
-            )  # stable: its own is after that
+            # The sort is stable: at an equal stamp the stored values count as the later ones.
+            streams[stamp.stream_id] = sorted([*mine, (stamp, record)], key=itemgetter(0))
     lost: _Lost = {}
     for streams in frames.values():
         if len(streams) > 1:
@@ -95,7 +98,7 @@ def _lost_fields(old: Entity | None, brought: Contributions) -> _Lost:
 
 
 def _standing(record: Record, stamps: dict[str, Stamp], frames: Container[int]) -> Iterator[Contribution]:
-    """What stood before, as one contribution for each stamp of the given frames."""
+    """The stored fields as one contribution for each stamp of the given frames."""
     found: dict[Stamp, Record] = {}
     for field, stamp in stamps.items():
         if stamp.frame in frames:
@@ -104,15 +107,18 @@ def _standing(record: Record, stamps: dict[str, Stamp], frames: Container[int]) 
 
 
 def _add_lost(lost: _Lost, streams: Iterable[list[Contribution]]) -> None:
-    """Add what the streams of one frame lost to each other: each field goes to the stream that set it last."""
+    """Add the losses between the streams of one frame: each field goes to the stream that set it last.
+
+    Claims are visited from the latest stamp down, so the first claim on a field is its winner, and one pass is enough
+    however many streams claim it."""
     claims = chain.from_iterable(map(_last_values, streams))
     best: dict[str, Contribution] = {}
     for claim in sorted(claims, key=itemgetter(0), reverse=True):
         loser, values = claim
         winner = loser
         for field, value in values.items():
-            first, standing = best.setdefault(field, claim)
-            if first is loser or _same(standing[field], value):
+            first, winning = best.setdefault(field, claim)
+            if first is loser or _same(winning[field], value):
                 continue
             if first is not winner:
                 winner = first
@@ -121,7 +127,8 @@ def _add_lost(lost: _Lost, streams: Iterable[list[Contribution]]) -> None:
 
 
 def _last_values(contributions: list[Contribution]) -> Iterable[Contribution]:
-    """The last value that one stream gave to each field, by stamp."""
+    """The last value that one stream gave to each field, by stamp. A stream does not lose to itself: its earlier values
+    are dropped here, so that only different streams are compared."""
     if len(contributions) == 1:
         return contributions
     joined: dict[Stamp, Record] = {}
@@ -138,7 +145,7 @@ def _last_values(contributions: list[Contribution]) -> Iterable[Contribution]:
 
 
 def _lost_records(old: Entity | None, brought: Contributions) -> _Lost:
-    """For `dedup` and `first`: of each stream its first record in a frame, against the earliest of all.
+    """For `dedup` and `first`: each stream's first record in a frame, compared with the earliest of all streams.
 
     A field that the winner does not have is lost as well, and so listed too."""
     first: dict[int, dict[str, Contribution]] = {}
@@ -159,5 +166,5 @@ def _lost_records(old: Entity | None, brought: Contributions) -> _Lost:
 
 
 def _unlike(best: Record, record: Record) -> Record:
-    """The fields of a record that another one does not have, or has otherwise."""
+    """The fields of a record that another record does not have, or has with another value."""
     return {name: value for name, value in record.items() if not (name in best and _same(best[name], value))}

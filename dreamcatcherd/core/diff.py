@@ -1,6 +1,6 @@
-"""What differs between two snapshots: entities that came, fields that changed (Protocol §9).
+"""The differences between two snapshots: new entities and changed fields (docs/protocol.md#commands).
 
-Owns the comparison. Equal files and folders are passed over by their id, so its cost follows the difference."""
+Owns the comparison. Equal files and folders are skipped by their id, so its cost follows the difference."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ class Changed(NamedTuple):
 
 
 class Diff(NamedTuple):
-    """Differences by collection, each in key order. A merge takes nothing away but the compiled form of a book that a
-    late delta opens again; else what is `removed` says that the later snapshot was named first."""
+    """Differences by collection, each in key order. A merge removes nothing but the compiled form of a book that a late
+    delta opens again; anything else in `removed` means that the later snapshot was named first."""
 
     added: dict[str, list[Item]]
     changed: dict[str, list[Changed]]
@@ -38,8 +38,8 @@ class Diff(NamedTuple):
 
 
 class Bounds(NamedTuple):
-    """How much of a diff is wanted: so many entities, and so many bytes of them. One too large for what is left of the
-    bytes is passed over."""
+    """Limits of a diff: entities, and bytes of their lines. An entity that is too large for the rest of the bytes is
+    skipped."""
 
     rows: int
     size: int
@@ -95,7 +95,7 @@ def _differing(
 def _unequal(
     objects: Reader, old: dict[str, Entry], new: dict[str, Entry], stem: str
 ) -> Iterator[tuple[bytes | None, bytes | None]]:
-    """Lines kept under a name in one folder or the other that are not the same in both: (old, new)."""
+    """Lines kept under a name in either folder that are not the same in both: (old, new)."""
     if all(old.get(entry) == new.get(entry) for entry in (stem, stem + SUFFIX)):
         return
     if stem in old and stem in new:
@@ -103,7 +103,7 @@ def _unequal(
         for step in sorted({entry.removesuffix(SUFFIX) for entry in (*inner, *other)}):
             yield from _unequal(objects, inner, other, step)
         return
-    if stem in old:  # the larger side is gone through line by line, the other one is at most a file
+    if stem in old:  # read the larger side line by line: the other one fits in memory, it is one file
         yield from ((then, now) for now, then in _unequal(objects, new, old, stem))
         return
     before = {key_of(line): line for line in scan(objects, old, stem)}
@@ -116,7 +116,8 @@ def _unequal(
 
 
 def _fields(then: Item, now: Item) -> dict[str, tuple[Json, Json]]:
-    """The fields whose value differs. One that was set again to the same value has another stamp and is no change."""
+    """The fields whose value differs. A field that was set again to the same value has another stamp and is no
+    change."""
     names = sorted({*then.record, *now.record})
     return {
         name: (then.record.get(name), now.record.get(name))
@@ -126,7 +127,7 @@ def _fields(then: Item, now: Item) -> dict[str, tuple[Json, Json]]:
 
 
 def diff_json(diff: Diff, start: int, end: int) -> Record:
-    """The JSON of `diff` and `/api/v1/diff`; `truncated` is true where bounds left something out."""
+    """The JSON of `diff` and `/api/v1/diff`; `truncated` is true if bounds left something out."""
     found: Record = {
         "from": start,
         "to": end,

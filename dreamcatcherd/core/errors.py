@@ -1,10 +1,11 @@
-"""The exception tree. Owns how a failure names its cause and remedy; a rejected delta is a value, no exception."""
+"""The exception tree. Owns how a failure names its cause and remedy. A rejected delta is a value and not an
+exception."""
 
 from __future__ import annotations
 
 
 class DreamcatcherError(Exception):
-    """A failure that a person can mend: `cause` says what happened, `remedy` what to do about it."""
+    """A failure that a person can repair: `cause` says what happened, `remedy` what to do about it."""
 
     exit_code = 3
 
@@ -15,7 +16,7 @@ class DreamcatcherError(Exception):
 
     @property
     def kind(self) -> str:
-        """What stays the same of the cause each time that the same happens: each is told once."""
+        """The part of the cause that stays the same each time this failure happens, so that it is reported once."""
         return self.cause
 
     def __str__(self) -> str:
@@ -23,13 +24,14 @@ class DreamcatcherError(Exception):
 
 
 class FatalError(DreamcatcherError):
-    """The repository cannot be worked on until somebody mends it; nothing was published."""
+    """The repository cannot be worked on until somebody repairs it; nothing was published."""
 
 
 class UnreadableError(FatalError):
-    """An object that anybody can push cannot be read as what it is used as, or only at a cost beyond every bound.
+    """An object that anybody can push cannot be read as the kind that it is used as, or only at a cost beyond every
+    bound.
 
-    Whoever reads what others pushed records it and passes it by."""
+    Code that reads objects of others records it and continues without it."""
 
     def __init__(self, cause: str) -> None:
         super().__init__(cause, "delete the ref that brings it, or push a history without it")
@@ -38,8 +40,7 @@ class UnreadableError(FatalError):
 class RetryableError(DreamcatcherError):
     """The repository, its disk or the network failed for now: a later cycle tries again.
 
-    `retry_after_s` is how long a server wants to be left alone, where it said so; None where a later cycle may come as
-    soon as it likes."""
+    `retry_after_s` is how long the server asked to be left alone, or None if it did not."""
 
     def __init__(self, cause: str, remedy: str, *, kind: str = "", retry_after_s: float | None = None) -> None:
         super().__init__(cause, remedy)
@@ -52,7 +53,7 @@ class RetryableError(DreamcatcherError):
 
 
 class OvertakenError(RetryableError):
-    """Others moved the shared branch each time that a close was about to publish; `races` says how many times."""
+    """Others moved the shared branch each time that a close was about to publish; `races` is how many times."""
 
     def __init__(self, cause: str, remedy: str, races: int) -> None:
         super().__init__(cause, remedy)
@@ -60,7 +61,7 @@ class OvertakenError(RetryableError):
 
 
 class GuardError(RetryableError):
-    """What would be published lacks something that was published before: nothing is, until somebody looks."""
+    """A publication would lack something that was published before: nothing is published until somebody checks it."""
 
 
 class UsageError(DreamcatcherError):
@@ -70,6 +71,6 @@ class UsageError(DreamcatcherError):
 
 
 class RefusedError(DreamcatcherError):
-    """What was asked for is not so: damaged file, unknown frame, repository not empty (exit 1)."""
+    """The answer is no: damaged file, unknown frame, repository not empty (exit 1)."""
 
     exit_code = 1

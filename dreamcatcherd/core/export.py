@@ -1,6 +1,6 @@
-"""The portable snapshot: one JSON object that holds all that is needed to go on merging (Protocol §9).
+"""The portable snapshot: one JSON object that holds everything needed to continue merging (docs/protocol.md#export).
 
-Owns `export` and `import` as pure functions; the digest of what is imported is the digest of what was exported."""
+Owns `export` and `import` as pure functions; the digest of an imported snapshot is the digest of the exported one."""
 
 from __future__ import annotations
 
@@ -90,12 +90,12 @@ def in_order(found: list[Item], row: Collection | None) -> list[Item]:
 
 
 def public_record(item: Item) -> Record:
-    """A record as people get it: as the deltas gave it, plus `_stamp`, or `_stamps` by field."""
+    """A record for users: as the deltas gave it, plus `_stamp`, or `_stamps` by field."""
     return {**item.record, "_stamps" if isinstance(item.stamps, dict) else "_stamp": item.stamps}
 
 
 def read_portable(raw: bytes) -> Portable:
-    """An exported snapshot from its bytes; RefusedError where they are none."""
+    """An exported snapshot from its bytes; RefusedError if the bytes are not one."""
     remedy = "use a file that dreamcatcherd export wrote"
     try:
         portable = read_as(raw, Portable)
@@ -107,8 +107,8 @@ def read_portable(raw: bytes) -> Portable:
 
 
 def restore(objects: Objects, portable: Portable, settings_blob: str | None) -> Restored:
-    """Write the snapshot that a portable one describes; RefusedError unless its digest comes out the same. One of an
-    earlier format then becomes one of this, with a digest of its own."""
+    """Write the snapshot that a portable one describes; RefusedError unless its digest comes out the same. A snapshot
+    of an earlier format is then written again in the present format, with another digest."""
     made = _restored(objects, portable, settings_blob, portable.format)
     if made.tree != portable.digest:
         raise RefusedError(f"the file says digest {portable.digest}, its content has {made.tree}", _DAMAGED)

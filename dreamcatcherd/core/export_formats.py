@@ -1,6 +1,6 @@
 """The portable snapshot in other forms: one record a line (ndjson), or a file for each collection (tar).
 
-Owns how an export is taken apart into lines or files and put together again. It knows the export's outer shape alone: a
+Owns how an export is split into lines or files and joined again. It knows only the outer shape of the export, so a
 member that a later version adds is carried along."""
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ _Head = dict[str, msgspec.Raw]
 
 
 def to_ndjson(raw: bytes) -> Iterator[bytes]:
-    """An export as lines: what it says of itself, then merged content ids by frame, then each record."""
+    """An export as lines: its head, then merged content ids by frame, then each record."""
     exported = read_as(raw, _Exported)
     yield _head_of(raw) + b"\n"
     for frame, ids in exported.merged.items():
@@ -47,7 +47,7 @@ def to_ndjson(raw: bytes) -> Iterator[bytes]:
 
 
 def from_ndjson(raw: bytes) -> bytes:
-    """The export that `to_ndjson` took apart; RefusedError where the lines are none."""
+    """The export that `to_ndjson` split; RefusedError if the lines are not one."""
     first, *lines = raw.splitlines()
     state: dict[str, list[bytes]] = {}
     merged: dict[str, list[str]] = {}
@@ -76,8 +76,8 @@ def to_files(raw: bytes) -> Iterator[tuple[str, bytes]]:
 
 
 def from_files(files: Mapping[str, bytes]) -> bytes:
-    """The export that `to_files` took apart; RefusedError where the files are none. A collection's name comes out of
-    its file's name, so files may not be renamed."""
+    """The export that `to_files` split; RefusedError if the files are not one. The name of a collection is taken from
+    the name of its file, so files must not be renamed."""
     try:
         lines = (read_as(raw, _Line) for raw in files[MERGED_FILE].splitlines())
         merged = {line.frame or "": line.merged for line in lines}
@@ -92,7 +92,7 @@ def from_files(files: Mapping[str, bytes]) -> bytes:
 
 
 def is_ndjson(raw: bytes) -> bool:
-    """Whether bytes begin like what `to_ndjson` writes: with a line that is a whole object without `state`."""
+    """Whether bytes begin like the output of `to_ndjson`: with a line that is a complete object without `state`."""
     try:
         return "state" not in read_as(raw.partition(b"\n")[0], _Head)
     except msgspec.DecodeError:

@@ -1,9 +1,9 @@
-"""When the open frame closes (Protocol §6). Time and what has arrived come as arguments; nothing here waits.
+"""When the open frame closes (docs/protocol.md#frames). Time and arrivals come as arguments; nothing here waits.
 
 A frame goes through four states, once each and in this order:
 
-    state    what holds                            what ends it
-    open     the closing rule has not spoken       the rule, or its deadline where it waits for somebody
+    state    condition                             ended by
+    open     the closing rule has not spoken       the rule, or its deadline if it waits for somebody
     over     the rule has spoken, grace runs       `grace_s` seconds
     due      the next cycle closes it              the publication; with `skip_empty` it waits for a first delta
     closed   its ledger is published               nothing: the next frame is open from that publication on
@@ -17,10 +17,11 @@ The rules, each a line of `CLOSE_RULES`:
     quorum    speaks once all expected streams have delivered for the open frame
     next      speaks once a delta of a later frame has arrived
 
-Which frame is open and since when is the repository's to say. A primary adds when it first saw the frame open, by its
-wall clock and by its monotonic clock: an interval or deadline ends when either says so. So a sleep or a step forward
-closes the frame once, late or early, and a step back holds none open. What a primary saw is lost when it restarts; then
-the repository's time alone decides, and what it says lies in the past, or a step back is counted from the restart."""
+The repository says which frame is open and since when. A primary adds when it first saw the frame open, by its wall
+clock and by its monotonic clock: an interval or deadline ends when either clock says so. So a sleep or a step forward
+closes the frame once, late or early, and a step back holds no frame open. The observations of a primary are lost when
+it restarts. Then the time in the repository alone decides: it is in the past, or after a step back the wait is counted
+from the restart."""
 
 from __future__ import annotations
 
@@ -35,13 +36,13 @@ from dreamcatcherd.core.model import FrameState
 CloseRule = Literal["interval", "cron", "counter", "quorum", "next", "manual"]
 
 DEADLINE = "deadline"
-"""What closed a frame whose rule waited for somebody in vain."""
+"""The closing rule of a frame whose own rule waited for somebody in vain."""
 
 
 class Closing(Struct, frozen=True):
     """The closing rule and its numbers, in seconds. `next_fire` is the cron schedule: the first time after a time.
 
-    `streams` are those that a quorum waits for: names, or all that delivered in the last so many frames."""
+    `streams` are the streams that a quorum waits for: names, or all that delivered in this many of the last frames."""
 
     rule: CloseRule = "interval"
     interval_s: float = 10.0
@@ -54,8 +55,9 @@ class Closing(Struct, frozen=True):
 
 
 class Signs(Struct, frozen=True):
-    """What has arrived: streams that delivered for the open frame, streams that a quorum waits for, whether a delta of
-    a later frame is there, the counter file's frame, and whether a close would have nothing to do."""
+    """The arrivals that rules depend on: streams that delivered for the open frame, streams that a quorum waits for,
+    whether there is a delta of a later frame, the counter file's frame, and whether a close would have nothing to
+    do."""
 
     delivered: frozenset[str] = frozenset()
     expected: frozenset[str] = frozenset()
@@ -76,7 +78,7 @@ class Moment(NamedTuple):
 
 
 class Watch(Struct, frozen=True):
-    """What one primary saw of the open frame: since when it watches it, and since when its rule has spoken."""
+    """The observations of one primary: since when it watches the open frame, and since when the rule has spoken."""
 
     frame: int
     since: Moment
@@ -84,8 +86,8 @@ class Watch(Struct, frozen=True):
 
 
 class Decision(Struct, frozen=True):
-    """Whether the frame is due and by what. `wake_in_s` is in how many seconds it may be, None where no time says so;
-    of a frame that is due, 0 or less: since when."""
+    """Whether the frame is due, and by which rule. `wake_in_s` is in how many seconds it may be due, None if no time
+    says so. If the frame is due, it is 0 or less: how long it has been due."""
 
     watch: Watch
     due: bool
@@ -94,7 +96,7 @@ class Decision(Struct, frozen=True):
 
 
 class _Spoken(NamedTuple):
-    """By when the rule speaks: at a wall time, after so many steady seconds of watching, or now."""
+    """When the rule speaks: at a wall time, after some steady seconds of watching, or now."""
 
     at: int | None = None
     after_s: float | None = None
@@ -136,7 +138,8 @@ CLOSE_RULES: dict[CloseRule, Callable[[int, FrameState, Closing, Signs], _Spoken
 
 
 def watch_frame(watch: Watch | None, state: FrameState, now: Moment) -> Watch:
-    """Go on watching the open frame, or begin to. Where the wall clock went back, its present time is the beginning."""
+    """Continue to watch the open frame, or begin to. If the wall clock went back, the watch begins at its present
+    time."""
     if watch is None or watch.frame != state.frame:
         return Watch(state.frame, now)
     if now.wall < watch.since.wall:
@@ -171,7 +174,7 @@ def decide(watch: Watch | None, state: FrameState, closing: Closing, signs: Sign
 
 
 def _wait_s(spoken: _Spoken, now: Moment, watched_s: float, grace_s: float) -> float | None:
-    """The seconds until the rule has spoken and grace is over; 0 or less where they are."""
+    """The seconds until the rule has spoken and grace is over; 0 or less if both are past."""
     waits = []
     if spoken.at is not None:
         waits.append((spoken.at + _micros(grace_s) - now.wall) / 1e6)
@@ -185,7 +188,8 @@ def _micros(seconds: float) -> int:
 
 
 def opened(frame: int, now: int, last_closed: int | None, snapshot: str, closing: Closing) -> FrameState:
-    """The state of a frame that opens now (microseconds UTC). `closes_at` is when a time ends it, without grace."""
+    """The state of a frame that opens now (microseconds UTC). `closes_at` is the time that ends it, without grace, if a
+    time does."""
     state = FrameState(frame, utc_text(now), None, last_closed, snapshot)
     at = CLOSE_RULES[closing.rule](now, state, closing, Signs()).at
     if at is None and closing.deadline_s is not None and closing.rule != "manual":

@@ -1,10 +1,10 @@
-"""The guard *never publish less* (Protocol §7): what one snapshot has and another one lacks.
+"""The guard *never publish less* (docs/protocol.md#publishing): the entries of one snapshot that another one lacks.
 
 Owns the comparison alone. It shares no step with the merge, so that a fault there cannot hide itself here. Equal
-folders are passed over by their id, so its cost follows the difference.
+folders are skipped by their id, so its cost follows the difference.
 
-One line may go by right: a compiled book whose target a late delta raised before the book was complete. Nothing that a
-delta carried goes with it, and the target that is new tells."""
+One line may be removed: a compiled book whose target a late delta raised before the book was complete. Nothing that a
+delta carried is lost with it, and the new target is the proof."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def _targets(objects: Reader, state: dict[str, Entry], lost: LostLine) -> set[by
 
 
 def _lost(objects: Reader, old: dict[str, Entry], new: dict[str, Entry], stem: str, name: str) -> Iterator[LostLine]:
-    """What stands under `stem` in one folder and not in another, where it is one file or a folder of files."""
+    """The lines under `stem` in one folder and not in the other, whether `stem` is one file or a folder of files."""
     if all(old.get(entry) == new.get(entry) for entry in (stem, stem + SUFFIX)):
         return
     if stem in old and stem in new:
@@ -51,9 +51,9 @@ def _lost(objects: Reader, old: dict[str, Entry], new: dict[str, Entry], stem: s
         for step in _stems(inner):
             yield from _lost(objects, inner, other, step, name)
         return
-    standing = set(_keys(objects, new, stem))
+    stored = set(_keys(objects, new, stem))
     for key in _keys(objects, old, stem):
-        if key not in standing:
+        if key not in stored:
             yield LostLine(name, key.decode())
 
 
@@ -68,7 +68,8 @@ def _keys(objects: Reader, folder: dict[str, Entry], stem: str) -> Iterator[byte
 
 
 def _folder(objects: Reader, tree: str | None) -> dict[str, Entry]:
-    """A folder's entries. A file in a folder's place, or the other way round, holds no lines: others may craft it."""
+    """A folder's entries. A file with a folder's name holds no lines, nor a folder with a file's name: anybody can
+    craft these."""
     entries = read_tree(objects, tree)
     return {name: entry for name, entry in entries.items() if (entry.mode == TREE) != name.endswith(SUFFIX)}
 

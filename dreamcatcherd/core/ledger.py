@@ -1,6 +1,7 @@
-"""The ledger: for each closed frame what went in, what became of it, and the digest that came out (Protocol §9).
+"""The ledger of each closed frame: what went in, what became of it, and the digest (docs/protocol.md#the-ledger).
 
-Owns the file's shape and bytes. A ledger holds no wall clock: the same deltas on the same base give the same ledger."""
+Owns the shape and the bytes of the file, and imports no merge, so that readers load little. A ledger holds no wall
+clock: the same deltas on the same base give the same ledger."""
 
 from __future__ import annotations
 
@@ -16,11 +17,11 @@ from dreamcatcherd.core.model import Conflict, Json, ViolationKind
 
 
 class DeltaRow(Struct, frozen=True, omit_defaults=True):
-    """A merged delta. `frame` is its own where it is late, `content_id` is given where it has attachments.
+    """A merged delta. `frame` is given if it is late, `content_id` if it has attachments.
 
-    `ahead_s` and `backward` flag a clock that cannot be right (`core/clocks`). The rest is what was not stored as a
-    record of its own (Protocol §4): references that name nothing (`unresolved`), how many `misfits` went to
-    `extra/<section>`, how many records `collapsed` into one that was there, and sections that are `unknown`."""
+    `ahead_s` and `backward` flag a clock that cannot be right (`clock_skew`). The remaining fields count what was not
+    stored as a record of its own (docs/protocol.md#a-delta): references without a file (`unresolved`), records that
+    went to `extra/<section>` (`misfits`), records that `collapsed` into an existing one, and `unknown` sections."""
 
     path: str
     blob: str
@@ -54,7 +55,8 @@ class HeldRow(Struct, frozen=True, omit_defaults=True):
 
 
 class DuplicateRow(Struct, frozen=True, omit_defaults=True):
-    """A version whose content is merged or held already. So many `more` of its blob came with its commit, unlisted."""
+    """A version whose content is merged or held already. `more` counts further versions of its blob that came with its
+    commit and are not listed."""
 
     path: str
     blob: str
@@ -69,7 +71,7 @@ class DuplicateRow(Struct, frozen=True, omit_defaults=True):
 class QuarantinedRow(Struct, frozen=True, omit_defaults=True):
     """A version that cannot be merged. `since` is the first frame that said so; `more` is as for duplicates.
 
-    One that is too far ahead can be read, and waits: it has what a held row has."""
+    A version that is only too far ahead can be read, and waits: it has the fields of a held row."""
 
     path: str
     blob: str
@@ -87,7 +89,7 @@ class QuarantinedRow(Struct, frozen=True, omit_defaults=True):
 
 
 class MisfitRow(Struct, frozen=True):
-    """So many records of one section of a delta have no usable key and went to `extra/<section>`."""
+    """The number of records in one section of a delta that have no usable key and went to `extra/<section>`."""
 
     path: str
     blob: str
@@ -97,7 +99,7 @@ class MisfitRow(Struct, frozen=True):
 
 
 class Violation(Struct, frozen=True, omit_defaults=True):
-    """What others broke and the next snapshot puts right (Protocol §8)."""
+    """Damage by others that the next snapshot commit repairs (docs/protocol.md#violations)."""
 
     kind: ViolationKind
     path: str
@@ -110,7 +112,7 @@ BookEvent = Literal["started", "grew", "published", "revised", "reopened"]
 
 
 class BookRow(Struct, frozen=True, omit_defaults=True):
-    """What a frame did to one book, for the ledger. `chapters` counts distinct numbers, `events` are in this order:
+    """The changes that a frame made to one book. `chapters` counts distinct numbers, `events` are in this order:
 
     `started` (its title page came), `grew` (chapter numbers were added), `published`, `revised` (the published object
     changed), `reopened` (a late delta had raised the target before the book was complete)."""
@@ -132,11 +134,11 @@ class SettingsChange(Struct, frozen=True):
 
 
 class Counts(Struct, frozen=True):
-    """How many of each; `entities` by collection counts all that the snapshot holds, extras under `extra`.
+    """The number of each kind; `entities` counts everything in the snapshot by collection, extras under `extra`.
 
-    `held` counts those that began to wait in this frame, `waiting` all that wait after it; that is None in ledgers of
-    versions that listed all of them in every frame. `clocks` counts deltas of flagged clocks, `unresolved`, `collapsed`
-    and `unknown` what the rows of `deltas` name."""
+    `held` counts the deltas that began to wait in this frame, `waiting` all that wait after it; it is None in ledgers
+    of versions that listed all waiting deltas in every frame. `clocks` counts deltas of flagged clocks; `unresolved`,
+    `collapsed` and `unknown` add up the fields of the rows in `deltas`."""
 
     deltas: int
     streams: int
@@ -156,8 +158,8 @@ class Counts(Struct, frozen=True):
 
 
 class Ledger(Struct, frozen=True):
-    """One closed frame. `previous` is the digest of the frame before it, null in the first. `held` began to wait in it,
-    and the wait of those in `ended` ended with it: each is in another list as well."""
+    """One closed frame. `previous` is the digest of the frame before it, null in the first. The deltas in `held` began
+    to wait in this frame, and those in `ended` stopped waiting: each of these is in another list as well."""
 
     frame: int
     snapshot: str
@@ -198,7 +200,7 @@ def accounts_for(ledger: Ledger) -> Callable[[str, str, str], bool]:
 
 
 class LedgerHead(Struct, frozen=True):
-    """The part of a ledger that the next frame builds on. A ledger's many rows are skipped when it is read as this."""
+    """The part of a ledger that the next frame builds on. Reading only this skips a ledger's many rows."""
 
     frame: int
     snapshot: str
@@ -216,12 +218,12 @@ _head_decoder = msgspec.json.Decoder(LedgerHead)
 
 
 def read_ledger(raw: bytes) -> Ledger:
-    """A ledger from its bytes; msgspec.DecodeError where they are none."""
+    """A ledger from its bytes; msgspec.DecodeError if they are not one."""
     return _read(_decoder, raw)
 
 
 def read_head(raw: bytes) -> LedgerHead:
-    """The head of a ledger from its bytes; msgspec.DecodeError where they are none."""
+    """The head of a ledger from its bytes; msgspec.DecodeError if they are not one."""
     return _read(_head_decoder, raw)
 
 
@@ -237,7 +239,8 @@ class _CountNames(Struct):
 
 
 def names_what_collapsed(raw: bytes) -> bool:
-    """Whether a ledger is of a version that says of each delta what was not stored as a record of its own."""
+    """Whether a ledger was written by a version that counts, for each delta, what was not stored as a record of its
+    own."""
     return "collapsed" in msgspec.json.decode(raw, type=_CountNames).counts
 
 
@@ -250,14 +253,15 @@ def without_notes(ledger: Ledger) -> Ledger:
 
 
 def listing_all_held(ledger: Ledger) -> Ledger:
-    """A ledger as versions made it that listed, in every frame, all that waited; `plan` had all of them, too."""
+    """A ledger as written by versions that listed all waiting deltas in every frame; the plan must have been made from
+    all of them, too."""
     rows = [structs.replace(row, frame=None, utc=None, stream_id=None, content_id=None) for row in ledger.quarantined]
     counts = structs.replace(ledger.counts, waiting=None)
     return structs.replace(ledger, quarantined=rows, ended=[], counts=counts)
 
 
 def head_of(ledger: Ledger) -> LedgerHead:
-    """The head of a ledger that is at hand."""
+    """The head of a ledger that is already read."""
     return LedgerHead(*(getattr(ledger, name) for name in LedgerHead.__struct_fields__))
 
 
@@ -279,5 +283,5 @@ def entity_total(entities: dict[str, int]) -> int:
 
 
 def collection_label(name: str) -> str:
-    """A collection's label in counts and metrics: all extras are one."""
+    """A collection's label in counts and metrics: all extras share one."""
     return EXTRA if name.startswith(EXTRA + "/") else name

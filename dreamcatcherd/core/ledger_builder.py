@@ -1,4 +1,4 @@
-"""Making the ledger of a frame from its plan and its merge (Protocol §9). The shapes are `ledger`'s."""
+"""Making the ledger of a frame from its plan and its merge (docs/protocol.md#the-ledger). `ledger` owns the shapes."""
 
 from __future__ import annotations
 
@@ -27,8 +27,9 @@ from dreamcatcherd.core.plan import Plan
 
 
 class Basis(Struct, frozen=True):
-    """What a new ledger follows on: the digest, entity counts and settings that stood; what was noticed besides the
-    deltas: violations, a change of settings, streams that a quorum waited for in vain; and what flags clocks."""
+    """The base of a new ledger: the digest, entity counts and settings before the frame; findings that are not about
+    deltas: violations, a change of settings, streams that a quorum waited for in vain; and the numbers that flag
+    clocks."""
 
     previous: str | None
     entities: dict[str, int]
@@ -41,14 +42,14 @@ class Basis(Struct, frozen=True):
     waiting: int = 0
     """How many early deltas waited before the frame."""
     ended: list[HeldRow] = []
-    """Those of them whose wait ends with it."""
+    """Those of them whose wait ends with the frame."""
 
 
 def make_ledger(
     plan: Plan, merged: Merged, basis: Basis, closed_by: str, same_named: int | None = SAME_NAMED
 ) -> Ledger:
-    """The ledger of a frame from its plan and merge. Of the versions of one blob that one commit brings, so many are
-    listed (None: all)."""
+    """The ledger of a frame from its plan and merge. `same_named` is how many versions of one blob that one commit
+    brings are listed (None: all)."""
     flags = clock_flags(plan.deltas, plan.frame, basis.max_skew_s, basis.told)
     deltas = _delta_rows(plan, merged, flags)
     held = [_held_row(arrival, plan.frame) for arrival in plan.held]
@@ -159,8 +160,8 @@ _Row = TypeVar("_Row", DuplicateRow, QuarantinedRow)
 
 
 def _shortened(rows: list[_Row], most: int) -> list[_Row]:
-    """The rows, of each blob in each commit the first ones only; the last of these counts the rest. What waits is read
-    again, so it is listed."""
+    """The rows, but only the first `most` of each blob in each commit; the last of these counts the rest. Rows of
+    waiting deltas all stay, since the next frames read the deltas by them."""
     kept: list[_Row] = []
     last: dict[tuple[str, str], int] = {}
     count: Counter[tuple[str, str]] = Counter()

@@ -1,4 +1,5 @@
-"""The merge: a snapshot and new deltas to the next snapshot (Protocol §5). Pure, and a function of the set of deltas.
+"""The merge: a snapshot and new deltas to the next snapshot (docs/protocol.md#the-merge). Pure, and a function of the
+set of deltas.
 
 Deltas are folded by key first; then each touched file of the snapshot is read, joined and written once."""
 
@@ -58,7 +59,7 @@ class Fold(NamedTuple):
 
 
 class Merged(NamedTuple):
-    """The next snapshot's tree id, and what the ledger says of the way there."""
+    """The next snapshot's tree id, and the facts that the ledger records."""
 
     tree: str
     conflicts: list[Conflict]
@@ -66,9 +67,9 @@ class Merged(NamedTuple):
     added: dict[str, int]
     """New entities by collection, all extras under `extra`."""
     rows: list[ProjectionRow]
-    """What the projections say of their views."""
+    """Rows of the projections for the ledger."""
     collapsed: Mapping[Stamp, int] = MappingProxyType({})
-    """By delta, the records that changed nothing: their key was there already, and what they bring too."""
+    """By delta, the records that changed nothing: their key existed already, and so did their values."""
     unknown: Mapping[Stamp, Sequence[str]] = MappingProxyType({})
     """By delta, the sections that no collection owns."""
 
@@ -77,9 +78,10 @@ UNKNOWN_NAMED = 20
 """How many sections of one delta that no collection owns are named."""
 
 AT_ONCE = 16 * 2**20
-"""How much is folded at once, by the cost of the deltas (`Delta.cost`). A larger frame is folded in parts, each with
-the keys of some zones, so that memory does not grow with it: all that comes to one entity comes in one part, and parts
-touch few files in common."""
+"""How much is folded at a time, by the cost of the deltas (`Delta.cost`). A larger frame is folded in parts, so that
+memory does not grow with it. A part takes the keys of some zones and not some of the deltas, for two reasons: a join
+needs all records of an entity together, to find conflicts and what collapsed; and two parts seldom touch the same file,
+so that nearly every file is still read and written once."""
 
 
 def _as_it_is(delta: Delta) -> Delta:
@@ -103,7 +105,7 @@ def merge(
     collapsed: Counter[Stamp] = Counter()
     unknown: dict[Stamp, list[str]] = {}
     merged = Merged("", [], [], {}, [], collapsed, unknown)
-    before = dict(folders.state)
+    before = dict(folders.state)  # updates change the folders in place, and projections compare with the old state
     views = [new_projection(table) for new_projection in projections]
     masks = [0] * len(deltas)
     for part in range(parts):
@@ -113,7 +115,7 @@ def merge(
         merged.misfits.extend(folded.misfits)
         for view in views:
             view.note(folded.keyed)
-        del folded  # before the next part is there as well, or what the projections read
+        del folded  # frees the part before the next one is folded, or the projections read their files
     for view in views:
         derived = view.update(objects, before, folders)
         merged.added.update(derived.added)
@@ -125,9 +127,9 @@ def merge(
 def _apply(
     objects: Objects, folders: Folders, folded: Fold, table: Table, merged: Merged, collapsed: Counter[Stamp]
 ) -> None:
-    """Join what was folded with what stands; conflicts and new entities are noted in `merged`."""
+    """Join the folded records with the stored ones; conflicts and new entities are noted in `merged`."""
     added, conflicts = merged.added, merged.conflicts
-    # The largest collection first: the store compresses its files on another core while the rest is merged.
+    # The largest collection first: the store compresses its files on another core while the others are merged.
     for name, column in sorted(folded.keyed.items(), key=lambda one: -len(one[1].keys)):
         row = table[name]
         changes = group_changes(row, column)
@@ -148,23 +150,26 @@ def fold(
     parts: int = 1,
     masks: list[int] | None = None,
 ) -> Fold:
-    """Sort every record of the deltas under the collection that it belongs to: all of them, or one part of several.
+    """Sort every record of the deltas under its collection: all records, or one part of several.
 
-    `masks` has a bit for each part that a delta has records in; the first part finds that out, for the others to load
-    only what they need."""
+    `masks` has a bit for each part that a delta has records in. The first part reads every delta and sets the bits;
+    later parts load only the deltas that they need, since reading a body again costs as much as folding it."""
     sections = sections_of(table)
     folded = Fold({name: Column([], [], []) for name in table}, {}, [], {})
     masks = [0] * len(deltas) if masks is None else masks
     for at, known in enumerate(deltas):
         if not part or masks[at] >> part & 1:
-            masks[at] |= _fold_delta(folded, load(known), sections, part, parts)  # a body goes before the next comes
+            masks[at] |= _fold_delta(folded, load(known), sections, part, parts)  # one body at a time
     for name in [name for name, column in folded.keyed.items() if not column.keys]:
         del folded.keyed[name]
     return folded
 
 
 def _fold_delta(folded: Fold, delta: Delta, sections: Sections, part: int, parts: int) -> int:
-    """Add the records of one delta that belong to a part; tells which parts it has records in, a bit for each."""
+    """Add the records of one delta that belong to a part; returns the parts that it has records in, a bit for each.
+
+    Appended records, misfits and notes about the delta are all in one part, chosen by its content id: their ranks must
+    be counted in one pass, and they touch no entity of another delta."""
     stamp = delta.stamp
     ranks: Counter[str] = Counter()
     owner = int(delta.content_id[:8], 16) % parts
@@ -172,6 +177,7 @@ def _fold_delta(folded: Fold, delta: Delta, sections: Sections, part: int, parts
     mask = 1 << owner
     for collection, section, keys, records, misfits in place(delta, sections, mine):
         if collection is not None and keys is not None and parts > 1:
+            # A zone follows from the key, so all records of an entity are in one part, whichever delta brings them.
             zones = [zone_of(near) % parts for near in near_paths(collection, keys, map(canonical, keys))]
             for zone in set(zones):
                 mask |= 1 << zone
@@ -199,7 +205,8 @@ def _fold_delta(folded: Fold, delta: Delta, sections: Sections, part: int, parts
 
 
 def group_changes(row: Collection, column: Column) -> list[Change[Contributions]]:
-    """A column's records by entity, sorted by path. An entity that one record makes has its line at once."""
+    """A column's records by entity, sorted by path. An entity that one record makes gets its line here: most entities
+    are new and have one record, and their lines are encoded together, without a join for each."""
     raw_keys = canonical_each(column.keys)
     if len(set(raw_keys)) < len(raw_keys):
         changes, raw_keys, column = _by_entity(row, column, raw_keys)
@@ -208,9 +215,8 @@ def group_changes(row: Collection, column: Column) -> list[Change[Contributions]
     raw_stamps = {stamp: canonical(stamp) for stamp in dict.fromkeys(column.stamps)}
     lines = fresh_lines(row, raw_keys, column.records, [raw_stamps[stamp] for stamp in column.stamps])
     paths = near_paths(row, column.keys, raw_keys)
-    brought: Iterable[Contributions] = zip(
-        zip(column.stamps, column.records, strict=True), strict=True
-    )  # one of one each
+    pairs = zip(column.stamps, column.records, strict=True)
+    brought: Iterable[Contributions] = zip(pairs, strict=True)  # each pair as the only contribution to its entity
     return sorted_changes(chain(changes, zip(paths, raw_keys, lines, brought, strict=True)))
 
 
@@ -239,8 +245,8 @@ def _by_entity(
 def append_changes(
     collection: Collection | None, section: str, stamp: Stamp, first: int, records: Sequence[Record]
 ) -> Iterator[Change[None]]:
-    """The new lines of records that one delta appends, ranked from `first` on; of an extra section where there is no
-    collection."""
+    """The new lines of records that one delta appends, ranked from `first` on. Without a collection they are records of
+    an extra section."""
     key = canonical(stamp) if collection else canonical([section, *stamp])
     begin = appended_path(stamp) if collection else section_path(section) + appended_path(stamp)
     for rank, raw in enumerate(canonical_each(records), first):
@@ -249,12 +255,13 @@ def append_changes(
 
 
 def _joining(row: Collection, conflicts: list[Conflict], collapsed: Counter[Stamp]) -> Layout[Contributions]:
-    """A layout whose lines come about by the collection's rule; conflicts are noted on the way, and what collapses."""
+    """A layout that makes lines by the collection's rule, and notes conflicts and collapsed records. They are found
+    here because only here the stored entity and the new records are in memory together."""
     keys = frozenset(names[0] for names in row.key)
     fold_records = FOLDS[row.rule]
 
-    def combine(raw_key: bytes, standing: bytes | None, brought: Contributions) -> bytes:
-        old = read_entity(row, standing) if standing is not None else None
+    def combine(raw_key: bytes, stored: bytes | None, brought: Contributions) -> bytes:
+        old = read_entity(row, stored) if stored is not None else None
         entity = fold_records(old, brought, keys)
         if old is not None or len(brought) > 1:
             conflicts.extend(find_conflicts(row, old, brought, entity))

@@ -14,7 +14,7 @@ Record = dict[str, Json]
 
 class Stamp(NamedTuple):
     """The order key of a delta: total, and independent of arrival (docs/protocol.md#words). `utc` is in microseconds
-    since 1970. In JSON it is an array, so that stamps are written, compared and read as the tuples that they are."""
+    since 1970. A named tuple, since stamps are compared and hashed for every record, and JSON has them as arrays."""
 
     frame: int
     utc: int
@@ -39,10 +39,10 @@ Reason = Literal[
     "wrong-stream",
     "too-far-ahead",
 ]
-"""Why a delta is quarantined. Where several hold, the first of this list is the one that counts (Protocol §4)."""
+"""Why a delta is quarantined. If several reasons hold, the first of this list counts (docs/protocol.md#quarantine)."""
 
 RECORD_COST = 100
-"""What a record costs besides its bytes, in bytes: its order key or stamp, which each carries."""
+"""The cost of a record besides its bytes, in bytes: each carries its order key or stamp."""
 
 ViolationKind = Literal[
     "snapshot-edited",
@@ -61,8 +61,8 @@ ViolationKind = Literal[
 
 
 SAME_NAMED = 20
-"""How many versions of one blob in one commit are listed, of the duplicates and of the quarantined: one blob can stand
-under any number of names."""
+"""How many versions of one blob in one commit are listed, among duplicates and among the quarantined: one blob can have
+any number of names."""
 
 
 class Limits(Struct, frozen=True, forbid_unknown_fields=True):
@@ -83,7 +83,7 @@ class Limits(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Fault(Struct, frozen=True):
-    """Why bytes are no delta: `at` is a JSON path where there is one, `detail` is for people."""
+    """Why bytes are not a delta: `at` is a JSON path if there is one, `detail` is for people."""
 
     reason: Reason
     detail: str
@@ -91,7 +91,8 @@ class Fault(Struct, frozen=True):
 
 
 class Version(Struct, frozen=True):
-    """One version of one delta file: what `commit` put at `path`. `blob` and `commit` are object ids in hex."""
+    """One version of one delta file: the bytes that `commit` put at `path`. `blob` and `commit` are object ids in
+    hex."""
 
     path: str
     blob: str
@@ -100,8 +101,8 @@ class Version(Struct, frozen=True):
 
 
 class Delta(Struct, frozen=True):
-    """A version that can be read. `body` is the decoded object with its attachments filled in; None where it was let
-    go to save memory: then it is read again when it is merged."""
+    """A version that can be read. `body` is the decoded object with its attachments filled in; None if it was freed to
+    save memory: then it is read again when it is merged."""
 
     version: Version
     frame: int
@@ -119,7 +120,7 @@ class Delta(Struct, frozen=True):
 
     @property
     def cost(self) -> int:
-        """What its body takes in memory and in a snapshot, about: its bytes, and RECORD_COST for each record."""
+        """About how much its body takes in memory and in a snapshot: its bytes, and RECORD_COST for each record."""
         return self.size + RECORD_COST * self.records
 
     @property
@@ -143,16 +144,16 @@ class _Arrival(Struct, Generic[_Item], frozen=True):
     item: _Item
     source: str
     since: int | None = None
-    """The frame whose ledger first listed it as held or too far ahead; None for what is new."""
+    """The frame whose ledger first listed it as held or too far ahead; None if it is new."""
     committed_s: int = 0
     """When its commit was made, by the committer's clock: seconds since 1970."""
     arrived: int | None = None
-    """When this primary first saw its commit, in microseconds UTC; None for what an earlier ledger held."""
+    """When this primary first saw its commit, in microseconds UTC; None if an earlier ledger listed it."""
     more: int = 0
-    """How many more versions of its blob its commit brought, judged alike, under other names."""
+    """How many more versions of its blob its commit brought under other names, judged alike."""
 
     def refused(self, fault: Fault) -> RejectArrival:
-        """The same version, which cannot be merged after all."""
+        """The same version as one that cannot be merged."""
         reject = Reject(self.item.version, fault)
         return RejectArrival(reject, self.source, self.since, self.committed_s, self.arrived, self.more)
 
@@ -166,7 +167,7 @@ class RejectArrival(_Arrival[Reject], frozen=True):
 
 
 Arrival = DeltaArrival | RejectArrival
-"""The two are types of their own, so that a list of deltas cannot hold a reject, nor lose a delta to a filter."""
+"""Two types, so that a list of deltas cannot hold a reject, and no filter can drop a delta silently."""
 
 
 def arrival_of(
@@ -186,7 +187,7 @@ def arrival_of(
 class Conflict(Struct, frozen=True):
     """Two streams set one field of one entity to different values in one frame; `value` is the loser's.
 
-    Where many fields were lost to one delta, `field` is None and `value` an object of them."""
+    If many fields were lost to one delta, `field` is None and `value` an object of them."""
 
     collection: str
     key: Json
@@ -197,7 +198,7 @@ class Conflict(Struct, frozen=True):
 
 
 class Misfit(Struct, frozen=True):
-    """A record without a usable key: kept whole in `extra/<section>` (Protocol §4)."""
+    """A record without a usable key: kept complete in `extra/<section>` (docs/protocol.md#a-delta)."""
 
     section: str
     stamp: Stamp
@@ -205,7 +206,7 @@ class Misfit(Struct, frozen=True):
 
 
 class FrameState(Struct, frozen=True):
-    """`state/frame.json`: what a worker reads to learn the frame. Times are RFC 3339 in UTC."""
+    """`state/frame.json`: workers read the open frame from it. Times are RFC 3339 in UTC."""
 
     frame: int
     opened_at: str | None = None

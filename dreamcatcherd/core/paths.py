@@ -1,4 +1,4 @@
-"""Where things stand in the repository (Protocol §3). Owns names and paths; reads nothing."""
+"""The place of everything in the repository (docs/protocol.md#the-repository). Owns names and paths; reads nothing."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ VIEWS = "state/views"
 SETTINGS = "state/dreamcatcher.toml"
 PUBLISHED = "refs/dreamcatcher/published"
 SEEN = "refs/dreamcatcher/seen"
-"""Holds the merged lanes where the history of `main` is linear."""
+"""Holds the merged lanes if the history of `main` is linear."""
 TRIAL = "refs/dreamcatcher/doctor"
 """At a remote while `doctor` tries whether it may push there."""
 
 DELTA_LEVELS = 64
-"""How many folders a delta may stand in below its frame's."""
+"""How many folders below its frame's a delta may be in."""
 
 _PLAIN = re.compile(rf"{DELTAS}/[0-9]{{1,15}}/[A-Za-z0-9_~-][A-Za-z0-9_~.-]{{0,200}}\.json")
 _SURROGATE = re.compile("[\ud800-\udfff]")
@@ -42,25 +42,26 @@ def frame_of(path: str) -> int | None:
 
 
 def of_one_frame(one: str, other: str) -> bool:
-    """Whether the paths of two deltas name one frame."""
+    """Whether the paths of two deltas name the same frame."""
     folder = one.rpartition("/")[0]
     return (folder != DELTAS and other.startswith(folder + "/")) or frame_of(one) == frame_of(other)
 
 
 def loose_frame_of(path: str) -> int | None:
-    """The frame that a file's path names wherever it stands, for files that are no part of a repository yet."""
+    """The frame that a file's path names anywhere, for files that are not in a repository yet."""
     return frame_of(in_repository(path))
 
 
 def in_repository(path: str) -> str:
-    """Where a file would be in a repository: below the delta root as below a folder of its name, else directly in."""
+    """The path that a file would have in a repository: relative to the delta root, or to a folder of that name; else
+    directly in the delta root."""
     parts = path.split("/")
     below = parts[parts.index("stream_deltas") + 1 :] if "stream_deltas" in parts[:-1] else parts[-1:]
     return "/".join([DELTAS, *below])
 
 
 def bad_name(path: str) -> str | None:
-    """Why no delta can stand at this path, or None. Undecodable bytes arrive as lone surrogates."""
+    """Why no delta can have this path, or None. Undecodable bytes arrive as lone surrogates."""
     if _PLAIN.fullmatch(path):
         return None
     if _SURROGATE.search(path):
@@ -82,7 +83,8 @@ def printable(path: str) -> str:
 
 
 def attachment_paths(delta_path: str, frame: int, reference: str) -> list[str]:
-    """Where an attachment is looked up, in order; empty for a reference that may name nothing (Protocol §4)."""
+    """The paths at which an attachment is looked up, in order; empty if the reference must not name a file
+    (docs/protocol.md#a-delta)."""
     if reference.startswith("/") or reference.endswith(".json") or has_control(reference):
         return []
     if unsafe_path(reference) is not None:
@@ -98,12 +100,12 @@ def frame_folder(delta_path: str, frame: int) -> str:
 
 
 def beside(path: str, blob: str) -> str:
-    """The name under which a delta is kept where other bytes stand at its own path already (Protocol §7)."""
+    """The name under which a delta is kept if other bytes have its own path already (docs/protocol.md#publishing)."""
     return f"{path.removesuffix('.json')}~{blob[:8]}.json"
 
 
 def lane_stream(ref: str, prefix: str) -> str | None:
-    """The stream that owns a lane ref, or None where the ref is no lane."""
+    """The stream that owns a lane ref, or None if the ref is not a lane."""
     if not ref.startswith(prefix):
         return None
     stream = ref[len(prefix) :].partition("/")[0]
@@ -111,5 +113,5 @@ def lane_stream(ref: str, prefix: str) -> str | None:
 
 
 def short_ref(ref: str) -> str:
-    """A branch without `refs/heads/`, as people call it, printable."""
+    """A branch without `refs/heads/`, for people and printable."""
     return printable(ref.removeprefix("refs/heads/"))

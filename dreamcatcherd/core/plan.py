@@ -1,6 +1,8 @@
-"""What a close would do: judge every arrival as merged, late, duplicate, held or quarantined (Protocol §§4, 7).
+"""The plan of a close: each arrival is merged, late, duplicate, held or quarantined (docs/protocol.md#quarantine,
+docs/protocol.md#publishing).
 
-Every arrival ends in exactly one list of the plan: what a snapshot commit makes reachable, its ledger accounts for."""
+Every arrival ends in exactly one list of the plan: the snapshot commit makes it reachable, so it is never read again,
+and its ledger must account for it."""
 
 from __future__ import annotations
 
@@ -22,7 +24,8 @@ class Plan(Struct, frozen=True):
     held: list[DeltaArrival]
     quarantined: list[RejectArrival]
     far: list[DeltaArrival] = []
-    """Of the quarantined those that are only too far ahead, as the deltas that they are."""
+    """The quarantined versions that are only too far ahead, as the deltas that they are: they wait, so their keys are
+    needed."""
 
 
 KnownBefore = Callable[[Iterable[MergedId]], set[MergedId]]
@@ -42,12 +45,14 @@ def make_plan(
     each_far: bool = False,
     deferred: Callable[[MergedId], bool] = lambda merged_id: False,
 ) -> Plan:
-    """Judge arrivals for the close of `frame`; `merged_before` tells which content ids the snapshot has already, and
-    `waits_before` which early ones wait. `each_far` lists every version that is too far ahead, as older ledgers do.
-    What is due and `deferred` is held like what is early, and merges with the next frame."""
+    """Judge arrivals for the close of `frame`. `merged_before` answers which content ids the snapshot has already, and
+    `waits_before` which early ones wait. `each_far` lists every version that is too far ahead, as older ledgers do. A
+    delta that is due and `deferred` is held like an early one, and merges with the next frame."""
     plan = Plan(frame, [], [], [], [])
     same: dict[MergedId, list[DeltaArrival]] = {}
     horizon = frame + limits.frames_ahead
+    # Copies of one content are grouped before anything is decided: which of them counts must not depend on the order
+    # in which they arrived, and the snapshot is asked once for all contents.
     for arrival in arrivals:
         if isinstance(arrival, RejectArrival):
             plan.quarantined.append(arrival)
@@ -77,7 +82,7 @@ def make_plan(
 
 
 def merged_id(arrival: DeltaArrival) -> MergedId:
-    """What a delta is known by once it is merged."""
+    """The id by which a delta is known once it is merged."""
     return (arrival.item.frame, arrival.item.content_id)
 
 
@@ -87,7 +92,9 @@ def _quarantine_far(plan: Plan, arrival: DeltaArrival, limits: Limits) -> None:
 
 
 def _preference(arrival: DeltaArrival) -> tuple[object, ...]:
-    """Which of several versions of one content stands for it: a held one, then one on the shared branch."""
+    """Which of several versions of one content is merged or held; the others are its duplicates. One that an earlier
+    ledger lists comes first, then one on the shared branch, since these were reported already or are read by everybody.
+    The place decides last: any total order would do, but every primary must choose the same version."""
     return (arrival.since is None, arrival.source != "main", *_place(arrival))
 
 

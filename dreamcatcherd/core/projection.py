@@ -1,8 +1,8 @@
 """Projections: views of the merged records that the merge keeps up to date in collections of their own.
 
-Owns the interface between the merge and such a view; which views there are is in `projections`. A projection sees the
-new records while they are folded, and writes its collections once they are merged. What it writes must follow from the
-set of merged deltas alone, as the snapshot does."""
+Owns the interface between the merge and such a view; `projections` lists the views. A projection sees the new records
+while they are folded, and writes its collections once they are merged. Its output must follow from the set of merged
+deltas alone, as the snapshot does."""
 
 from __future__ import annotations
 
@@ -24,20 +24,20 @@ ProjectionRow = BookRow
 
 
 class Derived(NamedTuple):
-    """What an update of a projection came to."""
+    """The result of updating a projection."""
 
     added: dict[str, int]
     """How many entities were added to each derived collection; negative if more were removed."""
     rows: list[ProjectionRow]
-    """What the ledger says of it."""
+    """Rows for the ledger."""
 
 
 class Projection(Protocol):
     """One view during one merge."""
 
     def note(self, brought: BroughtRecords) -> None:
-        """Note the new records of one part of the frame. Parts come one after the other, and a part is freed when the
-        next one is folded: keep what the view needs of it, not the part."""
+        """Note the new records of one part of the frame. Parts come one after the other, and each is freed before the
+        next is folded, so a projection must not keep a reference to one."""
 
     def update(self, objects: Objects, before: dict[str, Entry], folders: Folders) -> Derived:
         """Bring the derived collections up to the records that have just been merged into `folders`. `before` is the

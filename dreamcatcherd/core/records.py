@@ -1,6 +1,8 @@
-"""Sections of a delta to keyed records, however messy (Protocol §4). Nothing that a delta carries is dropped.
+"""Sections of a delta to keyed records, however messy (docs/protocol.md#a-delta). Nothing that a delta carries is
+dropped.
 
-A record that fits goes to its collection under its key; one that does not is a misfit, kept whole in `extra`."""
+A record that fits goes to its collection under its key; a record that does not is a misfit, kept complete in
+`extra`."""
 
 from __future__ import annotations
 
@@ -17,24 +19,24 @@ from dreamcatcherd.core.model import Delta, Json, Record
 
 _DECIMAL = re.compile(r"0|-?[1-9][0-9]{0,4298}")
 _NUMERIC = frozenset("-0123456789")
-"""How a string begins that may be a decimal."""
+"""The first characters of a string that may be a decimal."""
 
 _ADDEND_DIGITS = 4000
 _TOO_LARGE = 10**_ADDEND_DIGITS
-"""JSON here carries 4,300 digits: with addends below this, no number of deltas that can exist makes a sum too long."""
+"""JSON here carries 4,300 digits. With addends below this, no possible number of deltas makes a sum too long."""
 
 _MARKS = ("_stamp", "_stamps")
 _MARKED = "a record may not bring _stamp or _stamps"
 
 
 class Placed(NamedTuple):
-    """Records of one section that go the same way into the snapshot, in order."""
+    """Records of one section that take the same way into the snapshot, in order."""
 
     collection: Collection | None
-    """Where they go; None for `extra/<section>`."""
+    """The collection that they go to; None for `extra/<section>`."""
     section: str
     keys: list[list[Json]] | None
-    """The stored key of each; None where records are appended."""
+    """The stored key of each; None if records are appended."""
     records: list[Record]
     misfits: Mapping[str, int] = MappingProxyType({})
     """How many of them are in `extra` for want of a usable key, by reason."""
@@ -49,7 +51,7 @@ Sections = dict[str, tuple[Collection, int]]
 def place(delta: Delta, sections: Sections, appended: bool = True) -> list[Placed]:
     """Every record of a delta, in a fixed order: sections of one collection in the table's order, each by position.
 
-    Without `appended`, sections all of whose records are appended are passed over."""
+    Without `appended`, sections whose records are all appended are skipped."""
     body = delta.body
     if body is None:
         raise AssertionError("a delta that is merged has its body")
@@ -103,9 +105,9 @@ def _apart(row: Collection, section: str, ones: Iterable[_One]) -> list[Placed]:
 
 
 def _place_plain(row: Collection, section: str, items: list[Json]) -> Placed | None:
-    """All records of a section at once, as nearly every section can be; None where one of them needs a closer look.
+    """All records of a section together, as is possible for nearly every section; None if one of them needs `_place`.
 
-    What is plain here, `_place` would leave as it is and key alike: this is for speed alone."""
+    This is for speed alone: `_place` would leave these records as they are, and give them the same keys."""
     if not items or row.form != "records" or row.rule == "sum":
         return None
     fields = [names[0] for names in row.key]
@@ -136,7 +138,7 @@ def _is_header(name: str, delta: Delta) -> bool:
 
 
 def _is_record(row: Collection, value: Record) -> bool:
-    """Whether an object in place of a list is one record, rather than entities by name."""
+    """Whether an object instead of a list is one record, rather than entities by name."""
     of_form = all(type(inner) is int if row.form == "counters" else type(inner) is dict for inner in value.values())
     return not of_form and key_part(value.get(row.key[0][0])) is not None
 
@@ -173,7 +175,7 @@ def _place(row: Collection, item: Json) -> _One:
 
 
 def _flatten(item: Record) -> Record | None:
-    """`{"agent": id, "fields": {…}}` as one record; None where the two disagree."""
+    """`{"agent": id, "fields": {…}}` as one record; None if the two disagree."""
     inner = item["fields"]
     outer = {name: value for name, value in item.items() if name != "fields"}
     for name in inner.keys() & (outer.keys() | {*_MARKS}):
@@ -231,7 +233,7 @@ def _extra(item: Json, why: str | None = None) -> _One:
 
 
 def key_part(value: Json) -> int | str | None:
-    """A value as a key part: integers and strings; a decimal string is the integer; None for what cannot be one."""
+    """A value as a key part: integers and strings; a decimal string is the integer; None if the value cannot be one."""
     if type(value) is str:
         if value[:1] in _NUMERIC and _DECIMAL.fullmatch(value):
             return int(value)
@@ -240,13 +242,14 @@ def key_part(value: Json) -> int | str | None:
 
 
 def content_of(row: Collection, record: Record) -> Json:
-    """The content that keys a record: its text, else the whole record (an object, so that the two never meet)."""
+    """The content that keys a record: its text, else the complete record (an object, so that the two are never
+    equal)."""
     text = record.get(row.content) if row.content else None
     return text if type(text) is str and text else record
 
 
 def content_mark(row: Collection, record: Record) -> str:
-    """A digest that stands for the content in the stored key, so that a long text is not written twice."""
+    """A digest of the content for the stored key, so that a long text is not written twice."""
     content = content_of(row, record)
     if type(content) is str:
         return _text_mark(content)
@@ -258,7 +261,7 @@ def _text_mark(text: str) -> str:
 
 
 def natural_key(row: Collection, record: Record) -> Json:
-    """The key as people see it: one value, or a list where it has several parts."""
+    """The key for people: one value, or a list if it has several parts."""
     parts: list[Json] = [record[names[0]] for names in row.key]
     if row.content is not None:
         parts.append(content_of(row, record))
@@ -266,7 +269,7 @@ def natural_key(row: Collection, record: Record) -> Json:
 
 
 def sort_key(value: Json) -> tuple[object, ...]:
-    """Natural-key order: integers before strings, strings by code point, whole records last."""
+    """Natural-key order: integers before strings, strings by code point, complete records last."""
     if type(value) is list:
         return tuple(sort_key(part) for part in value)
     if type(value) is int:

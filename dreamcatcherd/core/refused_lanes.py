@@ -1,7 +1,8 @@
-"""Which lanes a server's policy refuses: found by publishing without some of them, and asked for less and less often.
+"""Lanes that a server's policy refuses: found by publishing without some of them, and tried again less and less often.
 
-A server says no to a whole publication; which lane is the cause it may say or not. Every publication that it takes is
-final for its frame. So lanes that may be the cause are left out, as few as can be, and never all frames stopped."""
+A server refuses a complete publication, and may or may not name the lane that is the cause. Every publication that it
+accepts is final for its frame. So lanes that may be the cause are left out, as few as possible, and frames never stop
+altogether."""
 
 from __future__ import annotations
 
@@ -12,18 +13,18 @@ import msgspec
 from msgspec import Struct, structs
 
 GROUPS = 32
-"""Into how many groups suspects are parted at first, to leave out one after the other."""
+"""Into how many groups suspects are split at first, to leave out one group after the other."""
 ATTEMPTS = 64
 """How many publications one close may try."""
 WAIT_MOST = 1024
-"""After so many frames at the latest a refused lane is asked for once more."""
+"""The most frames after which a refused lane is tried again."""
 
 
 class Refusal(Struct, frozen=True):
-    """A lane's head that is left out: since when (microseconds UTC), and what the server said.
+    """A lane's head that is left out: since when (microseconds UTC), and the server's message.
 
-    `tries` counts how often it was refused; 0 says that it is only suspected. `again` is the frame in which it is
-    asked for once more."""
+    `tries` counts how often it was refused; 0 means that it is only suspected. `again` is the frame in which it is
+    tried again."""
 
     since: int
     why: str
@@ -32,8 +33,8 @@ class Refusal(Struct, frozen=True):
 
 
 class LaneAttempt(Struct, frozen=True):
-    """What one publication leaves out. Where the server takes it, `suspects` of these are suspected, and `refused` ones
-    known to be the cause; what was left out beyond that stays as it was."""
+    """The lanes that one publication leaves out. If the server accepts it, `suspects` of these are suspected, and
+    `refused` ones known to be the cause; nothing changes for the other lanes that were left out."""
 
     left_out: frozenset[str]
     suspects: frozenset[str] = frozenset()
@@ -41,7 +42,7 @@ class LaneAttempt(Struct, frozen=True):
 
 
 Refusals = Mapping[str, Refusal]
-"""By lane, which here is a ref with its head, `<ref> <commit>`: of another head nothing is known."""
+"""By lane, which here is a ref with its head, `<ref> <commit>`: nothing is known of another head."""
 
 
 def still_there(known: Refusals, lanes: Collection[str]) -> dict[str, Refusal]:
@@ -52,8 +53,8 @@ def still_there(known: Refusals, lanes: Collection[str]) -> dict[str, Refusal]:
 def attempts(
     known: Refusals, lanes: Iterable[str], frame: int, hinted: Callable[[], Iterable[str]]
 ) -> Iterator[LaneAttempt]:
-    """What to leave out of the close of `frame`, one after the other until the server takes it. `known` is of lanes
-    that are there; `hinted` tells which lanes the server named in its last refusal."""
+    """The lanes to leave out of the close of `frame`, one attempt after the other until the server accepts. `known` is
+    of lanes that exist; `hinted` returns the lanes that the server named in its last refusal."""
     every = frozenset(lanes)
     resting = frozenset(lane for lane, one in known.items() if one.tries and one.again > frame)
     due = frozenset(lane for lane, one in known.items() if one.tries) - resting
@@ -82,7 +83,7 @@ def _at_first(
 
 
 def _among(suspects: frozenset[str], away: frozenset[str], every: frozenset[str]) -> Iterator[LaneAttempt]:
-    """Lanes are the cause, some of the suspects. First all but a few of these are published, then the reverse."""
+    """Some of the suspects are the cause. First all but a few of these are published, then the reverse."""
     listed = sorted(suspects)
     for group in _parts(listed, min(GROUPS, len(listed))):
         yield _blaming(away, group)
@@ -111,7 +112,7 @@ def _parts(listed: list[str], parts: int) -> Iterator[frozenset[str]]:
 def settled(
     known: Refusals, lanes: Collection[str], attempt: LaneAttempt, frame: int, now: int, why: str
 ) -> dict[str, Refusal]:
-    """What is known once a server took an attempt in `frame`; `why` is what it said of those before."""
+    """The entries once a server accepted an attempt in `frame`; `why` is its message for the attempts before."""
     found: dict[str, Refusal] = {}
     for lane in sorted(attempt.left_out.intersection(lanes)):
         one = known.get(lane) or Refusal(now, why)
@@ -128,7 +129,7 @@ def write_refusals(known: Refusals) -> bytes:
 
 
 def read_refusals(raw: bytes) -> dict[str, Refusal]:
-    """What was written; nothing where it does not read: all is found out again then."""
+    """The entries that were written; none if they cannot be read: then everything is found out again."""
     try:
         return msgspec.json.decode(raw, type=dict[str, Refusal])
     except msgspec.DecodeError:

@@ -1,4 +1,5 @@
-"""What a cycle saw and did, as values: the one source of metrics, summary logs and `status` (Protocol §§9, 10)."""
+"""The observations and actions of a cycle as values: the only source of metrics, summary logs and `status`
+(docs/protocol.md#commands, docs/protocol.md#metrics)."""
 
 from __future__ import annotations
 
@@ -11,7 +12,7 @@ from dreamcatcherd.core.ledger import Ledger, Violation
 from dreamcatcherd.core.troubles import Trouble
 
 REPOSITORY_HEADER = "Dreamcatcher-Repository"
-"""The HTTP header that says which repository a status is about, percent-encoded."""
+"""The HTTP header that names the repository of a status, percent-encoded."""
 
 
 class LastDelta(Struct, frozen=True):
@@ -22,12 +23,12 @@ class LastDelta(Struct, frozen=True):
 
 
 class Pending(Struct, frozen=True):
-    """What one look at the repository shows. `behind_s` is how long ago the oldest delta that is due was committed.
+    """The state of the repository at one poll. `behind_s` is how long ago the oldest delta that is due was committed.
 
-    `due_at_s` is when the open frame is or was due, in seconds since 1970, None where no time says so.
-    `troubles` are what is wrong at the moment, as far as the repository shows it, `violations` those since the last
-    publication. `held` deltas are among those of `streams`. `seen` has each stream of the last 100 frames with its last
-    delta; `silent` are those that delivered in none of the last 10."""
+    `due_at_s` is when the open frame is or was due, in seconds since 1970, None if no time says so. `troubles` are the
+    present ones, as far as the repository shows them, `violations` those since the last publication. `held` deltas are
+    among those of `streams`. `seen` has each stream of the last 100 frames with its last delta; `silent` are those that
+    delivered in none of the last 10."""
 
     frame: int
     opened_at: str | None
@@ -48,7 +49,7 @@ class Pending(Struct, frozen=True):
 
 
 class Check(Struct, frozen=True):
-    """One finding of `doctor`: `remedy` is given where it is not `ok`."""
+    """One finding of `doctor`: `remedy` is given if it is not `ok`."""
 
     check: str
     ok: bool
@@ -57,7 +58,7 @@ class Check(Struct, frozen=True):
 
 
 class DiskUsage(Struct, frozen=True):
-    """What the primary's own folder takes: its packs, their bytes, and the bytes that its disk has left."""
+    """The disk space of the primary's own folder: its packs, their bytes, and the free bytes of the disk."""
 
     packs: int
     packed_bytes: int
@@ -65,11 +66,11 @@ class DiskUsage(Struct, frozen=True):
 
 
 class CycleReport(Struct, frozen=True):
-    """What a cycle did. `commit` is None where nothing was published; `lost` tells that another primary was first.
+    """The actions of one cycle. `commit` is None if nothing was published; `lost` means that another primary was first.
 
     `restored` is the commit that put canonical files back, if one was made. `lanes_refused` are lanes that a server's
-    policy refuses since this close, each with what was said. `phases` are seconds, `ages_s` the seconds
-    from each merged delta's commit to its publication."""
+    policy refuses since this close, each with the server's message. `phases` are seconds, `ages_s` the seconds from
+    each merged delta's commit to its publication."""
 
     pending: Pending
     ledger: Ledger | None = None
@@ -94,7 +95,7 @@ def status_line(pending: Pending, now: int) -> str:
 
 
 def promised(closes_at: str | None, now: int) -> str | None:
-    """A closing time while it lies ahead; None once it has passed, since then it promises nothing."""
+    """A closing time in the future; None once it has passed, since then it promises nothing."""
     at = utc_micros(closes_at) if closes_at else None
     return closes_at if at is not None and at > now else None
 

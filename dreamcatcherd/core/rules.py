@@ -1,8 +1,8 @@
-"""The seven rules, a short function each: how one more record joins an entity (Protocol §5).
+"""The seven rules, a short function each: how one more record joins an entity (docs/protocol.md#the-merge).
 
 Each is a join over deltas: commutative, associative, and idempotent, since a delta is merged once. Records arrive in
-order of stamp and position; a tie of stamps is one delta, in which the later record wins (for `dedup` and `first` the
-earlier one)."""
+order of stamp and position. Records with equal stamps are of one delta, and the later record wins (for `dedup` and
+`first` the earlier one)."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ from dreamcatcherd.core.model import Json, Record, Stamp
 
 
 class Entity(NamedTuple):
-    """What stands: the record, key fields included, and either one stamp or one for each field."""
+    """A merged entity: the record, key fields included, and either one stamp or one for each field."""
 
     record: Record
     stamps: Stamp | dict[str, Stamp]
 
 
 Contributions = Sequence[tuple[Stamp, Record]]
-"""All that the new deltas bring to one entity, in order of stamps and positions."""
+"""Everything that the new deltas bring to one entity, in order of stamps and positions."""
 
 Join = Callable[[Entity | None, Record, Stamp, frozenset[str]], Entity]
-"""`(what stands, one more record, its stamp, key fields) -> what stands then`."""
+"""`(entity so far, one more record, its stamp, key fields) -> joined entity`."""
 
 BY_FIELD: frozenset[RuleName] = frozenset({"lww", "max"})
 """Rules whose entities have a stamp for each field."""
@@ -45,7 +45,8 @@ def lww(entity: Entity | None, brought: Contributions, keys: frozenset[str]) -> 
 
 
 def newer_fields(entity: Entity | None, brought: Contributions) -> dict[str, Stamp]:
-    """The fields that stand with a later stamp than the first of those brought, as a late delta finds them."""
+    """The stored fields with a later stamp than the first record brought. Only a late delta finds any, so an empty
+    result spares `winning_fields` a comparison for each field."""
     first = brought[0][0]
     return {name: stamp for name, stamp in _by_name(entity).items() if stamp > first} if entity else {}
 
@@ -73,7 +74,7 @@ def maximum(entity: Entity | None, brought: Contributions, keys: frozenset[str])
 
 
 def earliest(entity: Entity | None, brought: Contributions, keys: frozenset[str]) -> Entity:
-    """The whole record of the earliest stamp (`dedup`, `first`)."""
+    """The complete record of the earliest stamp (`dedup`, `first`)."""
     for stamp, record in brought:
         if entity is None or stamp < _one(entity):
             entity = Entity(record, stamp)
@@ -114,8 +115,8 @@ FOLDS: dict[RuleName, Callable[[Entity | None, Contributions, frozenset[str]], E
     "sum": total,
     "union": union,
 }
-"""All records of one entity at once, so that the cost follows what they bring and not what each finds. `append` is no
-join of entities: each record is one of its own."""
+"""The rules over all records of one entity together, so that the cost follows the new records and not the size of the
+entity for each. `append` does not join entities: each record is one of its own."""
 
 
 def _joining(rule: RuleName) -> Join:
@@ -123,7 +124,7 @@ def _joining(rule: RuleName) -> Join:
 
 
 MERGE_RULES: dict[RuleName, Join] = {rule: _joining(rule) for rule in FOLDS}
-"""The same for one more record."""
+"""The rules for one more record."""
 
 
 def value_order(value: Json) -> tuple[int, object, bytes]:

@@ -1,6 +1,7 @@
-"""What the merge depends on: `state/dreamcatcher.toml` as a frozen struct, strict (Protocol §§3, 4, 11).
+"""The settings that the merge depends on: `state/dreamcatcher.toml` as a frozen struct, strict
+(docs/protocol.md#configuration).
 
-Owns the reading and the refusal of settings; where they come from and which ones count is the plan's to say."""
+Owns the reading and the refusal of settings; callers decide where they come from and which ones count."""
 
 from __future__ import annotations
 
@@ -96,7 +97,7 @@ class SettingsFile(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Settings(Struct, frozen=True):
-    """The settings that a frame is merged under. `blob` names the file that they were read from, if any."""
+    """The settings that a frame is merged under. `blob` is the file that they were read from, if any."""
 
     table: Mapping[str, Collection]
     limits: Limits = Limits()
@@ -110,7 +111,7 @@ DEFAULT = Settings({**DEFAULT_TABLE, **DERIVED})
 
 
 def read_settings(raw: bytes, blob: str | None = None) -> Settings:
-    """Settings from TOML; SettingsError where they cannot count."""
+    """Settings from TOML; SettingsError if they cannot count."""
     try:
         parsed = msgspec.convert(tomllib.loads(raw.decode("utf-8")), SettingsFile)
     except (ValueError, RecursionError, msgspec.ValidationError) as error:
@@ -145,7 +146,8 @@ def _keys(signers: Signers) -> set[str]:
 
 
 def why_refused(new: Settings, old: Settings, has_entities: frozenset[str]) -> str | None:
-    """Why `new` may not follow `old`: a collection that has entities cannot change its key or rule (Protocol §5)."""
+    """Why `new` must not follow `old`, or None: the key and rule of a collection cannot change while it has entities
+    (docs/protocol.md#configuration)."""
     for name in sorted(has_entities & old.table.keys()):
         if name not in new.table:
             return f"collection {name} has entities and cannot be taken away"

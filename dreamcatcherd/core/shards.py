@@ -1,12 +1,12 @@
 """Keyed lines in a tree of small files, laid out by their keys alone (design: docs/architecture.md, "The snapshot").
 
-A file `<name>.jsonl` holds so many lines and bytes at most, or a single line, sorted; one that would hold more becomes
-a folder `<name>/`, with one file or folder for each next character of its lines' paths. So the layout is a function of
-the set of lines and not of how they came: where lines became shorter, a folder may become one file again. An update
-reads and writes only the files that its keys lie in, and what may become one file with them.
+A file `<name>.jsonl` holds lines in order, up to a number of lines and bytes, or a single line of any size. A file that
+would hold more becomes a folder `<name>/`, with one file or folder for each next character of its lines' paths. So the
+layout is a function of the set of lines and not of their history: if lines became shorter, a folder may become one file
+again. An update reads and writes only the files of its keys, and those that may join them in one file.
 
 A line is a JSON array whose parts are separated by a comma and a tab. A raw tab cannot occur inside a JSON string, so a
-line can be taken apart, and its key compared, without decoding it."""
+line can be split, and its key compared, without decoding it."""
 
 from __future__ import annotations
 
@@ -26,11 +26,10 @@ SEPARATOR = b",\t"
 
 
 Change = tuple[str, bytes, bytes, _T]
-"""What is to become of one line: (path, key, line, payload).
+"""The change of one line: (path, key, line, payload).
 
-The path may be cut short where the rest of it is seldom needed: the layout knows what it lacks. The line is
-what stands there afterwards if nothing stood before, empty where `combine` has to tell. A plain tuple, since a frame
-makes many."""
+The path may be cut short if the rest is seldom needed: the layout can complete it. The line is the result if there was
+none before, and empty if `combine` must make it. A plain tuple, since a frame makes many."""
 
 
 def _nothing_cut(raw_key: bytes) -> str:
@@ -38,11 +37,11 @@ def _nothing_cut(raw_key: bytes) -> str:
 
 
 class Layout(NamedTuple, Generic[_T]):
-    """How one family of lines is kept: the most lines a file may have, a key's path, how a line comes about, what the
-    path of a key lacks at its end where it was cut short, and the most bytes that a file of several lines may have.
+    """How one family of lines is kept: the most lines of a file, the path of a key, how a new line is made, the end of
+    a key's path if it was cut short, and the most bytes of a file of several lines.
 
-    No path is the beginning of another key's. `combine(key, standing line or None, payload)` returns the new line; it
-    is None where the line that a change brings is taken as it is."""
+    No path is the beginning of another key's path. `combine(key, stored line or None, payload)` returns the new line;
+    if it is None, the line of the change is stored as it is."""
 
     limit: int
     path_of: Callable[[bytes], str]
@@ -51,7 +50,7 @@ class Layout(NamedTuple, Generic[_T]):
     most_bytes: int | None = None
 
     def fits(self, lines: int, size: int) -> bool:
-        """Whether so many lines of so many bytes, line ends included, are one file."""
+        """Whether this number of lines and bytes, line ends included, is one file."""
         return lines <= self.limit and (self.most_bytes is None or size <= self.most_bytes or lines == 1)
 
 
@@ -74,7 +73,8 @@ def key_of(line: bytes) -> bytes:
 def update(
     objects: Objects, folder: dict[str, Entry], name: str, changes: list[Change[_T]], layout: Layout[_T], depth: int = 0
 ) -> int:
-    """Apply changes, sorted by path and one a key, to the lines kept under `name` in `folder`; tells how many are new.
+    """Apply changes, sorted by path and one a key, to the lines kept under `name` in `folder`; returns how many are
+    new.
 
     `folder` is changed in place; objects are written, files before the folders that name them."""
     return _update(objects, folder, name, changes, layout, depth)[0]
@@ -83,12 +83,15 @@ def update(
 def _update(
     objects: Objects, folder: dict[str, Entry], name: str, changes: list[Change[_T]], layout: Layout[_T], depth: int
 ) -> tuple[int, bool]:
-    """The same. Tells as well whether the folder around may fit one file now: only if lines became shorter, and what
-    lies under `name` is one file itself."""
+    """Apply changes; returns the number of new lines, and whether the folder around may fit one file now.
+
+    It may only if two things are true: lines became shorter, and the result under `name` is itself one file. Lines that
+    are added or grow cannot make a folder fit, and a folder with a folder inside holds too much already. Without this
+    test every update would read all files of every folder on its way."""
     if name in folder:
         inner = read_tree(objects, folder[name].oid)
         added, shorter = 0, False
-        if len(changes[0][0]) == depth:
+        if len(changes[0][0]) == depth:  # cut paths end here; completing one costs a hash
             rest = layout.rest_of
             changes = sorted_changes(
                 (path + rest(key) if len(path) == depth else path, key, line, payload)
@@ -97,32 +100,33 @@ def _update(
         for step, group in _steps(changes, depth):
             new, less = _update(objects, inner, step, group, layout, depth + 1)
             added, shorter = added + new, shorter or less
+        # Without a bound in bytes only the number of lines counts, and an update never lowers that.
         if shorter and layout.most_bytes is not None and (lines := _as_one_file(objects, inner, layout)) is not None:
             del folder[name]
             _keep_file(objects, folder, name, lines)
             return added, True
         folder[name] = Entry(TREE, objects.write("tree", format_tree(inner)))
         return added, False
-    standing = _lines(objects, folder.pop(name + SUFFIX, None))
-    before = len(standing)
+    stored = _lines(objects, folder.pop(name + SUFFIX, None))
+    before = len(stored)
     combine = layout.combine
     shorter = False
     placed: list[tuple[str, bytes]] = []
     for path, key, line, payload in changes:
-        old = standing.pop(key, None)
+        old = stored.pop(key, None)
         if combine is not None and (old is not None or not line):
             line = combine(key, old, payload)
         shorter = shorter or (old is not None and len(line) < len(old))
         placed.append((path, line))
-    after = len(placed) + len(standing)
-    lines = [*standing.values(), *(line for _, line in placed)]
+    after = len(placed) + len(stored)
+    lines = [*stored.values(), *(line for _, line in placed)]
     if layout.fits(after, _size(lines)):
         _keep_file(objects, folder, name, lines)
     else:
-        placed += [(layout.path_of(key), line) for key, line in standing.items()]
+        placed += [(layout.path_of(key), line) for key, line in stored.items()]
         placed.sort(key=itemgetter(0))
         _keep(objects, folder, name, placed, layout, depth)
-        shorter = False
+        shorter = False  # it became a folder, so the folder around cannot be one file
     return after - before, shorter
 
 
@@ -131,7 +135,7 @@ def _size(lines: list[bytes]) -> int:
 
 
 def _as_one_file(objects: Reader, inner: dict[str, Entry], layout: Layout[_T]) -> list[bytes] | None:
-    """All lines of a folder, where they fit one file; it is read no further than to where they do not."""
+    """All lines of a folder if they fit one file. Reading stops at the file with which they do not."""
     found: list[bytes] = []
     count = size = 0
     for raw in _files(objects, inner):
@@ -158,7 +162,7 @@ def _keep(
     layout: Layout[_T],
     depth: int,
 ) -> None:
-    """Write lines, sorted by path, as one file, or as a folder of files where they are too many for one."""
+    """Write lines, sorted by path, as one file, or as a folder of files if they are too many for one."""
     if len(placed) <= layout.limit:
         lines = [line for _, line in placed]
         if layout.fits(len(lines), _size(lines)):
@@ -174,9 +178,9 @@ def _keep(
 
 
 def _steps(placed: list[P], depth: int) -> Iterator[tuple[str, list[P]]]:
-    """What lies on each next character of the paths, which are sorted and come first in each tuple.
+    """The tuples in groups by the next character of their paths, which are sorted and come first in each tuple.
 
-    The end of a run is searched for, not walked to, since each of many lines lies below several folders."""
+    The end of a group is found by bisection: each line is below several folders, and would be visited at each level."""
     start = 0
     while start < len(placed):
         step = placed[start][0][depth]
@@ -193,7 +197,7 @@ def _keep_file(objects: Objects, folder: dict[str, Entry], name: str, lines: lis
 def find(
     objects: Reader, folder: dict[str, Entry], name: str, wanted: list[tuple[str, bytes]], depth: int = 0
 ) -> dict[bytes, bytes]:
-    """The standing lines among the wanted `(path, key)`, which are sorted by path; by key."""
+    """The stored lines among the wanted `(path, key)`, which are sorted by path; by key."""
     found: dict[bytes, bytes] = {}
     if name in folder:
         inner = read_tree(objects, folder[name].oid)
@@ -206,7 +210,7 @@ def find(
 
 
 def scan(objects: Reader, folder: dict[str, Entry], name: str, prefix: str = "") -> Iterator[bytes]:
-    """All lines kept under `name`, file by file; with a prefix, only the files in which such paths may lie."""
+    """All lines kept under `name`, file by file; with a prefix, only the files in which such paths may be."""
     if name + SUFFIX in folder:
         yield from _lines(objects, folder[name + SUFFIX]).values()
     elif name in folder:
@@ -217,7 +221,7 @@ def scan(objects: Reader, folder: dict[str, Entry], name: str, prefix: str = "")
 
 
 def scan_below(objects: Reader, folder: dict[str, Entry], name: str, bound: str, at: str = "") -> Iterator[bytes]:
-    """The lines of all files in which paths below a bound may lie; a file may hold others as well."""
+    """The lines of all files in which paths below a bound may be; a file may hold others as well."""
     if name + SUFFIX in folder:
         yield from _lines(objects, folder[name + SUFFIX]).values()
     elif name in folder:
@@ -240,15 +244,16 @@ def _lines(objects: Reader, entry: Entry | None) -> dict[bytes, bytes]:
 def remove_lines(
     objects: Objects, folder: dict[str, Entry], name: str, doomed: list[tuple[str, bytes]], limit: int, depth: int = 0
 ) -> None:
-    """Take the lines of `(path, key)`, sorted by path, away: what is left lies as if they had never been there."""
+    """Remove the lines of `(path, key)`, sorted by path. The rest is laid out as if they had never been there: a folder
+    whose remaining lines fit a file becomes one, since the layout must not depend on history."""
     if name in folder:
         inner = read_tree(objects, folder.pop(name).oid)
         for step, group in _steps(doomed, depth):
             remove_lines(objects, inner, step, group, limit, depth + 1)
-        whole = {name: Entry(TREE, objects.write("tree", format_tree(inner)))}
-        left = list(islice(scan(objects, whole, name), limit + 1))
+        as_folder = {name: Entry(TREE, objects.write("tree", format_tree(inner)))}
+        left = list(islice(scan(objects, as_folder, name), limit + 1))
         if len(left) > limit:
-            folder.update(whole)
+            folder.update(as_folder)
             return
     else:
         lines = _lines(objects, folder.pop(name + SUFFIX, None))

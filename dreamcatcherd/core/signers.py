@@ -1,6 +1,7 @@
-"""Whom a key speaks for: git's allowed-signers lines as data (Protocol §8; format: ssh-keygen(1), ALLOWED SIGNERS).
+"""Whom a key speaks for: git's allowed-signers lines as data (docs/protocol.md#signers; format: ssh-keygen(1), ALLOWED
+SIGNERS).
 
-Owns parsing and matching. Whether a signature is good is git's to say."""
+Owns parsing and matching. git decides whether a signature is good."""
 
 from __future__ import annotations
 
@@ -35,7 +36,7 @@ class Signer(Struct, frozen=True):
 
 
 class Signers(Struct, frozen=True):
-    """Who may sign: the lines as git reads them, parsed; and who of them may change the settings."""
+    """Who may sign: the lines as git reads them, parsed; and which of them may change the settings."""
 
     lines: tuple[str, ...] = ()
     signers: tuple[Signer, ...] = ()
@@ -52,11 +53,11 @@ def read_signers(lines: list[str], operators: list[str]) -> Signers:
 
 
 def lines_at(lines: Iterable[str], now: int | None) -> list[str]:
-    """The lines whose `valid-after` and `valid-before` hold at a time (microseconds UTC; None: at any), without these
-    options.
+    """The lines whose `valid-after` and `valid-before` hold at a time (microseconds UTC; None: at any time), without
+    these options.
 
-    ssh-keygen would hold them against the date that the commit itself claims, which its author chooses. What counts is
-    when the commit was first seen."""
+    ssh-keygen would compare them with the date in the commit, which its author chooses. Here the time counts at which
+    the commit was first seen."""
     held = [
         line for line in lines if now is None or all(_holds(name, text, now) for name, text in _TIMES_OF.findall(line))
     ]
@@ -64,12 +65,12 @@ def lines_at(lines: Iterable[str], now: int | None) -> list[str]:
 
 
 def has_times(lines: Iterable[str]) -> bool:
-    """Whether a key of these lines counts for some time only."""
+    """Whether a key of these lines is limited in time."""
     return any(_TIMES_OF.search(line) for line in lines)
 
 
 def _holds(name: str, text: str, now: int) -> bool:
-    """Whether one such option holds. A time without `Z` is local; one that cannot be read never holds."""
+    """Whether one such option holds. A time without `Z` is local; a time that cannot be read never holds."""
     digits = text.removesuffix("Z")
     layout = {8: "%Y%m%d", 12: "%Y%m%d%H%M", 14: "%Y%m%d%H%M%S"}.get(len(digits))
     try:
@@ -107,7 +108,7 @@ def _signer(line: str) -> Signer:
 def _is_key(raw: bytes, kind: str) -> bool:
     """Whether bytes are a public key of this kind: strings, each after its length (RFC 4253, section 6.6).
 
-    ssh-keygen passes over a line whose key is cut short, so whoever it names could never sign."""
+    ssh-keygen skips a line whose key is cut short, so the streams that it names could never sign."""
     parts = []
     while raw:
         length = int.from_bytes(raw[:4], "big")
@@ -125,4 +126,4 @@ def _names(signer: Signer, name: str) -> bool:
 
 
 def _matches(name: str, pattern: str) -> bool:
-    return fnmatchcase(name, pattern.replace("[", "[[]"))  # ssh's patterns know no character classes
+    return fnmatchcase(name, pattern.replace("[", "[[]"))  # ssh's patterns have no character classes

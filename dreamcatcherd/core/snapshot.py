@@ -1,11 +1,11 @@
-"""The canonical files of a snapshot and what they hold (design: docs/architecture.md, "The snapshot").
+"""The canonical files of a snapshot and their lines (design: docs/architecture.md, "The snapshot").
 
     format                      the name of this format
-    merged.jsonl | merged/      [[frame, content id]]: what has been merged, so that nothing counts twice
-    state/<collection>…         [key, record, stamps], or [order key and position, record] where records are appended
+    merged.jsonl | merged/      [[frame, content id]]: the merged deltas, so that none counts twice
+    state/<collection>…         [key, record, stamps], or [order key and position, record] if records are appended
     state/extra…                [section, order key and position, record], for sections that no collection owns
 
-Owns lines, keys and paths; the way that lines are split into files is `shards`'."""
+Owns lines, keys and paths; `shards` owns how lines are split into files."""
 
 from __future__ import annotations
 
@@ -26,16 +26,16 @@ _T = TypeVar("_T")
 
 FORMAT = "dreamcatcher-snapshot/2"
 UNBOUNDED = "dreamcatcher-snapshot/1"
-"""The format before: its files have a bound in lines alone. A snapshot of it is carried on as it is."""
+"""The format before: its files have a bound in lines alone. A snapshot of it is continued in that format."""
 
 FILE_BYTES = 512 * 2**10
-"""The most bytes of a file of several lines: servers refuse large files, and a frame writes whole files."""
+"""The most bytes of a file of several lines: servers refuse large files, and a frame writes complete files."""
 
 ENTITIES_A_FILE = 256
 IDS_A_FILE = 2048
 
 FIELDS_APART = 256
-"""Up to how many fields each has its own stamp written beside it. A field may be a few bytes, and a stamp is 100."""
+"""Up to how many fields each has its own stamp in the line. A field may be a few bytes, and a stamp is 100."""
 
 _LETTERS = "fghijklmnopqrstuvwxyz"
 
@@ -62,7 +62,7 @@ def empty_snapshot(name: str) -> Folders:
 
 
 def empty_like(objects: Objects, tree: str | None) -> str:
-    """The empty snapshot of another one's format: what the first frame of its history was merged into."""
+    """The empty snapshot in the format of another one: the base of the first frame of its history."""
     return close_snapshot(objects, empty_snapshot(format_of(Folders(read_tree(objects, tree), {}))))
 
 
@@ -72,7 +72,7 @@ def format_of(folders: Folders) -> str:
 
 
 def with_file_bound(folders: Folders, layout: Layout[_T]) -> Layout[_T]:
-    """A layout as the format of a snapshot has it."""
+    """A layout with the bound in bytes that the format of a snapshot has."""
     return layout._replace(most_bytes=None if format_of(folders) == UNBOUNDED else FILE_BYTES)
 
 
@@ -90,11 +90,11 @@ def has_entities(folders: Folders) -> frozenset[str]:
     return frozenset(name.removesuffix(".jsonl") for name in folders.state)
 
 
-# Keys and the paths that they lie on -------------------------------------------------------------------------------
+# Keys and paths ---------------------------------------------------------------------------------------------------
 
 
 def number_path(number: int) -> str:
-    """A natural number's digits after a letter that counts them (`g` for one), so that neighbours lie side by side."""
+    """A natural number's digits after a letter that counts them (`g` for one), so that near numbers have near paths."""
     digits = str(number)
     return _LETTERS[len(digits)] + digits
 
@@ -104,9 +104,9 @@ def _text_path(raw: bytes) -> str:
 
 
 def near_paths(row: Collection, keys: Iterable[list[Json]], raw_keys: Iterable[bytes]) -> list[str]:
-    """How the paths of entities begin: with what those of the same or a near shard field have in common."""
+    """How the paths of entities begin: with the part that entities of the same or a near shard field share."""
     parts = [key[row.shard] for key in keys] if row.key else [raw_key.decode() for raw_key in raw_keys]
-    known = {part: near_path(part) for part in set(parts)}  # many lie near the same one
+    known = {part: near_path(part) for part in set(parts)}  # many share one
     return [known[part] for part in parts]
 
 
@@ -116,17 +116,18 @@ def near_path(part: int | str) -> str:
 
 
 def zone_of(near: str) -> int:
-    """A number for the neighbourhood of a path, by how it begins: entities of one file are mostly of one zone."""
+    """A number for the neighbourhood of a path, by its beginning. Entities of one file are mostly of one zone, so that
+    the parts of a large frame seldom write the same file."""
     return crc32((near[:-3] if near[0] in _LETTERS else near[:1]).encode())
 
 
 def keyed_path(row: Collection, key: list[Json], raw_key: bytes) -> str:
-    """Where an entity lies: beside those with the same or a near shard field, then spread by the whole key."""
+    """The path of an entity: near those with the same or a near shard field, then spread by its complete key."""
     return near_path(key[row.shard] if row.key else raw_key.decode()) + key_digits(raw_key)
 
 
 def key_digits(raw_key: bytes) -> str:
-    """How the path of an entity ends: it is spread by its whole key."""
+    """How the path of an entity ends: it is spread by its complete key, so that nobody can crowd one place."""
     return hashlib.sha256(raw_key).hexdigest()
 
 
@@ -136,7 +137,7 @@ def appended_path(stamp: Stamp) -> str:
 
 
 def section_path(section: str) -> str:
-    """Where records of an extra section lie together."""
+    """The beginning of the paths of all records of an extra section."""
     return _text_path(section.encode())
 
 
@@ -150,8 +151,8 @@ def _appended_path_of(raw_key: bytes) -> str:
 
 
 def _extra_path_of(raw_key: bytes) -> str:
-    """Where an extra record lies: beside its section's. It ends in the section's hash, since anybody can make sections
-    whose first four digits are the same."""
+    """The path of an extra record: near those of its section. It ends in the hash of the section, since anybody can
+    make sections whose first four digits are the same."""
     section, *stamp, rank = decode(raw_key)
     return section_path(section) + appended_path(stamp_of(stamp)) + number_path(rank) + _section_digits(raw_key)
 
@@ -162,12 +163,12 @@ def _section_digits(raw_key: bytes) -> str:
 
 
 def id_path(merged_id: MergedId) -> str:
-    """Where a line lies that is kept by the frame and content id of a delta."""
+    """The path of a line that is kept by the frame and content id of a delta."""
     return number_path(merged_id[0]) + merged_id[1]
 
 
 def id_path_of(raw_key: bytes) -> str:
-    """The same, from the key of the line."""
+    """The same path, from the key of the line."""
     frame, content_id = decode(raw_key)
     return id_path((frame, content_id))
 
@@ -176,7 +177,10 @@ def id_path_of(raw_key: bytes) -> str:
 
 
 def fresh_lines(row: Collection, raw_keys: list[bytes], records: list[Record], raw_stamps: list[bytes]) -> list[bytes]:
-    """The lines of entities that one record each makes; empty for `union`, which puts values in order first."""
+    """The lines of entities that one record each makes; empty under `union`, which must put values in order first.
+
+    They have the bytes that `entity_line` would give them. Most lines of a frame are such lines, and joining each
+    record with nothing would take several times as long."""
     if row.rule == "union":
         return [b""] * len(records)
     if row.rule in BY_FIELD:
@@ -187,8 +191,8 @@ def fresh_lines(row: Collection, raw_keys: list[bytes], records: list[Record], r
 
 
 def entity_line(raw_key: bytes, entity: Entity) -> bytes:
-    """The line of a keyed entity. Stamps by field that are all the same are written once; those of an entity of very
-    many fields once for all fields that have them."""
+    """The line of a keyed entity. Stamps by field that are all equal are written once. If an entity has very many
+    fields, each stamp is written once, with the fields that have it."""
     stamps: Json = entity.stamps
     if isinstance(stamps, dict) and stamps:
         first, *others = stamps.values()
@@ -261,7 +265,7 @@ def ids_among(objects: Reader, folder: dict[str, Entry], name: str, ids: Iterabl
 
 
 class Item(NamedTuple):
-    """One record of a snapshot: its collection (`extra/<section>` for extras), and what stands."""
+    """One record of a snapshot: its collection (`extra/<section>` for extras), the record and its stamps."""
 
     collection: str
     record: Record
@@ -285,7 +289,7 @@ def items(objects: Reader, folders: Folders, table: Table, collection: str) -> I
 
 
 def get_keyed(objects: Reader, folders: Folders, row: Collection, key: list[Json]) -> Item | None:
-    """One entity by its stored key, from the one file that it lies in."""
+    """One entity by its stored key, from the one file that can hold it."""
     raw_key = canonical(key)
     found = find(objects, folders.state, file_name(row.name), [(keyed_path(row, key, raw_key), raw_key)])
     return read_item(row, found[raw_key]) if raw_key in found else None

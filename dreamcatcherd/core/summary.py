@@ -1,4 +1,4 @@
-"""One closed frame in a few numbers: what `log`, `merge --json` and dashboards list."""
+"""One closed frame in a few numbers: the rows of `log`, `merge --json` and dashboards."""
 
 from __future__ import annotations
 

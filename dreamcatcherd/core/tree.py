@@ -24,8 +24,8 @@ TREE_LEVELS = 1_000
 """How many folders deep a tree is read. Trees of others may be deeper than any program's stack."""
 
 REPEATED = 100_000
-"""How many entries are read again in one walk because their folder stands under several names. A few hand-made folders,
-each naming the next one many times, have more paths than can ever be listed."""
+"""How many entries are read again in one walk because their folder has several names. A few hand-made folders, each
+naming the next one many times, have more paths than can ever be listed."""
 
 
 class Entry(NamedTuple):
@@ -41,7 +41,7 @@ class Reader(Protocol):
 
 
 class Objects(Reader, Protocol):
-    """A content-addressed store: all that the merge needs of a repository."""
+    """A content-addressed store: the only part of a repository that the merge needs."""
 
     def write(self, kind: Kind, data: bytes) -> str:
         """Keep an object and return its id. Durable only once the store is flushed."""
@@ -55,7 +55,7 @@ def object_id(kind: Kind, data: bytes) -> str:
 
 
 def parse(raw: bytes) -> dict[str, Entry]:
-    """A tree's entries by name, in git's order; UnreadableError where the bytes are no tree.
+    """A tree's entries by name, in git's order; UnreadableError if the bytes are not a tree.
 
     Names that are not UTF-8 carry their bytes as lone surrogates. Of two entries of one name the last one counts."""
     if not _ENTRIES.fullmatch(raw):
@@ -105,7 +105,7 @@ def read_tree(objects: Reader, oid: str | None) -> dict[str, Entry]:
 
 
 def lookup(objects: Reader, tree: str | None, path: str) -> Entry | None:
-    """What stands at a path below a tree, or None."""
+    """The entry at a path below a tree, or None."""
     entry: Entry | None = Entry(TREE, tree) if tree else None
     for part in path.split("/"):
         if entry is None or entry.mode != TREE:
@@ -115,20 +115,20 @@ def lookup(objects: Reader, tree: str | None, path: str) -> Entry | None:
 
 
 def subtree(objects: Reader, tree: str | None, path: str) -> str | None:
-    """The id of the folder at a path, or None where there is none."""
+    """The id of the folder at a path, or None if there is none."""
     entry = lookup(objects, tree, path)
     return entry.oid if entry and entry.mode == TREE else None
 
 
 def blob_at(objects: Reader, tree: str | None, path: str) -> str | None:
-    """The id of the plain file at a path, or None where there is none."""
+    """The id of the plain file at a path, or None if there is none."""
     entry = lookup(objects, tree, path)
     return entry.oid if entry and entry.mode & 0o170000 == 0o100000 else None
 
 
 def entries_at(objects: Reader, tree: str | None, wanted: Iterable[str]) -> dict[str, Entry]:
-    """What stands at many paths below a tree, by path, where there is something. A folder is read once, however many of
-    the paths lie in it."""
+    """The entries at many paths below a tree, by path, for those that exist. A folder is read once, however many of the
+    paths go through it."""
     folders: dict[str, dict[str, Entry]] = {}
     found: dict[str, Entry] = {}
     for path in wanted:
@@ -222,7 +222,7 @@ def walk(objects: Reader, tree: str | None, below: str = "") -> Iterator[tuple[s
 def changed(
     objects: Reader, new: str | None, olds: Sequence[str | None], below: str = ""
 ) -> Iterator[tuple[str, Entry]]:
-    """Files of tree `new` that differ from *every* one of `olds`: what a commit changes against all its parents.
+    """Files of tree `new` that differ from *every* one of `olds`: the changes of a commit against all its parents.
 
     Equal folders are pruned by their id, so the cost follows the difference. UnreadableError beyond the bounds."""
     visits = _Visits()
@@ -241,11 +241,11 @@ def changed(
         if found is None:
             stack.pop()
             continue
-        path, entry, stands = found
-        if entry in stands:
+        path, entry, others = found
+        if entry in others:
             continue
         if entry.mode == TREE:
-            folders = [old.oid if old and old.mode == TREE else None for old in stands]
+            folders = [old.oid if old and old.mode == TREE else None for old in others]
             stack.append(opened(entry.oid, folders, f"{path}/"))
         else:
             yield path, entry
@@ -257,7 +257,7 @@ _Opened = tuple[str, Entry, list[Entry | None]]
 def differences(
     objects: Reader, old: str | None, new: str | None, below: str = ""
 ) -> Iterator[tuple[str, Entry | None, Entry | None]]:
-    """Files that are not the same in two trees, as (path, before, after); None where there is no file.
+    """Files that are not the same in two trees, as (path, before, after); None if there is no file.
 
     Equal folders are pruned by their id, so the cost follows the difference. UnreadableError beyond the bounds."""
     visits = _Visits(), _Visits()

@@ -1,6 +1,6 @@
-"""What is wrong at the moment, as values: the one list that `status`, `/readyz`, page and API show (Protocol §9).
+"""Present troubles as values: the one list that `status`, `/readyz`, page and API show (docs/protocol.md#troubles).
 
-Owns the words of each trouble and its remedy. What is reported as trouble is present: what is over is not listed."""
+Owns the words of each trouble and its remedy. A trouble is present: one that is over is not listed."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from dreamcatcherd.core.errors import DreamcatcherError
 from dreamcatcherd.core.ledger import Violation
 
 OVERDUE_S = 5.0
-"""How long after its time a frame may be open before that is trouble."""
+"""How long after its time a frame may be open before that is a trouble."""
 
 VIOLATIONS_NAMED = 20
 FREE_BYTES = 256 * 2**20
-"""Less room than this on the disk of the repository is trouble."""
+"""Less free space than this on the disk of the repository is a trouble."""
 
 _HEALED = "the next snapshot commit records it in its ledger"
 _REMEDIES = {
@@ -36,7 +36,7 @@ _REMEDIES = {
 
 
 class Trouble(Struct, frozen=True):
-    """One present trouble. `since` is RFC 3339 in UTC, None where nobody knows; `remedy` says what to do about it."""
+    """One present trouble. `since` is RFC 3339 in UTC, None if unknown; `remedy` says what to do about it."""
 
     what: str
     since: str | None
@@ -57,7 +57,7 @@ def overdue(frame: int, due_at_s: float, now: int) -> Trouble | None:
 
 
 def disk_full(free_bytes: int, where: str) -> Trouble | None:
-    """A disk on which publishing will soon stop, if it has not yet."""
+    """A disk that is so full that publishing will soon stop."""
     if free_bytes >= FREE_BYTES:
         return None
     return Trouble(f"{free_bytes // 2**20} MiB are free at {where}", None, "make room: a full disk stops publishing")
@@ -68,7 +68,7 @@ def violated(violations: Iterable[Violation]) -> list[Trouble]:
     found: dict[tuple[str, str | None], list[Violation]] = {}
     for row in violations:
         if row.kind == "unreadable-commit":
-            continue  # it is trouble for as long as a ref brings it, not until a ledger names it
+            continue  # a trouble for as long as a ref brings the commit, even after a ledger names it
         found.setdefault((row.kind, row.commit), []).append(row)
     troubles = []
     for (kind, commit), rows in list(found.items())[:VIOLATIONS_NAMED]:

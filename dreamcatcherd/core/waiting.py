@@ -1,9 +1,10 @@
-"""Early deltas: what waits for its frame, kept beside the ledgers at no cost to the frames in between (Protocol §7).
+"""Early deltas: they wait for their frame in a file next to the ledgers, at no cost to the frames in between
+(docs/protocol.md#publishing).
 
     state/ledger/waiting.jsonl | waiting/     [[frame, content id], row]: each early delta until its frame closes
 
-A ledger lists only those that began or ended waiting in its frame. Owns the folder of ledgers as a whole: what a frame
-makes of it follows from the ledger alone, so that `verify` can hold one against the other."""
+A ledger lists only those that began or ended waiting in its frame. Owns the complete folder of ledgers: its content
+after a frame follows from the ledger alone, so that `verify` can compare the two."""
 
 from __future__ import annotations
 
@@ -37,12 +38,13 @@ _LAYOUT: Layout[None] = Layout(_A_FILE, id_path_of, None)
 
 
 def id_of(row: HeldRow) -> MergedId:
-    """What an early delta is known by: its frame and content id."""
+    """The id of an early delta: its frame and content id."""
     return (row.frame, row.content_id or row.blob)
 
 
 def next_ledgers(objects: Objects, ledgers: str | None, ledger: Ledger, oid: str) -> str:
-    """The folder of ledgers after a frame: the ledger, of blob `oid`, is put in, and what waits is brought up to it."""
+    """The folder of ledgers after a frame: the ledger, of blob `oid`, is added, and the waiting deltas are updated from
+    it."""
     folder = dict(read_tree(objects, ledgers))
     if ledger.ended:
         ended = sorted((id_path(merged_id), canonical(merged_id)) for merged_id in map(id_of, ledger.ended))
@@ -71,14 +73,15 @@ def began_in(ledger: Ledger) -> Iterator[HeldRow]:
 
 
 def due_rows(objects: Reader, ledgers: str | None, frame: int) -> list[HeldRow]:
-    """The early deltas whose wait ends with a frame, in order of their keys; only their part of the folder is read."""
+    """The early deltas whose wait ends with a frame, in order of their keys; only the files of those frames are
+    read."""
     folder = read_tree(objects, ledgers)
     rows = _rows(scan_below(objects, folder, NAME, number_path(frame + 1)))
     return sorted((row for row in rows if row.frame <= frame), key=id_of)
 
 
 def waiting_files(objects: Reader, ledgers: str | None) -> Iterator[str]:
-    """The blobs that hold what waits."""
+    """The blobs that hold the waiting deltas."""
     files = (NAME, NAME + SUFFIX)
     todo = [entry for name, entry in read_tree(objects, ledgers).items() if name in files]
     while todo:
@@ -90,7 +93,7 @@ def waiting_files(objects: Reader, ledgers: str | None) -> Iterator[str]:
 
 
 def read_rows(raw: bytes) -> Iterator[HeldRow]:
-    """The early deltas that one of these blobs holds."""
+    """The early deltas in one of these blobs."""
     return _rows(line for line in raw.split(b"\n") if line)
 
 

@@ -1,8 +1,9 @@
-"""Books that finish themselves: a title page and chapters to a published BookRappter object (Protocol §5, Books).
+"""Books that finish themselves: a title page and chapters become a published BookRappter object
+(docs/protocol.md#books).
 
-Owns when a book is complete, what its object says, and the fingerprint. Pure: what is read for it, and where the object
-is kept, is `library`'s. What the title page says is passed through as given; texts of chapters that are none count as
-absent, and the records in `chapters` keep them."""
+Owns when a book is complete, the content of its object, and the fingerprint. Pure: `library` reads the inputs and
+stores the object. The values of the title page are passed through as given. A chapter's text that is not a string
+counts as absent; the records in `chapters` keep it."""
 
 from __future__ import annotations
 
@@ -31,7 +32,8 @@ _FIRST, _LAST = datetime.min.replace(tzinfo=UTC), datetime.max.replace(tzinfo=UT
 
 
 class Chapter(NamedTuple):
-    """What one agent wrote for one chapter number, and the latest stamp of it; None where it holds key fields alone."""
+    """One agent's record for one chapter number, and its latest stamp; the stamp is None if the record has only key
+    fields."""
 
     number: int
     author: Json
@@ -40,21 +42,21 @@ class Chapter(NamedTuple):
 
 
 class Marks(NamedTuple):
-    """What decides when a book is complete: each chapter number's first stamp, and each target with its stamp.
+    """The facts that decide when a book is complete: each chapter number's first stamp, and each target with its stamp.
 
-    A target is None where the delta named one that is none."""
+    A target is None if the delta gave a value that is not a target."""
 
     numbers: dict[int, Stamp]
     targets: dict[Stamp, int | None]
 
     @property
     def target(self) -> int | None:
-        """The target that stands."""
+        """The target in force: the latest one."""
         return self.targets[max(self.targets)] if self.targets else None
 
 
 def target_of(value: Json) -> int | None:
-    """What `target_chapters` may be: an integer from 1 on, or one as a decimal string."""
+    """The target in a `target_chapters` value: an integer from 1 on, or one as a decimal string; else None."""
     part = key_part(value)
     return part if type(part) is int and part > 0 else None
 
@@ -62,7 +64,7 @@ def target_of(value: Json) -> int | None:
 def completed(marks: Marks) -> Stamp | None:
     """The stamp at which a book was first complete, if deltas are taken in the order of their stamps; None if never.
 
-    A target counts from its own stamp on, so that raising it afterwards takes no book off the shelf."""
+    A target counts from its own stamp on, so that raising it afterwards does not unpublish the book."""
     firsts = Counter(marks.numbers.values())
     written, target = 0, None
     for stamp in sorted({*firsts, *marks.targets}):
@@ -75,11 +77,11 @@ def completed(marks: Marks) -> Stamp | None:
 
 
 def compile_book(book: Json, page: Record, chapters: Iterable[Chapter], stamp: Stamp) -> Record:
-    """The record of `library`: the object, and beside it the chapters that others wrote under the same number.
+    """The record of `library`: the object, and the chapters that other agents wrote under the same numbers.
 
     `page` is the book's record in `books`, `stamp` that of the delta which completed it."""
-    standing, others = choose(chapters)
-    written = [_chapter(chapter) for chapter in standing]
+    chosen, others = choose(chapters)
+    written = [_chapter(chapter) for chapter in chosen]
     words = sum(chapter["word_count"] for chapter in written)
     inner = page.get("metadata")
     noted = inner if type(inner) is dict else {}
@@ -112,9 +114,10 @@ def compile_book(book: Json, page: Record, chapters: Iterable[Chapter], stamp: S
 
 
 def choose(chapters: Iterable[Chapter]) -> tuple[list[Chapter], list[Chapter]]:
-    """Of each number the chapter with the latest stamp, and all others, each by number; the others newest first.
+    """For each number the chapter with the latest stamp, and all other chapters, each by number; the others newest
+    first.
 
-    Two of one delta tie: then the later in the order of authors stands."""
+    Two chapters of one delta tie: then the later in the order of authors wins."""
     by_number: dict[int, list[Chapter]] = {}
     for chapter in sorted(chapters, key=lambda one: (one.stamp or (), sort_key(one.author)), reverse=True):
         by_number.setdefault(chapter.number, []).append(chapter)
@@ -128,7 +131,7 @@ def chapter_text(record: Record) -> str:
 
 
 def reading_minutes(words: int) -> int:
-    """Minutes to read so many words: to the nearest, ties to the even one, at least 1."""
+    """Minutes to read a number of words: to the nearest, ties to the even one, at least 1."""
     return max(1, round(words / WORDS_A_MINUTE))
 
 
@@ -149,9 +152,9 @@ def in_reference_order(made: Record) -> Record:
 
 
 def rfc3339_text(micros: int) -> str:
-    """Microseconds since 1970 as RFC 3339 in UTC, digits after the second only where there are any.
+    """Microseconds since 1970 as RFC 3339 in UTC, digits after the second only if there are any.
 
-    An offset may carry a valid time out of the years 1 to 9999: then the nearest that can be written."""
+    An offset may carry a valid time out of the years 1 to 9999: then the nearest time that can be written."""
     try:
         at = _EPOCH + timedelta(microseconds=micros)
     except OverflowError:
@@ -173,7 +176,7 @@ def _chapter(chapter: Chapter) -> Record:
 
 
 def _first(page: Record, noted: Record, name: str) -> Json:
-    """A field of the title page, else of the `metadata` that it may bring as the object has it."""
+    """A field of the title page, else of the `metadata` object that the page may have."""
     return page[name] if page.get(name) is not None else noted.get(name)
 
 
@@ -183,5 +186,5 @@ def _text(record: Record, name: str) -> str:
 
 
 def _given(value: Json, absent: Json) -> Json:
-    """A value of the title page as it was given, whatever its type; a default where there is none."""
+    """A value of the title page as it was given, whatever its type; a default if it is absent."""
     return absent if value is None else value

@@ -1,11 +1,12 @@
-"""The library in a snapshot: what each book's completion depends on, and the compiled books (Protocol §5, Books).
+"""The library in a snapshot: the facts that each book's completion depends on, and the compiled books
+(docs/protocol.md#books).
 
     book_progress   [book, "chapter", number]: the first stamp of each chapter number
                     [book, "target", content id]: each `target_chapters` that a delta gave
     library         [book]: the compiled book, while it is complete; its stamp is that of the delta which completed it
 
-Both follow from chapters and books alone. Only the books that new deltas touch are looked at, each by the files that
-its lines lie in; the rules are `books`'."""
+Both follow from chapters and books alone. Only the books that new deltas touch are read, from the files that hold their
+lines; `compile` has the rules."""
 
 from __future__ import annotations
 
@@ -64,8 +65,8 @@ class BooksProjection:
                     marks.targets[stamp] = target_of(record["target_chapters"])
 
     def update(self, objects: Objects, before: Folder, folders: Folders) -> Derived:
-        """The same for books: if the settings gave chapters or books other keys or another rule before there were any,
-        nothing compiles."""
+        """If the settings gave chapters or books other keys or another rule, before there were any, nothing
+        compiles."""
         table, state = self._table, folders.state
         pages, compiles = standard(table, BOOKS), standard(table, CHAPTERS, BOOKS)
         progress: list[tuple[Record, Stamp]] = []
@@ -78,20 +79,20 @@ class BooksProjection:
             marks = _joined(old, new)
             progress += _progress(book, old, marks)
             stamp = completed(marks) if compiles else None
-            standing = _line(objects, before, DERIVED[LIBRARY], book)
+            stored = _line(objects, before, DERIVED[LIBRARY], book)
             line = None
             if stamp is not None:
                 line = entity_line(raw_key, compiled_book(objects, state, table, book, stamp))
                 compiled[raw_key] = (book, line)
-            elif standing is not None:
+            elif stored is not None:
                 gone.append(raw_key)
             started = pages and _line(objects, state, table[BOOKS], book) is not None
             happened: dict[BookEvent, bool] = {
                 "started": started and _line(objects, before, table[BOOKS], book) is None,
                 "grew": len(marks.numbers) > len(old.numbers),
-                "published": standing is None and line is not None,
-                "revised": standing is not None and line is not None and line != standing,
-                "reopened": standing is not None and line is None,
+                "published": stored is None and line is not None,
+                "revised": stored is not None and line is not None and line != stored,
+                "reopened": stored is not None and line is None,
             }
             events = [name for name, so in happened.items() if so]
             if events:
@@ -104,14 +105,14 @@ class BooksProjection:
 
 
 def compiled_book(objects: Reader, state: Folder, table: Table, book: Json, stamp: Stamp) -> Entity:
-    """A complete book out of what stands in a snapshot; `stamp` is that of the delta which completed it."""
+    """A complete book from the records of a snapshot; `stamp` is that of the delta which completed it."""
     line = _line(objects, state, table[BOOKS], book)
     page = read_entity(table[BOOKS], line).record if line else {}
     return Entity(compile_book(book, page, chapters_of(objects, state, table, book), stamp), stamp)
 
 
 def chapters_of(objects: Reader, state: Folder, table: Table, book: Json) -> Iterator[Chapter]:
-    """All that stands of a book's numbered chapters, by whomever; a chapter that text names is no part of the book."""
+    """All records of a book's numbered chapters, by any author; a chapter that text names is not part of the book."""
     for line in lines_of_book(objects, state, table[CHAPTERS], book):
         _, number, author = decode(key_of(line))
         if type(number) is int:
@@ -121,7 +122,7 @@ def chapters_of(objects: Reader, state: Folder, table: Table, book: Json) -> Ite
 
 
 def read_marks(objects: Reader, state: Folder, book: Json) -> Marks:
-    """What a snapshot's progress says of a book."""
+    """The marks of a book in a snapshot's progress."""
     marks = Marks({}, {})
     for line in lines_of_book(objects, state, DERIVED[PROGRESS], book):
         note_mark(marks, line)
@@ -139,7 +140,7 @@ def note_mark(marks: Marks, line: bytes) -> None:
 
 
 def lines_of_book(objects: Reader, state: Folder, row: Collection, book: Json) -> Iterator[bytes]:
-    """A collection's lines for one book, from the few files in which they may lie; its key begins with the book."""
+    """A collection's lines for one book, from the few files that may hold them; its key begins with the book."""
     start = b"[[%b" % canonical(book)
     for line in scan(objects, state, file_name(row.name), near_path(book)):
         if line.startswith((start + b",", start + b"]")):
@@ -147,7 +148,7 @@ def lines_of_book(objects: Reader, state: Folder, row: Collection, book: Json) -
 
 
 def standard(table: Table, *names: str) -> bool:
-    """Whether collections are keyed, joined and laid out as the protocol has them."""
+    """Whether collections are keyed, joined and laid out as in the protocol."""
     return all(table[name].identity == DEFAULT_TABLE[name].identity for name in names)
 
 
@@ -158,7 +159,7 @@ def _joined(old: Marks, new: Marks) -> Marks:
 
 
 def _progress(book: Json, old: Marks, marks: Marks) -> Iterator[tuple[Record, Stamp]]:
-    """What is new or changed in a book's progress."""
+    """The new or changed entries of a book's progress."""
     for number, stamp in marks.numbers.items():
         if old.numbers.get(number) != stamp:
             yield {"book": book, "what": "chapter", "which": number}, stamp
@@ -168,7 +169,7 @@ def _progress(book: Json, old: Marks, marks: Marks) -> Iterator[tuple[Record, St
 
 
 def _progress_lines(progress: list[tuple[Record, Stamp]]) -> dict[bytes, tuple[Json, bytes]]:
-    """The lines of it with their books, by key."""
+    """Their lines with their books, by key."""
     records = [record for record, _ in progress]
     raw_keys = canonical_each([[record["book"], record["what"], record["which"]] for record in records])
     raw_stamps = canonical_each([stamp for _, stamp in progress])
@@ -178,13 +179,13 @@ def _progress_lines(progress: list[tuple[Record, Stamp]]) -> dict[bytes, tuple[J
 
 
 def _line(objects: Reader, state: Folder, row: Collection, book: Json) -> bytes | None:
-    """The line of a collection whose whole key is the book."""
+    """The line of a collection whose complete key is the book."""
     raw_key = canonical([book])
     return find(objects, state, file_name(row.name), [(keyed_path(row, [book], raw_key), raw_key)]).get(raw_key)
 
 
 def _put(objects: Objects, folders: Folders, row: Collection, lines: dict[bytes, tuple[Json, bytes]]) -> int:
-    """Keep lines with their books, by key, in place of what stands; returns how many keys are new."""
+    """Store lines with their books, by key, in place of the present ones; returns how many keys are new."""
     if not lines:
         return 0
     nears = near_paths(row, [[book] for book, _ in lines.values()], lines)
@@ -196,7 +197,7 @@ def _put(objects: Objects, folders: Folders, row: Collection, lines: dict[bytes,
 
 
 def _take(objects: Objects, state: Folder, row: Collection, keys: list[bytes]) -> int:
-    """Take lines away that stand; returns how many."""
+    """Remove lines by key; returns how many."""
     doomed = sorted((keyed_path(row, decode(raw_key), raw_key), raw_key) for raw_key in keys)
     if doomed:
         remove_lines(objects, state, file_name(row.name), doomed, row.a_file)

@@ -1,6 +1,6 @@
 """The shelf: every book of a snapshot with its progress, and the catalogue of published ones. Reads; decides nothing.
 
-A chapter's number and author are part of its key, so the shelf is read without decoding what anybody wrote."""
+A chapter's number and author are part of its key, so the shelf is read without decoding the chapters' text."""
 
 from __future__ import annotations
 
@@ -39,10 +39,12 @@ _DEWEY = {
 
 
 class ShelfEntry(Struct, frozen=True):
-    """One book on the shelf. `chapters` counts distinct numbers, `missing` are those of 1 to the target that nobody
-    wrote, the first 1,000 of `missing_total`; `unnumbered` are chapters that text names, which no book binds.
+    """One book on the shelf. `chapters` counts distinct numbers. `missing` are the first 1,000 numbers up to the target
+    that nobody wrote, `missing_total` counts all of them; `unnumbered` are chapters that text names, which are in no
+    book.
 
-    Of a published book: the time and frame of the delta that completed it, its words, and its fingerprint."""
+    The remaining fields are of a published book: the time and frame of the delta that completed it, its words, and its
+    fingerprint."""
 
     book: Json
     title: str
@@ -71,7 +73,7 @@ class ChapterEntry(Struct, frozen=True):
 
 
 class _Draft:
-    """What is found of one book while the collections are gone through."""
+    """The facts about one book while the collections are read."""
 
     def __init__(self, book: Json) -> None:
         self.book = book
@@ -105,10 +107,10 @@ def shelf(objects: Reader, state: Folder, table: Table, only: list[Json] | None 
 
 
 def chapter_entries(objects: Reader, state: Folder, table: Table, book: Json) -> list[ChapterEntry]:
-    """The chapters of a book, published or not, by number, with who wrote them."""
+    """The chapters of a book, published or not, by number, with their authors."""
     if not standard(table, CHAPTERS):
         return []
-    standing, others = choose(chapters_of(objects, state, table, book))
+    chosen, others = choose(chapters_of(objects, state, table, book))
     return [
         ChapterEntry(
             number=one.number,
@@ -118,13 +120,13 @@ def chapter_entries(objects: Reader, state: Folder, table: Table, book: Json) ->
             stamp=one.stamp,
             alternates=[other.author for other in others if other.number == one.number],
         )
-        for one in standing
+        for one in chosen
     ]
 
 
 def catalogue(objects: Reader, state: Folder, table: Table) -> Record:
     """All published books in the form of the platform's `library.json`. It holds no wall clock: `updated` is the day on
-    which the newest book was complete, and the Dewey class is what the title page says."""
+    which the newest book was complete, and the Dewey class is taken from the title page."""
     rows = []
     newest = ""
     for book, _, line in _lines(objects, state, DERIVED[LIBRARY], None):
