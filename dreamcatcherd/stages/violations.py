@@ -1,7 +1,7 @@
 """What others broke since the last publication (docs/protocol.md#violations).
 
-Reads and names, and repairs nothing: `canonical_files` restores canonical files, and the next snapshot commit is computed
-from deltas alone."""
+Reads and names, and repairs nothing: `canonical_files` restores canonical files, and the next snapshot commit is
+computed from deltas alone."""
 
 from __future__ import annotations
 
