@@ -29,7 +29,7 @@ from dreamcatcherd.core.snapshot import open_snapshot
 from dreamcatcherd.history import queries
 from dreamcatcherd.observe.clock import wall_clock
 from dreamcatcherd.web import params
-from dreamcatcherd.web.change_feed import Hub
+from dreamcatcherd.web.change_feed import ChangeFeed
 from dreamcatcherd.web.live_status import LiveStatus
 from dreamcatcherd.web.params import read_parameters
 from dreamcatcherd.web.query_executor import BusyError, QueryExecutor, Reading
@@ -40,15 +40,15 @@ ANSWER_BYTES = 8 * 2**20
 DIFF_BYTES = 4 * 2**20
 DIFF_ROWS = 10_000
 ROWS = 1_000
-ROWS_UNASKED = 100
+DEFAULT_ROWS = 100
 
-CLIENTS = 64
+EVENT_CLIENTS = 64
 """How many may follow the events at once."""
 
-GAP_S = 0.25
+EVENT_INTERVAL_S = 0.25
 """The least time between two events for one client: what changes in between is told with the later one."""
 
-HEARTBEAT_S = 15.0
+KEEP_ALIVE_S = 15.0
 """After so much silence a comment is sent, so that a connection that is dead is noticed on both sides."""
 
 _NEVER = 2**63
@@ -60,14 +60,14 @@ _OFFSET = {"limit": _LIMIT, "offset": params.number(0, 10**9)}
 Handler = Callable[[Request], Awaitable[Response]]
 
 
-def failure(error: DreamcatcherError) -> Response:
+def error_response(error: DreamcatcherError) -> Response:
     """An error as JSON: its cause and its remedy."""
     code = 404 if isinstance(error, RefusedError) else 400 if isinstance(error, UsageError) else 503
     headers = {"Retry-After": "1"} if code == 503 else {}
-    return as_json({"error": error.cause, "remedy": error.remedy}, code, headers)
+    return json_response({"error": error.cause, "remedy": error.remedy}, code, headers)
 
 
-def as_json(value: object, code: int = 200, headers: dict[str, str] | None = None) -> Response:
+def json_response(value: object, code: int = 200, headers: dict[str, str] | None = None) -> Response:
     raw = value if isinstance(value, bytes) else canonical(value)
     return Response(raw, code, {"Cache-Control": "no-store", **(headers or {})}, "application/json")
 
@@ -79,12 +79,12 @@ def guarded(answer: Handler) -> Handler:
         try:
             return await answer(request)
         except DreamcatcherError as error:
-            return failure(error)
+            return error_response(error)
         except Exception as error:
             what = f"{type(error).__name__}: {error}"[:500]
             structlog.get_logger().error("request failed", path=request.url.path, cause=what)
             remedy = "report it, with the line of the log that says 'request failed'"
-            return as_json({"error": "internal error", "remedy": remedy}, 500)
+            return json_response({"error": "internal error", "remedy": remedy}, 500)
 
     return guard
 
@@ -101,10 +101,10 @@ def within_bounds(value: object) -> bytes:
 class Api:
     """The answers. Each is a coroutine that takes the request."""
 
-    def __init__(self, board: LiveStatus, hub: Hub, desk: QueryExecutor) -> None:
-        self._board = board
-        self._hub = hub
-        self._desk = desk
+    def __init__(self, live_status: LiveStatus, changes: ChangeFeed, executor: QueryExecutor) -> None:
+        self._live_status = live_status
+        self._changes = changes
+        self._executor = executor
         self._status: tuple[int, bytes] = (-1, b"")
         self._until = 0  # when the kept answer is no longer true
         self._rows: tuple[Pending | None, list[Record]] = (None, [])
@@ -112,56 +112,58 @@ class Api:
         self._description = resources.files(__package__).joinpath("openapi.json").read_bytes()
 
     def _pending(self) -> Pending:
-        pending = self._board.pending
+        pending = self._live_status.pending
         if pending is None:
-            raise BusyError(self._board.why, "the daemon has not read the repository yet: look at its log, ask again")
+            raise BusyError(
+                self._live_status.why, "the daemon has not read the repository yet: look at its log, ask again"
+            )
         return pending
 
     async def _ask(self, what: tuple[Any, ...], work: Callable[[Reading], object]) -> bytes:
         self._pending()
-        return await self._desk.ask(what, lambda reading: within_bounds(work(reading)))
+        return await self._executor.ask(what, lambda reading: within_bounds(work(reading)))
 
     async def openapi(self, request: Request) -> Response:
         read_parameters(request, {})
-        return as_json(self._description)
+        return json_response(self._description)
 
     async def status(self, request: Request) -> Response:
         read_parameters(request, {})
-        shown = self._board.shown
+        current = self._live_status.current
         now = wall_clock()
-        if self._status[0] != shown.version or now >= self._until:
+        if self._status[0] != current.version or now >= self._until:
             closes_at = utc_micros(self._pending().closes_at or "")
             self._until = closes_at if closes_at is not None and closes_at > now else _NEVER
-            self._status = (shown.version, canonical(status_json(self._pending(), now, shown.troubles)))
-        return as_json(self._status[1], headers={REPOSITORY_HEADER: quote(self._board.identity)})
+            self._status = (current.version, canonical(status_json(self._pending(), now, current.troubles)))
+        return json_response(self._status[1], headers={REPOSITORY_HEADER: quote(self._live_status.identity)})
 
     async def streams(self, request: Request) -> Response:
         given = read_parameters(request, _OFFSET)
-        limit, offset = given.get("limit", ROWS_UNASKED), given.get("offset", 0)
+        limit, offset = given.get("limit", DEFAULT_ROWS), given.get("offset", 0)
         pending = self._pending()
         if self._rows[0] is not pending:
             self._rows = (pending, stream_rows(pending))
         rows = self._rows[1]
         more = {"limit": limit, "offset": offset + limit} if offset + limit < len(rows) else None
-        return as_json(rows[offset : offset + limit], headers=_next(more))
+        return json_response(rows[offset : offset + limit], headers=_next(more))
 
     async def log(self, request: Request) -> Response:
         given = read_parameters(request, _PAGE)
-        limit, before = given.get("limit", ROWS_UNASKED), given.get("before")
+        limit, before = given.get("limit", DEFAULT_ROWS), given.get("before")
 
         def work(reading: Reading) -> tuple[bytes, int | None]:
             rows = list(reading.chain.log(reading.store, reading.base, limit + 1, before))
             return within_bounds(rows[:limit]), rows[limit - 1]["frame"] if len(rows) > limit else None
 
         self._pending()
-        raw, last = await self._desk.ask(("log", limit, before), work)
-        return as_json(raw, headers=_next({"limit": limit, "before": last} if last is not None else None))
+        raw, last = await self._executor.ask(("log", limit, before), work)
+        return json_response(raw, headers=_next({"limit": limit, "before": last} if last is not None else None))
 
     async def explain(self, request: Request) -> Response:
         known = {"collection": params.text, "key": params.text, "field": params.text, "frame": params.frame}
         given = read_parameters(request, known, "collection", "key")
         asked: list[Any] = [given.get(name) for name in known]
-        return as_json(
+        return json_response(
             await self._ask(
                 ("explain", *asked), lambda reading: queries.explain_entity(reading.store, reading.base, *asked)
             )
@@ -176,7 +178,7 @@ class Api:
             found = queries.diff_frames(reading.store, reading.base, start, end, Bounds(limit, DIFF_BYTES))
             return diff_json(found, start, end)
 
-        return as_json(await self._ask(("diff", start, end, limit), work))
+        return json_response(await self._ask(("diff", start, end, limit), work))
 
     async def quarantine(self, request: Request) -> Response:
         return await self._troubles(request, "quarantined")
@@ -186,32 +188,34 @@ class Api:
 
     async def _troubles(self, request: Request, kind: Literal["quarantined", "conflicts"]) -> Response:
         given = read_parameters(request, _PAGE)
-        limit, before = given.get("limit", ROWS_UNASKED), given.get("before")
+        limit, before = given.get("limit", DEFAULT_ROWS), given.get("before")
 
         def work(reading: Reading) -> object:
             found = queries.troubles(reading.store, reading.base, reading.chain, kind, limit, before)
             rows = found.quarantined if kind == "quarantined" else found.conflicts
             return {kind: rows, "before": found.before, "truncated": found.truncated}
 
-        return as_json(await self._ask((kind, limit, before), work))
+        return json_response(await self._ask((kind, limit, before), work))
 
     async def books(self, request: Request) -> Response:
         given = read_parameters(request, _OFFSET)
-        limit, offset = given.get("limit", ROWS_UNASKED), given.get("offset", 0)
+        limit, offset = given.get("limit", DEFAULT_ROWS), given.get("offset", 0)
 
         def work(reading: Reading) -> tuple[bytes, bool]:
             books = read_shelf(reading)
             return within_bounds(books[offset : offset + limit]), offset + limit < len(books)
 
         self._pending()
-        raw, more = await self._desk.ask(("books", limit, offset), work)
-        return as_json(raw, headers=_next({"limit": limit, "offset": offset + limit} if more else None))
+        raw, more = await self._executor.ask(("books", limit, offset), work)
+        return json_response(raw, headers=_next({"limit": limit, "offset": offset + limit} if more else None))
 
     async def events(self, request: Request) -> Response:
         """Server-sent events: `status`, with what changes most; whoever wants more asks for it."""
         read_parameters(request, {})
-        if self._clients >= CLIENTS:
-            raise BusyError(f"{CLIENTS} clients follow the events already", "close one, or ask for /api/v1/status")
+        if self._clients >= EVENT_CLIENTS:
+            raise BusyError(
+                f"{EVENT_CLIENTS} clients follow the events already", "close one, or ask for /api/v1/status"
+            )
         headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
         if request.method == "HEAD":
             return Response(None, 200, headers, "text/event-stream")
@@ -225,18 +229,18 @@ class Api:
     async def _stream(self) -> AsyncIterator[bytes]:
         version, beat = -1, asyncio.get_running_loop().time()
         yield b"retry: 2000\n\n"
-        while not self._hub.stopped:
-            now, shown = asyncio.get_running_loop().time(), self._board.shown
-            if shown.version != version:
-                version, beat = shown.version, now
-                yield b"id: %d\nevent: status\ndata: %b\n\n" % (version, canonical(event_json(self._board)))
-                await self._hub.rest(GAP_S)
-                await self._hub.calm()
-            elif now >= beat + HEARTBEAT_S:
+        while not self._changes.stopped:
+            now, current = asyncio.get_running_loop().time(), self._live_status.current
+            if current.version != version:
+                version, beat = current.version, now
+                yield b"id: %d\nevent: status\ndata: %b\n\n" % (version, canonical(status_event(self._live_status)))
+                await self._changes.pause(EVENT_INTERVAL_S)
+                await self._changes.wait_while_closing()
+            elif now >= beat + KEEP_ALIVE_S:
                 beat = now
                 yield b": nothing new\n\n"
             else:
-                await self._hub.change(beat + HEARTBEAT_S - now)
+                await self._changes.wait_for_change(beat + KEEP_ALIVE_S - now)
 
 
 class _Following(StreamingResponse):
@@ -253,15 +257,15 @@ class _Following(StreamingResponse):
             self._api.gone()
 
 
-def event_json(board: LiveStatus) -> Record:
+def status_event(live_status: LiveStatus) -> Record:
     """What an event says: it is small however many streams there are. `now` lets a page count down by this clock."""
-    shown = board.shown
-    said: Record = {"ready": shown.ready, "why": shown.why, "now": utc_text(wall_clock())}
-    if shown.pending is not None:
-        status = status_json(structs.replace(shown.pending, seen={}), wall_clock(), ())
+    current = live_status.current
+    said: Record = {"ready": current.ready, "why": current.why, "now": utc_text(wall_clock())}
+    if current.pending is not None:
+        status = status_json(structs.replace(current.pending, seen={}), wall_clock(), ())
         names = ("frame", "opened_at", "closes_at", "last_closed", "digest", "held", "behind_s")
         said |= {name: status[name] for name in names}
-        said |= {"total": sum(shown.pending.streams.values()), "streams": len(shown.pending.streams)}
+        said |= {"total": sum(current.pending.streams.values()), "streams": len(current.pending.streams)}
     return said
 
 

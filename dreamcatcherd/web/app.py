@@ -29,31 +29,37 @@ from dreamcatcherd.web.query_executor import QueryExecutor
 _FILES = {"page.css": "text/css", "page.js": "text/javascript", "icon.svg": "image/svg+xml"}
 
 
-class Web(Starlette):
+class WebApp(Starlette):
     """The application, which must be told to stop: it has endless answers, and readers at work."""
 
-    def __init__(self, paths: dict[str, Handler], hub: Hub, desks: tuple[QueryExecutor, ...], door: Door) -> None:
-        self._hub = hub
-        self._desks = desks
+    def __init__(
+        self,
+        paths: dict[str, Handler],
+        changes: ChangeFeed,
+        executors: tuple[QueryExecutor, ...],
+        auth_policy: AuthPolicy,
+    ) -> None:
+        self._changes = changes
+        self._executors = executors
 
         @asynccontextmanager
         async def lifespan(_: Starlette) -> AsyncIterator[None]:
-            hub.start()
+            changes.start()
             yield
             self.stop()
 
         super().__init__(
             routes=[Route(path, answer, methods=["GET"]) for path, answer in paths.items()],
-            middleware=[Middleware(Front, hub=hub, door=door)],
+            middleware=[Middleware(AuthMiddleware, changes=changes, auth_policy=auth_policy)],
             exception_handlers={HTTPException: _not_there},
             lifespan=lifespan,
         )
 
     def stop(self) -> None:
         """Let endless answers end, and readers stop reading. May be called from any thread, also twice."""
-        self._hub.stop()
-        for desk in self._desks:
-            desk.stop()
+        self._changes.stop()
+        for executor in self._executors:
+            executor.stop()
 
 
 def make_app(
@@ -64,7 +70,7 @@ def make_app(
 ) -> Web:
     """The application over a board. `open_store` opens a store for reading; it is called in the reader's own thread.
 
-    The page has a reader of its own, so that it never waits behind what others ask of the API."""
+    The page has its own reader, so that it never waits behind requests to the API."""
 
     scrape: asyncio.Task[bytes] | None = None
 
@@ -83,17 +89,17 @@ def make_app(
         return PlainTextResponse("alive\n")
 
     async def readyz(_: Request) -> Response:
-        shown = board.shown
-        lines = ["ready" if shown.ready else shown.why]
-        lines += [f"{one.what}; {one.remedy}" for one in shown.troubles if one.what != shown.why]
-        return PlainTextResponse("".join(f"{plain(line)}\n" for line in lines), 200 if shown.ready else 503)
+        current = live_status.current
+        lines = ["ready" if current.ready else current.why]
+        lines += [f"{one.what}; {one.remedy}" for one in current.troubles if one.what != current.why]
+        return PlainTextResponse("".join(f"{plain(line)}\n" for line in lines), 200 if current.ready else 503)
 
-    hub = Hub(board)
-    desks = QueryExecutor(board, open_store), QueryExecutor(board, open_store)
-    page = Page(board, desks[1])
+    changes = ChangeFeed(live_status)
+    executors = QueryExecutor(live_status, open_store), QueryExecutor(live_status, open_store)
+    page = Page(live_status, executors[1])
     paths: dict[str, Handler] = {"/metrics": metrics, "/healthz": healthz, "/readyz": readyz, "/": page.answer}
     paths |= {f"/static/{name}": _file(name, kind) for name, kind in _FILES.items()}
-    return Web(paths | routes(Api(board, hub, desks[0])), hub, desks, door)
+    return WebApp(paths | routes(Api(live_status, changes, executors[0])), changes, executors, auth_policy)
 
 
 def _file(name: str, kind: str) -> Handler:
@@ -112,5 +118,5 @@ def _file(name: str, kind: str) -> Handler:
 
 async def _not_there(request: Request, error: Exception) -> Response:
     if isinstance(error, HTTPException) and error.status_code == 404:
-        return failure(RefusedError("there is nothing at this path", "see / and /api/v1/openapi.json"))
-    return as_json({"error": "this cannot be answered", "remedy": "see /api/v1/openapi.json"}, 400)
+        return error_response(RefusedError("there is nothing at this path", "see / and /api/v1/openapi.json"))
+    return json_response({"error": "this cannot be answered", "remedy": "see /api/v1/openapi.json"}, 400)

@@ -19,23 +19,23 @@ from msgspec import Struct
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from dreamcatcherd.web.change_feed import Hub
+from dreamcatcherd.web.change_feed import ChangeFeed
 
-ALWAYS_OPEN = frozenset({"/healthz"})
+WITHOUT_TOKEN = frozenset({"/healthz"})
 """Asked by those who only want to know whether the process lives, and hold no token."""
 
-UNHURRIED = frozenset({"/healthz", "/readyz"})
+NEVER_DELAYED = frozenset({"/healthz", "/readyz"})
 """Answered at once, also while a frame closes: whoever asks gives up soon, and restarts hang on it."""
 
-RESERVED = UNHURRIED | {"/metrics"}
+NEVER_REFUSED = NEVER_DELAYED | {"/metrics"}
 """Answered however many other requests are being answered."""
 
-ANSWERS = 192
-ANSWERS_OF_ONE = 96
-"""How many other requests are answered at once, events included, and how many of one address; who comes then is told to
-come again. What is left of the connections is for `RESERVED`. A proxy is one address for all who come through it."""
+REQUESTS_AT_ONCE = 192
+REQUESTS_PER_CLIENT = 96
+"""How many other requests are answered at the same time, events included, and how many of them from one address.
+Further requests get 503. The remaining connections are for `NEVER_REFUSED`. All clients of a proxy have its address."""
 
-SECURITY = [
+SECURITY_HEADERS = [
     (
         b"content-security-policy",
         b"default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; "
@@ -49,24 +49,26 @@ SECURITY = [
 ]
 
 
-class Door(Struct, frozen=True):
-    """Who is let in: with this token, where there is one; `own_hosts` that only requests to this machine by address or
-    as localhost are answered, so that a web site which makes its own name point here reads nothing."""
+class AuthPolicy(Struct, frozen=True):
+    """Which requests are answered: those with the token, if there is one.
+
+    With `local_names_only`, the Host header must be an address or localhost, so that a web site that makes its own name
+    point here reads nothing."""
 
     token: str | None = None
-    own_hosts: bool = False
+    local_names_only: bool = False
 
     def __repr__(self) -> str:
-        return "Door(…)"
+        return "AuthPolicy(…)"
 
 
-class Front:
+class AuthMiddleware:
     """The middleware."""
 
-    def __init__(self, app: ASGIApp, hub: Hub, door: Door) -> None:
+    def __init__(self, app: ASGIApp, changes: ChangeFeed, auth_policy: AuthPolicy) -> None:
         self._app = app
-        self._hub = hub
-        self._door = door
+        self._changes = changes
+        self._policy = auth_policy
         self._answered = Counter[str]()
         self._turn = asyncio.Lock()
 
@@ -77,26 +79,26 @@ class Front:
 
         async def send_on(message: Message) -> None:
             if message["type"] == "http.response.start":
-                message["headers"] = [*message["headers"], *SECURITY]
+                message["headers"] = [*message["headers"], *SECURITY_HEADERS]
             await send(message)
 
         client = scope["client"][0] if scope["client"] else ""
         refused = self._refusal(scope) or self._too_much(scope["path"], client)
         if refused is not None:
             await refused(scope, receive, send_on)
-        elif scope["path"] in RESERVED:
-            if scope["path"] not in UNHURRIED:
-                await self._calm()
+        elif scope["path"] in NEVER_REFUSED:
+            if scope["path"] not in NEVER_DELAYED:
+                await self._wait_while_closing()
             await self._app(scope, receive, send_on)
         else:
             with self._counted(client):
-                await self._calm()
+                await self._wait_while_closing()
                 await self._take_turn()
                 await self._app(scope, receive, send_on)
 
-    async def _calm(self) -> None:
-        if self._hub.board.closing:
-            await self._hub.calm()
+    async def _wait_while_closing(self) -> None:
+        if self._changes.live_status.closing:
+            await self._changes.wait_while_closing()
 
     async def _take_turn(self) -> None:
         """One request begins to be answered in each round of the event loop, so that a probe waits for a few of them
@@ -115,7 +117,9 @@ class Front:
                 del self._answered[client]
 
     def _too_much(self, path: str, client: str) -> Response | None:
-        if path in RESERVED or (self._answered.total() < ANSWERS and self._answered[client] < ANSWERS_OF_ONE):
+        if path in NEVER_REFUSED or (
+            self._answered.total() < REQUESTS_AT_ONCE and self._answered[client] < REQUESTS_PER_CLIENT
+        ):
             return None
         error = {"error": "too many requests are answered at once", "remedy": "ask again in a moment"}
         return JSONResponse(error, 503, {"Retry-After": "1"})
@@ -125,18 +129,18 @@ class Front:
             return PlainTextResponse("read-only: GET and HEAD\n", 405, {"Allow": "GET, HEAD"})
         headers = dict(scope["headers"])
         hosts = [value for name, value in scope["headers"] if name == b"host"]
-        if self._door.own_hosts and not all(is_own_host(host.decode("latin-1")) for host in hosts):
+        if self._policy.local_names_only and not all(is_address_or_localhost(host.decode("latin-1")) for host in hosts):
             remedy = "ask for 127.0.0.1 or localhost, or set [http] token_file"
             return JSONResponse({"error": "this daemon answers its own machine only", "remedy": remedy}, 421)
-        token = self._door.token
-        if token is None or scope["path"] in ALWAYS_OPEN or bears(headers.get(b"authorization", b""), token):
+        token = self._policy.token
+        if token is None or scope["path"] in WITHOUT_TOKEN or has_token(headers.get(b"authorization", b""), token):
             return None
         remedy = "send the token: Authorization: Bearer …, or as the password of any user"
         challenge = {"WWW-Authenticate": 'Basic realm="dreamcatcherd", charset="UTF-8"'}
         return JSONResponse({"error": "a token is needed", "remedy": remedy}, 401, challenge)
 
 
-def bears(authorization: bytes, token: str) -> bool:
+def has_token(authorization: bytes, token: str) -> bool:
     """Whether a header brings the token, as `Bearer` or as the password of `Basic`; compared in constant time."""
     kind, _, given = authorization.partition(b" ")
     given = given.strip()
@@ -150,7 +154,7 @@ def bears(authorization: bytes, token: str) -> bool:
     return hmac.compare_digest(given, token.encode())
 
 
-def is_own_host(host: str) -> bool:
+def is_address_or_localhost(host: str) -> bool:
     """Whether a Host header is localhost or an address, with a port or without, and nothing else; a name that can be
     made to point here is neither."""
     found = _HOST.fullmatch(host)

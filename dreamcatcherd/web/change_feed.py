@@ -1,4 +1,4 @@
-"""How the event loop of HTTP learns of changes on the board, and waits while a frame closes."""
+"""How the event loop of HTTP learns of changes of the live status, and waits while a frame closes."""
 
 from __future__ import annotations
 
@@ -7,30 +7,30 @@ import contextlib
 
 from dreamcatcherd.web.live_status import LiveStatus
 
-CALM_S = 1.0
+CLOSING_WAIT_S = 1.0
 """How long an answer waits for a frame that is being closed. Python runs one thread at a time: without this, many
 requests would make the merge wait; and with it a merge of minutes still lets an answer through now and then."""
 
 
-class Hub:
+class ChangeFeed:
     """One server's ears. `start` and `stop` belong to its event loop, `_changed` to the daemon's."""
 
-    def __init__(self, board: LiveStatus) -> None:
-        self.board = board
+    def __init__(self, live_status: LiveStatus) -> None:
+        self.live_status = live_status
         self.stopped = False
         self._loop: asyncio.AbstractEventLoop | None = None
         self._waiting: set[asyncio.Future[None]] = set()
 
     def start(self) -> None:
         self._loop = asyncio.get_running_loop()
-        self.board.listen(self._changed)
+        self.live_status.subscribe(self._changed)
 
     def stop(self) -> None:
         """Let everybody who waits go, so that endless answers end. May be called from any thread, also twice."""
         if not self.stopped:
             self.stopped = True
             if self._loop is not None:
-                self.board.forget(self._changed)
+                self.live_status.unsubscribe(self._changed)
             self._changed()
 
     def _changed(self) -> None:
@@ -44,7 +44,7 @@ class Hub:
             if not one.done():
                 one.set_result(None)
 
-    async def change(self, longest_s: float) -> None:
+    async def wait_for_change(self, longest_s: float) -> None:
         """Wait for the next change, or so long."""
         if self.stopped:
             return
@@ -55,16 +55,16 @@ class Hub:
         finally:
             self._waiting.discard(future)
 
-    async def rest(self, seconds: float) -> None:
+    async def pause(self, seconds: float) -> None:
         """Let so much time go by, whatever changes; but not where all are to stop."""
         loop = asyncio.get_running_loop()
         until = loop.time() + seconds
         while not self.stopped and (left := until - loop.time()) > 0:
-            await self.change(left)
+            await self.wait_for_change(left)
 
-    async def calm(self) -> None:
+    async def wait_while_closing(self) -> None:
         """Wait until no frame is being closed, for a while."""
         loop = asyncio.get_running_loop()
-        until = loop.time() + CALM_S
-        while self.board.closing and not self.stopped and (left := until - loop.time()) > 0:
-            await self.change(left)
+        until = loop.time() + CLOSING_WAIT_S
+        while self.live_status.closing and not self.stopped and (left := until - loop.time()) > 0:
+            await self.wait_for_change(left)

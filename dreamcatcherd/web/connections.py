@@ -26,10 +26,10 @@ from when the answer before was made."""
 IDLE_S = 5
 """How long a connection is kept after an answer while nothing at all arrives."""
 
-TAKE_S = 60.0
-"""How long a client may leave an answer untaken."""
+UNREAD_S = 60.0
+"""How long a client may leave an answer unread."""
 
-UNTAKEN_BYTES = 64 * 2**20
+UNREAD_BYTES = 64 * 2**20
 """How many bytes of answers wait for their clients at once, on all connections together."""
 
 
@@ -62,7 +62,7 @@ class Connection(H11Protocol):
 
     def _enter(self) -> None:
         while len(self._opened) >= CONNECTIONS:
-            first_to_go(self._opened).close()
+            next_to_close(self._opened).close()
         self._opened.add(self)
 
     @property
@@ -76,7 +76,7 @@ class Connection(H11Protocol):
         return self.cycle is not None and not self.cycle.response_complete and not self.transport.is_closing()
 
     @property
-    def untaken(self) -> int:
+    def unread(self) -> int:
         """Bytes that the client has not taken yet, beyond those that the kernel holds."""
         return self.transport.get_write_buffer_size() if self._made else 0
 
@@ -106,8 +106,8 @@ class Connection(H11Protocol):
 
     def _limit_s(self) -> float:
         if self.answering:
-            return TAKE_S if self.flow.write_paused else math.inf
-        return TAKE_S if self.untaken else HEAD_S
+            return UNREAD_S if self.flow.write_paused else math.inf
+        return UNREAD_S if self.unread else HEAD_S
 
     # What uvicorn and asyncio call -----------------------------------------------------------------------------------
 
@@ -127,13 +127,13 @@ class Connection(H11Protocol):
 
     def on_response_complete(self) -> None:
         self.since = self.loop.time()
-        if self.untaken:
-            while sum(one.untaken for one in self._opened) > UNTAKEN_BYTES:
-                first_to_go(one for one in self._opened if one.untaken).close()
+        if self.unread:
+            while sum(one.unread for one in self._opened) > UNREAD_BYTES:
+                next_to_close(one for one in self._opened if one.unread).close()
         super().on_response_complete()
 
 
-def first_to_go(connections: Iterable[Connection]) -> Connection:
+def next_to_close(connections: Iterable[Connection]) -> Connection:
     """The one of these, of which there is at least one, that is closed first."""
     found = list(connections)
     held = Counter(one.address for one in found)

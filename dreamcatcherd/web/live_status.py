@@ -20,7 +20,7 @@ TIMES_KEPT = 200
 class StatusValue(Struct, frozen=True):
     """One showing. `published` is the last published commit, `phases` the seconds by frame that this process took.
 
-    `own` are the daemon's own troubles. `version` rises with every change that somebody could see."""
+    `daemon_troubles` are the daemon's own troubles. `version` rises with every change that somebody could see."""
 
     version: int = 0
     pending: Pending | None = None
@@ -28,12 +28,12 @@ class StatusValue(Struct, frozen=True):
     why: str = "no poll yet"
     published: str | None = None
     phases: dict[int, dict[str, float]] = {}
-    own: tuple[Trouble, ...] = ()
+    daemon_troubles: tuple[Trouble, ...] = ()
 
     @property
     def troubles(self) -> list[Trouble]:
         """Everything that is wrong at the moment: with the daemon itself, and with the repository."""
-        return [*self.own, *(self.pending.troubles if self.pending else ())]
+        return [*self.daemon_troubles, *(self.pending.troubles if self.pending else ())]
 
 
 class LiveStatus:
@@ -43,71 +43,71 @@ class LiveStatus:
         """`where` is the repository as people call it, `identity` the same from everywhere on this machine."""
         self.where = where
         self.identity = identity
-        self.shown = StatusValue()
+        self.current = StatusValue()
         self.closing = False
-        self.calm = threading.Event()
-        self.calm.set()
+        self.idle = threading.Event()
+        self.idle.set()
         self._listeners: list[Callable[[], None]] = []
 
     @property
     def pending(self) -> Pending | None:
-        return self.shown.pending
+        return self.current.pending
 
     @property
     def ready(self) -> bool:
-        return self.shown.ready
+        return self.current.ready
 
     @property
     def why(self) -> str:
-        return self.shown.why
+        return self.current.why
 
     def show(self, report: CycleReport, published: str | None) -> None:
         """Show what a good cycle found or did."""
-        phases = self.shown.phases
+        phases = self.current.phases
         if report.ledger is not None:
             kept = sorted(phases)[-TIMES_KEPT + 1 :]
             phases = {frame: phases[frame] for frame in kept} | {report.ledger.frame: report.phases}
-        self._put(StatusValue(0, report.pending, True, "", published, phases, self.shown.own))
+        self._replace(StatusValue(0, report.pending, True, "", published, phases, self.current.daemon_troubles))
 
     def update(self, pending: Pending) -> None:
         """Show what stands there now; whether all is well is told when the cycle is over."""
-        self._put(structs.replace(self.shown, pending=pending))
+        self._replace(structs.replace(self.current, pending=pending))
 
     def fail(self, cause: str) -> None:
         """Show why the last cycle went wrong, beside what the last good one found."""
-        self._put(structs.replace(self.shown, ready=False, why=cause))
+        self._replace(structs.replace(self.current, ready=False, why=cause))
 
     def note(self, troubles: Iterable[Trouble]) -> None:
         """Show the daemon's own troubles, in place of those shown before."""
-        self._put(structs.replace(self.shown, own=tuple(troubles)))
+        self._replace(structs.replace(self.current, daemon_troubles=tuple(troubles)))
 
-    def _put(self, shown: StatusValue) -> None:
-        if not _same(shown, self.shown):
-            self.shown = structs.replace(shown, version=self.shown.version + 1)
-            self._tell()
+    def _replace(self, current: StatusValue) -> None:
+        if not _same(current, self.current):
+            self.current = structs.replace(current, version=self.current.version + 1)
+            self._notify()
 
     @contextmanager
     def merging(self) -> Iterator[None]:
         """While a frame closes: those who answer others let the loop have the interpreter for itself."""
         self.closing = True
-        self.calm.clear()
+        self.idle.clear()
         try:
             yield
         finally:
             self.closing = False
-            self.calm.set()
-            self._tell()
+            self.idle.set()
+            self._notify()
 
-    def listen(self, listener: Callable[[], None]) -> None:
+    def subscribe(self, listener: Callable[[], None]) -> None:
         """Call this, in the loop's thread, after every change. It must return at once and raise nothing."""
         self._listeners.append(listener)
 
-    def forget(self, listener: Callable[[], None]) -> None:
+    def unsubscribe(self, listener: Callable[[], None]) -> None:
         """Call it no more. May be called from any thread, also twice."""
         with suppress(ValueError):
             self._listeners.remove(listener)
 
-    def _tell(self) -> None:
+    def _notify(self) -> None:
         for listener in tuple(self._listeners):
             listener()
 

@@ -51,12 +51,13 @@ class Parts(NamedTuple):
 
 
 class Page:
-    """The page's answers. A page is made once for each showing of the board, however many look at it, and so is what a
-    page with a difference has in common with it; of those the last one is kept."""
+    """Renders the page once for each version of the live status, however many clients ask for it.
 
-    def __init__(self, board: LiveStatus, desk: QueryExecutor) -> None:
-        self._board = board
-        self._desk = desk
+    A page with a difference between frames shares the rest of the page; the last such page is kept."""
+
+    def __init__(self, live_status: LiveStatus, executor: QueryExecutor) -> None:
+        self._live_status = live_status
+        self._executor = executor
         self._common: tuple[object, dict[str, Any]] = (None, {})
         self._made: dict[bool, tuple[object, bytes]] = {}
         self._environment = Environment(
@@ -68,38 +69,38 @@ class Page:
         self._template = self._environment.get_template("page.html")
 
     async def answer(self, request: Request) -> Response:
-        shown = self._board.shown
+        current = self._live_status.current
         difference, code = await self._difference(request)
         parts, trouble = None, ""
         try:
-            parts = await self._desk.ask(("page",), read_parts) if shown.pending else None
+            parts = await self._executor.ask(("page",), read_parts) if current.pending else None
         except DreamcatcherError as error:
             trouble = str(error)
-        key = (shown.version, id(parts), trouble)
+        key = (current.version, id(parts), trouble)
         if self._common[0] != key:
-            self._common = (key, self._context(shown, parts, trouble))
+            self._common = (key, self._context(current, parts, trouble))
         made = self._made.get(difference is None)
         if made is None or made[0] != (key, difference):
             text = self._template.render(self._common[1], difference=difference or {})
             made = self._made[difference is None] = ((key, difference), text.encode("utf-8", "replace"))
         return _html(made[1], code)
 
-    def _context(self, shown: StatusValue, parts: Parts | None, trouble: str) -> dict[str, Any]:
-        pending = shown.pending
+    def _context(self, current: StatusValue, parts: Parts | None, trouble: str) -> dict[str, Any]:
+        pending = current.pending
         return {
             "version": __version__,
-            "where": clip(self._board.where, 200),
-            "shown": shown,
+            "where": clip(self._live_status.where, 200),
+            "current": current,
             "pending": pending,
             "troubles": [
                 {"what": clip(one.what, 300), "since": one.since, "remedy": clip(one.remedy, 300)}
-                for one in shown.troubles[:TROUBLES]
+                for one in current.troubles[:TROUBLES]
             ],
             "filling": filling(pending) if pending else None,
             "streams": streams(pending) if pending else [],
             "parts": parts,
             "trouble": trouble,
-            "chart": chart_of(parts.log, shown.phases) if parts else None,
+            "chart": chart_of(parts.log, current.phases) if parts else None,
         }
 
     async def _difference(self, request: Request) -> tuple[Record | None, int]:
@@ -111,7 +112,7 @@ class Page:
         try:
             frames = read_parameters(request, {"from": params.frame, "to": params.frame}, "from", "to")
             first, second = frames["from"], frames["to"]
-            found = await self._desk.ask(("page", first, second), lambda reading: read_diff(reading, first, second))
+            found = await self._executor.ask(("page", first, second), lambda reading: read_diff(reading, first, second))
         except DreamcatcherError as error:
             code = 400 if isinstance(error, UsageError) else 404 if isinstance(error, RefusedError) else 503
             return asked | {"error": f"{error.cause}; {error.remedy}"}, code
@@ -165,12 +166,14 @@ def streams(pending: Pending) -> Record:
     """The streams that are silent, and those that came last."""
     rows = stream_rows(pending)
     silent = sum(row["silent"] for row in rows)
-    shown = [row for row in rows if row["silent"]][:PAGE_ROWS] + [row for row in rows if not row["silent"]][:PAGE_ROWS]
+    visible = [row for row in rows if row["silent"]][:PAGE_ROWS] + [row for row in rows if not row["silent"]][
+        :PAGE_ROWS
+    ]
     return {
-        "rows": [{**row, "stream_id": clip(row["stream_id"], 64)} for row in shown],
+        "rows": [{**row, "stream_id": clip(row["stream_id"], 64)} for row in visible],
         "total": len(rows),
         "silent": silent,
-        "more": len(rows) - len(shown),
+        "more": len(rows) - len(visible),
     }
 
 

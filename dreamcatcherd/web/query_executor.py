@@ -18,7 +18,7 @@ from dreamcatcherd.core.model import FrameState
 from dreamcatcherd.git.protocols import Commit, QueryReader
 from dreamcatcherd.history.queries import Chain
 from dreamcatcherd.stages.published import PublishedState, read_published
-from dreamcatcherd.web.change_feed import CALM_S
+from dreamcatcherd.web.change_feed import CLOSING_WAIT_S
 from dreamcatcherd.web.live_status import LiveStatus
 
 _T = TypeVar("_T")
@@ -29,8 +29,8 @@ QUERY_LIMIT_S = 5.0
 QUEUE = 32
 """How many different answers may be asked for at once; who comes then is told to come again."""
 
-KEPT = 256
-KEPT_BYTES = 16 * 2**20
+ANSWERS_KEPT = 256
+ANSWERS_KEPT_BYTES = 16 * 2**20
 """How many answers are kept, and how many bytes of them."""
 
 
@@ -46,19 +46,19 @@ class Reading(NamedTuple):
     chain: Chain
 
 
-class _Timed:
+class _BoundedStore:
     """A store that stops reading when the time is over, and makes way for a frame that is being closed."""
 
     def __init__(self, store: QueryReader, board: LiveStatus) -> None:
         self.where = store.where
         self.cut = store.cut
         self._store = store
-        self._board = board
+        self._live_status = live_status
         self._until = 0.0
         self._patience_s = 0.0
 
     def begin(self) -> None:
-        self._until, self._patience_s = time.monotonic() + QUERY_LIMIT_S, CALM_S
+        self._until, self._patience_s = time.monotonic() + QUERY_LIMIT_S, CLOSING_WAIT_S
 
     def end(self) -> None:
         self._until = 0.0
@@ -68,8 +68,8 @@ class _Timed:
         if start > self._until:
             remedy = "ask for less, or ask the dreamcatcherd command of the same name, which takes its time"
             raise RetryableError(f"the answer took longer than {QUERY_LIMIT_S:g} s", remedy)
-        if self._board.closing and self._patience_s > 0:
-            self._board.calm.wait(self._patience_s)
+        if self._live_status.closing and self._patience_s > 0:
+            self._live_status.idle.wait(self._patience_s)
             waited = time.monotonic() - start
             self._patience_s -= waited
             if self._until:
@@ -109,7 +109,7 @@ class QueryExecutor:
         self._board = board
         self._open = open_store
         self._thread = ThreadPoolExecutor(1, "reader")
-        self._timed: _Timed | None = None
+        self._bounded: _BoundedStore | None = None
         self._chain = Chain()
         self._base: PublishedState | None = None
         self._answers: OrderedDict[Hashable, Any] = OrderedDict()
@@ -119,7 +119,7 @@ class QueryExecutor:
 
     async def ask(self, what: tuple[Hashable, ...], work: Callable[[Reading], _T]) -> _T:
         """The answer to `what`, which `work` gives; BusyError where too many different ones are asked for at once."""
-        commit = self._board.shown.published
+        commit = self._live_status.current.published
         key = (commit, *what)
         if key in self._answers:
             self._answers.move_to_end(key)
@@ -139,29 +139,29 @@ class QueryExecutor:
             return
         self._answers[key] = future.result()
         self._bytes += _size(future.result())
-        while len(self._answers) > KEPT or self._bytes > KEPT_BYTES:
+        while len(self._answers) > ANSWERS_KEPT or self._bytes > ANSWERS_KEPT_BYTES:
             self._bytes -= _size(self._answers.popitem(last=False)[1])
 
     def _work(self, commit: str | None, work: Callable[[Reading], _T]) -> _T:
         """In the reader's thread. A clone may have been made anew, or repacked, since the store was opened."""
-        fresh = self._timed is None
+        fresh = self._bounded is None
         try:
             return work(self._reading(commit))
         except FatalError:
             if fresh:
                 raise
-        self._timed = None
+        self._bounded = None
         return work(self._reading(commit))
 
     def _reading(self, commit: str | None) -> Reading:
-        if self._timed is None:
-            self._timed = _Timed(self._open(), self._board)
-        self._timed.begin()
+        if self._bounded is None:
+            self._bounded = _BoundedStore(self._open(), self._live_status)
+        self._bounded.begin()
         if self._stopped:
             self._timed.end()
         store = self._timed
         if self._base is None or self._base.commit != commit:
-            pending = self._board.pending
+            pending = self._live_status.pending
             bare = PublishedState(None, FrameState(pending.frame if pending else 1))
             store.refresh()
             self._base = read_published(store, commit) if commit else bare
@@ -170,8 +170,8 @@ class QueryExecutor:
     def stop(self) -> None:
         """Read no more. May be called from any thread."""
         self._stopped = True
-        if self._timed is not None:
-            self._timed.end()
+        if self._bounded is not None:
+            self._bounded.end()
         self._thread.shutdown(wait=False, cancel_futures=True)
 
 

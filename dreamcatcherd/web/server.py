@@ -12,15 +12,15 @@ from msgspec import Struct
 
 from dreamcatcherd.config import HttpConfig, credential_file, is_loopback, listen_address
 from dreamcatcherd.core.errors import UsageError
-from dreamcatcherd.web.app import Web
-from dreamcatcherd.web.auth import Door
+from dreamcatcherd.web.app import WebApp
+from dreamcatcherd.web.auth import AuthPolicy
 from dreamcatcherd.web.connections import IDLE_S, Connection
 
-ACCEPTED = 64
+ACCEPTED_AT_ONCE = 64
 """How many connections are accepted before others are served: until then each holds a file descriptor beyond those that
 are counted."""
 
-WAITING = 1_024
+BACKLOG = 1_024
 """How many connections the kernel keeps that are not accepted yet; others would have to ask again after a second."""
 
 
@@ -31,9 +31,14 @@ class Listening(Struct, frozen=True):
 
     host: str
     port: int
-    door: Door = Door()
+    auth_policy: AuthPolicy = AuthPolicy()
     certificate: tuple[str, bytes] | None = None
     key: tuple[str, bytes] | None = None
+
+    @property
+    def door(self) -> AuthPolicy:
+        """The authentication policy, under the name by which the daemon asks for it."""
+        return self.auth_policy
 
     def __repr__(self) -> str:
         return f"Listening({self.host}:{self.port})"
@@ -52,7 +57,7 @@ def read_listening(http: HttpConfig) -> Listening:
             cause = f"{path} ({name}) cannot be read: {error.strerror}"
             raise UsageError(cause, "let the daemon's user read it") from error
     own = is_loopback(host) and token is None and not http.insecure
-    found = Listening(host, port, Door(token, own), *files)
+    found = Listening(host, port, AuthPolicy(token, own), *files)
     _context(found)
     return found
 
@@ -91,20 +96,21 @@ class _Server(uvicorn.Server):
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
         for one in sockets or ():
-            one.listen(WAITING)  # asyncio has one number for this and for how many are accepted at once
+            one.listen(BACKLOG)  # asyncio has one number for this and for how many are accepted at once
 
 
 class HttpServer:
     """The application on a socket of its own, in a thread of its own."""
 
-    def __init__(self, app: Web, listening: Listening) -> None:
+    def __init__(self, app: WebApp, listening: Listening) -> None:
         host, port = listening.host, listening.port
         context = _context(listening)
         self._app = app
         self._secure = context is not None
         config = uvicorn.Config(
             app, log_config=None, access_log=False, lifespan="on", timeout_graceful_shutdown=1, ws="none", http="h11",
-            loop="asyncio", proxy_headers=False, server_header=False, timeout_keep_alive=IDLE_S, backlog=ACCEPTED,
+            loop="asyncio", proxy_headers=False, server_header=False, timeout_keep_alive=IDLE_S,
+            backlog=ACCEPTED_AT_ONCE,
         )  # fmt: skip
         config.load()
         self.opened: set[Connection] = set()

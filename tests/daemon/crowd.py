@@ -70,11 +70,13 @@ def answer(one: socket.socket) -> bytes:
 
 def fill_status(served: Served, streams: int = 10_000) -> None:
     """Let `status` be an answer of some hundred kilobytes."""
-    pending = served.board.pending
+    pending = served.live_status.pending
     assert pending is not None
     seen = next(iter(pending.seen.values()))
     names = [f"stream-{number}" for number in range(streams)]
-    served.board.update(structs.replace(pending, seen=dict.fromkeys(names, seen), streams=dict.fromkeys(names, 1)))
+    served.live_status.update(
+        structs.replace(pending, seen=dict.fromkeys(names, seen), streams=dict.fromkeys(names, 1))
+    )
 
 
 def files() -> int:

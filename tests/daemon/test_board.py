@@ -1,4 +1,4 @@
-"""The board's version rises with what somebody could see, and with nothing else."""
+"""The live status's version rises with what somebody could see, and with nothing else."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ TROUBLE = Trouble("the disk is full", None, "make room")
 
 def test_what_changes_nothing_raises_no_version_and_wakes_nobody() -> None:
     """The same look, time that passes and the same troubles raise no version; each difference raises it once."""
-    board, woken = LiveStatus(), list[int]()
-    board.listen(lambda: woken.append(board.shown.version))
-    board.show(CycleReport(pending()), "a" * 40)
-    board.show(CycleReport(pending()), "a" * 40)
-    board.show(CycleReport(structs.replace(pending(), behind_s=99.0)), "a" * 40)
-    board.update(pending())
-    board.note([])
-    assert (board.shown.version, woken) == (1, [1])
-    board.note([TROUBLE])
-    board.note([TROUBLE])
-    board.fail("it is gone")
-    board.fail("it is gone")
-    board.show(CycleReport(structs.replace(pending(), held=7)), "a" * 40)
-    assert (board.shown.version, woken) == (4, [1, 2, 3, 4])
+    live_status, woken = LiveStatus(), list[int]()
+    live_status.subscribe(lambda: woken.append(live_status.current.version))
+    live_status.show(CycleReport(pending()), "a" * 40)
+    live_status.show(CycleReport(pending()), "a" * 40)
+    live_status.show(CycleReport(structs.replace(pending(), behind_s=99.0)), "a" * 40)
+    live_status.update(pending())
+    live_status.note([])
+    assert (live_status.current.version, woken) == (1, [1])
+    live_status.note([TROUBLE])
+    live_status.note([TROUBLE])
+    live_status.fail("it is gone")
+    live_status.fail("it is gone")
+    live_status.show(CycleReport(structs.replace(pending(), held=7)), "a" * 40)
+    assert (live_status.current.version, woken) == (4, [1, 2, 3, 4])

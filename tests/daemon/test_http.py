@@ -60,10 +60,10 @@ def test_readiness_follows_the_last_cycle_and_says_why(served: Served) -> None:
     """Not ready before the first good cycle and after a bad one, with the cause; status likewise."""
     assert served.ask("/readyz") == (503, "no poll yet\n")
     assert served.ask("/api/v1/status")[0] == 503
-    served.board.show(poll(new_primary())[0], None)
+    served.live_status.show(poll(new_primary())[0], None)
     assert served.ask("/readyz") == (200, "ready\n")
     assert '"frame":1' in served.ask("/api/v1/status")[1]
-    served.board.fail("the disk is full")
+    served.live_status.fail("the disk is full")
     assert served.ask("/readyz") == (503, "the disk is full\n")
 
 

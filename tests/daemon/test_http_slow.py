@@ -71,7 +71,7 @@ def test_probes_and_metrics_are_answered_whatever_others_do(served: Served, sent
                 assert served.get(path).code == 200
             assert len(first) == CROWD // 2
             assert len(opened(served)) <= connections.CONNECTIONS
-            assert files() - before - CROWD <= connections.CONNECTIONS + server.ACCEPTED
+            assert files() - before - CROWD <= connections.CONNECTIONS + server.ACCEPTED_AT_ONCE
 
 
 def test_probes_are_answered_while_others_do_everything_at_once(served: Served) -> None:
@@ -121,8 +121,8 @@ def test_frames_close_and_probes_are_answered_while_costly_answers_are_asked_for
         for path in PROBES:
             assert served.get(path).code == 200
         served.close()
-        assert served.board.pending is not None
-        assert served.board.pending.last_closed == 4
+        assert served.live_status.pending is not None
+        assert served.live_status.pending.last_closed == 4
         assert served.get("/healthz").code == 200
 
 
@@ -181,7 +181,7 @@ def test_an_answer_that_is_not_taken_ends_its_connection(served: Served, monkeyp
     """It is given up after its limit, also where the client asked for the connection to be closed after it."""
     serve_history(served)
     fill_status(served)
-    for name in ("HEAD_S", "TAKE_S"):
+    for name in ("HEAD_S", "UNREAD_S"):
         monkeypatch.setattr(connections, name, 0.3)
     asked = asking("/api/v1/status") * 10 + asking("/api/v1/status", "Connection: close\r\n")
     with closing(connect(served, asked, window=4096)), closing(connect(served, asked[-100:], window=4096)):
@@ -206,16 +206,16 @@ def test_untaken_answers_are_bounded_together(served: Served, monkeypatch: pytes
     serve_history(served)
     fill_status(served)
     bound = 4 * 2**20
-    monkeypatch.setattr(connections, "UNTAKEN_BYTES", bound)
+    monkeypatch.setattr(connections, "UNREAD_BYTES", bound)
     with crowd(served, 40, asking("/api/v1/status") * 10, window=4096):
         assert served.get("/healthz").code == 200
-        wait_for(lambda: sum(one.untaken for one in opened(served)) > bound // 2)
-        assert sum(one.untaken for one in opened(served)) <= bound
+        wait_for(lambda: sum(one.unread for one in opened(served)) > bound // 2)
+        assert sum(one.unread for one in opened(served)) <= bound
 
 
 def test_events_outlast_every_limit(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
     """A follower that reads is told of the next change, however long nothing happened before."""
-    for name in ("HEAD_S", "TAKE_S"):
+    for name in ("HEAD_S", "UNREAD_S"):
         monkeypatch.setattr(connections, name, 0.5)
     served.look()
     with closing(connect(served, asking("/api/v1/events"))) as one:
@@ -258,7 +258,7 @@ def test_a_request_that_is_answered_gives_no_room(served: Served, monkeypatch: p
             assert json.loads(next(told)[6:])["total"] == 1
 
 
-@pytest.mark.parametrize("bound", ["ANSWERS", "ANSWERS_OF_ONE"])
+@pytest.mark.parametrize("bound", ["REQUESTS_AT_ONCE", "REQUESTS_PER_CLIENT"])
 def test_too_many_answers_at_once_are_told_to_come_again(
     served: Served, monkeypatch: pytest.MonkeyPatch, bound: str
 ) -> None:
@@ -275,7 +275,7 @@ def test_too_many_answers_at_once_are_told_to_come_again(
         for path in PROBES:
             assert served.get(path).code == 200
         with closing(connect(served, asking("/api/v1/status"), source=SECOND)) as other:
-            assert (b" 200 " in answer(other)) == (bound == "ANSWERS_OF_ONE")
+            assert (b" 200 " in answer(other)) == (bound == "REQUESTS_PER_CLIENT")
         go_on.set()
         assert all(b" 200 " in answer(one) for one in asked)
     assert served.get("/api/v1/status").code == 200
@@ -299,7 +299,7 @@ def test_handshakes_that_are_not_ended_are_bounded_as_well(
     with crowd(served, CROWD) as many:
         assert served.get("/healthz", context=context).text == "alive\n"
         assert len(opened(served)) <= connections.CONNECTIONS
-        assert files() - before - CROWD <= connections.CONNECTIONS + server.ACCEPTED
+        assert files() - before - CROWD <= connections.CONNECTIONS + server.ACCEPTED_AT_ONCE
         assert ended(many[-1])
     wait_for(lambda: not opened(served))
     served.server.stop()

@@ -185,11 +185,11 @@ def test_a_repository_that_cannot_be_worked_on_stops_frames_and_not_the_daemon(s
     assert daemon.step(INTERVAL_S) > 0
     board = daemon.service.board
     assert (daemon.closed(), board.ready, board.why) == ([], False, "the published commit is damaged")
-    first = board.shown.troubles[0]
+    first = board.current.troubles[0]
     assert (first.what, first.remedy) == (board.why, "run git fsck")
     daemon.step(INTERVAL_S + 1)
     assert (daemon.closed(), board.ready) == ([1], True)
-    assert board.shown.troubles == []
+    assert board.current.troubles == []
 
 
 def test_a_publication_that_seemed_to_fail_and_landed_is_counted_once(

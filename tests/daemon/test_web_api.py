@@ -239,14 +239,14 @@ def test_answers_that_are_kept_are_bounded_in_bytes(served: Served, monkeypatch:
     """However many different rows of the log and of the books are asked for, and whatever header goes with them."""
     serve_history(served)
     first = served.get("/api/v1/log").text
-    monkeypatch.setattr(query_executor, "KEPT_BYTES", 3 * len(first))
+    monkeypatch.setattr(query_executor, "ANSWERS_KEPT_BYTES", 3 * len(first))
     for limit in range(1, 20):
         assert served.get(f"/api/v1/log?limit={limit}").code == 200
         assert served.get(f"/api/v1/books?limit={limit}").code == 200
     reads = served.reader.reads
     served.get("/api/v1/log?limit=19")
     assert served.reader.reads == reads
-    kept = served.server._app._desks[0]._answers.values()
+    kept = served.server._app._executors[0]._answers.values()
     assert sum(len(raw) for raw, _ in kept) <= 3 * len(first)
 
 
@@ -274,7 +274,7 @@ def test_who_asks_the_same_at_once_waits_for_one_answer(served: Served) -> None:
         answers = {one.result().text for one in asked}
     assert len(answers) == 1
     again = Served(served.primary)
-    again.board.show(poll(served.primary)[0], served.board.shown.published)
+    again.live_status.show(poll(served.primary)[0], served.live_status.current.published)
     again.get("/api/v1/log")
     assert served.reader.reads == again.reader.reads
     again.server.stop()
@@ -288,7 +288,7 @@ def test_too_much_at_once_is_told_to_come_again(served: Served, monkeypatch: pyt
     served.reader.before_read = partial(held, open_)
     with ThreadPoolExecutor(2) as pool:
         asked = [pool.submit(served.get, f"/api/v1/log?limit={limit}") for limit in (1, 2)]
-        wait_for(lambda: len(served.server._app._desks[0]._under_way) == 2)
+        wait_for(lambda: len(served.server._app._executors[0]._under_way) == 2)
         refused = served.get("/api/v1/log?limit=4")
         assert refused.headers["retry-after"] == "1"
         assert "at once" in refused.json["error"]
@@ -367,7 +367,7 @@ def test_answers_wait_while_a_frame_closes_but_not_those_of_probes(served: Serve
     """The API and scrapes are held until the close ends; health and readiness come at once."""
     serve_history(served)
     with ThreadPoolExecutor(2) as pool:
-        with served.board.merging():
+        with served.live_status.merging():
             asked = [pool.submit(served.get, path) for path in ("/api/v1/status", "/metrics")]
             for path in ("/healthz", "/readyz"):
                 assert served.get(path).code == 200
@@ -378,9 +378,9 @@ def test_answers_wait_while_a_frame_closes_but_not_those_of_probes(served: Serve
 def test_a_close_of_minutes_lets_answers_through_now_and_then(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
     """After its bound the wait is over, whether or not the frame is closed."""
     serve_history(served)
-    monkeypatch.setattr(change_feed, "CALM_S", 0.05)
-    monkeypatch.setattr(query_executor, "CALM_S", 0.05)
-    with served.board.merging():
+    monkeypatch.setattr(change_feed, "CLOSING_WAIT_S", 0.05)
+    monkeypatch.setattr(query_executor, "CLOSING_WAIT_S", 0.05)
+    with served.live_status.merging():
         assert served.get("/api/v1/status").code == 200
         assert len(served.get("/api/v1/log").json) == 3
 
@@ -420,7 +420,7 @@ class Following:
         self.connection.close()
 
 
-def test_events_tell_each_change_of_the_board(served: Served) -> None:
+def test_events_report_each_change_of_the_live_status(served: Served) -> None:
     """The first event comes at once, the next with a push, a close, a failure; time going by alone is none."""
     served.look()
     client = Following(served)
@@ -433,7 +433,7 @@ def test_events_tell_each_change_of_the_board(served: Served) -> None:
     served.close()
     assert (said := client.next())["last_closed"] == 1
     assert "streams" in said
-    served.board.fail("the disk is full")
+    served.live_status.fail("the disk is full")
     assert (said := client.next())["why"] == "the disk is full"
     assert said["ready"] is False
     client.close()
@@ -442,12 +442,12 @@ def test_events_tell_each_change_of_the_board(served: Served) -> None:
 def test_events_are_small_however_many_streams_wait(served: Served) -> None:
     """An event has numbers, no names: a fleet of ten thousand costs its followers nothing."""
     served.push("x" * 128)
-    assert b"xxx" not in canonical(api.event_json(served.board))
+    assert b"xxx" not in canonical(api.status_event(served.live_status))
 
 
 def test_followers_are_bounded_and_their_place_comes_free(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
     """One too many is told so; when another leaves there is room again. HEAD takes no place."""
-    monkeypatch.setattr(api, "CLIENTS", 2)
+    monkeypatch.setattr(api, "EVENT_CLIENTS", 2)
     served.look()
     clients = [Following(served) for _ in range(2)]
     assert [client.next()["total"] for client in clients] == [0, 0]

@@ -14,7 +14,7 @@ import pytest
 
 from dreamcatcherd.config import HttpConfig, load_config
 from dreamcatcherd.core.errors import UsageError
-from dreamcatcherd.web.auth import Door, bears, is_own_host
+from dreamcatcherd.web.auth import AuthPolicy, has_token, is_address_or_localhost
 from dreamcatcherd.web.server import Listening, read_listening
 from tests.daemon.web import Served
 
@@ -52,7 +52,7 @@ def test_every_answer_forbids_what_a_page_could_be_made_to_do(served: Served) ->
 
 def test_a_token_is_asked_for_everywhere_but_at_healthz() -> None:
     """Without it 401, with a wrong one too; as Bearer and as a password of any user it opens every path."""
-    with serving(Listening("127.0.0.1", 0, Door("s3cret"))) as served:
+    with serving(Listening("127.0.0.1", 0, AuthPolicy("s3cret"))) as served:
         served.look()
         basic = base64.b64encode(b"anybody:s3cret").decode()
         for path in PATHS:
@@ -84,12 +84,12 @@ def test_a_token_is_asked_for_everywhere_but_at_healthz() -> None:
 )
 def test_what_is_no_token_opens_nothing(header: bytes) -> None:
     """Half a header, another scheme, bytes that are no base64, and a password without a user."""
-    assert not bears(header, "s3cret")
+    assert not has_token(header, "s3cret")
 
 
 def test_only_this_machine_is_answered_where_nothing_else_protects(served: Served) -> None:
     """By another name than an address or localhost nothing is told: a web site could make that name point here."""
-    with serving(Listening("127.0.0.1", 0, Door(own_hosts=True))) as own:
+    with serving(Listening("127.0.0.1", 0, AuthPolicy(local_names_only=True))) as own:
         assert own.get("/api/v1/status", Host="evil.example").code == 421
         assert own.get("/", Host="evil.example:9464").json["remedy"]
         for host in ("localhost", "LOCALHOST:1", "127.0.0.1:80", "[::1]:80", "10.0.0.7"):
@@ -119,12 +119,12 @@ def test_only_this_machine_is_answered_where_nothing_else_protects(served: Serve
 )
 def test_a_name_that_looks_like_an_address_is_none(host: str) -> None:
     """Only localhost and whole addresses count, with nothing behind them but a port of digits."""
-    assert not is_own_host(host)
+    assert not is_address_or_localhost(host)
 
 
 def test_two_hosts_in_one_request_are_refused() -> None:
     """Whichever of them comes first, and an empty one as well."""
-    with serving(Listening("127.0.0.1", 0, Door(own_hosts=True))) as own:
+    with serving(Listening("127.0.0.1", 0, AuthPolicy(local_names_only=True))) as own:
         for hosts, codes in ((("localhost", "evil"), b"4"), (("evil", "localhost"), b"4"), (("",), b"421")):
             with closing(socket.create_connection(("127.0.0.1", own.server.port), timeout=10)) as one:
                 one.sendall(("GET / HTTP/1.1\r\n" + "".join(f"Host: {host}\r\n" for host in hosts) + "\r\n").encode())
@@ -197,5 +197,5 @@ def test_https_is_spoken_with_a_certificate(pair: tuple[Path, Path], token_file:
 def test_secrets_do_not_show_in_what_is_printed(token_file: Path) -> None:
     """Whatever prints these values for debugging tells no token."""
     found = read_listening(HttpConfig("127.0.0.1:0", str(token_file)))
-    assert found.door.token == "s3cret"
-    assert "s3cret" not in repr(found) + str(found) + repr(found.door)
+    assert found.auth_policy.token == "s3cret"
+    assert "s3cret" not in repr(found) + str(found) + repr(found.auth_policy)

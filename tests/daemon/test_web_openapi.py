@@ -80,9 +80,9 @@ def test_a_refusal_is_as_described(served: Served, path: str) -> None:
 def test_an_event_is_as_described(served: Served) -> None:
     """Before the first look and after it."""
     event = {"$ref": "#/components/schemas/Event"}
-    check(json.loads(canonical(api.event_json(served.board))), event)
+    check(json.loads(canonical(api.status_event(served.live_status))), event)
     serve_history(served)
-    check(json.loads(canonical(api.event_json(served.board))), event)
+    check(json.loads(canonical(api.status_event(served.live_status))), event)
     with pytest.raises(jsonschema_rs.ValidationError):
         check({"ready": "yes"}, event)
 
@@ -91,6 +91,6 @@ def test_bounds_are_those_of_the_code() -> None:
     """The limits that the description names are the ones that count."""
     parameters = DOCUMENT["components"]["parameters"]
     assert parameters["limit"]["schema"]["maximum"] == api.ROWS
-    assert parameters["limit"]["schema"]["default"] == api.ROWS_UNASKED
+    assert parameters["limit"]["schema"]["default"] == api.DEFAULT_ROWS
     diff = {one["name"]: one["schema"] for one in DOCUMENT["paths"]["/api/v1/diff"]["get"]["parameters"]}
     assert (diff["limit"]["maximum"], diff["limit"]["default"]) == (api.DIFF_ROWS, api.ROWS)

@@ -251,5 +251,5 @@ def test_the_merge_times_of_this_process_are_remembered(served: Served) -> None:
     for frame in range(1, 300):
         assert report.ledger
         ledger = type(report.ledger)(frame, report.ledger.snapshot, None, "test", None)
-        served.board.show(CycleReport(found.pending, ledger, phases={"merge": frame / 1e6}), None)
-    assert sorted(served.board.shown.phases) == list(range(100, 300))
+        served.live_status.show(CycleReport(found.pending, ledger, phases={"merge": frame / 1e6}), None)
+    assert sorted(served.live_status.current.phases) == list(range(100, 300))

@@ -57,14 +57,14 @@ class Counting:
 
 
 class Served:
-    """A server on a free port, with the board and metrics that it shows, over a primary on a store in memory."""
+    """A server on a free port, with its live status and metrics, over a primary on a store in memory."""
 
     def __init__(self, primary: Primary | None = None, listening: Listening = HOST) -> None:
         self.primary = primary or new_primary(b"")
-        self.board = LiveStatus("memory")
+        self.live_status = LiveStatus("memory")
         self.metrics = Metrics()
         self.reader = Counting(self.primary.store.reader())
-        app = make_app(self.metrics.registry, self.board, lambda: self.reader, listening.door)
+        app = make_app(self.metrics.registry, self.live_status, lambda: self.reader, listening.auth_policy)
         self.server = HttpServer(app, listening)
         self.server.start()
 
@@ -78,12 +78,12 @@ class Served:
         self.look()
 
     def look(self) -> None:
-        self.board.show(poll(self.primary)[0], self._published())
+        self.live_status.show(poll(self.primary)[0], self._published())
 
     def close(self) -> None:
-        with self.board.merging():
+        with self.live_status.merging():
             report = close_frame(self.primary, "test")
-        self.board.show(report, self._published())
+        self.live_status.show(report, self._published())
 
     def _published(self) -> str | None:
         return self.primary.last.published.commit if self.primary.last else None
