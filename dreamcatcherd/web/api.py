@@ -23,24 +23,28 @@ from dreamcatcherd.core.books.shelf import ShelfEntry, shelf
 from dreamcatcherd.core.codec import calendar_text, canonical, utc_micros, utc_text
 from dreamcatcherd.core.diff import Bounds, diff_json
 from dreamcatcherd.core.errors import DreamcatcherError, RefusedError, UsageError
-from dreamcatcherd.core.model import Record
-from dreamcatcherd.core.report import REPOSITORY_HEADER, Pending, status_json
+from dreamcatcherd.core.report import REPOSITORY_HEADER, Pending, promised, status_json
 from dreamcatcherd.core.snapshot import open_snapshot
 from dreamcatcherd.history import queries
 from dreamcatcherd.observe.clock import wall_clock
-from dreamcatcherd.web import params
+from dreamcatcherd.web.answers import Conflicts, Event, Quarantine, Stream
 from dreamcatcherd.web.change_feed import ChangeFeed
 from dreamcatcherd.web.live_status import LiveStatus
-from dreamcatcherd.web.params import read_parameters
+from dreamcatcherd.web.params import (
+    DiffParams,
+    ExplainParams,
+    FrameParams,
+    NoParams,
+    RowParams,
+    optional,
+    read_parameters,
+)
 from dreamcatcherd.web.query_executor import BusyError, QueryExecutor, Reading
 
 ANSWER_BYTES = 8 * 2**20
 """The largest answer."""
 
 DIFF_BYTES = 4 * 2**20
-DIFF_ROWS = 10_000
-ROWS = 1_000
-DEFAULT_ROWS = 100
 
 EVENT_CLIENTS = 64
 """How many may follow the events at once."""
@@ -52,10 +56,6 @@ KEEP_ALIVE_S = 15.0
 """After so much silence a comment is sent, so that a connection that is dead is noticed on both sides."""
 
 _NEVER = 2**63
-
-_LIMIT = params.number(1, ROWS)
-_PAGE = {"limit": _LIMIT, "before": params.frame}
-_OFFSET = {"limit": _LIMIT, "offset": params.number(0, 10**9)}
 
 Handler = Callable[[Request], Awaitable[Response]]
 
@@ -107,7 +107,7 @@ class Api:
         self._executor = executor
         self._status: tuple[int, bytes] = (-1, b"")
         self._until = 0  # when the kept answer is no longer true
-        self._rows: tuple[Pending | None, list[Record]] = (None, [])
+        self._rows: tuple[Pending | None, list[Stream]] = (None, [])
         self._clients = 0
         self._description = resources.files(__package__).joinpath("openapi.json").read_bytes()
 
@@ -124,11 +124,11 @@ class Api:
         return await self._executor.ask(what, lambda reading: within_bounds(work(reading)))
 
     async def openapi(self, request: Request) -> Response:
-        read_parameters(request, {})
+        read_parameters(request, NoParams)
         return json_response(self._description)
 
     async def status(self, request: Request) -> Response:
-        read_parameters(request, {})
+        read_parameters(request, NoParams)
         current = self._live_status.current
         now = wall_clock()
         if self._status[0] != current.version or now >= self._until:
@@ -138,8 +138,8 @@ class Api:
         return json_response(self._status[1], headers={REPOSITORY_HEADER: quote(self._live_status.identity)})
 
     async def streams(self, request: Request) -> Response:
-        given = read_parameters(request, _OFFSET)
-        limit, offset = given.get("limit", DEFAULT_ROWS), given.get("offset", 0)
+        given = read_parameters(request, RowParams)
+        limit, offset = given.limit, given.offset
         pending = self._pending()
         if self._rows[0] is not pending:
             self._rows = (pending, stream_rows(pending))
@@ -148,8 +148,8 @@ class Api:
         return json_response(rows[offset : offset + limit], headers=_next(more))
 
     async def log(self, request: Request) -> Response:
-        given = read_parameters(request, _PAGE)
-        limit, before = given.get("limit", DEFAULT_ROWS), given.get("before")
+        given = read_parameters(request, FrameParams)
+        limit, before = given.limit, optional(given.before)
 
         def work(reading: Reading) -> tuple[bytes, int | None]:
             rows = list(reading.chain.log(reading.store, reading.base, limit + 1, before))
@@ -160,25 +160,23 @@ class Api:
         return json_response(raw, headers=_next({"limit": limit, "before": last} if last is not None else None))
 
     async def explain(self, request: Request) -> Response:
-        known = {"collection": params.text, "key": params.text, "field": params.text, "frame": params.frame}
-        given = read_parameters(request, known, "collection", "key")
-        asked: list[Any] = [given.get(name) for name in known]
-        return json_response(
-            await self._ask(
-                ("explain", *asked), lambda reading: queries.explain_entity(reading.store, reading.base, *asked)
-            )
-        )
+        given = read_parameters(request, ExplainParams)
+        field, frame = optional(given.field), optional(given.frame)
+
+        def work(reading: Reading) -> object:
+            return queries.explain_entity(reading.store, reading.base, given.collection, given.key, field, frame)
+
+        return json_response(await self._ask(("explain", given), work))
 
     async def diff(self, request: Request) -> Response:
-        known = {"from": params.frame, "to": params.frame, "limit": params.number(1, DIFF_ROWS)}
-        given = read_parameters(request, known, "from", "to")
-        start, end, limit = given["from"], given["to"], given.get("limit", ROWS)
+        given = read_parameters(request, DiffParams)
+        start, end, limit = given.start, given.end, given.limit
 
         def work(reading: Reading) -> object:
             found = queries.diff_frames(reading.store, reading.base, start, end, Bounds(limit, DIFF_BYTES))
             return diff_json(found, start, end)
 
-        return json_response(await self._ask(("diff", start, end, limit), work))
+        return json_response(await self._ask(("diff", given), work))
 
     async def quarantine(self, request: Request) -> Response:
         return await self._troubles(request, "quarantined")
@@ -187,19 +185,20 @@ class Api:
         return await self._troubles(request, "conflicts")
 
     async def _troubles(self, request: Request, kind: Literal["quarantined", "conflicts"]) -> Response:
-        given = read_parameters(request, _PAGE)
-        limit, before = given.get("limit", DEFAULT_ROWS), given.get("before")
+        given = read_parameters(request, FrameParams)
+        limit, before = given.limit, optional(given.before)
 
         def work(reading: Reading) -> object:
             found = queries.troubles(reading.store, reading.base, reading.chain, kind, limit, before)
-            rows = found.quarantined if kind == "quarantined" else found.conflicts
-            return {kind: rows, "before": found.before, "truncated": found.truncated}
+            if kind == "quarantined":
+                return Quarantine(found.quarantined, found.before, found.truncated)
+            return Conflicts(found.conflicts, found.before, found.truncated)
 
         return json_response(await self._ask((kind, limit, before), work))
 
     async def books(self, request: Request) -> Response:
-        given = read_parameters(request, _OFFSET)
-        limit, offset = given.get("limit", DEFAULT_ROWS), given.get("offset", 0)
+        given = read_parameters(request, RowParams)
+        limit, offset = given.limit, given.offset
 
         def work(reading: Reading) -> tuple[bytes, bool]:
             books = read_shelf(reading)
@@ -211,7 +210,7 @@ class Api:
 
     async def events(self, request: Request) -> Response:
         """Server-sent events: `status`, with what changes most; whoever wants more asks for it."""
-        read_parameters(request, {})
+        read_parameters(request, NoParams)
         if self._clients >= EVENT_CLIENTS:
             raise BusyError(
                 f"{EVENT_CLIENTS} clients follow the events already", "close one, or ask for /api/v1/status"
@@ -257,28 +256,36 @@ class _Following(StreamingResponse):
             self._api.gone()
 
 
-def status_event(live_status: LiveStatus) -> Record:
-    """What an event says: it is small however many streams there are. `now` lets a page count down by this clock."""
-    current = live_status.current
-    said: Record = {"ready": current.ready, "why": current.why, "now": utc_text(wall_clock())}
-    if current.pending is not None:
-        status = status_json(structs.replace(current.pending, seen={}), wall_clock(), ())
-        names = ("frame", "opened_at", "closes_at", "last_closed", "digest", "held", "behind_s")
-        said |= {name: status[name] for name in names}
-        said |= {"total": sum(current.pending.streams.values()), "streams": len(current.pending.streams)}
-    return said
+def status_event(live_status: LiveStatus) -> Event:
+    """The data of an event."""
+    current, now = live_status.current, wall_clock()
+    event = Event(current.ready, current.why, utc_text(now))
+    if (pending := current.pending) is None:
+        return event
+    return structs.replace(
+        event,
+        frame=pending.frame,
+        opened_at=pending.opened_at,
+        closes_at=promised(pending.closes_at, now),
+        last_closed=pending.last_closed,
+        digest=pending.digest,
+        held=pending.held,
+        behind_s=round(pending.behind_s, 3),
+        total=sum(pending.streams.values()),
+        streams=len(pending.streams),
+    )
 
 
-def stream_rows(pending: Pending) -> list[Record]:
-    """Every stream that waits or was seen in the last 100 frames: the silent ones first, then the latest."""
+def stream_rows(pending: Pending) -> list[Stream]:
+    """Every stream with pending deltas or deltas in the last 100 frames: the silent ones first, then the latest."""
     silent = set(pending.silent)
     rows = []
     for name in {**pending.seen, **pending.streams}:
         last = pending.seen.get(name)
-        row: Record = {"stream_id": name, "silent": name in silent, "pending": pending.streams.get(name, 0)}
-        seen = {"frame": last.frame, "utc": calendar_text(last.utc)} if last else {"frame": None, "utc": None}
-        rows.append((not row["silent"], -last.frame if last else 1, name, {**row, **seen}))
-    return [row for *_, row in sorted(rows, key=lambda one: one[:3])]
+        frame, utc = (last.frame, calendar_text(last.utc)) if last else (None, None)
+        rows.append(Stream(name, name in silent, pending.streams.get(name, 0), frame, utc))
+    # A stream without a merged delta comes after all that have one.
+    return sorted(rows, key=lambda row: (not row.silent, 1 if row.frame is None else -row.frame, row.stream_id))
 
 
 def read_shelf(reading: Reading, most: int | None = None) -> list[ShelfEntry]:

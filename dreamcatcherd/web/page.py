@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
+from msgspec import structs
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -21,11 +22,10 @@ from dreamcatcherd.core.report import Pending
 from dreamcatcherd.core.snapshot import Item
 from dreamcatcherd.history import queries
 from dreamcatcherd.observe.clock import wall_clock
-from dreamcatcherd.web import params
 from dreamcatcherd.web.api import read_shelf, stream_rows
 from dreamcatcherd.web.chart import chart_of
 from dreamcatcherd.web.live_status import LiveStatus, StatusValue
-from dreamcatcherd.web.params import read_parameters
+from dreamcatcherd.web.params import PageParams, read_parameters
 from dreamcatcherd.web.query_executor import QueryExecutor, Reading
 
 FRAMES = 60
@@ -110,8 +110,8 @@ class Page:
         if not request.query_params:
             return None, 200
         try:
-            frames = read_parameters(request, {"from": params.frame, "to": params.frame}, "from", "to")
-            first, second = frames["from"], frames["to"]
+            frames = read_parameters(request, PageParams)
+            first, second = frames.start, frames.end
             found = await self._executor.ask(("page", first, second), lambda reading: read_diff(reading, first, second))
         except DreamcatcherError as error:
             code = 400 if isinstance(error, UsageError) else 404 if isinstance(error, RefusedError) else 503
@@ -165,14 +165,12 @@ def filling(pending: Pending) -> Record:
 def streams(pending: Pending) -> Record:
     """The streams that are silent, and those that came last."""
     rows = stream_rows(pending)
-    silent = sum(row["silent"] for row in rows)
-    visible = [row for row in rows if row["silent"]][:PAGE_ROWS] + [row for row in rows if not row["silent"]][
-        :PAGE_ROWS
-    ]
+    silent_rows, others = [row for row in rows if row.silent], [row for row in rows if not row.silent]
+    visible = silent_rows[:PAGE_ROWS] + others[:PAGE_ROWS]
     return {
-        "rows": [{**row, "stream_id": clip(row["stream_id"], 64)} for row in visible],
+        "rows": [structs.replace(row, stream_id=clip(row.stream_id, 64)) for row in visible],
         "total": len(rows),
-        "silent": silent,
+        "silent": len(silent_rows),
         "more": len(rows) - len(visible),
     }
 

@@ -1,57 +1,123 @@
-"""Parameters of a request: strict, so that a mistyped one is told and not passed over."""
+"""Query parameters as structs, read strictly: a mistyped parameter is refused and not ignored.
+
+The structs are also the source of the parameters in openapi.json (`web/openapi`)."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Mapping
+from functools import cache
+from typing import Annotated, Any, TypeAlias, TypeVar
 
+import msgspec
+from msgspec import UNSET, Meta, Struct, UnsetType
 from starlette.requests import Request
 
 from dreamcatcherd.core.codec import MAX_FRAME
 from dreamcatcherd.core.errors import UsageError
 
-ParamReader = Callable[[str], Any]
-"""Makes a value of a parameter's text, or raises ValueError with what was wanted."""
+ROWS = 1_000
+DEFAULT_ROWS = 100
+DIFF_ROWS = 10_000
 
-_NUMBER = re.compile(r"[0-9]{1,16}")
-TEXT_LENGTH = 4_096
+_REMEDY = "see /api/v1/openapi.json"
+_AT = re.compile(r"at `\$\.(\w+)`$")
+_MISSING = re.compile(r"missing required field `(\w+)`")
+_DIGITS = re.compile(r"[0-9]{1,16}")
 
-
-def number(least: int, most: int) -> ParamReader:
-    """A whole number in decimal digits, from one bound to the other."""
-
-    def read(text: str) -> int:
-        if not _NUMBER.fullmatch(text) or not least <= int(text) <= most:
-            raise ValueError(f"a whole number from {least} to {most}")
-        return int(text)
-
-    return read
+_Limit: TypeAlias = Annotated[int, Meta(ge=1, le=ROWS, description="At most this many rows.")]
+_Offset: TypeAlias = Annotated[int, Meta(ge=0, le=10**9, description="Skip this many rows.")]
+_Frame: TypeAlias = Annotated[int, Meta(ge=0, le=MAX_FRAME)]
+_Text: TypeAlias = Annotated[str, Meta(min_length=1, max_length=4_096)]
 
 
-def text(given: str) -> str:
-    """A text that is not empty."""
-    if not 0 < len(given) <= TEXT_LENGTH:
-        raise ValueError(f"a text of 1 to {TEXT_LENGTH} characters")
-    return given
+class NoParams(Struct, frozen=True):
+    """No parameter at all."""
 
 
-frame = number(0, MAX_FRAME)
+class FrameParams(Struct, frozen=True):
+    """Rows by frame, newest first. `before` and not an offset: new frames do not move the rows."""
+
+    limit: _Limit = DEFAULT_ROWS
+    before: Annotated[_Frame, Meta(description="Only frames before this one.")] | UnsetType = UNSET
 
 
-def read_parameters(request: Request, known: Mapping[str, ParamReader], *needed: str) -> dict[str, Any]:
-    """The parameters by name; those that are not given are left out. UsageError says which one is wrong, and how."""
-    found: dict[str, Any] = {}
-    for name, given in request.query_params.multi_items():
+class RowParams(Struct, frozen=True):
+    """Rows of a list in a fixed order."""
+
+    limit: _Limit = DEFAULT_ROWS
+    offset: _Offset = 0
+
+
+class ExplainParams(Struct, frozen=True):
+    """An entity, or one of its fields, now or after a frame."""
+
+    collection: Annotated[_Text, Meta(description="The collection's name, such as posts.")]
+    key: Annotated[_Text, Meta(description="The entity's key; several parts are joined by /, each percent-encoded.")]
+    field: Annotated[_Text, Meta(description="Only this field.")] | UnsetType = UNSET
+    frame: Annotated[_Frame, Meta(description="The state after this frame, instead of the newest.")] | UnsetType = UNSET
+
+
+class PageParams(Struct, frozen=True, rename={"start": "from", "end": "to"}):
+    """The two frames that the status page compares."""
+
+    start: Annotated[_Frame, Meta(description="A closed frame.")]
+    end: Annotated[_Frame, Meta(description="Another closed frame.")]
+
+
+class DiffParams(PageParams, frozen=True, rename={"start": "from", "end": "to"}):
+    """Two frames and the size of the answer."""
+
+    limit: Annotated[int, Meta(ge=1, le=DIFF_ROWS, description="At most this many entities.")] = ROWS
+
+
+_Params = TypeVar("_Params", bound=Struct)
+_Value = TypeVar("_Value")
+
+
+def optional(value: _Value | UnsetType) -> _Value | None:
+    """The value of a parameter, or None if the request does not have it."""
+    return None if isinstance(value, UnsetType) else value
+
+
+def read_parameters(request: Request, shape: type[_Params]) -> _Params:
+    """The request's parameters; UsageError names the parameter that is wrong, and the values that it takes."""
+    known = shape.__struct_encode_fields__
+    wanted = _properties(shape)
+    values: dict[str, str | int] = {}
+    for name, text in request.query_params.multi_items():
         if name not in known:
             raise UsageError(f"there is no parameter {name[:64]!r}", f"known are {', '.join(known) or 'none'}")
-        if name in found:
-            raise UsageError(f"the parameter {name!r} stands twice", "give it once")
-        try:
-            found[name] = known[name](given)
-        except ValueError as error:
-            raise UsageError(f"the parameter {name!r} is not {error}", "see /api/v1/openapi.json") from error
-    for name in needed:
-        if name not in found:
-            raise UsageError(f"the parameter {name!r} is missing", "see /api/v1/openapi.json")
-    return found
+        if name in values:
+            raise UsageError(f"the parameter {name!r} is given twice", "give it once")
+        if wanted[name]["type"] != "integer":
+            values[name] = text
+        elif _DIGITS.fullmatch(text):  # msgspec's lax conversion would take 1e2 and 5.0 too, and refuse 007
+            values[name] = int(text)
+        else:
+            raise _refused(name, wanted)
+    try:
+        return msgspec.convert(values, shape)
+    except msgspec.ValidationError as error:
+        if missing := _MISSING.search(str(error)):
+            raise UsageError(f"the parameter {missing[1]!r} is missing", _REMEDY) from error
+        if (at := _AT.search(str(error))) is None:
+            raise
+        raise _refused(at[1], wanted) from error
+
+
+@cache
+def _properties(shape: type[Struct]) -> Mapping[str, Mapping[str, Any]]:
+    """The JSON Schema of each parameter."""
+    (_,), components = msgspec.json.schema_components([shape])
+    properties: dict[str, dict[str, Any]] = components[shape.__name__]["properties"]
+    return properties
+
+
+def _refused(name: str, wanted: Mapping[str, Mapping[str, Any]]) -> UsageError:
+    rule = wanted[name]
+    if rule["type"] == "integer":
+        what = f"a whole number from {rule['minimum']} to {rule['maximum']}"
+    else:
+        what = f"a text of {rule['minLength']} to {rule['maxLength']} characters"
+    return UsageError(f"the parameter {name!r} is not {what}", _REMEDY)

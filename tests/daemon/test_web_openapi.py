@@ -12,7 +12,8 @@ from starlette.routing import Route
 
 from dreamcatcherd import web
 from dreamcatcherd.core.codec import canonical
-from dreamcatcherd.web import api
+from dreamcatcherd.web import api, params
+from dreamcatcherd.web.openapi import openapi_json
 from tests.daemon.web import Served, serve_history
 
 DOCUMENT: dict[str, Any] = json.loads(resources.files(web).joinpath("openapi.json").read_bytes())
@@ -53,6 +54,11 @@ def schema_of(answer: dict[str, Any]) -> dict[str, Any]:
     return schema
 
 
+def test_the_description_is_the_one_of_the_types() -> None:
+    """openapi.json is what `make openapi` writes."""
+    assert resources.files(web).joinpath("openapi.json").read_text() == openapi_json()
+
+
 def test_every_path_is_described_and_none_else(served: Served) -> None:
     """What the application routes below /api is what the description has."""
     paths = {route.path for route in served.server._app.routes if isinstance(route, Route)}
@@ -90,7 +96,7 @@ def test_an_event_is_as_described(served: Served) -> None:
 def test_bounds_are_those_of_the_code() -> None:
     """The limits that the description names are the ones that count."""
     parameters = DOCUMENT["components"]["parameters"]
-    assert parameters["limit"]["schema"]["maximum"] == api.ROWS
-    assert parameters["limit"]["schema"]["default"] == api.DEFAULT_ROWS
+    assert parameters["limit"]["schema"]["maximum"] == params.ROWS
+    assert parameters["limit"]["schema"]["default"] == params.DEFAULT_ROWS
     diff = {one["name"]: one["schema"] for one in DOCUMENT["paths"]["/api/v1/diff"]["get"]["parameters"]}
-    assert (diff["limit"]["maximum"], diff["limit"]["default"]) == (api.DIFF_ROWS, api.ROWS)
+    assert (diff["limit"]["maximum"], diff["limit"]["default"]) == (params.DIFF_ROWS, params.ROWS)
