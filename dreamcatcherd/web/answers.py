@@ -113,7 +113,7 @@ class DiffAnswer(Struct, frozen=True, rename={"start": "from", "end": "to"}):
 
 
 class Quarantine(Struct, frozen=True):
-    """Quarantined deltas. `before` is the frame to ask before for more; `truncated` if one frame had more than `limit`."""
+    """Quarantined deltas. `before` is the frame to ask before for more; `truncated` if one had more than `limit`."""
 
     quarantined: list[QuarantinedRow]
     before: int | None
