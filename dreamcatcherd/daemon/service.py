@@ -36,7 +36,7 @@ from dreamcatcherd.observe.logs import CycleLog, EventLogger, set_up_logs
 from dreamcatcherd.observe.metrics import Metrics
 from dreamcatcherd.stages.first_frame import open_first
 from dreamcatcherd.stages.lane_cleanup import LANES_AT_ONCE
-from dreamcatcherd.web.app import Web, make_app
+from dreamcatcherd.web.app import WebApp, make_app
 from dreamcatcherd.web.listener import Listener
 from dreamcatcherd.web.live_status import LiveStatus
 from dreamcatcherd.web.server import HttpServer, Listening
@@ -72,7 +72,7 @@ class Service:
         self._log = logger
         self._cycles = CycleLog(logger)
         self.metrics = Metrics()
-        self.board = LiveStatus(runtime.store.where, runtime.store.identity)
+        self.live_status = LiveStatus(runtime.store.where, runtime.store.identity)
         self._listener = Listener(self._application, runtime.listening)
         self._notifier = SystemdNotifier()
         self._timers = Timers()
@@ -99,8 +99,8 @@ class Service:
         """The server that answers now."""
         return self._listener.server
 
-    def _application(self, listening: Listening) -> Web:
-        return make_app(self.metrics.registry, self.board, lambda: self._runtime.store.reader(), listening.door)
+    def _application(self, listening: Listening) -> WebApp:
+        return make_app(self.metrics.registry, self.live_status, lambda: self._runtime.store.reader(), listening.door)
 
     # Starting and stopping ----------------------------------------------------------------------------------------
 
@@ -186,9 +186,9 @@ class Service:
             if closing:
                 self._asked.discard("close")
                 self.metrics.show(report.pending)  # what waits now, whatever becomes of the close
-                self.board.update(report.pending)
+                self.live_status.update(report.pending)
                 closed_by = "manual" if by_hand else decision.closed_by
-                with self.board.merging():
+                with self.live_status.merging():
                     report = close_frame(self.primary, closed_by, report.pending.frame, self.primary.last)
         except (RetryableError, FatalError) as error:
             if self._stop.is_set():  # a signal may break off what the network was asked for
@@ -224,7 +224,7 @@ class Service:
         self.metrics.failure(publishing=closing, guard=isinstance(error, GuardError), races=races)
         if self._failing is None or self._failing_kind != error.kind:
             self._failing, self._failing_kind = failing(error, self.primary.clock()), error.kind
-        self.board.fail(error.cause)
+        self.live_status.fail(error.cause)
         self._note()
         self._notifier.status(f"not ready: {error.cause}")
         if isinstance(error, FatalError):
@@ -235,7 +235,7 @@ class Service:
 
     def _note(self) -> None:
         """Show the daemon's own troubles, the one that stops frames first."""
-        self.board.note(filter(None, (self._failing, self._full, self._refused, self._unwatched)))
+        self.live_status.note(filter(None, (self._failing, self._full, self._refused, self._unwatched)))
 
     def _show(self, report: CycleReport) -> None:
         self.metrics.cycle(report)
@@ -243,7 +243,7 @@ class Service:
         self._failing = None
         self._note()
         self.metrics.largest(self.primary.largest_bytes())
-        self.board.show(report, self.primary.last.published.commit if self.primary.last else None)
+        self.live_status.show(report, self.primary.last.published.commit if self.primary.last else None)
         self._notifier.status(status_line(report.pending, self.primary.clock()))
         self._notifier.ready()
 
@@ -291,7 +291,7 @@ class Service:
 
     def _take_over(self, runtime: Runtime) -> None:
         """Let what serves a runtime know of it."""
-        self.board.where, self.board.identity = runtime.store.where, runtime.store.identity
+        self.live_status.where, self.live_status.identity = runtime.store.where, runtime.store.identity
         runtime.primary.closing = runtime.closing
         configure(runtime.primary, runtime.config)
         runtime.primary.progress = self._notifier.alive

@@ -19,9 +19,9 @@ from starlette.routing import Route
 from dreamcatcherd.core.codec import plain
 from dreamcatcherd.core.errors import RefusedError
 from dreamcatcherd.git.protocols import QueryReader
-from dreamcatcherd.web.api import Api, Handler, as_json, failure, routes
-from dreamcatcherd.web.auth import Door, Front
-from dreamcatcherd.web.change_feed import Hub
+from dreamcatcherd.web.api import Api, Handler, error_response, json_response, routes
+from dreamcatcherd.web.auth import AuthMiddleware, AuthPolicy
+from dreamcatcherd.web.change_feed import ChangeFeed
 from dreamcatcherd.web.live_status import LiveStatus
 from dreamcatcherd.web.page import Page
 from dreamcatcherd.web.query_executor import QueryExecutor
@@ -64,11 +64,11 @@ class WebApp(Starlette):
 
 def make_app(
     registry: prom.CollectorRegistry,
-    board: LiveStatus,
+    live_status: LiveStatus,
     open_store: Callable[[], QueryReader],
-    door: Door = Door(),  # noqa: B008 (frozen)
-) -> Web:
-    """The application over a board. `open_store` opens a store for reading; it is called in the reader's own thread.
+    auth_policy: AuthPolicy = AuthPolicy(),  # noqa: B008 (frozen)
+) -> WebApp:
+    """The application over the live status. `open_store` opens a store for reading and is called in a reader's thread.
 
     The page has its own reader, so that it never waits behind requests to the API."""
 

@@ -7,14 +7,14 @@ from collections.abc import Callable
 from msgspec import structs
 
 from dreamcatcherd.core.errors import UsageError
-from dreamcatcherd.web.app import Web
+from dreamcatcherd.web.app import WebApp
 from dreamcatcherd.web.server import HttpServer, Listening
 
 
 class Listener:
     """The server in use. `make` builds the application for a way of listening; nothing is bound before `open`."""
 
-    def __init__(self, make: Callable[[Listening], Web], listening: Listening) -> None:
+    def __init__(self, make: Callable[[Listening], WebApp], listening: Listening) -> None:
         self._make = make
         self.listening = listening
         self.server = HttpServer(make(listening), listening)

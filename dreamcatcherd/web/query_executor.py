@@ -49,7 +49,7 @@ class Reading(NamedTuple):
 class _BoundedStore:
     """A store that stops reading when the time is over, and makes way for a frame that is being closed."""
 
-    def __init__(self, store: QueryReader, board: LiveStatus) -> None:
+    def __init__(self, store: QueryReader, live_status: LiveStatus) -> None:
         self.where = store.where
         self.cut = store.cut
         self._store = store
@@ -105,8 +105,8 @@ class _BoundedStore:
 class QueryExecutor:
     """One reader, its queue, and the answers that it gave."""
 
-    def __init__(self, board: LiveStatus, open_store: Callable[[], QueryReader]) -> None:
-        self._board = board
+    def __init__(self, live_status: LiveStatus, open_store: Callable[[], QueryReader]) -> None:
+        self._live_status = live_status
         self._open = open_store
         self._thread = ThreadPoolExecutor(1, "reader")
         self._bounded: _BoundedStore | None = None
@@ -158,8 +158,8 @@ class QueryExecutor:
             self._bounded = _BoundedStore(self._open(), self._live_status)
         self._bounded.begin()
         if self._stopped:
-            self._timed.end()
-        store = self._timed
+            self._bounded.end()
+        store = self._bounded
         if self._base is None or self._base.commit != commit:
             pending = self._live_status.pending
             bare = PublishedState(None, FrameState(pending.frame if pending else 1))

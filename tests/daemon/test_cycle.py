@@ -51,8 +51,8 @@ def test_a_frame_that_two_primaries_see_due_closes_once(start: Start) -> None:
     two.step(INTERVAL_S)
     assert (one.closed(), two.closed()) == ([1], [])
     assert two.series("publishes_total", result="lost") == 1
-    assert two.service.board.pending is not None
-    assert two.service.board.pending.frame == 2
+    assert two.service.live_status.pending is not None
+    assert two.service.live_status.pending.frame == 2
     for seconds in (INTERVAL_S, INTERVAL_S + 1, 2 * INTERVAL_S - 0.001):
         assert all(daemon.step(seconds) > 0 for daemon in (two, one))
     two.step(2 * INTERVAL_S)

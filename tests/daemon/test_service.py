@@ -94,7 +94,7 @@ def test_a_failure_is_told_once_and_so_is_its_end(start: Start) -> None:
 def test_a_failed_poll_is_shown_until_the_next_good_one(start: Start) -> None:
     """Readiness goes with its cause, and comes back; only polls are counted as failed, no publication."""
     daemon = start()
-    board = daemon.service.board
+    board = daemon.service.live_status
     assert not board.ready
     daemon.step(1)
     assert (board.ready, board.why) == (True, "")
@@ -114,7 +114,7 @@ def test_a_failed_publication_is_counted_and_made_up_for(start: Start) -> None:
     commit_files(daemon.store, MAIN, {f"{FOLDER}/1/a.json": text()})
     daemon.store.at_move = [failing()]
     assert daemon.step(INTERVAL_S) > 0
-    assert (daemon.closed(), daemon.service.board.ready) == ([], False)
+    assert (daemon.closed(), daemon.service.live_status.ready) == ([], False)
     assert daemon.series("publishes_total", result="failed") == 1
     assert daemon.series("polls_total", result="failed") == 0
     for _ in range(3):
@@ -133,8 +133,8 @@ def test_where_things_stand_is_shown_though_nothing_can_be_published(start: Star
         daemon.step(INTERVAL_S + number)
         assert (daemon.series("frame"), daemon.series("pending_deltas")) == (1, number)
         assert daemon.series("frame_due_timestamp_seconds") == NOW / 1e6 + INTERVAL_S
-        assert daemon.service.board.pending is not None
-        assert not daemon.service.board.ready
+        assert daemon.service.live_status.pending is not None
+        assert not daemon.service.live_status.ready
 
 
 def test_a_frame_that_is_over_and_empty_is_not_due(start: Start) -> None:
@@ -160,7 +160,7 @@ def test_the_guard_that_a_close_by_hand_trips_is_shown_while_frames_close_by_han
         daemon.service._ask("close")
         daemon.step(2)
     daemon.step(3)
-    assert (daemon.closed(), daemon.series("guard_tripped"), daemon.service.board.ready) == ([1], 1, True)
+    assert (daemon.closed(), daemon.series("guard_tripped"), daemon.service.live_status.ready) == ([1], 1, True)
     daemon.service._ask("close")
     daemon.step(4)
     assert (daemon.closed(), daemon.series("guard_tripped")) == ([1, 2], 0)
@@ -183,7 +183,7 @@ def test_a_repository_that_cannot_be_worked_on_stops_frames_and_not_the_daemon(s
 
     daemon.store.at_refs = [break_down]
     assert daemon.step(INTERVAL_S) > 0
-    board = daemon.service.board
+    board = daemon.service.live_status
     assert (daemon.closed(), board.ready, board.why) == ([], False, "the published commit is damaged")
     first = board.current.troubles[0]
     assert (first.what, first.remedy) == (board.why, "run git fsck")
@@ -238,13 +238,13 @@ def test_the_guard_is_shown_while_it_is_tripped_and_not_afterwards(
         patch.setattr(merge_stage, "merge", broken)
         for _ in range(3):
             daemon.step(2 * INTERVAL_S)
-            assert (daemon.series("guard_tripped"), daemon.service.board.ready) == (1, False)
+            assert (daemon.series("guard_tripped"), daemon.service.live_status.ready) == (1, False)
     assert daemon.store.refs() == before
-    assert "lacks" in daemon.service.board.why
+    assert "lacks" in daemon.service.live_status.why
     assert daemon.series("publishes_total", result="failed") == 3
     assert daemon.log.events("error") == ["cycle failed"]
     daemon.step(2 * INTERVAL_S)
-    assert (daemon.closed(), daemon.series("guard_tripped"), daemon.service.board.ready) == ([1, 2], 0, True)
+    assert (daemon.closed(), daemon.series("guard_tripped"), daemon.service.live_status.ready) == ([1, 2], 0, True)
 
 
 def test_a_plain_failure_after_the_guard_does_not_hide_it(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -270,8 +270,8 @@ def test_an_empty_repository_gets_its_first_frame_opened(start: Start) -> None:
     assert daemon.step(100) == POLL_S
     refs = daemon.store.refs()
     assert refs[MAIN] == refs[paths.PUBLISHED]
-    assert daemon.service.board.pending is not None
-    assert daemon.service.board.pending.frame == 1
+    assert daemon.service.live_status.pending is not None
+    assert daemon.service.live_status.pending.frame == 1
     assert daemon.step(100 + INTERVAL_S - 1) == POLL_S
     daemon.step(100 + INTERVAL_S)
     assert daemon.closed() == [1]
@@ -359,7 +359,7 @@ def test_housekeeping_that_fails_harms_no_cycle(start: Start, monkeypatch: pytes
         assert daemon.step(1) == POLL_S
     assert daemon.log.events("warning") == ["housekeeping failed"]
     assert daemon.log.events("error") == []
-    assert daemon.service.board.ready
+    assert daemon.service.live_status.ready
 
 
 def test_a_change_of_settings_and_each_violation_are_told_with_who(start: Start, clock: Clock) -> None:
