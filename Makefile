@@ -35,6 +35,9 @@ run: $(RUNTIME) ## serve ./fleet.git, close a frame every 10 s, metrics on 127.0
 demo: $(RUNTIME) ## run a fleet of plain-git workers against a temporary repository
 	@exec $(BIN)/dreamcatcherd demo
 
+check: lint ## run lint and the quick tests of the pure part, the law and the house rules, in less than a minute
+	$(BIN)/python -m pytest -q -n auto --dist loadgroup -m "not slow" tests/core tests/tidy tests/law
+
 test: $(DEV) ## run the complete test suite
 	$(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup tests
 

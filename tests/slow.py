@@ -1,0 +1,45 @@
+"""Which tests are slow: those that took two seconds or more on two processors (`pytest --durations=0`).
+
+The end-to-end tests have a marker of their own and are not listed. One test of the law takes longer and is not listed
+either: `test_the_merge_agrees_with_the_simple_model` is the sample of the law in `make check`."""
+
+from __future__ import annotations
+
+SLOW_FIXTURES = frozenset({"thousand"})
+"""Fixtures that take longer than that themselves."""
+
+SLOW = frozenset(
+    {
+        "tests/core/test_codec.py::test_damaged_bytes_are_judged_as_by_a_strict_reader",
+        "tests/core/test_codec.py::test_hand_written_json_is_judged_as_by_a_strict_reader",
+        "tests/core/test_codec.py::test_one_record_cannot_hold_any_number_of_values",
+        "tests/core/test_codec.py::test_whatever_json_dumps_writes_is_judged_as_by_a_strict_reader",
+        "tests/core/test_export.py::test_no_changed_byte_goes_unnoticed",
+        "tests/core/test_guard.py::test_no_merge_loses_anything_and_what_it_added_is_what_it_would_lose",
+        "tests/core/test_merge.py::test_any_order_and_any_batches_give_the_same_digest",
+        "tests/daemon/test_closing.py::TestFrames::runTest",
+        "tests/daemon/test_closing.py::test_a_day_of_frames_in_simulated_time",
+        "tests/daemon/test_http_slow.py::test_git_has_files_left_in_a_daemon_that_is_crowded",
+        "tests/daemon/test_http_slow.py::test_handshakes_that_are_not_ended_are_bounded_as_well",
+        "tests/daemon/test_http_slow.py::test_probes_and_metrics_are_answered_whatever_others_do",
+        "tests/daemon/test_http_slow.py::test_probes_are_answered_while_others_do_everything_at_once",
+        "tests/law/test_answers.py::test_explain_and_receipt_agree_with_the_model",
+        "tests/law/test_books.py::test_any_order_and_lateness_gives_the_books_of_the_simple_model",
+        "tests/law/test_books.py::test_books_go_on_after_export_and_import",
+        "tests/law/test_books.py::test_the_ledger_counts_what_the_library_holds",
+        "tests/law/test_law.py::test_any_order_batches_duplicates_and_restarts_give_the_same_digest",
+        "tests/law/test_law.py::test_export_and_import_half_way_change_nothing",
+        "tests/law/test_law.py::test_large_sets_agree_with_the_model_through_splits",
+        "tests/law/test_law.py::test_the_bytes_do_not_depend_on_the_hash_seed",
+        "tests/store/test_clone.py::test_a_lock_that_maintenance_may_hold_is_waited_for",
+        "tests/store/test_gitcmd.py::test_errors_without_end_cost_neither_memory_nor_more_than_the_time",
+        "tests/store/test_linear.py::test_primaries_at_a_distance_share_a_linear_history",
+        "tests/store/test_reach.py::test_new_is_the_difference_of_sets_whatever_the_dates",
+        "tests/store/test_remote.py::test_a_server_that_sends_slowly_is_not_listened_to_for_ever",
+        "tests/store/test_sizes.py::test_what_is_followed_is_what_a_whole_walk_finds",
+        "tests/travel/test_diff.py::test_the_cost_of_a_diff_follows_the_difference",
+        "tests/travel/test_mixture.py::test_two_primaries_a_day_apart_agree_on_every_frame_of_a_broken_fleet",
+        "tests/travel/test_verify.py::test_a_thousand_frames_verify",
+    }
+)
+"""By node id, without parameters."""
