@@ -12,7 +12,7 @@ VERSION = $(shell sed -n 's/^__version__ = "\(.*\)"/\1/p' dreamcatcherd/__init__
 LOCK = $(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes --no-annotate \
 	--no-emit-index-url --custom-compile-command 'make lock'
 
-.PHONY: help run demo test lint bench soak soak-hostile soak-lanes bench-lanes bench-shapes packages dashboard reference openapi lock dist sbom man image clean
+.PHONY: help run demo check test lint bench soak soak-hostile soak-lanes bench-lanes bench-shapes packages dashboard reference openapi lock dist sbom man image clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 16

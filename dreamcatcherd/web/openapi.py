@@ -13,7 +13,6 @@ from msgspec import Struct
 
 from dreamcatcherd.core.books.shelf import ShelfEntry
 from dreamcatcherd.core.ledger import QuarantinedRow
-from dreamcatcherd.core.model import Stamp
 from dreamcatcherd.core.troubles import Trouble
 from dreamcatcherd.history.provenance import Explanation, Field, Loser
 from dreamcatcherd.history.queries import LostConflict
@@ -147,6 +146,8 @@ def _schemas() -> dict[str, Schema]:
     """The schema of every struct, as strict as the answers are: no other key, and no key is left out by chance."""
     _, components = msgspec.json.schema_components(_TYPES, ref_template="#/components/schemas/{name}")
     types = {one.__name__: one for one in _TYPES}
+    stamp = components.pop("Stamp")  # a named tuple: an array in JSON
+    stamp.pop("title")
     for name, schema in components.items():
         config = types[name].__struct_config__
         optional = {
@@ -162,18 +163,7 @@ def _schemas() -> dict[str, Schema]:
         schema.pop("title")
         for rule in schema["properties"].values():
             rule.pop("default", None)
-    (stamp,), _ = msgspec.json.schema_components([Stamp])
-    named: dict[str, Schema] = _replaced(components, stamp, _ref("schemas", "Stamp"))
-    return named | {"Stamp": {**stamp, "description": "[frame, utc in microseconds, stream_id, content id]"}}
-
-
-def _replaced(value: Any, old: Schema, new: Schema) -> Any:
-    """A schema with every occurrence of one part replaced by another."""
-    if value == old:
-        return new
-    if isinstance(value, dict):
-        return {name: _replaced(part, old, new) for name, part in value.items()}
-    return [_replaced(part, old, new) for part in value] if isinstance(value, list) else value
+    return components | {"Stamp": {**stamp, "description": "[frame, utc in microseconds, stream_id, content id]"}}
 
 
 def _parameters(shape: type[Struct]) -> list[Schema]:
