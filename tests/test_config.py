@@ -1,4 +1,4 @@
-"""A primary's own configuration file: strict, with every key named (Protocol §11)."""
+"""A primary's own configuration file: strict, with every key named (docs/protocol.md#configuration)."""
 
 from __future__ import annotations
 

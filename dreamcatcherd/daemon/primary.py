@@ -1,6 +1,6 @@
-"""A primary's hold on one repository: the store, what was read from it last, and what was seen of the open frame.
+"""A primary: the store that it works on, what it read last, and what it saw of the open frame.
 
-All that is kept here is a cache: a primary that forgets it all goes on from what git holds."""
+Everything that is remembered here is a cache: a primary that forgets it continues from what git holds."""
 
 from __future__ import annotations
 
@@ -63,6 +63,7 @@ class Phases:
 
     @contextmanager
     def of(self, name: str) -> Iterator[None]:
+        """Count the time of a `with` block for a phase; several blocks of one phase add up."""
         start = time.perf_counter()
         try:
             yield

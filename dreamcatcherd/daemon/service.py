@@ -47,7 +47,7 @@ STOP_S = 1.5
 MEASURE_S = 60.0
 """How often the daemon's folder and its disk are measured."""
 
-MAINTENANCE_S = 600.0
+MAINTENANCE_EVERY_S = 600.0
 """How often packs are joined and pruned at the latest."""
 
 MAINTENANCE_CLOSES = 32
@@ -110,7 +110,7 @@ class Service:
         self._timers.start()
         catch_signals(self._end, self._ask, lambda: self._timers.after("leave", STOP_S, self._leave))
         self._timers.every("measure", MEASURE_S, lambda: self._asked.add("measure"))
-        self._timers.every("maintenance", MAINTENANCE_S, lambda: self._asked.add("maintenance"))
+        self._timers.every("maintenance", MAINTENANCE_EVERY_S, lambda: self._asked.add("maintenance"))
         self._schedule_lanes()
         self._watch.start()
         self._config_watch.start()

@@ -24,7 +24,9 @@ _PIECE = 2**16
 _SHOWN = 2_000
 _DURABLE = ("-c", "core.fsync=all", "-c", "core.fsyncMethod=fsync")
 AS_STORED = {"GIT_NO_REPLACE_OBJECTS": "1", "GIT_GRAFT_FILE": "/dev/null"}
-"""Objects are read as stored: anybody may push refs/replace/* and grafts, which change what git shows (Protocol §3)."""
+"""Objects are read as stored: anybody may push refs/replace/* and grafts, which change what git shows.
+
+Contract: docs/protocol.md#the-repository."""
 _PLAIN = ("-c", "core.useReplaceRefs=false", "-c", "advice.graftFileDeprecated=false", "-c", "core.fsmonitor=false")
 NO_QUESTIONS = {"GIT_TERMINAL_PROMPT": "0", "GIT_ASKPASS": "", "SSH_ASKPASS_REQUIRE": "never"}
 """Nobody could answer a prompt. An empty GIT_ASKPASS overrides core.askPass and SSH_ASKPASS too."""

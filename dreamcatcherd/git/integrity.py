@@ -1,4 +1,4 @@
-"""Whether a repository on this disk is there and its refs are intact (Protocol §7): a damaged one never looks new.
+"""Whether a repository on this disk is there and its refs are intact: a damaged one never looks new.
 
 libgit2 leaves out a ref that it cannot read, and lists nothing in a folder that is gone. After a power cut, or with its
 disk unmounted, a repository would look as if nothing had ever been published in it."""

@@ -1,4 +1,4 @@
-"""Lock files that a killed process left behind: waited for, then removed by rule (Protocol §7).
+"""Lock files that a killed process left behind: waited for, then removed by rule (docs/protocol.md#publishing).
 
 A running git holds a ref's lock for milliseconds. A lock that was not touched for STALE_S seconds belongs to a process
 that is gone, and nobody can move that ref before the lock is removed. So the primary removes it."""

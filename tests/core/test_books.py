@@ -1,4 +1,6 @@
-"""A title page and chapters to a published object: the reference schema, completion, alternates (Protocol §5)."""
+"""A title page and chapters to a published object: the reference schema, completion, alternates.
+
+Contract: docs/protocol.md#the-merge."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Names that no clone can hold, held against git's own judgement (Protocol §4)."""
+"""Names that no clone can hold, held against git's own judgement (docs/protocol.md#a-delta)."""
 
 from __future__ import annotations
 

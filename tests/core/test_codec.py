@@ -1,4 +1,6 @@
-"""Bytes to JSON and back: what is accepted, what is refused, and the reason that is given (Protocol §4)."""
+"""Bytes to JSON and back: what is accepted, what is refused, and the reason that is given.
+
+Contract: docs/protocol.md#a-delta."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The table of collections is the protocol's (Protocol §4)."""
+"""The table of collections is the protocol's (docs/protocol.md#a-delta)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""The portable snapshot: one JSON object that gives the same digest elsewhere, or is refused (Protocol §9)."""
+"""The portable snapshot: one JSON object that gives the same digest elsewhere, or is refused.
+
+Contract: docs/protocol.md#commands."""
 
 from __future__ import annotations
 

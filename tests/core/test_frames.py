@@ -1,4 +1,4 @@
-"""When the open frame closes (Protocol §6)."""
+"""When the open frame closes (docs/protocol.md#frames)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""The guard: what one snapshot has and another lacks, by name and key, at the cost of the difference (Protocol §7)."""
+"""The guard: what one snapshot has and another lacks, by name and key, at the cost of the difference.
+
+Contract: docs/protocol.md#publishing."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Input that is made to hang or to break the merge is set aside like any other garbage (Protocol §§4, 8)."""
+"""Input that is made to hang or to break the merge is set aside like any other garbage (docs/protocol.md#a-delta)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The ledger of a closed frame: its rows, its counts and its bytes (Protocol §9)."""
+"""The ledger of a closed frame: its rows, its counts and its bytes (docs/protocol.md#commands)."""
 
 from __future__ import annotations
 

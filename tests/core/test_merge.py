@@ -1,4 +1,6 @@
-"""The merge of a snapshot with new deltas: what stands, what was lost, and what it costs (Protocol §5)."""
+"""The merge of a snapshot with new deltas: what stands, what was lost, and what it costs.
+
+Contract: docs/protocol.md#the-merge."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Names and paths of the repository (Protocol §3)."""
+"""Names and paths of the repository (docs/protocol.md#the-repository)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a close would do with each arrival (Protocol §§4, 7)."""
+"""What a close would do with each arrival (docs/protocol.md#a-delta)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Sections of a delta to keyed records, however messy (Protocol §4)."""
+"""Sections of a delta to keyed records, however messy (docs/protocol.md#a-delta)."""
 
 from __future__ import annotations
 

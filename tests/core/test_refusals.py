@@ -1,4 +1,6 @@
-"""Which lanes are left out of a publication that a server refuses, held against servers of every kind (Protocol §7)."""
+"""Which lanes are left out of a publication that a server refuses, held against servers of every kind.
+
+Contract: docs/protocol.md#publishing."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a cycle tells people: `status`, and a row of `log` (Protocol §9)."""
+"""What a cycle tells people: `status`, and a row of `log` (docs/protocol.md#commands)."""
 
 from __future__ import annotations
 

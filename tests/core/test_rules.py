@@ -1,4 +1,4 @@
-"""The rules by name: what each makes of contributions, in any order (Protocol §5)."""
+"""The rules by name: what each makes of contributions, in any order (docs/protocol.md#the-merge)."""
 
 from __future__ import annotations
 

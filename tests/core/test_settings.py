@@ -1,4 +1,6 @@
-"""The settings that the merge depends on: good files, bad files, and what may follow what (Protocol §§3-5)."""
+"""The settings that the merge depends on: good files, bad files, and what may follow what.
+
+Contract: docs/protocol.md#the-repository."""
 
 from __future__ import annotations
 
@@ -27,7 +29,7 @@ def test_an_empty_file_gives_the_defaults() -> None:
 
 
 def test_the_default_table_is_the_protocols() -> None:
-    """Sections, key fields and rules are those of the table in Protocol §4."""
+    """Sections, key fields and rules are those of the table in docs/protocol.md#a-delta."""
     found = {row.name: (row.sections[0], [names[0] for names in row.key], row.rule) for row in DEFAULT_TABLE.values()}
     assert found == {
         "posts": ("posts_created", ["discussion_number"], "lww"),

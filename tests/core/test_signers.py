@@ -1,4 +1,4 @@
-"""Whom a key speaks for: lines as ssh-keygen writes and reads them (Protocol §8)."""
+"""Whom a key speaks for: lines as ssh-keygen writes and reads them (docs/protocol.md#violations)."""
 
 from __future__ import annotations
 

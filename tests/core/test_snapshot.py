@@ -1,4 +1,4 @@
-"""The canonical files of a snapshot: keys, paths, lines, and what is read of them (Protocol §§3, 5)."""
+"""The canonical files of a snapshot: keys, paths, lines, and what is read of them (docs/protocol.md#the-repository)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Git trees as pure data, held to git itself (Protocol §§2, 3)."""
+"""Git trees as pure data, held to git itself (docs/protocol.md#words)."""
 
 from __future__ import annotations
 

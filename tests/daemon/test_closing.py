@@ -1,4 +1,6 @@
-"""Frames through sleep, clock steps, restarts and two primaries: none skipped, none closed twice (Protocol §6)."""
+"""Frames through sleep, clock steps, restarts and two primaries: none skipped, none closed twice.
+
+Contract: docs/protocol.md#frames."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""When frames close: once each, by whoever is first, however clocks run (Protocol §6)."""
+"""When frames close: once each, by whoever is first, however clocks run (docs/protocol.md#frames)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Metrics and health over HTTP, from what cycles report (Protocol §10)."""
+"""Metrics and health over HTTP, from what cycles report (docs/protocol.md#metrics)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What wakes the loop: a moved ref, a set time; and that nothing is left running (Protocol §6)."""
+"""What wakes the loop: a moved ref, a set time; and that nothing is left running (docs/protocol.md#frames)."""
 
 from __future__ import annotations
 

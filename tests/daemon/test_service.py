@@ -1,4 +1,4 @@
-"""What the daemon makes of failures, of an empty repository, and of what may wait (Protocol §§7, 10)."""
+"""What the daemon makes of failures, of an empty repository, and of what may wait (docs/protocol.md#publishing)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Who is let in over HTTP, and what every answer carries (Protocol §10)."""
+"""Who is let in over HTTP, and what every answer carries (docs/protocol.md#metrics)."""
 
 from __future__ import annotations
 

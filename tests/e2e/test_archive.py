@@ -1,4 +1,4 @@
-"""Closed frames in a file of their own (Protocol §9)."""
+"""Closed frames in a file of their own (docs/protocol.md#commands)."""
 
 from __future__ import annotations
 

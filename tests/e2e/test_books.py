@@ -1,4 +1,4 @@
-"""Books end to end: plain-git chapters in, a shelf, published objects and files out (Protocol §5, Books)."""
+"""Books end to end: plain-git chapters in, a shelf, published objects and files out (docs/protocol.md#the-merge)."""
 
 from __future__ import annotations
 

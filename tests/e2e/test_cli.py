@@ -1,4 +1,4 @@
-"""The commands: their JSON, exit codes and errors (Protocol §9)."""
+"""The commands: their JSON, exit codes and errors (docs/protocol.md#commands)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""The server-side check, by real pushes of real git into a repository that `init` made (Protocol §8)."""
+"""The server-side check, by real pushes of real git into a repository that `init` made.
+
+Contract: docs/protocol.md#violations."""
 
 from __future__ import annotations
 

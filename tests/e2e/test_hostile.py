@@ -1,4 +1,4 @@
-"""What hostile or careless pushes do to the main job: nothing (Protocol §8)."""
+"""What hostile or careless pushes do to the main job: nothing (docs/protocol.md#violations)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The main job on real git: pushes in, published snapshots out (Protocol §§3-7)."""
+"""The main job on real git: pushes in, published snapshots out (docs/protocol.md#the-repository)."""
 
 from __future__ import annotations
 

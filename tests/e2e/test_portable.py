@@ -1,4 +1,4 @@
-"""Snapshots in every form, and a platform's plain state, in and out (Protocol §9)."""
+"""Snapshots in every form, and a platform's plain state, in and out (docs/protocol.md#commands)."""
 
 from __future__ import annotations
 

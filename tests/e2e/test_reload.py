@@ -1,4 +1,4 @@
-"""Another configuration takes effect whole or not at all, under a running daemon (Protocol §11)."""
+"""Another configuration takes effect whole or not at all, under a running daemon (docs/protocol.md#configuration)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Time travel on real git: verify, replay, diff, explain, bisect as commands (Protocol §9)."""
+"""Time travel on real git: verify, replay, diff, explain, bisect as commands (docs/protocol.md#commands)."""
 
 from __future__ import annotations
 

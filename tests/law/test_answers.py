@@ -1,4 +1,4 @@
-"""What explain and receipt answer on generated conflicts is what the simple model says (Protocol §§5, 9)."""
+"""What explain and receipt answer on generated conflicts is what the simple model says (docs/protocol.md#the-merge)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""The law for books: whatever the order, batches, lateness and restarts, the same books are published (Protocol §5)."""
+"""The law for books: whatever the order, batches, lateness and restarts, the same books are published.
+
+Contract: docs/protocol.md#the-merge."""
 
 from __future__ import annotations
 

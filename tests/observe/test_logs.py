@@ -1,4 +1,4 @@
-"""What the log says of cycles, and in which form (Protocol §10)."""
+"""What the log says of cycles, and in which form (docs/protocol.md#metrics)."""
 
 from __future__ import annotations
 

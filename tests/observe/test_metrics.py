@@ -1,4 +1,4 @@
-"""The metrics of Protocol §10: all there from the start, each outcome in one place."""
+"""The metrics of docs/protocol.md#metrics: all there from the start, each outcome in one place."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Who is named for what stands on `main` (Protocol §8), and what finding that out costs."""
+"""Who is named for what stands on `main` (docs/protocol.md#violations), and what finding that out costs."""
 
 from __future__ import annotations
 

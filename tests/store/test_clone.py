@@ -1,4 +1,6 @@
-"""The own clone of a remote: a cache that is made, checked and made anew, and nothing else's end (Protocol §7)."""
+"""The own clone of a remote: a cache that is made, checked and made anew, and nothing else's end.
+
+Contract: docs/protocol.md#publishing."""
 
 from __future__ import annotations
 

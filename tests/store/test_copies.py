@@ -1,4 +1,6 @@
-"""Lane deltas in the tree of `main`: whatever their paths, each of them is there afterwards (Protocol §7)."""
+"""Lane deltas in the tree of `main`: whatever their paths, each of them is there afterwards.
+
+Contract: docs/protocol.md#publishing."""
 
 from __future__ import annotations
 

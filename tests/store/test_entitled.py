@@ -1,4 +1,6 @@
-"""Which signed changes of the settings count, on the shared branch and in the server-side check (Protocol §8)."""
+"""Which signed changes of the settings count, on the shared branch and in the server-side check.
+
+Contract: docs/protocol.md#violations."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is read from commits, and for whom it counts (Protocol §§3, 4)."""
+"""What is read from commits, and for whom it counts (docs/protocol.md#the-repository)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is published, and what never happens: races, kills, forgeries, edits (Protocol §§7, 8)."""
+"""What is published, and what never happens: races, kills, forgeries, edits (docs/protocol.md#publishing)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a push may bring: each rule of the pre-receive check, over both stores (Protocol §8)."""
+"""What a push may bring: each rule of the pre-receive check, over both stores (docs/protocol.md#violations)."""
 
 from __future__ import annotations
 

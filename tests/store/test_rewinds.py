@@ -1,4 +1,4 @@
-"""Refs that others move back or delete: nothing is lost, and the ledger says so once (Protocol §§7, 8)."""
+"""Refs that others move back or delete: nothing is lost, and the ledger says so once (docs/protocol.md#publishing)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Signed deltas, settings and snapshot commits, with real keys and real git (Protocol §8)."""
+"""Signed deltas, settings and snapshot commits, with real keys and real git (docs/protocol.md#violations)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What anybody can push and nobody can read is recorded and passed by; frames go on (Protocol §8)."""
+"""What anybody can push and nobody can read is recorded and passed by; frames go on (docs/protocol.md#violations)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""Pushes to the shared branch give way to a frame that is overdue, and to nothing else (Protocol §7)."""
+"""Pushes to the shared branch give way to a frame that is overdue, and to nothing else.
+
+Contract: docs/protocol.md#publishing."""
 
 from __future__ import annotations
 
