@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 from dreamcatcherd.core.errors import UnreadableError
-from dreamcatcherd.core.tree import TREE, TREE_LEVELS, Entry, NamePath, Reader, read_tree
+from dreamcatcherd.core.tree import TREE, TREE_LEVELS, Entry, NamePath, Reader, kind_of_mode, read_tree
 
 NAME_BYTES = 255
 PATH_BYTES = 4_000
@@ -43,7 +43,7 @@ def unsafe_name(name: bytes, mode: int = 0) -> str | None:
     plain = _without_ignored(name)
     if plain == b".git" or any(_NTFS_GIT.fullmatch(part) for part in name.split(b"\\")):
         return "a component that git takes for .git and refuses to check out"
-    if mode & 0o170000 == LINK and (plain == b".gitmodules" or _NTFS_MODULES.fullmatch(name)):
+    if kind_of_mode(mode) == LINK and (plain == b".gitmodules" or _NTFS_MODULES.fullmatch(name)):
         return "a symbolic link in place of .gitmodules, which git refuses to check out"
     return None
 

@@ -16,7 +16,8 @@ Kind = Literal["blob", "tree", "commit"]
 
 TREE = 0o040000
 FILE = 0o100644
-_KIND = 0o170000
+PLAIN_FILE = 0o100000
+"""The kind of an entry that is a file with content, executable or not: no folder, link or submodule."""
 _ENTRY = re.compile(rb"([0-7]{1,7}+) ([^\0]++)\0(.{20})", re.DOTALL)
 _ENTRIES = re.compile(rb"(?:%b)*+" % _ENTRY.pattern, re.DOTALL)
 
@@ -28,11 +29,23 @@ REPEATED = 100_000
 naming the next one many times, have more paths than can ever be listed."""
 
 
+def kind_of_mode(mode: int) -> int:
+    """The bits of a git mode that tell files, folders, links and submodules apart; the permission bits are cleared.
+
+    Trees written by old or foreign tools have modes such as 0o100664, so a mode is never compared as a number."""
+    return mode & 0o170000
+
+
 class Entry(NamedTuple):
     """One line of a tree: git's mode and the object id in hex."""
 
     mode: int
     oid: str
+
+    @property
+    def is_file(self) -> bool:
+        """Whether the entry is a plain file: no folder, symbolic link or submodule."""
+        return kind_of_mode(self.mode) == PLAIN_FILE
 
 
 class Reader(Protocol):
@@ -62,7 +75,7 @@ def parse(raw: bytes) -> dict[str, Entry]:
         return _parse_slowly(raw)
     found = _ENTRY.findall(raw)
     modes = {mode: int(mode, 8) for mode in {mode for mode, _, _ in found}}
-    modes = {raw_mode: TREE if mode & _KIND == TREE else mode for raw_mode, mode in modes.items()}
+    modes = {raw_mode: TREE if kind_of_mode(mode) == TREE else mode for raw_mode, mode in modes.items()}
     return {name.decode("utf-8", "surrogateescape"): Entry(modes[mode], oid.hex()) for mode, name, oid in found}
 
 
@@ -78,7 +91,7 @@ def _parse_slowly(raw: bytes) -> dict[str, Entry]:
             mode = int(raw[at:space], 8)
             if not name:
                 raise ValueError("an entry has no name")
-            entries[name] = Entry(TREE if mode & _KIND == TREE else mode, raw[end + 1 : end + 21].hex())
+            entries[name] = Entry(TREE if kind_of_mode(mode) == TREE else mode, raw[end + 1 : end + 21].hex())
             at = end + 21
     except ValueError as error:
         raise UnreadableError(f"an object of {len(raw)} bytes is no tree") from error
@@ -123,7 +136,7 @@ def subtree(objects: Reader, tree: str | None, path: str) -> str | None:
 def blob_at(objects: Reader, tree: str | None, path: str) -> str | None:
     """The id of the plain file at a path, or None if there is none."""
     entry = lookup(objects, tree, path)
-    return entry.oid if entry and entry.mode & 0o170000 == 0o100000 else None
+    return entry.oid if entry and entry.is_file else None
 
 
 def entries_at(objects: Reader, tree: str | None, wanted: Iterable[str]) -> dict[str, Entry]:

@@ -30,13 +30,13 @@ from dreamcatcherd.hook.push import (
     Push,
     Update,
     quoted_stream,
-    read_settings_file,
     rejected,
     settings_at,
     unreadable,
     unsigned_offences,
     violation_kind_of,
 )
+from dreamcatcherd.stages.settings_file import read_settings_file
 from dreamcatcherd.stages.snapshot_chain import claimed_seen
 
 REPLACEMENTS = "refs/replace/"
@@ -188,8 +188,7 @@ def _restores(push: Push, path: str, after: Entry | None) -> bool:
 def _settings_edit(push: Push, update: Update, after: Entry | None) -> Iterator[Offence]:
     """Whether the new settings read, and where signers are set, whether an operator's key signed the change."""
     try:
-        if after is not None:
-            read_settings_file(push.store, after)
+        read_settings_file(push.store, after)
     except SettingsError as error:
         yield Offence(paths.SETTINGS, "settings-refused", str(error))
         return
@@ -226,7 +225,7 @@ def _other_stream(push: Push, path: str, stood: Entry | None, stream: str) -> Of
 
 def _stream_of(push: Push, entry: Entry) -> str | None:
     limits = push.settings.limits
-    if entry.mode & 0o170000 != 0o100000 or push.store.size(entry.oid) > limits.delta_bytes:
+    if not entry.is_file or push.store.size(entry.oid) > limits.delta_bytes:
         return None
     document = read_document(push.store.read(entry.oid), limits)
     header = document if isinstance(document, Fault) else read_header(document, None)

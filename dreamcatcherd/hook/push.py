@@ -14,11 +14,12 @@ from dreamcatcherd.core.checkout import unsafe_path
 from dreamcatcherd.core.codec import has_control
 from dreamcatcherd.core.errors import UnreadableError
 from dreamcatcherd.core.model import Delta, Reject
-from dreamcatcherd.core.settings import DEFAULT, Settings, SettingsError, read_settings
+from dreamcatcherd.core.settings import Settings, SettingsError
 from dreamcatcherd.core.signers import Signers, lines_at, speaks_for
 from dreamcatcherd.core.tree import Entry, lookup, read_tree, subtree
 from dreamcatcherd.git.protocols import Commit, RepositoryReader
 from dreamcatcherd.stages.delta_reader import deltas_among, files_of, read_versions
+from dreamcatcherd.stages.settings_file import read_settings_file
 
 COUNTER = "state/frame_counter.json"
 """The file in which an external driver raises the frame, unless the repository names another."""
@@ -28,7 +29,6 @@ OFFENCES_LISTED = 100
 ACCEPTED_COST = 32 * 2**20
 """How much of accepted deltas is kept decoded until the end."""
 _PAST = 10_000
-_SETTINGS_BYTES = 2**20
 KINDS = {
     paths.SNAPSHOT: "snapshot-edited",
     paths.LEDGER: "ledger-edited",
@@ -136,17 +136,11 @@ def settings_at(store: RepositoryReader, refs: dict[str, str], main: str, head: 
     """The settings that deltas will be judged under: those on `main`, or where they do not read the last good ones."""
     entry = lookup(store, store.commit(head).tree, paths.SETTINGS) if head else None
     try:
-        return read_settings_file(store, entry) if entry else DEFAULT
+        return read_settings_file(store, entry)
     except SettingsError:
         from dreamcatcherd.stages.published import load_published  # seldom needed, and slow to load: see incoming
 
         return load_published(store, refs, main).settings
-
-
-def read_settings_file(store: RepositoryReader, entry: Entry) -> Settings:
-    if entry.mode & 0o170000 != 0o100000 or store.size(entry.oid) > _SETTINGS_BYTES:
-        raise SettingsError("it is no plain file of less than 1 MiB")
-    return read_settings(store.read(entry.oid), entry.oid)
 
 
 def rejected(item: Reject) -> Offence:

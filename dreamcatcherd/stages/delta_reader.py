@@ -25,11 +25,9 @@ from dreamcatcherd.core.codec import (
 from dreamcatcherd.core.errors import UnreadableError
 from dreamcatcherd.core.model import SAME_NAMED, Delta, Fault, Record, Reject, Version
 from dreamcatcherd.core.settings import Limits
-from dreamcatcherd.core.tree import Entry, changed, entries_at, subtree
+from dreamcatcherd.core.tree import PLAIN_FILE, Entry, changed, entries_at, kind_of_mode, subtree
 from dreamcatcherd.git.protocols import Commit, ObjectReader
 
-_KIND = 0o170000
-_PLAIN = 0o100000
 _SUBMODULE = 0o160000
 
 _OF_CONTENT = frozenset(
@@ -107,9 +105,9 @@ def _says_the_same(item: Delta | Reject, version: Version) -> bool:
 
 
 def read_delta(store: ObjectReader, version: Version, limits: Limits) -> Delta | Reject:
-    """What a version is, by its path, its bytes and its attachments (docs/protocol.md#a-delta)."""
-    if version.mode & _KIND != _PLAIN:
-        kind = "a submodule" if version.mode & _KIND == _SUBMODULE else "a symbolic link"
+    """What a version is, by its path, its bytes and its attachments (Protocol §4)."""
+    if kind_of_mode(version.mode) != PLAIN_FILE:
+        kind = "a submodule" if kind_of_mode(version.mode) == _SUBMODULE else "a symbolic link"
         return Reject(version, Fault("not-a-file", f"{kind} stands where a delta should"))
     if (why := paths.bad_name(version.path)) is not None:
         return Reject(version, Fault("bad-name", why))
@@ -190,7 +188,7 @@ def _attach(
 
 
 def _text_size(store: ObjectReader, entry: Entry) -> int | None:
-    return store.size(entry.oid) if entry.mode & _KIND == _PLAIN else None
+    return store.size(entry.oid) if entry.is_file else None
 
 
 def _text(store: ObjectReader, entry: Entry) -> str | None:

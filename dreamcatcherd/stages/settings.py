@@ -4,15 +4,14 @@ from __future__ import annotations
 
 from dreamcatcherd.core import paths
 from dreamcatcherd.core.ledger import SettingsChange
-from dreamcatcherd.core.settings import DEFAULT, Settings, SettingsError, read_settings, why_refused
+from dreamcatcherd.core.settings import Settings, SettingsError, why_refused
 from dreamcatcherd.core.signers import lines_at
 from dreamcatcherd.core.snapshot import has_entities, open_snapshot
 from dreamcatcherd.core.tree import lookup
 from dreamcatcherd.git.protocols import ObjectReader, RepositoryReader
 from dreamcatcherd.stages.published import PublishedState
 from dreamcatcherd.stages.settings_authority import gave_settings, not_entitled
-
-_SETTINGS_BYTES = 2**20
+from dreamcatcherd.stages.settings_file import read_settings_file
 
 
 def current_settings(
@@ -27,9 +26,7 @@ def current_settings(
     if blob == base.settings.blob:
         return base.settings, None
     try:
-        if entry and (entry.mode & 0o170000 != 0o100000 or store.size(entry.oid) > _SETTINGS_BYTES):
-            raise SettingsError("it is no plain file of less than 1 MiB")
-        new = read_settings(store.read(entry.oid), entry.oid) if entry else DEFAULT
+        new = read_settings_file(store, entry)
         why = why_refused(new, base.settings, has_entities(open_snapshot(store, base.snapshot)))
     except SettingsError as error:
         why = str(error)
