@@ -72,7 +72,7 @@ def _verify_archive(file: Path, start: int | None, sample: int | None, resume: P
         except (
             DreamcatcherError
         ) as error:  # its remedy is for a repository that is served, and names a stranger's paths
-            raise RefusedError(f"{file} is no whole archive: {error.cause}", "use another copy") from error
+            raise RefusedError(f"{file} is not a complete archive: {error.cause}", "use another copy") from error
         if not holds(store, manifest, history.links):
             raise RefusedError(f"{file} does not hold the frames that its manifest names", "use another copy")
         return check_frames(store, history, max(start or 0, manifest.first), sample, resume)

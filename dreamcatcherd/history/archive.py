@@ -1,11 +1,11 @@
-"""Closed frames as one file that needs nothing else: a tar that holds a bare repository and a list of checksums.
+"""Closed frames as one self-contained file: a tar of a bare repository and a list of checksums.
 
-    manifest.json        which frames, from which snapshot to which
+    manifest.json        the frames, and the snapshots that they start from and end with
     HEAD, config, packed-refs, shallow, objects/pack/…    a repository, cut off before the first frame
-    SHA256SUMS           of every other file, as sha256sum writes it
+    SHA256SUMS           the checksums of all other files, as sha256sum writes them
 
-Unpacked with tar it is a repository that git and every command here can read; SHA256SUMS is for sha256sum -c. Owns
-writing and opening such a file; nothing is taken out of the repository that it comes from."""
+Unpacked with tar, it is a repository that git and all commands here can read; SHA256SUMS is for sha256sum -c. This
+module writes and opens such files. Writing one removes nothing from the repository."""
 
 from __future__ import annotations
 
@@ -42,8 +42,8 @@ _CONFIG = "[core]\n\trepositoryformatversion = 0\n\tbare = true\n"
 
 
 class Manifest(Struct, frozen=True):
-    """What an archive holds: frames `first` to `last`, upon the snapshot of frame `base` (None: from the beginning),
-    ending with the snapshot commit `commit` and its digest."""
+    """The contents of an archive: frames `first` to `last`, which follow the snapshot of frame `base` (None: the
+    archive starts at the beginning). `commit` is the snapshot commit of `last`, `digest` its snapshot's tree id."""
 
     format: str
     first: int
@@ -54,7 +54,10 @@ class Manifest(Struct, frozen=True):
 
 
 def write_archive(store: GitStore, chain: list[Link], first: int, last: int, main: str, output: Path) -> Manifest:
-    """Write the closed frames of a chain from one to another into a file, which has its name only once it is whole."""
+    """Write frames `first` to `last` of a chain into the file `output`; it is renamed into place once complete.
+
+    `chain` is oldest first; `main` is the full name of the branch in the archive. RefusedError if one of the two frames
+    is not closed; FatalError if git cannot pack the objects or finds some missing."""
     frames = {link.frame: at for at, link in enumerate(chain)}
     if first not in frames or last not in frames or first > last:
         raise RefusedError(f"frames {first} to {last} are not all closed", "name closed frames (dreamcatcherd log)")
@@ -70,7 +73,7 @@ def write_archive(store: GitStore, chain: list[Link], first: int, last: int, mai
         (folder / SUMS).write_text("".join(f"{_sum(folder / file)}  {file}\n" for file in files))
         unfinished = Path(name) / "archive.tar"
         with tarfile.open(unfinished, "w", format=tarfile.PAX_FORMAT) as tar:
-            refs = tarfile.TarInfo("refs")  # empty, but without it git sees no repository
+            refs = tarfile.TarInfo("refs")  # empty, but without it git does not recognize a repository
             refs.type, refs.mode = tarfile.DIRTYPE, 0o755
             tar.addfile(refs)
             for file in (MANIFEST, SUMS, *(file for file in files if file != MANIFEST)):
@@ -83,7 +86,7 @@ def write_archive(store: GitStore, chain: list[Link], first: int, last: int, mai
 
 
 def _make_repository(store: GitStore, folder: Path, tip: str, before: str | None, main: str) -> None:
-    """A bare repository with all that the tip reaches, cut off at `before` and at what was merged up to then."""
+    """Make a bare repository of the tip's history after `before`: that commit and what it had merged are the cut."""
     folder.mkdir(parents=True)
     _run(folder, "init", "--quiet", "--bare", "--template=", f"--initial-branch={paths.short_ref(main)}")
     seen = claimed_seen(store.commit(tip))
@@ -92,6 +95,7 @@ def _make_repository(store: GitStore, folder: Path, tip: str, before: str | None
     if before is not None:
         edge, wanted = _edge(store, tip, before)
         (folder / "shallow").write_text("".join(f"{oid}\n" for oid in sorted(edge)))
+    # The source repository is complete, so git has to be told where to cut: otherwise the pack would hold all history.
     asked = "".join([*(f"--shallow {oid}\n" for oid in sorted(edge)), *(f"{oid}\n" for oid in wanted)])
     pack = str(folder / "objects" / "pack" / "pack")
     words = ("pack-objects", "--quiet", "--revs", "--shallow", "--delta-base-offset", pack)
@@ -103,23 +107,23 @@ def _make_repository(store: GitStore, folder: Path, tip: str, before: str | None
         *sorted([f"{tip} {paths.PUBLISHED}", f"{tip} {main}", *([f"{seen} {paths.SEEN}"] if seen else [])]),
     ]
     (folder / "packed-refs").write_text("\n".join([*lines, ""]))
+    # An archive may be the only copy one day. A gap is found here, while the source can still fill it.
     _run(folder, "fsck", "--no-dangling", "--connectivity-only")
 
 
 def _edge(store: ObjectReader, tip: str, before: str) -> tuple[set[str], list[str]]:
-    """Where the history of an archive is cut off, and the objects that it is to hold with all that they need.
-
-    Held deltas are read again from their own commits, which may be much older; and the settings that count may not be
-    those that the tree shows."""
+    """The commits at which the history of an archive is cut off, and the objects to pack with all that they reach."""
     base = read_published(store, before)
     tips = tips_of(store, tip)
     fresh = store.new_commits(tips, base.tips)
     edge = {parent for commit in fresh.values() for parent in commit.parents if parent not in fresh} | {*base.tips}
+    # The settings in force are named by ledgers. A tree may have others, which were refused: pack them too.
     settings = {base.settings.blob}
     for link in links(store, tip):
         if link.oid == before:
             break
         settings.add(next(closed_frames(store, [link])).settings.blob)
+    # A delta that waits for its frame is read again from its own commit, which may be far older than the first frame.
     edge |= waiting_commits(store, base)
     return edge, [*tips, *sorted(edge), *sorted(blob for blob in settings if blob)]
 
@@ -127,21 +131,25 @@ def _edge(store: ObjectReader, tip: str, before: str) -> tuple[set[str], list[st
 def _run(folder: Path, *words: str) -> None:
     done = git(folder, *words, timeout_s=MAINTENANCE_S)
     if done.returncode:
-        raise FatalError(f"the archive could not be made: git {words[0]}: {error_message(done)}", "look at the disk")
+        raise FatalError(f"the archive could not be made: git {words[0]}: {error_message(done)}", "check the disk")
 
 
 @contextmanager
 def open_archive(file: Path) -> Iterator[tuple[LocalStore, Manifest]]:
-    """Unpack an archive for as long as it is looked at; RefusedError where a file of it is not what its sum says."""
+    """Unpack an archive into a temporary folder and open it; the folder is deleted when the context ends.
+
+    RefusedError if the file does not exist, is not an archive, or a checksum in it does not match."""
     with tempfile.TemporaryDirectory(prefix="dreamcatcherd-archive-") as name:
         folder = Path(name)
         try:
-            with tarfile.open(file, mode="r:") as tar:  # a compressed one could be far larger than it looks
+            with tarfile.open(file, mode="r:") as tar:  # no compression: a small file could fill the disk
                 for member in tar:
                     if member.name == "refs" and member.isdir():
                         continue
+                    # Nothing but the listed names is unpacked: links and `..` could write outside the folder, hooks and
+                    # configuration would be run by git, and a sparse file can be larger than the disk.
                     if not member.isfile() or member.issparse() or not _FILES.fullmatch(member.name):
-                        raise _damaged(file, f"it holds {member.name!r}, which is no part of one")
+                        raise _damaged(file, f"it holds {member.name!r}, which does not belong in one")
                     target = folder / member.name
                     target.parent.mkdir(parents=True, exist_ok=True)
                     opened = tar.extractfile(member)
@@ -156,7 +164,7 @@ def open_archive(file: Path) -> Iterator[tuple[LocalStore, Manifest]]:
                 raise RefusedError(f"there is no file {file}", "name an archive") from error
             raise _damaged(file, f"{error.filename} is missing") from error
         (folder / "refs").mkdir()
-        (folder / "config").write_text(_CONFIG)  # git runs what a configuration names: not a stranger's
+        (folder / "config").write_text(_CONFIG)  # the archive's own could name programs, which git would run
         try:
             store = LocalStore(folder)
         except UsageError as error:
@@ -176,13 +184,15 @@ def _checked(file: Path, folder: Path) -> Manifest:
     manifest = read_as((folder / MANIFEST).read_bytes(), Manifest)
     if manifest.format != ARCHIVE_FORMAT:
         raise RefusedError(
-            f"{file} is of the format {manifest.format!r}, this version reads {ARCHIVE_FORMAT!r}", "update"
+            f"{file} has the format {manifest.format!r}, this version reads {ARCHIVE_FORMAT!r}", "update"
         )
     return manifest
 
 
 def holds(store: ObjectReader, manifest: Manifest, chain: list[Link]) -> bool:
-    """Whether an archive's history is the one that its manifest names."""
+    """Whether the chain read from an archive is the one that its manifest names; `chain` is oldest first, not empty.
+
+    The checksums cover the manifest too, so they do not show whether it describes this repository."""
     last = chain[-1]
     frames = [link.frame for link in chain]
     starts = manifest.first if manifest.base is None else manifest.base
@@ -202,4 +212,4 @@ def _sum(path: Path) -> str:
 
 
 def _damaged(file: Path, why: str) -> RefusedError:
-    return RefusedError(f"{file} is no whole archive: {why}", "use another copy, or write it again")
+    return RefusedError(f"{file} is not a complete archive: {why}", "use another copy, or write it again")

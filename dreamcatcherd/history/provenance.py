@@ -1,6 +1,6 @@
-"""Where values came from: the delta behind a stamp, and those that lost. Reads ledgers; never the state.
+"""Where values came from: the delta behind a stamp, and the values that lost. Reads ledgers, never the state.
 
-A ledger is searched as bytes first and decoded only where something is found, so that a long history stays cheap."""
+A ledger is searched as bytes first and decoded only if something is found, so that a long history stays cheap."""
 
 from __future__ import annotations
 
@@ -21,8 +21,9 @@ from dreamcatcherd.git.protocols import ObjectReader
 
 
 class Origin(Struct, frozen=True):
-    """The delta behind a stamp: its path, commit and author, and the frame that merged it. All null for what came with
-    an imported snapshot."""
+    """The delta behind a stamp: its path, commit and author, and the frame that merged it.
+
+    All are None for a value from an imported snapshot."""
 
     path: str | None = None
     commit: str | None = None
@@ -31,7 +32,9 @@ class Origin(Struct, frozen=True):
 
 
 class Loser(Struct, frozen=True):
-    """A value that lost, to whom, in the ledger of which frame (`frame`), and the delta that it came from."""
+    """A value that lost to `winner`, the frame whose ledger lists the conflict, and the delta that the value came from.
+
+    The delta's fields are None if no ledger has it."""
 
     value: Json
     stamp: Stamp
@@ -43,7 +46,8 @@ class Loser(Struct, frozen=True):
 
 
 class Field(Struct, frozen=True):
-    """One field: what stands, its stamp, by which rule, from which delta, merged in which frame, and who lost."""
+    """One field of an entity: its value and stamp, the merge rule, the delta it came from with the frame that merged
+    it, and the values that lost."""
 
     value: Json
     stamp: Stamp | None
@@ -74,7 +78,9 @@ _decode = msgspec.json.Decoder(_Found).decode
 def ledger_frames(
     store: ObjectReader, ledgers: str | None, first: int, last: int | None = None
 ) -> Iterator[tuple[int, str]]:
-    """The closed frames from one to another, with the object id of each ledger, oldest first."""
+    """The closed frames from `first` to `last` (None: to the end), each with its ledger's object id; oldest first.
+
+    `ledgers` is the id of the ledger folder, None if there is none."""
     thousands = sorted((int(name), entry.oid) for name, entry in read_tree(store, ledgers).items() if name.isdigit())
     for thousand, oid in thousands:
         if thousand < first // 1000 or (last is not None and thousand > last // 1000):
@@ -88,16 +94,17 @@ def ledger_frames(
 def ledgers_from(
     store: ObjectReader, ledgers: str | None, first: int, last: int | None = None
 ) -> Iterator[tuple[int, bytes]]:
-    """The bytes of each ledger from a frame on, oldest first; `last` is the last frame asked for."""
+    """The bytes of the ledgers of frames `first` to `last` (None: to the end), each with its frame; oldest first."""
     return ((frame, store.read(oid)) for frame, oid in ledger_frames(store, ledgers, first, last))
 
 
 def find_origins(
     store: ObjectReader, ledgers: str | None, stamps: Iterable[Stamp], last: int | None = None, first: int = 0
 ) -> dict[Stamp, Origin]:
-    """The deltas behind stamps, each searched for from its own frame on; a stamp that no ledger has is left out.
+    """The deltas behind stamps; a stamp that no ledger has is left out.
 
-    `first` and `last` bound the frames whose ledgers may have them."""
+    Each is searched for from its own frame on, since a late delta is in a later frame's ledger. `first` and `last`
+    bound the frames whose ledgers are searched."""
     missing = set(stamps)
     found: dict[Stamp, Origin] = {}
     if not missing:
@@ -116,7 +123,7 @@ def find_origins(
 
 
 def author_of(store: ObjectReader, commit: str) -> str | None:
-    """Who made a commit; None where it is not there any more."""
+    """The author of a commit; None if the commit cannot be read any more."""
     try:
         return store.commit(commit).author
     except FatalError:
@@ -126,7 +133,7 @@ def author_of(store: ObjectReader, commit: str) -> str | None:
 def lost_values(
     store: ObjectReader, ledgers: str | None, collection: str, key: Json, last: int | None
 ) -> Iterator[tuple[int, Conflict]]:
-    """Every conflict that one entity ever had, with the frame whose ledger tells of it, oldest first."""
+    """All conflicts of one entity up to frame `last`, each with the frame whose ledger lists it; oldest first."""
     raw_key = canonical(key)
     needle = b'"key":' + raw_key + b","
     for frame, raw in ledgers_from(store, ledgers, 0, last):
@@ -144,7 +151,10 @@ def explain_item(
     field: str | None = None,
     last: int | None = None,
 ) -> Explanation:
-    """Who set each field of an entity, or one field, and who lost; `last` is the frame whose snapshot it stands in."""
+    """Who set each field of an entity (or only `field`), and who lost.
+
+    `last` is the frame whose snapshot the item was read from, None for the newest. Without such a field, `fields` of
+    the result is empty."""
     key = natural_key(row, item.record)
     keys = {parts[0] for parts in row.key}
     names = {name for name in item.record if name not in keys} or keys  # a record with only a key explains its key

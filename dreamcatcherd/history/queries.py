@@ -1,6 +1,6 @@
-"""What people and dashboards ask of a repository: entities, who set them, closed frames, what changed between two.
+"""Queries: entities, who set their fields, closed frames, and the changes between two of them.
 
-One function for each question; the commands and the API both answer with it. Reads; decides and writes nothing."""
+One function for each question, called by the commands and the API alike. Nothing is written."""
 
 from __future__ import annotations
 
@@ -32,24 +32,24 @@ from dreamcatcherd.stages.published import PublishedState, load_head, load_ledge
 from dreamcatcherd.stages.snapshot_chain import Link, links
 
 LOOK_FOR_KNOWN = 1_000
-"""How far a new commit is followed back to one that was walked before."""
+"""How many snapshot commits a new tip is followed back to find one that was walked before."""
 
 ROWS_KEPT = 10_000
-"""How many rows of `log` are kept; then all are let go."""
+"""How many rows of `log` are cached; when there are more, the cache is cleared."""
 
 FRAMES_SEARCHED = 1_000
-"""In how many frames conflicts and quarantines are looked for at once."""
+"""How many frames one query searches for conflicts or quarantined versions."""
 
 
-class View(NamedTuple):
-    """A snapshot, and the settings that its collections are read by."""
+class SnapshotView(NamedTuple):
+    """The tree of a snapshot (None: it is empty), and the settings that define its collections."""
 
     tree: str | None
     settings: Settings
 
 
 def ledger_of(store: ObjectReader, base: PublishedState, frame: int) -> Ledger:
-    """The ledger of a closed frame; RefusedError where it is not closed."""
+    """The ledger of a closed frame; RefusedError if the frame is not closed."""
     ledger = load_ledger(store, base.ledgers, frame)
     if ledger is None:
         raise _not_closed(base, frame)
@@ -57,7 +57,7 @@ def ledger_of(store: ObjectReader, base: PublishedState, frame: int) -> Ledger:
 
 
 def closed_head(store: ObjectReader, base: PublishedState, frame: int) -> LedgerHead:
-    """The head of a closed frame's ledger; RefusedError where it is not closed."""
+    """The head of a closed frame's ledger, without its rows; RefusedError if the frame is not closed."""
     head = load_head(store, base.ledgers, frame)
     if head is None:
         raise _not_closed(base, frame)
@@ -75,16 +75,19 @@ def settings_of(store: ObjectReader, ledger: Ledger | LedgerHead) -> Settings:
     return read_settings(store.read(ledger.settings), ledger.settings) if ledger.settings else read_settings(b"")
 
 
-def view(store: ObjectReader, base: PublishedState, frame: int | None = None) -> View:
-    """The newest snapshot, or the one after a frame."""
+def view(store: ObjectReader, base: PublishedState, frame: int | None = None) -> SnapshotView:
+    """The newest snapshot, or the one that closed a frame; RefusedError if that frame is not closed."""
     if frame is None:
-        return View(base.snapshot, base.settings)
+        return SnapshotView(base.snapshot, base.settings)
     head = closed_head(store, base, frame)
-    return View(head.snapshot, settings_of(store, head))
+    return SnapshotView(head.snapshot, settings_of(store, head))
 
 
-def entities(store: ObjectReader, seen: View, collection: str, key: str | None) -> list[Item]:
-    """The entities of a collection under a key as the command line has it; RefusedError for an unknown collection."""
+def entities(store: ObjectReader, seen: SnapshotView, collection: str, key: str | None) -> list[Item]:
+    """The entities of a collection whose key begins with `key`, in key order; all of them for None.
+
+    `key` has the form of the command line: parts joined with slashes, percent-encoded. RefusedError for an unknown
+    collection."""
     table = seen.settings.table
     row = table.get(collection)
     if row is None and not collection.startswith(f"{EXTRA}/"):
@@ -94,9 +97,9 @@ def entities(store: ObjectReader, seen: View, collection: str, key: str | None) 
     if row is None or key is None:
         return in_order(list(items(store, folders, table, collection)), row)
     parts = [unquote(part) for part in key.split("/")]
-    whole = [key_part(part) for part in parts]
-    if row.key and row.content is None and len(whole) == len(row.key):
-        item = get_keyed(store, folders, row, list(whole))
+    natural = [key_part(part) for part in parts]
+    if row.key and row.content is None and len(natural) == len(row.key):
+        item = get_keyed(store, folders, row, list(natural))
         return [item] if item else []
     return in_order([item for item in items(store, folders, table, collection) if _under(row, item, parts)], row)
 
@@ -118,20 +121,22 @@ def explain_entity(
     field: str | None = None,
     frame: int | None = None,
 ) -> Explanation:
-    """Who set each field of one entity, or one field, and who lost; RefusedError where there is none such."""
+    """Who set each field of one entity (or only `field`), and who lost, in the newest snapshot or that of a frame.
+
+    RefusedError if the collection has no keys, there is no such entity or field, or the frame is not closed."""
     seen = view(store, base, frame)
     row = seen.settings.table.get(collection)
     if (row is not None and row.rule == "append") or collection.startswith(f"{EXTRA}/"):
-        raise RefusedError(f"{collection} has no keys: each record stands for itself", "see dreamcatcherd show")
+        raise RefusedError(f"{collection} has no keys: its records cannot be named", "see dreamcatcherd show")
     found = entities(store, seen, collection, key)
     if row is not None:
         found = [item for item in found if len(_parts(row, item)) == key.count("/") + 1]
     if row is None or len(found) != 1:
         raise RefusedError(f"{collection} has no {key!r}", f"list the keys: dreamcatcherd show {collection}")
-    told = explanation(store, base.ledgers, row, found[0], field, frame)
-    if field is not None and not told.fields:
+    explained = explanation(store, base.ledgers, row, found[0], field, frame)
+    if field is not None and not explained.fields:
         raise RefusedError(f"{collection} {key} has no field {field!r}", "leave the field out to see all")
-    return told
+    return explained
 
 
 def _parts(row: Collection, item: Item) -> list[Json]:
@@ -140,14 +145,20 @@ def _parts(row: Collection, item: Item) -> list[Json]:
 
 
 def diff_frames(store: ObjectReader, base: PublishedState, start: int, end: int, bounds: Bounds | None = None) -> Diff:
-    """What differs between the snapshots after two frames; RefusedError where one of them is not closed."""
+    """The differences between the snapshots of two closed frames, in either order of time.
+
+    RefusedError if one of them is not closed."""
     old, new = closed_head(store, base, start), closed_head(store, base, end)
+    # A collection with entities cannot be removed or get another key, so the later frame's settings fit both snapshots.
     table = settings_of(store, old if start > end else new).table
     return compare(store, old.snapshot, new.snapshot, table, bounds)
 
 
 class Chain:
-    """The closed frames of one published commit after another, newest first. What was walked once is kept."""
+    """The closed frames of one published commit after another, newest first.
+
+    Queries follow every publication, and a history can have tens of thousands of frames. So frames that were walked are
+    kept, and a new commit costs only the frames closed since the last one."""
 
     def __init__(self) -> None:
         self._tip: str | None = None
@@ -156,7 +167,9 @@ class Chain:
         self._rows: dict[str, Record] = {}
 
     def frames(self, store: ObjectReader, base: PublishedState, before: int | None = None) -> Iterator[Link]:
-        """The snapshot commits of closed frames, from the one before a frame on."""
+        """The snapshot commits of closed frames, newest first; with `before` only those of earlier frames.
+
+        History is walked only as far as the iterator is read. FatalError if a commit is missing."""
         self._follow(store, base.commit)
         at = 0
         while at < len(self._walked) or self._further(store):
@@ -166,13 +179,14 @@ class Chain:
                 yield link
 
     def _follow(self, store: ObjectReader, tip: str | None) -> None:
-        """Begin with another commit; where it stands upon what was walked before, that is gone on with."""
+        """Begin at another commit; the frames walked before are kept if it descends from one of them."""
         if tip == self._tip:
             return
         known = {link.oid: i for i, link in enumerate(self._walked)}
         fresh: list[Link] = []
         for link in islice(links(store, tip), LOOK_FOR_KNOWN if known else 0):
             if link.oid in known:
+                # `_rest` stays: it continues from the oldest frame walked, which is the same for the new tip.
                 self._walked = fresh + self._walked[known[link.oid] :]
                 self._tip = tip
                 return
@@ -180,7 +194,7 @@ class Chain:
         self._walked, self._rest, self._tip = fresh, None, tip
 
     def _further(self, store: ObjectReader) -> bool:
-        """Walk to one more frame. After a failure, or a walk that took too long, it goes on from the last one."""
+        """Walk to one more frame; False if there is none."""
         if self._rest is None:
             self._rest = links(store, self._walked[-1].oid if self._walked else self._tip)
             if self._walked:
@@ -188,6 +202,8 @@ class Chain:
         try:
             link = next(self._rest, None)
         except BaseException:
+            # An iterator that raised is exhausted: if it were kept, the next query would take this for the first frame.
+            # A new one continues from the last frame walked, so a walk over several time limits comes to its end.
             self._rest = None
             raise
         if link is not None:
@@ -197,7 +213,9 @@ class Chain:
     def log(
         self, store: ObjectReader, base: PublishedState, limit: int | None = None, before: int | None = None
     ) -> Iterator[Record]:
-        """The rows of `log`, newest first; of each ledger only its head is read, once."""
+        """The rows of `log`, newest first: at most `limit`, with `before` only those of earlier frames.
+
+        Only the head of each ledger is read, and only once. A frame without a ledger is left out."""
         for count, link in enumerate(self.frames(store, base, before)):
             if limit is not None and count >= limit:
                 return
@@ -212,7 +230,7 @@ class Chain:
 
 
 class LostConflict(Struct, frozen=True):
-    """A conflict, with the frame whose ledger tells of it."""
+    """A conflict, with the frame whose ledger lists it."""
 
     frame: int
     collection: str
@@ -232,8 +250,10 @@ _troubles = msgspec.json.Decoder(_Troubles).decode
 
 
 class Troubles(NamedTuple):
-    """What went wrong in closed frames, newest first: quarantined versions by the frame that first said so, and
-    conflicts. `before` is the frame to ask before for more; `truncated` tells that one frame alone had too many."""
+    """Quarantined versions (in the frame that listed them first) and conflicts of closed frames, newest frame first.
+
+    `before` is the value of the next query for earlier frames, None if there are none. `truncated` is true if one frame
+    alone had more than the limit."""
 
     quarantined: list[QuarantinedRow]
     conflicts: list[LostConflict]
@@ -249,7 +269,10 @@ def troubles(
     limit: int,
     before: int | None,
 ) -> Troubles:
-    """The quarantines or conflicts of the newest frames, or of those before one: at most so many, each frame whole."""
+    """The quarantined versions or the conflicts of the newest frames, or of those before frame `before`.
+
+    At most `limit` entries from at most FRAMES_SEARCHED frames. A frame is complete or left for the next query; only if
+    the first frame alone exceeds the limit, it is cut."""
     bad: list[QuarantinedRow] = []
     lost: list[LostConflict] = []
     last: int | None = None
@@ -260,11 +283,11 @@ def troubles(
         oid = blob_at(store, base.ledgers, paths.ledger_path(frame)) if row[kind] else None
         if oid is None:
             continue
-        told = _troubles(store.read(oid))
+        listed = _troubles(store.read(oid))
         if kind == "quarantined":
-            bad += [one for one in told.quarantined if one.since == frame]
+            bad += [one for one in listed.quarantined if one.since == frame]
         else:
-            lost += [_lost(frame, one) for one in told.conflicts]
+            lost += [_lost(frame, one) for one in listed.conflicts]
     return Troubles(bad[:limit], lost[:limit], None, len(bad) + len(lost) > limit)
 
 

@@ -1,4 +1,4 @@
-"""What became of a delta. Reads ledgers; never the state."""
+"""The outcome of a delta: merged, late, duplicate, quarantined or pending. Reads ledgers, never the state."""
 
 from __future__ import annotations
 
@@ -19,8 +19,11 @@ from dreamcatcherd.stages.published import PublishedState
 
 
 class Receipt(Struct, frozen=True):
-    """What became of one version of a delta. `lost` are the fields in which another stream won; what follows it is
-    what was not stored as a record of its own (Protocol §4)."""
+    """The outcome of one version of a delta, with the frame and digest of the ledger that lists it.
+
+    `lost` are the fields in which another stream won. `misfits`, `collapsed` (a number of records), `unresolved`
+    (references) and `unknown` (sections) are the parts that were not stored as records of their own
+    (docs/protocol.md#a-delta)."""
 
     path: str
     blob: str
@@ -37,14 +40,14 @@ class Receipt(Struct, frozen=True):
 
 
 class Asked(Struct, frozen=True):
-    """A delta as somebody names it: by path, by blob, or by the first parts of its order key (two at least)."""
+    """How a query names a delta: by path, by blob, or by the first parts of its order key (at least two)."""
 
     path: str | None = None
     blob: str | None = None
     key: tuple[Json, ...] = ()
 
     def is_it(self, path: str, blob: str, stamp: Stamp | None) -> bool:
-        """Whether a version with this path, blob and stamp (None where it has none) is the one."""
+        """Whether the query names a version with this path, blob and stamp (None if it has no stamp)."""
         if self.key:
             return stamp is not None and stamp[: len(self.key)] == self.key
         return path == self.path or blob == self.blob
@@ -54,8 +57,9 @@ _KEY = re.compile(r"[0-9]{1,16}/[^/]+(?:/[^/]+){0,2}")
 
 
 def read_asked(store: QueryReader, text: str) -> Asked:
-    """What a text names: `<frame>/<utc>[/<stream_id>[/<content id>]]` or a stamp as a JSON list is an order key,
-    another text with a slash is a path, and one without is a blob id or its first digits."""
+    """Parse what a user typed: `<frame>/<utc>[/<stream_id>[/<content id>]]` or a stamp as a JSON list is an order key.
+
+    Any other text with a slash is a path; without a slash it is a blob id or its first digits."""
     parts: list[Json] = []
     if text.startswith("["):
         try:
@@ -74,16 +78,18 @@ def read_asked(store: QueryReader, text: str) -> Asked:
 
 
 def receipts(store: QueryReader, base: PublishedState, waiting: list[Arrival], text: str) -> list[Receipt]:
-    """Every version of the delta that a text names, with what became of it; oldest frame first.
+    """The outcome of every version of the delta that `text` names, oldest frame first; empty if there is none.
 
-    Fields may also be lost later, to a late delta: the later ledgers are searched for the delta's content id."""
+    `waiting` are the arrivals that no frame has merged yet. FatalError if a ledger cannot be read."""
     asked = read_asked(store, text)
     found: dict[tuple[str, str], Receipt] = {}
     merged: dict[Stamp, tuple[str, str]] = {}
     for frame in _frames(store, base, asked):
         oid = blob_at(store, base.ledgers, paths.ledger_path(frame))
         raw = store.read(oid) if oid else b""
+        # A field can be lost in a later frame, to a late delta. That ledger has the content id of the losing version.
         needles = [_needle(asked), *(stamp.content_id.encode() for stamp in merged)]
+        # If a blob came under very many names, the ledger lists some and counts the others: the path may be absent.
         unlisted = asked.path is not None and b'"more":' in raw
         if not unlisted and not any(needle in raw for needle in needles):
             continue
@@ -107,14 +113,14 @@ def receipts(store: QueryReader, base: PublishedState, waiting: list[Arrival], t
 
 
 def _needle(asked: Asked) -> bytes:
-    """Bytes that stand in every ledger that has what is asked."""
+    """Bytes that every ledger contains that lists the delta: decoding is far slower than a search."""
     if asked.key:
         return b'"utc":%d' % asked.key[1] if len(asked.key) < 4 else canonical(asked.key[3])[1:-1]
     return canonical(asked.path if asked.path is not None else asked.blob)[1:-1]
 
 
 def _frames(store: QueryReader, base: PublishedState, asked: Asked) -> range:
-    """The frames in whose ledgers a delta may stand: its own and all later ones."""
+    """The frames whose ledgers may list a delta: its own and all later ones."""
     last = base.state.last_closed
     if last is None:
         return range(0)
@@ -141,14 +147,14 @@ _RANK = {"pending": 0, "quarantined": 1, "duplicate": 2, "late": 3, "merged": 4}
 
 
 def _keep_best(found: dict[tuple[str, str], Receipt], receipt: Receipt) -> None:
-    """Of one version that stands in several ledgers, the outcome that says most."""
+    """Keep one receipt for each version: of several ledgers' outcomes, the one of the highest rank."""
     key = (receipt.path, receipt.blob)
     if key not in found or _RANK[found[key].outcome] < _RANK[receipt.outcome]:
         found[key] = receipt
 
 
 def _among_unlisted(store: QueryReader, ledger: Ledger, path: str) -> Receipt | None:
-    """The receipt of a version that a ledger only counts, since its blob came under many names at once."""
+    """The receipt of a version that a ledger counts and does not list, since its blob came under many names at once."""
     if any(row.path == path for row in ledger.rows()):
         return None
     for rows, outcome in ((ledger.duplicates, "duplicate"), (ledger.quarantined, "quarantined")):
@@ -160,9 +166,10 @@ def _among_unlisted(store: QueryReader, ledger: Ledger, path: str) -> Receipt | 
 
 
 def _in_ledger(ledger: Ledger, asked: Asked, contents: set[str]) -> Iterator[tuple[Receipt, Stamp | None]]:
-    """The receipts that a ledger has of what is asked, with the stamp of what it merged.
+    """The receipts in one ledger, each with the delta's stamp if it was merged.
 
-    A duplicate's row has no time: where a key is asked for, it is known by the content ids found so far."""
+    A duplicate's row has no time. If the query is an order key, duplicates are recognized by the content ids found so
+    far (`contents`)."""
     frame, digest = ledger.frame, ledger.snapshot
     for row in ledger.deltas:
         stamp = Stamp(frame if row.frame is None else row.frame, row.utc, row.stream_id, row.content_id or row.blob)

@@ -1,8 +1,7 @@
-"""States computed again from the deltas: as they were known then, or with hindsight. Nothing is written to the
-repository: what a replay makes is laid over it in memory.
+"""States recomputed from the deltas: as they were known at the time, or with hindsight.
 
-Owns the overlay and the order of a replay. Which deltas there are is the ledgers' to say; whether a ledger tells the
-truth is `verify`'s to find out."""
+The result is kept in memory as an overlay; nothing is written to the repository. The ledgers are trusted to say which
+deltas were merged; `verify` checks whether they are right."""
 
 from __future__ import annotations
 
@@ -27,7 +26,7 @@ from dreamcatcherd.stages.snapshot import IMPORT
 from dreamcatcherd.stages.snapshot_chain import Link
 
 BATCH = 2_000
-"""Deltas that are merged in one go. The merge is a function of their set, so the size changes no byte."""
+"""How many deltas are merged in one step. The merge is a function of their set, so the size changes no byte."""
 
 
 class ClosedFrame(NamedTuple):
@@ -39,7 +38,9 @@ class ClosedFrame(NamedTuple):
 
 
 class Replayed(NamedTuple):
-    """A state computed again, and the overlay that holds it. `deltas` says how many went in, the base aside."""
+    """A recomputed state: its tree, and the overlay that holds its objects.
+
+    `chapter` is the last frame that was replayed, `deltas` the number of deltas merged (without an imported base)."""
 
     frame: int
     tree: str
@@ -49,13 +50,13 @@ class Replayed(NamedTuple):
 
 
 def own_ledger(store: ObjectReader, link: Link) -> bytes | None:
-    """The bytes of a frame's ledger as its own snapshot commit holds it; None where it holds none."""
+    """The bytes of a frame's ledger in its own snapshot commit; None if there is none."""
     oid = blob_at(store, subtree(store, store.commit(link.oid).tree, paths.LEDGER), paths.ledger_path(link.frame))
     return store.read(oid) if oid else None
 
 
 def closed_frames(store: ObjectReader, links: Iterable[Link]) -> Iterator[ClosedFrame]:
-    """Read closed frames one by one; FatalError where a ledger or its settings cannot be read."""
+    """Read closed frames one by one; FatalError if a ledger or its settings cannot be read."""
     known: dict[str | None, Settings] = {None: DEFAULT}
     for link in links:
         raw = own_ledger(store, link)
@@ -68,23 +69,23 @@ def closed_frames(store: ObjectReader, links: Iterable[Link]) -> Iterator[Closed
                 known[blob] = read_settings(store.read(blob), blob)
         except ValueError as error:
             cause = f"the snapshot commit {link.oid} of frame {link.frame} cannot be read: {error}"
-            raise FatalError(
-                cause, "run dreamcatcherd verify, which names the first frame that is not whole"
-            ) from error
+            raise FatalError(cause, "run dreamcatcherd verify, which names the first damaged frame") from error
         yield ClosedFrame(link, ledger, known[blob])
 
 
 def is_base(ledger: Ledger) -> bool:
-    """Whether a frame is an imported snapshot, from which replay and verify start: it has no deltas to come from."""
+    """Whether a frame is an imported snapshot: no deltas lead to it, so replay and verify start from it."""
     return ledger.closed_by == IMPORT and ledger.previous is None and not any(ledger.rows())
 
 
-def replay_to(store: ObjectReader, told: Iterable[ClosedFrame], to: int) -> Replayed:
-    """The state after frame `to` as it was known then, from all deltas that were merged up to then."""
+def replay_to(store: ObjectReader, history: Iterable[ClosedFrame], to: int) -> Replayed:
+    """The state after frame `to` as it was known at the time: from all deltas merged in frames up to it.
+
+    `history` is oldest first. RefusedError if the frame is not closed; FatalError if a delta is not as merged."""
     parts: list[_Part] = []
     start: str | None = None
     last: ClosedFrame | None = None
-    for chapter in told:
+    for chapter in history:
         if chapter.link.frame > to:
             break
         if is_base(chapter.ledger):
@@ -97,18 +98,21 @@ def replay_to(store: ObjectReader, told: Iterable[ClosedFrame], to: int) -> Repl
 
 
 def replay_hindsight(store: ObjectReader, history: Iterable[ClosedFrame], to: int) -> Replayed:
-    """The state after frame `to` as if every delta known by now had come in time: late ones lie where their key says.
+    """The state after frame `to` as if all deltas known today had come in time: a late one is merged in its own frame.
 
-    A delta was judged when it was merged; what the table of collections makes of it is as in its own frame."""
-    told = list(history)
-    here = next((chapter for chapter in told if chapter.link.frame == to), None)
+    `history` is oldest first, up to today. RefusedError if the frame is not closed; FatalError if a delta is not as it
+    was merged."""
+    chapters = list(history)
+    here = next((chapter for chapter in chapters if chapter.link.frame == to), None)
     if here is None:
         raise _not_closed(to)
-    start = told[0].ledger.snapshot if is_base(told[0].ledger) else None
-    then = {chapter.link.frame: chapter.settings for chapter in told}
+    start = chapters[0].ledger.snapshot if is_base(chapters[0].ledger) else None
+    # Two settings apply to a late delta: the limits that it passed are those of the frame that merged it, and the
+    # collections are those of its own frame.
+    then = {chapter.link.frame: chapter.settings for chapter in chapters}
     parts = [
-        (chapter, row, then.get(frame_of_row(chapter, row), told[0].settings))
-        for chapter in told
+        (chapter, row, then.get(frame_of_row(chapter, row), chapters[0].settings))
+        for chapter in chapters
         for row in chapter.ledger.deltas
         if frame_of_row(chapter, row) <= to
     ]
@@ -117,26 +121,26 @@ def replay_hindsight(store: ObjectReader, history: Iterable[ClosedFrame], to: in
 
 
 def frame_of_row(chapter: ClosedFrame, row: DeltaRow) -> int:
-    """The frame that a merged delta belongs to."""
+    """The frame that a merged delta belongs to: the one that merged it, for a late delta an earlier one."""
     return chapter.ledger.frame if row.frame is None else row.frame
 
 
 def delta_of(store: ObjectReader, row: DeltaRow, settings: Settings) -> Delta:
-    """A merged delta read again; FatalError where it no longer is what its ledger says."""
+    """Read a merged delta again; FatalError if it is not what its ledger says."""
     item = read_delta(store, Version(row.path, row.blob, FILE, row.commit), settings.limits)
     if not isinstance(item, Delta) or item.content_id != (row.content_id or row.blob):
         why = "an attachment differs" if isinstance(item, Delta) else item.fault.detail
-        remedy = "run dreamcatcherd verify, which names the first frame that is not whole"
+        remedy = "run dreamcatcherd verify, which names the first damaged frame"
         raise FatalError(f"the delta {row.path} {row.blob} is not what was merged: {why}", remedy)
     return item
 
 
 _Part = tuple[ClosedFrame, DeltaRow, Settings]
-"""A merged delta: the frame that merged it, its row there, and the settings whose table it is merged under."""
+"""A merged delta: the frame that merged it, its row there, and the settings whose collections it is merged under."""
 
 
 def _by_settings(store: ObjectReader, parts: Iterable[_Part]) -> Iterator[tuple[list[Delta], Table]]:
-    """Batches of deltas in the order of the parts, each to be merged under one table."""
+    """Batches of deltas in the order of the parts, each with the one table that it is merged under."""
     for _, group in groupby(parts, key=lambda part: part[2].blob):
         members = list(group)
         for at in range(0, len(members), BATCH):

@@ -1,5 +1,7 @@
-"""What a closed frame had to judge, judged again from its commits. What only its primary knew is the ledger's to say:
-which lane brought a version, and whether a key was valid when its commit was first seen."""
+"""The input of a closed frame, read again from its commits, for `verify`.
+
+Two facts were known to its primary alone and are taken from the ledger: which lane brought a version, and whether a key
+was valid when its commit was first seen. Everything else is computed."""
 
 from __future__ import annotations
 
@@ -24,10 +26,14 @@ from dreamcatcherd.stages.snapshot_chain import Link
 def inboxes_of(
     store: RepositoryReader, link: Link, base: PublishedState, ledger: Ledger, commits: dict[str, Commit]
 ) -> Iterator[Inbox]:
-    """What the primary may have looked at: the head that it merged as first parent, or no `main` at all."""
+    """The inboxes that the primary of a frame may have had, without their arrivals: with the head of `main` that became
+    the snapshot commit's first parent, or with no `main`. FatalError if a commit is missing."""
     heads: list[str | None] = [*store.commit(link.oid).parents[:1]]
+    # If `main` was deleted, the first parent is the last publication or a lane, not a head. A snapshot commit does not
+    # record which it is, so both readings are tried: `verify` takes the one whose settings the ledger names.
     if not heads or _main_was_gone(ledger):
         heads.append(None)
+    # The primary's own time is not recorded; the snapshot commit was made within the same close.
     now = store.commit(link.oid).time * 1_000_000
     for head in heads:
         view = View({}, "", head, base, current_settings(store, head, base, now)[0])
@@ -35,20 +41,23 @@ def inboxes_of(
 
 
 def arrivals_of(store: RepositoryReader, inbox: Inbox, ledger: Ledger) -> list[Arrival]:
-    """What the frame had to judge, judged again. Which lane brought a version only the ledger knows; whether that
-    lane may speak for it is judged again too."""
+    """The arrivals of a frame's close, checked again under the settings of that close.
+
+    FatalError if a blob is missing. The ledger must have a row for every version: `verify` checks that before."""
     settings, commits = inbox.settings, inbox.commits
     on_main = set(reach_within(commits, inbox.head))
-    told = {(row.path, row.blob, row.commit): row.source for row in ledger.rows()}
+    # A lane is deleted after the merge, so the ledger's source is believed. A forger gains nothing by it: whether that
+    # lane is entitled to the stream is checked again below.
+    sources_of = {(row.path, row.blob, row.commit): row.source for row in ledger.rows()}
     alike = {(row.blob, row.commit): row.source for row in ledger.rows()}  # for versions that are counted, not listed
     gone = _main_was_gone(ledger)
     reader = InboxReader()
     arrivals = reader.waiting(store, inbox.published, settings)
     for oid, commit in commits.items():
-        most = SAME_NAMED if ledger.counts.waiting is not None else None
+        most = SAME_NAMED if ledger.counts.waiting is not None else None  # older ledgers listed every name
         for found in read_versions(store, oid, versions_of(store, commit), settings.limits, most):
             version = found.item.version
-            source = told.get((paths.printable(version.path), version.blob, oid)) or alike[version.blob, oid]
+            source = sources_of.get((paths.printable(version.path), version.blob, oid)) or alike[version.blob, oid]
             ref = source if source.startswith("refs/") else f"refs/heads/{source}"
             sources = ["main"] if oid in on_main or (gone and source == "main") else [ref]
             arrivals += attribute([found], sources, settings.lane_prefix, commit.time, None)
@@ -57,18 +66,20 @@ def arrivals_of(store: RepositoryReader, inbox: Inbox, ledger: Ledger) -> list[A
     arrivals = reader.only_signed(store, arrivals, settings.signers)
     if not has_times(settings.signers.lines):
         return arrivals
-    # Whether a key was valid when the primary first saw a commit, only the ledger knows.
+    # A key with a validity period is compared with the time when the primary first saw the commit. No object records
+    # that time, and a commit's own date is chosen by its author, so the ledger is believed.
     refused = {(row.path, row.blob, row.commit) for row in ledger.quarantined if row.reason == "wrong-stream"}
     return [reject_unsigned(one) if isinstance(one.item, Delta) and _place(one) in refused else one for one in arrivals]
 
 
 def _main_was_gone(ledger: Ledger) -> bool:
-    """Whether `main` was deleted when the frame closed, or its head could not be read: what that was put on was merged
-    as `main`'s all the same."""
+    """Whether `main` was deleted, or its head could not be read, when the frame closed.
+
+    Then no head leads to the versions that the ledger attributes to `main`, and its word is accepted."""
     return any(row.kind == "main-rewound" and row.commit is None for row in ledger.violations)
 
 
 def _place(arrival: Arrival) -> tuple[str, str, str]:
-    """What a ledger's row names a version by."""
+    """The fields by which a ledger's row names a version."""
     version = arrival.item.version
     return (paths.printable(version.path), version.blob, version.commit)

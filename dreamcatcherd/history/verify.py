@@ -1,9 +1,9 @@
-"""Every closed frame computed again and held against what was published; the first that differs is named.
+"""Recomputes closed frames and compares them with what was published; the first frame that differs is named.
 
-Owns the judgement of one frame, upon the frame before it. Nothing is written, and nothing that the repository says of
-itself is believed: which deltas a frame has is read from the commits that its snapshot commit makes reachable, what
-they come to is merged again, and the ledger is made again from that. What only the primary of then could see cannot be
-computed: what closed the frame, whom it waited for, what others had broken, whose clock was wrong."""
+A frame is checked given the frame before it. The repository's own statements are not trusted: the deltas of a frame are
+read from the commits that its snapshot commit makes reachable, merged again, and the ledger is built again from that.
+Facts that only the primary could see at the time cannot be computed and are taken from the ledger: what closed the
+frame, which streams it waited for, violations, and clock flags. Nothing is written."""
 
 from __future__ import annotations
 
@@ -47,14 +47,14 @@ from dreamcatcherd.stages.unreadable import followed
 
 
 class Difference(NamedTuple):
-    """The first frame that is not what its deltas make it, and why."""
+    """The first frame that is not what its deltas give, and why."""
 
     frame: int
     why: str
 
 
 class Verdict(Struct, frozen=True):
-    """The JSON of `verify`: how many frames were computed again, and what was found."""
+    """The JSON of `verify`: how many frames were recomputed, and the first difference if there is one."""
 
     frames: int
     ok: bool
@@ -63,7 +63,7 @@ class Verdict(Struct, frozen=True):
 
 
 class History(NamedTuple):
-    """The chain of closed frames, oldest first, and what `main` shows of it now (a difference, if there is one)."""
+    """The chain of closed frames, oldest first; the newest ledger folder; and how `main` differs, if it does."""
 
     links: list[Link]
     ledgers: str | None
@@ -71,10 +71,12 @@ class History(NamedTuple):
 
 
 def read_history(store: Store, refs: dict[str, str], main: str) -> History:
-    """Find the chain of snapshot commits; RefusedError where no frame is closed."""
+    """Find the chain of snapshot commits in a repository with these refs; `main` is a full ref name.
+
+    RefusedError if no frame is closed."""
     tip = _tip(store, refs, main)
     chain: list[Link] = []
-    with contextlib.suppress(FatalError):  # a broken chain ends early, and the frame after the gap says so
+    with contextlib.suppress(FatalError):  # a broken chain ends early, and the frame after the gap is reported
         chain.extend(links(store, tip))
     chain.reverse()
     if not chain:
@@ -84,7 +86,7 @@ def read_history(store: Store, refs: dict[str, str], main: str) -> History:
 
 
 def _tip(store: Store, refs: dict[str, str], main: str) -> str | None:
-    """The last published commit; where that is not whole, whatever stands in its place, since that is what is asked."""
+    """The last published commit; if it is damaged, the commit that the refs name, so that the damage is found."""
     try:
         return load_published(store, refs, main, store.recall()).commit
     except FatalError:
@@ -92,11 +94,12 @@ def _tip(store: Store, refs: dict[str, str], main: str) -> str | None:
 
 
 def _shown(store: RepositoryReader, chain: list[Link], head: str | None) -> Difference | None:
-    """Where the branch that everybody reads does not show what was published."""
+    """How the branch that everybody reads differs from the publication.
+
+    Frames are checked from their own snapshot commits, so recomputing them finds no later edit or rewind of `main`."""
     last = chain[-1]
     if head is None or not store.descends(head, last.oid):
-        held = (link for link in reversed(chain) if head is not None and store.descends(head, link.oid))
-        kept = next(held, None)
+        kept = next((link for link in reversed(chain) if head is not None and store.descends(head, link.oid)), None)
         lost = chain[chain.index(kept) + 1] if kept else chain[0]
         return Difference(
             lost.frame, f"commit dropped: main was rewound, it does not hold the snapshot commit {lost.oid}"
@@ -113,14 +116,17 @@ def _shown(store: RepositoryReader, chain: list[Link], head: str | None) -> Diff
 
 
 def _edited_ledger(store: RepositoryReader, one: str | None, other: str | None, last: int) -> int:
-    """The first frame whose ledger differs between two ledger folders; `last` where only other files do."""
+    """The first frame whose ledger differs between two ledger folders; `last` if only other files differ."""
     files = {path for path, _ in changed(store, one, [other])} | {path for path, _ in changed(store, other, [one])}
     named = [path.rpartition("/")[2].removesuffix(".json") for path in files]
     return min((int(name) for name in named if name.isascii() and name.isdigit()), default=last)
 
 
 def verify_frame(store: RepositoryReader, history: History, at: int) -> Difference | None:
-    """Compute frame `at` (an index of the chain) again upon the one before it; None where all is as published."""
+    """Recompute the frame at index `at` of the chain from the one before it; None if it is as published.
+
+    A Difference may name another frame: the one before if that cannot be read, an earlier one if `main` differs there.
+    Objects that are missing are differences too; no error is raised for them."""
     link = history.links[at]
     before = history.links[at - 1] if at else None
     try:
@@ -131,6 +137,7 @@ def verify_frame(store: RepositoryReader, history: History, at: int) -> Differen
         found = _check(store, history, link, base)
     except FatalError as error:
         found = Difference(link.frame, f"delta missing: {error.cause}")
+    # What `main` shows is known before any frame is recomputed, but reported in its turn: the first bad frame counts.
     if history.shown is not None and (found is None or history.shown < found) and history.shown.frame <= link.frame:
         return history.shown
     return found
@@ -138,6 +145,7 @@ def verify_frame(store: RepositoryReader, history: History, at: int) -> Differen
 
 def _check(store: RepositoryReader, history: History, link: Link, base: PublishedState) -> Difference | None:
     frame = link.frame
+    # A dropped snapshot commit leaves the others consistent, except that the one before it opened another frame.
     if base.state.frame != frame:
         return Difference(base.state.frame, f"commit dropped: no snapshot commit closes it; {frame} follows")
     raw = own_ledger(store, link)
@@ -147,9 +155,12 @@ def _check(store: RepositoryReader, history: History, link: Link, base: Publishe
         return Difference(frame, f"ledger edited: it does not read: {error}")
     if ledger is None or raw is None:
         return Difference(frame, f"ledger edited: the snapshot commit {link.oid} does not hold it")
-    standing = blob_at(store, history.ledgers, paths.ledger_path(frame))
-    if standing != object_id("blob", raw):
+    # The frame is recomputed from its own commit's ledger. Readers use the newest folder, whose copy may be another.
+    # The id is computed from the bytes: a damaged object would otherwise pass for the content that its id names.
+    current = blob_at(store, history.ledgers, paths.ledger_path(frame))
+    if current != object_id("blob", raw):
         return Difference(frame, "ledger edited: the one that stands now is not the one that the frame published")
+    # A chain that ends early would otherwise begin with this frame as its first, on an empty state.
     if ledger.previous is not None and base.ledger is None:
         lost = f"commit dropped: {frame} follows on snapshot {ledger.previous}, whose snapshot commit is not there"
         return Difference(max(0, frame - 1), lost)
@@ -157,20 +168,25 @@ def _check(store: RepositoryReader, history: History, link: Link, base: Publishe
         return _check_import(store, link, ledger)
     hidden = [*store.cut, *base.tips]
     tips = tips_of(store, link.oid)
+    # In a linear history merged lanes are reachable through this commit alone. If a later one does not continue it,
+    # their deltas are no longer part of the history, and no comparison below would miss them.
     if base.seen is not None and not any(store.descends(tip, base.seen) for tip in tips):
         return Difference(frame, f"commit dropped: {base.seen}, which holds merged lanes, is no part of its history")
     commits = followed(store, store.new_commits(tips, hidden), link.oid, hidden)
+    # A trailer names the commit before, but git keeps only what parents reach.
     if base.commit is not None and not any(base.commit in commit.parents for commit in commits.values()):
         lost = f"commit dropped: {base.commit}, on which frame {frame} follows, is no part of its history"
         return Difference(max(0, frame - 1), lost)
+    # The primary writes the tips itself; deltas in them are copies, which `_account` compares with the originals.
     for oid in tips:
         commits.pop(oid, None)
+    # In this order: recomputing relies on the ledger's rows being exactly the versions that came in.
     why = _account(store, link, base, ledger, commits) or _recompute(store, link, base, ledger, raw, commits)
     return Difference(frame, why) if why else None
 
 
 def _check_import(store: RepositoryReader, link: Link, ledger: Ledger) -> Difference | None:
-    """An imported snapshot is where the deltas begin: it has to be what its ledger says, no more."""
+    """Compare an imported snapshot with its ledger: no deltas lead to it, so nothing can be recomputed."""
     tree = store.commit(link.oid).tree
     if subtree(store, tree, paths.SNAPSHOT) != ledger.snapshot:
         return Difference(link.frame, f"snapshot edited: it is not {ledger.snapshot}, which was imported")
@@ -180,29 +196,38 @@ def _check_import(store: RepositoryReader, link: Link, ledger: Ledger) -> Differ
 def _account(
     store: RepositoryReader, link: Link, base: PublishedState, ledger: Ledger, commits: dict[str, Commit]
 ) -> str | None:
-    """Why the ledger's rows are not, one by one, the versions that the frame had to judge."""
+    """Why the ledger's rows are not exactly the versions that the frame had to process; None if they are.
+
+    Recomputing would find most of this too, but not whether a delta is missing or the ledger was edited; and deltas
+    hidden in snapshot commits are found only here."""
+    # Counted, so that a version that is listed twice is found too.
     brought = Counter(
         (paths.printable(path), blob, oid)
         for oid, commit in commits.items()
         for path, blob, _ in versions_of(store, commit)
     )
+    # Older ledgers list every waiting version again in each frame, newer ones only when its wait begins and ends.
     waited = [*listed_rows(base), *(ending(store, base) if ledger.counts.waiting is not None else ())]
     brought.update((row.path, row.blob, row.commit) for row in waited)
     listed = Counter((row.path, row.blob, row.commit) for row in ledger.rows())
+    # More rows than versions: a row was made up, or the commit that brought it was dropped from history.
     for path, blob, oid in sorted(listed - brought):
         if oid in commits or (path, blob, oid) in brought:
             return f"ledger edited: it lists {path} {blob}, which commit {oid} does not bring"
         return f"delta missing: the ledger lists {path} {blob}, and its commit {oid} is no longer part of the history"
+    # More versions than rows: a worker's delta was left out.
     unlisted = ledger.unlisted()
     for path, blob, oid in sorted(brought - listed):
         if (blob, oid) in unlisted:
-            continue  # the ledger is made again from all of them, and counts them
+            continue  # counted in `more` of a row, and counted again when the ledger is rebuilt
         return f"ledger edited: {path} {blob} of commit {oid} stands in none of its lists"
+    # A snapshot commit may add copies of merged lane deltas and put back deleted files. Any other delta in it would be
+    # hidden for good, since no later frame reads snapshot commits for deltas.
     merged = {row.blob for row in ledger.deltas}
     own = {path: blob for path, blob, _ in versions_of(store, store.commit(link.oid)) if blob not in merged}
-    standing = entries_at(store, base.deltas, [path.removeprefix(paths.DELTAS + "/") for path in own])
+    previous = entries_at(store, base.deltas, [path.removeprefix(paths.DELTAS + "/") for path in own])
     for path, blob in own.items():
-        back = standing.get(path.removeprefix(paths.DELTAS + "/"))
+        back = previous.get(path.removeprefix(paths.DELTAS + "/"))
         if back is None or back.mode == TREE or back.oid != blob:
             return f"snapshot commit edited: {link.oid} itself brings {path} {blob}, which no ledger lists"
     return None
@@ -211,7 +236,7 @@ def _account(
 def _recompute(
     store: RepositoryReader, link: Link, base: PublishedState, ledger: Ledger, raw: bytes, commits: dict[str, Commit]
 ) -> str | None:
-    """Why the frame's deltas do not come to its ledger and snapshot."""
+    """Why the frame's deltas do not give its ledger and snapshot; None if they do."""
     inbox = next(
         (one for one in inboxes_of(store, link, base, ledger, commits) if one.settings.blob == ledger.settings), None
     )
@@ -219,6 +244,7 @@ def _recompute(
         return f"ledger edited: it names settings {ledger.settings}, which did not count then"
     settings = inbox.settings
     arrivals = arrivals_of(store, inbox, ledger)
+    # Not every store hashes what it reads. A damaged delta would give another state, and the snapshot would be blamed.
     for arrival in arrivals:
         item = arrival.item
         if isinstance(item, Delta) and object_id("blob", store.read(item.version.blob)) != item.version.blob:
@@ -227,7 +253,7 @@ def _recompute(
     tree = store.commit(link.oid).tree
     published = subtree(store, tree, paths.SNAPSHOT)
     before = base.snapshot or empty_like(overlay, published)
-    not_published = set(overlay.written)
+    not_published = set(overlay.written)  # the empty snapshot to start from; the frame need not contain its objects
     folders = open_snapshot(overlay, before)
     legacy = ledger.counts.waiting is None
     deferred = {id_of(row) for row in ledger.held if row.frame <= ledger.frame}
@@ -256,10 +282,13 @@ def _recompute(
     made = _with_seen(listing_all_held(made) if legacy else made, ledger)
     if published != made.snapshot:
         return f"snapshot edited: its deltas come to {made.snapshot}, published is {published}"
-    if legacy:  # its bytes lack what it does not know, and the folder below shows whether they are the published ones
+    # Newer ledgers are compared byte by byte. Older ones lack fields, so their values are compared; that their bytes
+    # are the published ones follows from the ledger folder, below.
+    if legacy:
         made = made if names_what_collapsed(raw) else without_notes(made)
     if made != ledger if legacy else write_ledger(made) != raw:
         return f"ledger edited: {_unlike(ledger, made)}"
+    # An equal tree id says nothing about the objects stored under it: a missing or damaged one is found only here.
     for oid, (_, data) in overlay.written.items():
         if oid not in not_published and store.read(oid) != data:
             return f"snapshot edited: its object {oid} holds other bytes"
@@ -267,7 +296,7 @@ def _recompute(
 
 
 def _with_seen(made: Ledger, ledger: Ledger) -> Ledger:
-    """A ledger made again, with what only its primary could see: whose clock was wrong, whom a quorum waited for."""
+    """The rebuilt ledger with the facts that only its primary could see: clock flags, and the streams it waited for."""
     flags = {(row.path, row.blob, row.commit): (row.ahead_s, row.backward) for row in ledger.deltas}
     deltas = []
     for row in made.deltas:
@@ -282,7 +311,10 @@ def _with_seen(made: Ledger, ledger: Ledger) -> Ledger:
 def _misplaced(
     store: RepositoryReader, overlay: Overlay, link: Link, base: PublishedState, ledger: Ledger, tree: str, raw: bytes
 ) -> str | None:
-    """Why the snapshot commit's own ledger folder or frame.json is not what follows from the frame."""
+    """Why the snapshot commit's ledger folder or frame.json does not follow from the frame; None if they do.
+
+    Its own ledger is verified by then. The folder also has those of all earlier frames, and an index of waiting deltas,
+    which later frames build on."""
     oid = object_id("blob", raw)
     if ledger.counts.waiting is None:
         ledgers = edit(overlay, base.ledgers, {paths.ledger_path(link.frame): Entry(FILE, oid)})
@@ -298,19 +330,19 @@ def _misplaced(
 
 
 def _unlike(ledger: Ledger, made: Ledger) -> str:
-    """The first thing in which a ledger is not the one that was made again."""
+    """The first difference between a published ledger and the rebuilt one, for people."""
     for name in ledger.__struct_fields__:
-        told, found = getattr(ledger, name), getattr(made, name)
-        if told == found:
+        given, found = getattr(ledger, name), getattr(made, name)
+        if given == found:
             continue
-        if isinstance(told, list) and isinstance(found, list):
-            other = next((i for i, pair in enumerate(zip(told, found, strict=False)) if pair[0] != pair[1]), None)
-            row = min(len(told), len(found)) if other is None else other
-            return f"row {row + 1} of {name} is not what was merged ({len(told)} rows, {len(found)} computed)"
+        if isinstance(given, list) and isinstance(found, list):
+            other = next((i for i, pair in enumerate(zip(given, found, strict=False)) if pair[0] != pair[1]), None)
+            row = min(len(given), len(found)) if other is None else other
+            return f"row {row + 1} of {name} is not what was merged ({len(given)} rows, {len(found)} computed)"
         if name == "counts":
-            told, found = structs.asdict(told), structs.asdict(found)
-            name, told, found = next(
-                (f"counts.{key}", told[key], found[key]) for key in told if told[key] != found[key]
+            given, found = structs.asdict(given), structs.asdict(found)
+            name, given, found = next(
+                (f"counts.{key}", given[key], found[key]) for key in given if given[key] != found[key]
             )
-        return f"{name} is {canonical(told).decode()}, computed {canonical(found).decode()}"
+        return f"{name} is {canonical(given).decode()}, computed {canonical(found).decode()}"
     return "it is not written as the frame wrote it"

@@ -55,7 +55,7 @@ def test_a_tar_with_holes_is_neither_imported_nor_verified(tmp_path: Path) -> No
     (tmp_path / "a.tar").write_bytes(with_holes("snapshot.json"))
     assert "with holes in it" in dc("import", str(tmp_path / "a.tar"), "--repo", str(tmp_path / "new.git"), code=1)
     (tmp_path / "b.tar").write_bytes(with_holes("packed-refs"))
-    assert "'packed-refs', which is no part of one" in dc("verify", "--archive", str(tmp_path / "b.tar"), code=1)
+    assert "'packed-refs', which does not belong in one" in dc("verify", "--archive", str(tmp_path / "b.tar"), code=1)
 
 
 def test_a_compressed_file_is_unpacked_up_to_a_bound(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -91,11 +91,11 @@ def forged(archive: bytes, name: str, text: bytes) -> bytes:
 def test_an_archive_recommends_no_command_on_a_path_of_its_own(
     name: str, text: bytes, fleet: Path, tmp_path: Path
 ) -> None:
-    """A forged archive is no whole archive, and the remedy is another copy: nothing to remove, mend or restore."""
+    """A forged archive is called incomplete, and the remedy is another copy: nothing to remove, mend or restore."""
     dc("archive", "-o", str(tmp_path / "good.tar"), "--repo", str(fleet))
     (tmp_path / "bad.tar").write_bytes(forged((tmp_path / "good.tar").read_bytes(), name, text))
     said = dc("verify", "--archive", str(tmp_path / "bad.tar"), code=1)
-    assert "bad.tar is no whole archive" in said
+    assert "bad.tar is not a complete archive" in said
     assert "use another copy" in said
     assert "rm " not in said
 
@@ -104,7 +104,7 @@ def test_a_compressed_archive_is_refused(fleet: Path, tmp_path: Path) -> None:
     """Archives are written as they are; a compressed one could be of any size, and is to be unpacked by its owner."""
     dc("archive", "-o", str(tmp_path / "good.tar"), "--repo", str(fleet))
     subprocess.run(["gzip", str(tmp_path / "good.tar")], check=True)
-    assert "is no whole archive" in dc("verify", "--archive", str(tmp_path / "good.tar.gz"), code=1)
+    assert "is not a complete archive" in dc("verify", "--archive", str(tmp_path / "good.tar.gz"), code=1)
 
 
 @pytest.fixture
