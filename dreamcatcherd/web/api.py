@@ -5,7 +5,6 @@ yet, not now, or too long."""
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from functools import partial
 from importlib import resources
@@ -15,8 +14,9 @@ from urllib.parse import quote, urlencode
 
 import structlog
 from msgspec import structs
+from sse_starlette import EventSourceResponse, ServerSentEvent
 from starlette.requests import Request
-from starlette.responses import Response, StreamingResponse
+from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from dreamcatcherd.core.books.shelf import ShelfEntry, shelf
@@ -53,7 +53,7 @@ EVENT_INTERVAL_S = 0.25
 """The least time between two events for one client: what changes in between is told with the later one."""
 
 KEEP_ALIVE_S = 15.0
-"""After so much silence a comment is sent, so that a connection that is dead is noticed on both sides."""
+"""The seconds between two comments, by which both sides notice that a connection is dead."""
 
 _NEVER = 2**63
 
@@ -215,45 +215,49 @@ class Api:
             raise BusyError(
                 f"{EVENT_CLIENTS} clients follow the events already", "close one, or ask for /api/v1/status"
             )
-        headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
-        if request.method == "HEAD":
+        if request.method == "HEAD":  # it has no stream, so it takes no place
+            headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
             return Response(None, 200, headers, "text/event-stream")
         self._clients += 1
-        return _Following(self, self._stream(), 200, headers, "text/event-stream")
+        return _CountedEvents(self, self._events())
 
-    def gone(self) -> None:
-        """One follower less."""
+    def client_gone(self) -> None:
+        """Free the place of a client of the events."""
         self._clients -= 1
 
-    async def _stream(self) -> AsyncIterator[bytes]:
-        version, beat = -1, asyncio.get_running_loop().time()
-        yield b"retry: 2000\n\n"
+    async def _events(self) -> AsyncIterator[ServerSentEvent]:
+        version = -1
+        yield _sse(retry=2000)
         while not self._changes.stopped:
-            now, current = asyncio.get_running_loop().time(), self._live_status.current
-            if current.version != version:
-                version, beat = current.version, now
-                yield b"id: %d\nevent: status\ndata: %b\n\n" % (version, canonical(status_event(self._live_status)))
-                await self._changes.pause(EVENT_INTERVAL_S)
-                await self._changes.wait_while_closing()
-            elif now >= beat + KEEP_ALIVE_S:
-                beat = now
-                yield b": nothing new\n\n"
-            else:
-                await self._changes.wait_for_change(beat + KEEP_ALIVE_S - now)
+            current = self._live_status.current
+            if current.version == version:
+                await self._changes.wait_for_change()
+                continue
+            version = current.version
+            data = canonical(status_event(self._live_status)).decode()
+            yield _sse(data, id=str(version), event="status")
+            await self._changes.pause(EVENT_INTERVAL_S)
+            await self._changes.wait_while_closing()
 
 
-class _Following(StreamingResponse):
-    """An endless answer, counted until it ends in whatever way."""
+_sse = partial(ServerSentEvent, sep="\n")
 
-    def __init__(self, api: Api, stream: AsyncIterator[bytes], code: int, headers: dict[str, str], kind: str) -> None:
-        super().__init__(stream, code, headers, kind)
+
+class _CountedEvents(EventSourceResponse):
+    """An endless answer that counts as a client of the events until it ends, however it ends.
+
+    The count is not kept by the generator: one that is cancelled before its first event never runs its `finally`."""
+
+    def __init__(self, api: Api, events: AsyncIterator[ServerSentEvent]) -> None:
+        comment = partial(_sse, comment="nothing new")
+        super().__init__(events, ping=KEEP_ALIVE_S, sep="\n", ping_message_factory=comment)
         self._api = api
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         try:
             await super().__call__(scope, receive, send)
         finally:
-            self._api.gone()
+            self._api.client_gone()
 
 
 def status_event(live_status: LiveStatus) -> Event:

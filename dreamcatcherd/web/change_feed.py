@@ -44,8 +44,8 @@ class ChangeFeed:
             if not one.done():
                 one.set_result(None)
 
-    async def wait_for_change(self, longest_s: float) -> None:
-        """Wait for the next change, or so long."""
+    async def wait_for_change(self, longest_s: float | None = None) -> None:
+        """Wait for the next change, or for this long."""
         if self.stopped:
             return
         future: asyncio.Future[None] = asyncio.get_running_loop().create_future()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import http.client
 import json
+import re
 import threading
 import time
 from collections.abc import Callable
@@ -436,6 +437,19 @@ def test_events_report_each_change_of_the_live_status(served: Served) -> None:
     served.live_status.fail("the disk is full")
     assert (said := client.next())["why"] == "the disk is full"
     assert said["ready"] is False
+    client.close()
+
+
+def test_the_bytes_of_events_are_plain(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The time to reconnect, then an event in one form, each ended by an empty line; a comment now and then."""
+    monkeypatch.setattr(api, "KEEP_ALIVE_S", 0.2)
+    served.look()
+    client = Following(served)
+    version, data = served.live_status.current.version, rb"data: {.*}"
+    lines = [client.answer.readline() for _ in range(8)]
+    assert lines[:4] == [b"retry: 2000\n", b"\n", b"id: %d\n" % version, b"event: status\n"]
+    assert re.fullmatch(data + b"\n", lines[4])
+    assert lines[5:] == [b"\n", b": nothing new\n", b"\n"]
     client.close()
 
 
