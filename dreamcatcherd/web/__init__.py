@@ -1,1 +1,1 @@
-"""What is answered over HTTP: metrics, health, the API, the status page. Read-only; the loop never waits for it."""
+"""HTTP: metrics, health, the API and the status page. Read-only; the loop of the daemon never waits for it."""

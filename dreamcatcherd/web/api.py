@@ -1,7 +1,7 @@
-"""`/api/v1`: what the commands print, as JSON, as it stood with the last published commit (Protocol §10).
+"""`/api/v1`: what the commands print, as JSON, as of the last published commit (docs/protocol.md#the-api).
 
-Owns the bounds of each answer and the codes that tell why there is none: 400 wrong parameters, 404 not there, 503 not
-yet, not now, or too long."""
+Owns the bounds of each answer and the codes of errors: 400 wrong parameters, 404 not found, 503 not read yet, too many
+requests, or too slow."""
 
 from __future__ import annotations
 
@@ -47,10 +47,10 @@ ANSWER_BYTES = 8 * 2**20
 DIFF_BYTES = 4 * 2**20
 
 EVENT_CLIENTS = 64
-"""How many may follow the events at once."""
+"""How many clients may follow the events at the same time."""
 
 EVENT_INTERVAL_S = 0.25
-"""The least time between two events for one client: what changes in between is told with the later one."""
+"""The minimum time between two events for one client. Changes in between are reported by the later event."""
 
 KEEP_ALIVE_S = 15.0
 """The seconds between two comments, by which both sides notice that a connection is dead."""
@@ -61,7 +61,7 @@ Handler = Callable[[Request], Awaitable[Response]]
 
 
 def error_response(error: DreamcatcherError) -> Response:
-    """An error as JSON: its cause and its remedy."""
+    """An error as JSON, with its cause and its remedy."""
     code = 404 if isinstance(error, RefusedError) else 400 if isinstance(error, UsageError) else 503
     headers = {"Retry-After": "1"} if code == 503 else {}
     return json_response({"error": error.cause, "remedy": error.remedy}, code, headers)
@@ -73,7 +73,7 @@ def json_response(value: object, code: int = 200, headers: dict[str, str] | None
 
 
 def guarded(answer: Handler) -> Handler:
-    """An answer whose failures are told as JSON; one that nobody foresaw tells nothing of its inside."""
+    """A handler whose errors become JSON. An unexpected exception is logged; its answer shows nothing of it."""
 
     async def guard(request: Request) -> Response:
         try:
@@ -90,23 +90,23 @@ def guarded(answer: Handler) -> Handler:
 
 
 def within_bounds(value: object) -> bytes:
-    """A value as JSON; UsageError where that would be too long."""
+    """A value as JSON; UsageError if that is too long."""
     raw = canonical(value)
     if len(raw) > ANSWER_BYTES:
         cause = f"the answer has {len(raw)} bytes, more than {ANSWER_BYTES}"
-        raise UsageError(cause, "ask for less (limit, field), or ask the dreamcatcherd command of the same name")
+        raise UsageError(cause, "ask for less (limit, field), or use the dreamcatcherd command of the same name")
     return raw
 
 
 class Api:
-    """The answers. Each is a coroutine that takes the request."""
+    """The handlers of all paths, and what they keep between two requests."""
 
     def __init__(self, live_status: LiveStatus, changes: ChangeFeed, executor: QueryExecutor) -> None:
         self._live_status = live_status
         self._changes = changes
         self._executor = executor
         self._status: tuple[int, bytes] = (-1, b"")
-        self._until = 0  # when the kept answer is no longer true
+        self._until = 0  # when the kept status expires: at `closes_at`
         self._rows: tuple[Pending | None, list[Stream]] = (None, [])
         self._clients = 0
         self._description = resources.files(__package__).joinpath("openapi.json").read_bytes()
@@ -115,7 +115,7 @@ class Api:
         pending = self._live_status.pending
         if pending is None:
             raise BusyError(
-                self._live_status.why, "the daemon has not read the repository yet: look at its log, ask again"
+                self._live_status.why, "the daemon has not read the repository yet: check its log, and ask again"
             )
         return pending
 
@@ -209,7 +209,7 @@ class Api:
         return json_response(raw, headers=_next({"limit": limit, "offset": offset + limit} if more else None))
 
     async def events(self, request: Request) -> Response:
-        """Server-sent events: `status`, with what changes most; whoever wants more asks for it."""
+        """Server-sent events: `status` at each change, with figures only; clients ask the other paths for more."""
         read_parameters(request, NoParams)
         if self._clients >= EVENT_CLIENTS:
             raise BusyError(
@@ -300,12 +300,12 @@ def read_shelf(reading: Reading, most: int | None = None) -> list[ShelfEntry]:
 
 
 def _next(parameters: dict[str, int] | None) -> dict[str, str]:
-    """The header that leads to the next rows, where there are more."""
+    """The header with the next page, if there is one."""
     return {"Link": f'<?{urlencode(parameters)}>; rel="next"'} if parameters else {}
 
 
 def routes(api: Api) -> dict[str, Handler]:
-    """Every path of the API with its answer."""
+    """The handler of every path of the API."""
     names = ("status", "log", "explain", "diff", "streams", "quarantine", "conflicts", "books", "events")
     found = {f"/api/v1/{name}": guarded(getattr(api, name)) for name in names}
     return found | {"/api/v1/openapi.json": guarded(partial(api.openapi))}

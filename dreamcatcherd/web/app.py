@@ -1,4 +1,4 @@
-"""The application: every path with its answer. Wires, and answers what needs no repository."""
+"""The application: every path with its handler. Owns the wiring, and the answers that need no repository."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _FILES = {"page.css": "text/css", "page.js": "text/javascript", "icon.svg": "ima
 
 
 class WebApp(Starlette):
-    """The application, which must be told to stop: it has endless answers, and readers at work."""
+    """The application. It must be stopped explicitly: it has endless answers and readers in threads."""
 
     def __init__(
         self,
@@ -56,7 +56,7 @@ class WebApp(Starlette):
         )
 
     def stop(self) -> None:
-        """Let endless answers end, and readers stop reading. May be called from any thread, also twice."""
+        """End endless answers and stop the readers. Can be called from any thread, and more than once."""
         self._changes.stop()
         for executor in self._executors:
             executor.stop()
@@ -77,12 +77,12 @@ def make_app(
     async def expose() -> bytes:
         nonlocal scrape
         await asyncio.sleep(0)
-        scrape = None  # whoever asks from here on is told what holds then
+        scrape = None  # later requests get values from after this point
         return prom.generate_latest(registry)
 
     async def metrics(_: Request) -> Response:
         nonlocal scrape
-        scrape = scrape or asyncio.create_task(expose())  # many who ask at once share one
+        scrape = scrape or asyncio.create_task(expose())  # concurrent requests share one scrape
         return Response(await asyncio.shield(scrape), media_type=prom.CONTENT_TYPE_LATEST)
 
     async def healthz(_: Request) -> Response:
@@ -103,7 +103,7 @@ def make_app(
 
 
 def _file(name: str, kind: str) -> Handler:
-    """A file of the package, kept in memory; a browser that has it already is told so."""
+    """A file of the package, kept in memory; 304 if the browser has it already."""
     raw = resources.files(__package__).joinpath(name).read_bytes()
     tag = f'"{hashlib.sha256(raw).hexdigest()[:16]}"'
     headers = {"ETag": tag, "Cache-Control": "no-cache"}

@@ -1,7 +1,6 @@
-"""What every request passes before it is answered: the method, the host it asked for, the token, how many others are
-being answered, and the loop's peace.
+"""The checks that every request passes first: method, host, token, and the number of requests in progress.
 
-Owns who is let in and in which order, and the headers that every answer carries."""
+Owns the order in which requests are answered, and the headers of every answer."""
 
 from __future__ import annotations
 
@@ -22,13 +21,14 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from dreamcatcherd.web.change_feed import ChangeFeed
 
 WITHOUT_TOKEN = frozenset({"/healthz"})
-"""Asked by those who only want to know whether the process lives, and hold no token."""
+"""Answered without a token: a liveness probe has none."""
 
 NEVER_DELAYED = frozenset({"/healthz", "/readyz"})
-"""Answered at once, also while a frame closes: whoever asks gives up soon, and restarts hang on it."""
+"""Answered immediately, also while a frame closes: a probe has a short time limit, and a failed one may restart
+the daemon."""
 
 NEVER_REFUSED = NEVER_DELAYED | {"/metrics"}
-"""Answered however many other requests are being answered."""
+"""Answered however many other requests are in progress."""
 
 REQUESTS_AT_ONCE = 192
 REQUESTS_PER_CLIENT = 96
@@ -63,7 +63,7 @@ class AuthPolicy(Struct, frozen=True):
 
 
 class AuthMiddleware:
-    """The middleware."""
+    """Refuses requests, or delays them while a frame closes, and adds the security headers."""
 
     def __init__(self, app: ASGIApp, changes: ChangeFeed, auth_policy: AuthPolicy) -> None:
         self._app = app
@@ -101,8 +101,7 @@ class AuthMiddleware:
             await self._changes.wait_while_closing()
 
     async def _take_turn(self) -> None:
-        """One request begins to be answered in each round of the event loop, so that a probe waits for a few of them
-        and not for all."""
+        """Start one request in each round of the event loop, so that a probe waits for a few requests only."""
         async with self._turn:
             await asyncio.sleep(0)
 
@@ -121,7 +120,7 @@ class AuthMiddleware:
             self._answered.total() < REQUESTS_AT_ONCE and self._answered[client] < REQUESTS_PER_CLIENT
         ):
             return None
-        error = {"error": "too many requests are answered at once", "remedy": "ask again in a moment"}
+        error = {"error": "too many requests at the same time", "remedy": "ask again in a moment"}
         return JSONResponse(error, 503, {"Retry-After": "1"})
 
     def _refusal(self, scope: Scope) -> Response | None:
@@ -141,7 +140,7 @@ class AuthMiddleware:
 
 
 def has_token(authorization: bytes, token: str) -> bool:
-    """Whether a header brings the token, as `Bearer` or as the password of `Basic`; compared in constant time."""
+    """Whether a header has the token, as `Bearer` or as the password of `Basic`; compared in constant time."""
     kind, _, given = authorization.partition(b" ")
     given = given.strip()
     if kind.lower() == b"basic":
@@ -155,8 +154,9 @@ def has_token(authorization: bytes, token: str) -> bool:
 
 
 def is_address_or_localhost(host: str) -> bool:
-    """Whether a Host header is localhost or an address, with a port or without, and nothing else; a name that can be
-    made to point here is neither."""
+    """Whether a Host header is localhost or an IP address, with or without a port, and nothing else.
+
+    Any other name can be made to point to this machine by whoever owns it (DNS rebinding)."""
     found = _HOST.fullmatch(host)
     if found is None or found["name"]:
         return found is not None

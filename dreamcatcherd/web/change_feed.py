@@ -1,4 +1,4 @@
-"""How the event loop of HTTP learns of changes of the live status, and waits while a frame closes."""
+"""Reports changes of the live status to the event loop of HTTP, and waits while a frame closes."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ import contextlib
 from dreamcatcherd.web.live_status import LiveStatus
 
 CLOSING_WAIT_S = 1.0
-"""How long an answer waits for a frame that is being closed. Python runs one thread at a time: without this, many
-requests would make the merge wait; and with it a merge of minutes still lets an answer through now and then."""
+"""How long an answer waits for a frame that is being closed. Python runs one thread at a time, so without this wait
+many requests would slow the merge down. The limit lets answers through during a merge of minutes."""
 
 
 class ChangeFeed:
-    """One server's ears. `start` and `stop` belong to its event loop, `_changed` to the daemon's."""
+    """The changes for one server. `start` runs in its event loop; `_changed` runs in the daemon's thread."""
 
     def __init__(self, live_status: LiveStatus) -> None:
         self.live_status = live_status
@@ -26,7 +26,7 @@ class ChangeFeed:
         self.live_status.subscribe(self._changed)
 
     def stop(self) -> None:
-        """Let everybody who waits go, so that endless answers end. May be called from any thread, also twice."""
+        """Wake everything that waits, so that endless answers end. Can be called from any thread, also twice."""
         if not self.stopped:
             self.stopped = True
             if self._loop is not None:
@@ -35,7 +35,7 @@ class ChangeFeed:
 
     def _changed(self) -> None:
         if self._loop is not None:
-            with contextlib.suppress(RuntimeError):  # the event loop is closed already
+            with contextlib.suppress(RuntimeError):  # the event loop has ended
                 self._loop.call_soon_threadsafe(self._wake)
 
     def _wake(self) -> None:
@@ -56,14 +56,14 @@ class ChangeFeed:
             self._waiting.discard(future)
 
     async def pause(self, seconds: float) -> None:
-        """Let so much time go by, whatever changes; but not where all are to stop."""
+        """Wait for this long whatever changes, or until `stop`."""
         loop = asyncio.get_running_loop()
         until = loop.time() + seconds
         while not self.stopped and (left := until - loop.time()) > 0:
             await self.wait_for_change(left)
 
     async def wait_while_closing(self) -> None:
-        """Wait until no frame is being closed, for a while."""
+        """Wait until no frame is being closed, for `CLOSING_WAIT_S` at most."""
         loop = asyncio.get_running_loop()
         until = loop.time() + CLOSING_WAIT_S
         while self.live_status.closing and not self.stopped and (left := until - loop.time()) > 0:

@@ -1,4 +1,4 @@
-"""The timeline of frames as geometry: rectangles in the units of a view box. Pure; the template only draws them."""
+"""The timeline of frames as rectangles in the units of an SVG view box. Pure; the template only draws them."""
 
 from __future__ import annotations
 
@@ -10,14 +10,15 @@ from dreamcatcherd.core.model import Record
 SLOT = 12
 BAR = 9
 LEAST_SLOTS = 40
-"""So many frames have room at least; few stand at the right end, where time has got to."""
+"""The chart has room for at least this many frames. Fewer frames are drawn at its right end, the present."""
 HEIGHT = 100.0
 LEAST = 2.0
-"""A bar that stands for anything at all is at least so high, however small beside the largest."""
+"""The minimum height of a bar that is not 0, so that it is visible next to a very large one."""
 
 
 class Bar(NamedTuple):
-    """One frame: `x`, and the heights of what was merged in time, of what came late, and of the merge's seconds."""
+    """One frame: its `x`, and the heights of the deltas merged in time, of the late ones, and of the merge's
+    duration."""
 
     x: int
     row: Record
@@ -28,7 +29,7 @@ class Bar(NamedTuple):
 
 
 class Chart(NamedTuple):
-    """All bars, oldest first, with the width of the view box and what full height stands for."""
+    """All bars, oldest first, the width of the view box, and the values at full height."""
 
     bars: list[Bar]
     width: int
@@ -37,7 +38,7 @@ class Chart(NamedTuple):
 
 
 def chart_of(rows: list[Record], phases: Mapping[int, Mapping[str, float]]) -> Chart:
-    """The chart of the rows of `log` (newest first); `phases` are seconds by frame, of those that are known."""
+    """The chart of the rows of `log` (newest first); `phases` has seconds by frame, as far as they are known."""
     most = max((row["deltas"] for row in rows), default=0)
     took = {row["frame"]: phases[row["frame"]].get("merge", 0.0) for row in rows if row["frame"] in phases}
     longest = max(took.values(), default=0.0)

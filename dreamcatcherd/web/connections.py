@@ -1,7 +1,7 @@
-"""Connections of HTTP: how many are open at once, how long each may take, and which one makes room for a new one.
+"""Connections of HTTP: how many are open at the same time, their time limits, and which one is closed for a new one.
 
-uvicorn bounds neither the time in which a request arrives nor the time in which an answer is taken, and a TLS handshake
-is none of its connections yet."""
+uvicorn limits neither how long a request takes to arrive nor how long an answer takes to be read, and it does not count
+a connection before the TLS handshake has ended."""
 
 from __future__ import annotations
 
@@ -16,29 +16,29 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 from uvicorn.server import ServerState
 
 CONNECTIONS = 256
-"""How many connections are open at once. Each holds a file descriptor of the 1,024 that a process usually may have, and
-git needs some too."""
+"""How many connections are open at the same time. Each needs a file descriptor, of which a process usually has 1,024,
+and git needs some too."""
 
 HEAD_S = 10.0
-"""How long a connection may take to bring a whole request head, from when it opened (with TLS the handshake counts) or
-from when the answer before was made."""
+"""The time limit for a complete request head, from when the connection opened (the TLS handshake included) or from the
+previous answer."""
 
 IDLE_S = 5
-"""How long a connection is kept after an answer while nothing at all arrives."""
+"""How long a connection is kept after an answer if nothing at all arrives."""
 
 UNREAD_S = 60.0
 """How long a client may leave an answer unread."""
 
 UNREAD_BYTES = 64 * 2**20
-"""How many bytes of answers wait for their clients at once, on all connections together."""
+"""The limit of unread bytes of answers on all connections together."""
 
 
 class Connection(H11Protocol):
     """One connection, in `opened` from when it is accepted until it is lost.
 
-    Where there are `CONNECTIONS` of them already, one is closed for it: of those that wait for a request, or for their
-    client to take an answer, the oldest of the address that has most. One whose request is being answered goes only
-    where there is no other."""
+    If there are `CONNECTIONS` already, an older one is closed for it: of those that wait for a request, or for the
+    client to read an answer, the oldest one of the address that has most. A connection with a request in progress is
+    closed only if there is no other."""
 
     def __init__(
         self,
@@ -53,7 +53,7 @@ class Connection(H11Protocol):
         self.since = self.loop.time()
         self._timer = self.loop.call_later(HEAD_S, self._check)
         self._made = False
-        # asyncio makes the protocol in the task that accepts the connection, which ends once TLS is agreed on.
+        # asyncio creates the protocol in the task that accepts the connection, which ends after the TLS handshake.
         self._accepting = asyncio.current_task()
         if self._accepting is not None:
             self._accepting.add_done_callback(self._accepted)
@@ -67,21 +67,21 @@ class Connection(H11Protocol):
 
     @property
     def address(self) -> str:
-        """The client's address without its port; empty before TLS is agreed on."""
+        """The client's address without its port; empty before the TLS handshake has ended."""
         return self.client[0] if self.client else ""
 
     @property
     def answering(self) -> bool:
-        """Whether a request is being answered. Once the last byte is handed over it no longer is, taken or not."""
+        """Whether a request is in progress. It ends when the last byte is handed to the transport, read or not."""
         return self.cycle is not None and not self.cycle.response_complete and not self.transport.is_closing()
 
     @property
     def unread(self) -> int:
-        """Bytes that the client has not taken yet, beyond those that the kernel holds."""
+        """Bytes that the client has not read yet, those in the kernel's buffers excluded."""
         return self.transport.get_write_buffer_size() if self._made else 0
 
     def close(self) -> None:
-        """Close it at once, whatever has not been sent."""
+        """Close it immediately, whatever has not been sent."""
         self._gone()
         if self._made:
             self.transport.abort()
@@ -97,7 +97,7 @@ class Connection(H11Protocol):
             self._gone()
 
     def _check(self) -> None:
-        """Close it where its time is over, else look again when that could be so."""
+        """Close it if its time is over, else check again when that can be the case."""
         left = self.since + self._limit_s() - self.loop.time()
         if left <= 0:
             self.close()
@@ -114,7 +114,7 @@ class Connection(H11Protocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
         self._made = True
-        if self.config.ssl is None:  # with TLS it counted already, although its address is known only now
+        if self.config.ssl is None:  # with TLS it is counted since `__init__`, although its address is known only now
             self._enter()
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -134,7 +134,7 @@ class Connection(H11Protocol):
 
 
 def next_to_close(connections: Iterable[Connection]) -> Connection:
-    """The one of these, of which there is at least one, that is closed first."""
+    """The connection, of at least one, that is closed first."""
     found = list(connections)
     held = Counter(one.address for one in found)
     return min(found, key=lambda one: (one.answering, -held[one.address], one.since))

@@ -1,6 +1,6 @@
-"""What the loop shows to the outside: one frozen value, replaced whole after each cycle, read by any thread.
+"""The state of the daemon as HTTP shows it: one frozen value, replaced after each cycle, read by any thread.
 
-Owns the version that tells one showing from the next, and the word that a frame is being closed just now."""
+Owns the version that changes with every visible change, and the flag that a frame is being closed."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from dreamcatcherd.core.report import CycleReport, Pending
 from dreamcatcherd.core.troubles import Trouble
 
 TIMES_KEPT = 200
-"""Of how many closed frames the board remembers what each phase took. No ledger holds it: it is this machine's."""
+"""For how many closed frames the durations of the phases are kept. They are measured here and in no ledger."""
 
 
 class StatusValue(Struct, frozen=True):
-    """One showing. `published` is the last published commit, `phases` the seconds by frame that this process took.
+    """The state at one moment. `published` is the last published commit, `phases` the seconds of each phase by frame.
 
-    `daemon_troubles` are the daemon's own troubles. `version` rises with every change that somebody could see."""
+    `daemon_troubles` are those of the daemon itself. `version` rises with every visible change."""
 
     version: int = 0
     pending: Pending | None = None
@@ -32,15 +32,15 @@ class StatusValue(Struct, frozen=True):
 
     @property
     def troubles(self) -> list[Trouble]:
-        """Everything that is wrong at the moment: with the daemon itself, and with the repository."""
+        """Every present trouble, of the daemon and of the repository."""
         return [*self.daemon_troubles, *(self.pending.troubles if self.pending else ())]
 
 
 class LiveStatus:
-    """Written by the loop, read by everybody else."""
+    """Written by the daemon's loop, read by every other thread."""
 
     def __init__(self, where: str = "", identity: str = "") -> None:
-        """`where` is the repository as people call it, `identity` the same from everywhere on this machine."""
+        """`where` names the repository for people; `identity` is the same from every folder of this machine."""
         self.where = where
         self.identity = identity
         self.current = StatusValue()
@@ -62,7 +62,7 @@ class LiveStatus:
         return self.current.why
 
     def show(self, report: CycleReport, published: str | None) -> None:
-        """Show what a good cycle found or did."""
+        """Record a successful cycle."""
         phases = self.current.phases
         if report.ledger is not None:
             kept = sorted(phases)[-TIMES_KEPT + 1 :]
@@ -70,15 +70,15 @@ class LiveStatus:
         self._replace(StatusValue(0, report.pending, True, "", published, phases, self.current.daemon_troubles))
 
     def update(self, pending: Pending) -> None:
-        """Show what stands there now; whether all is well is told when the cycle is over."""
+        """Record a poll in the middle of a cycle; `ready` changes when the cycle is over."""
         self._replace(structs.replace(self.current, pending=pending))
 
     def fail(self, cause: str) -> None:
-        """Show why the last cycle went wrong, beside what the last good one found."""
+        """Record why the last cycle failed; the rest stays as the last good cycle found it."""
         self._replace(structs.replace(self.current, ready=False, why=cause))
 
     def note(self, troubles: Iterable[Trouble]) -> None:
-        """Show the daemon's own troubles, in place of those shown before."""
+        """Record the daemon's troubles, in place of the previous ones."""
         self._replace(structs.replace(self.current, daemon_troubles=tuple(troubles)))
 
     def _replace(self, current: StatusValue) -> None:
@@ -88,7 +88,7 @@ class LiveStatus:
 
     @contextmanager
     def merging(self) -> Iterator[None]:
-        """While a frame closes: those who answer others let the loop have the interpreter for itself."""
+        """Set `closing` while a frame closes: then answers wait, so that the merge has the interpreter for itself."""
         self.closing = True
         self.idle.clear()
         try:
@@ -99,11 +99,11 @@ class LiveStatus:
             self._notify()
 
     def subscribe(self, listener: Callable[[], None]) -> None:
-        """Call this, in the loop's thread, after every change. It must return at once and raise nothing."""
+        """Call the listener after every change, in the loop's thread. It must not block and not raise."""
         self._listeners.append(listener)
 
     def unsubscribe(self, listener: Callable[[], None]) -> None:
-        """Call it no more. May be called from any thread, also twice."""
+        """Stop calling the listener. Can be called from any thread, and more than once."""
         with suppress(ValueError):
             self._listeners.remove(listener)
 
@@ -113,7 +113,7 @@ class LiveStatus:
 
 
 def _same(one: StatusValue, other: StatusValue) -> bool:
-    """Whether two showings differ in nothing but how time goes by."""
+    """Whether two values differ at most in their version and in how long the oldest delta waits."""
     if one.pending is None or other.pending is None:
         return structs.replace(one, version=0) == structs.replace(other, version=0)
     still = structs.replace(one, version=0, pending=structs.replace(one.pending, behind_s=0.0))

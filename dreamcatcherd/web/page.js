@@ -1,4 +1,4 @@
-// Keeps the page up to date. It makes no markup: it fetches the page anew and takes over the parts that differ.
+// Keeps the page up to date. It creates no markup: it fetches the page again and takes over the parts that differ.
 "use strict";
 (() => {
   const GAP_MS = 500;

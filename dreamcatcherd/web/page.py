@@ -1,7 +1,7 @@
-"""The status page: one template, filled in from the board and from the last published commit.
+"""The status page: one template, rendered from the live status and the last published commit.
 
-Everything that comes from a delta is clipped here, escaped by the template, and isolated by `<bdi>`, so that neither
-markup nor a right-to-left mark reaches beyond its own place."""
+All text from deltas is clipped here, escaped by the template and isolated by `<bdi>`, so that neither markup nor a
+right-to-left mark affects the rest of the page."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ NOTHING = "\N{EN DASH}"
 
 
 class Parts(NamedTuple):
-    """What a page shows of one published commit, ready to be shown: no text of it is long."""
+    """What the page shows of one published commit, clipped for display."""
 
     log: list[Record]
     quarantined: list[Record]
@@ -104,7 +104,8 @@ class Page:
         }
 
     async def _difference(self, request: Request) -> tuple[Record | None, int]:
-        """The difference that the form asks for, if any, or why there is none; and the page's status code."""
+        """The difference that the form asks for, or the error, or None if there is no query; and the page's status
+        code."""
         start, end = request.query_params.get("from", ""), request.query_params.get("to", "")
         asked: Record = {"from": clip(start, 16), "to": clip(end, 16)}
         if not request.query_params:
@@ -127,13 +128,13 @@ def _html(raw: bytes, code: int) -> Response:
 
 
 def clip(value: Json, most: int = CLIP) -> str:
-    """A value as text for people, never longer than so many characters."""
+    """A value as text for people, of at most `most` characters."""
     text = value if isinstance(value, str) else canonical(value).decode()
     return text if len(text) <= most else text[: most - 1] + "…"
 
 
 def time_text(text: str | None) -> str:
-    """RFC 3339 in UTC as people read it: `2026-01-31 12:00:00`."""
+    """An RFC 3339 time in UTC for people: `2026-01-31 12:00:00`."""
     return text[:19].replace("T", " ") if text else NOTHING
 
 
@@ -146,7 +147,7 @@ def duration(seconds: float | None) -> str:
 
 
 def filling(pending: Pending) -> Record:
-    """The open frame: its deltas by stream, the largest first, and how far its time has gone."""
+    """The open frame: its deltas by stream, the largest first, and the elapsed part of its time."""
     counts = sorted(pending.streams.items(), key=lambda one: (-one[1], one[0]))
     most = counts[0][1] if counts else 1
     bars = [{"name": clip(name), "count": count, "share": 100 * count / most} for name, count in counts[:STREAMS_SHOWN]]
@@ -163,7 +164,7 @@ def filling(pending: Pending) -> Record:
 
 
 def streams(pending: Pending) -> Record:
-    """The streams that are silent, and those that came last."""
+    """The silent streams, and those that delivered last."""
     rows = stream_rows(pending)
     silent_rows, others = [row for row in rows if row.silent], [row for row in rows if not row.silent]
     visible = silent_rows[:PAGE_ROWS] + others[:PAGE_ROWS]
@@ -176,7 +177,7 @@ def streams(pending: Pending) -> Record:
 
 
 def read_parts(reading: Reading) -> Parts:
-    """Everything that hangs on the published commit alone."""
+    """Everything on the page that depends on the published commit alone."""
     store, base, chain = reading
     bad = queries.troubles(store, base, chain, "quarantined", PAGE_ROWS, None).quarantined
     lost = queries.troubles(store, base, chain, "conflicts", PAGE_ROWS, None).conflicts
@@ -231,15 +232,15 @@ def _book(book: ShelfEntry) -> Record:
 
 
 def read_diff(reading: Reading, start: int, end: int) -> Record:
-    """The difference between two frames in rows for people."""
+    """The difference between two frames as rows for display."""
     found = queries.diff_frames(reading.store, reading.base, start, end, Bounds(PAGE_DIFF_ROWS, PAGE_DIFF_BYTES))
-    rows = [_whole("added", item) for items in found.added.values() for item in items]
-    rows += [_whole("removed", item) for items in found.removed.values() for item in items]
+    rows = [_entity("added", item) for items in found.added.values() for item in items]
+    rows += [_entity("removed", item) for items in found.removed.values() for item in items]
     rows += [_changed(name, one) for name, ones in found.changed.items() for one in ones]
     return {"rows": rows, "truncated": found.truncated}
 
 
-def _whole(kind: str, item: Item) -> Record:
+def _entity(kind: str, item: Item) -> Record:
     fields = [{"name": clip(name, 60), "new": clip(value)} for name, value in list(item.record.items())[:FIELDS]]
     more = max(0, len(item.record) - FIELDS)
     return {"kind": kind, "collection": clip(item.collection), "key": "", "fields": fields, "more": more}

@@ -1,7 +1,7 @@
-"""Reading the repository for those who ask over HTTP: with a store of its own, in a thread of its own, within bounds.
+"""Reads the repository for requests over HTTP, in a separate thread, from a separate store, within bounds.
 
-The loop's store is never touched. An answer is a function of the published commit, so it is computed once for each
-commit however many ask, and whoever asks for the same at the same time waits for the same answer."""
+The loop's store is never used. An answer is a function of the published commit, so it is computed once for each commit,
+and concurrent requests for the same answer share one computation."""
 
 from __future__ import annotations
 
@@ -24,22 +24,22 @@ from dreamcatcherd.web.live_status import LiveStatus
 _T = TypeVar("_T")
 
 QUERY_LIMIT_S = 5.0
-"""How long one answer may read."""
+"""How long the computation of an answer may take."""
 
 QUEUE = 32
-"""How many different answers may be asked for at once; who comes then is told to come again."""
+"""How many different answers may be in progress; further requests get 503."""
 
 ANSWERS_KEPT = 256
 ANSWERS_KEPT_BYTES = 16 * 2**20
-"""How many answers are kept, and how many bytes of them."""
+"""The limits of kept answers: their number, and their bytes together."""
 
 
 class BusyError(DreamcatcherError):
-    """Too much is asked for at once."""
+    """Too many different answers are in progress."""
 
 
 class Reading(NamedTuple):
-    """What an answer is made from: the repository as it stood with one published commit."""
+    """What an answer is computed from: the repository at one published commit."""
 
     store: QueryReader
     base: PublishedState
@@ -47,7 +47,7 @@ class Reading(NamedTuple):
 
 
 class _BoundedStore:
-    """A store that stops reading when the time is over, and makes way for a frame that is being closed."""
+    """A store that raises RetryableError at the time limit, and pauses while a frame is being closed."""
 
     def __init__(self, store: QueryReader, live_status: LiveStatus) -> None:
         self.where = store.where
@@ -66,7 +66,7 @@ class _BoundedStore:
     def _pause(self) -> None:
         start = time.monotonic()
         if start > self._until:
-            remedy = "ask for less, or ask the dreamcatcherd command of the same name, which takes its time"
+            remedy = "ask for less, or use the dreamcatcherd command of the same name, which has no time limit"
             raise RetryableError(f"the answer took longer than {QUERY_LIMIT_S:g} s", remedy)
         if self._live_status.closing and self._patience_s > 0:
             self._live_status.idle.wait(self._patience_s)
@@ -103,7 +103,7 @@ class _BoundedStore:
 
 
 class QueryExecutor:
-    """One reader, its queue, and the answers that it gave."""
+    """One reader thread, its queue, and the answers it keeps."""
 
     def __init__(self, live_status: LiveStatus, open_store: Callable[[], QueryReader]) -> None:
         self._live_status = live_status
@@ -118,7 +118,8 @@ class QueryExecutor:
         self._stopped = False
 
     async def ask(self, what: tuple[Hashable, ...], work: Callable[[Reading], _T]) -> _T:
-        """The answer to `what`, which `work` gives; BusyError where too many different ones are asked for at once."""
+        """The answer for the key `what`, computed by `work`; BusyError if too many different answers are in
+        progress."""
         commit = self._live_status.current.published
         key = (commit, *what)
         if key in self._answers:
@@ -127,7 +128,7 @@ class QueryExecutor:
         future = self._under_way.get(key)
         if future is None:
             if len(self._under_way) >= QUEUE or self._stopped:
-                raise BusyError("too much is asked for at once", "ask again in a moment")
+                raise BusyError("too many different requests at the same time", "ask again in a moment")
             future = asyncio.get_running_loop().run_in_executor(self._thread, self._work, commit, work)
             self._under_way[key] = future
             future.add_done_callback(partial(self._done, key))
@@ -143,7 +144,8 @@ class QueryExecutor:
             self._bytes -= _size(self._answers.popitem(last=False)[1])
 
     def _work(self, commit: str | None, work: Callable[[Reading], _T]) -> _T:
-        """In the reader's thread. A clone may have been made anew, or repacked, since the store was opened."""
+        """Run in the reader's thread, with a new store if the open one fails: the clone may be recreated or
+        repacked."""
         fresh = self._bounded is None
         try:
             return work(self._reading(commit))
@@ -168,7 +170,7 @@ class QueryExecutor:
         return Reading(store, self._base, self._chain)
 
     def stop(self) -> None:
-        """Read no more. May be called from any thread."""
+        """Stop reading. Can be called from any thread."""
         self._stopped = True
         if self._bounded is not None:
             self._bounded.end()
@@ -176,7 +178,7 @@ class QueryExecutor:
 
 
 def _size(answer: object) -> int:
-    """The bytes of an answer, also where it is one of several values."""
+    """The bytes of an answer, or of all answers in a tuple."""
     if isinstance(answer, tuple):
         return sum(map(_size, answer))
     return len(answer) if isinstance(answer, bytes) else 0

@@ -1,4 +1,4 @@
-"""Listening: the socket, TLS, and the thread in which HTTP is answered. What is answered is `web`'s."""
+"""The HTTP server: the socket, TLS, and the thread in which the application runs."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ from dreamcatcherd.web.auth import AuthPolicy
 from dreamcatcherd.web.connections import IDLE_S, Connection
 
 ACCEPTED_AT_ONCE = 64
-"""How many connections are accepted before others are served: until then each holds a file descriptor beyond those that
-are counted."""
+"""How many connections asyncio accepts in one round of the event loop. Until they are counted, each needs a file
+descriptor beyond the limit of `connections`."""
 
 BACKLOG = 1_024
-"""How many connections the kernel keeps that are not accepted yet; others would have to ask again after a second."""
+"""How many connections the kernel keeps until they are accepted. The clients of further ones retry after a second."""
 
 
 class Listening(Struct, frozen=True):
-    """Where and how to listen, with all files read: two that are equal need no new socket.
+    """Where and how to listen, with the contents of all files: two equal values need no new socket.
 
-    `certificate` and `key` are paths with what the files held."""
+    `certificate` and `key` are (path, content)."""
 
     host: str
     port: int
@@ -45,7 +45,7 @@ class Listening(Struct, frozen=True):
 
 
 def read_listening(http: HttpConfig) -> Listening:
-    """`[http]` with the files that it names; UsageError where one of them cannot be used."""
+    """`[http]` with the contents of its files; UsageError if one of them cannot be used."""
     host, port = listen_address(http.listen)
     token = _token(http)
     files = []
@@ -56,8 +56,8 @@ def read_listening(http: HttpConfig) -> Listening:
         except OSError as error:
             cause = f"{path} ({name}) cannot be read: {error.strerror}"
             raise UsageError(cause, "let the daemon's user read it") from error
-    own = is_loopback(host) and token is None and not http.insecure
-    found = Listening(host, port, AuthPolicy(token, own), *files)
+    local_only = is_loopback(host) and token is None and not http.insecure
+    found = Listening(host, port, AuthPolicy(token, local_only), *files)
     _context(found)
     return found
 
@@ -78,7 +78,8 @@ def _token(http: HttpConfig) -> str | None:
 
 
 def _context(listening: Listening) -> ssl.SSLContext | None:
-    """The TLS context, or None without a certificate. A key with a passphrase is refused, not asked for."""
+    """The TLS context, or None without a certificate. A key with a passphrase is refused: nobody is there to enter
+    it."""
     if listening.certificate is None or listening.key is None:
         return None
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
@@ -96,11 +97,11 @@ class _Server(uvicorn.Server):
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
         for one in sockets or ():
-            one.listen(BACKLOG)  # asyncio has one number for this and for how many are accepted at once
+            one.listen(BACKLOG)  # asyncio uses one number for this and for how many it accepts in one round
 
 
 class HttpServer:
-    """The application on a socket of its own, in a thread of its own."""
+    """The application with its socket and its thread."""
 
     def __init__(self, app: WebApp, listening: Listening) -> None:
         host, port = listening.host, listening.port
@@ -116,9 +117,15 @@ class HttpServer:
         self.opened: set[Connection] = set()
         config.http_protocol_class = partial(Connection, self.opened)  # type: ignore[assignment]
         config.ssl = context
-        self._host, self._asked_port = host, port
-        self._socket: socket.socket | None = None
-        self._thread: threading.Thread | None = None
+        try:
+            family = socket.AF_INET6 if ":" in host else socket.AF_INET
+            self._socket = socket.create_server((host, port), family=family)
+            # Connections inherit it. asyncio sets it only for a socket that was created with a protocol, as this one is
+            # not; without it each answer on a kept connection waits 40 ms for the client's acknowledgement.
+            self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        except OSError as error:
+            remedy = "stop what uses it, or set [http] listen to another port"
+            raise UsageError(f"{host}:{port} cannot be listened on: {error.strerror}", remedy) from error
         self._server = _Server(config)
 
     @property
@@ -144,13 +151,13 @@ class HttpServer:
         self._thread.start()
 
     def stop(self, wait_s: float = 0.5) -> None:
-        """Stop listening, and wait up to `wait_s` seconds for the thread to end; what still runs ends by itself."""
+        """Stop listening, and wait up to `wait_s` for the thread. If it is still busy, it ends by itself later."""
         self._server.should_exit = True
         self._app.stop()
         if self._thread is None or self._socket is None:
             return
         self._thread.join(timeout=wait_s)
-        if not self._thread.is_alive():  # else it closes the socket itself; another thread must not
+        if not self._thread.is_alive():  # else the thread closes the socket itself; another thread must not
             self._socket.close()
 
     def _bound(self) -> socket.socket:
