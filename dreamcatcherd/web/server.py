@@ -117,15 +117,9 @@ class HttpServer:
         self.opened: set[Connection] = set()
         config.http_protocol_class = partial(Connection, self.opened)  # type: ignore[assignment]
         config.ssl = context
-        try:
-            family = socket.AF_INET6 if ":" in host else socket.AF_INET
-            self._socket = socket.create_server((host, port), family=family)
-            # Connections inherit it. asyncio sets it only for a socket that was created with a protocol, as this one is
-            # not; without it each answer on a kept connection waits 40 ms for the client's acknowledgement.
-            self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        except OSError as error:
-            remedy = "stop what uses it, or set [http] listen to another port"
-            raise UsageError(f"{host}:{port} cannot be listened on: {error.strerror}", remedy) from error
+        self._host, self._asked_port = host, port
+        self._socket: socket.socket | None = None
+        self._thread: threading.Thread | None = None
         self._server = _Server(config)
 
     @property
