@@ -19,14 +19,14 @@ class ClockFlag(NamedTuple):
 
 
 def clock_flags(
-    deltas: Iterable[DeltaArrival], frame: int, max_skew_s: float, told: Mapping[str, int]
+    deltas: Iterable[DeltaArrival], frame: int, max_skew_s: float, last_utc: Mapping[str, int]
 ) -> dict[Stamp, ClockFlag]:
-    """The flagged deltas among those that a close merges. `told` is the last UTC of each stream in the frame before.
+    """The flagged deltas among those that a close merges. `last_utc` is each stream's last UTC in the frame before.
 
     A stream's deltas are compared in order of arrival and of their commits. Late ones are reruns, so their order says
     nothing about the clock."""
     flags: dict[Stamp, ClockFlag] = {}
-    latest = dict(told)
+    latest = dict(last_utc)
     for arrival in sorted(deltas, key=_arrival_order):
         item = arrival.item
         ahead_s = None

@@ -85,7 +85,7 @@ def _lost_fields(old: Entity | None, brought: Contributions) -> _Lost:
     for stamp, record in brought:
         frames.setdefault(stamp.frame, {}).setdefault(stamp.stream_id, []).append((stamp, record))
     if old is not None and isinstance(old.stamps, dict):
-        for stamp, record in _standing(old.record, old.stamps, frames):
+        for stamp, record in _current(old.record, old.stamps, frames):
             streams = frames[stamp.frame]
             mine = streams.get(stamp.stream_id, [])
             # The sort is stable: at an equal stamp the stored values count as the later ones.
@@ -97,7 +97,7 @@ def _lost_fields(old: Entity | None, brought: Contributions) -> _Lost:
     return lost
 
 
-def _standing(record: Record, stamps: dict[str, Stamp], frames: Container[int]) -> Iterator[Contribution]:
+def _current(record: Record, stamps: dict[str, Stamp], frames: Container[int]) -> Iterator[Contribution]:
     """The stored fields as one contribution for each stamp of the given frames."""
     found: dict[Stamp, Record] = {}
     for field, stamp in stamps.items():

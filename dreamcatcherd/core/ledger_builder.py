@@ -38,7 +38,7 @@ class Basis(Struct, frozen=True):
     settings_change: SettingsChange | None = None
     missing: list[str] = []
     max_skew_s: float = 300.0
-    told: dict[str, int] = {}
+    last_utc: dict[str, int] = {}
     waiting: int = 0
     """How many early deltas waited before the frame."""
     ended: list[HeldRow] = []
@@ -50,7 +50,7 @@ def make_ledger(
 ) -> Ledger:
     """The ledger of a frame from its plan and merge. `same_named` is how many versions of one blob that one commit
     brings are listed (None: all)."""
-    flags = clock_flags(plan.deltas, plan.frame, basis.max_skew_s, basis.told)
+    flags = clock_flags(plan.deltas, plan.frame, basis.max_skew_s, basis.last_utc)
     deltas = _delta_rows(plan, merged, flags)
     held = [_held_row(arrival, plan.frame) for arrival in plan.held]
     far = {arrival.item.version: arrival.item for arrival in plan.far}

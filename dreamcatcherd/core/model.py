@@ -71,12 +71,12 @@ class Limits(Struct, frozen=True, forbid_unknown_fields=True):
     delta_bytes: Annotated[int, Meta(ge=1024, le=2**30, description="size of a delta, bytes")] = 16 * 2**20
     depth: Annotated[int, Meta(ge=2, le=512, description="nesting of its JSON")] = 128
     frames_ahead: Annotated[
-        int, Meta(ge=1, le=2**53 - 1, description="how far ahead of the open frame its own may lie, to be held for it")
+        int, Meta(ge=1, le=2**53 - 1, description="how far its frame may be ahead of the open one, to be held for it")
     ] = 1_000
     max_skew: Annotated[
         float,
         Meta(
-            ge=0, le=10**9, description="seconds that its UTC may lie ahead of its arrival; beyond, flagged and merged"
+            ge=0, le=10**9, description="seconds that its UTC may be ahead of its arrival; beyond, flagged and merged"
         ),
     ] = 300.0
     records: Annotated[int, Meta(ge=1, le=10_000_000, description="records of a delta")] = 100_000

@@ -1,4 +1,4 @@
-"""Lanes that a server's policy refuses: found by publishing without some of them, and tried again less and less often.
+"""Lanes that a server's policy refuses: found by publishing without some, and offered again less and less often.
 
 A server refuses a complete publication, and may or may not name the lane that is the cause. Every publication that it
 accepts is final for its frame. So lanes that may be the cause are left out, as few as possible, and frames never stop
@@ -17,14 +17,14 @@ GROUPS = 32
 ATTEMPTS = 64
 """How many publications one close may try."""
 WAIT_MOST = 1024
-"""The most frames after which a refused lane is tried again."""
+"""The most frames after which a refused lane is published again."""
 
 
 class Refusal(Struct, frozen=True):
     """A lane's head that is left out: since when (microseconds UTC), and the server's message.
 
     `tries` counts how often it was refused; 0 means that it is only suspected. `again` is the frame in which it is
-    tried again."""
+    offered again."""
 
     since: int
     why: str

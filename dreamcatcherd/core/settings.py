@@ -82,12 +82,12 @@ class Row(Struct, frozen=True, forbid_unknown_fields=True):
         RuleName | None, Meta(description="how records come together; else `lww` with a key and `append` without")
     ] = None
     shard: Annotated[
-        str | None, Meta(description="the key field by which entities lie side by side; else the first")
+        str | None, Meta(description="the key field by which entities are stored side by side; else the first")
     ] = None
 
 
 class SettingsFile(Struct, frozen=True, forbid_unknown_fields=True):
-    """The whole file as written; each table and key may be left out."""
+    """The complete file as written; each table and key may be left out."""
 
     limits: Limits = Limits()
     lanes: Lanes = Lanes()

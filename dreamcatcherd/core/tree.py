@@ -30,7 +30,7 @@ naming the next one many times, have more paths than can ever be listed."""
 
 
 def kind_of_mode(mode: int) -> int:
-    """The bits of a git mode that tell files, folders, links and submodules apart; the permission bits are cleared.
+    """The bits of a git mode that distinguish files, folders, links and submodules; the permission bits are cleared.
 
     Trees written by old or foreign tools have modes such as 0o100664, so a mode is never compared as a number."""
     return mode & 0o170000

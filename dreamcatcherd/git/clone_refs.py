@@ -84,7 +84,7 @@ class CloneRefs:
             with alone(self._folder) as no_maintenance:
                 removed = remove_locks(locks) if no_maintenance else remove_stale(locks)
             if not removed and time.monotonic() > deadline:
-                cause = f"{locks[0]} stands in the way"
+                cause = f"{locks[0]} is in the way"
                 raise RetryableError(cause, f"see which process holds it (fuser {locks[0]}); if none does, remove it")
             if not removed:
                 time.sleep(_LOCK_POLL_S)

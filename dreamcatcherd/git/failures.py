@@ -79,7 +79,7 @@ _STATUSES: dict[int, tuple[str, str]] = {
     ),
     403: ("refused the credentials", CREDENTIALS_REMEDY),
     411: (
-        "takes no push whose length it is not told beforehand",
+        "requires the length of a push in advance",
         "let git send each push in one piece, as the daemon's user: git config --global http.postBuffer 64m",
     ),
     413: (
@@ -88,9 +88,9 @@ _STATUSES: dict[int, tuple[str, str]] = {
     ),
     500: ("failed by itself", "look at the server's log"),
     501: ("cannot do what it is asked for", "check that it takes pushes over this URL"),
-    502: ("stands behind a proxy that gets no good answer from it", "look at the server behind the proxy"),
+    502: ("is behind a proxy that gets no good answer from it", "look at the server behind the proxy"),
     503: ("is not available for now", "wait, or look at the server"),
-    504: ("stands behind a proxy that it does not answer in time", "look at the server behind the proxy, and its load"),
+    504: ("is behind a proxy that it does not answer in time", "look at the server behind the proxy, and its load"),
 }
 """Causes and remedies by the status of a web server's answer."""
 

@@ -79,7 +79,8 @@ def never_less(store: ObjectReader, old: str | None, new: str | None) -> None:
     lost = next(lost_entities(store, old, new), None)
     if lost is not None:
         cause = f"snapshot {new} lacks {lost.key} of {lost.name}, which the published {old} has"
-        remedy = f"nothing is published: compare the two, and set {paths.PUBLISHED} and the branch to a whole snapshot"
+        both = f"{paths.PUBLISHED} and the branch"
+        remedy = f"nothing is published: compare the two, and set {both} to a complete snapshot"
         raise GuardError(cause, remedy)
 
 
@@ -254,5 +255,5 @@ def _lost(store: ObjectReader, commit: str) -> FatalError:
 
 
 def _unreadable(store: ObjectReader, oid: str, why: str) -> FatalError:
-    remedy = f"nothing is published from it: set {paths.PUBLISHED} to a whole snapshot commit, or run git fsck"
-    return FatalError(f"{oid} in {store.where} is no whole snapshot: {why}", remedy)
+    remedy = f"nothing is published from it: set {paths.PUBLISHED} to a complete snapshot commit, or run git fsck"
+    return FatalError(f"{oid} in {store.where} is not a complete snapshot: {why}", remedy)

@@ -91,7 +91,7 @@ def frame_ledger(store: Store, inbox: Inbox, plan: Plan, merged: Merged, context
         settings_change=settings_change(store, inbox.head, published, settings),
         missing=context.missing,
         max_skew_s=settings.limits.max_skew,
-        told=streams_of(store, published.ledgers, before.frame) if plan.deltas and before else {},
+        last_utc=streams_of(store, published.ledgers, before.frame) if plan.deltas and before else {},
         waiting=count(store, published),
         ended=ending(store, published),
     )

@@ -39,13 +39,13 @@ class Way(NamedTuple):
 STATUSES = {
     400: Way("does not understand the request (400)", "server's log"),
     403: Way("refused the credentials (403)", "account's rights"),
-    411: Way("whose length it is not told beforehand (411)", "http.postBuffer"),
+    411: Way("requires the length of a push in advance (411)", "http.postBuffer"),
     413: Way("takes no push of this size (413)", "client_max_body_size"),
     429: Way("is asked too often (429)", "raise [repository] poll"),
     500: Way("failed by itself (500)", "server's log"),
-    502: Way("stands behind a proxy that gets no good answer from it (502)", "behind the proxy"),
+    502: Way("is behind a proxy that gets no good answer from it (502)", "behind the proxy"),
     503: Way("is not available for now (503)", "wait"),
-    504: Way("stands behind a proxy that it does not answer in time (504)", "behind the proxy"),
+    504: Way("is behind a proxy that it does not answer in time (504)", "behind the proxy"),
     418: Way("answers with an error (418)", "server's log"),
 }
 REQUESTS = {

@@ -301,14 +301,14 @@ def test_settings_count_when_good_and_are_refused_when_not(primary: Primary) -> 
 
 
 def test_nothing_is_published_from_state_that_cannot_be_read(primary: Primary) -> None:
-    """A published ref that names no whole snapshot stops publishing with a remedy; the repository stays as it was."""
+    """A published ref to an incomplete snapshot stops publishing with a remedy; the repository stays as it was."""
     store = primary.store
     commit_files(store, MAIN, {f"{FOLDER}/1/a.json": text()})
     close(primary)
     published = store.refs()[paths.PUBLISHED]
     broken = put(store, "refs/heads/broken", {"state/snapshot": Entry(TREE, store.write("tree", b""))}, (published,))
     assert store.move_refs([Move(paths.PUBLISHED, broken, published), Move(MAIN, broken, published)], "break")
-    with pytest.raises(FatalError, match="no whole snapshot"):
+    with pytest.raises(FatalError, match="not a complete snapshot"):
         close(other(store))
     assert store.refs()[MAIN] == broken
 
