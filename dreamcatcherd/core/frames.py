@@ -1,21 +1,8 @@
 """When the open frame closes (docs/protocol.md#frames). Time and arrivals come as arguments; nothing here waits.
 
-A frame goes through four states, once each and in this order:
-
-    state    condition                             ended by
-    open     the closing rule has not spoken       the rule, or its deadline if it waits for somebody
-    over     the rule has spoken, grace runs       `grace_s` seconds
-    due      the next cycle closes it              the publication; with `skip_empty` it waits for a first delta
-    closed   its ledger is published               nothing: the next frame is open from that publication on
-
-The rules, each a line of `CLOSE_RULES`:
-
-    manual    never speaks; a person or a job closes the frame
-    interval  speaks `interval_s` after `opened_at`, so that several primaries close one frame an interval
-    cron      speaks at the first time of the schedule after `opened_at`
-    counter   speaks once an external driver has raised the counter file beyond the open frame
-    quorum    speaks once all expected streams have delivered for the open frame
-    next      speaks once a delta of a later frame has arrived
+A frame goes through its states once and in order: `STATES` says what holds in each, `LIFE` what leads from one to
+the next, and `SPEAKS` when each closing rule speaks. The tests compare these tables with `decide` and `opened`, and the
+picture in docs/protocol.md is drawn from them.
 
 The repository says which frame is open and since when. A primary adds when it first saw the frame open, by its wall
 clock and by its monotonic clock: an interval or deadline ends when either clock says so. So a sleep or a step forward
@@ -37,6 +24,50 @@ CloseRule = Literal["interval", "cron", "counter", "quorum", "next", "manual"]
 
 DEADLINE = "deadline"
 """The closing rule of a frame whose own rule waited for somebody in vain."""
+
+LifeState = Literal["open", "over", "due", "closed"]
+LifeCause = Literal["rule", "deadline", "grace", "skip_empty", "publication"]
+
+STATES: dict[LifeState, str] = {
+    "open": "the closing rule has not spoken",
+    "over": "the rule or its deadline has spoken",
+    "due": "the next cycle closes it",
+    "closed": "its ledger is published",
+}
+"""What holds in each state, in order. The publication that closes a frame opens the next one. Closed by hand, a frame
+skips the states in between."""
+
+
+class Transition(NamedTuple):
+    """A step in the life of a frame, or, from a state to itself, what keeps the frame there."""
+
+    source: LifeState
+    target: LifeState
+    cause: LifeCause
+    says: str
+
+
+LIFE: tuple[Transition, ...] = (
+    Transition("open", "over", "rule", "the closing rule speaks"),
+    Transition("open", "over", "deadline", "the deadline passes"),
+    Transition("over", "due", "grace", "grace passes"),
+    Transition("over", "over", "skip_empty", "with skip_empty: nothing to do"),
+    Transition("due", "closed", "publication", "it is published"),
+)
+
+SPEAKS: dict[CloseRule, str] = {
+    "manual": "never: a person or a job closes the frame",
+    "interval": "interval seconds after opened_at",
+    "cron": "at the first time of the schedule after opened_at",
+    "counter": "once the counter file is beyond the open frame",
+    "quorum": "once all expected streams have delivered",
+    "next": "once a delta of a later frame has arrived",
+}
+"""When each closing rule speaks. An interval counts from the repository's time, so that several primaries close one
+frame an interval."""
+
+RULES_WITH_DEADLINE: frozenset[CloseRule] = frozenset({"counter", "quorum", "next"})
+"""The rules that wait for somebody: a deadline ends such a wait."""
 
 
 class Closing(Struct, frozen=True):
@@ -160,7 +191,7 @@ def decide(watch: Watch | None, state: FrameState, closing: Closing, signs: Sign
     if watch.spoke_s is not None:
         waits.append(watch.spoke_s + closing.grace_s - now.steady_s)
     deadline = _Spoken()
-    if closing.deadline_s is not None and closing.rule not in ("manual", "interval", "cron"):
+    if closing.deadline_s is not None and closing.rule in RULES_WITH_DEADLINE:
         deadline = _Spoken(start + _micros(closing.deadline_s), closing.deadline_s)
     by_rule = min((wait for wait in waits if wait is not None), default=None)
     by_deadline = _wait_s(deadline, now, watched_s, closing.grace_s)

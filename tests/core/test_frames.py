@@ -2,13 +2,33 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+from typing import get_args
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec import structs
 
 from dreamcatcherd.core.codec import utc_text
-from dreamcatcherd.core.frames import CloseRule, Closing, Decision, Moment, Signs, Watch, decide, opened
+from dreamcatcherd.core.frames import (
+    CLOSE_RULES,
+    LIFE,
+    RULES_WITH_DEADLINE,
+    SPEAKS,
+    STATES,
+    CloseRule,
+    Closing,
+    Decision,
+    LifeCause,
+    LifeState,
+    Moment,
+    Signs,
+    Transition,
+    Watch,
+    decide,
+    opened,
+)
 from dreamcatcherd.core.model import FrameState
 
 SECOND = 1_000_000
@@ -183,3 +203,96 @@ def test_a_frame_is_due_from_its_closing_time_and_grace_on(interval: float, grac
     now = Moment(START + round(seconds * SECOND), 0.0)
     ends = min(START, now.wall) + round(interval * SECOND) + round(grace * SECOND)
     assert decide(None, open_at(closing=closing), closing, NOTHING, now).due == (now.wall >= ends)
+
+
+# The life of a frame as a table -----------------------------------------------------------------------------------
+
+
+def never(after: int) -> int | None:
+    """A schedule without a next time."""
+    return None
+
+
+def state_of(closing: Closing, now: Moment, signs: Signs = NOTHING, watch: Watch | None = None) -> LifeState:
+    """The state that `decide` finds the frame in: it is over if it would be due without grace and `skip_empty`."""
+    if ask(closing, now, signs, watch).due:
+        return "due"
+    at_its_end = structs.replace(closing, grace_s=0.0, skip_empty=False)
+    return "over" if ask(at_its_end, now, signs, watch).due else "open"
+
+
+def states_of(closing: Closing, looks: list[tuple[float, Signs]]) -> list[LifeState]:
+    """The states at several looks of one primary, which remembers what it saw."""
+    found: list[LifeState] = []
+    watch = Watch(7, at(0))
+    for seconds, signs in looks:
+        found.append(state_of(closing, at(seconds), signs, watch))
+        watch = ask(closing, at(seconds), signs, watch).watch
+    return found
+
+
+COMPLETE = Signs(frozenset("a"), frozenset("a"))
+WAITED_FOR = Signs(frozenset(), frozenset("a"))
+EMPTY = Signs(empty=True)
+SHOWN: dict[LifeCause, tuple[Closing, list[tuple[float, Signs]]]] = {
+    "rule": (Closing("quorum", grace_s=2, deadline_s=60), [(5, WAITED_FOR), (6, COMPLETE)]),
+    "deadline": (Closing("quorum", grace_s=2, deadline_s=60), [(59, WAITED_FOR), (60, WAITED_FOR)]),
+    "grace": (Closing("interval", 10.0, 3.0), [(12.9, NOTHING), (13, NOTHING)]),
+    "skip_empty": (Closing("interval", 10.0, skip_empty=True), [(10, EMPTY), (500, EMPTY)]),
+}
+"""For each cause a frame and two looks at it, between which the cause brings the step about."""
+
+
+@pytest.mark.parametrize("step", [step for step in LIFE if step.cause != "publication"], ids=lambda step: step.cause)
+def test_each_step_of_the_table_is_taken(step: Transition) -> None:
+    """Between two looks the cause takes the frame from the step's source to its target."""
+    assert states_of(*SHOWN[step.cause]) == [step.source, step.target]
+
+
+def test_a_publication_closes_the_frame_and_opens_the_next() -> None:
+    """A due frame is the last closed one of the state that is published with it, and the next one is open."""
+    (step,) = [step for step in LIFE if step.cause == "publication"]
+    assert (state_of(TEN, at(10)), step.source, step.target) == ("due", "due", "closed")
+    state = opened(8, at(10).wall, 7, "d" * 40, TEN)
+    decision = decide(Watch(7, at(0)), state, TEN, NOTHING, at(10))
+    assert (state.last_closed, decision.watch.frame, decision.due) == (7, 8, False)
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.data())
+def test_no_look_finds_a_step_that_is_not_in_the_table(data: st.DataObject) -> None:
+    """Whatever arrives and however often a primary looks, a frame passes its states in the order of the table."""
+    rule = data.draw(st.sampled_from(sorted(CLOSE_RULES)))
+    numbers = st.sampled_from([0.0, 1.0, 7.5])
+    deadline_s = data.draw(st.sampled_from([None, 20.0]))
+    skip_empty = data.draw(st.booleans())
+    closing = Closing(rule, 10.0, data.draw(numbers), deadline_s, skip_empty, next_fire=hourly)
+    before, after = Signs(expected=frozenset("a"), empty=True), Signs(frozenset("a"), frozenset("a"), True, 99)
+    times = sorted(data.draw(st.lists(st.floats(0, 2 * HOUR), max_size=8)))
+    arrives = data.draw(st.integers(0, 8))
+    found = states_of(closing, [(time, before if look < arrives else after) for look, time in enumerate(times)])
+    order = list(STATES)
+    steps = {(step.source, step.target) for step in LIFE}
+    for one, two in pairwise(found):
+        between = order[order.index(one) : order.index(two) + 1]
+        assert between, f"{one} came after {two}"
+        assert all(pair in steps for pair in pairwise(between))
+    if rule == "manual":
+        assert set(found) <= {"open"}
+
+
+def test_the_tables_name_every_rule_and_state_once() -> None:
+    """Each rule has its words, each state is reached from the first one, and the last one has no way out."""
+    assert set(SPEAKS) == set(CLOSE_RULES) == set(get_args(CloseRule))
+    assert tuple(STATES) == get_args(LifeState)
+    assert {step.cause for step in LIFE} == set(get_args(LifeCause)) == {*SHOWN, "publication"}
+    order = list(STATES)
+    assert {step.source for step in LIFE} == set(order[:-1])
+    assert {step.target for step in LIFE} == set(order[1:])
+
+
+@pytest.mark.parametrize("rule", CLOSE_RULES)
+def test_only_rules_that_wait_for_somebody_have_a_deadline(rule: CloseRule) -> None:
+    """A deadline ends the frame under the rules of the table and under no other."""
+    closing = Closing(rule, 1000.0, deadline_s=5, next_fire=never)
+    assert ask(closing, at(5)).due == (rule in RULES_WITH_DEADLINE)
