@@ -23,7 +23,7 @@ MAKE = re.compile(r"(?:`|^|&& |sudo )make ([a-z][a-z-]*)", re.MULTILINE)
 
 def test_make_targets_that_a_text_names_are_there() -> None:
     """Each target that a document, a message of a test or a workflow asks for is one of the Makefile."""
-    sources = [*documents(), *(ROOT / "tests").rglob("*.py"), *(ROOT / "config").rglob("*.y*ml"), ROOT / ".ci/run"]
+    sources = [*documents(), *(ROOT / "tests").rglob("*.py"), *(ROOT / "config").rglob("*.y*ml"), *ROOT.glob(".ci/*")]
     named = {(target, path.name) for path in sources for target in MAKE.findall(path.read_text())}
     assert len(named) > 20
     assert [one for one in sorted(named) if one[0] not in TARGETS] == []
@@ -40,7 +40,7 @@ def test_check_runs_what_lint_and_the_quick_tests_run() -> None:
     """`make check` lints and then runs the tests of the core, of the house and of the law, without the slow ones."""
     (rule,) = re.findall(r"^check: (.*)\n((?:\t.*\n)+)", MAKEFILE, re.MULTILINE)
     assert "lint" in rule[0].split("##")[0].split()
-    assert '-m "not slow" tests/core tests/tidy tests/law' in rule[1]
+    assert '-m "not slow" tests/core tests/tidy tests/law tests/pictures' in rule[1]
 
 
 def test_hooks_of_pre_commit_run_programs_of_the_development_environment() -> None:
