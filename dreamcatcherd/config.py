@@ -1,6 +1,6 @@
-"""How a primary works: its own TOML file as frozen structs, strict (Protocol §11). Times are seconds.
+"""A primary's TOML file as frozen structs, strict (docs/protocol.md#configuration). Times are seconds.
 
-Owns reading and refusal of that file. What the merge depends on is elsewhere: in the repository (`core/settings`)."""
+Owns reading that file and refusing a wrong one. The settings of the merge are in the repository (`core/settings`)."""
 
 from __future__ import annotations
 
@@ -25,19 +25,19 @@ _REMOTE = re.compile(r"[a-z+]+://|[^/:]+@?[^/:]*:(?!//)[^/]*")
 _SCHEME = re.compile(r"([a-z+]+)://|([A-Za-z0-9][A-Za-z0-9+.-]*)::")
 _SCHEMES = ("file", "git", "http", "https", "ssh", "git+ssh", "ssh+git")
 _OPTION = re.compile(r"-|[a-z+]+://(?:[^/]*@)?-|[^/:]*@-")
-"""A URL that would be an option of git's, or whose host would be one of ssh's."""
+"""A URL that git would take for an option, or whose host ssh would take for one."""
 _PORT = re.compile(r"[0-9]{1,5}")
 _BRANCH = re.compile(r"(?!.*(?:\.\.|\.(?:lock)?(?:/|$)))[A-Za-z0-9_][A-Za-z0-9_.-]*(?:/[A-Za-z0-9_][A-Za-z0-9_.-]*)*")
 
 DEADLINE_S = 300.0
-"""The deadline of a rule that waits for workers, where none is set: a dead stream must not stall a frame for ever."""
+"""The default deadline of a rule that waits for workers: a dead stream must not keep a frame open forever."""
 
 
 class RepositoryConfig(Struct, frozen=True, forbid_unknown_fields=True):
-    """Which repository, how it is reached, and how often it is looked at.
+    """Which repository, how it is reached, and how often it is polled.
 
-    Credentials are files: one that is not named is looked for in systemd's `$CREDENTIALS_DIRECTORY`, as `token`,
-    `ssh_key`, `known_hosts`, `ca_file` or `signing_key`."""
+    Credentials are files. If a file is not named here, it is looked for in systemd's `$CREDENTIALS_DIRECTORY`, as
+    `token`, `ssh_key`, `known_hosts`, `ca_file` or `signing_key`."""
 
     url: Annotated[
         str, Meta(min_length=1, description="a path, or file://, git://, http(s)://, ssh:// or user@host:path")
@@ -48,25 +48,31 @@ class RepositoryConfig(Struct, frozen=True, forbid_unknown_fields=True):
     clone: Annotated[
         str | None,
         Meta(
-            description="own clone of a remote, a cache; else in `$STATE_DIRECTORY` or `~/.local/state/dreamcatcherd`"
+            description="clone of a remote, a cache; default: in `$STATE_DIRECTORY` or `~/.local/state/dreamcatcherd`"
         ),
     ] = None
     poll: Annotated[
-        float, Meta(ge=0.05, le=3600, description="seconds between two looks, whatever the file watcher says")
+        float,
+        Meta(ge=0.05, le=3600, description="seconds between two polls; the file watcher adds further ones"),
     ] = 1.0
-    timeout: Annotated[float, Meta(ge=0.1, le=3600, description="seconds that bound every network operation")] = 30.0
+    timeout: Annotated[
+        float, Meta(ge=0.1, le=3600, description="time limit of every network operation, in seconds")
+    ] = 30.0
     retry: Annotated[
-        float, Meta(ge=0.1, le=3600, description="seconds at most between two tries while it fails; they grow from 1")
+        float,
+        Meta(ge=0.1, le=3600, description="maximum seconds between two attempts after failures; they grow from 1"),
     ] = 15.0
     transport: Annotated[
         Literal["pygit2", "git"],
-        Meta(description="`git` fetches with git too: with its ssh configuration, credential helpers and proxies"),
+        Meta(description="`git` also fetches with git, with its ssh configuration, credential helpers and proxies"),
     ] = "pygit2"
-    user: Annotated[str | None, Meta(description="the name for http; for ssh it stands in the URL")] = None
+    user: Annotated[str | None, Meta(description="user name for http; for ssh it is part of the URL")] = None
     token_file: Annotated[str | None, Meta(description="password or token for http, on its first line")] = None
-    ssh_key: Annotated[str | None, Meta(description="private key without passphrase; else the ssh agent's")] = None
+    ssh_key: Annotated[
+        str | None, Meta(description="private key without passphrase; default: the keys of the ssh agent")
+    ] = None
     known_hosts: Annotated[
-        str | None, Meta(description="else `~/.ssh/known_hosts`; an unknown host is always refused")
+        str | None, Meta(description="default: `~/.ssh/known_hosts`; an unknown host is always refused")
     ] = None
     ca_file: Annotated[str | None, Meta(description="certificates to trust in place of the system's, PEM")] = None
     signing_key: Annotated[str | None, Meta(description="snapshot commits are signed with this ssh key")] = None
@@ -76,7 +82,7 @@ class FramesConfig(Struct, frozen=True, forbid_unknown_fields=True):
     """When the open frame closes."""
 
     close: Annotated[
-        CloseRule, Meta(description="the rule; by hand, with `dreamcatcherd close` or SIGUSR1, it closes under any")
+        CloseRule, Meta(description="the rule; `dreamcatcherd close` and SIGUSR1 close a frame under every rule")
     ] = "interval"
     interval: Annotated[
         float, Meta(ge=0.1, le=31_536_000, description="seconds from the open frame's `opened_at`, under `interval`")
@@ -86,34 +92,37 @@ class FramesConfig(Struct, frozen=True, forbid_unknown_fields=True):
     ] = None
     counter: Annotated[
         str,
-        Meta(description="file in the repository whose `frame`, raised by an external driver, closes all before it"),
+        Meta(
+            description="file in the repository; a driver raises its `frame`, which closes all frames before it"
+        ),
     ] = "state/frame_counter.json"
     streams: Annotated[
         list[str] | Annotated[int, Meta(ge=1, le=100)],
-        Meta(description="whom a quorum waits for: names, or all that delivered in the last so many frames"),
+        Meta(description="streams that a quorum waits for: names, or all that delivered in the last N frames"),
     ] = 10
     deadline: Annotated[
         Annotated[float, Meta(ge=0.1, le=31_536_000)] | None,
-        Meta(description="seconds after which counter, quorum and next close all the same; 300 for quorum and next"),
+        Meta(description="seconds after which counter, quorum and next close in any case; 300 for quorum and next"),
     ] = None
     grace: Annotated[
-        float, Meta(ge=0, le=31_536_000, description="seconds more for stragglers, once the frame is due")
+        float, Meta(ge=0, le=31_536_000, description="seconds that a frame that is due stays open for stragglers")
     ] = 0.0
-    skip_empty: Annotated[bool, Meta(description="a frame stays open until there is something to merge or to mend")] = (
-        False
-    )
+    skip_empty: Annotated[
+        bool, Meta(description="a frame stays open until there is something to merge or to restore")
+    ] = False
 
 
 class HttpConfig(Struct, frozen=True, forbid_unknown_fields=True):
     """Where the status page, the API, metrics and health are served, and to whom.
 
-    Other machines are listened to only with a token, with TLS, or where `insecure` says that it is meant so. Files
-    that are not named are looked for in `$CREDENTIALS_DIRECTORY`, as `http_token`, `tls_cert` and `tls_key`; a new one
-    counts from SIGHUP."""
+    Other machines are answered only with a token, with TLS, or if `insecure` is true. Files that are not named here are
+    looked for in `$CREDENTIALS_DIRECTORY`, as `http_token`, `tls_cert` and `tls_key`. A changed file counts from
+    SIGHUP."""
 
-    listen: Annotated[str, Meta(description="host:port; port 0 takes any free one")] = "127.0.0.1:9464"
+    listen: Annotated[str, Meta(description="host:port; port 0 is any free port")] = "127.0.0.1:9464"
     token_file: Annotated[
-        str | None, Meta(description="a token on its first line, asked for as bearer token or as a password")
+        str | None,
+        Meta(description="file with a token on its first line; requests send it as bearer token or as a password"),
     ] = None
     tls_cert: Annotated[str | None, Meta(description="certificate with its chain, PEM; goes with `tls_key`")] = None
     tls_key: Annotated[str | None, Meta(description="private key without passphrase, PEM")] = None
@@ -121,31 +130,32 @@ class HttpConfig(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class PublishConfig(Struct, frozen=True, forbid_unknown_fields=True):
-    """What is published besides frames."""
+    """What is published in addition to frames."""
 
     restore: Annotated[
         Literal["now", "close"],
-        Meta(description="when canonical files that somebody edited are put back: at the next look, or at the close"),
+        Meta(description="when edited canonical files are restored: at the next poll, or at the close"),
     ] = "now"
 
 
 class RetentionConfig(Struct, frozen=True, forbid_unknown_fields=True):
-    """What leaves the newest tree and the refs; history keeps everything."""
+    """What is removed from the newest tree and the refs; history keeps everything."""
 
     lanes_keep: Annotated[
-        float, Meta(ge=0, le=31_536_000, description="seconds after which a lane that is merged whole and silent goes")
+        float,
+        Meta(ge=0, le=31_536_000, description="seconds without a push after which a completely merged lane is deleted"),
     ] = 3600.0
     deltas_frames: Annotated[
         Annotated[int, Meta(ge=1)] | None,
-        Meta(description="delta files leave the newest tree so many closed frames after their own; not set: never"),
+        Meta(description="delta files leave the newest tree this many closed frames after their own; default: never"),
     ] = None
 
 
 class ViewsConfig(Struct, frozen=True, forbid_unknown_fields=True):
-    """Whole collections beside the snapshot, for dashboards that want one file. Each change costs what they hold."""
+    """Collections that are also written as one file each, for dashboards. Each change writes the complete file."""
 
     collections: Annotated[
-        list[str], Meta(description='such as `["agents"]`: also written whole, as `state/views/agents.json`')
+        list[str], Meta(description='such as `["agents"]`, which is also written to `state/views/agents.json`')
     ] = []
 
 
@@ -155,11 +165,11 @@ class LogConfig(Struct, frozen=True, forbid_unknown_fields=True):
     format: Annotated[
         Literal["auto", "console", "json"], Meta(description="`auto`: readable on a terminal, JSON elsewhere")
     ] = "auto"
-    level: Annotated[Literal["debug", "info", "warning", "error"], Meta(description="the least that is told")] = "info"
+    level: Annotated[Literal["debug", "info", "warning", "error"], Meta(description="minimum level")] = "info"
 
 
 class Config(Struct, frozen=True, forbid_unknown_fields=True):
-    """The whole file; each table and key may be left out."""
+    """The complete file; each table and key may be left out."""
 
     repository: RepositoryConfig = RepositoryConfig()
     frames: FramesConfig = FramesConfig()
@@ -171,7 +181,7 @@ class Config(Struct, frozen=True, forbid_unknown_fields=True):
 
     @property
     def closing(self) -> Closing:
-        """The closing rule, without the schedule of cron, which the daemon adds."""
+        """The closing rule, without the cron schedule, which the daemon adds."""
         frames = self.frames
         waits = frames.close in ("quorum", "next")
         return Closing(
@@ -186,9 +196,9 @@ class Config(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 def load_config(file: Path | None, environment: Mapping[str, str] = os.environ) -> Config:
-    """Read a configuration file, or the defaults where none is named; UsageError names the key and the cause.
+    """Read a configuration file, or the defaults if none is named; UsageError names the key and the cause.
 
-    A variable such as `DREAMCATCHERD_FRAMES_INTERVAL=5` stands above the file."""
+    A variable such as `DREAMCATCHERD_FRAMES_INTERVAL=5` overrides the file."""
     document: dict[str, Any] = {}
     if file is not None:
         try:
@@ -216,7 +226,7 @@ _UNKNOWN = re.compile(r"unknown field `([^`]*)`(?: - at `\$(?:\.([a-z_]+))?`)?")
 
 
 def _override(document: dict[str, Any], environment: Mapping[str, str]) -> None:
-    """Put the variables of the environment above the file: a TOML value each, or else a plain text."""
+    """Override the file by the variables of the environment: each is a TOML value, or else a plain text."""
     for name, text in sorted(environment.items()):
         match = _VARIABLE.fullmatch(name)
         if match is None:
@@ -231,7 +241,7 @@ def _override(document: dict[str, Any], environment: Mapping[str, str]) -> None:
 
 
 def _suggestion(said: str) -> str:
-    """The key that was perhaps meant, where an unknown one is named."""
+    """The nearest known key, if the error names an unknown one."""
     match = _UNKNOWN.search(said)
     if match is None:
         return ""
@@ -242,25 +252,25 @@ def _suggestion(said: str) -> str:
 
 
 def _contradiction(config: Config) -> str | None:
-    """What no single key shows."""
+    """A mistake that no single key shows."""
     frames = config.frames
     if (why := wrong_url(config.repository.url)) is not None:
         return f"[repository] url {why}"
     if (config.repository.clone or "").startswith("-"):
         return "[repository] clone begins with -, as an option would: write ./ before it"
     if not _BRANCH.fullmatch(config.repository.branch):
-        return f"[repository] branch {config.repository.branch!r} is no branch name such as main"
+        return f"[repository] branch {config.repository.branch!r} is not a branch name such as main"
     if frames.close == "cron" and frames.cron is None:
         return '[frames] close = "cron" needs cron, such as "*/10 * * * *"'
     if frames.close == "quorum" and frames.streams == []:
         return '[frames] close = "quorum" needs streams: names, or a number of frames'
     if frames.counter.startswith(("/", "../")) or "/../" in frames.counter:
-        return f"[frames] counter {frames.counter!r} is no path inside the repository"
+        return f"[frames] counter {frames.counter!r} is not a path inside the repository"
     return None
 
 
 def wrong_url(url: str) -> str | None:
-    """Why a path or URL is never handed to git; None where it may be. A part of it may be a secret: none is told."""
+    """Why a path or URL is not passed to git; None if it is. The text shows no part that can be a secret."""
     if _OPTION.match(url):
         return "begins with -, or its host does, as an option would: write ./ before a path"
     match = _SCHEME.match(url)
@@ -277,7 +287,7 @@ def repository_path(url: str) -> Path | None:
 
 
 def clone_folder(repository: RepositoryConfig, url: str, environment: Mapping[str, str] = os.environ) -> Path:
-    """Where the own clone of a remote lies: as configured, else in the state directory, by name and digest."""
+    """The folder of the clone of a remote: as configured, else in the state directory, by name and digest."""
     if repository.clone:
         return Path(repository.clone).expanduser()
     state = environment.get("STATE_DIRECTORY", "").partition(":")[0]
@@ -291,9 +301,9 @@ def clone_folder(repository: RepositoryConfig, url: str, environment: Mapping[st
 def credential_file(
     table: Literal["repository", "http"], name: str, named: str | None, environment: Mapping[str, str] = os.environ
 ) -> Path | None:
-    """The file of one credential of a table: as configured, else systemd's, else None. UsageError where it is not.
+    """The file of one credential of a table: as configured, else systemd's, else None. UsageError if it is missing.
 
-    systemd's has the key's name, but for tokens: `token`, and `http_token`."""
+    systemd's file has the key's name, except for tokens: `token` and `http_token`."""
     if named:
         path = Path(named).expanduser()
         if not path.is_file():
@@ -306,20 +316,20 @@ def credential_file(
 
 
 def check_listening(http: HttpConfig, environment: Mapping[str, str] = os.environ) -> None:
-    """UsageError where other machines would be answered without a token and without TLS, and nothing says so."""
+    """UsageError if other machines would be answered without a token and without TLS, and `insecure` is not set."""
     host, _ = listen_address(http.listen)
     token = credential_file("http", "token_file", http.token_file, environment)
     certificate = credential_file("http", "tls_cert", http.tls_cert, environment)
     key = credential_file("http", "tls_key", http.tls_key, environment)
     if (certificate is None) != (key is None):
-        raise UsageError("[http] tls_cert and tls_key go together", "name both, or none of them")
+        raise UsageError("[http] tls_cert and tls_key go together", "name both or neither")
     if not (is_loopback(host) or token or certificate or http.insecure):
         cause = f"[http] listen {http.listen!r} lets other machines read without a token and without TLS"
-        raise UsageError(cause, "set token_file, or tls_cert and tls_key, or say that it is meant so: insecure = true")
+        raise UsageError(cause, "set token_file, or tls_cert and tls_key, or insecure = true if this is intended")
 
 
 def is_loopback(host: str) -> bool:
-    """Whether a host to listen on is this machine alone. A name is not looked up: only localhost is."""
+    """Whether a host to listen on is this machine alone. No name is resolved: only localhost counts."""
     if host.lower() == "localhost":
         return True
     try:
@@ -329,9 +339,9 @@ def is_loopback(host: str) -> bool:
 
 
 def listen_address(listen: str) -> tuple[str, int]:
-    """Host and port of `host:port`; UsageError where it is neither."""
+    """Host and port of `host:port`; UsageError for anything else."""
     host, _, port = listen.rpartition(":")
     host = host.removeprefix("[").removesuffix("]")
     if not host or not _PORT.fullmatch(port) or int(port) > 65535:
-        raise UsageError(f"[http] listen {listen!r} is no host:port", "write it as 127.0.0.1:9464")
+        raise UsageError(f"[http] listen {listen!r} is not host:port", "write it as 127.0.0.1:9464")
     return host, int(port)

@@ -1,4 +1,4 @@
-"""The reference of all settings, out of the structs that read them: Markdown for people, JSON Schema for editors."""
+"""The reference of all settings, from the structs that read them: Markdown for people, JSON Schema for editors."""
 
 from __future__ import annotations
 
@@ -14,31 +14,31 @@ from dreamcatcherd.core.settings import SettingsFile
 PRIMARY = """\
 # Configuration
 
-<!-- Written by `dreamcatcherd config reference` out of the structs that read the files: `make reference`. -->
+<!-- Written by `dreamcatcherd config reference` from the structs that read the files: `make reference`. -->
 
-How a primary works is its own TOML file ([an example](../config/dreamcatcherd.toml) with every key); what the merge
-depends on is [in the repository](#the-repositorys-settings). Both are strict: a key that is not here is refused, with
-the one that was perhaps meant. Every key may be left out. A variable such as `DREAMCATCHERD_FRAMES_INTERVAL=5` stands
-above the primary's file, for every key of the same form; `dreamcatcherd config show` prints what counts in the end.
-The same as JSON Schema, for an editor: `dreamcatcherd config reference --json`.
+Each primary has a TOML file ([an example](../config/dreamcatcherd.toml) with every key). The settings that the merge
+depends on are [in the repository](#the-repositorys-settings). Both files are strict: an unknown key is refused, and the
+error names the nearest known one. Every key may be left out. A variable such as `DREAMCATCHERD_FRAMES_INTERVAL=5`
+overrides the primary's file, and every other key has a variable of the same form. `dreamcatcherd config show` prints
+the effective values. `dreamcatcherd config reference --json` prints this reference as JSON Schema, for an editor.
 
 ## The primary's file
 
-Changed on disk or on SIGHUP it is checked, and applied between two cycles; one that is wrong is refused and the old
-one stays.
+A change on disk, or SIGHUP, makes the daemon check the file and apply it between two cycles. A wrong file is refused
+and the old configuration stays in force.
 """
 
 REPOSITORY = """\
 ## The repository's settings
 
 `state/dreamcatcher.toml` on the shared branch. A change counts from the next close, and the ledger of each frame
-names the blob that it was merged with. One that cannot be read, or that would change the key, rule or shard of a
-collection that has entities, is refused: the last good settings stay.
+names the blob of its settings. A file that cannot be read, or that would change the key, rule or shard of a
+collection that has entities, is refused, and the last good settings stay in force.
 """
 
 
 def schemas() -> dict[str, Any]:
-    """JSON Schemas of a primary's file and of `state/dreamcatcher.toml`, by what they are for."""
+    """JSON Schemas: `primary` for a primary's file, `repository` for `state/dreamcatcher.toml`."""
     found = {"primary": msgspec.json.schema(Config), "repository": msgspec.json.schema(SettingsFile)}
     for schema in found.values():
         for table in schema["$defs"].values():
@@ -47,7 +47,7 @@ def schemas() -> dict[str, Any]:
 
 
 def reference() -> str:
-    """The page on all settings, Markdown."""
+    """The page on all settings, in Markdown."""
     parts = [
         f"{head}\n{_tables(schema)}" for head, schema in zip((PRIMARY, REPOSITORY), schemas().values(), strict=True)
     ]
@@ -74,7 +74,7 @@ def _row(key: str, what: dict[str, Any]) -> str:
 
 
 def _takes(what: dict[str, Any]) -> str:
-    """What a value may be, in words."""
+    """The values that a key takes, in words."""
     if "anyOf" in what:
         return " or ".join(_takes(one) for one in what["anyOf"] if one != {"type": "null"})
     if "enum" in what:

@@ -1,1 +1,1 @@
-"""The demo fleet: workers that push with plain git, and the comparison of what was lost."""
+"""The demo fleet: workers that push with plain git, and the comparison of pushed and merged deltas."""

@@ -1,6 +1,6 @@
-"""A fleet of plain-git workers, for the demo and for tests: every worker is a chain of real git processes.
+"""A fleet of plain-git workers, for the demo and for tests: every worker runs real git processes.
 
-Owns what a worker does and what it remembers: a push counts as acknowledged only once git said so."""
+Owns the record of what was pushed: a push counts as acknowledged only after git exited with 0."""
 
 from __future__ import annotations
 
@@ -19,14 +19,15 @@ from pathlib import Path
 from msgspec import Struct
 
 PUSHES = 30
-"""How often a worker on the shared branch rebases and pushes again before it gives a delta up."""
+"""How often a worker on the shared branch rebases and pushes again before it gives up."""
 
 PUSH_PAUSE_S = (0.1, 1.0)
-"""Between two deltas of a worker. With less a large fleet on one machine leaves the daemon no time at all."""
+"""The pause between two deltas of a worker. With a shorter one, a large fleet on one machine starves the daemon."""
 
 
 class Sent(Struct, frozen=True):
-    """One delta that a worker made. `mark` is a text that occurs in no other; `acknowledged` says what git said."""
+    """One delta of a worker. `mark` is a text that occurs in no other delta; `acknowledged` is git's answer to the
+    push."""
 
     stream_id: str
     mark: str
@@ -34,13 +35,13 @@ class Sent(Struct, frozen=True):
 
 
 class Pusher(threading.Thread, ABC):
-    """One stream with a clone of its own, which pushes on a lane of its own or on the shared branch.
+    """One stream with its own clone, which pushes to its lane or to the shared branch.
 
-    `repository` is a path or a URL, `more` what git needs in its environment to reach it. What it does in its clone is
-    `_work`'s, which a subclass gives; `failure` says what stopped it, if anything did."""
+    `repository` is a path or a URL, `more` are variables that git needs to reach it. A subclass implements `_work`.
+    `failure` is the error that stopped it, if any."""
 
     git_s = 60.0
-    """How long git may take for one thing, in seconds."""
+    """The time limit of one git process, in seconds."""
 
     def __init__(
         self,
@@ -73,16 +74,16 @@ class Pusher(threading.Thread, ABC):
 
     @abstractmethod
     def _work(self) -> None:
-        """Commit and push until told to stop."""
+        """Commit and push until `stop`."""
 
     def _open_frame(self) -> int:
-        """The open frame, as `main` tells it."""
+        """The open frame, from `main`."""
         self._git("fetch", "-q", "origin", "main")
         frame: int = json.loads(self._git("show", "FETCH_HEAD:state/frame.json"))["frame"]
         return frame
 
     def _commit(self, frame: int, name: str, mark: str, sections: dict[str, object]) -> None:
-        """Commit one delta under a file name that may stand there already."""
+        """Commit one delta under a file name that may exist already."""
         folder = self._folder / "state" / "stream_deltas" / str(frame)
         folder.mkdir(parents=True, exist_ok=True)
         head = {"frame": frame, "utc": datetime.now(UTC).isoformat(), "stream_id": self.stream_id}
@@ -91,7 +92,7 @@ class Pusher(threading.Thread, ABC):
         self._git("commit", "-q", "-m", mark)
 
     def _push_or_die(self, *, killed: bool) -> bool:
-        """Push what is committed; `killed` cuts the push short with SIGKILL. Returns whether git acknowledged it."""
+        """Push the commits; with `killed`, SIGKILL cuts the push short. Returns whether git acknowledged it."""
         target = f"HEAD:refs/heads/dc/{self.stream_id}" if self._lane else "HEAD:main"
         return self._push_and_kill(target) if killed else self._push(target)
 
@@ -154,9 +155,9 @@ class Pusher(threading.Thread, ABC):
 
 
 class Worker(Pusher):
-    """Pushes deltas until told to stop.
+    """Pushes deltas until `stop`.
 
-    `kill_after` ends it like a crash: after so many deltas the next push is killed with SIGKILL half-way."""
+    `kill_after` ends it like a crash: after this many deltas, SIGKILL ends the next push half-way."""
 
     def __init__(
         self,
@@ -195,7 +196,7 @@ class Worker(Pusher):
 def make_fleet(
     repository: Path | str, folder: Path, size: int, killed: int, more: Mapping[str, str] | None = None
 ) -> list[Worker]:
-    """Workers by turns on lanes and on the shared branch; the last `killed` of them die in the middle of a push."""
+    """Workers, alternately on lanes and on the shared branch; the last `killed` ones die in the middle of a push."""
     workers = []
     for i in range(size):
         kill_after = 1 + i % 3 if i >= size - killed else None
@@ -205,7 +206,7 @@ def make_fleet(
 
 
 class RunVerdict(Struct, frozen=True):
-    """What was pushed against what landed, by the marks of the deltas."""
+    """Pushed deltas compared with merged ones, by their marks."""
 
     acknowledged: int
     unacknowledged: int
@@ -216,12 +217,12 @@ class RunVerdict(Struct, frozen=True):
 
     @property
     def holds(self) -> bool:
-        """Whether every acknowledged delta landed exactly once and nothing else did that nobody sent."""
+        """Whether every acknowledged delta was merged exactly once, and nothing was merged that nobody sent."""
         return not (self.missing or self.doubled or self.invented)
 
 
 def compare_publishing(sent: list[Sent], landed: list[str]) -> RunVerdict:
-    """Compare what workers sent with the marks found in the snapshot's observations."""
+    """Compare the deltas that workers sent with the marks in the snapshot's observations."""
     counted: dict[str, int] = {}
     for mark in landed:
         counted[mark] = counted.get(mark, 0) + 1

@@ -1,1 +1,1 @@
-"""Logs and metrics, fed from cycle reports alone."""
+"""Logs and metrics, both from cycle reports alone."""

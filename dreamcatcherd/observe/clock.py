@@ -6,5 +6,5 @@ import time
 
 
 def wall_clock() -> int:
-    """Now, in microseconds UTC."""
+    """The current time, in microseconds UTC."""
     return time.time_ns() // 1000

@@ -1,6 +1,6 @@
-"""How the log is written: a readable console on a terminal, one JSON object a line elsewhere. Always on stderr.
+"""The log on stderr: readable lines on a terminal, one JSON object per line elsewhere.
 
-Owns what a line about a cycle says. Processors are plain functions in a list."""
+Owns the lines about a cycle. Processors are plain functions in a list."""
 
 from __future__ import annotations
 
@@ -64,40 +64,41 @@ def set_up_logs(form: Literal["auto", "console", "json"], level: str) -> Filteri
 _PRIORITY = {"debug": 7, "info": 6, "warning": 4, "error": 3, "critical": 2}
 
 
-def reaches_journal(file: TextIO, told: str) -> bool:
-    """Whether a file is the journal's: systemd tells its device and inode in $JOURNAL_STREAM (systemd.exec(5))."""
+def reaches_journal(file: TextIO, journal_stream: str) -> bool:
+    """Whether a file is the journal's: $JOURNAL_STREAM has its device and inode (systemd.exec(5))."""
     try:
         found = os.fstat(file.fileno())
     except OSError:
         return False
-    return told == f"{found.st_dev}:{found.st_ino}"
+    return journal_stream == f"{found.st_dev}:{found.st_ino}"
 
 
 def with_priority(_logger: object, method: str, text: Any) -> str:
-    """The line with its syslog priority before it, as journald reads it (sd-daemon(3)): `journalctl -p err` works."""
+    """Prefix a line with its syslog priority, which journald reads (sd-daemon(3)), so that `journalctl -p err`
+    works."""
     return f"<{_PRIORITY.get(method, 6)}>{text}"
 
 
 def escape_controls(_logger: object, _method: str, event: EventDict) -> EventDict:
-    """Write control characters as escapes: file names and authors are other people's, and a terminal obeys them."""
+    """Escape control characters: file names and authors are chosen by others, and a terminal would obey them."""
     for name, value in event.items():
         if isinstance(value, str) and not value.isprintable():
             event[name] = value.encode("unicode_escape").decode()
     return event
 
 
-_TOLD = ("late", "duplicates", "held", "misfits", "unresolved", "collapsed", "unknown", "conflicts")
-"""The counts that the line of a closed frame has where they are not 0."""
+_COUNTS = ("late", "duplicates", "held", "misfits", "unresolved", "collapsed", "unknown", "conflicts")
+"""The counts in the line of a closed frame, if they are not 0."""
 
 
 class CycleLog:
-    """One line for each cycle that changed something; a failure is told once, and once more when it is over."""
+    """One line for each cycle that changed something. A failure is logged when it starts and when it is over."""
 
     def __init__(self, logger: EventLogger) -> None:
         self.logger = logger
         self._failures: dict[str, str] = {}  # causes by kind
-        self._hitches: set[str] = set()
-        self._violations: set[tuple[str, str, str | None]] = set()  # reported already, before a ledger lists them
+        self._hitches: set[str] = set()  # causes of failed housekeeping
+        self._violations: set[tuple[str, str, str | None]] = set()  # logged already, before a ledger lists them
 
     def cycle(self, report: CycleReport) -> None:
         if self._failures:
@@ -108,7 +109,7 @@ class CycleLog:
         if report.restored is not None:
             self.logger.warning("canonical files restored", frame=report.pending.frame, commit=report.restored)
         for lane, why in report.lanes_refused:
-            remedy = "nothing of it is merged until its owner pushes another history, or the server takes this one"
+            remedy = "nothing of it is merged until its owner pushes another history, or the server accepts this one"
             self.logger.warning("lane left out", lane=lane, cause=why, remedy=remedy)
         if report.lost:
             self.logger.debug("another primary was faster", frame=report.pending.last_closed)
@@ -116,13 +117,13 @@ class CycleLog:
         if ledger is None:
             return
         counts = ledger.counts
-        told = {name: getattr(counts, name) for name in _TOLD}
+        logged = {name: getattr(counts, name) for name in _COUNTS}
         self.logger.info(
             "frame closed",
             frame=ledger.frame,
             deltas=counts.deltas,
             streams=counts.streams,
-            **{name: count for name, count in told.items() if count},
+            **{name: count for name, count in logged.items() if count},
             digest=ledger.snapshot,
             commit=report.commit,
             ms=round(1000 * sum(report.phases.values())),
@@ -147,7 +148,7 @@ class CycleLog:
         self._violations.clear()
 
     def _violated(self, frame: int, violations: Iterable[Violation]) -> None:
-        """Report each violation once: when it is seen, or else when its frame closes."""
+        """Log each violation once: when a poll finds it, or else when its frame closes."""
         for row in violations:
             known = (row.kind, row.path, row.commit)
             if known not in self._violations:
@@ -156,13 +157,13 @@ class CycleLog:
                 self.logger.warning("violation", frame=frame, kind=row.kind, detail=row.detail, **what)
 
     def failure(self, error: DreamcatcherError) -> None:
-        """Tell each cause once, until a cycle goes well again."""
+        """Log a failed cycle, once for each kind of cause until a cycle succeeds."""
         if error.kind not in self._failures:
             self.logger.error("cycle failed", cause=error.cause, remedy=error.remedy)
             self._failures[error.kind] = error.cause
 
     def hitch(self, error: DreamcatcherError) -> None:
-        """Tell of something that may wait and did not go well, once for each cause."""
+        """Log failed housekeeping, which is not urgent, once for each kind of cause."""
         if error.kind not in self._hitches and len(self._hitches) < 100:
             self.logger.warning("housekeeping failed", cause=error.cause, remedy=error.remedy)
             self._hitches.add(error.kind)
