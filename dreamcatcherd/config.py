@@ -92,9 +92,7 @@ class FramesConfig(Struct, frozen=True, forbid_unknown_fields=True):
     ] = None
     counter: Annotated[
         str,
-        Meta(
-            description="file in the repository; a driver raises its `frame`, which closes all frames before it"
-        ),
+        Meta(description="file in the repository; a driver raises its `frame`, which closes all frames before it"),
     ] = "state/frame_counter.json"
     streams: Annotated[
         list[str] | Annotated[int, Meta(ge=1, le=100)],

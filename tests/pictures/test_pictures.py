@@ -9,7 +9,7 @@ from xml.etree import ElementTree
 
 import pytest
 
-from dreamcatcherd.observe.metrics import PHASES
+from dreamcatcherd.observe.families import PHASES
 from tests.pictures.draw import SIZES, STYLE, Rect, draw, rectangles, text_width
 from tests.pictures.sources import GENERATED, PICTURES, sources
 from tests.tidy.house import PACKAGE, documents
