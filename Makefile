@@ -12,7 +12,7 @@ VERSION = $(shell sed -n 's/^__version__ = "\(.*\)"/\1/p' dreamcatcherd/__init__
 LOCK = $(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes --no-annotate \
 	--no-emit-index-url --custom-compile-command 'make lock'
 
-.PHONY: help run demo check test lint bench soak soak-hostile soak-lanes bench-lanes bench-shapes packages dashboard reference pictures lock dist sbom man image clean
+.PHONY: help run demo check test lint bench soak soak-hostile soak-lanes bench-lanes bench-shapes packages dashboard reference openapi pictures lock dist sbom man image clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 16
@@ -100,6 +100,10 @@ dashboard: $(DEV) ## regenerate config/grafana/dreamcatcherd.json from tests/das
 
 reference: $(RUNTIME) ## regenerate docs/configuration.md from the structs that read the files
 	$(BIN)/dreamcatcherd config reference > docs/configuration.md
+
+openapi: $(RUNTIME) ## regenerate dreamcatcherd/web/openapi.json from the types that the API reads and answers with
+	$(BIN)/python -m dreamcatcherd.web.openapi > $(VENV)/openapi.json
+	mv $(VENV)/openapi.json dreamcatcherd/web/openapi.json
 
 pictures: $(DEV) ## redraw docs/pictures/*.svg from their sources, and the sources that come from data
 	$(BIN)/python -m tests.pictures
