@@ -93,6 +93,7 @@ class Checkout:
 
         A folder that cannot be read, or that holds too much, is named instead of its contents. The folder `besides` at
         the root is skipped."""
+        # Emptied completely instead of by age: what is needed again is read again, and that is rare.
         if len(self._known) > KNOWN_FOLDERS:
             self._known.clear()
         todo: list[tuple[str | None, list[str | None], NamePath, int]] = [(new, list(olds), (), 0)]

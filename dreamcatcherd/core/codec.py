@@ -89,6 +89,7 @@ def read_document(raw: bytes, limits: Limits) -> Record | Fault:
     """Decode a delta's bytes, or say why they cannot be one: reasons `too-large` to `too-many-records`."""
     if len(raw) > limits.delta_bytes:
         return too_large(len(raw), limits.delta_bytes)
+    # Counted in the bytes, before anything is decoded: the decoder's own limit is the stack.
     if (found := nesting(raw, limits.depth)) > limits.depth:
         return Fault("too-deep", f"nested {found} deep, the limit is {limits.depth}")
     most = max(VALUES, VALUES_A_RECORD * limits.records)
@@ -104,6 +105,7 @@ def read_document(raw: bytes, limits: Limits) -> Record | Fault:
         return Fault("duplicate-key", f"the key {name!r} stands twice in one object")
     if type(value) is not dict:
         return Fault("not-an-object", f"the delta is {kind_of(value)}, not an object", "$")
+    # A record takes one byte at least, so most deltas need not be counted.
     if len(raw) > limits.records and (found := count_records(value)) > limits.records:  # each takes a byte or more
         return Fault("too-many-records", f"{found} records, the limit is {limits.records}")
     return value

@@ -98,6 +98,7 @@ def _unequal(
     """Lines kept under a name in either folder that are not the same in both: (old, new)."""
     if all(old.get(entry) == new.get(entry) for entry in (stem, stem + SUFFIX)):
         return
+    # Both sides are folders: only entries whose ids differ are opened.
     if stem in old and stem in new:
         inner, other = read_tree(objects, old[stem].oid), read_tree(objects, new[stem].oid)
         for step in sorted({entry.removesuffix(SUFFIX) for entry in (*inner, *other)}):

@@ -109,6 +109,7 @@ def read_portable(raw: bytes) -> Portable:
 def restore(objects: Objects, portable: Portable, settings_blob: str | None) -> Restored:
     """Write the snapshot that a portable one describes; RefusedError unless its digest comes out the same. A snapshot
     of an earlier format is then written again in the present format, with another digest."""
+    # The digest is compared in the format that the file names: a snapshot of format 1 has other files than one of 2.
     made = _restored(objects, portable, settings_blob, portable.format)
     if made.tree != portable.digest:
         raise RefusedError(f"the file says digest {portable.digest}, its content has {made.tree}", _DAMAGED)

@@ -58,6 +58,7 @@ def make_ledger(
     duplicates = [_duplicate_row(arrival) for arrival in plan.duplicates]
     if same_named is not None:
         quarantined, duplicates = _shortened(quarantined, same_named), _shortened(duplicates, same_named)
+    # Counts are carried on from frame to frame: counting the snapshot would read all of it.
     entities = dict(basis.entities)
     for name, count in merged.added.items():
         entities[name] = entities.get(name, 0) + count

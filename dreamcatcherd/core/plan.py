@@ -60,11 +60,13 @@ def make_plan(
             _quarantine_far(plan, arrival, limits)
         else:
             same.setdefault(merged_id(arrival), []).append(arrival)
+    # Two lookups for the complete frame instead of two for each delta: the snapshot keeps ids of one frame together.
     before = merged_before(same) | waits_before(known_by for known_by in same if known_by[0] > frame)
     for known_by, equal in same.items():
         if known_by in before:
             plan.duplicates.extend(equal)
             continue
+        # One of several equal versions counts, and always the same one, whoever delivered first.
         chosen = min(equal, key=_preference) if len(equal) > 1 else equal[0]
         plan.duplicates.extend(other for other in equal if other is not chosen)
         if chosen.item.frame > horizon:

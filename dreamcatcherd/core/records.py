@@ -64,6 +64,7 @@ def place(delta: Delta, sections: Sections, appended: bool = True) -> list[Place
         if value is None:
             continue
         entry = sections.get(name)
+        # In a frame that is folded in parts, appended records belong to the part of their delta: other parts skip them.
         if not appended and (entry is None or entry[0].rule == "append"):
             continue
         if entry is None:
@@ -119,6 +120,7 @@ def _place_plain(row: Collection, section: str, items: list[Json]) -> Placed | N
         key: list[Json] = []
         for field in fields:
             part = item.get(field)
+            # A string that begins like a number may be a decimal, which `key_part` turns into an integer.
             if type(part) is not int and (type(part) is not str or part[:1] in _NUMERIC):
                 return None
             key.append(part)
@@ -197,12 +199,14 @@ def _keyed(row: Collection, item: Record, original: Json) -> _One:
             why = f"no {first}" if value is None else f"{name} is neither an integer nor a string"
             return _extra(original, why)
         key.append(part)
+        # Copied only if something changes: most records are used as they were decoded.
         if name is not first or part is not value:
             if record is item:
                 record = dict(item)
             if name is not first:
                 del record[name]
             record[first] = part
+    # Floats are refused, because their sum depends on the order of the deltas.
     if row.rule == "sum":
         if row.form == "counters" and "value" not in record:
             record = {**record, "value": 0}
@@ -253,6 +257,7 @@ def content_mark(row: Collection, record: Record) -> str:
     content = content_of(row, record)
     if type(content) is str:
         return _text_mark(content)
+    # The prefixes keep a text apart from a record whose canonical form is that text.
     return hashlib.sha256(b"record\0" + canonical(content)).hexdigest()
 
 

@@ -60,6 +60,7 @@ def attempts(
     due = frozenset(lane for lane, one in known.items() if one.tries) - resting
     suspects = frozenset(known) - resting - due
     found = _among(suspects, resting | due, every) if suspects else _at_first(resting, due, every, hinted)
+    # The last attempt leaves out every lane, so that a server which refuses all of them still gets the shared branch.
     for number, attempt in enumerate(found):
         if number < ATTEMPTS:
             yield attempt

@@ -39,6 +39,7 @@ def lww(entity: Entity | None, brought: Contributions, keys: frozenset[str]) -> 
         winning = winning_fields(record, stamp, newer)
         fields.update(winning)
         stamps.update(dict.fromkeys(winning, stamp))
+    # Key fields are the same in every record of an entity, so a stamp of theirs would say nothing.
     for key in keys:
         stamps.pop(key, None)
     return Entity(fields, stamps)
@@ -66,6 +67,7 @@ def maximum(entity: Entity | None, brought: Contributions, keys: frozenset[str])
             if name in keys:
                 continue
             if name in stamps:
+                # Equal values keep the earliest stamp: it says who brought the value, whatever the order of arrival.
                 old_rank, new_rank = value_order(fields[name]), value_order(value)
                 if new_rank < old_rank or (new_rank == old_rank and stamp >= stamps[name]):
                     continue

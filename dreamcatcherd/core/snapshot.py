@@ -105,6 +105,7 @@ def _text_path(raw: bytes) -> str:
 
 def near_paths(row: Collection, keys: Iterable[list[Json]], raw_keys: Iterable[bytes]) -> list[str]:
     """How the paths of entities begin: with the part that entities of the same or a near shard field share."""
+    # Rows without a key field (keyed by content alone) are spread by their content.
     parts = [key[row.shard] for key in keys] if row.key else [raw_key.decode() for raw_key in raw_keys]
     known = {part: near_path(part) for part in set(parts)}  # many share one
     return [known[part] for part in parts]
@@ -181,6 +182,7 @@ def fresh_lines(row: Collection, raw_keys: list[bytes], records: list[Record], r
 
     They have the bytes that `entity_line` would give them. Most lines of a frame are such lines, and joining each
     record with nothing would take several times as long."""
+    # A set must be sorted and made distinct even if only one record brings it, so its line is left to `combine`.
     if row.rule == "union":
         return [b""] * len(records)
     if row.rule in BY_FIELD:

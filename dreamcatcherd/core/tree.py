@@ -105,6 +105,7 @@ def format_tree(entries: Mapping[str, Entry]) -> bytes:
     lines = []
     for name, (mode, oid) in entries.items():
         raw_name = name.encode("utf-8", "surrogateescape")
+        # git compares a folder's name with a slash at its end: `a.b` comes before the folder `a`.
         lines.append(
             (raw_name + b"/" if mode == TREE else raw_name, b"%o %s\0" % (mode, raw_name) + bytes.fromhex(oid))
         )
@@ -189,6 +190,7 @@ def edit_at(objects: Objects, tree: str | None, changes: Mapping[NamePath, Entry
     for folder in by_depth:
         old = found[folder[:-1]].get(folder[-1]) if folder else Entry(TREE, tree or "")
         found[folder] = read_tree(objects, old.oid if old and old.mode == TREE else None)
+    # A folder's id depends on what is in it, so the deepest ones are written first.
     for folder in reversed(by_depth):
         entries = found[folder]
         for name, entry in wanted[folder].items():

@@ -46,6 +46,7 @@ def next_ledgers(objects: Objects, ledgers: str | None, ledger: Ledger, oid: str
     """The folder of ledgers after a frame: the ledger, of blob `oid`, is added, and the waiting deltas are updated from
     it."""
     folder = dict(read_tree(objects, ledgers))
+    # First the deltas whose wait ended: a close that is in a hurry may defer one, which begins to wait again then.
     if ledger.ended:
         ended = sorted((id_path(merged_id), canonical(merged_id)) for merged_id in map(id_of, ledger.ended))
         remove_lines(objects, folder, NAME, ended, _A_FILE)

@@ -38,6 +38,7 @@ class Backoff:
         first, most = (retry_s, max(retry_s, LIMITED_S)) if limited else (FIRST_S, retry_s)
         longest = min(first * 2**self._failures, most)
         self._failures = min(self._failures + 1, 10)
+        # Chance keeps the primaries of one server from asking it again at the same moment.
         wait_s = random.uniform(longest / 2, longest)  # noqa: S311 (no secret hangs on it)
         asked_s = error.retry_after_s if isinstance(error, RetryableError) else None
         if asked_s is not None:

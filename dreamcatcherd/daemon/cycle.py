@@ -143,6 +143,7 @@ class Tries:
         ages_s = [age_s(arrival, commit.made_at) for arrival in commit.merged]
         self._primary.unconfirmed = Unconfirmed(commit.commit, commit.ledger, seconds, ages_s)
         try:
+            # Known to `confirmed` from here on: if the answer is lost, the next poll finds out whether it landed.
             won = publish(self._primary.store, chosen, commit.commit, subject_of(commit.ledger))
         except PushRefusedError as error:
             self._primary.unconfirmed = None

@@ -8,6 +8,7 @@ from collections.abc import Callable
 
 def _found() -> Callable[[int], object]:
     try:
+        # glibc keeps freed memory: without this the daemon would hold the peak of its largest frame for ever.
         trim: Callable[[int], object] = ctypes.CDLL(None).malloc_trim
     except (OSError, AttributeError):  # only glibc has it, and keeps what is free
         return lambda _: None

@@ -256,6 +256,7 @@ class Primary:
         left_out = self.policy.troubles(inbox)
         troubles = [*self.store.troubles(), *violated(violations), *unreadable, *left_out, *strays]
         closes_at = utc_micros(base.state.closes_at) if base.state.closes_at else None
+        # A frame that waits for its first delta (`skip_empty`) is not overdue.
         if closes_at is not None and (waiting or early or not self.closing.skip_empty):
             late = overdue(base.state.frame, closes_at / 1e6 + self.closing.grace_s, now)
             troubles += [late] if late else []

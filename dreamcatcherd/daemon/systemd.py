@@ -51,6 +51,7 @@ class SystemdNotifier:
         asked for more time to start."""
         self.alive()
         now = time.monotonic()
+        # At most every few seconds: a fetch reports progress thousands of times.
         if not self._ready and now - self._extended_s >= EXTEND_EVERY_S:
             self._extended_s = now
             self._send(f"EXTEND_TIMEOUT_USEC={EXTEND_MICROS}")

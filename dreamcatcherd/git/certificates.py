@@ -59,6 +59,7 @@ class Certificates:
         if not access.url.startswith("https://") or (access.ca_file is None and access.ca_folder is None):
             return
         now = (access.ca_file, access.ca_folder, _stamp(access.ca_file), _stamp(access.ca_folder))
+        # libgit2 adds certificates for the life of the process, so an unchanged file must not be named again.
         if now == self._read:
             return
         file, folder = (str(one) if one else None for one in (access.ca_file, access.ca_folder))

@@ -130,6 +130,7 @@ def failure_of(access: Access, said: str, answers: Sequence[HttpAnswer] = ()) ->
         answer = answers[-1] if answers else HttpAnswer(int(in_text[1]), {}) if in_text else None
         if answer is not None and answer.status >= 400 and (failure := _answered(access, said, answer)) is not None:
             return failure
+    # The order matters: "connection refused" and "refused the credentials" share words, and the first match counts.
     for signs, cause, remedy in _CAUSES:
         if re.search(signs, plain):
             return RetryableError(f"{access.url} {cause}", remedy)

@@ -78,6 +78,7 @@ def _answers(traced: list[str]) -> Iterator[HttpAnswer]:
             if status > 100:
                 yield HttpAnswer(status, fields, body)
             status, fields, body = int(match[1]), {}, ""
+        # Beyond a few kilobytes an error page says nothing new, and a server may send any number of them.
         elif line.startswith(_DATA) and len(body) < _BODY_MOST:
             piece = line.removeprefix(_DATA)
             body += piece if len(piece) == _WIDTH else piece + " "

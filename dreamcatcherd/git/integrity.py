@@ -97,6 +97,7 @@ def last_value(folder: Path, name: str) -> str | None:
     try:
         with (folder / "logs" / name).open("rb") as file:
             file.seek(0, 2)
+            # Only the last line counts, and a reflog may have millions.
             file.seek(max(0, file.tell() - 4096))
             lines = file.read().splitlines()
     except OSError:

@@ -55,6 +55,7 @@ def stale(locks: Iterable[Path], age_s: float = STALE_S) -> list[Path]:
     found = []
     for lock in locks:
         with contextlib.suppress(FileNotFoundError):
+            # By age alone: the process that made a lock cannot be known, but a live git holds one for milliseconds.
             if time.time() - lock.stat().st_mtime > age_s:
                 found.append(lock)
     return found

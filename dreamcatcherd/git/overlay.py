@@ -22,6 +22,7 @@ class Overlay:
 
     def write(self, kind: Kind, data: bytes) -> str:
         oid = object_id(kind, data)
+        # Replays write the same trees many times, and each counts once against the limit.
         if oid not in self.written:
             self.written[oid] = (kind, data)
             self._size += len(data)

@@ -69,6 +69,7 @@ def prepare_clone(folder: Path, url: str) -> None:
         make_clone(folder, url)
         return
     ours = (folder / MARK).is_file()
+    # Without the mark a folder is only replaced if it is the remains of a clone that was being made.
     if not ours and (_opens(folder) or found - _PARTS or "objects" not in found):
         cause = f"{folder} is not a clone that dreamcatcherd made"
         raise UsageError(cause, "name another folder with [repository] clone, or remove that one")

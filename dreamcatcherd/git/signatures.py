@@ -38,6 +38,7 @@ def sign(raw: bytes, key: Path) -> bytes:
         raise _cannot_sign(key, str(error)) from error
     if done.returncode or not done.stdout.startswith(b"-----BEGIN SSH SIGNATURE-----"):
         raise _cannot_sign(key, " ".join(done.stderr.decode("utf-8", "replace").split()))
+    # git expects the signature as the last header, its lines after the first indented by one space.
     head, _, message = raw.partition(b"\n\n")
     return head + b"\ngpgsig " + done.stdout.rstrip(b"\n").replace(b"\n", b"\n ") + b"\n\n" + message
 

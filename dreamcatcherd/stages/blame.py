@@ -27,6 +27,7 @@ def culprits(store: ObjectReader, commits: Mapping[str, Commit], head: str, path
                 break
             tree = _folder(store, commits[oid], folder)
             before = [_folder(store, store.commit(parent), folder) for parent in commits[oid].parents]
+            # A commit whose folder is a parent's folder changed nothing in it: most commits are skipped unread.
             if not before or tree in before:
                 continue
             after = _entries(store, tree, left)

@@ -97,6 +97,7 @@ def _edits_of(
         if now == right:
             continue
         earlier = [lookup(store, one, path) for one in before]
+        # A merge that only takes over what one parent has edited nothing itself; the edit was that parent's.
         if right in earlier or now not in earlier:
             old = right if right in earlier else earlier[0]
             for name in _differing(store, old, now, path):

@@ -111,6 +111,7 @@ def read_delta(store: ObjectReader, version: Version, limits: Limits) -> Delta |
         return Reject(version, Fault("not-a-file", f"{kind} stands where a delta should"))
     if (why := paths.bad_name(version.path)) is not None:
         return Reject(version, Fault("bad-name", why))
+    # The size is in the object's header: a blob that inflates to gigabytes is refused unread.
     size = store.size(version.blob)
     if size > limits.delta_bytes:
         return Reject(version, too_large(size, limits.delta_bytes))
@@ -128,6 +129,7 @@ def read_delta(store: ObjectReader, version: Version, limits: Limits) -> Delta |
     if b'_ref"' in raw or (b"\\" in raw and b"\\u" in raw):  # one byte is found ten times faster than two
         found, unresolved, filled = _attach(store, version, header.frame, document, limits)
         if found:
+            # The content of a delta includes its attachments: the same JSON with another text is another delta.
             ids = "".join(f"{oid}\n" for oid in [version.blob, *(blob for _, blob in found)])
             content_id = hashlib.sha1(ids.encode(), usedforsecurity=False).hexdigest()
     return Delta(
@@ -167,6 +169,7 @@ def _attach(
     unresolved: list[str] = []
     texts: dict[str, str] = {}
     filled = 0
+    # Paths are collected first and looked up together, so that each folder of the commit is read once.
     wanted = references(document)
     places = {one: paths.attachment_paths(version.path, frame, one) for one in wanted}
     entries = entries_at(store, tree, chain.from_iterable(places.values()))

@@ -53,6 +53,7 @@ class EarlyCounts:
 
     def look(self, store: ObjectReader, base: PublishedState, frames_ahead: int) -> dict[str, int]:
         """How many early deltas wait beyond the open frame, within so many frames, by stream."""
+        # What waits changes with publications only, and a poll comes every second.
         key = (base.commit, base.state.frame, frames_ahead)
         if key != self._key:
             self._streams = dict(self._count(store, base, base.state.frame, base.state.frame + frames_ahead))

@@ -34,6 +34,7 @@ def remove_lanes(store: Store, lanes: dict[str, str]) -> list[str]:
     """Delete lanes whose heads have not moved since, up to LANES_AT_ONCE of them; returns the refs that were deleted.
 
     All in one move; where one of them was pushed to meanwhile, one by one."""
+    # Each lane is deleted from the head that was merged: a push that came meanwhile keeps its lane.
     moves = [Move(ref, None, oid) for ref, oid in sorted(lanes.items())][:LANES_AT_ONCE]
     if not moves:
         return []

@@ -28,6 +28,7 @@ class Largest:
         brought = list(_brought(store, _written(store, self._commit) if self._commit else {}, new))
         known = self._found
         found = max([*brought, *([] if known[0] in dict(brought) else [known])], key=_size, default=known)
+        # The largest file shrank or was deleted, so any other file may be the largest now.
         if found[1] < known[1]:
             found = max(_brought(store, {}, new), key=_size, default=("", 0))
         self._commit, self._found = commit, found

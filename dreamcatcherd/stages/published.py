@@ -93,6 +93,8 @@ def read_published(store: ObjectReader, commit: str, just_made: Ledger | None = 
         state = msgspec.json.decode(store.read(raw), type=FrameState) if raw else None
     except _UNREADABLE:
         state = None
+    # frame.json names the snapshot that it belongs to: a commit in which somebody put back only one of the two is not
+    # taken for a publication.
     if state is None or snapshot is None or snapshot != state.snapshot:
         raise _unreadable(store, commit, "its frame.json and snapshot do not agree")
     ledgers = subtree(store, tree, paths.LEDGER)
@@ -163,6 +165,8 @@ def find_published(store: ObjectReader, known: str | None, head: str | None) -> 
         return _newest_complete(store, head)
     fresh = store.new_commits([head], [known])
     claims = {oid: frame for oid, commit in fresh.items() if (frame := claimed_frame(commit)) is not None}
+    # In the order of frames: each candidate must follow the one accepted before it. Ties are broken by id, so that
+    # every primary accepts the same one.
     for oid in sorted(claims, key=lambda oid: (claims[oid], oid)):
         if follows(store, oid, read_published(store, known)):
             known = oid
@@ -198,13 +202,16 @@ def follows(store: ObjectReader, candidate: str, before: PublishedState) -> bool
         return False
     if after.state.frame != before.state.frame + 1:
         return False
+    # The ledger may account for everything and the snapshot still lack an entity: then it is a forgery, or a fault.
     if any(lost_entities(store, before.snapshot, after.snapshot)):
         return False
     if not _waits_as_it_says(store, before, after, ledger):
         return False
+    # What the candidate reaches is never read again, so a version that its ledger does not name would be lost for ever.
     accounted = accounts_for(ledger)
     tips = tips_of(store, candidate)
     commits = followed(store, store.new_commits(tips, before.tips), candidate, before.tips)
+    # The snapshot commit itself adds copies of deltas, which their own commits account for.
     for oid in tips:
         commits.pop(oid, None)
     return all(

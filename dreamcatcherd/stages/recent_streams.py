@@ -25,6 +25,7 @@ class RecentStreams:
         if base.ledgers == self._ledgers:
             return
         last = base.state.last_closed
+        # Frames that left the window are dropped, and of the others only new ledgers are read.
         wanted = range(max(0, last - REMEMBERED + 1), last + 1) if last is not None else range(0)
         kept = {frame: found for frame, found in self._frames.items() if frame in wanted}
         self._frames = {

@@ -16,6 +16,7 @@ def outdated(objects: Reader, trees: Iterable[str | None], ledger: Ledger, keep:
     """The names below `state/stream_deltas/` that leave with this close: folders and flat files of frames that were
     over `keep` frames ago. What the close itself lists stays until the next one, so that a late delta is seen to
     have arrived."""
+    # What this close lists stays in the tree: a worker whose late delta was just merged can see that it arrived.
     touched = {row.path.removeprefix(paths.DELTAS + "/").partition("/")[0] for row in ledger.rows()}
     touched |= {name.removesuffix(".json") for name in touched}
     found = set()

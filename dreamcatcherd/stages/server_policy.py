@@ -68,6 +68,7 @@ class ServerPolicy:
         """The server took an attempt. Returns the lanes that are known to be refused since now, with what was said."""
         lanes = lanes_of(inbox)
         why = self._last.cause if self._last else ""
+        # A lane that moved is another history, of which nothing is known.
         before = still_there(self.known, lanes)
         self.known = settled(before, lanes, attempt, inbox.published.state.frame, now, why)
         if self._file is not None and self.known != before:

@@ -52,6 +52,8 @@ def _is_made_on(store: ObjectReader, oid: str, published: str | None) -> bool:
             newest = newest or head
             if newest is None or head is None or head.settings != newest.settings:
                 break
+            # Ancestry is asked at the 1st, 2nd, 4th, 8th … link only: a commit that descends from an older link is
+            # usually found with the few questions, and the last link settles the rest below.
             if number & (number - 1) == 0 and store.descends(oid, link.oid):
                 return True
             first = link

@@ -116,6 +116,7 @@ def build_commit(
     base = inbox.published
     basis_commit = inbox.head or base.commit
     head_tree = store.commit(basis_commit).tree if basis_commit else None
+    # A path that no clone can hold would break every checkout of `main`, so the commit leaves it out.
     if removed := dict.fromkeys(unsafe):
         head_tree = edit_at(store, head_tree, removed)
     ledgers = next_ledgers(store, base.ledgers, ledger, store.write("blob", write_ledger(ledger)))
@@ -129,6 +130,7 @@ def build_commit(
     gone = outdated(store, (deltas, base.deltas), ledger, keep) if keep is not None else set()
     changes |= {f"{paths.DELTAS}/{name}": None for name in gone}
     copies = Copies(store, head_tree)
+    # A delta that was merged stays below state/stream_deltas/: whoever deleted it gets it back.
     for path, entry in deleted_deltas(store, base.deltas, deltas):
         if path.partition("/")[0] not in gone and path.count("/") <= paths.DELTA_LEVELS + 1:
             copies.put_back(path, entry)
@@ -139,6 +141,7 @@ def build_commit(
     root = edit(store, head_tree, changes)
     if root is None:
         raise AssertionError("a published tree is never empty")
+    # In a linear history the commit has one parent, and another commit holds the merged lanes: they stay reachable.
     seen, parents = _seen(store, inbox, now) if inbox.settings.linear else (base.seen, _parents(inbox))
     message = commit_message(ledger, base.commit if base.ledger else None, seen)
     return store.write_commit(Commit(root, parents, AUTHOR, now // 1_000_000, message))

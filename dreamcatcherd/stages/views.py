@@ -34,6 +34,7 @@ def view_files(store: Store, inbox: Inbox, snapshot: str, collections: Iterable[
         path = view_path(name)
         stems = [LIBRARY, BOOKS] if name == LIBRARY else [file_name(name) if name in table else EXTRA]
         existing = lookup(store, published, path)
+        # Unchanged files of the collection mean an unchanged view: its cost follows the changes, not the frames.
         if existing and all(before.get(one) == after.state.get(one) for stem in stems for one in (stem, stem + SUFFIX)):
             found[path] = existing
         else:

@@ -112,6 +112,7 @@ def _edits(
     known: dict[str, list[Violation]],
 ) -> list[Violation]:
     tree, before = store.commit(head).tree, store.commit(published).tree
+    # After a rewind nothing can be said of single files: the published tree is not what was edited.
     if not inbox.main_holds(published):
         return [Violation("main-rewound", paths.short_ref(inbox.main), head, store.commit(head).author)]
     found = find_edits(store, inbox, canonical, known)
