@@ -1,7 +1,7 @@
-"""Pushes to the shared branch give way to a frame that is overdue (Protocol §7: frames close while others push).
+"""Pushes to the shared branch give way to an overdue frame (docs/protocol.md#the-server-side-check).
 
-A primary that publishes by push needs longer from its look to its push than a worker does, and each push that lands in
-between sends it back to its look. Where enough workers push without a pause it would never come through."""
+A primary that publishes by push needs more time between its fetch and its push than a worker does, and each push that
+lands in between makes it fetch again. If enough workers push without a pause, it would never publish."""
 
 from __future__ import annotations
 
@@ -19,9 +19,11 @@ from dreamcatcherd.hook.branch_rules import PRIMARY_REFS
 from dreamcatcherd.hook.push import Offence, Update
 
 OVERDUE_WINDOW_S = (1.0, 300.0)
-"""From when on a frame is waited for, and when no longer: a primary that is gone must not slow pushes down for good."""
+"""Seconds after `closes_at` between which pushes wait. After that the primary is presumed gone, and pushes must not be
+slowed down for ever."""
 
 WAIT_S = 2.0
+"""The longest wait of one push, in seconds."""
 _ASK_S = 0.05
 
 
@@ -32,10 +34,10 @@ def wait_while_overdue(
     head: Callable[[], str | None],
     sleep: Callable[[float], None] = time.sleep,
 ) -> Offence | None:
-    """Let a push to the shared branch wait for WAY_S seconds while the open frame is overdue.
+    """Let a push to the shared branch wait for WAIT_S seconds if the open frame is overdue.
 
-    `head` asks for the branch's commit. An offence tells that it moved meanwhile: the push could not land any more. A
-    push that moves refs of the primary's, too, never waits."""
+    `head` reads the branch's present commit. If it moves during the wait, the result is an offence: the push could not
+    land any more. None if the push may go on. A push that also moves refs of the primary never waits."""
     ours = next((update for update in updates if update.ref == main), None)
     if ours is None or ours.old is None or any(update.ref.startswith(PRIMARY_REFS) for update in updates):
         return None
@@ -45,16 +47,16 @@ def wait_while_overdue(
     while time.monotonic() < until:
         sleep(_ASK_S)
         if head() != ours.old:
-            return Offence(main, "main-moved", "a frame was due, and what closed it or another push came first")
+            return Offence(main, "main-moved", "a frame was due, and its publication or another push came first")
     return None
 
 
 def is_overdue(store: ObjectReader, commit: str, now_s: float) -> bool:
-    """Whether the frame that is open at a commit should have been closed by a time, but not too long before."""
+    """Whether the frame that is open at a commit is overdue at `now_s` (seconds UTC), but within OVERDUE_WINDOW_S."""
     entry = lookup(store, store.commit(commit).tree, paths.FRAME)
     try:
         state = read_as(store.read(entry.oid), FrameState) if entry else None
     except msgspec.MsgspecError:
-        return False  # somebody edited it: the next publication puts it right
+        return False  # somebody edited the file: the next publication restores it
     due = utc_micros(state.closes_at) if state and state.closes_at else None
     return due is not None and OVERDUE_WINDOW_S[0] < now_s - due / 1e6 < OVERDUE_WINDOW_S[1]

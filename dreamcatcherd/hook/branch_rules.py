@@ -1,8 +1,8 @@
-"""What a push may bring, ref by ref (Protocol §8): the rules of the pre-receive check.
+"""The server-side check of the shared branch and the primary's refs (docs/protocol.md#the-server-side-check).
 
-Owns the rules as functions over a `RepositoryReader`; `pre_receive.py` finds out who pushes and opens the reader.
-Only what the push adds is read: new commits, and of trees what differs. A branch that nothing is merged from has not
-been checked, so only what the shared branch, the lanes and the primary hold counts as known."""
+The rules are functions over a RepositoryReader; `pre_receive` knows who pushes and opens the repository. Only additions
+are read: new commits, and the parts of trees that differ. Modules that few pushes need are imported in functions, since
+they are slow to load and every push starts a new process."""
 
 from __future__ import annotations
 
@@ -41,23 +41,28 @@ from dreamcatcherd.stages.snapshot_chain import claimed_seen
 
 REPLACEMENTS = "refs/replace/"
 
+"""The namespace in which git looks for replacement objects."""
+
 PRIMARY_REFS = paths.PUBLISHED.rpartition("/")[0] + "/"
+"""The namespace of the primary's own refs."""
 
 
 def judge_push(store: RepositoryReader, updates: Sequence[Update], gate: Gate) -> list[Offence]:
-    """Why a push is refused, the first offence of each file or ref; empty for one that may enter."""
+    """Check a push: the first offence of each file or ref, at most OFFENCES_LISTED; empty if it is accepted.
+
+    FatalError if an object cannot be read."""
     return judge_read_push(read_push(store, updates, gate), updates, gate)
 
 
 def judge_read_push(push: Push, updates: Sequence[Update], gate: Gate) -> list[Offence]:
-    """The same for a push whose settings and refs are read."""
+    """Check a push whose settings and refs were read by `read_push`; see `judge_push`."""
     primary = [offence for update in updates for offence in _for_primary(push, update)]
     found = chain(
         _replacements(updates),
         primary,
         *(_on_main(push, update, not primary and _publishes(push)) for update in updates if update.ref == gate.main),
         judge_lanes(push, updates),
-        *(_names(push, update) for update in updates if update.ref.startswith("refs/heads/")),
+        *(_unsafe_names(push, update) for update in updates if update.ref.startswith("refs/heads/")),
     )
     first: dict[str, Offence] = {}
     for offence in found:
@@ -68,47 +73,54 @@ def judge_read_push(push: Push, updates: Sequence[Update], gate: Gate) -> list[O
 
 
 def _replacements(updates: Sequence[Update]) -> Iterator[Offence]:
-    """Whoever fetches these refs is shown other objects than are stored: nobody may make history look different."""
+    """Refuse new replacement refs: git would show a different history to everyone who fetches them."""
     for update in updates:
         if update.new is not None and update.ref.startswith(REPLACEMENTS):
             yield Offence(update.ref, "replacement", "refs/replace/ makes git show other objects than are stored")
 
 
-def _names(push: Push, update: Update) -> Iterator[Offence]:
-    """What a branch would show, and what it came from does not, that no clone can hold.
+def _unsafe_names(push: Push, update: Update) -> Iterator[Offence]:
+    """New paths of a branch that no clone can hold.
 
-    Of the shared branch and of lanes what is below `state/` is read anyway, and judged there."""
+    Paths below `state/` of the shared branch and of lanes are left out: they are checked with their versions."""
     if update.new is None:
         return
-    judged = update.ref == push.gate.main or update.ref.startswith(push.settings.lane_prefix)
+    checked = update.ref == push.gate.main or update.ref.startswith(push.settings.lane_prefix)
     known = {oid for oid in (update.old, push.refs.get(push.gate.main)) if oid}
     olds = [push.store.commit(oid).tree for oid in sorted(known)]
     for path, why in Checkout().unsafe_paths(
-        push.store, push.store.commit(update.new).tree, olds, "state" if judged else None
+        push.store, push.store.commit(update.new).tree, olds, "state" if checked else None
     ):
         yield Offence("/".join(path) or update.ref, "bad-name", f"{why} (on {paths.short_ref(update.ref)})")
 
 
 def read_push(store: RepositoryReader, updates: Sequence[Update], gate: Gate) -> Push:
+    """Read what the rules need to know before a push is checked: refs, settings before and after, known commits.
+
+    FatalError if an object cannot be read."""
     refs = store.refs()
     moves = {update.ref: update for update in updates}
     head = moves[gate.main].new if gate.main in moves else refs.get(gate.main)
+    # Deltas are merged under the settings that `main` has after the push. The settings before it say who may change
+    # them: otherwise a push could make its author an operator and then pass.
     settings = settings_at(store, refs, gate.main, head)
     prefixes = (settings.lane_prefix, PRIMARY_REFS)
+    # Other branches and tags were never checked, so their commits count as new when they reach `main` or a lane.
     hidden = [oid for ref, oid in refs.items() if ref == gate.main or ref.startswith(prefixes)]
     old = refs.get(gate.main)
-    standing = settings if old == head else settings_at(store, refs, gate.main, old)
-    return Push(store, gate, refs, moves, head, settings, hidden, Past(store, old), standing, time.time_ns() // 1000)
+    previous = settings if old == head else settings_at(store, refs, gate.main, old)
+    return Push(store, gate, refs, moves, head, settings, hidden, Past(store, old), previous, time.time_ns() // 1000)
 
 
 # --- the shared branch ------------------------------------------------------------------------------------------------
 
 
 def _on_main(push: Push, update: Update, publishes: bool) -> Iterator[Offence]:
-    """The net change from head to head, so that no merge turns anything back; then every version on the way."""
+    """Check the net change from head to head, then every delta version in between."""
     if update.new is None:
         yield Offence(update.ref, "main-deleted", "the shared branch cannot be deleted")
         return
+    # `_for_primary` has checked that this is the named primary, and its frames are not checked again here.
     if publishes and push.gate.is_primary:
         return
     try:
@@ -116,6 +128,8 @@ def _on_main(push: Push, update: Update, publishes: bool) -> Iterator[Offence]:
     except UnreadableError as error:
         yield unreadable(update.new, error)
         return
+    # In a publication `why_no_publication` checks that a ledger accounts for every version. In other pushes each one
+    # is checked here, not only those that are left at the head: all of them will be merged or quarantined.
     if not publishes:
         deltas: list[Delta] = []
         for oid, commit in push.unchecked([update.new]):
@@ -127,18 +141,18 @@ def _on_main(push: Push, update: Update, publishes: bool) -> Iterator[Offence]:
 
 
 def _opens_first(push: Push, update: Update) -> bool:
-    """Whether the push opens the first frame of a repository in which nothing stands yet."""
+    """Whether the push opens the first frame of an empty repository."""
     if update.old is not None or update.new is None or paths.PUBLISHED in push.refs:
         return False
     if push.gate.is_primary:
         return push.gate.is_primary(update.new)
-    from dreamcatcherd.hook.publication_check import opens_first  # seldom needed, and slow to load: see incoming
+    from dreamcatcherd.hook.publication_check import opens_first
 
     return opens_first(push.store, update.new)
 
 
 def _on_main_commit(push: Push, oid: str, commit: Commit, deltas: list[Delta]) -> Iterator[Offence]:
-    """Judge every version that a commit brings; those that are deltas are added to `deltas`."""
+    """Check every version that a commit brings; those that are deltas are added to `deltas`."""
     streams: dict[str, str] = {}
     for item in push.judged(oid, commit):
         if isinstance(item, Reject):
@@ -147,15 +161,19 @@ def _on_main_commit(push: Push, oid: str, commit: Commit, deltas: list[Delta]) -
         push.accept(item)
         deltas.append(structs.replace(item, body=None))
         streams[item.version.path] = item.stream_id
+    # A takeover of another stream's file would not show in the net change if a later commit reverted it.
     for parent in commit.parents if streams else ():
-        stood = entries_at(push.store, push.store.commit(parent).tree, streams)
-        for path, entry in stood.items():
+        previous = entries_at(push.store, push.store.commit(parent).tree, streams)
+        for path, entry in previous.items():
             if (offence := _other_stream(push, path, entry, streams[path])) is not None:
                 yield offence
 
 
 def _edits(push: Push, update: Update, canonical: bool) -> Iterator[Offence]:
-    """What the push changes below `state/`, all commits taken together; canonical files are the primary's to write."""
+    """The changes below `state/` that are not allowed; canonical files only if `canonical`.
+
+    Heads are compared, not commits: a merge that takes the other side's tree reverts the snapshot, and no single commit
+    of it looks wrong."""
     store = push.store
     old, new = (subtree(store, store.commit(oid).tree, "state") if oid else None for oid in (update.old, update.new))
     for path, before, after in differences(store, old, new, "state/"):
@@ -169,14 +187,12 @@ def _edits(push: Push, update: Update, canonical: bool) -> Iterator[Offence]:
             if violation_kind_of(path) in KINDS.values() and _restores(push, path, after):
                 continue
             how = "added" if before is None else "deleted" if after is None else "changed"
-            yield Offence(
-                path, violation_kind_of(path), f"{how}; below state/ only deltas and settings are yours to write"
-            )
+            yield Offence(path, violation_kind_of(path), f"{how}; below state/ you can change only deltas and settings")
 
 
 def _restores(push: Push, path: str, after: Entry | None) -> bool:
-    """Whether a canonical file becomes what was last published: anybody may put right what somebody edited."""
-    from dreamcatcherd.stages.published import load_published  # seldom needed, and slow to load: see incoming
+    """Whether a canonical file is put back to its published content, which anybody may do."""
+    from dreamcatcherd.stages.published import load_published
 
     base = load_published(push.store, push.refs, push.gate.main)
     if base.commit is None:
@@ -186,16 +202,16 @@ def _restores(push: Push, path: str, after: Entry | None) -> bool:
 
 
 def _settings_edit(push: Push, update: Update, after: Entry | None) -> Iterator[Offence]:
-    """Whether the new settings read, and where signers are set, whether an operator's key signed the change."""
+    """Refuse settings that cannot be read, and, if signers are set, changes that no operator's key signed."""
     try:
         read_settings_file(push.store, after)
     except SettingsError as error:
         yield Offence(paths.SETTINGS, "settings-refused", str(error))
         return
-    signers = push.standing.signers
+    signers = push.previous.signers
     if not signers or update.new is None:
         return
-    from dreamcatcherd.stages.settings_authority import gave_settings, not_entitled  # as above
+    from dreamcatcherd.stages.settings_authority import gave_settings, not_entitled
 
     brought = gave_settings(push.store, dict(push.unchecked([update.new])), after.oid if after else None)
     good = push.good_signatures(brought, signers)
@@ -205,16 +221,16 @@ def _settings_edit(push: Push, update: Update, after: Entry | None) -> Iterator[
 
 def _delta_edit(push: Push, path: str, before: Entry | None, after: Entry | None) -> Iterator[Offence]:
     if after is None:
-        yield Offence(path, "delta-deleted", "what stands below state/stream_deltas/ stays, under its name")
+        yield Offence(path, "delta-deleted", "files below state/stream_deltas/ are never deleted or renamed")
     elif before is not None and path.endswith(".json"):
         stream = _stream_of(push, after)
         if stream is not None and (offence := _other_stream(push, path, before, stream)) is not None:
             yield offence
 
 
-def _other_stream(push: Push, path: str, stood: Entry | None, stream: str) -> Offence | None:
-    """The offence of putting a delta where another stream's stood. What stood and was no delta may be mended."""
-    old = _stream_of(push, stood) if stood else None
+def _other_stream(push: Push, path: str, previous: Entry | None, stream: str) -> Offence | None:
+    """The offence of replacing another stream's delta. Anybody may correct a file that was not a readable delta."""
+    old = _stream_of(push, previous) if previous else None
     if old is None or old == stream:
         return None
     detail = (
@@ -224,6 +240,7 @@ def _other_stream(push: Push, path: str, stood: Entry | None, stream: str) -> Of
 
 
 def _stream_of(push: Push, entry: Entry) -> str | None:
+    """The stream of a delta file; None if it cannot be read as a delta."""
     limits = push.settings.limits
     if not entry.is_file or push.store.size(entry.oid) > limits.delta_bytes:
         return None
@@ -242,16 +259,18 @@ def _publishes(push: Push) -> bool:
 
 
 def _for_primary(push: Push, update: Update) -> Iterator[Offence]:
-    """`refs/dreamcatcher/…` is the primary's. Where none is named, whoever publishes a whole frame is one."""
+    """Refuse moves of `refs/dreamcatcher/…` by others than the primary.
+
+    If the repository names no primary, a push that publishes a complete frame is taken for one's."""
     if not update.ref.startswith(PRIMARY_REFS):
         return
-    from dreamcatcherd.hook.publication_check import is_newest, why_no_publication  # as above
+    from dreamcatcherd.hook.publication_check import is_newest, why_no_publication
 
     main = push.gate.main
     why: str | None
     tried = update.ref == paths.TRIAL and update.new in (None, push.refs.get(main), push.refs.get(paths.PUBLISHED))
     if tried and not (push.gate.is_primary and update.new):
-        why = None  # doctor tries whether it may push; nothing comes of that
+        why = None  # `doctor` tests its right to push with this ref, which nothing reads
     elif update.new is None:
         why = "it cannot be deleted"
     elif push.gate.is_primary:
@@ -259,13 +278,13 @@ def _for_primary(push: Push, update: Update) -> Iterator[Offence]:
     elif update.ref == paths.SEEN and _publishes(push):
         published = push.moves[paths.PUBLISHED].new
         claimed = claimed_seen(push.store.commit(published)) if published else None
-        why = None if claimed == update.new else "the snapshot commit names another one"
+        why = None if claimed == update.new else "the snapshot commit names another commit"
     elif update.ref != paths.PUBLISHED:
-        why = "nobody is named as the primary here"
+        why = "the server names no primary"
     elif _publishes(push):
         why = why_no_publication(push.store, push.refs, main, update.new)
     elif main not in push.moves and is_newest(push.store, push.refs, main, update.new):
-        why = None  # it catches up with a publication that moved `main` alone
+        why = None  # the ref catches up with `main`: a primary died between the two moves
     else:
         why = f"{paths.short_ref(main)} does not move to the same commit"
     if why is not None:

@@ -10,11 +10,11 @@ from dreamcatcherd.git.atomic_write import write_atomically
 
 _HOOK = """\
 #!/bin/sh
-# The server-side check of dreamcatcherd, made by `dreamcatcherd init`. It lets workers add deltas and push lanes, and
-# refuses edits of computed files, deleted deltas, and deltas that cannot merge. A primary that works on this repository
-# in place moves refs without it. `dreamcatcherd hook pre-receive` is the same check.
+# The server-side check of dreamcatcherd, installed by `dreamcatcherd init`. It lets workers add deltas and push lanes,
+# and refuses edits of computed files, deleted deltas, and deltas that cannot merge. A primary that works on this
+# repository in place does not pass through it. `dreamcatcherd hook pre-receive` is the same check.
 python={python}
-gone="dreamcatcherd is gone from $python, so this push cannot be checked: install it there again, or mend or delete \
+gone="dreamcatcherd is gone from $python, so this push cannot be checked: install it there again, or repair or delete \
 hooks/pre-receive on the server"
 [ -x "$python" ] || {{ echo "$gone" >&2; exit 1; }}
 exec "$python" -P -c '
@@ -30,7 +30,9 @@ sys.exit(run_hook(os.environ, sys.stdin.buffer, sys.stderr))
 
 
 def install_hook(repository: Path) -> Path:
-    """Write the server-side check as hooks/pre-receive, whole at once; returns its path."""
+    """Write the server-side check as hooks/pre-receive of a bare repository, atomically; returns its path.
+
+    The script runs the Python that runs this. OSError if the file cannot be written."""
     path = repository / "hooks" / "pre-receive"
     path.parent.mkdir(exist_ok=True)
     write_atomically(path, _HOOK.format(python=shlex.quote(sys.executable)).encode(), 0o755)

@@ -1,4 +1,6 @@
-"""What a push may bring on lanes (Protocol §8): valid deltas of the lane's own stream, on a tree that is `main`'s."""
+"""The rules of the server-side check for lanes (docs/protocol.md#the-server-side-check).
+
+A lane brings valid deltas of its own stream, on a tree that is otherwise `main`'s."""
 
 from __future__ import annotations
 
@@ -26,7 +28,9 @@ from dreamcatcherd.hook.push import (
 
 
 def judge_lanes(push: Push, updates: Sequence[Update]) -> Iterator[Offence]:
-    """The offences of all lane updates of a push, and of refs that would be in the way of lanes."""
+    """The offences of all lane updates of a push, and of other refs that would leave no room for lanes.
+
+    FatalError if an object cannot be read."""
     prefix = push.settings.lane_prefix
     lanes = [update for update in updates if update.ref != push.gate.main and update.ref.startswith(prefix)]
     for update in lanes:
@@ -41,31 +45,32 @@ def judge_lanes(push: Push, updates: Sequence[Update]) -> Iterator[Offence]:
 
 
 def _deletions(push: Push, lanes: Sequence[Update]) -> Iterator[Offence]:
-    """Lanes that are to go, and are not merged yet."""
+    """Refuse to delete lanes that are not merged completely."""
     gone = {update.ref: update.old for update in lanes if update.new is None and update.old}
     merged = [oid for ref in (push.gate.main, paths.PUBLISHED, paths.SEEN) if (oid := push.refs.get(ref))]
     left = push.store.new_commits(gone.values(), merged) if gone else {}
     for ref, old in gone.items():
         if count := len(reach_within(left, old)):
-            yield Offence(ref, "lane-unmerged", f"{count} commits of it are in no snapshot yet")
+            yield Offence(ref, "lane-unmerged", f"{count} commits of it are not in any snapshot yet")
 
 
 def _lane_itself(push: Push, update: Update) -> Iterator[Offence]:
-    """Whether a lane that is pushed can be one: its name, what it names, and whether git has room for it."""
+    """Refuse refs below the lane prefix that cannot be lanes, by their name or because they name no commit."""
     if update.new is None:
         return
     if paths.lane_stream(update.ref, push.settings.lane_prefix) is None:
         want = f"{push.settings.lane_prefix}<stream_id>"
-        yield Offence(update.ref, "bad-lane", f"no stream_id can be called so: a lane is {want}, or {want}/<anything>")
+        yield Offence(update.ref, "bad-lane", f"not a valid stream_id: a lane is {want}, or {want}/<anything>")
     elif not push.store.commit(update.new).tree:
-        yield Offence(update.ref, "not-a-commit", "a lane names a commit")
+        yield Offence(update.ref, "not-a-commit", "a lane must name a commit")
 
 
 def _blocked(push: Push, lanes: Sequence[Update]) -> Iterator[Offence]:
-    """New lanes that git has no room for, since another one is below or above them."""
-    standing = {ref for ref in push.refs if (move := push.moves.get(ref)) is None or move.new is not None}
+    """Refuse new lanes that git cannot store, since another ref is a folder above or below them."""
+    # git itself refuses them only after the hook, with a message that names no remedy.
+    existing = {ref for ref in push.refs if (move := push.moves.get(ref)) is None or move.new is not None}
     folders: dict[str, str] = {}
-    for ref in standing:
+    for ref in existing:
         above = ref
         while (above := above.rpartition("/")[0]) and above not in folders:
             folders[above] = ref
@@ -73,7 +78,7 @@ def _blocked(push: Push, lanes: Sequence[Update]) -> Iterator[Offence]:
         if update.new is None or update.old is not None:
             continue
         above = update.ref
-        while (above := above.rpartition("/")[0]) and above not in standing:
+        while (above := above.rpartition("/")[0]) and above not in existing:
             pass
         other = above or folders.get(update.ref)
         if other:
@@ -82,8 +87,9 @@ def _blocked(push: Push, lanes: Sequence[Update]) -> Iterator[Offence]:
 
 
 def _not_entitled(push: Push, lanes: Sequence[Update]) -> Iterator[Offence]:
-    """Where signers are set: lanes whose head no key of their stream signed, so that nobody occupies another's."""
-    signers = push.standing.signers
+    """If signers are set: refuse lanes whose head no key of their stream signed."""
+    # Also lanes without deltas: git cannot hold `dc/alice` and `dc/alice/x`, so an empty lane can shut out a stream.
+    signers = push.previous.signers
     if not signers:
         return
     moved = {update.ref: update.new for update in lanes if update.new is not None}
@@ -96,10 +102,11 @@ def _not_entitled(push: Push, lanes: Sequence[Update]) -> Iterator[Offence]:
 
 
 def _on_lanes(push: Push, lanes: Sequence[Update]) -> Iterator[Offence]:
-    """Every version in every new commit is a delta of the lane's own stream; all else below `state/` is inherited."""
+    """Refuse versions in new commits that are not deltas of the lane's stream, and other changes below `state/`."""
     streams = {update: paths.lane_stream(update.ref, push.settings.lane_prefix) for update in lanes}
     tips = [update.new for update, stream in streams.items() if update.new is not None and stream is not None]
     commits = dict(push.unchecked(tips, push.head))
+    # A commit may be on several of the lanes; a delta in it has to belong to one of them.
     owners: dict[str, dict[str, str]] = {}
     for update, stream in streams.items():
         if stream is not None:
@@ -130,7 +137,7 @@ def _wrong_stream(item: Delta, owners: dict[str, str]) -> Offence:
 
 
 def _not_inherited(push: Push, oid: str, commit: Commit) -> Iterator[Offence]:
-    """Files below `state/`, deltas apart, that are neither a parent's nor what `main` has or had."""
+    """Refuse files below `state/`, except deltas, that are neither a parent's nor present or past content of `main`."""
     store = push.store
     known = [store.commit(parent).tree for parent in commit.parents]
     known += [store.commit(head).tree for head in {push.head, push.refs.get(push.gate.main)} if head]
@@ -143,6 +150,6 @@ def _not_inherited(push: Push, oid: str, commit: Commit) -> Iterator[Offence]:
         if entry.mode == TREE:
             folders = [old[name].oid if name in old and old[name].mode == TREE else None for old in olds]
             files = [at for at, _ in changed(store, entry.oid, folders, path + "/")]
-        if files and not push.past.holds(name, entry):
-            detail = f"on a lane it is only inherited from main (commit {oid[:10]})"
+        if files and not push.past.holds(name, entry):  # an orphan may hold a copy of an earlier `main`
+            detail = f"a lane can only inherit it from main (commit {oid[:10]})"
             yield from (Offence(at, violation_kind_of(at), detail) for at in files)

@@ -1,6 +1,6 @@
-"""A push as git's pre-receive hook sees it: its objects still in quarantine, its ref updates on stdin, and who pushes.
+"""The pre-receive hook: the ref updates on stdin, the objects still in git's quarantine, and the account that pushes.
 
-The hook runs at every push of every worker and starts from here, without the commands and what only they need."""
+The hook starts a new process at every push of every worker, so it imports only what loads quickly."""
 
 from __future__ import annotations
 
@@ -23,23 +23,23 @@ from dreamcatcherd.hook.push import COUNTER, OFFENCES_LISTED, Gate, Offence, Upd
 from dreamcatcherd.hook.warnings import open_frame_at, warnings
 
 CHECK_LIMIT_S = 10.0
-"""Seconds in which a push is judged: its sender waits, and so do others for what the server has to do meanwhile."""
+"""The time limit of a check, in seconds: the pusher waits for it, and it takes the server's processor from others."""
 
 USER, KEY, COUNTER_KEY = "dreamcatcher.primaryUser", "dreamcatcher.primaryKey", "dreamcatcher.counter"
-"""The git settings of the repository that the check knows."""
+"""The git settings of the repository that configure the check."""
 
 PATH_SHOWN = 400
-"""How many characters of a path are shown."""
+"""How many characters of a path are shown; longer ones are cut."""
 
 _ACCOUNT = ("REMOTE_USER", "GL_USER", "LOGNAME", "USER")
 _MAIN = "refs/heads/main"
 
 _REMEDY_OF_DELTAS = (
-    "correct the file (dreamcatcherd validate FILE says the same) in the commit that brought it (git commit --amend, "
+    "correct the file (dreamcatcherd validate FILE says the same) in the commit that added it (git commit --amend, "
     "git rebase -i), and push again"
 )
 _REMEDY_OF_EDITS = (
-    "put the file back as it is on main (git fetch && git checkout origin/main -- PATH, or git rm PATH where main has "
+    "put the file back as it is on main (git fetch && git checkout origin/main -- PATH, or git rm PATH if main has "
     "none), commit, and push again"
 )
 _REMEDIES = {
@@ -54,13 +54,13 @@ _REMEDIES = {
     "replacement": "leave it: git replace --delete removes it here; pushed commits are read as stored",
     "unreadable-commit": "make the commit again with git itself (git commit), and push that",
     "lane-blocked": (
-        "push to a lane below that one or beside it (dc/<stream_id>/<anything>), or delete it if it is merged; "
-        "where it is not yours, ask an operator"
+        "push to a lane below that one or next to it (dc/<stream_id>/<anything>), or delete it if it is merged; "
+        "if it is not yours, ask an operator"
     ),
     "lane-unmerged": "wait until the primary has merged the lane (dreamcatcherd status), then delete it",
     "bad-lane": "push to another ref",
     "not-a-commit": "push a commit",
-    "main-deleted": "leave it",
+    "main-deleted": "keep the shared branch",
     "main-moved": "git pull --rebase, and push again; a lane never waits",
     "not-the-primary": f"leave it to the primary, whom git config {USER} or {KEY} names on the server",
 }
@@ -73,18 +73,22 @@ _EMPTY = (
 
 
 _TOO_LONG = (
-    "dreamcatcherd refused this push, nothing was changed: judging it took longer than {:g} s; push less at once, in "
+    "dreamcatcherd refused this push, nothing was changed: checking it took longer than {:g} s; push less at once, in "
     "several pushes of fewer commits or lanes"
 )
 
 
 def account(variables: Mapping[str, str]) -> str:
-    """Who pushes, as the server says: the web server's user, gitolite's, else the account that the hook runs under."""
+    """Who pushes, according to the server: the web server's user, else gitolite's, else the account of this process.
+
+    Empty if no variable names anybody."""
     return next((variables[name] for name in _ACCOUNT if variables.get(name)), "")
 
 
 def read_updates(lines: Iterable[bytes]) -> list[Update]:
-    """What git writes to the hook: `<old> <new> <ref>` a line, zeros for no object."""
+    """Parse the lines that git writes to the hook: `<old> <new> <ref>`, with zeros for no object.
+
+    ValueError if a line has another form."""
     updates = []
     for line in lines:
         old, new, ref = line.decode("utf-8", "surrogateescape").rstrip("\n").split(" ", 2)
@@ -93,25 +97,28 @@ def read_updates(lines: Iterable[bytes]) -> list[Update]:
 
 
 class CheckResult(NamedTuple):
-    """What the check says of a push: lines that tell why it is refused (none: it may enter), and warnings."""
+    """The result of a check: lines that say why the push is refused (none: it is accepted), and warning lines."""
 
     refused: list[str]
     warnings: list[str]
 
 
 _AGAIN_S = 0.25
+"""The interval at which the alarm is repeated after the time limit, in seconds."""
 
 
 class OutOfTimeError(BaseException):
-    """The time limit of the check is over. No handler of ordinary errors is to take it for one."""
+    """The time limit of the check is over.
+
+    Not an Exception: a handler of ordinary errors anywhere below must not swallow it and continue."""
 
 
 @contextmanager
 def _limited(seconds: float) -> Iterator[None]:
-    """Raise OutOfTimeError after the limit. The wait for an overdue frame (`hook/backpressure.py`) does not count.
+    """Raise OutOfTimeError in the block after so many seconds."""
 
-    It is raised again and again until it arrives: Python ignores what is raised while it frees an object."""
-
+    # A signal, since nothing else interrupts a read from a git process or a long loop. It is repeated until it arrives:
+    # Python drops an exception that is raised while it frees an object.
     def over(number: int, frame: object) -> None:
         raise OutOfTimeError
 
@@ -120,6 +127,7 @@ def _limited(seconds: float) -> Iterator[None]:
     try:
         yield
     finally:
+        # An alarm can come between any two of these statements, too. The handler is ours until the last one is done.
         while signal.getsignal(signal.SIGALRM) is over:
             with suppress(OutOfTimeError):
                 signal.setitimer(signal.ITIMER_REAL, 0)
@@ -127,7 +135,10 @@ def _limited(seconds: float) -> Iterator[None]:
 
 
 def check_push(variables: Mapping[str, str], lines: Iterable[bytes], limit_s: float = CHECK_LIMIT_S) -> CheckResult:
-    """Judge a push. What cannot be judged, or not within the limit, is refused."""
+    """Check the push whose updates are in `lines`, in the repository that git's `variables` name.
+
+    A push that cannot be checked, or not within `limit_s` seconds, is refused, since accepted history
+    counts as checked. Errors in reading the repository are refusals, too."""
     try:
         store = PushReader(variables)
         try:
@@ -151,24 +162,26 @@ def _answer(store: PushReader, variables: Mapping[str, str], updates: list[Updat
         push = read_push(store, updates, gate)
         offences = judge_read_push(push, updates, gate)
         found = [] if offences else warnings(push, updates, open_frame_at(store, store.refs().get(gate.main)))
+    # Outside the limit: this wait for an overdue frame costs no processor time.
     if not offences and (stale := wait_while_overdue(store, updates, gate.main, partial(_head, store, gate.main))):
         offences = [stale]
     if offences:
-        return CheckResult([plain(line) for line in _tell(offences)], [])
+        return CheckResult([plain(line) for line in _report(offences)], [])
     return CheckResult([], [plain(f"warning: {line}") for line in found])
 
 
 def run_hook(variables: Mapping[str, str], lines: Iterable[bytes], out: TextIO) -> int:
-    """The pre-receive hook: git shows the pusher what is written to `out`; 1 refuses the push."""
+    """The pre-receive hook: returns its exit code, 1 to refuse the push. git shows the pusher what `out` gets."""
     answer = check_push(variables, lines)
     out.writelines(f"{line}\n" for line in (*answer.warnings, *answer.refused))
     return 1 if answer.refused else 0
 
 
 def _gate(store: PushReader, variables: Mapping[str, str], updates: list[Update]) -> Gate:
-    run_hook = shared_branch(store, {update.ref for update in updates})
-    if not any(update.ref == run_hook or update.ref.startswith(PRIMARY_REFS) for update in updates):
-        return Gate(run_hook)
+    main = shared_branch(store, {update.ref for update in updates})
+    # Most pushes are of lanes alone; they are spared a git process that reads settings they do not need.
+    if not any(update.ref == main or update.ref.startswith(PRIMARY_REFS) for update in updates):
+        return Gate(main)
     settings = store.settings("dreamcatcher")
     users, keys = settings.get(USER.lower(), []), settings.get(KEY.lower(), [])
 
@@ -176,11 +189,11 @@ def _gate(store: PushReader, variables: Mapping[str, str], updates: list[Update]
         return account(variables) in users or any(_is_signed(store, commit, key) for key in keys)
 
     counter = settings.get(COUNTER_KEY, [COUNTER])[-1]
-    return Gate(run_hook, counter, is_primary if users or keys else None)
+    return Gate(main, counter, is_primary if users or keys else None)
 
 
 def shared_branch(store: PushReader, pushed: set[str]) -> str:
-    """The branch that HEAD names; `run_hook` where that is not there and `run_hook` is, or is being pushed."""
+    """The branch that HEAD names; `main` if that branch does not exist and `main` does or is being pushed."""
     if store.head_branch is not None:
         return store.head_branch
     if _MAIN in store.refs() or _MAIN in pushed:
@@ -189,7 +202,7 @@ def shared_branch(store: PushReader, pushed: set[str]) -> str:
 
 
 def _head(store: PushReader, ref: str) -> str | None:
-    """What a ref names at this moment."""
+    """The commit of a ref at this moment, not at the start of the check; None if there is none."""
     return store.git("rev-parse", "--verify", "--quiet", ref, may_fail=True).stdout.decode().strip() or None
 
 
@@ -197,7 +210,7 @@ def _is_signed(store: PushReader, commit: str, signers: str) -> bool:
     """Whether a commit has a good ssh signature by a key of an allowed-signers file that is valid now."""
     file = store.folder / Path(signers).expanduser()
     if not file.is_file():
-        raise UsageError(f"git config {KEY} names {file}, which is no file", "correct it on the server")
+        raise UsageError(f"git config {KEY} names {file}, which is not a file", "correct it on the server")
     try:
         lines = file.read_text("utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:
@@ -205,7 +218,7 @@ def _is_signed(store: PushReader, commit: str, signers: str) -> bool:
     return commit in store.good_signatures([commit], lines_at(lines, time.time_ns() // 1000))
 
 
-def _tell(offences: list[Offence]) -> list[str]:
+def _report(offences: list[Offence]) -> list[str]:
     if not offences:
         return []
     lines = []
@@ -215,6 +228,6 @@ def _tell(offences: list[Offence]) -> list[str]:
         shown = path if len(path) <= PATH_SHOWN else f"{path[:PATH_SHOWN]}…"
         lines.append(f"{shown}: {offence.reason}{at}: {offence.detail}")
     if len(offences) == OFFENCES_LISTED:
-        lines.append(f"… and no further than these {OFFENCES_LISTED}")
+        lines.append(f"… only the first {OFFENCES_LISTED} are listed")
     remedy = _REMEDIES.get(offences[0].reason, _REMEDY_OF_DELTAS)
     return [*lines, f"dreamcatcherd refused this push, nothing was changed: {remedy}"]

@@ -1,7 +1,9 @@
-"""Whether a push publishes: told from the commits alone, where the repository names no primary (Protocol §8).
+"""Whether a push is a publication, judged by its commits if the repository names no primary
+(docs/protocol.md#the-server-side-check).
 
-What a published commit hides is never read again. So the check is that it hides nothing; that its snapshot is what the
-deltas give is for the other primaries and for `verify` to see."""
+History before a published commit is never read for deltas again, so the commit must hide none: that is checked. Merging
+the deltas again would take too long for a push; whether the snapshot is right is left to `verify` and other
+primaries."""
 
 from __future__ import annotations
 
@@ -27,7 +29,7 @@ from dreamcatcherd.stages.snapshot_chain import claimed_frame
 
 
 def opens_first(store: RepositoryReader, commit: str) -> bool:
-    """Whether a commit opens the first frame: an empty snapshot, no ledger, and nothing closed."""
+    """Whether a commit opens the first frame: an empty snapshot, no ledger, and no closed frame."""
     tree = store.commit(commit).tree
     raw = blob_at(store, tree, paths.FRAME)
     try:
@@ -36,56 +38,62 @@ def opens_first(store: RepositoryReader, commit: str) -> bool:
         return False
     scratch = Overlay(store)
     empty = [close_snapshot(scratch, empty_snapshot(name)) for name in (FORMAT, UNBOUNDED)]
-    standing = subtree(store, tree, paths.SNAPSHOT)
+    snapshot = subtree(store, tree, paths.SNAPSHOT)
     return (
         state is not None
         and state.last_closed is None
-        and state.snapshot == standing
-        and standing in empty
+        and state.snapshot == snapshot
+        and snapshot in empty
         and lookup(store, tree, paths.LEDGER) is None
     )
 
 
 def is_newest(store: RepositoryReader, refs: dict[str, str], main: str, commit: str) -> bool:
-    """Whether a commit is the last whole publication that `main` holds."""
+    """Whether a commit is the last complete publication in the history of `main`."""
     return load_published(store, refs, main).commit == commit
 
 
 def why_no_publication(store: RepositoryReader, refs: dict[str, str], main: str, new: str) -> str | None:
-    """Why moving `main` and the published ref to this commit would publish no whole frame, or None."""
+    """Why moving `main` and the published ref to the commit `new` would not publish a complete frame; None if it would.
+
+    FatalError if an object of the published history cannot be read."""
     head, published = refs.get(main), refs.get(paths.PUBLISHED)
+    # An empty repository has no ledger to account for deltas, so its first commit must have none in its history.
     if head is None and published is None and opens_first(store, new):
         hidden = any(versions_of(store, commit) for commit in store.new_commits([new], []).values())
-        return "the first frame is opened by a commit that holds deltas" if hidden else None
+        return "the commit that opens the first frame holds deltas" if hidden else None
     base = load_published(store, refs, main)
+    # The primary may have fetched before another push landed. Then its commit would drop that push.
     left = store.new_commits([oid for oid in (head, base.commit) if oid], [new])
     if left:
         return f"{len(left)} commits of main are not in it"
+    # Without a publication `find_published` would accept the newest frame that can be read, whatever it follows.
     if base.commit is None:
-        whole = claimed_frame(store.commit(new)) is not None and follows(store, new, base)
+        complete = claimed_frame(store.commit(new)) is not None and follows(store, new, base)
     else:
-        whole = find_published(store, base.commit, new) == new
-    if not whole:
+        complete = find_published(store, base.commit, new) == new
+    if not complete:
         return f"it does not close frame {base.state.frame} with a ledger that accounts for all that it reaches"
+    # Versions in snapshot commits are exempt from the ledger, as copies of merged deltas. Here they must be copies.
     if (path := _unaccounted(store, base, new)) is not None:
         return f"its own {paths.printable(path)} is in no ledger"
     return None
 
 
 def _unaccounted(store: RepositoryReader, base: PublishedState, new: str) -> str | None:
-    """A delta that the snapshot commits themselves bring in; theirs are copies of what was judged, or put back."""
+    """The path of a delta in a new snapshot commit that is neither a copy of one in a ledger nor a file put back."""
     fresh = store.new_commits([new], base.tips)
     claims = {oid: frame for oid, commit in fresh.items() if (frame := claimed_frame(commit)) is not None}
     own = [(path, blob) for oid in claims for path, blob, _ in versions_of(store, fresh[oid])]
     if not own:
         return None
     ledgers = read_published(store, new).ledgers
-    judged = {
+    listed = {
         row.blob for frame in claims.values() if (ledger := load_ledger(store, ledgers, frame)) for row in ledger.rows()
     }
-    standing = entries_at(store, base.deltas, [path.removeprefix(paths.DELTAS + "/") for path, _ in own])
+    previous = entries_at(store, base.deltas, [path.removeprefix(paths.DELTAS + "/") for path, _ in own])
     for path, blob in own:
-        stood = standing.get(path.removeprefix(paths.DELTAS + "/"))
-        if blob not in judged and (stood is None or stood.oid != blob):
+        back = previous.get(path.removeprefix(paths.DELTAS + "/"))
+        if blob not in listed and (back is None or back.oid != blob):
             return path
     return None

@@ -1,6 +1,7 @@
-"""A push and the words that its judges share (Protocol §8): updates, offences, and what refs are judged by.
+"""The data that the rules of the server-side check share (docs/protocol.md#the-server-side-check).
 
-Owns shapes, the reading of settings, and what `main` had before; the rules are `receive`'s and `receive_lanes`'."""
+Updates, offences, the settings of a push, and earlier content of `main`. The rules are in `branch_rules` and
+`lane_rules`."""
 
 from __future__ import annotations
 
@@ -25,19 +26,21 @@ COUNTER = "state/frame_counter.json"
 """The file in which an external driver raises the frame, unless the repository names another."""
 
 OFFENCES_LISTED = 100
-"""Files whose offences are told; for more than these nothing more is read."""
+"""How many files of a push are reported with their offence; then the check stops reading."""
 ACCEPTED_COST = 32 * 2**20
-"""How much of accepted deltas is kept decoded until the end."""
+"""How much of the accepted deltas is kept decoded for the warnings, in units of `Delta.cost`."""
 _PAST = 10_000
+"""How many commits of `main` are searched for earlier content."""
 KINDS = {
     paths.SNAPSHOT: "snapshot-edited",
     paths.LEDGER: "ledger-edited",
     paths.FRAME: "frame-edited",
 }
+"""The canonical files and folders, with the reason for which an edit of them is refused."""
 
 
 class Update(Struct, frozen=True):
-    """One ref that a push moves: `old` None makes it, `new` None deletes it."""
+    """One ref that a push moves; `old` is None if the push creates it, `new` if it deletes it."""
 
     ref: str
     old: str | None
@@ -45,7 +48,9 @@ class Update(Struct, frozen=True):
 
 
 class Offence(Struct, frozen=True):
-    """Why a push is refused: a file's path or a ref, a reason of a fixed set, and what is wrong, for people."""
+    """Why a push is refused: a file's path or a ref, a reason of a fixed set, and a text for people.
+
+    `at` is the place in the file as a JSON path, if there is one."""
 
     path: str
     reason: str
@@ -54,8 +59,10 @@ class Offence(Struct, frozen=True):
 
 
 class Gate(Struct, frozen=True):
-    """What the repository says about its refs. `is_primary` tells by who pushes or by a commit's signature; None where
-    nobody is named."""
+    """The configuration of the check: the shared branch as a full ref name, and the counter file's path.
+
+    `is_primary` answers, for a commit that is pushed, whether the account or the signature is the primary's; it is None
+    if the repository names no primary."""
 
     main: str
     counter: str = COUNTER
@@ -63,12 +70,12 @@ class Gate(Struct, frozen=True):
 
 
 class Push(Struct, frozen=True):
-    """A push with all that its refs are judged by: `refs` are those of before, `head` is `main`'s commit of after.
+    """A push with the data to check it against: `refs` are those before it, `head` is `main`'s commit after it.
 
-    `accepted`, `strays`, `unsafe` and `brought` collect what is read on the way: deltas, other files below the delta
-    root, those of them that no clone can hold, and commits. `hidden` are the commits whose history was judged when it
-    came in, or is the primary's. `standing` are the settings before the push: they say who may change them. `now` is
-    the time of the push, in microseconds UTC."""
+    `settings` are those after the push, `previous` those before it, which say who may change them. `hidden` are commits
+    whose history was checked when it came in, or is the primary's. `now` is the time of the push, in microseconds UTC.
+    `accepted`, `strays`, `unsafe` and `brought` collect what the rules read: deltas, other files below the delta root,
+    those of them that no clone can hold, and commits. `spent` is the cost of the bodies kept so far."""
 
     store: RepositoryReader
     gate: Gate
@@ -78,7 +85,7 @@ class Push(Struct, frozen=True):
     settings: Settings
     hidden: list[str]
     past: Past
-    standing: Settings
+    previous: Settings
     now: int
     accepted: list[Delta] = []
     strays: list[str] = []
@@ -87,7 +94,9 @@ class Push(Struct, frozen=True):
     spent: dict[str, int] = {}
 
     def versions(self, oid: str, commit: Commit) -> list[tuple[str, str, int]]:
-        """The delta files that a commit brings; what else it brings below the delta root is noted."""
+        """The delta files that a commit brings, as (path, blob, mode); other files below the delta root are noted.
+
+        UnreadableError if the commit cannot be read."""
         self.brought[oid] = commit
         files = files_of(self.store, commit)
         strays = [path for path, *_ in files if not path.endswith(".json")]
@@ -96,30 +105,29 @@ class Push(Struct, frozen=True):
         return deltas_among(files)
 
     def unchecked(self, tips: Sequence[str], also: str | None = None) -> list[tuple[str, Commit]]:
-        """The commits that come in by some tips, oldest first as far as their order is known; none that `also`
-        reaches."""
+        """The new commits that some tips reach and `also` does not; oldest first as far as their order is known."""
         hidden = [*self.hidden, also] if also else self.hidden
         return list(self.store.new_commits(tips, hidden).items())[::-1] if tips else []
 
     def judged(self, oid: str, commit: Commit) -> Iterator[Delta | Reject]:
-        """What each delta file is that a commit brings; UnreadableError where the commit cannot be read."""
+        """Read the delta files that a commit brings; UnreadableError if the commit cannot be read."""
         for found in read_versions(self.store, oid, self.versions(oid, commit), self.settings.limits, OFFENCES_LISTED):
             yield found.item
 
     def accept(self, delta: Delta) -> None:
-        """Keep an accepted delta, for what is said of it at the end; of many only the first keep their bodies."""
+        """Keep an accepted delta for the warnings; beyond ACCEPTED_COST without its body."""
         spent = self.spent.get("bodies", 0) + delta.cost
         self.spent["bodies"] = spent
         self.accepted.append(delta if spent <= ACCEPTED_COST else structs.replace(delta, body=None))
 
     def good_signatures(self, commits: Iterable[str], signers: Signers) -> dict[str, str]:
-        """Which commits have a good signature by a key that is valid at the time of the push: its fingerprint."""
+        """The commits with a good signature by a key that is valid at the time of the push; values are fingerprints."""
         return self.store.good_signatures(sorted(set(commits)), lines_at(signers.lines, self.now))
 
 
 def unsigned_offences(push: Push, deltas: list[Delta]) -> Iterator[Offence]:
-    """Where the standing settings name signers: the deltas whose commit no key of their stream signed."""
-    signers = push.standing.signers
+    """If the settings before the push name signers: the deltas whose commit no key of their stream signed."""
+    signers = push.previous.signers
     if not signers or not deltas:
         return
     good = push.good_signatures((item.version.commit for item in deltas), signers)
@@ -133,44 +141,50 @@ def unsigned_offences(push: Push, deltas: list[Delta]) -> Iterator[Offence]:
 
 
 def settings_at(store: RepositoryReader, refs: dict[str, str], main: str, head: str | None) -> Settings:
-    """The settings that deltas will be judged under: those on `main`, or where they do not read the last good ones."""
+    """The settings in a commit of `main`: the defaults if it has no settings file, the last good ones if that cannot
+    be read."""
     entry = lookup(store, store.commit(head).tree, paths.SETTINGS) if head else None
     try:
         return read_settings_file(store, entry)
     except SettingsError:
-        from dreamcatcherd.stages.published import load_published  # seldom needed, and slow to load: see incoming
+        from dreamcatcherd.stages.published import load_published  # slow to load, and few pushes need it
 
         return load_published(store, refs, main).settings
 
 
 def rejected(item: Reject) -> Offence:
+    """The offence of a version that would be quarantined."""
     fault, version = item.fault, item.version
     return Offence(version.path, fault.reason, f"{fault.detail} (commit {version.commit[:10]})", fault.at)
 
 
 def unreadable(oid: str, error: UnreadableError) -> Offence:
-    """A commit that nobody could read would be passed by, with all that it brings."""
+    """The offence of a commit that cannot be read: it would be passed over, with every delta in it."""
     return Offence(f"commit {oid}", "unreadable-commit", error.cause)
 
 
 def violation_kind_of(path: str) -> str:
+    """The reason for which an edit of a file below `state/` is refused."""
     found = (kind for folder, kind in KINDS.items() if path == folder or path.startswith(folder + "/"))
     return next(found, "state-edited")
 
 
 def quoted_stream(stream: str) -> str:
+    """A stream id in quotes for a terminal; '?' if it has control characters."""
     return repr(stream) if not has_control(stream) else "'?'"
 
 
 class Past:
-    """What `main` ever had directly below `state/`: read back along first parents, only as far as is asked."""
+    """The entries that `main` has or had directly below `state/`.
+
+    History is read along first parents, only as far back as a question needs, and at most _PAST commits."""
 
     def __init__(self, store: RepositoryReader, head: str | None) -> None:
         self._seen: set[tuple[str, Entry]] = set()
         self._back = islice(_states(store, head), _PAST)
 
     def holds(self, name: str, entry: Entry) -> bool:
-        """Whether `main` once had this entry by this name."""
+        """Whether `main` has or had this entry under this name."""
         while (name, entry) not in self._seen:
             state = next(self._back, None)
             if state is None:

@@ -1,6 +1,4 @@
-"""What was accepted and will never merge: refs that are neither the shared branch nor lanes, files that are no deltas.
-
-Reads and reports; refuses nothing."""
+"""Warnings about an accepted push: refs and files that are never merged, and deltas that may not merge as expected."""
 
 from __future__ import annotations
 
@@ -17,14 +15,15 @@ from dreamcatcherd.hook.push import Push, Update
 from dreamcatcherd.stages.never_merged import never_merged, not_a_delta
 
 WARNINGS_LISTED = 50
-"""How many warnings one push gets."""
+"""The largest number of warnings that one push gets."""
 
 _OUTSIDE = ("stream_deltas", "stream-deltas", "deltas")
-"""Folders at the root of the tree in which deltas were probably meant for the delta root."""
+"""Folders at the root of the tree whose deltas were probably meant for the delta root."""
 
 
 def warnings(push: Push, updates: Sequence[Update], open_frame: int | None) -> list[str]:
-    """What is said of a push that is accepted, in its own output."""
+    """The warnings about an accepted push, as lines for its own output; after WARNINGS_LISTED one line with the rest's
+    number."""
     found = [*_refs(push, updates), *_strays(push), *_deltas(push, open_frame)]
     if len(found) > WARNINGS_LISTED:
         return [*found[:WARNINGS_LISTED], f"… and {len(found) - WARNINGS_LISTED} more"]
@@ -51,7 +50,7 @@ def _strays(push: Push) -> Iterator[str]:
 
 
 def outside_root(store: ObjectReader, commit: Commit) -> Iterator[str]:
-    """What a commit changes at the root of the tree that looks like deltas in the wrong place."""
+    """Names that a commit adds or changes at the root of the tree and that look like deltas in the wrong place."""
     root = read_tree(store, commit.tree)
     likely = {name for name in root if name in _OUTSIDE or paths.frame_of(f"{paths.DELTAS}/{name}") is not None}
     if not likely:
@@ -70,7 +69,7 @@ def _deltas(push: Push, open_frame: int | None) -> Iterator[str]:
 
 
 def open_frame_at(store: ObjectReader, head: str | None) -> int | None:
-    """The open frame as a commit's frame.json has it."""
+    """The open frame in a commit's frame.json; None if there is none, or it cannot be read or is over 64 KiB."""
     entry = lookup(store, store.commit(head).tree, paths.FRAME) if head else None
     if entry is None or store.size(entry.oid) > 65_536:
         return None
