@@ -1,6 +1,7 @@
-"""What `doctor` looks at: one short function a check, each a fact with the remedy where it is not as it should be.
+"""The checks of `doctor`: each is a short function that yields facts, with a remedy if something is wrong.
 
-Reads and asks; changes nothing. What a check cannot know here it says, and is not counted as a fault."""
+Nothing is changed, except that `try_push` pushes and deletes a ref of its own. What a check cannot find out is reported
+and does not count as a fault."""
 
 from __future__ import annotations
 
@@ -41,13 +42,15 @@ from dreamcatcherd.stages.unreadable import troubles_of
 
 GIT_NEEDED = (2, 36)
 LANES_MANY = 5_000
+"""More lanes than this slow every poll."""
 NAMES_SHOWN = 20
 OFFSET_S = 5.0
+"""The largest accepted difference between two clocks, in seconds."""
 HOOK_TIMEOUT_S = 60.0
 
 
 def check_tools() -> Iterator[Check]:
-    """git on the PATH, new enough to write durably; and what libgit2 was built with."""
+    """Whether git is on the PATH and new enough to write durably; and the versions of pygit2 and libgit2."""
     try:
         said = subprocess.run(["git", "--version"], capture_output=True, text=True, timeout=10, check=True).stdout
     except (OSError, subprocess.SubprocessError) as error:
@@ -62,7 +65,7 @@ def check_tools() -> Iterator[Check]:
 
 
 def check_signing(key: Path | None) -> Iterator[Check]:
-    """Whether the key that snapshot commits are signed with can sign."""
+    """Whether the key that snapshot commits are signed with can sign; nothing without a key."""
     if key is None:
         return
     try:
@@ -70,11 +73,13 @@ def check_signing(key: Path | None) -> Iterator[Check]:
     except DreamcatcherError as error:
         yield Check("signing", False, error.cause, error.remedy)
     else:
-        yield Check("signing", True, f"{key} signs")
+        yield Check("signing", True, f"{key} can sign")
 
 
 def check_repository(store: Store, main: str) -> Iterator[Check]:
-    """Whether it can be reached and read, and what stands there."""
+    """Whether the repository can be reached and read, and the state of its branch, settings, lanes and names.
+
+    `main` is a full ref name. After a failure to connect or to read, the checks that depend on it are left out."""
     try:
         start = time.perf_counter()
         refs = store.refs()
@@ -103,7 +108,9 @@ def check_repository(store: Store, main: str) -> Iterator[Check]:
 
 
 def _frame_time(closed: int, now: float) -> Check:
-    """Of two clocks that differ one is wrong: this one, or that of the primary that closed the last frame."""
+    """Whether the last frame was closed in the past: else this clock or that of its primary is wrong.
+
+    `closed` and `now` are seconds UTC."""
     if closed <= now + OFFSET_S:
         return Check("frame time", True, f"the last frame was closed {_ago(now - closed)} ago")
     cause = f"the last frame was closed {_ago(closed - now)} in the future, by this clock"
@@ -117,22 +124,22 @@ def _ago(seconds: float) -> str:
 def _published(store: Store, view: View) -> Check:
     head, main, base = view.head, view.main, view.published
     if head is None:
-        remedy = "dreamcatcherd run or merge makes it, or push a first commit; check [repository] branch"
+        remedy = "dreamcatcherd run or merge creates it, or push a first commit; check [repository] branch"
         return Check("branch", False, f"there is no {paths.short_ref(main)}", remedy)
     if base.commit is None:
         return Check("branch", True, f"no frame is closed yet; frame {base.state.frame} is open")
     if not store.descends(head, base.commit):
         cause = f"{paths.short_ref(main)} was rewound: it does not hold the published {base.commit}"
         return Check(
-            "branch", False, cause, "the next frame puts it right with both heads as parents; find out who forced it"
+            "branch", False, cause, "the next frame corrects it with both heads as parents; find out who forced it"
         )
     return Check("branch", True, f"frame {base.state.frame} is open, the last snapshot is {base.snapshot}")
 
 
 def _settings(base: PublishedState, refused: str | None) -> Check:
     if refused is not None:
-        return Check("settings", False, f"{paths.SETTINGS} does not count: {refused}", "correct it and push it again")
-    return Check("settings", True, f"{paths.SETTINGS} {base.settings.blob or 'is not there: the defaults hold'}")
+        return Check("settings", False, f"{paths.SETTINGS} is refused: {refused}", "correct it and push it again")
+    return Check("settings", True, f"{paths.SETTINGS} {base.settings.blob or 'does not exist: the defaults apply'}")
 
 
 def _lanes(refs: dict[str, str], base: PublishedState) -> Check:
@@ -140,18 +147,18 @@ def _lanes(refs: dict[str, str], base: PublishedState) -> Check:
     lanes = [ref.removeprefix(prefix) for ref in refs if paths.lane_stream(ref, prefix) is not None]
     if len(lanes) > LANES_MANY:
         remedy = "lower [retention] lanes_keep on the primary"
-        return Check("lanes", False, f"{len(lanes)} lanes slow every look", remedy)
-    whole = [name for name in lanes if "/" not in name]
-    if not whole or len(whole) == len(lanes):
+        return Check("lanes", False, f"{len(lanes)} lanes slow every poll", remedy)
+    flat = [name for name in lanes if "/" not in name]
+    if not flat or len(flat) == len(lanes):
         return Check("lanes", True, f"{len(lanes)} lanes")
     short = paths.short_ref(prefix)
-    forms = f"{len(whole)} as {short}<stream>, such as {short}{min(whole)}, and others as {short}<stream>/<anything>"
+    forms = f"{len(flat)} as {short}<stream>, such as {short}{min(flat)}, and others as {short}<stream>/<anything>"
     return Check("lanes", True, f"{len(lanes)} lanes, {forms}: one stream can have lanes of one form only")
 
 
 def _troubles(store: Store, inbox: Inbox) -> Iterator[Check]:
-    """Refs and commits that cannot be read, names that no clone can hold, lanes in a stream's way, and branches whose
-    deltas nobody merges."""
+    """Refs and commits that cannot be read, names that no clone can hold, lanes that shut out another stream, and
+    branches with deltas that are never merged."""
     base, main = inbox.published, inbox.main
     refs = [*store.troubles(), *troubles_of(inbox.unreadable, main)]
     strays = StrayBranches().troubles(store, inbox.refs, main, inbox.settings, base.commit)
@@ -162,7 +169,7 @@ def _troubles(store: Store, inbox: Inbox) -> Iterator[Check]:
     for check, found, fine in (
         ("refs", refs, "all can be read"),
         ("names", names, f"a clone can hold all of {paths.short_ref(main)}"),
-        ("lane owners", occupied_lanes(store, inbox), "no lane is in the way of another stream"),
+        ("lane owners", occupied_lanes(store, inbox), "no lane shuts out another stream"),
         ("branches", strays, "no deltas on branches that are not merged"),
     ):
         for one in found:
@@ -176,13 +183,13 @@ def _troubles(store: Store, inbox: Inbox) -> Iterator[Check]:
 _WANTED = (
     ("receive.denyNonFastForwards", "true", "pushes may rewind branches"),
     ("receive.denyDeletes", "false", "merged lanes cannot be deleted, neither by workers nor by a remote primary"),
-    ("core.logAllRefUpdates", "always", "no reflog tells who moved a ref"),
+    ("core.logAllRefUpdates", "always", "no reflog records who moved a ref"),
     ("commitGraph.generationVersion", "1", "one commit with a date near 2^64 keeps git gc busy for ever"),
 )
 
 
 def check_folder(store: GitStore, main: str) -> Iterator[Check]:
-    """Rights, settings, HEAD, hook, locks, packs and space of a repository that lies on this disk."""
+    """Rights, settings, HEAD, hook, locks, packs and space of a repository on this disk."""
     folder = store.folder
     shut = [name for name in ("objects", "refs", "HEAD") if not os.access(folder / name, os.W_OK)]
     remedy = f"chown -R {os.geteuid()} {folder}, or run as its owner"
@@ -208,21 +215,23 @@ def check_folder(store: GitStore, main: str) -> Iterator[Check]:
 
 
 def _objects(folder: Path) -> Check:
-    """Whether git looks at what is pushed before it keeps it; it does either by this setting or by the general one."""
+    """Whether git checks pushed objects before it keeps them: by this setting, or else by the general one."""
     found = (git(folder, "config", "--type=bool", name) for name in ("receive.fsckObjects", "transfer.fsckObjects"))
     value = next((text for one in found if (text := one.stdout.decode().strip())), "not set")
     if value == "true":
         return Check("receive.fsckObjects", True, value)
-    cause = f"{value}: pushes of malformed commits and trees are taken"
+    cause = f"{value}: pushes of malformed commits and trees are accepted"
     return Check("receive.fsckObjects", False, cause, f"git -C {folder} config receive.fsckObjects true")
 
 
 def _as_stored(folder: Path) -> Check:
-    """Replacements and grafts, which dreamcatcherd never follows, show git's own users another history."""
+    """Whether git shows objects as stored: dreamcatcherd never follows replacements and grafts, but git does."""
     listed = git(folder, "for-each-ref", "--format=%(refname)", "refs/replace").stdout.decode().split()
     if listed:
         remedy = f"git -C {folder} replace --delete {listed[0].rpartition('/')[2]}, unless you made it on purpose"
-        return Check("replacements", False, f"{listed[0]} is there, {len(listed)} in all: git shows others", remedy)
+        return Check(
+            "replacements", False, f"git shows other objects than are stored: {listed[0]}, {len(listed)} in all", remedy
+        )
     grafts = folder / "info" / "grafts"
     if grafts.is_file() and grafts.stat().st_size:
         return Check("replacements", False, f"{grafts} changes what git shows as parents", f"rm {grafts}")
@@ -230,35 +239,37 @@ def _as_stored(folder: Path) -> Check:
 
 
 def _head(folder: Path, main: str) -> Check:
-    """What a clone checks out, and what the server-side check takes for the shared branch."""
+    """Whether HEAD names the shared branch: clones check that out, and the server-side check guards it."""
     named = git(folder, "symbolic-ref", "HEAD").stdout.decode("utf-8", "replace").strip()
     if named == main:
         return Check("HEAD", True, paths.short_ref(main))
-    cause = f"HEAD names {named or 'no branch'}: clones start there, and the hook guards it in place of {main}"
+    cause = f"HEAD names {named or 'no branch'}: clones check it out, and the hook guards it instead of {main}"
     return Check("HEAD", False, cause, f"git -C {folder} symbolic-ref HEAD {main}")
 
 
 def _hook(folder: Path, main: str) -> Check:
-    """The hook that git would ask, which `core.hooksPath` may have moved; asked here with a push of nothing."""
+    """Whether the hook that git would run is this check and works: it is run with an update that moves nothing.
+
+    `core.hooksPath` may have moved it."""
     named = git(folder, "rev-parse", "--git-path", "hooks/pre-receive").stdout.decode("utf-8", "replace").strip()
     hook = folder / named
     if not hook.is_file() or "dreamcatcherd" not in hook.read_text("utf-8", "replace"):
-        cause = f"no pre-receive check at {hook}: pushes are not looked at before they count"
-        return Check("hook", False, cause, "install it as docs/protocol.md says under The server-side check")
+        cause = f"no pre-receive check at {hook}: pushes are not checked"
+        return Check("hook", False, cause, "install it as described in docs/protocol.md, The server-side check")
     if not os.access(hook, os.X_OK):
-        return Check("hook", False, f"{hook} is not executable: git passes it over", f"chmod +x {hook}")
+        return Check("hook", False, f"{hook} is not executable: git ignores it", f"chmod +x {hook}")
     head = git(folder, "rev-parse", "--verify", "--quiet", main).stdout.decode().strip() or "0" * 40
     try:
         asked = subprocess.run(
             [hook.absolute()],
             cwd=folder,
-            input=f"{head} {head} {main}\n".encode(),  # a push of nothing
+            input=f"{head} {head} {main}\n".encode(),  # an update that moves nothing
             capture_output=True,
             timeout=HOOK_TIMEOUT_S,
             check=False,
         )
-        told = " ".join(asked.stderr.decode("utf-8", "replace").split()) or f"it ended with {asked.returncode}"
-        why = told if asked.returncode else None
+        reported = " ".join(asked.stderr.decode("utf-8", "replace").split()) or f"it ended with {asked.returncode}"
+        why = reported if asked.returncode else None
     except (OSError, subprocess.TimeoutExpired) as error:
         why = str(error)
     if why is not None:
@@ -280,7 +291,9 @@ def _locks(folder: Path) -> Check:
 
 
 def check_remote(store: RemoteStore, wall_s: Callable[[], float] = time.time) -> Iterator[Check]:
-    """Rights to push, what cannot be asked of a server, the clock against its, and the own clone."""
+    """Rights to push, certificates, the server's clock, and the packs and space of the primary's own clone.
+
+    `wall_s` gives the present time in seconds UTC. Settings that a server does not reveal are reported as advice."""
     trouble = store.try_push()
     if trouble is None:
         yield Check("push", True, "the server took a push of a ref, and its deletion")
@@ -297,30 +310,30 @@ def check_remote(store: RemoteStore, wall_s: Callable[[], float] = time.time) ->
 
 
 class _Stay(urllib.request.HTTPRedirectHandler):
-    """Takes a redirect for the answer, which has the server's time as well."""
+    """Does not follow redirects: their answer has the server's time too."""
 
     def redirect_request(self, *_: object) -> None:
         return None
 
 
 def _clock(store: RemoteStore, wall_s: Callable[[], float]) -> Check:
-    """An http server tells its time with every answer, also with a refusal; other protocols do not."""
+    """The difference between the clocks; an HTTP server sends its time with every answer, even an error."""
     if not store.where.startswith(("http://", "https://")):
-        return Check("clock", True, "this protocol does not tell the server's time")
+        return Check("clock", True, "this protocol does not report the server's time")
     request = urllib.request.Request(f"{store.where}/info/refs?service=git-upload-pack", method="HEAD")  # noqa: S310 (http is checked for above)
     file, folder = store.trust.file, store.trust.folder
     try:
         trusted = urllib.request.HTTPSHandler(context=ssl.create_default_context(cafile=file, capath=folder))
         with urllib.request.build_opener(trusted, _Stay).open(request, timeout=10) as answer:
-            told = answer.headers.get("Date")
+            date = answer.headers.get("Date")
     except urllib.error.HTTPError as refusal:
-        told = refusal.headers.get("Date")
+        date = refusal.headers.get("Date")
         refusal.close()
     except (OSError, ValueError) as error:
-        return Check("clock", True, f"the server's time could not be asked: {error}")
-    moment = email.utils.parsedate_to_datetime(told) if told else None
+        return Check("clock", True, f"the server's time could not be read: {error}")
+    moment = email.utils.parsedate_to_datetime(date) if date else None
     if moment is None:
-        return Check("clock", True, "the server does not tell its time")
+        return Check("clock", True, "the server does not report its time")
     offset = wall_s() - moment.timestamp()
     fine = abs(offset) <= OFFSET_S
     shown = f"this clock is {abs(offset):.0f} s {'ahead of' if offset > 0 else 'behind'} the server's"

@@ -1,4 +1,4 @@
-"""What takes much room: packs, the disk, and single files, for servers have limits. Owns where `doctor` warns."""
+"""Checks of sizes: packs, free space, and single files, which servers limit. Also the limits of these checks."""
 
 from __future__ import annotations
 
@@ -12,14 +12,17 @@ from dreamcatcherd.git.protocols import ObjectReader
 from dreamcatcherd.stages.largest_file import Largest
 
 PACKS_MANY = 200
+"""More packs than this slow every poll: maintenance joins them."""
 SPACE_BYTES = 256 * 2**20
 LARGE_BYTES = 50_000_000
-"""GitHub, GitLab.com and Bitbucket Cloud refuse a push that brings a file over 100 MB; GitHub warns from 50 MB on.
-A file is pushed again as soon as a frame changes it."""
+"""GitHub, GitLab.com and Bitbucket Cloud refuse a push with a file over 100 MB; GitHub warns from 50 MB on.
+A file is pushed again whenever a frame changes it."""
 
 
 def check_largest(store: ObjectReader, commit: str) -> Check:
-    """Servers refuse files that are too large; what is written grows with the records in it."""
+    """The largest file of a snapshot commit; a fault above LARGE_BYTES, or if it cannot be found out.
+
+    Files that the primary writes grow with their records, and a server that refuses one stops publishing."""
     try:
         path, size = Largest().of(store, commit)
     except UnreadableError as error:
@@ -27,21 +30,23 @@ def check_largest(store: ObjectReader, commit: str) -> Check:
     shown = f"{size:,} bytes: {path}"
     if size <= LARGE_BYTES:
         return Check("largest file", True, shown)
-    remedy = "many servers refuse files over 100 MB: see in docs/runbook.md, large file, what makes it grow"
+    remedy = "many servers refuse files over 100 MB: docs/runbook.md, large file, says what makes it grow"
     return Check("largest file", False, shown, remedy)
 
 
 def check_packs(folder: Path) -> Check:
-    """Maintenance joins packs; where it does not get done every look becomes slower."""
+    """The number of packs; a fault above PACKS_MANY, since every poll then becomes slower."""
     found = disk_usage(folder)
     if found is None or found.packs <= PACKS_MANY:
         return Check("packs", True, f"{found.packs if found else 'unreadable'} packs")
-    remedy = f"git -C {folder} repack --geometric=2 -d, and see what it says; then why the daemon's does not get done"
-    return Check("packs", False, f"{found.packs} packs: maintenance does not get done", remedy)
+    remedy = (
+        f"git -C {folder} repack --geometric=2 -d, and read its output; then see why the daemon's maintenance fails"
+    )
+    return Check("packs", False, f"{found.packs} packs: maintenance does not finish", remedy)
 
 
 def check_space(folder: Path) -> Check:
-    """Room for packs where they are written."""
+    """Free space on the disk of a repository; a fault below SPACE_BYTES."""
     free = shutil.disk_usage(folder).free
     shown = f"{free / 2**20:,.0f} MiB free at {folder}"
     fine = free >= SPACE_BYTES

@@ -95,7 +95,7 @@ def _make_repository(store: GitStore, folder: Path, tip: str, before: str | None
     if before is not None:
         edge, wanted = _edge(store, tip, before)
         (folder / "shallow").write_text("".join(f"{oid}\n" for oid in sorted(edge)))
-    # The source repository is complete, so git has to be told where to cut: otherwise the pack would hold all history.
+    # The source repository is complete, so the cut is passed to git: otherwise the pack would hold all history.
     asked = "".join([*(f"--shallow {oid}\n" for oid in sorted(edge)), *(f"{oid}\n" for oid in wanted)])
     pack = str(folder / "objects" / "pack" / "pack")
     words = ("pack-objects", "--quiet", "--revs", "--shallow", "--delta-base-offset", pack)

@@ -1,4 +1,4 @@
-"""Putting an imported snapshot under an empty repository: the base that merging, replay and verify start from."""
+"""Importing an exported snapshot into an empty repository: the base that merging, replay and verify start from."""
 
 from __future__ import annotations
 
@@ -18,9 +18,10 @@ from dreamcatcherd.stages.snapshot import IMPORT, build_commit
 
 
 def adopt(store: Store, main: str, portable: Portable, now: int, closing: Closing) -> int:
-    """Publish a portable snapshot in a repository that has closed no frame; returns the frame that is open then.
+    """Publish an exported snapshot in a repository that has closed no frame; returns the frame that is open afterwards.
 
-    RefusedError where the repository is not empty, or where the file does not give the digest that it names."""
+    `main` is a full ref name, `now` microseconds UTC. RefusedError if the repository is not empty, if it moves during
+    the import, or if the file does not give the digest that it names."""
     view = Fetcher(main).fetch(store, now)
     base = view.published
     if base.ledger is not None:

@@ -1,4 +1,4 @@
-"""Adopting a platform's plain state: committed as deltas and closed as the first frame, in one publication."""
+"""Importing a platform's plain state: committed as deltas and closed as the first frame, in one publication."""
 
 from __future__ import annotations
 
@@ -24,10 +24,11 @@ from dreamcatcherd.stages.violations import find_violations, new_unsafe_paths
 def adopt_state(
     store: Store, main: str, deltas: Mapping[str, bytes], frame: int, options: SnapshotOptions, now: int
 ) -> Ledger:
-    """Close `frame` over these deltas, given by path, and return its ledger; `options` name the frame that opens then.
+    """Close `frame` with these deltas, given by path, and return its ledger; `options` name the frame that opens then.
 
-    What workers have pushed already waits for its frame: none of it is hidden. RefusedError if a frame is closed
-    already, or if one of the deltas cannot be merged."""
+    `main` is a full ref name, `now` microseconds UTC. Deltas that workers have already pushed wait for their frame;
+    none of them is hidden. RefusedError if a frame is closed already, if there are no deltas, if one of them cannot be
+    merged, or if the repository moves during the import."""
     view = Fetcher(main).fetch(store, now)
     if view.published.ledger is not None:
         raise RefusedError(f"{store.where} has closed frames already", "import before the first frame closes")
@@ -41,7 +42,7 @@ def adopt_state(
     if unread is not None:
         store.discard()
         raise RefusedError(f"the records of {unread.path} cannot be merged: {unread.detail}", "see docs/time-travel.md")
-    # The refs move from what the repository holds, not from the commit of the deltas, which nobody has seen yet.
+    # The old values of the refs are those in the repository, not the commit of the deltas, which no ref has named.
     if not publish(store, structs.replace(inbox, view=view), commit.commit, f"import frame {frame}"):
         raise RefusedError(f"{store.where} moved during the import", "stop the daemon and the workers, import again")
     return commit.ledger

@@ -1,6 +1,4 @@
-"""Making a shared repository that is ready for workers (`init`), and opening the first frame in one.
-
-Owns the script of the server-side check, too: a hook of git's that calls this installation of dreamcatcherd."""
+"""Creating a shared repository that is ready for workers (`init`), with its first frame open."""
 
 from __future__ import annotations
 
@@ -17,7 +15,7 @@ _CONFIG = (
     ("receive.denyNonFastForwards", "true"),
     ("receive.denyDeletes", "false"),
     ("core.logAllRefUpdates", "always"),
-    ("receive.fsckObjects", "true"),  # else any tree, commit or tag enters that its own id fits
+    ("receive.fsckObjects", "true"),  # else malformed trees, commits and tags are accepted
     ("commitGraph.generationVersion", "1"),  # else a commit dated near 2^64 keeps the server's own gc busy for ever
 )
 
@@ -25,9 +23,10 @@ _CONFIG = (
 def create(
     path: Path, frame: int, now: int, closing: Closing, branch: str = "main", *, hook: bool = True
 ) -> LocalStore:
-    """Make a bare repository at `path` with `frame` open in it; RefusedError where something stands there already.
+    """Create a bare repository at `path` with `frame` open; `hook` says whether the server-side check is installed.
 
-    `hook` says whether the server-side check is installed."""
+    `now` is in microseconds UTC; `branch` has no `refs/heads/`. RefusedError if `path` exists and is not an empty
+    folder; UsageError if it cannot be created."""
     if path.exists() and (not path.is_dir() or any(path.iterdir())):
         raise RefusedError(f"{path} exists and is not an empty folder", "choose another path, or run on it as it is")
     try:

@@ -1,7 +1,9 @@
-"""A platform's plain JSON state as deltas of one frame, so that a running fleet can adopt the protocol (Protocol §9).
+"""A platform's plain JSON state as deltas of one frame, so that a running fleet can adopt the protocol
+(docs/protocol.md#commands).
 
-Owns the mapping: which file's records go to which section of a delta. From there on they are read, keyed and merged
-like any worker's, messy records and all; so what was imported can be explained, replayed and verified like the rest."""
+A mapping says which files' records go to which section of a delta. From there on they are read, keyed and merged like
+any worker's records, malformed ones included, so imported data can be explained, replayed and verified like the
+rest."""
 
 from __future__ import annotations
 
@@ -18,14 +20,15 @@ from dreamcatcherd.core.model import Json, Record
 from dreamcatcherd.core.paths import DELTAS
 
 CHUNK_BYTES = 4 * 2**20
+"""The size at which the records of a file are split into several deltas, in bytes of canonical JSON."""
 
 
 class FileMap(Struct, frozen=True, forbid_unknown_fields=True):
-    """`[[files]]`: which files, and what their records are.
+    """`[[files]]` of a mapping: a glob of files, and where their records are.
 
-    `at` names where in the file they stand, member by member with dots between; `by` says that they stand in an object
-    by key, and which field the key is; `name` takes the file's name without its ending as a field; `rename` gives
-    fields other names; `one` says that what is found is a single record."""
+    `at` is the place of the records in the file: member names with dots between them. With `by`, the records are the
+    values of an object, and each key becomes the field of this name. With `name`, the file's name without `.json`
+    becomes a field. `rename` gives fields other names. `one` says that the place holds a single record."""
 
     path: str
     section: str
@@ -37,7 +40,7 @@ class FileMap(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class StateMap(Struct, frozen=True, forbid_unknown_fields=True):
-    """The whole mapping file: the frame that the state stands for, whose deltas it counts as, and the files."""
+    """The mapping file: the files, and the frame, stream and time (RFC 3339) of the deltas that are made of them."""
 
     files: list[FileMap]
     frame: Annotated[int, Meta(ge=0, le=MAX_FRAME)] = 0
@@ -46,7 +49,7 @@ class StateMap(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 def read_map(raw: bytes, where: str) -> StateMap:
-    """A mapping from TOML; UsageError names what is wrong with it."""
+    """Parse a mapping in TOML; UsageError, with `where` as the file's name, says what is wrong with it."""
     remedy = "correct it; docs/time-travel.md shows one"
     try:
         found = msgspec.convert(tomllib.loads(raw.decode("utf-8")), StateMap)
@@ -58,9 +61,10 @@ def read_map(raw: bytes, where: str) -> StateMap:
 
 
 def records_of(document: Json, mapped: FileMap, path: str) -> list[Json] | Record:
-    """What one decoded file gives to its section; RefusedError where it does not stand where the mapping says.
+    """The records of one decoded file, for its section; RefusedError if they are not where the mapping says.
 
-    An object of which the mapping says nothing more stays one: the section may read it by name, as agents are."""
+    An object stays an object if the mapping does not say how to read it: some sections are objects by name, such as
+    agents."""
     for name in mapped.at.split(".") if mapped.at else ():
         if type(document) is not dict or name not in document:
             raise RefusedError(f"{path} has no {mapped.at!r}", "correct `at` in the mapping")
@@ -82,7 +86,7 @@ def records_of(document: Json, mapped: FileMap, path: str) -> list[Json] | Recor
 
 
 def _with(record: Json, field: str, value: str) -> Json:
-    """A record with a field that it does not have itself; what is no record is kept as its value."""
+    """A record with a field added, unless it has that field; a value that is not a record becomes its `value`."""
     if type(record) is not dict:
         record = {"value": record}
     return record if field in record else {field: value, **record}
@@ -95,13 +99,14 @@ def _renamed(record: Json, names: dict[str, str]) -> Json:
 
 
 MappedRecords = tuple[FileMap, str, list[Json] | Record]
-"""What a mapping found: by which line of it, in which file, and the records."""
+"""The result of a mapping for one file: the entry of the mapping, the file's path, and the records."""
 
 
 def deltas_of(mapping: StateMap, found: Iterable[MappedRecords]) -> Iterator[tuple[str, bytes]]:
-    """Deltas as (path, bytes), each a file's records or part of them; the same files give the same bytes.
+    """Deltas as (path, bytes), each with a file's records or part of them; the same files give the same bytes.
 
-    Their times rise in the order of the mapping, so that of two files that set one field the later one wins."""
+    Their times rise in the order of the mapping, by a microsecond each: if two files set one field, the later one wins.
+    """
     utc = utc_micros(mapping.utc) or 0
     count = 0
     for mapped, path, records in found:
@@ -118,7 +123,7 @@ def deltas_of(mapping: StateMap, found: Iterable[MappedRecords]) -> Iterator[tup
 
 
 def _chunks(records: list[Json] | Record) -> Iterator[list[Json] | Record]:
-    """The records in runs of some megabytes, since a delta may have no more."""
+    """The records in runs of at most CHUNK_BYTES, since deltas have a size limit; a larger record is its own run."""
     if isinstance(records, dict):
         for run in _runs(list(records.items())):
             yield dict(run)

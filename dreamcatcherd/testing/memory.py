@@ -1,4 +1,4 @@
-"""The in-memory twin of the git stores: real object ids, no disk. For tests and simulation."""
+"""An in-memory implementation of the git stores, with real object ids and no disk, for tests and simulation."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from dreamcatcherd.git.reachability import Reached, reach
 
 
 class MemoryStore:
-    """A repository in memory; it keeps the `Store` Protocol of `dreamcatcherd.git.protocols`.
+    """A repository in memory; it implements the `Store` Protocol of `dreamcatcherd.git.protocols`.
 
-    `objects` are the flushed objects by id, `heads` the refs. `signatures` are the fingerprints of the keys that signed
-    commits, by commit: a test sets them. A store that is made with another one shares all of these with it: the two are
-    two primaries on one repository, each with its own unflushed objects."""
+    `objects` are the flushed objects by id, `heads` the refs. `signatures` are the fingerprints of signing keys by
+    commit, which a test sets. A store that is made from another one shares these three with it: the two are two
+    primaries on one repository, each with its own unflushed objects."""
 
     def __init__(self, shared: MemoryStore | None = None) -> None:
         self.where = self.identity = "memory"
