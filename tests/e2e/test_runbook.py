@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from dreamcatcherd.git.failures import _CAUSES
+from dreamcatcherd.git.failures import _CAUSES, _STATUSES
 from tests.e2e.harm import trip_guard
 from tests.e2e.test_docs import ROOT, blocks, observed, shell
 from tests.e2e.test_prometheus import RULES
@@ -44,7 +44,7 @@ def pieces(node: ast.expr) -> list[str]:
 
 def causes() -> set[str]:
     """The longest fixed part of each cause that a cycle can fail with, from the code that raises it."""
-    found = {cause for _, cause, _ in _CAUSES}
+    found = {cause for _, cause, _ in _CAUSES} | {f"{cause} ({status})" for status, (cause, _) in _STATUSES.items()}
     files = [ROOT / f"dreamcatcherd/{folder}/{name}.py" for folder, names in RAISERS.items() for name in names.split()]
     for file in [*files, ROOT / "dreamcatcherd/daemon/cycle.py"]:
         for node in ast.walk(ast.parse(file.read_text())):
