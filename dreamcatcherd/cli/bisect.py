@@ -78,7 +78,7 @@ def check_ends(good: int, bad: int, test: Callable[[int], int]) -> None:
 def bisect(
     good: int, bad: int, command: tuple[str, ...], repo: str | None, config_file: Path | None, as_json: bool
 ) -> int:
-    """Find the first frame with which CMD fails, by binary search: 1,000 frames take 12 runs.
+    """Find the first frame with which CMD fails, by binary search: 1,000 frames take at most 12 runs.
 
     First CMD is run on both ends: frame --good must be good and frame --bad must be bad.
 

@@ -90,7 +90,8 @@ def replay(
     """Rebuild the state after a frame from the deltas alone, and write it as `export` would.
 
     As it was known then, which is what was published; or with --hindsight, as if late deltas had come in time. With
-    --json only frame and digest are written. Exit code 1 where the state is not what the ledger says it was."""
+    --json only what identifies the state is written, not the state. Exit code 1 if the state is not what the ledger
+    says it was, but not with --hindsight."""
     primary = whole(open_primary(repo, config_file, notes=False))
     store = primary.store
     base = base_of(primary)
