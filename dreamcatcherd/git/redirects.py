@@ -1,4 +1,5 @@
-"""Redirects by a server: how they are reported. None is followed, as credentials belong to one server.
+"""Redirects by a server: how they are reported. git follows none, as credentials belong to one server; libgit2 follows
+one within the same host when it reads, without credentials.
 
 Owns how the new URL is shown: without secrets, on one line, cut to a length."""
 
