@@ -65,7 +65,7 @@ MERGED = series("deltas_total", 'outcome=~"merged|late"')
 HEALTH = (
     Shown(
         "Merge time, p95",
-        "Plan and merge of one frame, over the time that is shown.",
+        "The merge of one frame, over the time that is shown.",
         4,
         "s",
         (Query(quantile(0.95, "merge_duration_seconds", "$__range")),),
@@ -116,7 +116,7 @@ HEALTH = (
 
 ROWS: dict[str, tuple[Shown, ...]] = {
     "Merging": (
-        Shown("Merge time", "Plan and merge of one frame.", 12, "s", quantiles("merge_duration_seconds")),
+        Shown("Merge time", "The merge of one frame.", 12, "s", quantiles("merge_duration_seconds")),
         Shown(
             "Deltas a minute",
             "By what became of them: each counts once.",
@@ -128,7 +128,7 @@ ROWS: dict[str, tuple[Shown, ...]] = {
         Shown("Push to published", "From a delta's commit to its snapshot.", 8, "s", quantiles("delta_age_seconds")),
         Shown(
             "Phases of a close",
-            "Mean seconds of each phase of the cycles that published.",
+            "Mean seconds of each phase of the closes that published.",
             8,
             "s",
             (
