@@ -72,7 +72,8 @@ def close_frame(primary: Primary, closed_by: str, frame: int | None = None, inbo
     frame: the one that is open then is not due yet."""
     if primary.store.cut:  # deltas behind the cut would be merged away unread
         raise FatalError(f"{primary.store.where} is a shallow repository: nothing is published from it", UNSHALLOW)
-    store, phases = primary.store, Phases(primary.progress)
+    store = primary.store
+    phases = Phases(primary.progress, primary.read_s if inbox else None)  # a poll's reading is part of the close
     with _collector_off():
         inbox = inbox or primary.read_inbox(phases)
         tries = Tries(primary, inbox, inbox.published.state.frame if frame is None else frame)

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 import msgspec
@@ -55,10 +55,10 @@ class Unconfirmed(Struct, frozen=True):
 
 
 class Phases:
-    """Seconds spent in each phase of a cycle. `progress` is called at the end of each."""
+    """Seconds spent in each phase of a cycle, on top of what it `began` with. `progress` is called after each."""
 
-    def __init__(self, progress: Callable[[], None] = lambda: None) -> None:
-        self.seconds: dict[str, float] = {}
+    def __init__(self, progress: Callable[[], None] = lambda: None, began: Mapping[str, float] | None = None) -> None:
+        self.seconds: dict[str, float] = dict(began or {})
         self._progress = progress
 
     @contextmanager
@@ -91,6 +91,7 @@ class Primary:
         self.streams = RecentStreams()
         self.policy = ServerPolicy(store.folder if isinstance(store, RemoteStore) else None)
         self.last: Inbox | None = None
+        self.read_s: dict[str, float] = {}  # seconds that each phase of reading `last` took
         self.unconfirmed: Unconfirmed | None = None
         self.deltas_frames: int | None = None  # after how many closed frames delta files leave the tree
         self.views: tuple[str, ...] = ()  # collections that are also written as one file each
@@ -112,10 +113,12 @@ class Primary:
     def read_inbox(self, phases: Phases | None = None) -> Inbox:
         """Stages 1 and 2: one look at the refs, and what waits there."""
         phases = phases or Phases(self.progress)
+        before = dict(phases.seconds)
         with phases.of("fetch"):
             view = self._fetcher.fetch(self.store, self.clock())
         with phases.of("ingest"):
             self.last = self.reader.read(self.store, view)
+        self.read_s = {name: seconds - before.get(name, 0.0) for name, seconds in phases.seconds.items()}
         return self.last
 
     def write_snapshot(self, inbox: Inbox, plan: Plan, merged: Merged, closed_by: str) -> FrameCommit:

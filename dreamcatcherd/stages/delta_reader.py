@@ -105,7 +105,7 @@ def _says_the_same(item: Delta | Reject, version: Version) -> bool:
 
 
 def read_delta(store: ObjectReader, version: Version, limits: Limits) -> Delta | Reject:
-    """What a version is, by its path, its bytes and its attachments (Protocol §4)."""
+    """What a version is, by its path, its bytes and its attachments (docs/protocol.md#a-delta)."""
     if kind_of_mode(version.mode) != PLAIN_FILE:
         kind = "a submodule" if kind_of_mode(version.mode) == _SUBMODULE else "a symbolic link"
         return Reject(version, Fault("not-a-file", f"{kind} stands where a delta should"))

@@ -8,6 +8,7 @@ from dreamcatcherd.config import Config, FramesConfig, HttpConfig
 from dreamcatcherd.core.frames import Closing
 from dreamcatcherd.daemon.cycle import close_frame, poll
 from dreamcatcherd.daemon.primary import Primary
+from dreamcatcherd.observe.families import PHASES
 from tests.daemon.conftest import Start
 from tests.daemon.tools import INTERVAL_S, Clock, Scripted, new_store
 from tests.law.fleet import MAIN, NOW, commit_files
@@ -69,6 +70,16 @@ def test_a_close_looks_at_the_refs_once(start: Start) -> None:
     daemon.step(INTERVAL_S)
     assert daemon.closed() == [1]
     assert len(looks) == 1
+
+
+def test_every_stage_of_a_close_is_timed(start: Start) -> None:
+    """The look that a close is made from counts for it as well: all six phases have one sample."""
+    daemon = start()
+    commit_files(daemon.store, MAIN, {f"{FOLDER}/1/a.json": text()})
+    daemon.step(INTERVAL_S)
+    counted = [daemon.series("phase_duration_seconds_count", phase=phase) for phase in PHASES]
+    assert counted == [1.0] * 6
+    assert all((daemon.series("phase_duration_seconds_sum", phase=phase) or 0) > 0 for phase in PHASES)
 
 
 def test_only_the_frame_that_was_asked_for_is_closed() -> None:

@@ -17,8 +17,8 @@ ROOT = Path(__file__).parents[2]
 PACKAGE = ROOT / "dreamcatcherd"
 
 DIALECT = re.compile(
-    r"(?<![a-z])(?:upon|whole|told|tells?|telling|lies?|lay|stands?|stood|standing|anew|mend(?:s|ed|ing)?|of then"
-    r"|(?:is|are) no (?!longer\b|more\b|less\b|one\b)|read over|asked about)(?![a-z])",
+    r"(?<![a-z])(?:upon|whole(?! number)|told|tells?|telling|lies?|lay|stands?|stood|standing|anew|mend(?:s|ed|ing)?"
+    r"|of then|(?:is|are) no (?!longer\b|more\b|less\b|one\b)|read over|asked about)(?![a-z])",
     re.IGNORECASE,
 )
 """Words of the private English in which this project was once written. Most have a place in good prose, a few times."""
