@@ -39,9 +39,7 @@ def check_packs(folder: Path) -> Check:
     found = disk_usage(folder)
     if found is None or found.packs <= PACKS_MANY:
         return Check("packs", True, f"{found.packs if found else 'unreadable'} packs")
-    remedy = (
-        f"git -C {folder} repack --geometric=2 -d, and read its output; then see why the daemon's maintenance fails"
-    )
+    remedy = f"git -C {folder} repack --geometric=2 -d, and read its output; see why the daemon's maintenance fails"
     return Check("packs", False, f"{found.packs} packs: maintenance does not finish", remedy)
 
 
