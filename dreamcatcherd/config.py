@@ -229,6 +229,7 @@ def _override(document: dict[str, Any], environment: Mapping[str, str]) -> None:
         match = _VARIABLE.fullmatch(name)
         if match is None:
             continue
+        # `5` and `true` are TOML values; `main` is not, and means the text.
         try:
             value = tomllib.loads(f"value = {text}")["value"]
         except (ValueError, RecursionError):
@@ -292,6 +293,7 @@ def clone_folder(repository: RepositoryConfig, url: str, environment: Mapping[st
     if not state:
         home = environment.get("XDG_STATE_HOME") or str(Path("~/.local/state").expanduser())
         state = str(Path(home) / "dreamcatcherd")
+    # The name is for people; the digest keeps two repositories of one name apart.
     name = re.sub(r"[^A-Za-z0-9_-]", "-", url.rstrip("/").removesuffix(".git").rpartition("/")[2])[:40]
     return Path(state) / f"{name}-{hashlib.sha256(url.encode()).hexdigest()[:12]}.git"
 
@@ -307,6 +309,7 @@ def credential_file(
         if not path.is_file():
             raise UsageError(f"{path} ({name}) is no file", f"name a readable file with [{table}] {name}")
         return path.absolute()
+    # A file that is configured must be there. One of systemd's may be missing: the unit names all that it could have.
     folder = environment.get("CREDENTIALS_DIRECTORY")
     token = "http_token" if table == "http" else "token"
     given = Path(folder) / (token if name == "token_file" else name) if folder else None

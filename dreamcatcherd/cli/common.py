@@ -88,6 +88,7 @@ def shown_json(text: str) -> str:
 
 def write_table(title: str, columns: Iterable[str], rows: Iterable[Iterable[object]]) -> None:
     """Write rows as a table. Text from deltas is shown as it is, never as markup or control codes."""
+    # In a pipe a program reads it: one row a line, columns separated by tabs, nothing shortened.
     if not sys.stdout.isatty():
         for row in rows:
             click.echo("\t".join(plain(cell) for cell in row))

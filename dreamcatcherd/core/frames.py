@@ -184,6 +184,8 @@ def decide(watch: Watch | None, state: FrameState, closing: Closing, signs: Sign
     opened_at = utc_micros(state.opened_at) if state.opened_at else None
     start = min(opened_at or 0, watch.since.wall)
     watched_s = now.steady_s - watch.since.steady_s
+    # Rules are asked at each poll and remember nothing; what was said once is kept in the watch, because a quorum
+    # that was complete may look incomplete after a rewind.
     spoken = CLOSE_RULES[closing.rule](start, state, closing, signs)
     if spoken.now and watch.spoke_s is None:
         watch = structs.replace(watch, spoke_s=now.steady_s)
@@ -200,6 +202,7 @@ def decide(watch: Watch | None, state: FrameState, closing: Closing, signs: Sign
     over = wake_in_s is not None and wake_in_s <= 0
     if not over:
         return Decision(watch, False, closing.rule, wake_in_s)
+    # A frame that is over and empty stays open until the first delta, and closes with it.
     due = not (closing.skip_empty and signs.empty)
     return Decision(watch, due, closed_by, wake_in_s if due else None)
 

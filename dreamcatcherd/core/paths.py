@@ -62,6 +62,7 @@ def in_repository(path: str) -> str:
 
 def bad_name(path: str) -> str | None:
     """Why no delta can have this path, or None. Undecodable bytes arrive as lone surrogates."""
+    # Nearly every path: one match in place of six questions.
     if _PLAIN.fullmatch(path):
         return None
     if _SURROGATE.search(path):

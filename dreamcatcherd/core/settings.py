@@ -118,6 +118,7 @@ def read_settings(raw: bytes, blob: str | None = None) -> Settings:
         raise SettingsError(str(error)) from error
     if not _PREFIX.fullmatch(parsed.lanes.prefix):
         raise SettingsError(f"[lanes] prefix {parsed.lanes.prefix!r} is no ref prefix such as {LANES!r}")
+    # Collections of the protocol stay although the file does not name them; the file changes or adds.
     table = dict(DEFAULT_TABLE)
     for name, row in parsed.collections.items():
         table[name] = _collection(name, row, table.get(name))
@@ -134,6 +135,7 @@ def _signers(security: Security) -> Signers:
     except ValueError as error:
         raise SettingsError(f"[security] allowed_signers: {error}") from error
     known = [name for name in signers.operators if any(speaks_for(signers, key, name) for key in _keys(signers))]
+    # Without an operator nobody could ever change the file again, not even to remove the signers.
     if signers and not known:
         raise SettingsError("[security] operators must name one of allowed_signers: nobody could change this file")
     if signers.operators and not signers:

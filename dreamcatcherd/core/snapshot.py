@@ -80,6 +80,7 @@ def close_snapshot(objects: Objects, folders: Folders) -> str:
     """Write both folders and return the snapshot's tree id: the digest."""
     root = dict(folders.root)
     root["format"] = Entry(FILE, objects.write("blob", format_of(folders).encode() + b"\n"))
+    # git has no empty folders, so an empty snapshot has no `state`.
     if folders.state:
         root["state"] = Entry(TREE, objects.write("tree", format_tree(folders.state)))
     return objects.write("tree", format_tree(root))
@@ -113,6 +114,7 @@ def near_paths(row: Collection, keys: Iterable[list[Json]], raw_keys: Iterable[b
 
 def near_path(part: int | str) -> str:
     """How the paths of all entities with this shard field begin."""
+    # Larger and negative numbers have no letter, and are rare: their files need not be neighbours.
     return number_path(part) if type(part) is int and 0 <= part < 10**19 else _text_path(canonical(part))
 
 

@@ -44,6 +44,7 @@ def build_runtime(config: Config, url: str, now: Runtime | None = None) -> Runti
     if now is not None and config.repository == now.config.repository:
         return now._replace(config=config, closing=closing, listening=listening)
     store = open_store(config.repository, url)
+    # A push to a repository on another machine changes nothing on this disk.
     watched = () if isinstance(store, RemoteStore) else (store.folder / "refs",)
     return Runtime(config, store, primary_of(config, store, closing), closing, listening, watched)
 

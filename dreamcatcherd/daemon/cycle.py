@@ -87,6 +87,7 @@ def close_frame(primary: Primary, closed_by: str, frame: int | None = None, inbo
                 commit = primary.write_snapshot(chosen, plan, merged, closed_by)
             with phases.of("publish"):
                 won = tries.publish(chosen, merged, commit, phases.seconds)
+            # Nothing before this line counts, and everything after it can be found out again from git.
             if won:
                 return tries.report(inbox, chosen, commit, phases.seconds)
             inbox = tries.next_inbox(inbox, phases)

@@ -51,6 +51,7 @@ class FileWatch:
                 *self._folders, watch_filter=None, debounce=50, step=10, rust_timeout=500, stop_event=self._stop,
                 recursive=self._recursive,
             )  # fmt: skip
+            # What changed does not matter: the poll that follows looks at all refs.
             for _ in changes:
                 self._changed()
         except (OSError, RuntimeError) as error:

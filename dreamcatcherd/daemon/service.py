@@ -195,6 +195,7 @@ class Service:
                 return 0.0
             return self._failed(error, closing)
         self._backoff.end()
+        # A publication that landed late was shown above; the poll that found it has nothing more to say.
         if closing or report.ledger is None:
             self._show(report)
         self._tidy(closing)

@@ -140,6 +140,7 @@ def git_environment(access: Access) -> dict[str, str]:
         ssh += ["-i", _quoted(access.ssh_key), "-o", "IdentitiesOnly=yes"]
     if access.known_hosts:
         ssh += ["-o", f"UserKnownHostsFile={_quoted(access.known_hosts)}"]
+    # By environment and not by argument: command lines are visible to every user of the machine.
     settings = [*_ALONE, *_http_settings(access, timeout)]
     more = {"GIT_SSH_COMMAND": " ".join(ssh)}
     if access.is_http and (access.token_file or access.password or access.user != ANYBODY):

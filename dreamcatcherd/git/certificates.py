@@ -31,6 +31,7 @@ def find_trust(access: Access, clone: Path, environment: Mapping[str, str] = os.
     system's store."""
     if access.ca_file is not None:
         return Trust(access.ca_file, None, "[repository] ca_file")
+    # The variables that OpenSSL and most programs know.
     named = {name: Path(environment[name]) for name in ("SSL_CERT_FILE", "SSL_CERT_DIR") if environment.get(name)}
     if named:
         return Trust(named.get("SSL_CERT_FILE"), named.get("SSL_CERT_DIR"), " and ".join(named))

@@ -67,6 +67,7 @@ def git(
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             env=environment,
+            # A group of its own: at the time limit everything that git started is ended with it.
             start_new_session=True,
         )
     except FileNotFoundError as error:

@@ -56,6 +56,7 @@ def check_critical(folder: Path, refs: dict[str, str]) -> None:
 def damaged_refs(folder: Path) -> dict[str, str | None]:
     """Loose refs whose file contains no object id, each with the last value in its reflog."""
     found: dict[str, str | None] = {}
+    # libgit2 and git list only refs that they can read: damaged ones are found by their files.
     for path in (folder / "refs").rglob("*"):
         if path.suffix == ".lock" or not path.is_file():
             continue

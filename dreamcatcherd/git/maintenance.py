@@ -37,6 +37,7 @@ def _maintain(repository: Path) -> None:
         if result.returncode:
             remedy = f"run git {' '.join(words)} there by hand and see what it says"
             raise RetryableError(f"maintenance of {repository} failed: {error_message(result)}", remedy)
+    # Only of what was published: a graph over all refs would include commits that anybody pushed.
     published = git(repository, "rev-parse", "--verify", "--quiet", PUBLISHED).stdout.decode().strip()
     if published:
         write_graph(repository, published)

@@ -101,6 +101,7 @@ def make_clone(folder: Path, url: str) -> None:
         raise _unwritable(folder, error_message(result))
     (fresh / MARK).write_text(url)
     old = folder.with_name(f"{folder.name}.new-old")
+    # Renamed into place, so that the clone is never half made under its own name.
     try:
         if folder.exists():
             folder.rename(old)

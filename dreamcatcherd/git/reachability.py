@@ -33,6 +33,7 @@ def near_commits(commit: Callable[[str], Commit], tips: Iterable[str], hidden: s
         oid = todo.pop()
         if oid in found:
             continue
+        # Beyond this a walk in this process costs more than asking git.
         if len(found) >= NEAR:
             return None
         found[oid] = commit(oid)

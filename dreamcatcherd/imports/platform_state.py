@@ -117,6 +117,7 @@ def deltas_of(mapping: StateMap, found: Iterable[MappedRecords]) -> Iterator[tup
                 "stream_id": mapping.stream_id,
                 mapped.section: part,
             }
+            # The name says where the records came from; the number makes it unique and gives the order.
             stem = "".join(char if char.isascii() and char.isalnum() else "-" for char in path.removesuffix(".json"))
             yield f"{DELTAS}/{mapping.frame}/import/{count:05}-{stem[:60]}.json", canonical(body) + b"\n"
             count += 1

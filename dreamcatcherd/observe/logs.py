@@ -49,6 +49,7 @@ def set_up_logs(form: Literal["auto", "console", "json"], level: str) -> Filteri
             structlog.processors.TimeStamper(fmt="iso", utc=True),
             structlog.processors.JSONRenderer(sort_keys=True),
         ]
+    # journald reads the priority from the line; a terminal or a file would show it.
     if reaches_journal(sys.stderr, os.environ.get("JOURNAL_STREAM", "")):
         processors.append(with_priority)
     structlog.configure(

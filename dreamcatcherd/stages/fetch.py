@@ -50,6 +50,7 @@ class Fetcher:
 
     def load_published(self, store: Store, refs: dict[str, str]) -> PublishedState:
         """The published state; read again only if a ref that decides it has moved."""
+        # `main` counts too: a primary may have been stopped after it moved `main` and before the published ref.
         key = (refs.get(self._main), refs.get(PUBLISHED))
         if self._known is None or self._known[0] != key:
             published = load_published(store, refs, self._main, store.recall())

@@ -86,6 +86,7 @@ class AuthMiddleware:
         refused = self._refusal(scope) or self._too_much(scope["path"], client)
         if refused is not None:
             await refused(scope, receive, send_on)
+            # Health and metrics are never refused: an operator needs them most when there is too much to answer.
         elif scope["path"] in NEVER_REFUSED:
             if scope["path"] not in NEVER_DELAYED:
                 await self._wait_while_closing()
@@ -128,6 +129,8 @@ class AuthMiddleware:
             return PlainTextResponse("read-only: GET and HEAD\n", 405, {"Allow": "GET, HEAD"})
         headers = dict(scope["headers"])
         hosts = [value for name, value in scope["headers"] if name == b"host"]
+        # A stranger's page can make a browser ask this address under the stranger's name, which is then in the Host
+        # header (DNS rebinding).
         if self._policy.local_names_only and not all(is_address_or_localhost(host.decode("latin-1")) for host in hosts):
             remedy = "ask for 127.0.0.1 or localhost, or set [http] token_file"
             return JSONResponse({"error": "this daemon answers its own machine only", "remedy": remedy}, 421)
@@ -150,6 +153,7 @@ def has_token(authorization: bytes, token: str) -> bool:
             return False
     elif kind.lower() != b"bearer":
         return False
+    # In constant time, so that the time of an answer says nothing about how much of a guess was right.
     return hmac.compare_digest(given, token.encode())
 
 

@@ -125,6 +125,7 @@ class QueryExecutor:
         if key in self._answers:
             self._answers.move_to_end(key)
             return cast(_T, self._answers[key])
+        # Whoever asks for the same while it is computed waits for the same answer.
         future = self._under_way.get(key)
         if future is None:
             if len(self._under_way) >= QUEUE or self._stopped:
@@ -132,6 +133,7 @@ class QueryExecutor:
             future = asyncio.get_running_loop().run_in_executor(self._thread, self._work, commit, work)
             self._under_way[key] = future
             future.add_done_callback(partial(self._done, key))
+        # Shielded: a client that goes away must not cancel the answer for the others.
         return cast(_T, await asyncio.shield(future))
 
     def _done(self, key: Hashable, future: asyncio.Future[Any]) -> None:
@@ -162,6 +164,7 @@ class QueryExecutor:
         if self._stopped:
             self._bounded.end()
         store = self._bounded
+        # The answer is of the commit that the status showed, even if a newer one is published meanwhile.
         if self._base is None or self._base.commit != commit:
             pending = self._live_status.pending
             bare = PublishedState(None, FrameState(pending.frame if pending else 1))

@@ -78,6 +78,8 @@ class BooksProjection:
             old = read_marks(objects, before, book)
             marks = _joined(old, new)
             progress += _progress(book, old, marks)
+            # Computed again from everything that is stored, never patched: there is one way in which a book can come
+            # about, so its bytes depend on the records alone.
             stamp = completed(marks) if compiles else None
             stored = _line(objects, before, DERIVED[LIBRARY], book)
             line = None
@@ -141,6 +143,7 @@ def note_mark(marks: Marks, line: bytes) -> None:
 
 def lines_of_book(objects: Reader, state: Folder, row: Collection, book: Json) -> Iterator[bytes]:
     """A collection's lines for one book, from the few files that may hold them; its key begins with the book."""
+    # A file may hold other books as well, because their hashes begin alike.
     start = b"[[%b" % canonical(book)
     for line in scan(objects, state, file_name(row.name), near_path(book)):
         if line.startswith((start + b",", start + b"]")):
