@@ -1,4 +1,4 @@
-"""The commands, one file for each family. Owns exit codes, and how an error reaches a person: on one line."""
+"""The commands, one module for each family. Owns the exit codes, and the form of errors: one line each."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ First steps:
   dreamcatcherd run                 serve ./fleet.git (made if missing), a frame every 10 s
   dreamcatcherd validate FILE       would this delta merge?
   dreamcatcherd receipt PATH        what became of it?
-  dreamcatcherd show posts          what stands in the snapshot?
+  dreamcatcherd show posts          what is in the snapshot?
 
-Exit codes: 0 done, 1 the thing asked about is not so, 2 wrong usage or
-configuration, 3 the repository failed."""
+Exit codes: 0 done, 1 the answer is no, 2 wrong usage or configuration,
+3 the repository failed."""
 
 
 _COMMANDS = {
@@ -55,7 +55,7 @@ _COMMANDS = {
 
 
 class Commands(click.Group):
-    """The commands, each imported when it is asked for: a command pays for no other one's libraries."""
+    """The commands, each imported on use, so that no command waits for the libraries of another one."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(_COMMANDS)
@@ -81,7 +81,8 @@ def cli() -> None:
 
 
 def main() -> None:
-    """The entry point of the `dreamcatcherd` command. Nothing that it makes may be written by everybody."""
+    """The entry point of the `dreamcatcherd` command."""
+    # No file that a command creates is writable by everybody; other bits of the umask are the administrator's choice.
     os.umask(os.umask(0o077) | 0o002)
     sys.exit(invoke(sys.argv[1:]))
 
@@ -98,13 +99,13 @@ def invoke(words: list[str]) -> int:
     except DreamcatcherError as error:
         return _fail(str(error), error.exit_code)
     except (click.Abort, KeyboardInterrupt):
-        return _fail("interrupted; nothing is half done, run it again", 130)
-    except BrokenPipeError:
+        return _fail("interrupted; nothing is left half done, run it again", 130)
+    except BrokenPipeError:  # the reader has ended, as `head` does; the flush at exit would fail again
         with contextlib.suppress(OSError):
             os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         return 0
     except MemoryError:
-        return _fail("memory is used up, nothing was published; use a machine or a limit with more of it", 3)
+        return _fail("out of memory, nothing was published; use a machine or a limit with more memory", 3)
     except OSError as error:
         return _fail(f"{error.filename or 'the disk'}: {error.strerror or error}; check the path and free space", 3)
     except Exception as error:

@@ -1,4 +1,4 @@
-"""The commands about the command itself: its version, completion for shells, and its manual page."""
+"""The commands about the program: its version, completion for shells, and its manual page."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ _VARIABLE = "_DREAMCATCHERD_COMPLETE"
 
 
 @click.command()
-@click.option("--verbose", "-v", is_flag=True, help="Also Python, libgit2, git and the libraries.")
+@click.option("--verbose", "-v", is_flag=True, help="Include Python, libgit2, git and the libraries.")
 @with_json
 def version(verbose: bool, as_json: bool) -> None:
-    """Show the version; --verbose and --json also show what it runs on. Part of every report of a fault."""
+    """Show the version; --verbose and --json include libraries and tools, for bug reports."""
     if not (verbose or as_json):
         click.echo(f"dreamcatcherd {__version__}")
         return
@@ -47,6 +47,6 @@ def completion(shell: str) -> None:
 
 @click.command()
 def man() -> None:
-    """Write the manual page, made from the help of all commands, to stdout: dreamcatcherd man | man -l -"""
+    """Write the manual page, generated from the help of all commands, to stdout: dreamcatcherd man | man -l -"""
     root = click.get_current_context().find_root().command
     click.echo(manual_page("dreamcatcherd", root, __version__), nl=False)

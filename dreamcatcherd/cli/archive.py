@@ -19,16 +19,18 @@ _FRAME = click.IntRange(0, MAX_FRAME)
 @click.command()
 @click.option("--from", "first", type=_FRAME, metavar="A", help="The first frame. [default: the first closed one]")
 @click.option("--to", "last", type=_FRAME, metavar="B", help="The last frame. [default: the last closed one]")
-@click.option("-o", "--output", type=click.Path(path_type=Path), metavar="FILE", required=True, help="Write there.")
+@click.option(
+    "-o", "--output", type=click.Path(path_type=Path), metavar="FILE", required=True, help="The file to write."
+)
 @on_repository
 @with_json
 def archive(
     first: int | None, last: int | None, output: Path, repo: str | None, config_file: Path | None, as_json: bool
 ) -> None:
-    """Write closed frames to one file that needs nothing else, with checksums: deltas, ledgers, snapshots, commits.
+    """Write closed frames to one self-contained file with checksums: deltas, ledgers, snapshots, commits.
 
-    The file is a tar of a bare git repository, cut off before frame A. `verify --archive FILE` computes its frames
-    again; unpacked with tar, every command reads it with --repo. The repository itself stays as it is."""
+    The file is a tar of a bare git repository whose history begins at frame A. `verify --archive FILE` recomputes its
+    frames; after unpacking it with tar, every command reads it with --repo. The repository itself does not change."""
     primary = open_primary(repo, config_file)
     store = primary.store
     if not isinstance(store, GitStore):
@@ -37,7 +39,7 @@ def archive(
     if not chain:
         raise RefusedError(f"{store.where} has no closed frame", "close a frame first: dreamcatcherd merge")
     if not output.parent.is_dir():
-        raise UsageError(f"{output.parent} is no folder", "name a file in a folder that exists")
+        raise UsageError(f"{output.parent} is not a folder", "name a file in a folder that exists")
     start = chain[0].frame if first is None else first
     end = chain[-1].frame if last is None else last
     manifest = write_archive(store, chain, start, end, primary.main, output)

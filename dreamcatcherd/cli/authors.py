@@ -1,6 +1,6 @@
-"""Agents that write books together by plain git, for the demo and for tests: nobody coordinates, some are killed.
+"""Agents that write books together with plain git, for the demo and for tests: uncoordinated, some of them killed.
 
-Owns what they write and what a finished shelf must then hold."""
+Owns the texts that they write and the check of the finished books."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from dreamcatcherd.demo.fleet import Pusher
 TITLES = {"tides": "The Book of Tides", "lanes": "Lanes and Weather", "frames": "Frames at Night"}
 KILLED = 2
 ROUNDS = 20
-"""How often an author takes heart again after its clone gave a push up."""
+"""How often an author starts again after `_push_or_die` gave up."""
 
 
 class Author(Pusher):
-    """Writes one chapter of each book, a push each, and stops.
+    """Writes one chapter of each book, one push for each, and stops.
 
-    `killed` cuts its first push short with SIGKILL; started again, as a supervisor would, it pushes the same commit
-    once more and goes on. `overwriting` keeps to one file in one frame, so that only history has its earlier versions.
-    Three of them bring a title page along: the first, one in the middle and the last."""
+    If `killed`, SIGKILL cuts its first push short; then it pushes the same commit again, as under a supervisor, and
+    continues. If `overwriting`, it uses one file in one frame, so that only history has the earlier versions. Three
+    authors add a title page: the first, one in the middle and the last."""
 
     def __init__(self, repository: Path, folder: Path, number: int, of: int) -> None:
         super().__init__(repository, folder, f"author-{number:02}", lane=number % 3 != 0)
@@ -45,7 +45,7 @@ class Author(Pusher):
             if self.killed and not self.wrote:
                 self._push_or_die(killed=True)
             if not any(self._push_or_die(killed=False) for _ in range(ROUNDS)):
-                raise RuntimeError(f"{mark}: git would not take it")
+                raise RuntimeError(f"{mark}: git did not accept it")
             self.wrote += 1
 
     def _sections(self, book: str) -> dict[str, object]:
@@ -58,38 +58,37 @@ class Author(Pusher):
 
 
 def text_of(book: str, number: int) -> str:
-    """What a chapter says: no other says the same."""
+    """The text of a chapter, different from all others."""
     return f"Chapter {number} of {TITLES[book]}.\n\n" + " ".join(f"{book}-{number}-{i}" for i in range(120))
 
 
 def make_authors(repository: Path, folder: Path, size: int) -> list[Author]:
-    """Authors, two of three on lanes, the third on the shared branch; the first overwrites, the last two are killed."""
+    """Authors: two of three on lanes, the third on the shared branch; the first overwrites, the last two are killed."""
     return [Author(repository, folder, number, size) for number in range(1, size + 1)]
 
 
 class Bound(Struct, frozen=True):
-    """A book of the demo as it was published, or not: how many chapters it has, and those whose text is not what was
-    written."""
+    """A book of the demo: its number of chapters, whether it was published, and the chapters with a wrong text."""
 
     book: str
     chapters: int
     target: int
     published: bool
-    astray: list[int]
+    wrong: list[int]
     fingerprint: str | None = None
 
     @property
     def holds(self) -> bool:
-        """Whether the book is published with every chapter as it was written."""
-        return self.published and self.chapters == self.target and not self.astray
+        """Whether the book is published and every chapter has the text that its author wrote."""
+        return self.published and self.chapters == self.target and not self.wrong
 
 
 def bound_books(library: dict[str, Record], size: int) -> list[Bound]:
-    """What became of each book, from the compiled objects by book."""
+    """The state of each book, from the compiled objects by book."""
     found = []
     for book in TITLES if size else ():
         made = library.get(book)
         texts = {chapter["number"]: chapter["content"] for chapter in made["chapters"]} if made else {}
-        astray = [number for number, text in texts.items() if text != text_of(book, number)]
-        found.append(Bound(book, len(texts), size, made is not None, astray, made["fingerprint"] if made else None))
+        wrong = [number for number, text in texts.items() if text != text_of(book, number)]
+        found.append(Bound(book, len(texts), size, made is not None, wrong, made["fingerprint"] if made else None))
     return found

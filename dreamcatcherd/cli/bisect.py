@@ -1,4 +1,4 @@
-"""The command that finds the frame with which something went wrong, by running a check on snapshots."""
+"""The command that finds the frame that introduced a fault, by running a check on snapshots."""
 
 from __future__ import annotations
 
@@ -29,8 +29,8 @@ _SKIP = 125
 
 
 class Search(Struct, frozen=True):
-    """How a search ended: the last frame known good, the first known bad, those in between that could not be tested,
-    and the frames that were tested, in order."""
+    """The result of a search: the last frame known to be good, the first known to be bad, the frames in between that
+    could not be tested, and the tested frames in order."""
 
     good: int
     bad: int
@@ -41,8 +41,8 @@ class Search(Struct, frozen=True):
 def search(frames: list[int], test: Callable[[int], int]) -> Search:
     """Find the first bad frame between the first of `frames`, which is good, and the last, which is bad.
 
-    `test` returns 0 for good, 125 for one that cannot be tested, anything else for bad. Where a frame is skipped, the
-    nearest one is tested instead."""
+    `test` returns 0 for good, 125 if the frame cannot be tested, anything else for bad. If a frame cannot be tested,
+    the nearest one is tested instead."""
     low, high = 0, len(frames) - 1
     skipped: set[int] = set()
     tested: list[int] = []
@@ -60,7 +60,8 @@ def search(frames: list[int], test: Callable[[int], int]) -> Search:
 
 
 def check_ends(good: int, bad: int, test: Callable[[int], int]) -> None:
-    """RefusedError unless the test finds the good frame good and the bad one bad: else a search would blame anybody."""
+    """RefusedError unless the good frame tests good and the bad one bad: else the search would find an arbitrary
+    frame."""
     for frame, wanted in ((good, "good"), (bad, "bad")):
         code = test(frame)
         if code == _SKIP or (code == 0) != (wanted == "good"):
@@ -78,15 +79,15 @@ def check_ends(good: int, bad: int, test: Callable[[int], int]) -> None:
 def bisect(
     good: int, bad: int, command: tuple[str, ...], repo: str | None, config_file: Path | None, as_json: bool
 ) -> int:
-    """Find the first frame with which CMD fails, by binary search: 1,000 frames take at most 12 runs.
+    """Find the first frame for which CMD fails, by binary search: 1,000 frames take at most 12 runs.
 
     First CMD is run on both ends: frame --good must be good and frame --bad must be bad.
 
-    CMD gets the exported snapshot's file as its last argument and in DREAMCATCHER_SNAPSHOT, the snapshot's folder as it
-    stands in the repository in DREAMCATCHER_SNAPSHOT_DIR, and the frame in DREAMCATCHER_FRAME; they are gone when it
-    ends. Its exit code says what the snapshot is: 0 good, 125 cannot be tested, anything else bad. What it writes goes
-    to stderr. Ends with the guilty frame, its deltas and their authors; exit code 1 where skipped frames leave it
-    open."""
+    CMD gets the path of the exported snapshot as its last argument and in DREAMCATCHER_SNAPSHOT, a folder with the
+    snapshot's files as in the repository in DREAMCATCHER_SNAPSHOT_DIR, and the frame in DREAMCATCHER_FRAME. The files
+    are deleted when it ends. Its exit code classifies the snapshot: 0 good, 125 cannot be tested, anything else bad.
+    Its output goes to stderr. Prints the first bad frame, its deltas and their authors; exit code 1 if skipped frames
+    leave the answer open."""
     if good >= bad:
         raise UsageError(f"--good {good} is not before --bad {bad}", "name an earlier frame that is good")
     primary = open_primary(repo, config_file)
@@ -100,12 +101,12 @@ def bisect(
     if as_json:
         write_json(_json(primary.store, found, ledger))
     else:
-        _tell(primary.store, found, ledger)
+        _print(primary.store, found, ledger)
     return 1 if found.skipped else 0
 
 
 def closed_between(store: ObjectReader, base: PublishedState, first: int, last: int) -> list[int]:
-    """The closed frames from one to another, both included."""
+    """The closed frames from `first` to `last`, both included."""
     return [frame for frame, _ in ledger_frames(store, base.ledgers, first, last)]
 
 
@@ -123,14 +124,16 @@ def _run(primary: Primary, base: PublishedState, frame: int, command: tuple[str,
         file = Path(name) / "snapshot.json"
         with file.open("wb") as opened:
             opened.writelines(export(store, ledger.snapshot, frame, settings.table, text))
-        told = {
+        variables = {
             "DREAMCATCHER_SNAPSHOT": str(file),
             "DREAMCATCHER_SNAPSHOT_DIR": str(folder),
             "DREAMCATCHER_FRAME": str(frame),
         }
         sys.stdout.flush()
         try:
-            done = subprocess.run([*command, str(file)], env=os.environ | told, stdout=sys.stderr.fileno(), check=False)
+            done = subprocess.run(
+                [*command, str(file)], env=os.environ | variables, stdout=sys.stderr.fileno(), check=False
+            )
         except OSError as error:
             cause = f"{command[0]} does not run: {error.strerror}"
             raise UsageError(cause, "name a command that can be started, after --") from error
@@ -165,7 +168,7 @@ def _json(store: ObjectReader, found: Search, ledger: Ledger) -> dict[str, objec
     }
 
 
-def _tell(store: ObjectReader, found: Search, ledger: Ledger) -> None:
+def _print(store: ObjectReader, found: Search, ledger: Ledger) -> None:
     if found.skipped:
         frames = ", ".join(map(str, found.skipped))
         click.echo(f"the first bad frame is {found.bad} or one that was skipped: {frames}")

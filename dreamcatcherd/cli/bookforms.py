@@ -20,20 +20,20 @@ from dreamcatcherd.core.model import Json, Record
 _NOT_XML = re.compile("[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 _LINE_ENDS = re.compile("\r\n?|\x85")
 _CONTROLS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202d\u202e]")
-"""What drives a terminal that shows the book, or shows its letters in another order than they are written. Marks that
-right-to-left scripts need stay."""
+"""Characters that control a terminal, or that override the order of letters. Marks that right-to-left scripts need are
+kept."""
 _MODIFIED = re.compile(rb'(<meta property="dcterms:modified">)[^<]*')
 _ZIP_EPOCH = (1980, 1, 1, 0, 0, 0)
 _STYLE = "body { margin: 5%; line-height: 1.4; } h1, h2 { line-height: 1.2; } .by { font-style: italic; }"
 
 
 def book_json(made: Record) -> bytes:
-    """The object with its fields in the order of the reference, as the platform writes its own."""
+    """The object with its fields in the order of the reference, as the platform writes them."""
     return json.dumps(in_reference_order(made), indent=2, ensure_ascii=True).encode() + b"\n"
 
 
 def as_markdown(made: Record) -> bytes:
-    """Title page, then parts and chapters, with what the chapters say as it stands but for control characters."""
+    """Title page, parts and chapters; the chapters' text unchanged except for control characters."""
     lines = [f"# {_one_line(name_of(made))}", ""]
     if made["subtitle"]:
         lines += [f"*{_one_line(escaped_html(made['subtitle']))}*", ""]
@@ -51,7 +51,7 @@ def as_markdown(made: Record) -> bytes:
 
 def as_epub(made: Record) -> bytes:
     """An EPUB 3 with a page for the title, for each part, and for each chapter below its part."""
-    import mkepub  # it compiles its templates when it is loaded: no other command need wait for that
+    import mkepub  # it compiles its templates when it is imported, which is slow
 
     metadata = made["metadata"]
     tags = made["tags"] if type(made["tags"]) is list else [made["tags"]]
@@ -82,7 +82,7 @@ def name_of(made: Record) -> str:
 
 
 def escaped_html(value: Json) -> str:
-    """A value of the title page as text: it may be of any type."""
+    """A value of the title page, of any type, as text."""
     return value if type(value) is str else canonical(value).decode()
 
 
@@ -93,7 +93,7 @@ def heading(chapter: Record) -> str:
 
 
 def _settled(path: Path, moment: str) -> bytes:
-    """The archive without the wall clock: files by name, the mark of its type first, dated by the book alone."""
+    """The archive without the wall clock: files sorted by name after `mimetype`, times from the book alone."""
     stamp = re.sub(r"\.[0-9]+Z$", "Z", moment).encode()
     out = io.BytesIO()
     with zipfile.ZipFile(path) as made, zipfile.ZipFile(out, "w") as settled:
@@ -120,7 +120,7 @@ def _title_page(made: Record) -> str:
 
 
 def _xhtml(content: str) -> str:
-    """Markdown as XHTML. Tags in it are shown, not obeyed; pictures are links, as an EPUB loads nothing from afar."""
+    """Markdown as XHTML. Tags become text, and pictures become links, since an EPUB loads nothing from the network."""
     from markdown_it import MarkdownIt
 
     renderer = MarkdownIt("commonmark", {"html": False, "xhtmlOut": True}).disable("image")
@@ -128,7 +128,7 @@ def _xhtml(content: str) -> str:
 
 
 def _text(text: str) -> Markup:
-    """Text for a template, escaped and marked so: some of the library's templates escape, others do not."""
+    """Escaped text, marked as such: some of the library's templates escape, others do not."""
     return escape(_clean(_one_line(text)))
 
 
@@ -137,5 +137,5 @@ def _one_line(text: str) -> str:
 
 
 def _clean(text: str) -> str:
-    """Without the control characters that XML cannot hold."""
+    """The text without the control characters that XML does not allow."""
     return _NOT_XML.sub("", text)

@@ -51,7 +51,7 @@ class _Shelf(NamedTuple):
 
 
 def _open(repo: str | None, config_file: Path | None, frame: int | None) -> _Shelf:
-    """The newest snapshot, or the one after a frame. Options given before the sub-command count where it has none."""
+    """The newest snapshot, or the one after a frame. Options before the sub-command count if it has none itself."""
     above = click.get_current_context().parent
     given = above.params if above and above.command is books else {}
     frame = given.get("frame") if frame is None else frame
@@ -66,9 +66,9 @@ def _open(repo: str | None, config_file: Path | None, frame: int | None) -> _She
 @with_json
 @click.pass_context
 def books(context: click.Context, frame: int | None, repo: str | None, config_file: Path | None, as_json: bool) -> None:
-    """Show the shelf: every book, how far it is, what is missing, who writes it, and when it was published.
+    """Show the shelf: every book, its progress, missing chapters, authors, and when it was published.
 
-    A book publishes itself in the frame in which as many chapter numbers are written as its `target_chapters` says."""
+    A book is published in the frame in which the number of its written chapters reaches its `target_chapters`."""
     if context.invoked_subcommand is not None:
         return
     opened = _open(repo, config_file, frame)
@@ -88,7 +88,7 @@ def _row(one: ShelfEntry) -> tuple[object, ...]:
 
 
 def _spans(one: ShelfEntry) -> str:
-    """Missing numbers, runs of them as `3-9`."""
+    """The missing numbers, with runs as `3-9`."""
     spans: list[list[int]] = []
     for number in one.missing:
         if spans and spans[-1][1] == number - 1:
@@ -106,7 +106,7 @@ def _spans(one: ShelfEntry) -> str:
 @on_repository
 @with_json
 def show_book(book: str, frame: int | None, repo: str | None, config_file: Path | None, as_json: bool) -> None:
-    """Show one BOOK: its chapters and who wrote them, those written more than once, and the compiled object."""
+    """Show one BOOK: its chapters and their authors, chapters with several authors, and the compiled object."""
     opened = _open(repo, config_file, frame)
     found = _shelved(opened, book)
     chapters = chapter_entries(opened.store, opened.state, opened.table, found.book)
@@ -117,7 +117,7 @@ def show_book(book: str, frame: int | None, repo: str | None, config_file: Path 
         write_json({**row, "contents": chapters, "object": None, "alternates": [], **bound})
         return
     click.echo(f"{plain(found.title or found.book)} ({plain(found.book)})")
-    click.echo(_standing(found))
+    click.echo(_progress(found))
     if found.missing:
         click.echo(f"missing: {_spans(found)}")
     if found.unnumbered:
@@ -128,7 +128,7 @@ def show_book(book: str, frame: int | None, repo: str | None, config_file: Path 
     write_table("chapters", ("number", "title", "author", "words", "also written by"), rows)
 
 
-def _standing(one: ShelfEntry) -> str:
+def _progress(one: ShelfEntry) -> str:
     if one.published:
         return f"published: complete since {one.published_at}, {one.word_count} words, fingerprint {one.fingerprint}"
     if one.target is None:
@@ -138,9 +138,11 @@ def _standing(one: ShelfEntry) -> str:
 
 @books.command("export")
 @click.argument("book")
-@click.option("-o", "--output", type=click.Path(path_type=Path), metavar="FILE", help="Write there. [default: stdout]")
 @click.option(
-    "--format", "form", type=click.Choice(list(_FORMS)), help="What to write. [default: by FILE's ending, else json]"
+    "-o", "--output", type=click.Path(path_type=Path), metavar="FILE", help="The output file. [default: stdout]"
+)
+@click.option(
+    "--format", "form", type=click.Choice(list(_FORMS)), help="The format. [default: by FILE's suffix, else json]"
 )
 @_at_frame
 @on_repository
@@ -157,12 +159,12 @@ def export_book(
     """Write a published BOOK as BookRappter JSON, Markdown or EPUB: the same book gives the same bytes."""
     form = form or _SUFFIXES.get(output.suffix.lower() if output else "", "json")
     if output is None and form == "epub" and sys.stdout.isatty():
-        raise UsageError("an EPUB is no text for a terminal", "name a file: -o BOOK.epub")
+        raise UsageError("an EPUB cannot be shown on a terminal", "name a file: -o BOOK.epub")
     opened = _open(repo, config_file, frame)
     found = _shelved(opened, book)
     entry = _entry(opened, found.book)
     if entry is None:
-        raise RefusedError(f"{plain(found.book)} is not published yet: {_standing(found)}", "wait for its last chapter")
+        raise RefusedError(f"{plain(found.book)} is not published yet: {_progress(found)}", "wait for its last chapter")
     raw = _FORMS[form](entry["object"])
     if output is None:
         sys.stdout.buffer.write(raw)

@@ -1,4 +1,4 @@
-"""What every command shares: its options, the primary that it works with, and how output is written."""
+"""What all commands share: options, the primary that they work with, and the form of output."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _Command = TypeVar("_Command", bound=Callable[..., Any])
 _T = TypeVar("_T")
 
 _UNSHOWN = re.compile("[\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
-"""What JSON lets stand as it is, although a terminal obeys it or shows what follows in another order."""
+"""Characters that JSON does not escape, although a terminal obeys them or reorders the text that follows."""
 
 _REPO = click.option("--repo", metavar="PATH_OR_URL", help="The shared repository. [default: ./fleet.git]")
 _CONFIG = click.option(
@@ -56,44 +56,43 @@ def configuration(repo: str | None, config_file: Path | None) -> tuple[Config, s
 
 
 def open_primary(repo: str | None, config_file: Path | None, *, notes: bool = True) -> Primary:
-    """A primary on the repository that the options name. With `notes` it is said on stderr what that lacks."""
+    """A primary on the repository that the options name. With `notes`, its troubles are printed on stderr."""
     primary = bootstrap.open_configured(*configuration(repo, config_file))
     for trouble in primary.store.troubles() if notes else ():
         click.echo(f"dreamcatcherd: note: {trouble.what}; {trouble.remedy}", err=True)
     return primary
 
 
-def whole(primary: Primary) -> Primary:
-    """The primary, where its repository has the whole history; RefusedError else, as nothing can be computed again."""
+def with_history(primary: Primary) -> Primary:
+    """The primary; RefusedError if its repository is shallow, since then the frames cannot be recomputed."""
     store = primary.store
     if store.cut:
-        raise RefusedError(f"{store.where} is a shallow repository: its frames cannot be computed again", UNSHALLOW)
+        raise RefusedError(f"{store.where} is a shallow repository: its frames cannot be recomputed", UNSHALLOW)
     return primary
 
 
 def base_of(primary: Primary) -> PublishedState:
-    """The last publication of a primary's repository."""
+    """The last published state of a primary's repository."""
     return primary.load_published(primary.store.refs())
 
 
 def write_json(value: Any) -> None:
-    """Write a value as JSON: sorted keys, readable, and nothing in it that a terminal obeys."""
+    """Write a value as readable JSON with sorted keys, without anything that a terminal obeys."""
     click.echo(shown_json(json.dumps(json.loads(canonical(value)), indent=1, ensure_ascii=False, sort_keys=True)))
 
 
 def shown_json(text: str) -> str:
-    """The same JSON, with the characters escaped that JSON lets stand and a terminal obeys."""
+    """The same JSON, with escapes for all characters that a terminal obeys."""
     return _UNSHOWN.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
 
 
 def write_table(title: str, columns: Iterable[str], rows: Iterable[Iterable[object]]) -> None:
-    """Write rows as a table. Text from deltas is shown as it is, never as markup or control codes."""
-    # In a pipe a program reads it: one row a line, columns separated by tabs, nothing shortened.
+    """Write rows as a table. Text from deltas is never taken for markup or control codes."""
     if not sys.stdout.isatty():
         for row in rows:
             click.echo("\t".join(plain(cell) for cell in row))
         return
-    from rich.console import Console  # on a terminal alone: it takes longer to load than most commands to run
+    from rich.console import Console  # only on a terminal: it takes longer to import than most commands to run
     from rich.table import Table
 
     table = Table(title=title, title_justify="left")
@@ -105,7 +104,7 @@ def write_table(title: str, columns: Iterable[str], rows: Iterable[Iterable[obje
 
 
 def tracked(items: Iterable[_T], total: int, what: str) -> Iterator[_T]:
-    """The items, with a progress bar on stderr where that is a terminal and the work is long."""
+    """The items, with a progress bar if stderr is a terminal."""
     if not sys.stderr.isatty():
         yield from items
         return

@@ -21,14 +21,14 @@ _FILE = click.option(
 
 @click.group("config")
 def config_group() -> None:
-    """Check or show how a primary is configured: the file, and the environment above it."""
+    """Check or show a primary's configuration: the file, and the environment that overrides it."""
 
 
 @config_group.command("check")
 @click.argument("file", required=False, type=click.Path(path_type=Path))
 @_FILE
 def check_command(file: Path | None, config_file: Path | None) -> None:
-    """Say whether a configuration FILE would be accepted; exit code 2 and the reason where not."""
+    """Say whether a configuration FILE would be accepted; if not, exit code 2 and the reason."""
     chosen = file or config_file
     _read(chosen)
     click.echo(f"{plain(chosen or 'the defaults')}: valid")
@@ -38,9 +38,9 @@ def check_command(file: Path | None, config_file: Path | None) -> None:
 @_FILE
 @with_json
 def show_command(config_file: Path | None, as_json: bool) -> None:
-    """Show every setting as it counts: the defaults, the file above them, the environment above both.
+    """Show the effective value of every setting: the file overrides the defaults, the environment overrides both.
 
-    A password or token in the URL is left out."""
+    A password or token in the URL is omitted."""
     tables = msgspec.to_builtins(_read(config_file))
     tables["repository"]["url"] = without_secrets(tables["repository"]["url"])[0]
     if as_json:
@@ -57,7 +57,7 @@ def show_command(config_file: Path | None, as_json: bool) -> None:
 @config_group.command("reference")
 @with_json
 def reference_command(as_json: bool) -> None:
-    """Print every setting with its default and what it takes, as Markdown; with --json as JSON Schemas."""
+    """Print every setting with its default and possible values, as Markdown; with --json as JSON Schemas."""
     if as_json:
         write_json(schemas())
     else:

@@ -1,4 +1,4 @@
-"""The command that shows the whole thing: a fleet of plain-git workers against a throw-away repository."""
+"""The demonstration: a fleet of plain-git workers against a throw-away repository."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ _CONFIG = (
 
 
 class Played(NamedTuple):
-    """How a run of the demo ended."""
+    """The result of a run of the demo."""
 
     verdict: RunVerdict
     frames: int
@@ -41,19 +41,23 @@ class Played(NamedTuple):
 
 
 @click.command()
-@click.option("--workers", type=click.IntRange(1, 64), default=12, show_default=True, help="How many workers push.")
-@click.option("--killed", type=click.IntRange(0, 64), default=3, show_default=True, help="How many die mid-push.")
-@click.option("--authors", type=click.IntRange(0, 64), default=12, show_default=True, help="How many write books.")
+@click.option("--workers", type=click.IntRange(1, 64), default=12, show_default=True, help="Number of workers.")
+@click.option(
+    "--killed", type=click.IntRange(0, 64), default=3, show_default=True, help="Workers that die during a push."
+)
+@click.option(
+    "--authors", type=click.IntRange(0, 64), default=12, show_default=True, help="Number of authors of books."
+)
 @click.option("--frames", type=click.IntRange(1, 100), default=3, show_default=True, help="Frames to run for.")
 @click.option("--interval", type=click.FloatRange(0.5, 60), default=2.0, show_default=True, help="Seconds a frame.")
-@click.option("--json", "as_json", is_flag=True, help="Write the count as JSON.")
+@click.option("--json", "as_json", is_flag=True, help="Write the result as JSON.")
 def demo(workers: int, killed: int, authors: int, frames: int, interval: float, as_json: bool) -> int:
-    """Run a fleet of plain-git workers against a throw-away repository, some of them killed half-way.
+    """Run a fleet of plain-git workers against a throw-away repository; some of them are killed during a push.
 
-    Half push on lanes of their own, half on the shared branch; a real daemon closes the frames. Beside them authors
-    write three books, a chapter of each; two are killed and started again, one overwrites its file. Ends with a count
-    of what was pushed and what landed; exit code 1 if any acknowledged delta were missing or counted twice, or any book
-    not published whole."""
+    Half of them push to their lanes, half to the shared branch; a real daemon closes the frames. Authors write three
+    books at the same time, a chapter of each; two are killed and started again, one overwrites its file. Ends with the
+    counts of pushed and merged deltas; exit code 1 if an acknowledged delta is missing or counted twice, or if a book
+    is not published completely."""
     with tempfile.TemporaryDirectory(prefix="dreamcatcherd-demo-") as name:
         crew = _Crew(Path(name), workers, min(killed, workers), authors)
         played = _play(crew, frames, interval)
@@ -68,14 +72,14 @@ def demo(workers: int, killed: int, authors: int, frames: int, interval: float, 
         click.echo(f"acknowledged, missing {len(verdict.missing)}")
         click.echo(f"counted twice         {len(verdict.doubled)}")
         for book in books:
-            state = f"published whole, fingerprint {book.fingerprint}" if book.holds else "NOT WHOLE"
+            state = f"published completely, fingerprint {book.fingerprint}" if book.holds else "INCOMPLETE"
             click.echo(f"book {book.book:<16} {book.chapters} of {book.target} chapters by as many authors: {state}")
         click.echo("every acknowledged delta landed exactly once" if holds else "THE PROMISE IS BROKEN")
     return 0 if holds else 1
 
 
 class _Crew:
-    """Everybody who pushes to one throw-away repository."""
+    """All workers and authors that push to the throw-away repository."""
 
     def __init__(self, folder: Path, workers: int, killed: int, authors: int) -> None:
         self.folder = folder
@@ -88,12 +92,12 @@ class _Crew:
         for one in (*self.workers, *self.authors):
             one.start()
 
-    def told(self, frame: int) -> str:
+    def progress(self, frame: int) -> str:
         pushed = sum(len(worker.sent) for worker in self.workers) + sum(author.wrote for author in self.authors)
         return f"frame {frame} is open: {pushed} deltas pushed by {plural(len(self.workers + self.authors), 'worker')}"
 
     def finish(self) -> None:
-        """Tell the workers to stop; the authors stop by themselves."""
+        """Stop the workers, and wait for all; the authors stop by themselves."""
         for worker in self.workers:
             worker.stop()
         for one in (*self.workers, *self.authors):
@@ -115,11 +119,11 @@ def _play(crew: _Crew, frames: int, interval: float) -> Played:
     primary = Primary(store, "main", Closing("manual"), wall_clock)
     try:
         crew.start()
-        with Console(stderr=True).status("the fleet is pushing …") as shown:
+        with Console(stderr=True).status("the fleet is pushing …") as line:
             until = time.monotonic() + 4 * frames * interval + 30
             while time.monotonic() < until:
                 pending = poll(primary)[0].pending
-                shown.update(crew.told(pending.frame))
+                line.update(crew.progress(pending.frame))
                 if pending.frame > frames or daemon.poll() is not None:
                     break
                 time.sleep(0.1)

@@ -1,4 +1,4 @@
-"""The command that looks for what is wrong with a set-up and says how to mend it."""
+"""The command that checks an installation and says how to fix each fault."""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ from dreamcatcherd.git.remote import RemoteStore
 @on_repository
 @with_json
 def doctor(repo: str | None, config_file: Path | None, as_json: bool) -> int:
-    """Check the repository, the way to it, refs, hooks, clock and permissions; say how to mend each.
+    """Check the repository, the connection to it, refs, hooks, clock and permissions; say how to fix each fault.
 
-    Changes nothing. Exit code 1 where something is to be mended."""
+    Changes nothing. Exit code 1 if something must be fixed."""
     found = list(_checks(repo, config_file))
     if as_json:
         write_json(found)
@@ -57,12 +57,12 @@ def _checks(repo: str | None, config_file: Path | None) -> Iterator[Check]:
     yield from found
     if not isinstance(store, RemoteStore):
         yield from check_folder(store, main)
-    elif found[0].ok:  # what cannot be reached can be asked no more
+    elif found[0].ok:  # further checks of an unreachable remote would fail for the same reason
         yield from check_remote(store)
 
 
 def _secrets(config: Config) -> Iterator[Check]:
-    """Whether files of secrets can be read by every user of this machine. Another check reports missing files."""
+    """Checks that no file with a secret can be read by every user. Another check reports missing files."""
     repository, http = config.repository, config.http
     wanted: tuple[tuple[Literal["repository", "http"], str, str | None], ...] = (
         ("repository", "token_file", repository.token_file),
@@ -82,7 +82,7 @@ def _secrets(config: Config) -> Iterator[Check]:
 
 
 def open_to_all(file: Path) -> bool:
-    """Whether a file's mode and those of all folders above let any user read it. A missing file is not one."""
+    """Whether the modes of a file and all folders above let every user read it; False if it is missing."""
     try:
         found = file.resolve()
         return bool(found.stat().st_mode & 0o004) and all(above.stat().st_mode & 0o001 for above in found.parents)

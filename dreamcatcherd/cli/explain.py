@@ -1,4 +1,4 @@
-"""The commands that say what changed between two frames, and who set what: diff and explain."""
+"""The commands that show what changed between two frames and who set a field: diff and explain."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ _FRAME = click.IntRange(0, MAX_FRAME)
 @on_repository
 @with_json
 def diff_command(start: int, end: int, repo: str | None, config_file: Path | None, as_json: bool) -> None:
-    """Show what changed between the snapshots after frames A and B: entities added, fields with old and new value.
+    """Show what changed between the snapshots after frames A and B: added entities, fields with old and new value.
 
-    For people each is shown with the stream and the delta that it came from. What did not change is not read: the cost
-    follows the difference."""
+    Without --json, each change has its stream and its delta. Unchanged files are not read, so the cost depends on the
+    size of the difference."""
     primary = open_primary(repo, config_file)
     store, base = primary.store, base_of(primary)
     found = queries.diff_frames(store, base, start, end)
@@ -39,9 +39,8 @@ def diff_command(start: int, end: int, repo: str | None, config_file: Path | Non
     origins = find_origins(store, base.ledgers, stamps, max(start, end), min(start, end) + 1)
     for name, items in found.added.items():
         for item in items:
-            brought = sorted(_stamps(item))
-            shown = "; ".join(_who(stamp, origins) for stamp in brought)
-            _say("green", f"+ {name} {_text(item.record)}", shown)
+            sources = "; ".join(_who(stamp, origins) for stamp in sorted(_stamps(item)))
+            _say("green", f"+ {name} {_text(item.record)}", sources)
     for name, items in found.removed.items():
         for item in items:
             _say("red", f"- {name} {_text(item.record)}")
@@ -54,7 +53,7 @@ def diff_command(start: int, end: int, repo: str | None, config_file: Path | Non
 
 
 def _say(colour: str | None, text: str, who: str = "") -> None:
-    """A line, coloured where a terminal reads it; text from deltas cannot drive that terminal."""
+    """Print a line, coloured on a terminal. Control characters of deltas do not reach it."""
     click.echo(click.style(plain(text), fg=colour) + (click.style(f"  ({plain(who)})", dim=True) if who else ""))
 
 
@@ -80,7 +79,7 @@ def _who(stamp: Stamp, origins: dict[Stamp, Origin]) -> str:
 @click.argument("collection")
 @click.argument("key")
 @click.argument("field", required=False)
-@click.option("--frame", type=_FRAME, help="As it stood after this frame, instead of now.")
+@click.option("--frame", type=_FRAME, help="The state after this frame, instead of the newest.")
 @on_repository
 @with_json
 def explain_command(
@@ -92,15 +91,15 @@ def explain_command(
     config_file: Path | None,
     as_json: bool,
 ) -> None:
-    """Tell who set each FIELD of an entity, when, in which delta and by which rule, and who lost against it.
+    """Show who set each FIELD of an entity, when, in which delta and by which rule, and whose values lost.
 
-    A KEY of several parts is joined by `/`, each part percent-encoded, as for `show`; here all parts are needed."""
+    The parts of a KEY are joined by `/`, each percent-encoded, as for `show`; all parts are required."""
     primary = open_primary(repo, config_file)
-    told = queries.explain_entity(primary.store, base_of(primary), collection, key, field, frame)
+    explained = queries.explain_entity(primary.store, base_of(primary), collection, key, field, frame)
     if as_json:
-        write_json(told)
+        write_json(explained)
         return
-    for name, one in told.fields.items():
+    for name, one in explained.fields.items():
         _say_field(name, one)
 
 
@@ -121,5 +120,5 @@ def _say_field(name: str, one: Field) -> None:
 
 
 def _when(stamp: Stamp) -> str:
-    """A stamp's time for people; years that no calendar here has stay microseconds."""
+    """A stamp's time for people; microseconds for years that Python's calendar does not have."""
     return calendar_text(stamp.utc) or f"{stamp.utc} µs"

@@ -1,4 +1,4 @@
-"""Files that leave or enter: written whole or not at all; tar and zstd as containers."""
+"""Files of export and import: written completely or not at all, as tar or zstd if wanted."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ from dreamcatcherd.git.atomic_write import write_atomically
 
 _ZSTD_MAGIC = b"\x28\xb5\x2f\xfd"
 UNPACKED_MOST = 2**31
-"""Bytes that a compressed file may hold: a few kilobytes can hold any number of them."""
+"""The limit of decompressed bytes: a few kilobytes can expand to any size."""
 
 
 def write_out(pieces: Iterable[bytes], output: Path | None, *, text: bool = True) -> None:
-    """Write pieces to a file, which has its name only once it is whole, or to stdout. `text` says that they are JSON.
+    """Write pieces to a file, which appears under its name when it is complete, or to stdout. `text`: they are JSON.
 
-    A terminal gets the same JSON with escapes for what it would obey; UsageError where it is to get anything else."""
+    On a terminal, characters that it would obey are escaped; UsageError for anything but JSON."""
     if output is None:
         terminal = sys.stdout.isatty()
         if terminal and not text:
-            raise UsageError("this is no text for a terminal", "name a file: -o FILE")
+            raise UsageError("binary data cannot be shown on a terminal", "name a file: -o FILE")
         for piece in pieces:
             sys.stdout.buffer.write(shown_json(piece.decode()).encode() if terminal else piece)
         sys.stdout.buffer.flush()
@@ -35,7 +35,7 @@ def write_out(pieces: Iterable[bytes], output: Path | None, *, text: bool = True
 
 
 def read_in(file: Path) -> bytes:
-    """The bytes of a file, or of stdin for `-`, decompressed; UsageError where it cannot be read."""
+    """The bytes of a file, or of stdin for `-`, decompressed; UsageError if it cannot be read."""
     try:
         raw = sys.stdin.buffer.read() if str(file) == "-" else file.read_bytes()
     except OSError as error:
@@ -44,7 +44,7 @@ def read_in(file: Path) -> bytes:
 
 
 def tar_bytes(files: Iterable[tuple[str, bytes]]) -> bytes:
-    """A tar of files, the same for the same files: no times, no owners."""
+    """A tar without times and owners: the same files give the same bytes."""
     out = io.BytesIO()
     with tarfile.open(fileobj=out, mode="w", format=tarfile.PAX_FORMAT) as tar:
         for name, raw in files:
@@ -55,13 +55,13 @@ def tar_bytes(files: Iterable[tuple[str, bytes]]) -> bytes:
 
 
 def tar_files(raw: bytes) -> dict[str, bytes]:
-    """The plain files of a tar, by name; RefusedError where it is damaged."""
+    """The plain files of a tar, by name; RefusedError if it is damaged."""
     found: dict[str, bytes] = {}
     try:
         with tarfile.open(fileobj=io.BytesIO(raw), mode="r:") as tar:
             for member in tar:
                 if member.issparse():
-                    raise RefusedError(f"the tar holds {member.name!r} with holes in it", "write it with export")
+                    raise RefusedError(f"the tar has {member.name!r} with holes in it", "write it with export")
                 opened = tar.extractfile(member) if member.isfile() else None
                 if opened is not None:
                     found[member.name] = opened.read()
@@ -81,7 +81,7 @@ def compressed(raw: bytes) -> bytes:
 
 
 def decompressed(raw: bytes) -> bytes:
-    """What was compressed with zstd; RefusedError where it is damaged."""
+    """The decompressed bytes; RefusedError if they are damaged."""
     module = _zstd()
     try:
         if module.__name__ == "zstandard":
@@ -94,13 +94,13 @@ def decompressed(raw: bytes) -> bytes:
 
 
 def _bounded(reader: Any) -> bytes:
-    """All that a reader gives; RefusedError where that is more than a file may hold."""
+    """All bytes of a reader; RefusedError beyond `UNPACKED_MOST`."""
     found = bytearray()
     while piece := reader.read(2**20):
         found += piece
         if len(found) > UNPACKED_MOST:
-            cause = f"the zstd file holds more than {UNPACKED_MOST >> 20} MiB"
-            raise RefusedError(cause, "if that is right, unpack it with zstd -d and name the result")
+            cause = f"the zstd file has more than {UNPACKED_MOST >> 20} MiB"
+            raise RefusedError(cause, "if this is intended, unpack it with zstd -d and name the result")
     return bytes(found)
 
 

@@ -12,17 +12,17 @@ from dreamcatcherd.hook.pre_receive import run_hook
 
 @click.group()
 def hook() -> None:
-    """The check on the server, as git hooks: what a push may bring.
+    """Check pushes on the server, as git hooks.
 
-    `dreamcatcherd init` installs it. In a repository that was there before, copy hooks/pre-receive from one that
-    `init` made, or write a script that does `exec dreamcatcherd hook pre-receive` (docs/protocol.md)."""
+    `dreamcatcherd init` installs the hook. For an existing repository, copy hooks/pre-receive from one that `init`
+    made, or write a script that does `exec dreamcatcherd hook pre-receive` (docs/protocol.md)."""
 
 
 @hook.command("pre-receive")
 def pre_receive() -> int:
-    """Judge the ref updates that git writes to stdin; exit code 1 refuses the push.
+    """Check the ref updates that git writes to stdin; exit code 1 refuses the push.
 
     Workers may add and change files below state/stream_deltas/, push lanes of valid deltas of their own stream, and
-    change dreamcatcher.toml and the counter file. All else below state/ is the primary's; the rest of the repository
-    is left alone. The first offence of each file goes to stderr, which git shows to the pusher."""
+    change dreamcatcher.toml and the counter file. Only the primary changes anything else below state/; the rest of the
+    repository is not checked. The first offence of each file goes to stderr, which git shows to the pusher."""
     return run_hook(os.environ, sys.stdin.buffer, sys.stderr)

@@ -1,4 +1,4 @@
-"""The commands that look and change nothing: plan, status, receipt, show, log."""
+"""The commands that only read: plan, status, receipt, show, log."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ _FRAME = click.IntRange(0, MAX_FRAME)
 @on_repository
 @with_json
 def plan(repo: str | None, config_file: Path | None, as_json: bool) -> None:
-    """Say what `merge` would do now, conflicts and quarantines included; write nothing."""
+    """Show what `merge` would do now, conflicts and quarantines included; write nothing."""
     primary = open_primary(repo, config_file)
     primary.store.keep_in_memory()
     ledger = draft_ledger(primary, primary.read_inbox(), "plan")
@@ -75,9 +75,9 @@ def _text(value: Json) -> str:
 @on_repository
 @with_json
 def status(repo: str | None, config_file: Path | None, as_json: bool) -> None:
-    """Show the open frame, the deltas that wait by stream, the last snapshot, the lag, and every present trouble.
+    """Show the open frame, the pending deltas by stream, the last snapshot, the lag, and every present trouble.
 
-    Troubles are what the repository shows and what a daemon that serves it reports at the address of [http] listen."""
+    Troubles are those that the repository shows, and those that its daemon reports at the address of [http] listen."""
     config, url = configuration(repo, config_file)
     store = bootstrap.open_store(config.repository, url)
     primary = bootstrap.primary_of(config, store)
@@ -108,11 +108,11 @@ def status(repo: str | None, config_file: Path | None, as_json: bool) -> None:
 @on_repository
 @with_json
 def receipt(path_or_blob: str, repo: str | None, config_file: Path | None, as_json: bool) -> None:
-    """Tell what became of a delta: pending, merged, late, duplicate or quarantined, and the fields it lost.
+    """Show the outcome of a delta: pending, merged, late, duplicate or quarantined, and the fields it lost.
 
     PATH_OR_BLOB is the delta's path in the repository, its blob id (`git hash-object FILE`), or its order key: frame,
-    utc, stream_id and content id joined by `/`, percent-encoded, the last two optional; or a stamp as JSON. Every
-    version that was pushed has a line of its own. Exit code 1 where nothing is known of it."""
+    utc, stream_id and content id joined by `/`, percent-encoded, the last two optional; or a stamp as JSON. Each pushed
+    version has its own line. Exit code 1 if the delta is unknown."""
     primary = open_primary(repo, config_file)
     inbox = primary.read_inbox()
     asked = path_or_blob.removeprefix("./")
@@ -138,7 +138,9 @@ def receipt(path_or_blob: str, repo: str | None, config_file: Path | None, as_js
             where = f"extra/{misfit.section}"
             click.echo(f"  {plural(misfit.records, 'misfit')} in {plain(where)}: {plain(misfit.why)}")
         if row.collapsed:
-            click.echo(f"  {plural(row.collapsed, 'record')} collapsed: the key was there and nothing new came with it")
+            click.echo(
+                f"  {plural(row.collapsed, 'record')} collapsed: the key existed already and the record added nothing"
+            )
         if row.unresolved:
             click.echo(f"  unresolved references: {plain(', '.join(row.unresolved))}")
         if row.unknown:
@@ -157,8 +159,8 @@ def show(
     """Show the entities of a COLLECTION, or those under KEY.
 
     Collections are posts, comments, chapters, books, agents, reactions, counters, observations, library (the compiled
-    books), book_progress (what they hang on), extra/<section> and those that state/dreamcatcher.toml adds. A key of
-    several parts is joined by `/`, each part percent-encoded; its first parts alone show all that begin so."""
+    books), book_progress (their progress), extra/<section> and those that state/dreamcatcher.toml adds. The parts of a
+    key are joined by `/`, each percent-encoded; the first parts alone select all keys that begin with them."""
     primary = open_primary(repo, config_file)
     found = entities(primary.store, view(primary.store, base_of(primary), frame), collection, key)
     if key is not None and not found:
@@ -172,7 +174,7 @@ def show(
 
 
 @click.command()
-@click.option("-n", "--limit", type=click.IntRange(1), help="At most so many frames. [default: all]")
+@click.option("-n", "--limit", type=click.IntRange(1), help="At most this many frames. [default: all]")
 @on_repository
 @with_json
 def log(limit: int | None, repo: str | None, config_file: Path | None, as_json: bool) -> None:

@@ -1,4 +1,4 @@
-"""The manual page: the help of every command as one page of roff. Owns the escaping; knows no command by name."""
+"""The manual page: the help of every command as one page of roff. Owns the escaping."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import click
 
 _UNBROKEN = "\b"
-"""Stands alone on the first line of a paragraph whose lines click leaves as they are."""
+"""The first line of a paragraph that click does not rewrap."""
 
 _CHARACTERS = str.maketrans(
     {"\\": r"\[rs]", "-": r"\-", "`": r"\[ga]", "'": r"\[aq]", "^": r"\[ha]", "~": r"\[ti]", '"': r"\[dq]"}
@@ -17,7 +17,7 @@ _CHARACTERS = str.maketrans(
 
 
 def manual_page(name: str, root: click.Command, version: str) -> str:
-    """The page of a command and all below it, for section 1. It has no date: the same help gives the same bytes."""
+    """The page of a command and its sub-commands, for section 1, without a date: the same help gives the same bytes."""
     context = _context(root, name)
     first, *rest = _paragraphs(root)
     lines = [f'.TH {name.upper()} 1 "" "{_text(name)} {_text(version)}"', ".SH NAME"]
@@ -31,7 +31,7 @@ def manual_page(name: str, root: click.Command, version: str) -> str:
 
 
 def _commands(context: click.Context) -> Iterator[str]:
-    """Every command below the context's, each group before what is in it."""
+    """Every command below the context's, each group before its sub-commands."""
     group = context.command
     if not isinstance(group, click.Group):
         return
@@ -53,7 +53,7 @@ def _context(command: click.Command, name: str, parent: click.Context | None = N
 
 
 def _options(context: click.Context) -> Iterator[str]:
-    """The options as tagged paragraphs; arguments have no help of their own."""
+    """The options as tagged paragraphs; click's arguments have no help text."""
     for parameter in context.command.get_params(context):
         record = parameter.get_help_record(context)
         if record is not None and isinstance(parameter, click.Option):
@@ -65,7 +65,7 @@ def _paragraphs(command: click.Command) -> list[list[str]]:
 
 
 def _split(text: str) -> list[list[str]]:
-    """Paragraphs as lists of lines; a list that begins with the mark is to stay unbroken."""
+    """Paragraphs as lists of lines; a list that begins with the mark keeps its line breaks."""
     return [block.splitlines() for block in re.split(r"\n\s*\n", text.strip("\n")) if block.strip(" \n")]
 
 
@@ -83,6 +83,6 @@ def _quoted(text: str) -> str:
 
 
 def _text(text: str) -> str:
-    """A line as it is to be read: nothing in it is a request or an escape."""
+    """A line as literal text: nothing in it is a request or an escape."""
     escaped = "".join(c if c.isascii() else rf"\[u{ord(c):04X}]" for c in text.translate(_CHARACTERS))
     return rf"\&{escaped}" if escaped.startswith(".") else escaped

@@ -1,4 +1,4 @@
-"""The commands that carry a snapshot elsewhere: export and import."""
+"""The commands that move a snapshot to another repository: export and import."""
 
 from __future__ import annotations
 
@@ -43,19 +43,21 @@ _FRAME = click.IntRange(0, MAX_FRAME)
 
 @click.command("export")
 @click.option("--frame", type=_FRAME, help="The snapshot after this frame, instead of the newest.")
-@click.option("-o", "--output", type=click.Path(path_type=Path), metavar="FILE", help="Write there. [default: stdout]")
+@click.option(
+    "-o", "--output", type=click.Path(path_type=Path), metavar="FILE", help="The output file. [default: stdout]"
+)
 @click.option(
     "--format", "form", type=click.Choice(["json", "ndjson", "tar"]), default="json", show_default=True,
-    help="One object, one record a line, or one file a collection.",
+    help="One object, one record per line, or one file per collection.",
 )  # fmt: skip
 @click.option("--zstd", is_flag=True, help="Compress it.")
 @on_repository
 def export_command(
     frame: int | None, output: Path | None, form: Format, zstd: bool, repo: str | None, config_file: Path | None
 ) -> None:
-    """Write the portable snapshot: all that is needed to go on merging elsewhere. `import` reads every form of it.
+    """Write the portable snapshot: everything that is needed to continue elsewhere. `import` reads every format.
 
-    Early deltas that are held for later frames are in no snapshot: they stay with the repository."""
+    Early deltas that are held for later frames are not part of a snapshot and stay in the repository."""
     primary = open_primary(repo, config_file)
     base = base_of(primary)
     tree, settings = view(primary.store, base, frame)
@@ -70,7 +72,7 @@ def export_command(
 
 
 def shaped(pieces: Iterable[bytes], form: Format, zstd: bool) -> Iterable[bytes]:
-    """An export in another form, compressed if asked."""
+    """An export in another format, compressed with `zstd`."""
     if form == "ndjson":
         pieces = to_ndjson(b"".join(pieces))
     elif form == "tar":
@@ -79,7 +81,7 @@ def shaped(pieces: Iterable[bytes], form: Format, zstd: bool) -> Iterable[bytes]
 
 
 def read_any(file: Path) -> Portable:
-    """An exported snapshot in whatever form it was written."""
+    """An exported snapshot in any format."""
     raw = read_in(file)
     if is_tar(raw):
         raw = from_files(tar_files(raw))
@@ -95,9 +97,9 @@ def read_any(file: Path) -> Portable:
 @click.argument("file", type=click.Path(path_type=Path))
 @click.option(
     "--map", "map_file", type=click.Path(path_type=Path), metavar="TOML",
-    help="FILE is a folder of plain JSON files; this says what they hold (docs/time-travel.md).",
+    help="FILE is a folder of plain JSON files; TOML maps them to collections (docs/time-travel.md).",
 )  # fmt: skip
-@click.option("--open", "open_frame", type=_FRAME, metavar="N", help="With --map: the frame that is open afterwards.")
+@click.option("--open", "open_frame", type=_FRAME, metavar="N", help="With --map: the open frame after the import.")
 @on_repository
 @with_json
 def import_command(
@@ -108,11 +110,11 @@ def import_command(
     config_file: Path | None,
     as_json: bool,
 ) -> None:
-    """Put an exported snapshot into an empty repository, which is made if it does not exist.
+    """Import an exported snapshot into an empty repository, which is created if it does not exist.
 
-    The digest comes out the same, the next frame is open, and what was merged before does not count again. With --map
-    the plain state of a platform becomes frame 0: its records are committed as deltas and merged, in a repository that
-    may hold anything but closed frames, so that a running fleet need not start anew."""
+    The digest stays the same, the next frame is open, and deltas that were merged before do not count again. With --map
+    the plain state of a platform becomes frame 0: its records are committed as deltas and merged. The repository must
+    have no closed frames, and may have anything else, so that a running fleet does not have to start over."""
     if open_frame is not None and map_file is None:
         raise UsageError("--open goes with --map", "leave it out: the frame after the exported one is open then")
     if map_file is not None:
@@ -128,7 +130,7 @@ def import_command(
 
 
 def _made(repo: str | None, config_file: Path | None) -> Primary:
-    """A primary on the repository, which is made if it does not exist."""
+    """A primary on the repository, which is created if it does not exist."""
     config, url = configuration(repo, config_file)
     path = repository_path(url)
     if path is not None and not path.exists():
@@ -146,8 +148,8 @@ def _import_state(folder: Path, map_file: Path, open_frame: int | None, primary:
     ledger = adopt_state(primary.store, primary.main, deltas, mapping.frame, options, primary.clock())
     misfits = sum(row.records for row in ledger.misfits)
     if as_json:
-        told = {"frame": ledger.frame, "digest": ledger.snapshot, "open": following}
-        write_json({**told, "entities": ledger.counts.entities, "misfits": misfits})
+        imported = {"frame": ledger.frame, "digest": ledger.snapshot, "open": following}
+        write_json({**imported, "entities": ledger.counts.entities, "misfits": misfits})
         return
     counts = ", ".join(f"{count} {name}" for name, count in sorted(ledger.counts.entities.items()))
     click.echo(f"imported frame {ledger.frame}, digest {ledger.snapshot}; frame {following} is open\n{plain(counts)}")
@@ -156,16 +158,16 @@ def _import_state(folder: Path, map_file: Path, open_frame: int | None, primary:
 
 
 def _found(folder: Path, mapping: StateMap) -> Iterator[MappedRecords]:
-    """The records of every file that the mapping names, in its order, files of one pattern by name."""
+    """The records of every file that the mapping names, in its order; the files of one pattern sorted by name."""
     limits = structs.replace(DEFAULT.limits, delta_bytes=2**31, records=2**31)
     for mapped in mapping.files:
         paths = sorted(path for path in folder.glob(mapped.path) if path.is_file())
         if not paths:
-            raise RefusedError(f"no file of {folder} is {mapped.path!r}", "correct `path` in the mapping")
+            raise RefusedError(f"no file in {folder} matches {mapped.path!r}", "correct `path` in the mapping")
         for path in paths:
             raw = read_in(path)
             document = read_document(b'{"_":%b}' % raw, limits)
             name = path.relative_to(folder).as_posix()
             if isinstance(document, Fault):
-                raise RefusedError(f"{path} cannot be imported: {document.detail}", "mend the file")
+                raise RefusedError(f"{path} cannot be imported: {document.detail}", "correct the file")
             yield mapped, name, records_of(document["_"], mapped, name)

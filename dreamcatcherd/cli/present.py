@@ -1,4 +1,4 @@
-"""The present troubles as a one-shot command finds them: by itself, and from a daemon on the same repository."""
+"""The present troubles for one-shot commands: from the repository, and from a daemon that serves it."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class _Status(Struct):
 
 
 def all_troubles(pending: Pending, config: Config, store: GitStore) -> list[Trouble]:
-    """What the repository shows, and what its daemon reports, each trouble once."""
+    """The troubles that the daemon reports and those that the repository shows, each once."""
     room = disk_usage(store.folder)
     full = disk_full(room.free_bytes, str(store.folder)) if room else None
     found = [*pending.troubles, *([full] if full else [])]
@@ -34,13 +34,14 @@ def all_troubles(pending: Pending, config: Config, store: GitStore) -> list[Trou
 
 
 def _daemon_troubles(config: Config, identity: str) -> list[Trouble]:
-    """What a daemon says that listens where the configuration has it; nothing where none does, or it serves another
-    repository, or it speaks TLS, which is for other machines."""
+    """The troubles of the daemon at the configured address; none if no daemon of this repository answers there.
+
+    A daemon with TLS is not asked: TLS is for other machines."""
     host, port = listen_address(config.http.listen)
     if not port or config.http.tls_cert:
         return []
-    shown = f"[{host}]" if ":" in host else host
-    request = urllib.request.Request(f"http://{shown}:{port}/api/v1/status")
+    name = f"[{host}]" if ":" in host else host
+    request = urllib.request.Request(f"http://{name}:{port}/api/v1/status")
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     try:
         token = credential_file("http", "token_file", config.http.token_file)

@@ -1,7 +1,7 @@
-"""Checking many frames: which ones, the progress bar, and where to go on after an interruption.
+"""Checking many frames: their choice, the progress bar, and resuming after an interruption.
 
-A check changes nothing, so what `--resume` keeps is only how far it came: a commit id, which stands for everything
-that the commit reaches. It is believed while that commit is still part of the chain, and not where it is not."""
+A check changes nothing, so `--resume` keeps only the last good commit's id, which covers everything that the commit
+reaches. It counts only while that commit is part of the chain."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _EVERY = 100
 
 
 class Mark(Struct, frozen=True, forbid_unknown_fields=True):
-    """What `--resume` keeps: the last frame found good, and its snapshot commit."""
+    """The content of the file for `--resume`: the last good frame, and its snapshot commit."""
 
     frame: int
     commit: str
@@ -32,12 +32,12 @@ class Mark(Struct, frozen=True, forbid_unknown_fields=True):
 def check_frames(
     store: Store, history: History, start: int | None, sample: int | None = None, resume: Path | None = None
 ) -> Verdict:
-    """Check the chosen frames in order up to the first that differs."""
+    """Check the chosen frames in order, up to the first that differs."""
     chosen = _chosen(history, start, sample, resume)
     good: int | None = None
     count = 0
     try:
-        for at in tracked(chosen, len(chosen), "computing frames again"):
+        for at in tracked(chosen, len(chosen), "recomputing frames"):
             found = verify_frame(store, history, at)
             count += 1
             if found is not None:
@@ -48,7 +48,8 @@ def check_frames(
     except KeyboardInterrupt:
         if good is not None and sample is None:
             click.echo(
-                f"checked through frame {history.links[good].frame}: go on with --from {_next(history, good)}", err=True
+                f"checked through frame {history.links[good].frame}: continue with --from {_next(history, good)}",
+                err=True,
             )
         raise
     finally:
@@ -64,7 +65,7 @@ def _next(history: History, at: int) -> int:
 
 
 def _chosen(history: History, start: int | None, sample: int | None, resume: Path | None) -> list[int]:
-    """Indexes of the chain, in order."""
+    """The indexes of the chosen frames in the chain, in order."""
     first = 0
     if start is not None:
         found = [at for at, link in enumerate(history.links) if link.frame >= start]
@@ -81,14 +82,14 @@ def _chosen(history: History, start: int | None, sample: int | None, resume: Pat
 
 
 def _resumed(history: History, file: Path) -> int:
-    """Where to go on: after the frame that the file names, if its commit is still the one in the chain."""
+    """The index after the frame that the file names, if the chain still has its commit; else 0."""
     try:
         mark = read_as(file.read_bytes(), Mark)
     except FileNotFoundError:
         return 0
     except (OSError, msgspec.DecodeError) as error:
         raise UsageError(
-            f"{file} holds no mark of an earlier run: {error}", "remove it, or name another file"
+            f"{file} has no valid mark of an earlier run: {error}", "remove it, or name another file"
         ) from error
     return next((at + 1 for at, link in enumerate(history.links) if link == (mark.frame, mark.commit)), 0)
 

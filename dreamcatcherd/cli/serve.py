@@ -1,4 +1,4 @@
-"""The commands that make and serve a repository: init, run, merge."""
+"""The commands that create and serve a repository: init, run, merge, close."""
 
 from __future__ import annotations
 
@@ -29,16 +29,20 @@ _FRAME = click.IntRange(0, MAX_FRAME)
 
 @click.command()
 @click.argument("path", type=click.Path(path_type=Path))
-@click.option("--frame", type=_FRAME, default=1, show_default=True, help="The frame to open first.")
+@click.option("--frame", type=_FRAME, default=1, show_default=True, help="The first open frame.")
 @click.option("--no-hook", is_flag=True, help="Install no server-side check of pushes.")
 @click.option(
-    "--config", "config_file", metavar="FILE", type=click.Path(path_type=Path), help="For its branch and frames."
+    "--config",
+    "config_file",
+    metavar="FILE",
+    type=click.Path(path_type=Path),
+    help="A primary's file, for its branch and closing rule.",
 )
 def init(path: Path, frame: int, no_hook: bool, config_file: Path | None) -> None:
-    """Make a bare shared repository at PATH, ready for workers.
+    """Create a bare shared repository at PATH, ready for workers.
 
     It refuses forced pushes and deletions, keeps reflogs, and has `main` with `state/frame.json`. A pre-receive hook
-    refuses pushes that edit what is computed, delete deltas, or bring deltas that cannot merge."""
+    refuses pushes that edit computed files, delete deltas, or add deltas that cannot merge."""
     config = load_config(config_file)
     create(path, frame, wall_clock(), closing_of(config), config.repository.branch, hook=not no_hook)
     click.echo(f"made {path}: frame {frame} is open\nserve it: dreamcatcherd run --repo {shlex.quote(str(path))}")
@@ -76,7 +80,7 @@ def run(repo: str | None, config_file: Path | None) -> None:
 
 def _closes(config: Config) -> str:
     frames = config.frames
-    said: dict[CloseRule, str] = {
+    texts: dict[CloseRule, str] = {
         "manual": "frames close by hand: dreamcatcherd close",
         "interval": f"frames close every {frames.interval:g} s",
         "cron": f"frames close at {frames.cron} (UTC)",
@@ -84,11 +88,11 @@ def _closes(config: Config) -> str:
         "quorum": "frames close when all expected streams have delivered",
         "next": "frames close when a delta of a later frame arrives",
     }
-    return said[frames.close]
+    return texts[frames.close]
 
 
 def _open_frame(primary: Primary) -> str:
-    """What is said of the open frame at the start. A repository that cannot be reached yet is no reason to give up."""
+    """A text about the open frame. A repository that cannot be reached yet does not end the start."""
     try:
         return f"frame {poll(primary)[0].pending.frame} is open"
     except (RetryableError, FatalError) as error:
@@ -96,7 +100,7 @@ def _open_frame(primary: Primary) -> str:
 
 
 def first_delta(url: str) -> str:
-    """The lines that push a first delta to a repository: they work when pasted."""
+    """Shell commands that push a first delta to a repository."""
     return rf"""    git clone -q {shlex.quote(url)} my-worker && cd my-worker
     frame=$(sed -n 's/^ *"frame": *\([0-9]*\).*/\1/p' state/frame.json)
     mkdir -p state/stream_deltas/$frame
@@ -109,13 +113,13 @@ def first_delta(url: str) -> str:
 
 
 @click.command("merge")
-@click.option("--frame", type=_FRAME, help="Close all frames through this one, one commit each.")
+@click.option("--frame", type=_FRAME, help="Close all frames up to this one, one commit each.")
 @on_repository
 @with_json
 def merge_command(frame: int | None, repo: str | None, config_file: Path | None, as_json: bool) -> None:
     """Read, close the open frame, publish, and exit: for cron and CI jobs.
 
-    The frame closes whether or not its time is over. With --frame N that is closed already there is nothing to do."""
+    The frame closes whether or not its time is over. If frame N is closed already, --frame N does nothing."""
     primary = open_primary(repo, config_file, notes=False)
     pending = poll(primary)[0].pending
     last = pending.frame if frame is None else frame
@@ -137,7 +141,7 @@ def merge_command(frame: int | None, repo: str | None, config_file: Path | None,
 
 
 def keep_graph(store: Store) -> None:
-    """Add what was published to the commit-graph; where that fails it costs time, nothing else."""
+    """Add the published commits to the commit-graph. It only saves time, so a failure is ignored."""
     if isinstance(store, GitStore) and (published := store.recall()) is not None:
         with contextlib.suppress(RetryableError):
             write_graph(store.folder, published)
@@ -147,7 +151,7 @@ def keep_graph(store: Store) -> None:
 @on_repository
 @with_json
 def close(repo: str | None, config_file: Path | None, as_json: bool) -> None:
-    """Close the open frame now, also under a running daemon, whatever its rule says; SIGUSR1 asks a daemon for it."""
+    """Close the open frame now, whatever its rule, also while a daemon runs; SIGUSR1 makes a daemon do the same."""
     primary = open_primary(repo, config_file, notes=False)
     report = close_frame(primary, "manual")
     if as_json:
@@ -161,8 +165,8 @@ def _line(report: CycleReport, pending: Pending) -> str:
         return f"frame {pending.last_closed}: closed by another primary"
     counts = report.ledger.counts
     kinds = ("late", "duplicates", "held", "misfits", "quarantined", "conflicts", "violations", "collapsed")
-    told = [(kind, getattr(counts, kind)) for kind in kinds]
-    rest = "".join(f", {count} {kind.removesuffix('s') if count == 1 else kind}" for kind, count in told if count)
+    logged = [(kind, getattr(counts, kind)) for kind in kinds]
+    rest = "".join(f", {count} {kind.removesuffix('s') if count == 1 else kind}" for kind, count in logged if count)
     rest += f", {plural(counts.unresolved, 'unresolved reference')}" if counts.unresolved else ""
     rest += f", {plural(counts.unknown, 'unknown section')}" if counts.unknown else ""
     went = f"{plural(counts.deltas, 'delta')} from {plural(counts.streams, 'stream')}"
@@ -171,5 +175,5 @@ def _line(report: CycleReport, pending: Pending) -> str:
 
 def _summary(report: CycleReport) -> dict[str, object]:
     if report.ledger is None:
-        raise AssertionError("only published frames are summed up")
+        raise AssertionError("only published frames are summarized")
     return frame_summary(report.ledger, report.commit, report.pending.closed_at_s)

@@ -1,4 +1,4 @@
-"""The commands that compute frames again: verify and replay."""
+"""The commands that recompute frames: verify and replay."""
 
 from __future__ import annotations
 
@@ -6,7 +6,16 @@ from pathlib import Path
 
 import click
 
-from dreamcatcherd.cli.common import base_of, on_repository, open_primary, plain, tracked, whole, with_json, write_json
+from dreamcatcherd.cli.common import (
+    base_of,
+    on_repository,
+    open_primary,
+    plain,
+    tracked,
+    with_history,
+    with_json,
+    write_json,
+)
 from dreamcatcherd.cli.files import write_out
 from dreamcatcherd.cli.progress import check_frames
 from dreamcatcherd.core.codec import MAX_FRAME
@@ -22,12 +31,17 @@ _FRAME = click.IntRange(0, MAX_FRAME)
 
 
 @click.command()
-@click.option("--from", "start", type=_FRAME, help="Begin with this frame, upon the snapshot that stands before it.")
-@click.option("--sample", type=click.IntRange(1), metavar="K", help="Only K frames, drawn by chance.")
+@click.option("--from", "start", type=_FRAME, help="Begin with this frame, on the snapshot before it.")
+@click.option("--sample", type=click.IntRange(1), metavar="K", help="Only K frames, chosen at random.")
 @click.option(
-    "--resume", type=click.Path(path_type=Path), metavar="FILE", help="Note in FILE how far it came; go on from there."
+    "--resume",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Keep the progress in FILE, and continue from there.",
 )
-@click.option("--archive", type=click.Path(path_type=Path), metavar="FILE", help="Check an archive, no repository.")
+@click.option(
+    "--archive", type=click.Path(path_type=Path), metavar="FILE", help="Check an archive instead of a repository."
+)
 @on_repository
 @with_json
 def verify(
@@ -39,17 +53,17 @@ def verify(
     config_file: Path | None,
     as_json: bool,
 ) -> int:
-    """Compute every closed frame again from its deltas, and name the first that is not what was published.
+    """Recompute every closed frame from its deltas, and name the first that differs from the published one.
 
-    Delta files, ledgers, snapshots and the chain of snapshot commits are all held against each other: whichever was
-    replaced, changed or dropped, the frame is named. An imported snapshot is the base that it starts from. Exit code 1
-    where a frame differs."""
+    Delta files, ledgers, snapshots and the chain of snapshot commits are compared with each other: if any of them was
+    replaced, changed or dropped, the frame is named. An imported snapshot is taken as the base. Exit code 1 if a frame
+    differs."""
     if sample is not None and resume is not None:
         raise UsageError("--sample and --resume do not go together", "leave one of them out")
     if archive is not None:
         verdict = _verify_archive(archive, start, sample, resume)
     else:
-        primary = whole(open_primary(repo, config_file, notes=False))
+        primary = with_history(open_primary(repo, config_file, notes=False))
         store = primary.store
         history = read_history(store, store.refs(), primary.main)
         verdict = check_frames(store, history, start, sample, resume)
@@ -63,44 +77,45 @@ def verify(
 
 
 def _verify_archive(file: Path, start: int | None, sample: int | None, resume: Path | None) -> Verdict:
-    """Check the frames of an archive, each upon the one before it."""
+    """Check the frames of an archive, each on the one before it."""
     with open_archive(file) as (store, manifest):
         try:
             refs = store.refs()
             main = next((ref for ref in refs if ref.startswith("refs/heads/")), "refs/heads/main")
             history = read_history(store, refs, main)
-        except (
-            DreamcatcherError
-        ) as error:  # its remedy is for a repository that is served, and names a stranger's paths
+        except DreamcatcherError as error:
+            # Its remedy is for a served repository, and names temporary paths.
             raise RefusedError(f"{file} is not a complete archive: {error.cause}", "use another copy") from error
         if not holds(store, manifest, history.links):
-            raise RefusedError(f"{file} does not hold the frames that its manifest names", "use another copy")
+            raise RefusedError(f"{file} does not have the frames that its manifest names", "use another copy")
         return check_frames(store, history, max(start or 0, manifest.first), sample, resume)
 
 
 @click.command()
 @click.option("--to", type=_FRAME, metavar="N", help="The state after frame N. [default: the last closed frame]")
-@click.option("--hindsight", is_flag=True, help="With late deltas that came after N where their frame belongs.")
-@click.option("-o", "--output", type=click.Path(path_type=Path), metavar="FILE", help="Write there. [default: stdout]")
+@click.option("--hindsight", is_flag=True, help="Merge late deltas that arrived after N in their own frame.")
+@click.option(
+    "-o", "--output", type=click.Path(path_type=Path), metavar="FILE", help="The output file. [default: stdout]"
+)
 @on_repository
 @with_json
 def replay(
     to: int | None, hindsight: bool, output: Path | None, repo: str | None, config_file: Path | None, as_json: bool
 ) -> int:
-    """Rebuild the state after a frame from the deltas alone, and write it as `export` would.
+    """Rebuild the state after a frame from the deltas alone, and write it as `export` does.
 
-    As it was known then, which is what was published; or with --hindsight, as if late deltas had come in time. With
-    --json only what identifies the state is written, not the state. Exit code 1 if the state is not what the ledger
-    says it was, but not with --hindsight."""
-    primary = whole(open_primary(repo, config_file, notes=False))
+    The state is the one that was published then, or with --hindsight the one with late deltas as if they had arrived in
+    time. With --json only frame, digests and the number of deltas are written. Exit code 1 if the state differs from
+    the ledger's digest; with --hindsight it may differ."""
+    primary = with_history(open_primary(repo, config_file, notes=False))
     store = primary.store
     base = base_of(primary)
     if base.state.last_closed is None:
         raise RefusedError(f"{store.where} has no closed frame", "close a frame first: dreamcatcherd merge")
     frame = base.state.last_closed if to is None else to
     chain = list(links(store, base.commit))[::-1]
-    told = tracked(closed_frames(store, chain), len(chain), "reading frames")
-    done = (replay_hindsight if hindsight else replay_to)(store, told, frame)
+    frames = tracked(closed_frames(store, chain), len(chain), "reading frames")
+    done = (replay_hindsight if hindsight else replay_to)(store, frames, frame)
     ledger, settings = done.chapter.ledger, done.chapter.settings
     as_known = done.tree == ledger.snapshot
     if as_json:

@@ -1,4 +1,4 @@
-"""The command that says whether a file would merge, without a repository."""
+"""The command that checks whether a file would merge, without a repository."""
 
 from __future__ import annotations
 
@@ -22,20 +22,20 @@ from dreamcatcherd.core.tree import FILE
 @click.command()
 @click.argument("files", nargs=-1, required=True, metavar="FILE…")
 @click.option(
-    "--settings", type=click.Path(path_type=Path), metavar="FILE", help="A dreamcatcher.toml with other limits."
+    "--settings", type=click.Path(path_type=Path), metavar="FILE", help="A dreamcatcher.toml with other settings."
 )
 @on_repository
 @with_json
 def validate(
     files: tuple[str, ...], settings: Path | None, repo: str | None, config_file: Path | None, as_json: bool
 ) -> int:
-    """Say whether each FILE would merge, with the reason and the JSON path where it would not. `-` reads stdin.
+    """Say whether each FILE would merge; if not, with the reason and the JSON path. `-` reads stdin.
 
-    A file that would merge may have warnings: what would not be stored as its author expects, or when. With --repo the
+    Warnings name records of a valid delta that would not be stored as, or when, its author expects. With --repo the
     repository's settings and open frame count; else the frame.json of the clone that the file is in.
 
-    A frame that the file's path names (stream_deltas/<frame>/…, or frame-<frame>-<stream>.json) must be the delta's.
-    Exit code 1 where one of them would be quarantined."""
+    A frame in the file's path (stream_deltas/<frame>/…, or frame-<frame>-<stream>.json) must be the delta's.
+    Exit code 1 if a file would be quarantined."""
     in_force, frame = _in_force(settings, repo, config_file)
     rows = [(name, check_files(name, in_force, frame)) for name in files]
     if as_json:
@@ -66,7 +66,7 @@ def _row(name: str, found: Fault | list[str]) -> dict[str, object]:
 
 
 def _in_force(settings: Path | None, repo: str | None, config_file: Path | None) -> tuple[Settings, int | None]:
-    """The settings that count, and the open frame where a repository is named."""
+    """The settings in force, and the open frame if a repository is named."""
     if repo is not None or config_file is not None:
         inbox = open_primary(repo, config_file).read_inbox()
         return (_read(settings) if settings else inbox.settings), inbox.published.state.frame
@@ -81,17 +81,17 @@ def _read(settings: Path) -> Settings:
 
 
 def check_files(name: str, settings: Settings, frame: int | None = None) -> Fault | list[str]:
-    """Why a file would be quarantined, or the warnings about one that would merge. `frame` is the open frame."""
+    """The reason to quarantine a file, or the warnings if it would merge. `frame` is the open frame."""
     limits = settings.limits
     if name == "-":
         raw = sys.stdin.buffer.read(limits.delta_bytes + 1)
     else:
         path = Path(name)
         if path.is_symlink():
-            return Fault("not-a-file", "a symbolic link stands where a delta should")
+            return Fault("not-a-file", "a symbolic link is not a delta")
         if not path.is_file():
             if path.exists():
-                return Fault("not-a-file", "this is no plain file")
+                return Fault("not-a-file", "not a plain file")
             raise UsageError(f"{name} does not exist", "name a file, or - for stdin")
         if (size := path.stat().st_size) > limits.delta_bytes:
             return too_large(size, limits.delta_bytes)
@@ -116,7 +116,7 @@ def check_files(name: str, settings: Settings, frame: int | None = None) -> Faul
 
 
 def _unresolved(file: Path, named: Iterable[str]) -> Iterator[str]:
-    """References of a file that name nothing in its own folder or beside it; only in a repository's layout."""
+    """References of a file in a repository's layout to attachments that do not exist."""
     if loose_frame_of(str(file)) is None:
         return
     for reference in named:
