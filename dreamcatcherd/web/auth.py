@@ -121,7 +121,7 @@ class AuthMiddleware:
             self._answered.total() < REQUESTS_AT_ONCE and self._answered[client] < REQUESTS_PER_CLIENT
         ):
             return None
-        error = {"error": "too many requests at the same time", "remedy": "ask again in a moment"}
+        error = {"error": "too many requests at once", "remedy": "ask again in a moment"}
         return JSONResponse(error, 503, {"Retry-After": "1"})
 
     def _refusal(self, scope: Scope) -> Response | None:

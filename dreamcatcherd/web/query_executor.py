@@ -129,7 +129,7 @@ class QueryExecutor:
         future = self._under_way.get(key)
         if future is None:
             if len(self._under_way) >= QUEUE or self._stopped:
-                raise BusyError("too many different requests at the same time", "ask again in a moment")
+                raise BusyError("too many different requests at once", "ask again in a moment")
             future = asyncio.get_running_loop().run_in_executor(self._thread, self._work, commit, work)
             self._under_way[key] = future
             future.add_done_callback(partial(self._done, key))
