@@ -271,7 +271,7 @@ def test_too_many_answers_at_once_are_told_to_come_again(
         wait_for(lambda: sum(one.answering for one in opened(served)) == 2)
         refused = served.get("/api/v1/status")
         assert (refused.code, refused.headers["retry-after"]) == (503, "1")
-        assert "at the same time" in refused.json["error"]
+        assert "at once" in refused.json["error"]
         for path in PROBES:
             assert served.get(path).code == 200
         with closing(connect(served, asking("/api/v1/status"), source=SECOND)) as other:

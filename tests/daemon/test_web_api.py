@@ -292,7 +292,7 @@ def test_too_much_at_once_is_told_to_come_again(served: Served, monkeypatch: pyt
         wait_for(lambda: len(served.server._app._executors[0]._under_way) == 2)
         refused = served.get("/api/v1/log?limit=4")
         assert refused.headers["retry-after"] == "1"
-        assert "at the same time" in refused.json["error"]
+        assert "at once" in refused.json["error"]
         for path in ("/healthz", "/readyz", "/metrics", "/api/v1/status"):
             assert served.get(path).code == 200
         open_.set()

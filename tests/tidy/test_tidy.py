@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.tidy import house
+
 ROOT = Path(__file__).parents[2]
 CORE = sorted((ROOT / "dreamcatcherd" / "core").rglob("*.py"))
 PACKAGE = sorted((ROOT / "dreamcatcherd").rglob("*.py"))
@@ -133,3 +135,30 @@ def test_every_test_says_in_a_sentence_what_it_shows(path: Path) -> None:
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.FunctionDef) and node.name.startswith("test_"):
             assert ast.get_docstring(node), node.name
+
+
+def test_one_public_name_has_one_meaning() -> None:
+    """No two modules of the package define the same public name."""
+    assert house.homonyms() == {}
+
+
+def test_the_package_is_written_in_plain_english() -> None:
+    """Words of the old dialect are rare: at most 1.5 in 1,000 lines of code, and 8 in 1,000 lines of documents."""
+    for paths, most in ((house.modules(), 1.5), (house.documents(), 8.0)):
+        words = house.dialect_words(paths)
+        assert 1000 * len(words) / house.lines_in(paths) <= most, words
+
+
+def test_comments_give_reasons_and_public_names_are_described() -> None:
+    """There are at least 15 lines of comments in 1,000, and at most one public name in twenty has no docstring."""
+    paths = house.modules()
+    assert 1000 * sum(map(house.comment_lines, paths)) / house.lines_in(paths) >= 15
+    kept = house.protocol_methods()
+    bare = [name for path in paths for name in house.without_docstring(path, kept)]
+    assert len(bare) <= sum(len(list(house.public_definitions(path))) for path in paths) / 20, bare
+
+
+@pytest.mark.parametrize("path", PACKAGE, ids=lambda path: str(path.relative_to(ROOT)))
+def test_the_contract_is_cited_by_headings(path: Path) -> None:
+    """No module cites a section of the contract by a number, which docs/protocol.md does not have."""
+    assert "Protocol §" not in path.read_text()
