@@ -19,7 +19,7 @@ from dreamcatcherd.stages.published import load_ledger
 from dreamcatcherd.stages.snapshot_chain import claimed_frame
 from dreamcatcherd.testing import MemoryStore
 from tests.law.fleet import MAIN, NOW, commit_files
-from tests.store.tools import FOLDER, text
+from tests.stages.tools import FOLDER, text
 
 INTERVAL_S, GRACE_S = 10.0, 2.0
 RULES = {

@@ -12,7 +12,7 @@ from dreamcatcherd.observe.families import PHASES
 from tests.daemon.conftest import Start
 from tests.daemon.tools import INTERVAL_S, Clock, Scripted, new_store
 from tests.law.fleet import MAIN, NOW, commit_files
-from tests.store.tools import FOLDER, text
+from tests.stages.tools import FOLDER, text
 
 HOUR_S = 3600
 

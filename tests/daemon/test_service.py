@@ -24,7 +24,7 @@ from dreamcatcherd.testing import MemoryStore
 from tests.daemon.conftest import Start
 from tests.daemon.tools import CONFIG, INTERVAL_S, Clock, Scripted, new_store
 from tests.law.fleet import MAIN, NOW, commit_files
-from tests.store.tools import FOLDER, text
+from tests.stages.tools import FOLDER, text
 
 POLL_S = 1.0
 PORT = "127.0.0.1:0"

@@ -14,7 +14,7 @@ from dreamcatcherd.git.local import LocalStore
 from dreamcatcherd.git.protocols import Move
 from tests.e2e.tools import DREAMCATCHERD, do_without, environment, git, program, wait_for
 from tests.law.fleet import MAIN
-from tests.store.test_guard import craft, snapshot_of
+from tests.stages.test_never_less import craft, snapshot_of
 
 
 def trip_guard(repository: Path) -> None:

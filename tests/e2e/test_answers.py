@@ -24,7 +24,7 @@ from tests.e2e.front import Answer, Front, front
 from tests.e2e.primaries import events, metric, readiness
 from tests.e2e.tools import Daemon, dc, dc_json, wait_for
 from tests.law.fleet import NOW, commit_files
-from tests.store.tools import FOLDER, text
+from tests.stages.tools import FOLDER, text
 
 TRANSPORTS = ("pygit2", "git")
 

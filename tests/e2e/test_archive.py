@@ -11,9 +11,9 @@ import pytest
 from dreamcatcherd.core.frames import Closing
 from dreamcatcherd.imports.new_repository import create
 from tests.e2e.tools import dc, dc_json, git
+from tests.history.history import grow
 from tests.law.fleet import MAIN, NOW, commit_files, primary_on
 from tests.law.model import SETTINGS
-from tests.travel.history import grow
 
 FRAMES = 20
 

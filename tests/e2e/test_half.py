@@ -10,9 +10,9 @@ from dreamcatcherd.core.frames import Closing
 from dreamcatcherd.git.local import LocalStore
 from dreamcatcherd.imports.new_repository import create
 from tests.e2e.tools import dc, dc_json, git
+from tests.git.wires import git_daemon
 from tests.law.fleet import MAIN, NOW, commit_files, primary_on
-from tests.store.tools import FOLDER, close, text
-from tests.store.wires import git_daemon
+from tests.stages.tools import FOLDER, close, text
 
 READING = ("status", "plan", "log", "export", "doctor")
 

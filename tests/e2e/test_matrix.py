@@ -21,8 +21,8 @@ from tests.e2e.servers import HttpServer, Server, install_hook, serve
 from tests.e2e.test_policies import OFFENDER, POLICIES, hook, offence, sign
 from tests.e2e.tools import DREAMCATCHERD, clone, dc_json, environment, git, push, try_git
 from tests.law.fleet import MAIN, NOW, commit_files
-from tests.store.test_linear import LINEAR
-from tests.store.tools import FOLDER, text
+from tests.stages.test_linear import LINEAR
+from tests.stages.tools import FOLDER, text
 
 TABLE = Path(__file__).parents[2] / "docs" / "servers.md"
 KINDS = ("git", "http", "ssh")

@@ -22,7 +22,7 @@ from tests.e2e.primaries import config_for, events, metric, readiness
 from tests.e2e.servers import SERVERS, Server, install_hook, remove_hook, serve
 from tests.e2e.tools import Daemon, dc, dc_json, git, wait_for
 from tests.law.fleet import MAIN, NOW, commit_files
-from tests.store.tools import FOLDER, text
+from tests.stages.tools import FOLDER, text
 
 STREAMS = 20
 OFFENDER = "worker-07"

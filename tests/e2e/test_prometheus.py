@@ -26,7 +26,7 @@ from tests.e2e.tools import (
     push,
     wait_for,
 )
-from tests.store.wires import git_daemon
+from tests.git.wires import git_daemon
 
 FOLDER = Path(__file__).parents[2] / "config" / "prometheus"
 RULES = FOLDER / "dreamcatcherd.rules.yml"

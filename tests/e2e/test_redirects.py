@@ -28,8 +28,8 @@ from dreamcatcherd.imports.new_repository import create
 from tests.e2e.front import SECRET, Answer, Front, front, greedy, sending, serving
 from tests.e2e.servers import HttpsServer
 from tests.e2e.tools import DREAMCATCHERD, environment
+from tests.git.wires import git_daemon
 from tests.law.fleet import MAIN, NOW
-from tests.store.wires import git_daemon
 
 Transport = Literal["pygit2", "git"]
 TRANSPORTS: list[Transport] = ["pygit2", "git"]

@@ -12,9 +12,9 @@ from dreamcatcherd.core.frames import Closing
 from dreamcatcherd.git.local import LocalStore
 from dreamcatcherd.imports.new_repository import create
 from tests.e2e.tools import clone, dc, dc_json, delta, export_of, git, push
+from tests.history.history import grow
 from tests.law.fleet import MAIN, NOW, commit_files, primary_on
 from tests.law.model import SETTINGS
-from tests.travel.history import grow
 
 pytestmark = pytest.mark.xdist_group("travel")  # what all of them need is made once
 

@@ -15,7 +15,7 @@ from dreamcatcherd.daemon.cycle import close_frame
 from dreamcatcherd.daemon.primary import Primary
 from tests.law.fleet import MAIN, commit_files, new_primary, send
 from tests.law.test_law import exported, some_deltas
-from tests.store.tools import FOLDER, close, text
+from tests.stages.tools import FOLDER, close, text
 
 
 def closed_with(count: int) -> tuple[Primary, Ledger]:

@@ -97,13 +97,13 @@ class Collected:
     [
         ("tests/core/test_codec.py::test_hand_written_json_is_judged_as_by_a_strict_reader", [], {"slow"}),
         ("tests/core/test_merge.py::test_any_order_and_any_batches_give_the_same_digest[3000]", [], {"slow"}),
-        ("tests/travel/test_verify.py::test_a_thousand_frames_verify@history", ["thousand"], {"slow"}),
-        ("tests/travel/test_verify.py::test_anything_else[a]@history", ["thousand"], {"slow"}),
+        ("tests/history/test_verify.py::test_a_thousand_frames_verify@history", ["thousand"], {"slow"}),
+        ("tests/history/test_verify.py::test_anything_else[a]@history", ["thousand"], {"slow"}),
         ("tests/daemon/test_closing.py::TestFrames::runTest", [], {"slow"}),
         ("tests/core/test_frames.py::test_a_manual_frame_is_never_due_by_itself", [], set()),
         ("tests/e2e/test_docs.py::test_anything[served]", ["served", "tmp_path"], {"e2e"}),
         ("tests/e2e/test_systemd.py::test_anything@guest", ["host"], {"e2e", "root"}),
-        ("tests/store/test_anything.py::test_with_a_fixture_of_that_name", ["host"], set()),
+        ("tests/git/test_anything.py::test_with_a_fixture_of_that_name", ["host"], set()),
     ],
 )
 def test_tests_get_their_markers(nodeid: str, fixtures: list[str], markers: set[str]) -> None:

@@ -1,0 +1,224 @@
+"""What is read from commits, and for whom it counts (docs/protocol.md#the-repository)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from msgspec import structs
+
+from dreamcatcherd.core.ledger import listing_all_held, read_ledger, write_ledger
+from dreamcatcherd.core.model import Delta
+from dreamcatcherd.core.paths import LEDGER, PUBLISHED, ledger_path
+from dreamcatcherd.core.tree import FILE, Entry, blob_at, edit, subtree
+from dreamcatcherd.core.waiting import began_in
+from dreamcatcherd.daemon.cycle import poll
+from dreamcatcherd.daemon.primary import Primary
+from dreamcatcherd.git.protocols import Move, Store
+from tests.law.fleet import MAIN, commit_files
+from tests.stages.tools import FOLDER, close, counting_reads, merged, other, put, reasons, text
+
+LINK = 0o120000
+SUBMODULE = 0o160000
+
+
+def test_a_merge_commit_brings_only_what_differs_from_all_its_parents(primary: Primary) -> None:
+    """A version is what a commit changes against every parent: a plain merge brings nothing of its own."""
+    store = primary.store
+    left = commit_files(store, MAIN, {f"{FOLDER}/1/left.json": text(number=1)})
+    right = commit_files(store, "refs/heads/side", {f"{FOLDER}/1/right.json": text(number=2)})
+    entry = Entry(FILE, store.write("blob", text(number=2)))
+    own = Entry(FILE, store.write("blob", text(number=3)))
+    put(store, MAIN, {f"{FOLDER}/1/right.json": entry, f"{FOLDER}/1/own.json": own}, (left, right))
+    ledger = close(primary)
+    assert merged(ledger) == ["left.json", "own.json", "right.json"]
+    assert ledger.duplicates == []
+
+
+def test_a_lane_speaks_for_its_own_stream_alone(primary: Primary) -> None:
+    """A delta of another stream on a lane is quarantined and a violation; on its own lane the same bytes merge."""
+    store = primary.store
+    files = {f"{FOLDER}/1/a.json": text(stream="a")}
+    commit_files(store, "refs/heads/dc/b", files, orphan=True)
+    ledger = close(primary)
+    assert reasons(ledger) == {"a.json": "wrong-stream"}
+    assert [(row.kind, row.author) for row in ledger.violations] == [("wrong-stream", "worker <worker@localhost>")]
+    commit_files(store, "refs/heads/dc/a/1-x", {f"{FOLDER}/1/again.json": text(stream="a")}, orphan=True)
+    assert merged(close(primary)) == ["again.json"]
+
+
+def test_a_lane_built_on_another_lane_counts_each_for_its_own(primary: Primary) -> None:
+    """Commits that two lanes reach count for the lane whose stream they name."""
+    store = primary.store
+    first = commit_files(store, "refs/heads/dc/a", {f"{FOLDER}/1/a.json": text(stream="a")}, orphan=True)
+    put(store, "refs/heads/dc/b", {f"{FOLDER}/1/b.json": Entry(FILE, store.write("blob", text(stream="b")))}, (first,))
+    ledger = close(primary)
+    assert [(row.stream_id, row.source) for row in ledger.deltas] == [("a", "dc/a"), ("b", "dc/b")]
+
+
+def test_what_is_no_plain_file_or_has_no_name_is_quarantined(primary: Primary) -> None:
+    """Links, submodules, frameless and unprintable names are set aside one by one; the rest merges."""
+    store = primary.store
+    oid = store.write("blob", text())
+    names = {
+        f"{FOLDER}/1/link.json": Entry(LINK, oid),
+        f"{FOLDER}/1/module.json": Entry(SUBMODULE, store.refs()[MAIN]),
+        f"{FOLDER}/frameless.json": Entry(FILE, oid),
+        f"{FOLDER}/x/word.json": Entry(FILE, oid),
+        f"{FOLDER}/1/bell\x07.json": Entry(FILE, oid),
+        f"{FOLDER}/1/\udcff.json": Entry(FILE, oid),
+        f"{FOLDER}/1/.git/hook.json": Entry(FILE, oid),
+        f"{FOLDER}/1/good.json": Entry(FILE, oid),
+        f"{FOLDER}/1/notes.txt": Entry(FILE, oid),
+    }
+    put(store, MAIN, dict(names))
+    ledger = close(primary)
+    assert merged(ledger) == ["good.json"]
+    assert reasons(ledger) == {
+        "link.json": "not-a-file",
+        "module.json": "not-a-file",
+        "frameless.json": "bad-name",
+        "word.json": "bad-name",
+        "bell\x07.json": "bad-name",
+        "\\xff.json": "bad-name",
+        "hook.json": "bad-name",
+    }
+
+
+def test_a_bomb_is_refused_by_its_header(primary: Primary) -> None:
+    """A delta above the limit of the repository's settings is too large, and nothing else is touched."""
+    commit_files(primary.store, MAIN, {"state/dreamcatcher.toml": b"[limits]\ndelta_bytes = 2048\n"})
+    commit_files(primary.store, MAIN, {f"{FOLDER}/1/bomb.json": b"0" * 4096, f"{FOLDER}/1/ok.json": text()})
+    ledger = close(primary)
+    assert (reasons(ledger), merged(ledger)) == ({"bomb.json": "too-large"}, ["ok.json"])
+
+
+def test_attachments_are_found_beside_the_delta_in_its_own_commit(primary: Primary) -> None:
+    """Both places are looked up, in order; what stands elsewhere, later or is no plain text finds nothing."""
+    store = primary.store
+    body: dict[str, Any] = {
+        "observations": [{"a_ref": "a.md", "b_ref": "b.md", "c_ref": "../b.md", "d_ref": "d.md", "e_ref": "e.md"}]
+    }
+    files = {
+        f"{FOLDER}/1/x.json": text(**body),
+        f"{FOLDER}/1/x/a.md": b"near",
+        f"{FOLDER}/1/a.md": b"far",
+        f"{FOLDER}/1/b.md": b"shared",
+        f"{FOLDER}/1/x/d.md": b"\xff",
+    }
+    commit_files(store, MAIN, files)
+    commit_files(store, MAIN, {f"{FOLDER}/1/x/e.md": b"too late"})
+    inbox = primary.read_inbox()
+    (arrival,) = inbox.arrivals
+    assert isinstance(arrival.item, Delta)
+    assert arrival.item.body is not None
+    assert arrival.item.body["observations"][0] == {**body["observations"][0], "a": "near", "b": "shared"}
+    ledger = close(primary)
+    assert ledger.deltas[0].unresolved == ("../b.md", "d.md", "e.md")
+    assert ledger.deltas[0].content_id not in (None, ledger.deltas[0].blob)
+
+
+def test_early_deltas_wait_for_their_frame_at_no_cost_to_the_frames_in_between(primary: Primary) -> None:
+    """A delta for a later frame is listed by the frame in which its wait begins and by the one in which it ends; so is
+    one that is too far ahead, and both merge in their own frames."""
+    store = primary.store
+    commit_files(store, MAIN, {"state/dreamcatcher.toml": b"[limits]\nframes_ahead = 2\n"})
+    commit_files(store, MAIN, {f"{FOLDER}/3/early.json": text(3), f"{FOLDER}/4/far.json": text(4)})
+    first = close(primary)
+    assert ([row.frame for row in first.held], reasons(first), first.counts.quarantined) == (
+        [3],
+        {"far.json": "too-far-ahead"},
+        1,
+    )
+    assert [row.frame for row in first.ended] == []
+    second = close(primary)
+    assert (second.held, second.ended, reasons(second), second.counts.waiting) == ([], [], {}, 2)
+    third = close(primary)
+    assert (merged(third), third.held, [row.frame for row in third.ended]) == (["early.json"], [], [3])
+    fourth = close(primary)
+    assert (merged(fourth), [row.frame for row in fourth.ended], fourth.deltas[0].late) == (["far.json"], [4], False)
+    assert (fourth.counts.waiting, close(primary).ended) == (0, [])
+
+
+def test_what_waits_is_counted_by_stream_and_never_merged_twice(primary: Primary) -> None:
+    """Early deltas count as pending and held, also for a primary that starts anew; the same content under another name
+    is a duplicate; one that is too far ahead does not count until its frame is near."""
+    store = primary.store
+    commit_files(store, MAIN, {f"{FOLDER}/{frame}/early.json": text(frame) for frame in (3, 5, 2000)})
+    close(primary)
+    again = Primary(store, "main", primary.closing, primary.clock)
+    for one in (primary, again):
+        pending = poll(one)[0].pending
+        assert (sum(pending.streams.values()), pending.held) == (2, 2)
+    commit_files(store, MAIN, {f"{FOLDER}/{frame}/again.json": text(frame) for frame in (3, 2000)})
+    second = close(again)
+    assert sorted(row.path for row in second.duplicates) == [f"{FOLDER}/2000/again.json", f"{FOLDER}/3/again.json"]
+    assert second.held == []
+    assert merged(close(again)) == ["early.json"]
+    pending = poll(again)[0].pending
+    assert (sum(pending.streams.values()), pending.held) == (1, 1)
+
+
+def test_the_ledgers_in_between_do_not_grow_with_what_waits(primary: Primary) -> None:
+    """Hundreds of early deltas for the last frame of all cost the frames after them nothing: no ledger lists them."""
+    last = 2**53 - 1
+    files = {f"{FOLDER}/{last}/{number}.json": text(last, stream=f"s{number}") for number in range(600)}
+    commit_files(primary.store, MAIN, files)
+    first = close(primary)
+    assert (len(first.quarantined), first.counts.waiting) == (600, 600)
+    later = close(primary)
+    assert list(later.rows()) == []
+    assert later.counts.waiting == 600
+
+
+@pytest.mark.parametrize("held", [True, False])
+def test_what_an_older_version_listed_in_every_frame_goes_on_waiting(primary: Primary, held: bool) -> None:
+    """A ledger of a version that listed all that waits is followed: what it lists is taken over and merges in time."""
+    store = primary.store
+    frame = 3 if held else 1500
+    commit_files(store, MAIN, {"state/dreamcatcher.toml": b"[limits]\nframes_ahead = 1001\n"})
+    commit_files(store, MAIN, {f"{FOLDER}/{frame}/early.json": text(frame)})
+    close(primary)
+    as_an_older_version_left_it(store)
+    later = other(store)
+    following = close(later)
+    assert following.counts.waiting == 1
+    assert [row.path for row in began_in(following)] == [f"{FOLDER}/{frame}/early.json"]
+    if held:
+        assert merged(close(later)) == ["early.json"]
+
+
+def as_an_older_version_left_it(store: Store) -> None:
+    """Rewrite the last snapshot commit: its ledger lists all that waits and knows no count of it, and no file does."""
+    refs = store.refs()
+    commit = store.commit(refs[MAIN])
+    path = f"{LEDGER}/{ledger_path(1)}"
+    ledger = listing_all_held(read_ledger(store.read(blob_at(store, commit.tree, path) or "")))
+    raw = b"".join(line for line in write_ledger(ledger).splitlines(True) if not line.startswith(b'"ended"'))
+    changes = {path: Entry(FILE, store.write("blob", raw.replace(b',"waiting":null', b"")))}
+    tree = edit(store, commit.tree, {**changes, f"{LEDGER}/waiting.jsonl": None})
+    made = store.write_commit(structs.replace(commit, tree=tree))
+    store.flush()
+    assert store.move_refs([Move(ref, made, refs[ref]) for ref in (MAIN, PUBLISHED)], "rewrite")
+
+
+def test_a_far_delta_is_counted_as_quarantined_once(primary: Primary) -> None:
+    """A delta that is too far ahead counts, and is listed, where it was first seen."""
+    commit_files(primary.store, MAIN, {f"{FOLDER}/5000/far.json": text(5000)})
+    ledgers = [close(primary) for _ in range(3)]
+    assert [ledger.counts.quarantined for ledger in ledgers] == [1, 0, 0]
+    assert [reasons(ledger) for ledger in ledgers] == [{"far.json": "too-far-ahead"}, {}, {}]
+
+
+def test_a_thousand_references_cost_one_reading_of_their_folder(
+    primary: Primary, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However many files a delta refers to, the folders that they would lie in are read once each."""
+    store = primary.store
+    references = [{"body_ref": f"{number}.md"} for number in range(1_000)]
+    files = {f"{FOLDER}/1/{number}.md": b"a text" for number in range(0, 1_000, 2)}
+    commit_files(store, MAIN, {f"{FOLDER}/1/a.json": text(1, observations=references), **files})
+    folder = subtree(store, store.commit(store.refs()[MAIN]).tree, f"{FOLDER}/1")
+    reads = counting_reads(store, monkeypatch)
+    poll(primary)
+    assert 0 < reads[folder or ""] < 10

@@ -1,0 +1,34 @@
+"""A server over an empty repository, and a certificate for it."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.e2e.tools import do_without, program
+from tests.web.served import Served
+
+
+@pytest.fixture
+def served() -> Iterator[Served]:
+    """A server over an empty repository that nobody has looked at yet."""
+    one = Served()
+    yield one
+    one.server.stop()
+
+
+@pytest.fixture(scope="module")
+def pair(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """A certificate for localhost and its key."""
+    if program("openssl") is None:
+        do_without("no openssl: run make packages as root")
+    folder = tmp_path_factory.mktemp("tls")
+    made = folder / "tls.crt", folder / "tls.key"
+    words = "req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=localhost -addext subjectAltName=IP:127.0.0.1"
+    subprocess.run(
+        ["openssl", *words.split(), "-out", made[0], "-keyout", made[1]], check=True, capture_output=True, timeout=60
+    )
+    return made
