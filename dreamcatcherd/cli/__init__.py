@@ -58,9 +58,11 @@ class Commands(click.Group):
     """The commands, each imported on use, so that no command waits for the libraries of another one."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
+        """All commands, in the order of the help."""
         return list(_COMMANDS)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Import a command."""
         if cmd_name not in _COMMANDS:
             return None
         # Loading everything takes longer than most commands run.
@@ -90,7 +92,9 @@ def main() -> None:
 def invoke(words: list[str]) -> int:
     """Run one command line and return its exit code; errors go to stderr, on one line each."""
     try:
+        # In its standalone mode click would print errors in its own form and exit with its own codes.
         code = cli.main(args=words, prog_name="dreamcatcherd", standalone_mode=False)
+        # Here and not at the exit, where a closed pipe could no longer be handled.
         sys.stdout.flush()
     except click.ClickException as error:
         context = getattr(error, "ctx", None)
@@ -99,6 +103,7 @@ def invoke(words: list[str]) -> int:
     except DreamcatcherError as error:
         return _fail(str(error), error.exit_code)
     except (click.Abort, KeyboardInterrupt):
+        # 130 is 128 + SIGINT, as shells report it.
         return _fail("interrupted; nothing is left half done, run it again", 130)
     except BrokenPipeError:  # the reader has ended, as `head` does; the flush at exit would fail again
         with contextlib.suppress(OSError):

@@ -35,6 +35,7 @@ def archive(
     store = primary.store
     if not isinstance(store, GitStore):
         raise AssertionError("commands work on git")
+    # The chain is read from the newest commit backwards.
     chain = list(links(store, base_of(primary).commit))[::-1]
     if not chain:
         raise RefusedError(f"{store.where} has no closed frame", "close a frame first: dreamcatcherd merge")

@@ -25,7 +25,7 @@ from dreamcatcherd.history.queries import ledger_of, settings_of
 from dreamcatcherd.stages.published import PublishedState
 
 _FRAME = click.IntRange(0, MAX_FRAME)
-_SKIP = 125
+_SKIP = 125  # as for `git bisect run`
 
 
 class Search(Struct, frozen=True):
@@ -47,6 +47,7 @@ def search(frames: list[int], test: Callable[[int], int]) -> Search:
     skipped: set[int] = set()
     tested: list[int] = []
     while untested := [at for at in range(low + 1, high) if at not in skipped]:
+        # The untested frame nearest to the middle; of two equally near ones the earlier, so that runs are repeatable.
         middle = min(untested, key=lambda at: (abs(2 * at - low - high), at))
         tested.append(frames[middle])
         code = test(frames[middle])
@@ -129,6 +130,7 @@ def _run(primary: Primary, base: PublishedState, frame: int, command: tuple[str,
             "DREAMCATCHER_SNAPSHOT_DIR": str(folder),
             "DREAMCATCHER_FRAME": str(frame),
         }
+        # The command writes to the same terminal: buffered lines must not appear after its output.
         sys.stdout.flush()
         try:
             done = subprocess.run(

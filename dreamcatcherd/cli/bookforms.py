@@ -23,7 +23,7 @@ _CONTROLS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202d\u202e]")
 """Characters that control a terminal, or that override the order of letters. Marks that right-to-left scripts need are
 kept."""
 _MODIFIED = re.compile(rb'(<meta property="dcterms:modified">)[^<]*')
-_ZIP_EPOCH = (1980, 1, 1, 0, 0, 0)
+_ZIP_EPOCH = (1980, 1, 1, 0, 0, 0)  # the earliest time that a zip file can have
 _STYLE = "body { margin: 5%; line-height: 1.4; } h1, h2 { line-height: 1.2; } .by { font-style: italic; }"
 
 
@@ -62,6 +62,7 @@ def as_epub(made: Record) -> bytes:
         subjects=[_text(escaped_html(subject)) for subject in (made["genre"], *tags) if subject],
         published=metadata["compiled_at"][:10],
     )
+    # A random id would give other bytes each time.
     book.uuid = uuid.uuid5(uuid.NAMESPACE_URL, f"rappterbook:{made['id']}:{made['fingerprint']}").urn
     with book.tempdir, tempfile.TemporaryDirectory(prefix="dreamcatcherd-") as folder:
         book.set_stylesheet(_STYLE)
@@ -97,6 +98,7 @@ def _settled(path: Path, moment: str) -> bytes:
     stamp = re.sub(r"\.[0-9]+Z$", "Z", moment).encode()
     out = io.BytesIO()
     with zipfile.ZipFile(path) as made, zipfile.ZipFile(out, "w") as settled:
+        # EPUB requires `mimetype` as the first file, uncompressed, so that programs find the type at a fixed offset.
         for name in sorted(made.namelist(), key=lambda name: (name != "mimetype", name)):
             raw = made.read(name)
             if name.endswith(".opf"):

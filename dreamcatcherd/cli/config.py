@@ -66,5 +66,5 @@ def reference_command(as_json: bool) -> None:
 
 def _read(file: Path | None) -> Config:
     config = load_config(file)
-    closing_of(config)
+    closing_of(config)  # refuses a cron expression that cannot be read
     return config

@@ -36,6 +36,7 @@ def diff_command(start: int, end: int, repo: str | None, config_file: Path | Non
     stamps = set().union(*map(_stamps, (item for rows in found.added.values() for item in rows)))
     for changed in (one for rows in found.changed.values() for one in rows):
         stamps |= {stamp for name in changed.fields if (stamp := _stamp(changed.after, name))}
+    # Frames may be named in either order; only ledgers between them can have these stamps.
     origins = find_origins(store, base.ledgers, stamps, max(start, end), min(start, end) + 1)
     for name, items in found.added.items():
         for item in items:

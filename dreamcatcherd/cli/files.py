@@ -71,7 +71,8 @@ def tar_files(raw: bytes) -> dict[str, bytes]:
 
 
 def is_tar(raw: bytes) -> bool:
-    return raw[257:262] == b"ustar"
+    """Whether the bytes are a tar."""
+    return raw[257:262] == b"ustar"  # at this offset in the header of the first file
 
 
 def compressed(raw: bytes) -> bytes:
@@ -85,6 +86,7 @@ def decompressed(raw: bytes) -> bytes:
     module = _zstd()
     try:
         if module.__name__ == "zstandard":
+            # Concatenated frames are one stream for the zstd command, and so they are here.
             with module.ZstdDecompressor().stream_reader(raw, read_across_frames=True) as reader:
                 return _bounded(reader)
         with module.open(io.BytesIO(raw)) as reader:

@@ -159,6 +159,7 @@ def _import_state(folder: Path, map_file: Path, open_frame: int | None, primary:
 
 def _found(folder: Path, mapping: StateMap) -> Iterator[MappedRecords]:
     """The records of every file that the mapping names, in its order; the files of one pattern sorted by name."""
+    # A platform's file is not a delta: the bounds of one delta do not apply.
     limits = structs.replace(DEFAULT.limits, delta_bytes=2**31, records=2**31)
     for mapped in mapping.files:
         paths = sorted(path for path in folder.glob(mapped.path) if path.is_file())
@@ -166,6 +167,7 @@ def _found(folder: Path, mapping: StateMap) -> Iterator[MappedRecords]:
             raise RefusedError(f"no file in {folder} matches {mapped.path!r}", "correct `path` in the mapping")
         for path in paths:
             raw = read_in(path)
+            # Wrapped into an object, since a document must be one and a platform's file may be a list.
             document = read_document(b'{"_":%b}' % raw, limits)
             name = path.relative_to(folder).as_posix()
             if isinstance(document, Fault):

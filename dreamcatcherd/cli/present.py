@@ -42,6 +42,7 @@ def _daemon_troubles(config: Config, identity: str) -> list[Trouble]:
         return []
     name = f"[{host}]" if ":" in host else host
     request = urllib.request.Request(f"http://{name}:{port}/api/v1/status")
+    # Without a handler for proxies: one in the environment cannot reach this machine's loopback.
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     try:
         token = credential_file("http", "token_file", config.http.token_file)
@@ -50,6 +51,7 @@ def _daemon_troubles(config: Config, identity: str) -> list[Trouble]:
         with opener.open(request, timeout=ASK_S) as answer:
             if unquote(answer.headers.get(REPOSITORY_HEADER, "")) != identity:
                 return []
+            # A bounded read: whatever listens on that port may not be a daemon.
             return msgspec.json.decode(answer.read(2**22), type=_Status).troubles
     except (OSError, ValueError, IndexError, HTTPException, DreamcatcherError):
         return []

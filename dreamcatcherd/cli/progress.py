@@ -46,6 +46,7 @@ def check_frames(
             if resume is not None and count % _EVERY == 0:
                 _note(resume, history, at)
     except KeyboardInterrupt:
+        # A random sample has no frame to continue from.
         if good is not None and sample is None:
             click.echo(
                 f"checked through frame {history.links[good].frame}: continue with --from {_next(history, good)}",

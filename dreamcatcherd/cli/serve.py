@@ -124,6 +124,7 @@ def merge_command(frame: int | None, repo: str | None, config_file: Path | None,
     pending = poll(primary)[0].pending
     last = pending.frame if frame is None else frame
     closed: list[CycleReport] = []
+    # Each report names the next open frame: another primary may close frames in between.
     for _ in tracked(range(pending.frame, last + 1), max(0, last + 1 - pending.frame), "closing frames"):
         if pending.frame > last:
             break

@@ -84,6 +84,7 @@ def check_files(name: str, settings: Settings, frame: int | None = None) -> Faul
     """The reason to quarantine a file, or the warnings if it would merge. `frame` is the open frame."""
     limits = settings.limits
     if name == "-":
+        # One byte beyond the limit is enough to refuse it; an endless input is not read.
         raw = sys.stdin.buffer.read(limits.delta_bytes + 1)
     else:
         path = Path(name)

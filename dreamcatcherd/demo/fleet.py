@@ -63,9 +63,11 @@ class Pusher(threading.Thread, ABC):
         self._random = random.Random(stream_id)  # noqa: S311 (timing only)
 
     def stop(self) -> None:
+        """End `_work` after the current push."""
         self._halt.set()
 
     def run(self) -> None:
+        """Clone the repository and work; keep the first error in `failure`."""
         try:
             self._git("clone", "-q", "--", str(self._repository), str(self._folder), cwd=self._folder.parent)
             self._work()
@@ -113,9 +115,11 @@ class Pusher(threading.Thread, ABC):
             stderr=subprocess.DEVNULL,
             start_new_session=True,
         )
+        # Different delays kill the push in different phases.
         time.sleep(self._random.uniform(0.0, 0.03))
         code = push.poll()
         if code is None:
+            # The group and not the process: git starts others for the transport.
             os.killpg(push.pid, signal.SIGKILL)
             push.wait()
         return code == 0
@@ -147,9 +151,11 @@ class Pusher(threading.Thread, ABC):
 
     def _words(self, *words: str) -> list[str]:
         who = ("-c", f"user.name={self.stream_id}", "-c", f"user.email={self.stream_id}@localhost")
+        # A collection of garbage in the background could outlive the worker's folder.
         return ["git", *who, "-c", "gc.auto=0", "-c", "advice.detachedHead=false", *words]
 
     def _environment(self) -> dict[str, str]:
+        # Inside a git hook, GIT_DIR and others would point to another repository.
         kept = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
         return kept | {"GIT_TERMINAL_PROMPT": "0"} | self._more
 

@@ -102,6 +102,7 @@ class CycleLog:
         self._violations: set[tuple[str, str, str | None]] = set()  # logged already, before a ledger lists them
 
     def cycle(self, report: CycleReport) -> None:
+        """Log a successful cycle."""
         if self._failures:
             self.logger.info("recovered", after=", ".join(self._failures.values()))
             self._failures.clear()

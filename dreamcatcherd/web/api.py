@@ -68,6 +68,7 @@ def error_response(error: DreamcatcherError) -> Response:
 
 
 def json_response(value: object, code: int = 200, headers: dict[str, str] | None = None) -> Response:
+    """A JSON answer that no cache keeps."""
     raw = value if isinstance(value, bytes) else canonical(value)
     return Response(raw, code, {"Cache-Control": "no-store", **(headers or {})}, "application/json")
 

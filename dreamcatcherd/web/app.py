@@ -76,6 +76,7 @@ def make_app(
 
     async def expose() -> bytes:
         nonlocal scrape
+        # Requests of the same round of the event loop join this scrape.
         await asyncio.sleep(0)
         scrape = None  # later requests get values from after this point
         return prom.generate_latest(registry)

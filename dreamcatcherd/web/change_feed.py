@@ -22,6 +22,7 @@ class ChangeFeed:
         self._waiting: set[asyncio.Future[None]] = set()
 
     def start(self) -> None:
+        """Subscribe to the live status. Runs in the event loop."""
         self._loop = asyncio.get_running_loop()
         self.live_status.subscribe(self._changed)
 

@@ -51,14 +51,17 @@ class LiveStatus:
 
     @property
     def pending(self) -> Pending | None:
+        """The last poll, or None before the first."""
         return self.current.pending
 
     @property
     def ready(self) -> bool:
+        """Whether the last cycle succeeded."""
         return self.current.ready
 
     @property
     def why(self) -> str:
+        """Why it is not ready; empty if it is."""
         return self.current.why
 
     def show(self, report: CycleReport, published: str | None) -> None:
@@ -108,6 +111,7 @@ class LiveStatus:
             self._listeners.remove(listener)
 
     def _notify(self) -> None:
+        # A copy, since listeners can be removed from other threads.
         for listener in tuple(self._listeners):
             listener()
 

@@ -139,6 +139,7 @@ def time_text(text: str | None) -> str:
 
 
 def duration(seconds: float | None) -> str:
+    """Seconds for people: `250 ms`, `1.5 s`, `3 min`."""
     if seconds is None:
         return NOTHING
     if seconds < 1:

@@ -133,7 +133,7 @@ class QueryExecutor:
             future = asyncio.get_running_loop().run_in_executor(self._thread, self._work, commit, work)
             self._under_way[key] = future
             future.add_done_callback(partial(self._done, key))
-        # Shielded: a client that goes away must not cancel the answer for the others.
+        # Shielded: a client that disconnects must not cancel the answer for which others wait.
         return cast(_T, await asyncio.shield(future))
 
     def _done(self, key: Hashable, future: asyncio.Future[Any]) -> None:
