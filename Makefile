@@ -8,11 +8,14 @@ BOM := $(VENV)/bom
 ENGINE ?= docker
 # One more than the number of processors: much of the suite waits for time limits, frames and servers.
 WORKERS ?= $(shell expr $$(nproc) + 1)
+# `make mutate`: how many mutants to run, and which ones.
+SAMPLE ?= 300
+SEED ?= 1
 VERSION = $(shell sed -n 's/^__version__ = "\(.*\)"/\1/p' dreamcatcherd/__init__.py)
 LOCK = $(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes --no-annotate \
 	--no-emit-index-url --custom-compile-command 'make lock'
 
-.PHONY: help run demo check test lint bench soak soak-hostile soak-lanes bench-lanes bench-shapes packages dashboard reference openapi pictures lock dist sbom man image clean
+.PHONY: help run demo check test lint bench mutate soak soak-hostile soak-lanes bench-lanes bench-shapes packages dashboard reference openapi lock dist sbom man image clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 16
@@ -79,6 +82,9 @@ man: $(RUNTIME) ## write dist/dreamcatcherd.1: the manual page, generated from t
 
 image: ## build the container image, with docker or ENGINE=podman, on another base with BASE=IMAGE@sha256:…
 	$(ENGINE) build $(if $(findstring podman,$(ENGINE)),--format docker) $(if $(BASE),--build-arg BASE=$(BASE)) --build-arg VERSION=$(VERSION) --tag dreamcatcherd:$(VERSION) .
+
+mutate: $(DEV) ## run a sample of mutants of the core and the stages in ten minutes; SAMPLE=300 SEED=1
+	$(BIN)/python -m tests.mutation --sample $(SAMPLE) --seed $(SEED)
 
 soak: $(DEV) ## run a real daemon under a real fleet for ten minutes, drawn in artifacts/soak.svg
 	$(BIN)/python -m tests.soak
