@@ -61,7 +61,7 @@ lock: $(DEV) ## update the pin of every library, with hashes, in requirements/ (
 	$(LOCK) --extra dev -c requirements/run.txt pyproject.toml -o requirements/dev.txt
 	echo hatchling | $(LOCK) -c requirements/dev.txt - -o requirements/build.txt
 
-dist: $(DEV) ## write sdist, wheel, bill of materials and manual page to dist/
+dist: $(DEV) ## write sdist, wheel, bill of materials and manual pages to dist/
 	rm -rf dist
 	$(BIN)/python -m build --no-isolation --outdir dist
 	@$(MAKE) --no-print-directory sbom man
@@ -76,9 +76,9 @@ sbom: $(DEV) ## write dist/dreamcatcherd.cdx.json: the contents of an installati
 	$(BIN)/cyclonedx-py environment --output-reproducible --output-format JSON \
 		--output-file dist/dreamcatcherd.cdx.json $(BOM)/bin/python
 
-man: $(RUNTIME) ## write dist/dreamcatcherd.1: the manual page, generated from the help
-	mkdir -p dist
-	$(BIN)/dreamcatcherd man > dist/dreamcatcherd.1
+man: $(DEV) ## write dist/man/: a manual page for every command, generated from the help
+	mkdir -p dist/man
+	$(BIN)/python -m tests.manual dist/man
 
 image: ## build the container image, with docker or ENGINE=podman, on another base with BASE=IMAGE@sha256:…
 	$(ENGINE) build $(if $(findstring podman,$(ENGINE)),--format docker) $(if $(BASE),--build-arg BASE=$(BASE)) --build-arg VERSION=$(VERSION) --tag dreamcatcherd:$(VERSION) .

@@ -50,7 +50,6 @@ _COMMANDS = {
     "demo": "demo:demo",
     "version": "about:version",
     "completion": "about:completion",
-    "man": "about:man",
 }
 
 

@@ -1,4 +1,4 @@
-"""The commands about the program: its version, completion for shells, and its manual page."""
+"""The commands about the program: its version, and completion for shells."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ from click.shell_completion import get_completion_class
 
 from dreamcatcherd import __version__
 from dreamcatcherd.cli.common import plain, with_json, write_json
-from dreamcatcherd.cli.manual import manual_page
 from dreamcatcherd.git.versions import library_versions, tool_versions
 
 _VARIABLE = "_DREAMCATCHERD_COMPLETE"
@@ -43,10 +42,3 @@ def completion(shell: str) -> None:
         raise AssertionError(f"click completes {shell}")
     root = click.get_current_context().find_root().command
     click.echo(kind(root, {}, "dreamcatcherd", _VARIABLE).source())
-
-
-@click.command()
-def man() -> None:
-    """Write the manual page, generated from the help of all commands, to stdout: dreamcatcherd man | man -l -"""
-    root = click.get_current_context().find_root().command
-    click.echo(manual_page("dreamcatcherd", root, __version__), nl=False)

@@ -1,4 +1,4 @@
-"""The commands about the command: version, completion for shells, the manual page."""
+"""The commands about the command: version, and completion for shells."""
 
 from __future__ import annotations
 
@@ -8,13 +8,10 @@ import sys
 from importlib import metadata
 from pathlib import Path
 
-import click
 import pytest
 
 from dreamcatcherd import __version__
-from dreamcatcherd.cli import cli
-from dreamcatcherd.cli.manual import manual_page
-from tests.e2e.tools import dc, dc_json, do_without, environment, git, program
+from tests.e2e.tools import dc, dc_json, environment, git, program
 
 
 def test_version_tells_what_it_runs_on() -> None:
@@ -62,35 +59,3 @@ def test_other_shells_have_a_script_too(shell: str, sign: str) -> None:
     if program(shell):
         subprocess.run([shell, "-n"], input=script, text=True, check=True, timeout=60)
     assert "'tcsh' is not one of" in dc("completion", "tcsh", code=2)
-
-
-def test_the_manual_page_renders_without_a_warning_and_names_every_command(tmp_path: Path) -> None:
-    """groff finds no fault in the page, and every command with its options is on it."""
-    page = tmp_path / "dreamcatcherd.1"
-    page.write_text(dc("man"))
-    if program("groff") is None:
-        do_without("groff is not installed: make packages")
-    render = ["groff", "-man", "-Tutf8", "-ww", "-P-cbou", str(page)]
-    done = subprocess.run(render, capture_output=True, text=True, check=True, timeout=60)
-    assert done.stderr == ""
-    words = " ".join(done.stdout.replace("\u2010\n", "").split()).replace("\u2212", "-")
-    context = click.Context(cli)
-    for name in cli.list_commands(context):
-        assert f"dreamcatcherd {name}" in words
-    for text in ("--frame INTEGER RANGE", "bash|zsh|fish", "dreamcatcherd receipt PATH", "git(1)", "-h, --help"):
-        assert text in words
-
-
-def test_nothing_in_the_help_can_drive_the_formatter() -> None:
-    """A leading dot or quote, backslashes and dashes are text on the page, and unbroken lines stay unbroken."""
-
-    @click.command(help="Name.\n\n.SH boo\n'quoted\n\n\b\nfirst  --line\nsecond \\fB")
-    @click.option("--some", help="…")
-    def odd(some: str) -> None: ...
-
-    page = manual_page("odd", odd, "1").splitlines()
-    assert r"\&.SH boo" in page
-    assert r"\[aq]quoted" in page
-    start = page.index(".nf")
-    assert page[start : start + 4] == [".nf", r"first  \-\-line", r"second \[rs]fB", ".fi"]
-    assert r"\[u2026]" in page

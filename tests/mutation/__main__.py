@@ -1,8 +1,8 @@
 """Run a sample of all mutants of the core and the stages, and print which of them no test noticed.
 
-mutmut makes the mutants, finds the tests that call each mutated function and runs those, each mutant in a process of its
-own; `[tool.mutmut]` in pyproject.toml holds its settings. This module adds what mutmut lacks: it works on a copy of the
-tree, draws the sample from a seed, and prints each survivor as file, line and change."""
+mutmut makes the mutants, finds the tests that call each mutated function and runs those, each mutant in a process of
+its own; `[tool.mutmut]` in pyproject.toml holds its settings. This module adds what mutmut lacks: it works on a copy
+of the tree, draws the sample from a seed, and prints each survivor as file, line and change."""
 
 from __future__ import annotations
 

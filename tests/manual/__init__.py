@@ -1,0 +1,1 @@
+"""The manual pages, made with click-man at build time: `make man`."""
