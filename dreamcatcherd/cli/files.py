@@ -101,8 +101,8 @@ def _bounded(reader: Any) -> bytes:
     while piece := reader.read(2**20):
         found += piece
         if len(found) > UNPACKED_MOST:
-            cause = f"the zstd file has more than {UNPACKED_MOST >> 20} MiB"
-            raise RefusedError(cause, "if this is intended, unpack it with zstd -d and name the result")
+            cause = f"the zstd file holds more than {UNPACKED_MOST >> 20} MiB"
+            raise RefusedError(cause, "if that is right, unpack it with zstd -d and name the result")
     return bytes(found)
 
 
