@@ -15,7 +15,7 @@ VERSION = $(shell sed -n 's/^__version__ = "\(.*\)"/\1/p' dreamcatcherd/__init__
 LOCK = $(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes --no-annotate \
 	--no-emit-index-url --custom-compile-command 'make lock'
 
-.PHONY: help run demo check test lint bench mutate soak soak-hostile soak-lanes bench-lanes bench-shapes packages dashboard reference openapi lock dist sbom man image clean
+.PHONY: help run demo check test lint bench packages lock dist sbom man image mutate soak soak-hostile soak-lanes bench-lanes bench-shapes dashboard reference openapi pictures clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 16
