@@ -99,8 +99,8 @@ class Service:
         """The server that answers now."""
         return self._listener.server
 
-    def _application(self, listening: Listening) -> WebApp:
-        return make_app(self.metrics.registry, self.live_status, lambda: self._runtime.store.reader(), listening.door)
+    def _application(self, at: Listening) -> WebApp:
+        return make_app(self.metrics.registry, self.live_status, lambda: self._runtime.store.reader(), at.auth_policy)
 
     # Starting and stopping ----------------------------------------------------------------------------------------
 

@@ -35,11 +35,6 @@ class Listening(Struct, frozen=True):
     certificate: tuple[str, bytes] | None = None
     key: tuple[str, bytes] | None = None
 
-    @property
-    def door(self) -> AuthPolicy:
-        """The authentication policy, under the name by which the daemon asks for it."""
-        return self.auth_policy
-
     def __repr__(self) -> str:
         return f"Listening({self.host}:{self.port})"
 

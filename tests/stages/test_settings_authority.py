@@ -5,28 +5,16 @@ Contract: docs/protocol.md#violations."""
 from __future__ import annotations
 
 import subprocess
-from pathlib import Path
 
 import pytest
 
 from dreamcatcherd.core import paths
 from dreamcatcherd.hook.install import install_hook
 from tests.law.fleet import MAIN
-from tests.stages.signed import Fleet, git, make_keys
+from tests.stages.signed import Fleet, git
 from tests.stages.tools import close, merged, reasons
 
 pytestmark = pytest.mark.needs("ssh-keygen")
-
-
-@pytest.fixture(scope="module")
-def keys(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with a key pair for each name."""
-    return make_keys(tmp_path_factory.mktemp("keys"))
-
-
-@pytest.fixture
-def fleet(tmp_path: Path, keys: Path) -> Fleet:
-    return Fleet(tmp_path, keys)
 
 
 def branch_off(fleet: Fleet, settings: bytes, orphan: bool = False, at: str = MAIN) -> str:

@@ -15,21 +15,10 @@ from dreamcatcherd.core.ledger import SettingsChange
 from dreamcatcherd.daemon.cycle import poll
 from dreamcatcherd.git.local import LocalStore
 from tests.law.fleet import MAIN, primary_on
-from tests.stages.signed import Fleet, git, make_keys
+from tests.stages.signed import Fleet, git
 from tests.stages.tools import close, merged, reasons
 
 pytestmark = pytest.mark.needs("ssh-keygen")
-
-
-@pytest.fixture(scope="module")
-def keys(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with a key pair for each name."""
-    return make_keys(tmp_path_factory.mktemp("keys"))
-
-
-@pytest.fixture
-def fleet(tmp_path: Path, keys: Path) -> Fleet:
-    return Fleet(tmp_path, keys)
 
 
 def settle(fleet: Fleet) -> str | None:
