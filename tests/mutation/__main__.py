@@ -1,8 +1,8 @@
 """Run a sample of all mutants of the core and the stages, and print which of them no test noticed.
 
-mutmut makes the mutants, finds the tests that call each mutated function and runs those, each mutant in a process of
-its own; `[tool.mutmut]` in pyproject.toml holds its settings. This module adds what mutmut lacks: it works on a copy
-of the tree, draws the sample from a seed, and prints each survivor as file, line and change."""
+mutmut makes the mutants, finds the tests that call each mutated function, and runs these tests for each mutant in a
+process of its own; `[tool.mutmut]` in pyproject.toml holds its settings. This module adds what mutmut lacks: it works
+on a copy of the tree, draws the sample from a seed, and prints each survivor as file, line and change."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ NOT_COPIED = shutil.ignore_patterns(".*_cache", ".git", ".venv", ".hypothesis", 
 
 def arguments() -> argparse.Namespace:
     """The command line; the defaults are those of `make mutate`."""
-    parser = argparse.ArgumentParser(prog="python -m tests.mutation", description=__doc__.splitlines()[0])
-    parser.add_argument("--sample", type=int, default=300, help="how many mutants to run (default: %(default)s)")
+    parser = argparse.ArgumentParser(prog="python -m tests.mutation", description="Run a sample of all mutants.")
+    parser.add_argument("--sample", type=int, default=200, help="how many mutants to run (default: %(default)s)")
     parser.add_argument("--seed", type=int, default=1, help="which mutants are drawn (default: %(default)s)")
     parser.add_argument("--workers", type=int, default=2, help="how many run at a time (default: %(default)s)")
     return parser.parse_args()

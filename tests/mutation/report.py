@@ -49,9 +49,10 @@ def render(verdicts: list[Verdict], change: Callable[[str], Change]) -> str:
     lines = [str(one) for one in sorted(survivors, key=lambda one: (one.path, one.line))]
     modules = Counter(verdict.module for verdict in untested)
     lines += [f"{name}: {count} in functions that none of the tests calls" for name, count in sorted(modules.items())]
-    rest = ran - killed - survived - late
-    lines.append(f"mutants run {ran}, killed {killed}, survived {survived}, timed out {late}, other {rest}")
-    lines.append(f"score {100 * (killed + late) / ran:.1f} %" if ran else "no score: no mutant ran")
+    other = ran - killed - survived - late
+    lines.append(f"mutants run {ran}, killed {killed}, survived {survived}, timed out {late}, other {other}")
+    score = f"score {100 * (killed + late) / ran:.1f} % (killed and timed out, of those run)" if ran else "no score"
+    lines.append(score)
     if untested:
         lines.append(f"not run {len(untested)}: no test calls the function")
     return "\n".join(lines)
@@ -60,9 +61,7 @@ def render(verdicts: list[Verdict], change: Callable[[str], Change]) -> str:
 def change_of(name: str, diff: str, root: Path) -> Change:
     """Find a mutant's place in the tree from the diff of its function, whose lines count from the function's start."""
     path = re.findall(r"^--- (\S+)", diff, re.MULTILINE)[0]
-    lines = tuple(
-        " ".join((line[0], line[1:].strip())) for line in diff.splitlines() if re.match(r"[-+](?![-+]{2} )", line)
-    )
+    lines = tuple(f"{line[0]} {line[1:].strip()}" for line in _hunks(diff) if line[:1] in ("-", "+"))
     source = (root / path).read_text()
     first, last = extent(source, name)
     expected = first + changed_line(diff) - 1

@@ -13,6 +13,9 @@ from tests.mutation.report import Change, change_of
 PRIMER = "dreamcatcherd.core.paths.x_in_repository__mutmut_1"
 """A mutant that few tests reach: running it alone makes mutmut write all mutants and map functions to tests."""
 
+SPINNER = re.compile(r"^$|^[\u2801-\u28ff] ")
+"""Lines by which mutmut shows that it is alive."""
+
 RESULT = re.compile(r"^ {4}(\S+): (.+)$", re.MULTILINE)
 
 
@@ -32,9 +35,11 @@ class Mutmut:
     def run(self, names: list[str]) -> None:
         """Run some mutants, after the tests that judge them passed without a mutation."""
         command = [*self._command("run"), "--max-children", str(self.workers), *names]
-        done = subprocess.run(command, cwd=self.folder, env=self.environment, stdout=subprocess.PIPE, text=True)
+        done = subprocess.run(
+            command, cwd=self.folder, env=self.environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        )
         if done.returncode:
-            sys.stderr.write(done.stdout[-20_000:].replace("\r", "\n"))
+            sys.stderr.writelines(f"{line}\n" for line in done.stdout.splitlines() if not SPINNER.match(line))
             raise SystemExit(f"mutmut ended with exit code {done.returncode}: fix the failing test above and run again")
 
     def verdicts(self) -> dict[str, str]:
