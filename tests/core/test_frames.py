@@ -173,6 +173,15 @@ def test_a_step_back_of_the_clock_does_not_hold_a_frame_open() -> None:
     assert decide(restarted.watch, state, TEN, NOTHING, at(14 - HOUR, 10)).due is True
 
 
+def test_a_step_back_of_the_clock_does_not_put_a_deadline_off() -> None:
+    """An hour's step back: a quorum that nobody completes still ends by the seconds of its deadline."""
+    closing = Closing("quorum", deadline_s=60)
+    watching = ask(closing, at(4 - HOUR, 4))
+    assert (watching.due, watching.wake_in_s) == (False, 56.0)
+    late = decide(watching.watch, open_at(closing=closing), closing, NOTHING, at(60 - HOUR, 60))
+    assert (late.due, late.closed_by) == (True, "deadline")
+
+
 def test_cron_after_a_step_back_takes_the_next_time_of_the_schedule() -> None:
     """A frame that seems to open in the future closes at the schedule's next time by the clock as it is now."""
     closing = Closing("cron", next_fire=hourly)

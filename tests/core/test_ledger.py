@@ -164,6 +164,15 @@ def test_what_is_too_far_ahead_is_counted_when_it_is_new() -> None:
     assert (first.counts.quarantined, second.counts.quarantined) == (1, 0)
 
 
+def test_what_is_too_far_ahead_is_named_as_a_delta() -> None:
+    """Its row has the frame, the time and the stream of the delta; the row of a file that is no delta has none."""
+    far = delta(FRAME + 9, 1, "a")
+    (row,) = closed(arrivals([far])).quarantined
+    assert (row.frame, row.utc, row.stream_id) == (FRAME + 9, far.utc, "a")
+    (row,) = closed([reject()]).quarantined
+    assert (row.frame, row.utc, row.stream_id) == (None, None, None)
+
+
 def test_a_quarantined_version_is_named_with_its_reason() -> None:
     """Path, blob, reason and detail, and the ref and commit that brought it; any path can be written."""
     ledger = closed([reject("state/stream_deltas/1/\udcff.json")])

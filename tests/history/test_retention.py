@@ -39,6 +39,20 @@ def frames_in_tree(primary: Primary) -> set[str]:
     return set(read_tree(store, subtree(store, tree, paths.DELTAS)))
 
 
+def test_what_a_close_lists_stays_until_the_next_one(primary: Primary) -> None:
+    """A late flat delta of an old frame and its attachments are in the tree after the close that merges it, so that its
+    worker sees it arrive; the next close takes both away."""
+    for _ in range(3):
+        close(primary)
+    body: dict[str, Any] = {"posts_created": [{"number": 1, "body_ref": "b.md"}]}
+    late = {f"{FOLDER}/frame-1-f.json": text(1, "f", **body), f"{FOLDER}/frame-1-f/b.md": b"text"}
+    commit_files(primary.store, MAIN, late)
+    assert [row.stream_id for row in close(primary).deltas] == ["f"]
+    assert frames_in_tree(primary) == {"frame-1-f.json", "frame-1-f"}
+    close(primary)
+    assert frames_in_tree(primary) == set()
+
+
 def test_delta_files_leave_after_so_many_frames_and_nothing_misses_them(primary: Primary) -> None:
     """Folders, flat files and attachments go, two frames after their own; nobody is blamed, all answers stay."""
     store = primary.store

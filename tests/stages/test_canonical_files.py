@@ -6,7 +6,7 @@ import pytest
 
 from dreamcatcherd.core import paths
 from dreamcatcherd.core.ledger import Violation
-from dreamcatcherd.core.tree import FILE, Entry, differences, lookup
+from dreamcatcherd.core.tree import FILE, Entry, differences, lookup, walk
 from dreamcatcherd.daemon.cycle import poll
 from dreamcatcherd.daemon.primary import Primary
 from dreamcatcherd.git.protocols import Commit, Move, Store
@@ -96,6 +96,16 @@ def test_a_merge_that_takes_old_canonical_files_is_an_edit(published: Primary) -
     rows = kinds(close(published).violations)
     assert {kind for kind, *_ in rows} == {"ledger-edited", "frame-edited"}  # the frame in between was empty
     assert {commit for *_, commit in rows} == {merge}
+
+
+def test_an_edit_names_the_files_that_it_changed_and_no_others(published: Primary) -> None:
+    """Of the many files of a snapshot, only the edited one is named, also if somebody edits it a second time."""
+    store = published.store
+    tree = store.commit(store.refs()[MAIN]).tree
+    names = [name for name, _ in walk(store, tree) if name.startswith(paths.SNAPSHOT)]
+    assert len(names) > 1
+    rogues = [edited(store, names[0], raw) for raw in (b"one", b"two")]
+    assert kinds(close(published).violations) == [("snapshot-edited", names[0], rogue) for rogue in rogues]
 
 
 def test_an_honest_merge_from_an_old_clone_is_no_edit(published: Primary) -> None:

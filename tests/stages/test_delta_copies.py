@@ -40,3 +40,23 @@ def test_a_folder_that_one_delta_makes_is_no_place_for_a_file(names: dict[str, i
         at = [path.lower() for path, _ in walk(store, tree)]
         assert len(set(at)) == len(at)
         assert not {path for path in at if any(other.startswith(path + "/") for other in at)}
+
+
+def test_an_attachment_replaces_no_file() -> None:
+    """If a file of `main` has the name of an attachment's folder, the delta and its attachment move next to it."""
+    primary = new_primary()
+    store = primary.store
+    mine, notes = f"{FOLDER}/1/notes.json", text(1, "main", 1)
+    commit_files(store, MAIN, {mine: notes})
+    body = {"posts_created": [{"number": 1, "body_ref": "notes.json/b.md"}]}
+    commit_files(
+        store,
+        "refs/heads/dc/s",
+        {f"{FOLDER}/1/a.json": text(1, "s", 2, **body), f"{FOLDER}/1/notes.json/b.md": b"a text"},
+        orphan=True,
+    )
+    close(primary)
+    tree = dict(walk(store, store.commit(store.refs()[MAIN]).tree))
+    assert store.read(tree[mine].oid) == notes
+    contents = {store.read(entry.oid) for path, entry in tree.items() if path.startswith(FOLDER)}
+    assert contents == {notes, text(1, "s", 2, **body), b"a text"}

@@ -8,13 +8,15 @@ import pytest
 from msgspec import structs
 
 from dreamcatcherd.core.ledger import listing_all_held, read_ledger, write_ledger
-from dreamcatcherd.core.model import Delta
+from dreamcatcherd.core.model import SAME_NAMED, Delta
 from dreamcatcherd.core.paths import LEDGER, PUBLISHED, ledger_path
+from dreamcatcherd.core.settings import Limits
 from dreamcatcherd.core.tree import FILE, Entry, blob_at, edit, subtree
 from dreamcatcherd.core.waiting import began_in
 from dreamcatcherd.daemon.cycle import poll
 from dreamcatcherd.daemon.primary import Primary
 from dreamcatcherd.git.protocols import Move, Store
+from dreamcatcherd.stages.delta_reader import read_versions
 from tests.law.fleet import MAIN, commit_files
 from tests.stages.tools import FOLDER, close, counting_reads, merged, other, put, reasons, text
 
@@ -43,8 +45,21 @@ def test_a_lane_speaks_for_its_own_stream_alone(primary: Primary) -> None:
     ledger = close(primary)
     assert reasons(ledger) == {"a.json": "wrong-stream"}
     assert [(row.kind, row.author) for row in ledger.violations] == [("wrong-stream", "worker <worker@localhost>")]
+    assert [row.detail for row in ledger.violations] == [row.detail for row in ledger.quarantined]
+    assert "dc/b" in ledger.violations[0].detail
     commit_files(store, "refs/heads/dc/a/1-x", {f"{FOLDER}/1/again.json": text(stream="a")}, orphan=True)
     assert merged(close(primary)) == ["again.json"]
+
+
+def test_names_of_one_blob_beyond_a_few_are_counted(primary: Primary) -> None:
+    """A commit that gives one delta very many names brings a few of them; the last one counts all others."""
+    store, number = primary.store, SAME_NAMED + 5
+    names = [f"{FOLDER}/1/{at:05}.json" for at in range(number)]
+    commit = commit_files(store, MAIN, dict.fromkeys(names, text()))
+    brought = [(name, store.write("blob", text()), FILE) for name in names]
+    found = read_versions(store, commit, brought, Limits())
+    assert [one.item.version.path for one in found] == names[:SAME_NAMED]
+    assert [one.more for one in found] == [0] * (SAME_NAMED - 1) + [5]
 
 
 def test_a_lane_built_on_another_lane_counts_each_for_its_own(primary: Primary) -> None:

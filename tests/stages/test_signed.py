@@ -206,6 +206,7 @@ def test_settings_change_only_by_a_commit_that_an_operator_signed(fleet: Fleet, 
         (paths.SETTINGS, commit, "mallory <mallory@localhost>")
     ]
     assert "no operator's key signed" in refused[0].detail
+    assert refused[0].detail.endswith(f"({commit})")
     assert (ledger.settings, ledger.settings_change) == (first.settings, None)
     assert reasons(ledger) == {"mallory-1.json": "wrong-stream"}
     fleet.deliver("alice", 1, "alice")
