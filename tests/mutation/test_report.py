@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import tomllib
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
 
 from tests.mutation.report import Change, Verdict, change_of, render
+from tests.tidy.house import ROOT
 
 SOURCE = '''"""A module."""
 
@@ -69,3 +72,15 @@ def test_the_report_lists_survivors_and_counts_the_rest() -> None:
         "score 75.0 % (killed and timed out, of those run)",
         "not run 1: no test calls the function",
     ]
+
+
+def test_the_settings_name_tests_that_are_there() -> None:
+    """Every folder, file and test that `[tool.mutmut]` names exists: mutmut would run none in place of a wrong name."""
+    settings = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["mutmut"]
+    options = settings["pytest_add_cli_args"]
+    deselected = [name for option, name in pairwise(options) if option == "--deselect"]
+    assert deselected
+    for named in [*settings["pytest_add_cli_args_test_selection"], *deselected]:
+        path, _, test = named.partition("::")
+        assert (ROOT / path).exists(), path
+        assert not test or f"def {test}(" in (ROOT / path).read_text(), named
