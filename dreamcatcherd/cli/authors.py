@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from msgspec import Struct
+from msgspec import Struct, field
 
 from dreamcatcherd.core.model import Record
 from dreamcatcherd.demo.fleet import Pusher
@@ -74,7 +74,7 @@ class Bound(Struct, frozen=True):
     chapters: int
     target: int
     published: bool
-    wrong: list[int]
+    wrong: list[int] = field(name="astray")
     fingerprint: str | None = None
 
     @property
