@@ -25,7 +25,7 @@ class Mutmut:
     def __init__(self, folder: Path, workers: int) -> None:
         self.folder = folder
         self.workers = workers
-        # The tests import the package from the mutated copy: neither the caller's path nor its settings lead elsewhere.
+        # PYTHONPATH would lead to the package that is not mutated, and with CI set a missing program is a failed test.
         self.environment = {name: value for name, value in os.environ.items() if name not in ("CI", "PYTHONPATH")}
 
     def prepare(self) -> None:

@@ -14,6 +14,17 @@ paths = st.sampled_from(["state/a", "state/f/b", "state/f/g/c", "state/d/e", "st
 commits = st.lists(st.dictionaries(paths, st.integers(0, 99), min_size=1), min_size=1, max_size=8)
 
 
+def test_the_largest_file_is_named() -> None:
+    """Its path and bytes are those of the commit asked about, also if a later one makes it smaller."""
+    store, largest = MemoryStore(), Largest()
+    first = commit_files(
+        store, MAIN, {"state/a": b"x" * 9, "state/f/b": b"x" * 5, "state/stream_deltas/1/x.json": b"x" * 99}
+    )
+    assert largest.of(store, first) == ("state/a", 9)
+    assert largest.of(store, first) == ("state/a", 9)
+    assert largest.of(store, commit_files(store, MAIN, {"state/a": b"x"})) == ("state/f/b", 5)
+
+
 @settings(max_examples=200, deadline=None)
 @given(commits)
 def test_what_is_followed_is_what_a_whole_walk_finds(changes: list[dict[str, int]]) -> None:

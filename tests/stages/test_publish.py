@@ -13,7 +13,8 @@ import dreamcatcherd.daemon.cycle
 import dreamcatcherd.stages.merge
 from dreamcatcherd.cli.progress import check_frames
 from dreamcatcherd.core import paths
-from dreamcatcherd.core.errors import FatalError
+from dreamcatcherd.core.errors import FatalError, RefusedError
+from dreamcatcherd.core.frames import Closing
 from dreamcatcherd.core.ledger import Ledger
 from dreamcatcherd.core.merge import Merged, merge
 from dreamcatcherd.core.tree import FILE, TREE, Entry, subtree
@@ -21,6 +22,7 @@ from dreamcatcherd.daemon.cycle import close_frame, poll
 from dreamcatcherd.daemon.primary import Primary
 from dreamcatcherd.git.protocols import Commit, Move, Store
 from dreamcatcherd.history.verify import read_history
+from dreamcatcherd.stages.first_frame import open_first
 from dreamcatcherd.stages.published import load_ledger, versions_of
 from dreamcatcherd.stages.snapshot_chain import claimed_frame
 from tests.law.fleet import MAIN, NOW, commit_files
@@ -330,3 +332,12 @@ def test_every_published_commit_accounts_for_all_that_it_reaches(primary: Primar
             close(primary if chance.random() < 0.5 else other(store))
     close(primary)
     assert accounted_for(store) >= pushed
+
+
+def test_a_repository_with_commits_is_not_begun_again(primary: Primary) -> None:
+    """Opening a first frame where one is open already is refused with a remedy, and moves nothing."""
+    refs = primary.store.refs()
+    with pytest.raises(RefusedError, match="has commits already") as refused:
+        open_first(primary.store, 5, NOW, Closing("manual"), MAIN)
+    assert refused.value.remedy == "run on it as it is"
+    assert primary.store.refs() == refs

@@ -192,6 +192,17 @@ def test_the_first_signers_take_effect_whoever_sets_them_and_the_ledger_names_wh
     assert close(fleet.primary).settings_change is None
 
 
+def test_an_operators_key_counts_as_long_as_it_is_valid(fleet: Fleet) -> None:
+    """A change of the settings that is signed with a key after its last day is refused, although the key did count when
+    the settings were signed that name it."""
+    old = f'ops valid-before="20200101Z" {fleet.public("alice")}'
+    first = fleet.secure(old)
+    fleet.push({paths.SETTINGS: fleet.security(old, f"bob {fleet.public('mallory')}")}, signed_by="alice")
+    ledger = close(fleet.primary)
+    assert [row.kind for row in ledger.violations] == ["settings-refused"]
+    assert ledger.settings == first.settings
+
+
 @pytest.mark.parametrize("signed_by", ["", "alice", "mallory"])
 @pytest.mark.parametrize("deleted", [False, True], ids=["changed", "deleted"])
 def test_settings_change_only_by_a_commit_that_an_operator_signed(fleet: Fleet, signed_by: str, deleted: bool) -> None:
