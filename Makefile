@@ -9,7 +9,7 @@ ENGINE ?= docker
 # One more than the number of processors: much of the suite waits for time limits, frames and servers.
 WORKERS ?= $(shell expr $$(nproc) + 1)
 # `make mutate`: how many mutants to run, and which ones.
-SAMPLE ?= 200
+SAMPLE ?= 150
 SEED ?= 1
 VERSION = $(shell sed -n 's/^__version__ = "\(.*\)"/\1/p' dreamcatcherd/__init__.py)
 LOCK = $(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes --no-annotate \
@@ -83,7 +83,7 @@ man: $(DEV) ## write dist/man/: a manual page for every command, generated from 
 image: ## build the container image, with docker or ENGINE=podman, on another base with BASE=IMAGE@sha256:…
 	$(ENGINE) build $(if $(findstring podman,$(ENGINE)),--format docker) $(if $(BASE),--build-arg BASE=$(BASE)) --build-arg VERSION=$(VERSION) --tag dreamcatcherd:$(VERSION) .
 
-mutate: $(DEV) ## run a sample of mutants of the core and the stages in ten minutes; SAMPLE=200 SEED=1
+mutate: $(DEV) ## run a sample of mutants of the core and the stages in ten minutes; SAMPLE=150 SEED=1
 	$(BIN)/python -m tests.mutation --sample $(SAMPLE) --seed $(SEED)
 
 soak: $(DEV) ## run a real daemon under a real fleet for ten minutes, drawn in artifacts/soak.svg

@@ -26,7 +26,7 @@ NOT_COPIED = shutil.ignore_patterns(".*_cache", ".git", ".venv", ".hypothesis", 
 def arguments() -> argparse.Namespace:
     """The command line; the defaults are those of `make mutate`."""
     parser = argparse.ArgumentParser(prog="python -m tests.mutation", description="Run a sample of all mutants.")
-    parser.add_argument("--sample", type=int, default=200, help="how many mutants to run (default: %(default)s)")
+    parser.add_argument("--sample", type=int, default=150, help="how many mutants to run (default: %(default)s)")
     parser.add_argument("--seed", type=int, default=1, help="which mutants are drawn (default: %(default)s)")
     parser.add_argument("--workers", type=int, default=2, help="how many run at a time (default: %(default)s)")
     return parser.parse_args()
