@@ -16,7 +16,6 @@ EXPORT = {
     "state": {"posts": [{"number": 1, "title": "ä"}, {"number": 2}], "extra/odd section": [1]},
 }
 RAW = json.dumps(EXPORT).encode()
-FILES = dict(to_files(RAW))
 
 
 def test_an_export_as_lines_is_a_head_merged_ids_and_a_record_a_line() -> None:
@@ -34,7 +33,7 @@ def test_an_export_as_lines_is_a_head_merged_ids_and_a_record_a_line() -> None:
 
 def test_an_export_as_files_has_one_for_each_collection() -> None:
     """`snapshot.json` is the head, `merged.ndjson` has the merged ids, and `state/` a file for each collection."""
-    assert {name: [json.loads(line) for line in raw.splitlines()] for name, raw in FILES.items()} == {
+    assert {name: [json.loads(line) for line in raw.splitlines()] for name, raw in to_files(RAW)} == {
         "snapshot.json": [{"frame": 3, "later": {"a member": ["of a later version"]}}],
         "merged.ndjson": [{"frame": "1", "merged": ["a" * 40, "b" * 40]}, {"frame": "2", "merged": []}],
         "state/posts.ndjson": [{"number": 1, "title": "ä"}, {"number": 2}],
@@ -45,7 +44,7 @@ def test_an_export_as_files_has_one_for_each_collection() -> None:
 def test_lines_and_files_make_the_same_export_again() -> None:
     """Nothing is lost on the way, not even members that this version does not know."""
     assert json.loads(from_ndjson(b"".join(to_ndjson(RAW)))) == EXPORT
-    assert json.loads(from_files(FILES)) == EXPORT
+    assert json.loads(from_files(dict(to_files(RAW)))) == EXPORT
 
 
 def test_lines_are_told_from_an_export() -> None:
@@ -65,4 +64,4 @@ def test_a_line_of_another_form_is_refused(line: bytes) -> None:
 def test_files_without_one_of_them_are_refused(name: str) -> None:
     """An export cannot be made without its head or its merged ids."""
     with pytest.raises(RefusedError, match=name):
-        from_files({path: raw for path, raw in FILES.items() if path != name})
+        from_files({path: raw for path, raw in to_files(RAW) if path != name})
