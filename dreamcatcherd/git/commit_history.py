@@ -15,7 +15,7 @@ from dreamcatcherd.core.tree import Reader
 from dreamcatcherd.git.command import git
 from dreamcatcherd.git.commits import read_commit
 from dreamcatcherd.git.protocols import Commit
-from dreamcatcherd.git.reachability import Reached, has_graph, near_commits, reach, reaches_near
+from dreamcatcherd.git.reachability import Reached, has_graph, near_commits, reach, reaches, reaches_near
 from dreamcatcherd.git.repository import Repository
 from dreamcatcherd.git.rev_list import header_of, list_commits
 
@@ -65,7 +65,7 @@ class CommitHistory:
             return walked
         asked = git(self._folder, "merge-base", "--is-ancestor", ancestor, oid)
         if asked.returncode > 1:  # git stops at an object that it does not accept as a commit
-            return ancestor in reach(self.commit, [oid], set())
+            return reaches(self.commit, oid, ancestor)
         return asked.returncode == 0
 
     def _everything(self, tips: list[str]) -> Iterable[str]:

@@ -13,7 +13,7 @@ from dreamcatcherd.core.errors import FatalError, UnreadableError, UsageError
 from dreamcatcherd.git.command import AS_STORED, error_message, git
 from dreamcatcherd.git.commits import check_ceiling, read_commit
 from dreamcatcherd.git.protocols import Commit
-from dreamcatcherd.git.reachability import Reached, has_graph, reach
+from dreamcatcherd.git.reachability import Reached, has_graph, reach, reaches
 from dreamcatcherd.git.rev_list import list_commits
 
 _KINDS = {b"commit": 1, b"tree": 2}
@@ -94,7 +94,7 @@ class PushReader:
         return reach(self.commit, tips, set(known))
 
     def descends(self, oid: str, ancestor: str) -> bool:
-        return oid == ancestor or ancestor in reach(self.commit, [oid], set())
+        return reaches(self.commit, oid, ancestor)
 
     def good_signatures(self, commits: Iterable[str], signers: Iterable[str]) -> dict[str, str]:
         from dreamcatcherd.git.signatures import good_signatures  # few pushes need it, and each pays for its start

@@ -82,6 +82,11 @@ def reach(commit: Callable[[str], Commit], tips: Iterable[str], known: set[str])
     return found
 
 
+def reaches(commit: Callable[[str], Commit], oid: str, ancestor: str) -> bool:
+    """Whether a commit is another one or has it in its history, by reading all of that history."""
+    return oid == ancestor or ancestor in reach(commit, [oid], set())
+
+
 def reach_within(commits: Mapping[str, Commit], tip: str | None, without: Container[str] = ()) -> list[str]:
     """Those of the given commits that a tip reaches through them, without passing through some others."""
     found: dict[str, None] = {}

@@ -7,11 +7,10 @@ from msgspec import Struct
 from dreamcatcherd.core.model import Arrival
 from dreamcatcherd.core.settings import Settings
 from dreamcatcherd.git.protocols import Commit
+from dreamcatcherd.git.reachability import reach_within
 from dreamcatcherd.stages.fetch import View
 from dreamcatcherd.stages.published import PublishedState
-from dreamcatcherd.stages.unreadable import (
-    Unreadable,
-)
+from dreamcatcherd.stages.unreadable import Unreadable
 
 
 class Rewind(Struct, frozen=True):
@@ -68,12 +67,5 @@ class Inbox(Struct, frozen=True):
 
     def main_holds(self, commit: str) -> bool:
         """Whether `main` has the published commit in its history: then its new commits lead back to it."""
-        todo, seen = [self.head], set()
-        while todo:
-            oid = todo.pop()
-            if oid == commit:
-                return True
-            if oid in self.commits and oid not in seen:
-                seen.add(oid)
-                todo.extend(self.commits[oid].parents)
-        return False
+        reached = reach_within(self.commits, self.head)
+        return self.head == commit or any(commit in self.commits[oid].parents for oid in reached)

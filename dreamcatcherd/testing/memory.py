@@ -9,7 +9,7 @@ from dreamcatcherd.core.tree import Kind, object_id
 from dreamcatcherd.core.troubles import Trouble
 from dreamcatcherd.git.commits import format_commit, read_commit
 from dreamcatcherd.git.protocols import Commit, Move
-from dreamcatcherd.git.reachability import Reached, reach
+from dreamcatcherd.git.reachability import Reached, reaches
 
 
 class MemoryStore:
@@ -58,7 +58,7 @@ class MemoryStore:
         return self._reached.new_commits(tips, hidden)
 
     def descends(self, oid: str, ancestor: str) -> bool:
-        return oid == ancestor or ancestor in reach(self.commit, [oid], set())
+        return reaches(self.commit, oid, ancestor)
 
     def good_signatures(self, commits: Iterable[str], signers: Iterable[str]) -> dict[str, str]:
         return {oid: self.signatures[oid] for oid in commits if oid in self.signatures}
