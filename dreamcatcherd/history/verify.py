@@ -38,9 +38,9 @@ from dreamcatcherd.git.overlay import Overlay
 from dreamcatcherd.git.protocols import Commit, RepositoryReader, Store
 from dreamcatcherd.history.replay import is_base, own_ledger
 from dreamcatcherd.history.reread import arrivals_of, inboxes_of
-from dreamcatcherd.stages.delta_reader import with_body
+from dreamcatcherd.stages.delta_reader import versions_of, with_body
 from dreamcatcherd.stages.early_deltas import count, ending, listed_rows
-from dreamcatcherd.stages.published import PublishedState, load_published, read_published, versions_of
+from dreamcatcherd.stages.published import PublishedState, load_published, read_published
 from dreamcatcherd.stages.settings import settings_change
 from dreamcatcherd.stages.snapshot_chain import Link, links, tips_of
 from dreamcatcherd.stages.unreadable import followed

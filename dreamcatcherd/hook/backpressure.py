@@ -8,15 +8,11 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 
-import msgspec
-
-from dreamcatcherd.core import paths
-from dreamcatcherd.core.codec import read_as, utc_micros
-from dreamcatcherd.core.model import FrameState
-from dreamcatcherd.core.tree import lookup
+from dreamcatcherd.core.codec import utc_micros
 from dreamcatcherd.git.protocols import ObjectReader
 from dreamcatcherd.hook.branch_rules import PRIMARY_REFS
 from dreamcatcherd.hook.push import Offence, Update
+from dreamcatcherd.stages.frame_file import read_frame_file
 
 OVERDUE_WINDOW_S = (1.0, 300.0)
 """Seconds after `closes_at` between which pushes wait. After that the primary is presumed gone, and pushes must not be
@@ -53,10 +49,6 @@ def wait_while_overdue(
 
 def is_overdue(store: ObjectReader, commit: str, now_s: float) -> bool:
     """Whether the frame that is open at a commit is overdue at `now_s` (seconds UTC), but within OVERDUE_WINDOW_S."""
-    entry = lookup(store, store.commit(commit).tree, paths.FRAME)
-    try:
-        state = read_as(store.read(entry.oid), FrameState) if entry else None
-    except msgspec.MsgspecError:
-        return False  # somebody edited the file: the next publication restores it
+    state = read_frame_file(store, store.commit(commit).tree)
     due = utc_micros(state.closes_at) if state and state.closes_at else None
     return due is not None and OVERDUE_WINDOW_S[0] < now_s - due / 1e6 < OVERDUE_WINDOW_S[1]

@@ -7,16 +7,13 @@ primaries."""
 
 from __future__ import annotations
 
-import msgspec
-
 from dreamcatcherd.core import paths
-from dreamcatcherd.core.codec import read_as
-from dreamcatcherd.core.model import FrameState
 from dreamcatcherd.core.snapshot import FORMAT, UNBOUNDED, close_snapshot, empty_snapshot
-from dreamcatcherd.core.tree import blob_at, entries_at, lookup, subtree
+from dreamcatcherd.core.tree import entries_at, lookup, subtree
 from dreamcatcherd.git.overlay import Overlay
 from dreamcatcherd.git.protocols import RepositoryReader
 from dreamcatcherd.stages.delta_reader import versions_of
+from dreamcatcherd.stages.frame_file import read_frame_file
 from dreamcatcherd.stages.published import (
     PublishedState,
     find_published,
@@ -31,11 +28,7 @@ from dreamcatcherd.stages.snapshot_chain import claimed_frame
 def opens_first(store: RepositoryReader, commit: str) -> bool:
     """Whether a commit opens the first frame: an empty snapshot, no ledger, and no closed frame."""
     tree = store.commit(commit).tree
-    raw = blob_at(store, tree, paths.FRAME)
-    try:
-        state = read_as(store.read(raw), FrameState) if raw else None
-    except msgspec.DecodeError:
-        return False
+    state = read_frame_file(store, tree)
     scratch = Overlay(store)
     empty = [close_snapshot(scratch, empty_snapshot(name)) for name in (FORMAT, UNBOUNDED)]
     snapshot = subtree(store, tree, paths.SNAPSHOT)

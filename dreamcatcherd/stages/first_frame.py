@@ -2,28 +2,21 @@
 
 from __future__ import annotations
 
-import msgspec
-
 from dreamcatcherd.core.errors import RefusedError
 from dreamcatcherd.core.frames import Closing, opened
-from dreamcatcherd.core.model import FrameState
 from dreamcatcherd.core.paths import FRAME, PUBLISHED, SNAPSHOT
 from dreamcatcherd.core.snapshot import close_snapshot, open_snapshot
 from dreamcatcherd.core.tree import FILE, TREE, Entry, edit
 from dreamcatcherd.git.command import AUTHOR
 from dreamcatcherd.git.protocols import Commit, Move, Store
-
-
-def frame_file(state: FrameState) -> bytes:
-    """The bytes of `state/frame.json`."""
-    return msgspec.json.format(msgspec.json.encode(state), indent=1) + b"\n"
+from dreamcatcherd.stages.frame_file import format_frame_file
 
 
 def open_first(store: Store, frame: int, now: int, closing: Closing, main: str) -> None:
     """Commit the empty snapshot and the first open frame to a repository without commits."""
     digest = close_snapshot(store, open_snapshot(store, None))
     state = opened(frame, now, None, digest, closing)
-    files = {SNAPSHOT: Entry(TREE, digest), FRAME: Entry(FILE, store.write("blob", frame_file(state)))}
+    files = {SNAPSHOT: Entry(TREE, digest), FRAME: Entry(FILE, store.write("blob", format_frame_file(state)))}
     tree = edit(store, None, files)
     if tree is None:
         raise AssertionError("the first tree holds two entries")

@@ -22,13 +22,12 @@ from dreamcatcherd.core.tree import blob_at, subtree
 from dreamcatcherd.core.waiting import next_ledgers
 from dreamcatcherd.git.overlay import Overlay
 from dreamcatcherd.git.protocols import ObjectReader, RepositoryReader
-from dreamcatcherd.stages.delta_reader import versions_of as versions_of
+from dreamcatcherd.stages.delta_reader import versions_of
+from dreamcatcherd.stages.frame_file import read_frame_file
 from dreamcatcherd.stages.snapshot_chain import Claims, claimed_frame, claimed_previous, claimed_seen, tips_of
 from dreamcatcherd.stages.unreadable import followed
 
 _L = TypeVar("_L")
-_UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
-"""What msgspec raises for bytes that are no document of the wanted form."""
 
 
 class PublishedState(Struct, frozen=True):
@@ -87,12 +86,8 @@ def never_less(store: ObjectReader, old: str | None, new: str | None) -> None:
 def read_published(store: ObjectReader, commit: str, just_made: Ledger | None = None) -> PublishedState:
     """The base that a snapshot commit makes; its ledger need not be read again where it was just made."""
     tree = store.commit(commit).tree
-    raw = blob_at(store, tree, paths.FRAME)
     snapshot = subtree(store, tree, paths.SNAPSHOT)
-    try:
-        state = msgspec.json.decode(store.read(raw), type=FrameState) if raw else None
-    except _UNREADABLE:
-        state = None
+    state = read_frame_file(store, tree)
     # frame.json names the snapshot that it belongs to: a commit in which somebody put back only one of the two is not
     # taken for a publication.
     if state is None or snapshot is None or snapshot != state.snapshot:
@@ -233,11 +228,7 @@ def _waits_as_it_says(store: ObjectReader, before: PublishedState, after: Publis
 
 def _adopted_state(store: ObjectReader, head: str | None) -> FrameState:
     """The frame to begin with in a repository without snapshots: what its frame.json says, else 1."""
-    raw = blob_at(store, store.commit(head).tree, paths.FRAME) if head else None
-    try:
-        state = msgspec.json.decode(store.read(raw), type=FrameState) if raw else FrameState(1)
-    except _UNREADABLE:
-        state = FrameState(1)
+    state = read_frame_file(store, store.commit(head).tree if head else None) or FrameState(1)
     return FrameState(state.frame, state.opened_at)
 
 

@@ -23,7 +23,7 @@ from dreamcatcherd.git.command import AUTHOR
 from dreamcatcherd.git.protocols import Commit, Store
 from dreamcatcherd.stages.delta_copies import Copies, deleted_deltas
 from dreamcatcherd.stages.early_deltas import count, ending
-from dreamcatcherd.stages.first_frame import frame_file
+from dreamcatcherd.stages.frame_file import format_frame_file
 from dreamcatcherd.stages.inbox import Inbox
 from dreamcatcherd.stages.published import streams_of
 from dreamcatcherd.stages.retention import outdated
@@ -124,7 +124,7 @@ def build_commit(
         **(files or {}),
         paths.SNAPSHOT: Entry(TREE, ledger.snapshot),
         paths.LEDGER: Entry(TREE, ledgers),
-        paths.FRAME: Entry(FILE, store.write("blob", frame_file(state))),
+        paths.FRAME: Entry(FILE, store.write("blob", format_frame_file(state))),
     }
     deltas = subtree(store, head_tree, paths.DELTAS)
     gone = outdated(store, (deltas, base.deltas), ledger, keep) if keep is not None else set()

@@ -22,8 +22,9 @@ from dreamcatcherd.daemon.cycle import close_frame, poll
 from dreamcatcherd.daemon.primary import Primary
 from dreamcatcherd.git.protocols import Commit, Move, Store
 from dreamcatcherd.history.verify import read_history
+from dreamcatcherd.stages.delta_reader import versions_of
 from dreamcatcherd.stages.first_frame import open_first
-from dreamcatcherd.stages.published import load_ledger, versions_of
+from dreamcatcherd.stages.published import load_ledger
 from dreamcatcherd.stages.snapshot_chain import claimed_frame
 from tests.law.fleet import MAIN, NOW, commit_files
 from tests.stages.tools import FOLDER, WHO, close, content, merged, other, put, stands, text
