@@ -72,7 +72,7 @@ class Service:
         self._log = logger
         self._cycles = CycleLog(logger)
         self.metrics = Metrics()
-        self.live_status = LiveStatus(runtime.store.where, runtime.store.identity)
+        self.live_status = LiveStatus()
         self._listener = Listener(self._application, runtime.listening)
         self._notifier = SystemdNotifier()
         self._timers = Timers()

@@ -83,11 +83,6 @@ class Access(Struct, frozen=True):
         parts = urlsplit(self.url)
         return f"{parts.scheme}://{unquote(parts.netloc)}"
 
-    @property
-    def is_ssh(self) -> bool:
-        """Whether it is reached over ssh, also by a URL of the form `user@host:path`."""
-        return self.url.startswith(("ssh://", "git+ssh://")) or "://" not in self.url
-
 
 def libgit2_version() -> tuple[int, int, int]:
     """The version of the libgit2 that is in use."""

@@ -13,7 +13,7 @@ import pygit2
 from dreamcatcherd.core.errors import FatalError, RetryableError
 from dreamcatcherd.git.disk_errors import remedy_for
 from dreamcatcherd.git.failures import UnclearError
-from dreamcatcherd.git.locks import STALE_S, all_locks, alone, remove_locks, remove_stale
+from dreamcatcherd.git.locks import LOCK_POLL_S, LOCK_WAIT_S, all_locks, alone, remove_locks, remove_stale
 from dreamcatcherd.git.own_clone import set_refs
 from dreamcatcherd.git.repository import Repository
 
@@ -21,8 +21,6 @@ _T = TypeVar("_T")
 
 AT_A_TIME = 8
 """Up to how many refs are moved one by one through libgit2; more are left to one git process."""
-
-_LOCK_POLL_S = 0.05
 
 
 class CloneRefs:
@@ -68,7 +66,7 @@ class CloneRefs:
         The caller holds the clone, so no other process of dreamcatcherd moves its refs. A lock that is there anyway
         belongs to a process that was killed, unless maintenance runs: then a young lock may be maintenance's, and it
         is waited for until it is gone or stale."""
-        deadline = time.monotonic() + STALE_S + 2
+        deadline = time.monotonic() + LOCK_WAIT_S
         tried_without_locks = False
         while True:
             try:
@@ -87,7 +85,7 @@ class CloneRefs:
                 cause = f"{locks[0]} is in the way"
                 raise RetryableError(cause, f"see which process holds it (fuser {locks[0]}); if none does, remove it")
             if not removed:
-                time.sleep(_LOCK_POLL_S)
+                time.sleep(LOCK_POLL_S)
 
     def _damaged(self, name: str, error: Exception) -> FatalError:
         remedy = f"look at the disk of {self._folder}; the clone is recreated by itself"

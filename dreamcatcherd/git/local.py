@@ -19,7 +19,7 @@ from dreamcatcherd.git.command import error_message, git
 from dreamcatcherd.git.commit_history import CommitHistory
 from dreamcatcherd.git.disk_errors import remedy_in
 from dreamcatcherd.git.integrity import MARKER, check_critical, damaged_refs, lost_history, ref_troubles
-from dreamcatcherd.git.locks import STALE_S, locks_of, remove_stale
+from dreamcatcherd.git.locks import LOCK_POLL_S, LOCK_WAIT_S, locks_of, remove_stale
 from dreamcatcherd.git.pack_writer import PackWriter
 from dreamcatcherd.git.packs import sync_folder
 from dreamcatcherd.git.protocols import Commit, Move
@@ -27,7 +27,6 @@ from dreamcatcherd.git.repository import Repository
 from dreamcatcherd.git.signatures import good_signatures
 
 _NONE = "0" * 40
-_LOCK_POLL_S = 0.05
 
 
 class LocalStore:
@@ -120,7 +119,7 @@ class LocalStore:
         """Move refs in one transaction. A lock in the way is waited for; one that a killed process left is removed."""
         refs = [move.ref for move in moves]
         asked = "\n".join(["start", *map(_line, moves), "prepare", "commit", ""]).encode("utf-8", "surrogateescape")
-        deadline = time.monotonic() + STALE_S + 2  # a lock becomes stale while it is waited for
+        deadline = time.monotonic() + LOCK_WAIT_S
         while True:
             result = git(self.folder, "update-ref", "-m", reason, "--stdin", stdin=asked)
             if result.returncode == 0:
@@ -141,7 +140,7 @@ class LocalStore:
                 )
                 raise RetryableError(cause, remedy)
             remove_stale(locked)
-            time.sleep(_LOCK_POLL_S)
+            time.sleep(LOCK_POLL_S)
 
     def _published(self, moves: list[Move]) -> None:
         """Refs reach what was written, so its packs may be repacked again. The published commit is also noted in a file

@@ -13,6 +13,12 @@ from pathlib import Path
 
 STALE_S = 10.0
 
+LOCK_WAIT_S = STALE_S + 2
+"""How long a lock in the way is waited for: it becomes stale meanwhile."""
+
+LOCK_POLL_S = 0.05
+"""How often it is looked for meanwhile."""
+
 MAINTAINED = "dreamcatcherd-maintenance"
 """A file in a repository that maintenance holds with flock while it runs; the kernel frees it with the process."""
 
