@@ -60,9 +60,14 @@ _NEVER = 2**63
 Handler = Callable[[Request], Awaitable[Response]]
 
 
+def code_of(error: DreamcatcherError) -> int:
+    """The HTTP status code of an error."""
+    return 404 if isinstance(error, RefusedError) else 400 if isinstance(error, UsageError) else 503
+
+
 def error_response(error: DreamcatcherError) -> Response:
     """An error as JSON, with its cause and its remedy."""
-    code = 404 if isinstance(error, RefusedError) else 400 if isinstance(error, UsageError) else 503
+    code = code_of(error)
     headers = {"Retry-After": "1"} if code == 503 else {}
     return json_response({"error": error.cause, "remedy": error.remedy}, code, headers)
 

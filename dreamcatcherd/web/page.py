@@ -16,13 +16,13 @@ from dreamcatcherd import __version__
 from dreamcatcherd.core.books.shelf import ShelfEntry
 from dreamcatcherd.core.codec import calendar_text, canonical, utc_micros
 from dreamcatcherd.core.diff import Bounds, Changed
-from dreamcatcherd.core.errors import DreamcatcherError, RefusedError, UsageError
+from dreamcatcherd.core.errors import DreamcatcherError
 from dreamcatcherd.core.model import Json, Record
 from dreamcatcherd.core.report import Pending
 from dreamcatcherd.core.snapshot import Item
 from dreamcatcherd.history import queries
 from dreamcatcherd.observe.clock import wall_clock
-from dreamcatcherd.web.api import read_shelf, stream_rows
+from dreamcatcherd.web.api import code_of, read_shelf, stream_rows
 from dreamcatcherd.web.chart import chart_of
 from dreamcatcherd.web.live_status import LiveStatus, StatusValue
 from dreamcatcherd.web.params import PageParams, read_parameters
@@ -115,8 +115,7 @@ class Page:
             first, second = frames.start, frames.end
             found = await self._executor.ask(("page", first, second), lambda reading: read_diff(reading, first, second))
         except DreamcatcherError as error:
-            code = 400 if isinstance(error, UsageError) else 404 if isinstance(error, RefusedError) else 503
-            return asked | {"error": f"{error.cause}; {error.remedy}"}, code
+            return asked | {"error": f"{error.cause}; {error.remedy}"}, code_of(error)
         return asked | found, 200
 
 
