@@ -26,8 +26,8 @@ from dreamcatcherd.core.books.shelf import ShelfEntry, catalogue, chapter_entrie
 from dreamcatcherd.core.codec import MAX_FRAME
 from dreamcatcherd.core.collections import DERIVED, LIBRARY, Table
 from dreamcatcherd.core.errors import RefusedError, UsageError
+from dreamcatcherd.core.keys import key_part
 from dreamcatcherd.core.model import Json, Record
-from dreamcatcherd.core.records import key_part
 from dreamcatcherd.core.snapshot import get_keyed, open_snapshot
 from dreamcatcherd.core.tree import Reader
 from dreamcatcherd.git.atomic_write import write_atomically

@@ -8,8 +8,11 @@ import click
 
 from dreamcatcherd.cli.common import base_of, on_repository, open_primary, plain, with_json, write_json
 from dreamcatcherd.core.codec import MAX_FRAME, calendar_text, canonical
+from dreamcatcherd.core.deep import all_stamps
 from dreamcatcherd.core.diff import diff_json
+from dreamcatcherd.core.entities import last_write
 from dreamcatcherd.core.model import Json, Stamp
+from dreamcatcherd.core.rules import Entity
 from dreamcatcherd.core.snapshot import Item
 from dreamcatcherd.history import queries
 from dreamcatcherd.history.provenance import Field, Origin, find_origins
@@ -63,11 +66,15 @@ def _text(value: Json) -> str:
 
 
 def _stamp(item: Item, name: str) -> Stamp | None:
-    return item.stamps.get(name) if isinstance(item.stamps, dict) else item.stamps
+    found = item.stamps.get(name) if isinstance(item.stamps, dict) else item.stamps
+    return found if isinstance(found, Stamp) or found is None else max(all_stamps(found))
 
 
 def _stamps(item: Item) -> set[Stamp]:
-    return set(item.stamps.values()) if isinstance(item.stamps, dict) else {item.stamps}
+    latest = last_write(Entity(item.record, item.stamps, item.deleted, item.latest))
+    if not isinstance(item.stamps, dict):
+        return {latest} if latest is not None else set()
+    return {stamp for name in item.stamps if (stamp := _stamp(item, name)) is not None}
 
 
 def _who(stamp: Stamp, origins: dict[Stamp, Origin]) -> str:

@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 
 from dreamcatcherd.config import Config
-from dreamcatcherd.core.settings import SettingsFile
+from dreamcatcherd.core.settings_schema import SettingsFile
 
 PRIMARY = """\
 # Configuration

@@ -11,8 +11,10 @@ import msgspec
 
 from dreamcatcherd.cli.common import on_repository, open_primary, plain, with_json, write_json
 from dreamcatcherd.core.advice import advise
-from dreamcatcherd.core.codec import read_as, read_document, read_header, references, too_large
+from dreamcatcherd.core.codec import read_as, read_document, references, too_large
+from dreamcatcherd.core.decimals import read_exactly
 from dreamcatcherd.core.errors import UsageError
+from dreamcatcherd.core.header import count_records, read_header
 from dreamcatcherd.core.model import Delta, Fault, FrameState, Version
 from dreamcatcherd.core.paths import DELTAS, attachment_paths, bad_name, in_repository, loose_frame_of
 from dreamcatcherd.core.settings import DEFAULT, Settings, SettingsError, read_settings
@@ -103,14 +105,19 @@ def check_files(name: str, settings: Settings, frame: int | None = None) -> Faul
     if isinstance(document, Fault):
         return document
     path_frame = None if name == "-" else loose_frame_of(name)
-    header = read_header(document, path_frame)
+    header = read_header(document, path_frame, settings.intake)
+    used = settings.intake.header if isinstance(header, Fault) else header.paths
+    if (records := count_records(document, used, settings.sections)) > limits.records:
+        return Fault("too-many-records", f"{records} records, the limit is {limits.records}")
     if isinstance(header, Fault):
         return header
     where = Path(name)
     unresolved = () if name == "-" else tuple(_unresolved(where, references(document)))
     version = Version(name, "0" * 40, FILE, "0" * 40)
-    delta = Delta(version, *header[:3], "0" * 40, document, header.utc_name, unresolved=unresolved)
-    found = advise(delta, settings.table, settings.limits, frame if frame is not None else _frame_beside(where))
+    read_exactly(raw, document, settings.summed)
+    place = (header.frame, header.utc, header.stream_id)
+    delta = Delta(version, *place, "0" * 40, document, header.paths, unresolved=unresolved)
+    found = advise(delta, settings, frame if frame is not None else _frame_beside(where))
     if name != "-" and not name.endswith(".json"):
         found.append("the name of a delta file ends in .json: under this name it is never merged")
     return found

@@ -8,10 +8,10 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 
 from dreamcatcherd.core.codec import canonical
-from dreamcatcherd.core.collections import Table, sections_of
+from dreamcatcherd.core.delta_sections import Sections
 from dreamcatcherd.core.model import Delta
 from dreamcatcherd.core.records import place
-from dreamcatcherd.core.settings import Limits
+from dreamcatcherd.core.settings import Limits, Settings
 
 ADVICE_LISTED = 10
 """How many warnings of one kind are listed."""
@@ -19,9 +19,13 @@ ADVICE_LISTED = 10
 _ALIKE = 0.8
 
 
-def advise(delta: Delta, table: Table, limits: Limits, open_frame: int | None = None) -> list[str]:
+def advise(delta: Delta, settings: Settings, open_frame: int | None = None) -> list[str]:
     """Warnings about one delta with its body; none if it is stored as its author would expect."""
-    return [*_timing(delta, limits, open_frame), *_contents(delta, table), *_unresolved(delta.unresolved)]
+    return [
+        *_timing(delta, settings.limits, open_frame),
+        *_contents(delta, settings.sections),
+        *_unresolved(delta.unresolved),
+    ]
 
 
 def _timing(delta: Delta, limits: Limits, open_frame: int | None) -> Iterable[str]:
@@ -37,8 +41,7 @@ def _timing(delta: Delta, limits: Limits, open_frame: int | None) -> Iterable[st
         yield f"frame {delta.frame} is not open yet (open is {open_frame}): it waits until then"
 
 
-def _contents(delta: Delta, table: Table) -> Iterable[str]:
-    sections = sections_of(table)
+def _contents(delta: Delta, sections: Sections) -> Iterable[str]:
     misfits: Counter[tuple[str, str]] = Counter()
     repeats: Counter[str] = Counter()
     unknown: dict[str, None] = {}
@@ -59,7 +62,7 @@ def _contents(delta: Delta, table: Table) -> Iterable[str]:
         if count:
             yield f"{section}: {_records(count)} collapsed into an earlier one with the same key, nothing new"
     for section in list(unknown)[:ADVICE_LISTED]:
-        meant = alike(section, list(sections))
+        meant = alike(section, list(sections.known))
         hint = f": did you mean {meant}?" if meant else ":"
         yield f"unknown section {section}{hint} it is kept in extra/{section}"
 

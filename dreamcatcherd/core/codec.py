@@ -11,7 +11,8 @@ import unicodedata
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta
-from typing import NamedTuple, TypeGuard, TypeVar
+from decimal import Decimal
+from typing import TypeGuard, TypeVar
 
 import msgspec
 
@@ -20,17 +21,25 @@ from dreamcatcherd.core.model import Fault, Json, Limits, Record, Stamp
 _Shape = TypeVar("_Shape")
 
 MAX_FRAME = 2**53 - 1
-UTC_NAMES = ("utc", "completed_at", "timestamp")
 VALUES, VALUES_A_RECORD = 1_000_000, 10
 """How many JSON values a delta may hold, whatever the limit of records; and how many for each record of that limit, if
 that is more."""
-RESERVED_SECTIONS = frozenset({"frame", "stream_id", *UTC_NAMES})
-MAP_SECTIONS = frozenset({"counters", "profile_updates", "agent_updates", "agents_updated"})
-"""Sections that may be an object of entities by name, instead of a list."""
+
+
+class Exact(Decimal):
+    """A decimal with all its digits, which a double may not have. It is written without exponent."""
+
+
+def _write_exact(value: object) -> msgspec.Raw:
+    if type(value) is Exact:
+        return msgspec.Raw(format(value, "f").encode())
+    raise TypeError(f"{type(value).__name__} is not JSON")
+
 
 _decode = msgspec.json.Decoder().decode
-_encode = msgspec.json.Encoder(order="sorted").encode
-_encode_lines = msgspec.json.Encoder(order="sorted").encode_lines
+_decode_exact = msgspec.json.Decoder(float_hook=Exact).decode
+_encoder = msgspec.json.Encoder(order="sorted", enc_hook=_write_exact)
+_encode, _encode_lines = _encoder.encode, _encoder.encode_lines
 _encode_plain = msgspec.json.Encoder().encode
 
 _STRING = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"?', re.DOTALL)  # an unterminated string is read to the end, once
@@ -45,15 +54,6 @@ _MICROSECOND = timedelta(microseconds=1)
 _DIGITS = re.compile(r"[0-9]{1,32}")
 _STEPS = bytes.maketrans(b"[{]}", b"\x01\x01\xff\xff")  # +1 and -1 as signed bytes
 _NO_BRACKETS = bytes(set(range(256)) - set(b"[{]}"))
-
-
-class Header(NamedTuple):
-    """The place of a delta in time: frame, UTC in microseconds, stream, and the name of the field that held its UTC."""
-
-    frame: int
-    utc: int
-    stream_id: str
-    utc_name: str
 
 
 class _DuplicateKeyError(ValueError):
@@ -75,6 +75,11 @@ def decode(raw: bytes) -> Json:
     return _decode(raw)
 
 
+def decode_exact(raw: bytes) -> Json:
+    """Decode JSON that was decoded before, with an `Exact` for each number that is not an integer."""
+    return _decode_exact(raw)
+
+
 def read_as(raw: bytes, shape: type[_Shape]) -> _Shape:
     """Decode JSON that others may have written into a shape; msgspec.DecodeError whatever is wrong with it.
 
@@ -86,7 +91,8 @@ def read_as(raw: bytes, shape: type[_Shape]) -> _Shape:
 
 
 def read_document(raw: bytes, limits: Limits) -> Record | Fault:
-    """Decode a delta's bytes, or say why they cannot be one: reasons `too-large` to `too-many-records`."""
+    """Decode a delta's bytes, or say why they cannot be one: reasons `too-large` to `not-an-object`, and
+    `too-many-records` where the number of values tells."""
     if len(raw) > limits.delta_bytes:
         return too_large(len(raw), limits.delta_bytes)
     # Counted in the bytes, before anything is decoded: the decoder's own limit is the stack.
@@ -105,9 +111,6 @@ def read_document(raw: bytes, limits: Limits) -> Record | Fault:
         return Fault("duplicate-key", f"the key {name!r} stands twice in one object")
     if type(value) is not dict:
         return Fault("not-an-object", f"the delta is {kind_of(value)}, not an object", "$")
-    # A record takes one byte at least, so most deltas need not be counted.
-    if len(raw) > limits.records and (found := count_records(value)) > limits.records:  # each takes a byte or more
-        return Fault("too-many-records", f"{found} records, the limit is {limits.records}")
     return value
 
 
@@ -120,18 +123,6 @@ def _no_text(raw: bytes) -> str | None:
     if raw.startswith(_LFS_POINTER):
         return "it is a Git LFS pointer and not the file itself: take deltas out of .gitattributes and commit the file"
     return None
-
-
-def count_records(document: Record) -> int:
-    """How many records a delta brings: list items, members of the sections that may be objects of entities, and one for
-    each section that is neither."""
-    count = 0
-    for name, value in document.items():
-        if type(value) is list or (type(value) is dict and name in MAP_SECTIONS):
-            count += len(value)
-        elif name not in RESERVED_SECTIONS:
-            count += 1
-    return count
 
 
 def too_large(size: int, limit: int) -> Fault:
@@ -184,43 +175,6 @@ def duplicate_key(raw: bytes, value: Json) -> str | None:
     except _DuplicateKeyError as error:
         return str(error)
     return None
-
-
-def read_header(document: Record, path_frame: int | None) -> Header | Fault:
-    """Frame, UTC and stream of a decoded delta: reasons `missing-frame` to `missing-stream`.
-
-    `path_frame` is the frame that its path names; None if the file is outside a repository."""
-    frame = frame_number(document.get("frame"))
-    if frame is None:
-        want = "frame must be an integer from 0 to 2^53 - 1"
-        return Fault("missing-frame", _as_missing(document, "frame") or want, "$.frame")
-    if path_frame is not None and frame != path_frame:
-        return Fault("frame-mismatch", f"frame is {frame}, the path says {path_frame}", "$.frame")
-    for utc_name in UTC_NAMES:
-        if isinstance(document.get(utc_name), str):
-            break
-    else:
-        found = next((said for name in UTC_NAMES if (said := _as_missing(document, name))), "utc is missing")
-        return Fault("bad-utc", f"{found}: RFC 3339 with an offset, such as 2026-01-31T12:00:00Z", "$.utc")
-    utc = utc_micros(document[utc_name])
-    if utc is None:
-        return Fault("bad-utc", f"{document[utc_name][:64]!r} is no RFC 3339 time with an offset", f"$.{utc_name}")
-    stream_id = document.get("stream_id")
-    if not is_stream_id(stream_id):
-        want = "stream_id must be 1 to 128 characters without slash or control character"
-        return Fault("missing-stream", _as_missing(document, "stream_id") or want, "$.stream_id")
-    return Header(frame, utc, stream_id, utc_name)
-
-
-def _as_missing(document: Record, name: str) -> str | None:
-    """Why a header field counts as missing although it is there: it has the wrong type. None if it is absent or of the
-    right type."""
-    value = document.get(name)
-    right = (str, int) if name == "frame" else (str,)
-    if value is None or type(value) in right:
-        return None
-    want = "an integer" if name == "frame" else "a string"
-    return f"{name} is {kind_of(value)}, not {want}, and counts as missing"
 
 
 def frame_number(value: Json) -> int | None:

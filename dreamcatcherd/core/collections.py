@@ -1,61 +1,111 @@
-"""The table of collections as data: section and aliases, key fields, rule (docs/protocol.md#a-delta). Settings add
-rows.
+"""The table of collections as data: sections, key, rule (docs/protocol.md#a-delta). Settings add rows.
 
 Owns the shape of a row and the default rows; `records` reads records by them, `rules` joins records."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from msgspec import Struct
 
-from dreamcatcherd.core.codec import RESERVED_SECTIONS as RESERVED_SECTIONS
-
-RuleName = Literal["lww", "append", "dedup", "sum", "max", "first", "union"]
-Form = Literal["records", "counters", "profiles"]
+RuleName = Literal["lww", "append", "dedup", "sum", "max", "min", "first", "union", "claim"]
+FieldRule = Literal["lww", "sum", "max", "min", "union", "first", "deep"]
+Form = Literal["records", "map", "counters", "profiles"]
 
 EXTRA = "extra"
+MARKS = ("_stamp", "_stamps", "_deleted")
+"""Names that the export adds to records, and so no record may bring."""
+
+
+class KeyField(NamedTuple):
+    """A field of a key: its name in the collection, the other names that deltas may use, and whether it may be absent,
+    which is stored as null."""
+
+    name: str
+    aliases: tuple[str, ...] = ()
+    nullable: bool = False
+
+
+KeyChoice = tuple[KeyField, ...]
+"""One of the keys that a record may have: all its fields must be present."""
 
 
 class Collection(Struct, frozen=True):
     """One row of the table.
 
-    `key` holds the name and aliases of each key field. `content` names the text that is the last part of the key, for
-    records that have no other identity (comments); a record without that text is keyed by the complete record. `form`
-    says which object the section may be, besides a list of records. `shard` is the index of the key field by which
-    records are neighbours in the snapshot, and `a_file` is how many of them one file may hold."""
+    `key` holds the alternatives: the first one whose fields a record has is its key. `content` names the text that is
+    the last part of the last alternative, for records that have no other identity (comments); a record that lacks only
+    the text is appended. `form` says which object the section may be, besides a list of records. `scalar` are patterns
+    for bare strings, such as `{node}:{type}`. `shard` is the index of the key part by which records are neighbours in
+    the snapshot, and `a_file` is how many of them one file may hold. `fields` are the rules of single fields, sorted.
+    `delete` is the section that names entities to delete, and `ttl` for how many frames a claim holds."""
 
     name: str
     sections: tuple[str, ...]
-    key: tuple[tuple[str, ...], ...]
+    key: tuple[KeyChoice, ...]
     rule: RuleName
     content: str | None = None
     form: Form = "records"
     shard: int = 0
     a_file: int = 256
+    scalar: tuple[str, ...] = ()
+    fields: tuple[tuple[str, FieldRule], ...] = ()
+    delete: str | None = None
+    ttl: int = 0
 
     @property
     def identity(self) -> tuple[object, ...]:
         """The part that must not change once the collection has entities: how records are keyed, joined and laid
         out."""
-        return (tuple(names[0] for names in self.key), self.rule, self.content, self.form, self.shard)
+        names = tuple(tuple(field.name for field in choice) for choice in self.key)
+        return (names, self.rule, self.content, self.shard, self.fields)
+
+    @property
+    def key_names(self) -> tuple[str, ...]:
+        """The fields that any alternative names, without repeats."""
+        return tuple(dict.fromkeys(field.name for choice in self.key for field in choice))
 
 
 Table = Mapping[str, Collection]
 """The rows by collection name."""
 
-_NUMBER = ("discussion_number", "number", "discussion")
-_AUTHOR = ("author", "agent")
+_NUMBER = KeyField("discussion_number", ("number", "discussion"))
+_AUTHOR = KeyField("author", ("agent",))
+_NODE = KeyField("node", ("target", "discussion_number", "number", "discussion"))
+_TYPE = KeyField("type", ("reaction", "emoji", "content"))
+_PROFILES = ("profile_updates", "agent_updates", "agents_updated")
+
+
+def _one(*fields: KeyField) -> tuple[KeyChoice, ...]:
+    return (fields,)
+
 
 _ROWS = (
-    Collection("posts", ("posts_created",), (_NUMBER,), "lww"),
-    Collection("comments", ("comments_added",), (_NUMBER, _AUTHOR), "dedup", content="body"),
-    Collection("chapters", ("chapters_added", "chapters_written"), (("book",), ("chapter", "number"), _AUTHOR), "lww"),
-    Collection("books", ("books_started",), (("book",),), "lww"),
-    Collection("agents", ("profile_updates", "agent_updates", "agents_updated"), (("agent",),), "lww", form="profiles"),
-    Collection("reactions", ("reactions_added",), (("node", "target"), ("agent",), ("type",)), "dedup"),
-    Collection("counters", ("counters",), (("name",),), "sum", form="counters"),
+    Collection("posts", ("posts_created",), _one(_NUMBER), "lww"),
+    Collection(
+        "comments",
+        ("comments_added",),
+        ((KeyField("id", ("comment_id",)),), (_NUMBER, _AUTHOR)),
+        "dedup",
+        content="body",
+    ),
+    Collection(
+        "chapters",
+        ("chapters_added", "chapters_written"),
+        _one(KeyField("book"), KeyField("chapter", ("number",)), _AUTHOR),
+        "lww",
+    ),
+    Collection("books", ("books_started",), _one(KeyField("book")), "lww"),
+    Collection("agents", _PROFILES, _one(KeyField("agent")), "lww", form="profiles"),
+    Collection(
+        "reactions",
+        ("reactions_added",),
+        ((KeyField("id"),), (_NODE, _TYPE, KeyField("agent", ("author",), nullable=True))),
+        "dedup",
+        scalar=("{node}:{type}", "{node}"),
+    ),
+    Collection("counters", ("counters",), _one(KeyField("name")), "sum", form="counters"),
     Collection("observations", ("observations",), (), "append"),
 )
 
@@ -64,13 +114,18 @@ DEFAULT_TABLE: Table = {row.name: row for row in _ROWS}
 CHAPTERS, BOOKS, PROGRESS, LIBRARY = "chapters", "books", "book_progress", "library"
 
 DERIVED: Table = {
-    PROGRESS: Collection(PROGRESS, (), (("book",), ("what",), ("which",)), "first"),
-    LIBRARY: Collection(LIBRARY, (), (("book",),), "first", a_file=1),
+    PROGRESS: Collection(PROGRESS, (), _one(KeyField("book"), KeyField("what"), KeyField("which")), "first"),
+    LIBRARY: Collection(LIBRARY, (), _one(KeyField("book")), "first", a_file=1),
 }
 """Rows that no section feeds and no configuration changes: the merge derives them from chapters and books
 (docs/protocol.md#books). A compiled book is large, so each has a file of its own."""
 
 
 def sections_of(table: Table) -> dict[str, tuple[Collection, int]]:
-    """Each known section with its collection and its place among that collection's sections."""
-    return {section: (row, i) for row in table.values() for i, section in enumerate(row.sections)}
+    """Each known section with its collection and its place among that collection's sections. The section that names
+    entities to delete comes after those that bring them."""
+    found: dict[str, tuple[Collection, int]] = {}
+    for row in table.values():
+        for at, section in enumerate((*row.sections, *([row.delete] if row.delete else []))):
+            found.setdefault(section, (row, at))
+    return found

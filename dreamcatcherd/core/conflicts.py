@@ -4,14 +4,15 @@ Owns who lost to whom (docs/protocol.md#the-merge, "A conflict"); the winning va
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterable, Iterator
+from collections.abc import Container, Iterable, Iterator, Mapping
 from itertools import chain
 from operator import itemgetter
 
 from dreamcatcherd.core.codec import canonical
 from dreamcatcherd.core.collections import Collection
-from dreamcatcherd.core.model import Conflict, Json, Record, Stamp
-from dreamcatcherd.core.records import natural_key
+from dreamcatcherd.core.entities import leaf_entity, leaf_record, rules_of
+from dreamcatcherd.core.keys import natural_key
+from dreamcatcherd.core.model import Conflict, Deletion, Json, Record, Stamp
 from dreamcatcherd.core.rules import Contributions, Entity, newer_fields, winning_fields
 
 Contribution = tuple[Stamp, Record]
@@ -25,24 +26,42 @@ def find_collapsed(row: Collection, old: Entity | None, brought: Contributions) 
     """The stamps of records whose key existed already and that brought nothing new, one for each such record.
 
     Under `dedup` and `first` that is every further record, unless a late one takes the first's place; under `lww` a
-    record whose fields all have its value already, or a newer one. Sums, sets and extremes have no such records."""
+    record whose fields all have its value already, or a newer one, or were deleted later. Sums, sets and extremes have
+    no such records."""
+    writes = _writes(brought)
     if row.rule in ("dedup", "first"):
         current = (old.stamps, old.record) if old is not None and isinstance(old.stamps, Stamp) else None
-        for stamp, record in brought:
+        for stamp, record in writes:
             if current is None or stamp < current[0]:
                 if current is not None and _same(current[1], record):
                     yield stamp
                 current = (stamp, record)
             else:
                 yield stamp
-    elif row.rule == "lww":
-        newer = newer_fields(old, brought)
-        values: Record = dict(old.record) if old is not None else {}
-        for stamp, record in brought:
-            winning = winning_fields(record, stamp, newer)
+    elif row.rule == "lww" and writes:
+        rules = rules_of(row)
+        flat = leaf_entity(old, rules) if old is not None else None
+        newer = newer_fields(flat, writes)
+        values: Record = dict(flat.record) if flat is not None else {}
+        for stamp, record in writes:
+            if not rules.keys().isdisjoint(record) and any(
+                rules.get(name) not in (None, "lww", "deep") for name in record
+            ):
+                values.update(record)
+                continue
+            winning = winning_fields(leaf_record(record, rules), stamp, newer)
+            if old is not None and old.deleted is not None and stamp <= old.deleted:
+                winning = {}
             if all(name in values and _same(values[name], value) for name, value in winning.items()) and values:
                 yield stamp
             values.update(winning)
+
+
+def _writes(brought: Contributions) -> Contributions:
+    """The records without deletions, which lose nothing and bring nothing."""
+    if all(type(record) is not Deletion for _, record in brought):
+        return brought
+    return [one for one in brought if type(one[1]) is not Deletion]
 
 
 def _same(one: Json, other: Json) -> bool:
@@ -53,13 +72,19 @@ def _same(one: Json, other: Json) -> bool:
 
 
 def find_conflicts(row: Collection, old: Entity | None, brought: Contributions, entity: Entity) -> list[Conflict]:
-    """Fields that two streams set to different values in one frame, one row for each stream that lost."""
-    if row.rule == "lww":
-        lost = _lost_fields(old, brought)
-    elif row.rule in ("dedup", "first"):
-        lost = _lost_records(old, brought)
-    else:
+    """Fields that two streams set to different values in one frame, one row for each stream that lost; under `dedup`
+    and `first` the records that lost."""
+    writes = _writes(brought)
+    if not writes:
         return []
+    if row.rule in ("dedup", "first"):
+        lost_records = list(_lost_records(old, writes))
+        key = natural_key(row, entity.record) if lost_records else None
+        return [Conflict(row.name, key, None, winner, loser, record) for winner, loser, record in lost_records]
+    rules = rules_of(row)
+    if row.rule != "lww" and "lww" not in rules.values() and "deep" not in rules.values():
+        return []
+    lost = _lost_fields(*_comparable(row, rules, old, writes))
     if not lost:
         return []
     key = natural_key(row, entity.record)
@@ -70,6 +95,23 @@ def find_conflicts(row: Collection, old: Entity | None, brought: Contributions, 
         else:
             found += [Conflict(row.name, key, field, winner, loser, value) for field, value in values.items()]
     return found
+
+
+def _comparable(
+    row: Collection, rules: Mapping[str, str], old: Entity | None, writes: Contributions
+) -> tuple[Entity | None, Contributions]:
+    """The entity and the records with the fields alone that one stream can take from another."""
+    if not rules:
+        return old, writes
+
+    def taken(name: str) -> bool:
+        return rules.get(name, row.rule) in ("lww", "deep")
+
+    kept = [(stamp, {name: value for name, value in record.items() if taken(name)}) for stamp, record in writes]
+    if old is not None and isinstance(old.stamps, dict):
+        stamps = {name: stamp for name, stamp in old.stamps.items() if taken(name)}
+        old = leaf_entity(old._replace(stamps=stamps), rules)
+    return old, [(stamp, leaf_record(record, rules)) for stamp, record in kept]
 
 
 _Lost = dict[tuple[Stamp, Stamp], Record]
@@ -101,7 +143,8 @@ def _current(record: Record, stamps: dict[str, Stamp], frames: Container[int]) -
     """The stored fields as one contribution for each stamp of the given frames."""
     found: dict[Stamp, Record] = {}
     for field, stamp in stamps.items():
-        if stamp.frame in frames:
+        # The stamp under "" is of a write that set no field.
+        if stamp.frame in frames and field in record:
             found.setdefault(stamp, {})[field] = record[field]
     yield from found.items()
 
@@ -144,10 +187,9 @@ def _last_values(contributions: list[Contribution]) -> Iterable[Contribution]:
     return last
 
 
-def _lost_records(old: Entity | None, brought: Contributions) -> _Lost:
-    """For `dedup` and `first`: each stream's first record in a frame, compared with the earliest of all streams.
-
-    A field that the winner does not have is lost as well, and so listed too."""
+def _lost_records(old: Entity | None, brought: Contributions) -> Iterator[tuple[Stamp, Stamp, Record]]:
+    """For `dedup` and `first`: each stream's first record in a frame, where it is another one than the earliest of all
+    streams; as (winner, loser, the loser's record)."""
     first: dict[int, dict[str, Contribution]] = {}
     for stamp, record in brought:
         first.setdefault(stamp.frame, {}).setdefault(stamp.stream_id, (stamp, record))
@@ -156,15 +198,8 @@ def _lost_records(old: Entity | None, brought: Contributions) -> _Lost:
         mine = old.stamps.stream_id
         if streams is not None and (mine not in streams or old.stamps < streams[mine][0]):
             streams[mine] = (old.stamps, old.record)
-    lost: _Lost = {}
     for streams in first.values():
         winner, best = min(streams.values(), key=itemgetter(0))
         for loser, record in streams.values():
-            if loser != winner and (values := _unlike(best, record)):
-                lost[winner, loser] = values
-    return lost
-
-
-def _unlike(best: Record, record: Record) -> Record:
-    """The fields of a record that another record does not have, or has with another value."""
-    return {name: value for name, value in record.items() if not (name in best and _same(best[name], value))}
+            if loser != winner and not _same(best, record):
+                yield winner, loser, record

@@ -11,8 +11,8 @@ from urllib.parse import unquote
 from dreamcatcherd.core.codec import canonical
 from dreamcatcherd.core.collections import EXTRA, Collection, Table
 from dreamcatcherd.core.export import in_order, public_record
+from dreamcatcherd.core.keys import natural_key, sort_key
 from dreamcatcherd.core.model import Json, Record
-from dreamcatcherd.core.records import natural_key, sort_key
 from dreamcatcherd.core.shards import SUFFIX, key_of, scan
 from dreamcatcherd.core.snapshot import Item, open_snapshot, read_item
 from dreamcatcherd.core.tree import Entry, Reader, read_tree
@@ -28,8 +28,8 @@ class Changed(NamedTuple):
 
 
 class Diff(NamedTuple):
-    """Differences by collection, each in key order. A merge removes nothing but the compiled form of a book that a late
-    delta opens again; anything else in `removed` means that the later snapshot was named first."""
+    """Differences by collection, each in key order. A merge removes what deltas delete, and the compiled form of a book
+    that a late delta opens again; anything else in `removed` means that the later snapshot was named first."""
 
     added: dict[str, list[Item]]
     changed: dict[str, list[Changed]]
@@ -61,6 +61,8 @@ def compare(objects: Reader, old: str | None, new: str | None, table: Table, bou
             continue
         then = read_item(row, old_line) if old_line is not None else None
         now = read_item(row, new_line) if new_line is not None else None
+        # A deleted entity is not there, whatever its line remembers.
+        then, now = (item if item is None or item.alive else None for item in (then, now))
         if then is None and now is not None:
             added.setdefault(now.collection, []).append(now)
         elif now is None and then is not None:
@@ -140,8 +142,7 @@ def diff_json(diff: Diff, start: int, end: int) -> Record:
             for name, rows in diff.changed.items()
         },
     }
-    if diff.removed:
-        found["removed"] = {name: [public_record(item) for item in items] for name, items in diff.removed.items()}
+    found["removed"] = {name: [public_record(item) for item in items] for name, items in diff.removed.items()}
     if diff.truncated:
         found["truncated"] = True
     return found

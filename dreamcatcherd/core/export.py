@@ -8,27 +8,29 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 import msgspec
-from msgspec import Struct
+from msgspec import Struct, structs
 
-from dreamcatcherd.core.codec import canonical, frame_number, read_as, stamp_of
-from dreamcatcherd.core.collections import EXTRA, Collection, Table
+from dreamcatcherd.core.codec import canonical, decode_exact, frame_number, read_as, stamp_of
+from dreamcatcherd.core.collections import EXTRA, MARKS, Collection, Table
+from dreamcatcherd.core.decimals import doubles
+from dreamcatcherd.core.deep import stamps_from
+from dreamcatcherd.core.entities import is_alive, rules_of
+from dreamcatcherd.core.entity_lines import entity_line
 from dreamcatcherd.core.errors import RefusedError
+from dreamcatcherd.core.keys import choice_of, content_text, key_of_record, natural_key, sort_key
 from dreamcatcherd.core.merge import append_changes
 from dreamcatcherd.core.model import Json, Record, Stamp
-from dreamcatcherd.core.records import content_mark, natural_key, sort_key
-from dreamcatcherd.core.rules import BY_FIELD, Entity
+from dreamcatcherd.core.rules import Entity, by_field
 from dreamcatcherd.core.settings import DEFAULT, Settings, SettingsError, read_settings
 from dreamcatcherd.core.shards import Change, sorted_changes, update
 from dreamcatcherd.core.snapshot import (
     APPENDED,
     EXTRAS,
     FORMAT,
-    UNBOUNDED,
+    FORMER,
     Item,
     add_merged,
     close_snapshot,
-    empty_snapshot,
-    entity_line,
     file_name,
     format_of,
     items,
@@ -36,7 +38,6 @@ from dreamcatcherd.core.snapshot import (
     keyed_path,
     merged_ids,
     open_snapshot,
-    with_file_bound,
 )
 from dreamcatcherd.core.tree import Objects, Reader
 
@@ -63,7 +64,11 @@ class Restored(NamedTuple):
 def export(objects: Reader, tree: str, frame: int | None, table: Table, settings: str | None) -> Iterator[bytes]:
     """The portable snapshot in pieces: one object, keys sorted, one record a line, each collection in key order."""
     folders = open_snapshot(objects, tree)
-    yield b'{"digest":%s,"format":%s,"frame":%s,' % (canonical(tree), canonical(format_of(folders)), canonical(frame))
+    yield b'{"digest":%s,"format":%s,"frame":%s,' % (
+        canonical(tree),
+        canonical(format_of(objects, folders)),
+        canonical(frame),
+    )
     yield b'"merged":{'
     by_frame: dict[str, list[str]] = {}
     for number, content_id in merged_ids(objects, folders):
@@ -75,7 +80,7 @@ def export(objects: Reader, tree: str, frame: int | None, table: Table, settings
     for item in items(objects, folders, table, EXTRA):
         extras.setdefault(item.collection, []).append(item)
     for i, name in enumerate(sorted({*table, *extras})):
-        found = extras[name] if name in extras else list(items(objects, folders, table, name))
+        found = extras[name] if name in extras else list(items(objects, folders, table, name, tombstones=True))
         lines = [canonical(public_record(item)) for item in in_order(found, table.get(name))]
         yield b"%s\n%s:[" % (b"," if i else b"", canonical(name)) + (b"\n" if lines else b"")
         yield b",\n".join(lines) + b"]"
@@ -86,12 +91,22 @@ def in_order(found: list[Item], row: Collection | None) -> list[Item]:
     """Records in natural-key order; appended ones by stamp and position."""
     if row is None or row.rule == "append":
         return sorted(found, key=lambda item: (item.stamps, item.rank))
-    return sorted(found, key=lambda item: sort_key(natural_key(row, item.record)))
+    if row.content is None:
+        return sorted(found, key=lambda item: sort_key(natural_key(row, item.record)))
+    # Records without the text of their key may share what is left of it.
+    return sorted(found, key=lambda item: (sort_key(natural_key(row, item.record)), item.stamps or (), item.rank))
 
 
 def public_record(item: Item) -> Record:
-    """A record for users: as the deltas gave it, plus `_stamp`, or `_stamps` by field."""
-    return {**item.record, "_stamps" if isinstance(item.stamps, dict) else "_stamp": item.stamps}
+    """A record for users: as the deltas gave it, plus `_stamp`, or `_stamps` by field, and `_deleted`."""
+    found = dict(item.record)
+    if item.stamps is not None:
+        found["_stamps" if isinstance(item.stamps, dict) else "_stamp"] = item.stamps
+    if item.latest is not None:
+        found["_stamps"] = {"": item.latest}
+    if item.deleted is not None:
+        found["_deleted"] = item.deleted
+    return found
 
 
 def read_portable(raw: bytes) -> Portable:
@@ -100,51 +115,52 @@ def read_portable(raw: bytes) -> Portable:
     try:
         portable = read_as(raw, Portable)
     except msgspec.DecodeError as error:
-        raise RefusedError(f"this is no exported snapshot: {error}", remedy) from error
-    if portable.format not in (FORMAT, UNBOUNDED):
+        raise RefusedError(f"not an exported snapshot: {error}", remedy) from error
+    if portable.format not in (FORMAT, FORMER):
         raise RefusedError(f"the file's format is {portable.format!r}, this version reads {FORMAT!r}", remedy)
-    return portable
+    # Sums have digits that doubles do not have.
+    digits = decode_exact(raw)["state"]
+    return structs.replace(portable, state={name: digits[name] for name in portable.state})
 
 
 def restore(objects: Objects, portable: Portable, settings_blob: str | None) -> Restored:
-    """Write the snapshot that a portable one describes; RefusedError unless its digest comes out the same. A snapshot
-    of an earlier format is then written again in the present format, with another digest."""
-    # The digest is compared in the format that the file names: a snapshot of format 1 has other files than one of 2.
-    made = _restored(objects, portable, settings_blob, portable.format)
-    if made.tree != portable.digest:
+    """Write the snapshot that a portable one describes; RefusedError unless its digest comes out the same.
+
+    The records of an export of the former format are written in the present one, so its digest cannot be compared."""
+    made = _restored(objects, portable, settings_blob)
+    if portable.format == FORMAT and made.tree != portable.digest:
         raise RefusedError(f"the file says digest {portable.digest}, its content has {made.tree}", _DAMAGED)
-    return made if portable.format == FORMAT else _restored(objects, portable, settings_blob, FORMAT)
+    return made
 
 
 _DAMAGED = "the file is damaged or was edited: export again"
 
 
-def _restored(objects: Objects, portable: Portable, settings_blob: str | None, form: str) -> Restored:
+def _restored(objects: Objects, portable: Portable, settings_blob: str | None) -> Restored:
     try:
         settings = read_settings(portable.settings.encode(), settings_blob) if portable.settings else DEFAULT
-        folders = empty_snapshot(form)
+        folders = open_snapshot(objects, None)
         entities: dict[str, int] = {}
         extra: list[Change[None]] = []
         for name, records in portable.state.items():
             if name.startswith(EXTRA + "/"):
-                extra += _appended(None, name[len(EXTRA) + 1 :], records)
+                extra += _appended(None, name[len(EXTRA) + 1 :], doubles(records))
                 continue
             row = settings.table[name]
             if row.rule == "append":
-                changes, layout = _appended(row, "", records), APPENDED
+                changes, layout = _appended(row, "", doubles(records)), APPENDED
+                alive = len(records)
             else:
-                changes, layout = [_keyed(row, record) for record in records], keyed_layout(row)
+                changes, alive = _keyed(row, records)
+                layout = keyed_layout(row)
             if changes:
-                entities[name] = update(
-                    objects, folders.state, file_name(name), sorted_changes(changes), with_file_bound(folders, layout)
-                )
+                update(objects, folders.state, file_name(name), sorted_changes(changes), layout)
+                entities[name] = alive
         if extra:
-            entities[EXTRA] = update(
-                objects, folders.state, EXTRA, sorted_changes(extra), with_file_bound(folders, EXTRAS)
-            )
+            entities[EXTRA] = update(objects, folders.state, EXTRA, sorted_changes(extra), EXTRAS)
         add_merged(objects, folders, [(_frame(name), cid) for name, ids in portable.merged.items() for cid in ids])
         tree = close_snapshot(objects, folders)
-    except (KeyError, TypeError, ValueError, AttributeError, IndexError, SettingsError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError, IndexError, AssertionError, SettingsError) as error:
         raise RefusedError(f"the snapshot cannot be read: {error!r}", _DAMAGED) from error
     return Restored(tree, entities, settings)
 
@@ -161,21 +177,45 @@ def _appended(row: Collection | None, section: str, records: list[Record]) -> li
     return changes
 
 
-def _keyed(row: Collection, record: Record) -> Change[None]:
-    bare = _bare(record)
-    key: list[Json] = [bare[names[0]] for names in row.key]
-    if row.content is not None:
-        key.append(content_mark(row, bare))
-    raw_key = canonical(key)
-    if row.rule in BY_FIELD:
-        entity = Entity(bare, {name: stamp_of(stamp) for name, stamp in record["_stamps"].items()})
-    else:
-        entity = Entity(bare, stamp_of(record["_stamp"]))
-    return (keyed_path(row, key, raw_key), raw_key, entity_line(raw_key, entity), None)
+def _keyed(row: Collection, records: list[Record]) -> tuple[list[Change[None]], int]:
+    """The lines of a collection's entities, and how many of them are no tombstones."""
+    changes: list[Change[None]] = []
+    alive = 0
+    last: Json = None
+    rank = 0
+    for record in records:
+        bare = {name: _value(row, name, value) for name, value in _bare(record).items()}
+        entity = _entity(row, bare, record)
+        order: Json = None
+        if row.content is not None and content_text(choice_of(row, bare), bare) is None:
+            known_by = (sort_key(natural_key(row, bare)), entity.stamps)
+            rank = rank + 1 if known_by == last else 0
+            last = known_by
+            order = [*entity.stamps, rank] if isinstance(entity.stamps, Stamp) else None
+        key = key_of_record(row, bare, order)
+        raw_key = canonical(key)
+        changes.append((keyed_path(row, key, raw_key), raw_key, entity_line(raw_key, entity), None))
+        alive += is_alive(entity)
+    return changes, alive
+
+
+def _value(row: Collection, name: str, value: Json) -> Json:
+    return value if rules_of(row).get(name, row.rule) == "sum" else doubles(value)
+
+
+def _entity(row: Collection, bare: Record, record: Record) -> Entity:
+    """An entity from its public record; `bare` is the record without its stamps."""
+    deleted = stamp_of(record["_deleted"]) if "_deleted" in record else None
+    if by_field(row):
+        return Entity(bare, {name: stamps_from(stamp) for name, stamp in record["_stamps"].items()}, deleted)
+    if "_stamp" not in record:  # it was only ever deleted
+        return Entity(bare, None, deleted)
+    latest = stamp_of(record["_stamps"][""]) if "_stamps" in record else None
+    return Entity(bare, stamp_of(record["_stamp"]), deleted, latest)
 
 
 def _bare(record: Record) -> Record:
-    return {name: value for name, value in record.items() if name not in ("_stamp", "_stamps")}
+    return {name: value for name, value in record.items() if name not in MARKS}
 
 
 def _frame(name: str) -> int:

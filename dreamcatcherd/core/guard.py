@@ -3,16 +3,17 @@
 Owns the comparison alone. It shares no step with the merge, so that a fault there cannot hide itself here. Equal
 folders are skipped by their id, so its cost follows the difference.
 
-One line may be removed: a compiled book whose target a late delta raised before the book was complete. Nothing that a
-delta carried is lost with it, and the new target is the proof."""
+One line may be removed: a compiled book whose target a late delta raised before the book was complete, or whose title
+page or chapters deltas deleted. Nothing that a delta carried is lost with it: the new target or the tombstone is the
+proof."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from dreamcatcherd.core.collections import LIBRARY, PROGRESS
-from dreamcatcherd.core.shards import SUFFIX, key_of
+from dreamcatcherd.core.collections import BOOKS, CHAPTERS, LIBRARY, PROGRESS
+from dreamcatcherd.core.shards import SUFFIX, key_of, parts_of
 from dreamcatcherd.core.tree import TREE, Entry, Reader, read_tree
 
 
@@ -33,8 +34,19 @@ def lost_entities(objects: Reader, old: str | None, new: str | None) -> Iterator
     inner, other = _below(objects, before, "state"), _below(objects, after, "state")
     for stem in _stems(inner):
         for lost in _lost(objects, inner, other, stem, stem):
-            if stem != LIBRARY or not _targets(objects, other, lost) - _targets(objects, inner, lost):
+            raised = stem == LIBRARY and _targets(objects, other, lost) - _targets(objects, inner, lost)
+            if not raised and not (stem == LIBRARY and _has_tombstone(objects, other, lost)):
                 yield lost
+
+
+def _has_tombstone(objects: Reader, state: dict[str, Entry], lost: LostLine) -> bool:
+    """Whether the title page or a chapter of a lost book was deleted."""
+    start = b"[[%b" % lost.key[1:-1].encode()
+    return any(
+        line.startswith((start + b",", start + b"]")) and parts_of(line)[3:4] not in ([], [b"null"])
+        for stem in (BOOKS, CHAPTERS)
+        for line in _lines(objects, state, stem)
+    )
 
 
 def _targets(objects: Reader, state: dict[str, Entry], lost: LostLine) -> set[bytes]:
@@ -60,12 +72,17 @@ def _lost(objects: Reader, old: dict[str, Entry], new: dict[str, Entry], stem: s
 
 def _keys(objects: Reader, folder: dict[str, Entry], stem: str) -> Iterator[bytes]:
     """The keys of all lines under `stem`."""
+    return map(key_of, _lines(objects, folder, stem))
+
+
+def _lines(objects: Reader, folder: dict[str, Entry], stem: str) -> Iterator[bytes]:
+    """All lines under `stem`."""
     if stem + SUFFIX in folder:
-        yield from (key_of(line) for line in objects.read(folder[stem + SUFFIX].oid).split(b"\n") if line)
+        yield from (line for line in objects.read(folder[stem + SUFFIX].oid).split(b"\n") if line)
     elif stem in folder:
         inner = _below(objects, folder, stem)
         for step in _stems(inner):
-            yield from _keys(objects, inner, step)
+            yield from _lines(objects, inner, step)
 
 
 def _folder(objects: Reader, tree: str | None) -> dict[str, Entry]:

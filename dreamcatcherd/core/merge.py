@@ -11,13 +11,18 @@ from itertools import chain
 from types import MappingProxyType
 from typing import NamedTuple
 
+from dreamcatcherd.core.claims import Claimed, Decision, decide
 from dreamcatcherd.core.codec import canonical, canonical_each
-from dreamcatcherd.core.collections import EXTRA, Collection, Table, sections_of
+from dreamcatcherd.core.collections import EXTRA, Collection, Table
 from dreamcatcherd.core.conflicts import Contribution, find_collapsed, find_conflicts
-from dreamcatcherd.core.model import Conflict, Delta, Json, Misfit, Record, Stamp
+from dreamcatcherd.core.delta_sections import Sections, known_sections
+from dreamcatcherd.core.entities import fold_entity, is_alive
+from dreamcatcherd.core.entity_lines import entity_line, fresh_lines, key_fields, read_entity
+from dreamcatcherd.core.keys import natural_key
+from dreamcatcherd.core.model import Conflict, Deletion, Delta, Json, Misfit, Record, Stamp
 from dreamcatcherd.core.projection import NewProjection, ProjectionRow
-from dreamcatcherd.core.records import Sections, place
-from dreamcatcherd.core.rules import FOLDS, Contributions
+from dreamcatcherd.core.records import place
+from dreamcatcherd.core.rules import Contributions, Entity
 from dreamcatcherd.core.shards import Change, Layout, line_of, sorted_changes, update
 from dreamcatcherd.core.snapshot import (
     APPENDED,
@@ -26,16 +31,12 @@ from dreamcatcherd.core.snapshot import (
     add_merged,
     appended_path,
     close_snapshot,
-    entity_line,
     file_name,
-    fresh_lines,
     keyed_layout,
     near_paths,
     number_path,
     open_snapshot,
-    read_entity,
     section_path,
-    with_file_bound,
     zone_of,
 )
 from dreamcatcherd.core.tree import Objects
@@ -72,7 +73,12 @@ class Merged(NamedTuple):
     """By delta, the records that changed nothing: their key existed already, and so did their values."""
     unknown: Mapping[Stamp, Sequence[str]] = MappingProxyType({})
     """By delta, the sections that no collection owns."""
+    claims: Sequence[Decision] = ()
+    """What became of each claim, in order of collection and key."""
 
+
+ClosingFrame = Callable[[Stamp], int]
+"""The frame whose close merges a delta, by its stamp: its own unless it is late. Only claims depend on it."""
 
 UNKNOWN_NAMED = 20
 """How many sections of one delta that no collection owns are named."""
@@ -88,6 +94,10 @@ def _as_it_is(delta: Delta) -> Delta:
     return delta
 
 
+def _own_frame(stamp: Stamp) -> int:
+    return stamp.frame
+
+
 def merge(
     objects: Objects,
     snapshot: str | None,
@@ -95,22 +105,24 @@ def merge(
     table: Table,
     projections: Sequence[NewProjection],
     load: Callable[[Delta], Delta] = _as_it_is,
+    closing: ClosingFrame = _own_frame,
 ) -> Merged:
     """Merge deltas, in order of their stamps and none of them merged before, into a snapshot.
 
     `projections` has no default: a merge without one of them would give another digest, and no error. `load` gives a
-    delta its body if it was freed to save memory."""
+    delta its body if it was freed to save memory. `closing` names the frame that merges each."""
     folders = open_snapshot(objects, snapshot)
     parts = max(1, -(-sum(delta.cost for delta in deltas) // AT_ONCE))
     collapsed: Counter[Stamp] = Counter()
     unknown: dict[Stamp, list[str]] = {}
-    merged = Merged("", [], [], {}, [], collapsed, unknown)
+    claims: list[Decision] = []
+    merged = Merged("", [], [], {}, [], collapsed, unknown, claims)
     before = dict(folders.state)  # updates change the folders in place, and projections compare with the old state
     views = [new_projection(table) for new_projection in projections]
     masks = [0] * len(deltas)
     for part in range(parts):
         folded = fold(deltas, table, load, part, parts, masks)
-        _apply(objects, folders, folded, table, merged, collapsed)
+        _apply(objects, folders, folded, table, _Noted(merged.added, merged.conflicts, collapsed, claims, closing))
         unknown.update(folded.unknown)
         merged.misfits.extend(folded.misfits)
         for view in views:
@@ -121,23 +133,31 @@ def merge(
         merged.added.update(derived.added)
         merged.rows.extend(derived.rows)
     add_merged(objects, folders, [(delta.frame, delta.content_id) for delta in deltas])
+    claims.sort(key=lambda one: (canonical([one.collection, one.key]), closing(one.stamp), one.stamp))
     return merged._replace(tree=close_snapshot(objects, folders), conflicts=sorted(merged.conflicts, key=canonical))
 
 
-def _apply(
-    objects: Objects, folders: Folders, folded: Fold, table: Table, merged: Merged, collapsed: Counter[Stamp]
-) -> None:
-    """Join the folded records with the stored ones; conflicts and new entities are noted in `merged`."""
-    added, conflicts = merged.added, merged.conflicts
+class _Noted(NamedTuple):
+    """What is found while records are joined, and the frame that each claim is decided in."""
+
+    added: dict[str, int]
+    conflicts: list[Conflict]
+    collapsed: Counter[Stamp]
+    claims: list[Decision]
+    closing: ClosingFrame
+
+
+def _apply(objects: Objects, folders: Folders, folded: Fold, table: Table, noted: _Noted) -> None:
+    """Join the folded records with the stored ones."""
+    added = noted.added
     # The largest collection first: the store compresses its files on another core while the others are merged.
     for name, column in sorted(folded.keyed.items(), key=lambda one: -len(one[1].keys)):
         row = table[name]
         changes = group_changes(row, column)
-        layout = with_file_bound(folders, _joining(row, conflicts, collapsed))
-        new = update(objects, folders.state, file_name(name), changes, layout)
+        new = update(objects, folders.state, file_name(name), changes, _joining(row, noted))
         added[name] = added.get(name, 0) + new
     for name, lines in folded.appended.items():
-        plain = with_file_bound(folders, EXTRAS if name == EXTRA else APPENDED)
+        plain = EXTRAS if name == EXTRA else APPENDED
         new = update(objects, folders.state, file_name(name), sorted_changes(lines), plain)
         added[name] = added.get(name, 0) + new
 
@@ -154,7 +174,7 @@ def fold(
 
     `masks` has a bit for each part that a delta has records in. The first part reads every delta and sets the bits;
     later parts load only the deltas that they need, since reading a body again costs as much as folding it."""
-    sections = sections_of(table)
+    sections = known_sections(table)
     folded = Fold({name: Column([], [], []) for name in table}, {}, [], {})
     masks = [0] * len(deltas) if masks is None else masks
     for at, known in enumerate(deltas):
@@ -178,7 +198,7 @@ def _fold_delta(folded: Fold, delta: Delta, sections: Sections, part: int, parts
     for collection, section, keys, records, misfits in place(delta, sections, mine):
         if collection is not None and keys is not None and parts > 1:
             # A zone follows from the key, so all records of an entity are in one part, whichever delta brings them.
-            zones = [zone_of(near) % parts for near in near_paths(collection, keys, map(canonical, keys))]
+            zones = [zone_of(near) % parts for near in near_paths(collection, keys)]
             for zone in set(zones):
                 mask |= 1 << zone
             chosen = [i for i, zone in enumerate(zones) if zone == part]
@@ -214,7 +234,10 @@ def group_changes(row: Collection, column: Column) -> list[Change[Contributions]
         changes = []
     raw_stamps = {stamp: canonical(stamp) for stamp in dict.fromkeys(column.stamps)}
     lines = fresh_lines(row, raw_keys, column.records, [raw_stamps[stamp] for stamp in column.stamps])
-    paths = near_paths(row, column.keys, raw_keys)
+    if row.delete is not None:  # a deletion of what is not there makes a tombstone
+        marked = zip(lines, column.records, strict=True)
+        lines = [b"" if type(record) is Deletion else line for line, record in marked]
+    paths = near_paths(row, column.keys)
     pairs = zip(column.stamps, column.records, strict=True)
     brought: Iterable[Contributions] = zip(pairs, strict=True)  # each pair as the only contribution to its entity
     return sorted_changes(chain(changes, zip(paths, raw_keys, lines, brought, strict=True)))
@@ -234,7 +257,7 @@ def _by_entity(
             brought[raw_key].append((column.stamps[at], column.records[at]))
         else:
             single.append(at)
-    paths = near_paths(row, keys.values(), keys)
+    paths = near_paths(row, keys.values())
     changes: list[Change[Contributions]] = [
         (path, raw_key, b"", brought[raw_key]) for path, raw_key in zip(paths, keys, strict=True)
     ]
@@ -254,18 +277,43 @@ def append_changes(
         yield begin + number_path(rank), raw_key, line_of(raw_key, raw), None
 
 
-def _joining(row: Collection, conflicts: list[Conflict], collapsed: Counter[Stamp]) -> Layout[Contributions]:
-    """A layout that makes lines by the collection's rule, and notes conflicts and collapsed records. They are found
-    here because only here the stored entity and the new records are in memory together."""
-    keys = frozenset(names[0] for names in row.key)
-    fold_records = FOLDS[row.rule]
+def _joining(row: Collection, noted: _Noted) -> Layout[Contributions]:
+    """A layout that makes lines by the collection's rule, and notes conflicts, collapsed records and how many entities
+    are there. They are found here because only here the stored entity and the new records are in memory together."""
+    if row.rule == "claim":
+        return keyed_layout(row, _claiming(row, noted))
 
     def combine(raw_key: bytes, stored: bytes | None, brought: Contributions) -> bytes:
         old = read_entity(row, stored) if stored is not None else None
-        entity = fold_records(old, brought, keys)
+        entity = fold_entity(row, old, brought, key_fields(row, raw_key))
         if old is not None or len(brought) > 1:
-            conflicts.extend(find_conflicts(row, old, brought, entity))
-            collapsed.update(find_collapsed(row, old, brought))
+            noted.conflicts.extend(find_conflicts(row, old, brought, entity))
+            noted.collapsed.update(find_collapsed(row, old, brought))
+        _count(row, noted, old, entity)
         return entity_line(raw_key, entity)
 
     return keyed_layout(row, combine)
+
+
+def _claiming(row: Collection, noted: _Noted) -> Callable[[bytes, bytes | None, Contributions], bytes]:
+    """How claims on one resource are decided, in the order of the closes that merge them."""
+
+    def combine(raw_key: bytes, stored: bytes | None, brought: Contributions) -> bytes:
+        old = read_entity(row, stored) if stored is not None else None
+        claimed = [Claimed(noted.closing(stamp), stamp, record) for stamp, record in brought]
+        claimed.sort(key=lambda one: one.frame)
+        entity, decisions = decide(old, claimed, key_fields(row, raw_key), row.ttl)
+        key = natural_key(row, entity.record)
+        noted.claims.extend(Decision(row.name, key, *one) for one in decisions)
+        _count(row, noted, old, entity)
+        return entity_line(raw_key, entity)
+
+    return combine
+
+
+def _count(row: Collection, noted: _Noted, old: Entity | None, entity: Entity) -> None:
+    """Correct the number of new lines by what is a tombstone, before or now."""
+    if entity.deleted is None and (old is None or old.deleted is None):
+        return
+    before = 1 if old is None else is_alive(old)  # a new line is counted as an entity
+    noted.added[row.name] = noted.added.get(row.name, 0) + is_alive(entity) - before

@@ -12,6 +12,10 @@ Json = Any
 Record = dict[str, Json]
 
 
+class Deletion(dict[str, Any]):
+    """A record of a deletion: the key fields of the entity that it deletes."""
+
+
 class Stamp(NamedTuple):
     """The order key of a delta: total, and independent of arrival (docs/protocol.md#words). `utc` is in microseconds
     since 1970. A named tuple, since stamps are compared and hashed for every record, and JSON has them as arrays."""
@@ -110,7 +114,8 @@ class Delta(Struct, frozen=True):
     stream_id: str
     content_id: str
     body: Record | None
-    utc_name: str
+    header: tuple[str, ...]
+    """The dotted paths at which frame, UTC and stream were found."""
     attachments: tuple[tuple[str, str], ...] = ()
     """(path, blob) of each attachment, as found in the tree of the version's commit."""
     unresolved: tuple[str, ...] = ()

@@ -1,4 +1,4 @@
-"""The seven rules, a short function each: how one more record joins an entity (docs/protocol.md#the-merge).
+"""The rules, a short function each: how more records join an entity (docs/protocol.md#the-merge).
 
 Each is a join over deltas: commutative, associative, and idempotent, since a delta is merged once. Records arrive in
 order of stamp and position. Records with equal stamps are of one delta, and the later record wins (for `dedup` and
@@ -7,18 +7,30 @@ order of stamp and position. Records with equal stamps are of one delta, and the
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
-from dreamcatcherd.core.codec import canonical
-from dreamcatcherd.core.collections import RuleName
+from dreamcatcherd.core.codec import Exact, canonical
+from dreamcatcherd.core.collections import Collection, RuleName
+from dreamcatcherd.core.decimals import add
 from dreamcatcherd.core.model import Json, Record, Stamp
+
+_F = TypeVar("_F")
+
+DeepStamps = Any
+"""The stamps inside an object that is merged leaf by leaf; `deep` has their form."""
 
 
 class Entity(NamedTuple):
-    """A merged entity: the record, key fields included, and either one stamp or one for each field."""
+    """A merged entity: the record, key fields included, and either one stamp or one for each field.
+
+    A write of nothing but the key has its stamp under the name "". An entity that was only ever deleted has no stamp at
+    all. `latest` is the last write under `dedup` and `first`, if it is another one than the record's and the
+    collection has deletions."""
 
     record: Record
-    stamps: Stamp | dict[str, Stamp]
+    stamps: Stamp | dict[str, DeepStamps] | None
+    deleted: Stamp | None = None
+    latest: Stamp | None = None
 
 
 Contributions = Sequence[tuple[Stamp, Record]]
@@ -27,8 +39,13 @@ Contributions = Sequence[tuple[Stamp, Record]]
 Join = Callable[[Entity | None, Record, Stamp, frozenset[str]], Entity]
 """`(entity so far, one more record, its stamp, key fields) -> joined entity`."""
 
-BY_FIELD: frozenset[RuleName] = frozenset({"lww", "max"})
+BY_FIELD: frozenset[RuleName] = frozenset({"lww", "max", "min"})
 """Rules whose entities have a stamp for each field."""
+
+
+def by_field(row: Collection) -> bool:
+    """Whether the entities of a collection have a stamp for each field."""
+    return row.rule in BY_FIELD or bool(row.fields)
 
 
 def lww(entity: Entity | None, brought: Contributions, keys: frozenset[str]) -> Entity:
@@ -39,6 +56,8 @@ def lww(entity: Entity | None, brought: Contributions, keys: frozenset[str]) -> 
         winning = winning_fields(record, stamp, newer)
         fields.update(winning)
         stamps.update(dict.fromkeys(winning, stamp))
+        if len(record) == len(keys) and stamp >= stamps.get("", stamp):
+            stamps[""] = stamp
     # Key fields are the same in every record of an entity, so a stamp of theirs would say nothing.
     for key in keys:
         stamps.pop(key, None)
@@ -61,18 +80,89 @@ def winning_fields(record: Record, stamp: Stamp, newer: Mapping[str, Stamp]) -> 
 
 def maximum(entity: Entity | None, brought: Contributions, keys: frozenset[str]) -> Entity:
     """Each field has its largest value, with the stamp that brought it first."""
+    return _extreme(entity, brought, keys, largest)
+
+
+def minimum(entity: Entity | None, brought: Contributions, keys: frozenset[str]) -> Entity:
+    """Each field has its smallest value, with the stamp that brought it first."""
+    return _extreme(entity, brought, keys, smallest)
+
+
+def _extreme(entity: Entity | None, brought: Contributions, keys: frozenset[str], fold: FieldFold) -> Entity:
     fields, stamps = (dict(entity.record), dict(_by_name(entity))) if entity else (dict(brought[0][1]), {})
     for stamp, record in brought:
         for name, value in record.items():
-            if name in keys:
-                continue
-            if name in stamps:
-                # Equal values keep the earliest stamp: it says who brought the value, whatever the order of arrival.
-                old_rank, new_rank = value_order(fields[name]), value_order(value)
-                if new_rank < old_rank or (new_rank == old_rank and stamp >= stamps[name]):
-                    continue
-            fields[name], stamps[name] = value, stamp
+            if name not in keys:
+                old = (fields[name], stamps[name]) if name in stamps else None
+                fields[name], stamps[name] = fold(old, [(value, stamp)])
+        if len(record) == len(keys):
+            stamps[""] = max(stamp, stamps.get("", stamp))
     return Entity(fields, stamps)
+
+
+Stamped = tuple[Json, Stamp]
+"""A value of a field with its stamp."""
+
+FieldFold = Callable[[Stamped | None, Sequence[Stamped]], Stamped]
+"""`(value so far, more values in order of their stamps) -> joined value`."""
+
+
+def latest_value(old: Stamped | None, brought: Sequence[Stamped]) -> Stamped:
+    """The value with the latest stamp; of equal stamps the later one."""
+    found = old
+    for value, stamp in brought:
+        if found is None or stamp >= found[1]:
+            found = (value, stamp)
+    return _some(found)
+
+
+def earliest_value(old: Stamped | None, brought: Sequence[Stamped]) -> Stamped:
+    """The value with the earliest stamp; of equal stamps the earlier one."""
+    found = old
+    for value, stamp in brought:
+        if found is None or stamp < found[1]:
+            found = (value, stamp)
+    return _some(found)
+
+
+def largest(old: Stamped | None, brought: Sequence[Stamped]) -> Stamped:
+    """The largest value, with the stamp that brought it first."""
+    # Equal values keep the earliest stamp: it says who brought the value, whatever the order of arrival.
+    return _best(old, brought, lambda order, other: order > other)
+
+
+def smallest(old: Stamped | None, brought: Sequence[Stamped]) -> Stamped:
+    """The smallest value, with the stamp that brought it first."""
+    return _best(old, brought, lambda order, other: order < other)
+
+
+def _best(
+    old: Stamped | None, brought: Sequence[Stamped], better: Callable[[tuple[Any, ...], tuple[Any, ...]], bool]
+) -> Stamped:
+    found = old
+    for value, stamp in brought:
+        if found is not None:
+            order, other = value_order(value), value_order(found[0])
+            if not better(order, other) and (order != other or stamp >= found[1]):
+                continue
+        found = (value, stamp)
+    return _some(found)
+
+
+def added_up(old: Stamped | None, brought: Sequence[Stamped]) -> Stamped:
+    """The sum of all values; the stamp is the latest."""
+    result: Json = old[0] if old else 0
+    for value, _ in brought:
+        result = add(result, value)
+    return result, max([stamp for _, stamp in brought] + ([old[1]] if old else []))
+
+
+def united(old: Stamped | None, brought: Sequence[Stamped]) -> Stamped:
+    """The set of all values, as a list in canonical order; the stamp is the latest."""
+    found = {canonical(item): item for item in (old[0] if old else ())}
+    for value, _ in brought:
+        found.update((canonical(item), item) for item in (value if type(value) is list else (value,)))
+    return [found[key] for key in sorted(found)], max([stamp for _, stamp in brought] + ([old[1]] if old else []))
 
 
 def earliest(entity: Entity | None, brought: Contributions, keys: frozenset[str]) -> Entity:
@@ -89,7 +179,7 @@ def total(entity: Entity | None, brought: Contributions, keys: frozenset[str]) -
     for _, record in brought if entity else brought[1:]:
         for name, value in record.items():
             if name not in keys:
-                fields[name] = fields.get(name, 0) + value
+                fields[name] = add(fields.get(name, 0), value)
     return Entity(fields, _latest(entity, brought))
 
 
@@ -112,6 +202,7 @@ def union(entity: Entity | None, brought: Contributions, keys: frozenset[str]) -
 FOLDS: dict[RuleName, Callable[[Entity | None, Contributions, frozenset[str]], Entity]] = {
     "lww": lww,
     "max": maximum,
+    "min": minimum,
     "dedup": earliest,
     "first": earliest,
     "sum": total,
@@ -134,21 +225,21 @@ def value_order(value: Json) -> tuple[int, object, bytes]:
     raw = canonical(value)
     if value is None or type(value) is bool:
         return (0 if value is None else 1, bool(value), raw)
-    if type(value) in (int, float):
+    if type(value) in (int, float, Exact):
         return (2, value, raw)
     if type(value) is str:
         return (3, value, raw)
     return (4 if type(value) is list else 5, raw, raw)
 
 
-def _by_name(entity: Entity) -> dict[str, Stamp]:
-    if isinstance(entity.stamps, Stamp):
+def _by_name(entity: Entity | None) -> dict[str, DeepStamps]:
+    if entity is None or not isinstance(entity.stamps, dict):
         raise AssertionError("an entity of this rule has a stamp for each field")
     return entity.stamps
 
 
 def _one(entity: Entity) -> Stamp:
-    if isinstance(entity.stamps, dict):
+    if not isinstance(entity.stamps, Stamp):
         raise AssertionError("an entity of this rule has one stamp")
     return entity.stamps
 
@@ -158,7 +249,7 @@ def _latest(entity: Entity | None, brought: Contributions) -> Stamp:
     return max([*stamps, _one(entity)] if entity else stamps)
 
 
-def _some(entity: Entity | None) -> Entity:
-    if entity is None:
+def _some(found: _F | None) -> _F:
+    if found is None:
         raise AssertionError("a change brings at least one record")
-    return entity
+    return found

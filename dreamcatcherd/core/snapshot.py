@@ -17,25 +17,36 @@ from zlib import crc32
 
 from dreamcatcherd.core.codec import canonical, canonical_each, decode, stamp_of
 from dreamcatcherd.core.collections import EXTRA, Collection, Table
+from dreamcatcherd.core.entities import is_alive
+from dreamcatcherd.core.entity_lines import read_entity
+from dreamcatcherd.core.keys import order_in_key
 from dreamcatcherd.core.model import Json, Record, Stamp
-from dreamcatcherd.core.rules import BY_FIELD, Entity
-from dreamcatcherd.core.shards import SUFFIX, Change, Layout, find, line_of, parts_of, scan, sorted_changes, update
-from dreamcatcherd.core.tree import FILE, TREE, Entry, Objects, Reader, format_tree, object_id, read_tree
+from dreamcatcherd.core.rules import DeepStamps, Entity
+from dreamcatcherd.core.shards import (
+    SUFFIX,
+    Change,
+    Layout,
+    find,
+    key_of,
+    line_of,
+    parts_of,
+    scan,
+    sorted_changes,
+    update,
+)
+from dreamcatcherd.core.tree import FILE, TREE, Entry, Objects, Reader, format_tree, read_tree
 
 _T = TypeVar("_T")
 
 FORMAT = "dreamcatcher-snapshot/2"
-UNBOUNDED = "dreamcatcher-snapshot/1"
-"""The format before: its files have a bound in lines alone. A snapshot of it is continued in that format."""
+FORMER = "dreamcatcher-snapshot/1"
+"""The format before. Its snapshots can be read and exported; they are not continued."""
 
 FILE_BYTES = 512 * 2**10
 """The most bytes of a file of several lines: servers refuse large files, and a frame writes complete files."""
 
 ENTITIES_A_FILE = 256
 IDS_A_FILE = 2048
-
-FIELDS_APART = 256
-"""Up to how many fields each has its own stamp in the line. A field may be a few bytes, and a stamp is 100."""
 
 _LETTERS = "fghijklmnopqrstuvwxyz"
 
@@ -56,34 +67,25 @@ def open_snapshot(objects: Reader, tree: str | None) -> Folders:
     return Folders(root, read_tree(objects, root["state"].oid if "state" in root else None))
 
 
-def empty_snapshot(name: str) -> Folders:
-    """The empty snapshot of a format."""
-    return Folders({"format": Entry(FILE, object_id("blob", name.encode() + b"\n"))}, {})
-
-
-def empty_like(objects: Objects, tree: str | None) -> str:
-    """The empty snapshot in the format of another one: the base of the first frame of its history."""
-    return close_snapshot(objects, empty_snapshot(format_of(Folders(read_tree(objects, tree), {}))))
-
-
-def format_of(folders: Folders) -> str:
-    """The format of a snapshot; an empty one begins with the latest."""
-    return UNBOUNDED if folders.root.get("format") == empty_snapshot(UNBOUNDED).root["format"] else FORMAT
-
-
-def with_file_bound(folders: Folders, layout: Layout[_T]) -> Layout[_T]:
-    """A layout with the bound in bytes that the format of a snapshot has."""
-    return layout._replace(most_bytes=None if format_of(folders) == UNBOUNDED else FILE_BYTES)
+def format_of(objects: Reader, folders: Folders) -> str:
+    """The format of a snapshot, as it names it."""
+    entry = folders.root.get("format")
+    return objects.read(entry.oid).decode("utf-8", "replace").strip() if entry is not None else FORMAT
 
 
 def close_snapshot(objects: Objects, folders: Folders) -> str:
     """Write both folders and return the snapshot's tree id: the digest."""
     root = dict(folders.root)
-    root["format"] = Entry(FILE, objects.write("blob", format_of(folders).encode() + b"\n"))
+    root["format"] = Entry(FILE, objects.write("blob", FORMAT.encode() + b"\n"))
     # git has no empty folders, so an empty snapshot has no `state`.
     if folders.state:
         root["state"] = Entry(TREE, objects.write("tree", format_tree(folders.state)))
     return objects.write("tree", format_tree(root))
+
+
+def empty_snapshot(objects: Objects) -> str:
+    """The empty snapshot: the base of the first frame."""
+    return close_snapshot(objects, open_snapshot(objects, None))
 
 
 def has_entities(folders: Folders) -> frozenset[str]:
@@ -104,15 +106,16 @@ def _text_path(raw: bytes) -> str:
     return hashlib.sha256(raw).hexdigest()[:4]
 
 
-def near_paths(row: Collection, keys: Iterable[list[Json]], raw_keys: Iterable[bytes]) -> list[str]:
+def near_paths(row: Collection, keys: Iterable[list[Json]]) -> list[str]:
     """How the paths of entities begin: with the part that entities of the same or a near shard field share."""
-    # Rows without a key field (keyed by content alone) are spread by their content.
-    parts = [key[row.shard] for key in keys] if row.key else [raw_key.decode() for raw_key in raw_keys]
+    parts = [key[row.shard] for key in keys]
+    if row.key and not row.key[0]:  # keyed by a text alone, so the part may be the order of an appended record
+        parts = [tuple(part) if type(part) is list else part for part in parts]
     known = {part: near_path(part) for part in set(parts)}  # many share one
     return [known[part] for part in parts]
 
 
-def near_path(part: int | str) -> str:
+def near_path(part: Json) -> str:
     """How the paths of all entities with this shard field begin."""
     # Larger and negative numbers have no letter, and are rare: their files need not be neighbours.
     return number_path(part) if type(part) is int and 0 <= part < 10**19 else _text_path(canonical(part))
@@ -126,7 +129,7 @@ def zone_of(near: str) -> int:
 
 def keyed_path(row: Collection, key: list[Json], raw_key: bytes) -> str:
     """The path of an entity: near those with the same or a near shard field, then spread by its complete key."""
-    return near_path(key[row.shard] if row.key else raw_key.decode()) + key_digits(raw_key)
+    return near_path(key[row.shard]) + key_digits(raw_key)
 
 
 def key_digits(raw_key: bytes) -> str:
@@ -176,64 +179,16 @@ def id_path_of(raw_key: bytes) -> str:
     return id_path((frame, content_id))
 
 
-# Lines ------------------------------------------------------------------------------------------------------------
-
-
-def fresh_lines(row: Collection, raw_keys: list[bytes], records: list[Record], raw_stamps: list[bytes]) -> list[bytes]:
-    """The lines of entities that one record each makes; empty under `union`, which must put values in order first.
-
-    They have the bytes that `entity_line` would give them. Most lines of a frame are such lines, and joining each
-    record with nothing would take several times as long."""
-    # A set must be sorted and made distinct even if only one record brings it, so its line is left to `combine`.
-    if row.rule == "union":
-        return [b""] * len(records)
-    if row.rule in BY_FIELD:
-        bare = len(row.key)
-        raw_stamps = [raw if len(record) > bare else b"{}" for raw, record in zip(raw_stamps, records, strict=True)]
-    parts = zip(raw_keys, canonical_each(records), raw_stamps, strict=True)
-    return [b"[%b,\t%b,\t%b]" % one for one in parts]
-
-
-def entity_line(raw_key: bytes, entity: Entity) -> bytes:
-    """The line of a keyed entity. Stamps by field that are all equal are written once. If an entity has very many
-    fields, each stamp is written once, with the fields that have it."""
-    stamps: Json = entity.stamps
-    if isinstance(stamps, dict) and stamps:
-        first, *others = stamps.values()
-        if all(other == first for other in others):
-            stamps = first
-        elif len(stamps) > FIELDS_APART:
-            named: dict[Stamp, list[str]] = {}
-            for name, stamp in stamps.items():
-                named.setdefault(stamp, []).append(name)
-            stamps = [(stamp, sorted(named[stamp])) for stamp in sorted(named)]
-    return line_of(raw_key, canonical(entity.record), canonical(stamps))
-
-
-def read_entity(row: Collection, line: bytes) -> Entity:
-    """A keyed entity from its line."""
-    _, raw_record, raw_stamps = parts_of(line)
-    record, stamps = decode(raw_record), decode(raw_stamps)
-    if row.rule not in BY_FIELD:
-        return Entity(record, stamp_of(stamps))
-    if isinstance(stamps, list) and isinstance(stamps[0], list):
-        return Entity(record, {name: stamp_of(stamp) for stamp, names in stamps for name in names})
-    if isinstance(stamps, list):
-        keys = {names[0] for names in row.key}
-        return Entity(record, {name: stamp_of(stamps) for name in record if name not in keys})
-    return Entity(record, {name: stamp_of(stamp) for name, stamp in stamps.items()})
-
-
 # Updates ----------------------------------------------------------------------------------------------------------
 
 
 def keyed_layout(row: Collection, combine: Callable[[bytes, bytes | None, _T], bytes] | None = None) -> Layout[_T]:
-    return Layout(row.a_file, lambda raw_key: _keyed_path_of(row, raw_key), combine, key_digits)
+    return Layout(row.a_file, lambda raw_key: _keyed_path_of(row, raw_key), combine, key_digits, FILE_BYTES)
 
 
-APPENDED: Layout[None] = Layout(ENTITIES_A_FILE, _appended_path_of, None)
-EXTRAS: Layout[None] = Layout(ENTITIES_A_FILE, _extra_path_of, None, _section_digits)
-MERGED: Layout[None] = Layout(IDS_A_FILE, id_path_of, None)
+APPENDED: Layout[None] = Layout(ENTITIES_A_FILE, _appended_path_of, None, most_bytes=FILE_BYTES)
+EXTRAS: Layout[None] = Layout(ENTITIES_A_FILE, _extra_path_of, None, _section_digits, FILE_BYTES)
+MERGED: Layout[None] = Layout(IDS_A_FILE, id_path_of, None, most_bytes=FILE_BYTES)
 
 
 def file_name(collection: str) -> str:
@@ -248,7 +203,7 @@ def add_merged(objects: Objects, folders: Folders, ids: Sequence[MergedId]) -> i
         changes.append((id_path(merged_id), raw_key, line_of(raw_key), None))
     if not changes:
         return 0
-    return update(objects, folders.root, "merged", sorted_changes(changes), with_file_bound(folders, MERGED))
+    return update(objects, folders.root, "merged", sorted_changes(changes), MERGED)
 
 
 def already_merged(objects: Reader, folders: Folders, ids: Iterable[MergedId]) -> set[MergedId]:
@@ -269,15 +224,25 @@ def ids_among(objects: Reader, folder: dict[str, Entry], name: str, ids: Iterabl
 
 
 class Item(NamedTuple):
-    """One record of a snapshot: its collection (`extra/<section>` for extras), the record and its stamps."""
+    """One record of a snapshot: its collection (`extra/<section>` for extras), the record and its stamps, its position
+    if it is appended, its deletion, and its last write where that is not the record's."""
 
     collection: str
     record: Record
-    stamps: Stamp | dict[str, Stamp]
+    stamps: Stamp | dict[str, DeepStamps] | None
     rank: int = 0
+    deleted: Stamp | None = None
+    latest: Stamp | None = None
+
+    @property
+    def alive(self) -> bool:
+        """Whether it is there; a tombstone is not."""
+        return is_alive(Entity(self.record, self.stamps, self.deleted, self.latest))
 
 
-def items(objects: Reader, folders: Folders, table: Table, collection: str) -> Iterator[Item]:
+def items(
+    objects: Reader, folders: Folders, table: Table, collection: str, *, tombstones: bool = False
+) -> Iterator[Item]:
     """Every record of one collection, file by file; `extra` gives all sections, `extra/<section>` one."""
     if collection == EXTRA or collection.startswith(EXTRA + "/"):
         section = collection[len(EXTRA) + 1 :]
@@ -289,11 +254,13 @@ def items(objects: Reader, folders: Folders, table: Table, collection: str) -> I
         return
     row = table[collection]
     for line in scan(objects, folders.state, file_name(collection)):
-        yield read_item(row, line)
+        item = read_item(row, line)
+        if tombstones or item.alive:
+            yield item
 
 
 def get_keyed(objects: Reader, folders: Folders, row: Collection, key: list[Json]) -> Item | None:
-    """One entity by its stored key, from the one file that can hold it."""
+    """One entity by its stored key, from the one file that can hold it, a tombstone too."""
     raw_key = canonical(key)
     found = find(objects, folders.state, file_name(row.name), [(keyed_path(row, key, raw_key), raw_key)])
     return read_item(row, found[raw_key]) if raw_key in found else None
@@ -310,7 +277,10 @@ def read_item(row: Collection | None, line: bytes) -> Item:
         *stamp, rank = decode(raw_key)
         return Item(row.name, decode(raw_record), stamp_of(stamp), rank)
     entity = read_entity(row, line)
-    return Item(row.name, entity.record, entity.stamps)
+    rank = 0
+    if row.content is not None and (order := order_in_key(decode(key_of(line)))) is not None:
+        rank = order[-1]
+    return Item(row.name, entity.record, entity.stamps, rank, entity.deleted, entity.latest)
 
 
 def merged_ids(objects: Reader, folders: Folders) -> Iterator[MergedId]:

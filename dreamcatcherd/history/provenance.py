@@ -4,17 +4,19 @@ A ledger is searched as bytes first and decoded only if something is found, so t
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Container, Iterable, Iterator, Mapping
 
 import msgspec
 from msgspec import Struct, structs
 
 from dreamcatcherd.core.codec import canonical
 from dreamcatcherd.core.collections import Collection
+from dreamcatcherd.core.entities import leaf_entity, rules_of
 from dreamcatcherd.core.errors import FatalError
+from dreamcatcherd.core.keys import choice_of, natural_key
 from dreamcatcherd.core.ledger import DeltaRow
 from dreamcatcherd.core.model import Conflict, Json, Stamp
-from dreamcatcherd.core.records import natural_key
+from dreamcatcherd.core.rules import Entity
 from dreamcatcherd.core.snapshot import Item
 from dreamcatcherd.core.tree import read_tree
 from dreamcatcherd.git.protocols import ObjectReader
@@ -59,12 +61,24 @@ class Field(Struct, frozen=True):
     losers: list[Loser]
 
 
-class Explanation(Struct, frozen=True):
+class Deleted(Struct, frozen=True):
+    """The last deletion of an entity, and the delta that brought it. `gone` says whether nothing was written later."""
+
+    stamp: Stamp
+    gone: bool
+    path: str | None
+    commit: str | None
+    author: str | None
+    frame: int | None
+
+
+class Explanation(Struct, frozen=True, omit_defaults=True):
     """The JSON of `explain_item` and `/api/v1/explain`."""
 
     collection: str
     key: Json
     fields: dict[str, Field]
+    deleted: Deleted | None = None
 
 
 class _Found(Struct):
@@ -156,16 +170,17 @@ def explain_item(
     `last` is the frame whose snapshot the item was read from, None for the newest. Without such a field, `fields` of
     the result is empty."""
     key = natural_key(row, item.record)
-    keys = {parts[0] for parts in row.key}
-    names = {name for name in item.record if name not in keys} or keys  # a record with only a key explains its key
+    keys = {*choice_of(row, item.record).names}
+    flat = leaf_entity(Entity(item.record, item.stamps), rules_of(row))
+    names = {name for name in flat.record if name not in keys} or keys  # a record with only a key explains its key
     losers: dict[str, list[tuple[int, Conflict]]] = {}
     for frame, conflict in lost_values(store, ledgers, row.name, key, last):
         lost = {conflict.field: conflict.value} if conflict.field is not None else conflict.value
         for name, value in lost.items():
             losers.setdefault(name, []).append((frame, structs.replace(conflict, field=name, value=value)))
     wanted = [name for name in sorted({*names, *losers}) if field is None or name == field]
-    stamps = {name: item.stamps.get(name) if isinstance(item.stamps, dict) else item.stamps for name in wanted}
-    asked = {stamp for stamp in stamps.values() if stamp is not None}
+    stamps = {name: _stamp_of(flat, name, keys) for name in wanted}
+    asked = {stamp for stamp in (*stamps.values(), item.deleted) if stamp is not None}
     asked |= {conflict.loser for name in wanted for _, conflict in losers.get(name, ())}
     origins = find_origins(store, ledgers, asked, last)
     fields: dict[str, Field] = {}
@@ -174,8 +189,24 @@ def explain_item(
         origin = origins.get(stamp, Origin()) if stamp else Origin()
         lost = [_loser(conflict, frame, origins) for frame, conflict in losers.get(name, ())]
         where = (origin.path, origin.commit, origin.author, origin.frame)
-        fields[name] = Field(item.record.get(name), stamp, row.rule, *where, lost)
-    return Explanation(row.name, key, fields)
+        rule = rules_of(row).get(name.partition(".")[0] if name not in item.record else name, row.rule)
+        fields[name] = Field(flat.record.get(name), stamp, rule, *where, lost)
+    return Explanation(row.name, key, fields, _deletion(item, origins))
+
+
+def _stamp_of(entity: Entity, name: str, keys: Container[str]) -> Stamp | None:
+    """The stamp of a field; that of the last write of nothing but the key for a key field."""
+    if not isinstance(entity.stamps, dict):
+        return entity.stamps
+    stamp: Stamp | None = entity.stamps.get("" if name in keys else name)
+    return stamp
+
+
+def _deletion(item: Item, origins: Mapping[Stamp, Origin]) -> Deleted | None:
+    if item.deleted is None:
+        return None
+    origin = origins.get(item.deleted, Origin())
+    return Deleted(item.deleted, not item.alive, origin.path, origin.commit, origin.author, origin.frame)
 
 
 def _loser(conflict: Conflict, frame: int, origins: dict[Stamp, Origin]) -> Loser:

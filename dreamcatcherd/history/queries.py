@@ -18,9 +18,9 @@ from dreamcatcherd.core.collections import EXTRA, Collection
 from dreamcatcherd.core.diff import Bounds, Diff, compare
 from dreamcatcherd.core.errors import RefusedError
 from dreamcatcherd.core.export import in_order
+from dreamcatcherd.core.keys import choices_of, key_part, natural_key, stored_key
 from dreamcatcherd.core.ledger import Ledger, LedgerHead, QuarantinedRow
 from dreamcatcherd.core.model import Conflict, Json, Record, Stamp
-from dreamcatcherd.core.records import key_part, natural_key
 from dreamcatcherd.core.settings import Settings, read_settings
 from dreamcatcherd.core.snapshot import Item, get_keyed, items, open_snapshot
 from dreamcatcherd.core.summary import frame_summary
@@ -83,11 +83,13 @@ def view(store: ObjectReader, base: PublishedState, frame: int | None = None) ->
     return SnapshotView(head.snapshot, settings_of(store, head))
 
 
-def entities(store: ObjectReader, seen: SnapshotView, collection: str, key: str | None) -> list[Item]:
+def entities(
+    store: ObjectReader, seen: SnapshotView, collection: str, key: str | None, *, tombstones: bool = False
+) -> list[Item]:
     """The entities of a collection whose key begins with `key`, in key order; all of them for None.
 
-    `key` has the form of the command line: parts joined with slashes, percent-encoded. RefusedError for an unknown
-    collection."""
+    `key` has the form of the command line: parts joined with slashes, percent-encoded; or a JSON object of fields where
+    alternatives could be confused. RefusedError for an unknown collection."""
     table = seen.settings.table
     row = table.get(collection)
     if row is None and not collection.startswith(f"{EXTRA}/"):
@@ -96,17 +98,35 @@ def entities(store: ObjectReader, seen: SnapshotView, collection: str, key: str 
     folders = open_snapshot(store, seen.tree)
     if row is None or key is None:
         return in_order(list(items(store, folders, table, collection)), row)
-    parts = [unquote(part) for part in key.split("/")]
-    natural = [key_part(part) for part in parts]
-    if row.key and row.content is None and len(natural) == len(row.key):
-        item = get_keyed(store, folders, row, list(natural))
-        return [item] if item else []
-    return in_order([item for item in items(store, folders, table, collection) if _under(row, item, parts)], row)
+    parts, names = _key_parts(key)
+    # An entity that is named completely is read from the one file that can hold it.
+    named = [
+        get_keyed(store, folders, row, stored_key(choice, [key_part(part) for part in parts]))
+        for choice in choices_of(row)
+        if choice.content is None and len(choice.names) == len(parts) and names in (None, list(choice.names))
+    ]
+    found = [item for item in named if item is not None and (tombstones or item.alive)]
+    if found or all(
+        choice.content is None and len(choice.names) <= len(parts) for choice in choices_of(row) if row.key
+    ):
+        return in_order(found, row)
+    every = items(store, folders, table, collection, tombstones=tombstones)
+    return in_order([item for item in every if _under(row, item, parts)], row)
+
+
+def _key_parts(key: str) -> tuple[list[str], list[str] | None]:
+    """The parts of a key as it is written on the command line, and the names of its fields where they are given."""
+    if key.startswith("{"):
+        try:
+            fields = msgspec.json.decode(key, type=dict[str, Any])
+            return [part if type(part) is str else canonical(part).decode() for part in fields.values()], [*fields]
+        except msgspec.DecodeError:
+            pass  # a key may begin like that
+    return [unquote(part) for part in key.split("/")], None
 
 
 def _under(row: Collection, item: Item, parts: list[str]) -> bool:
-    own: Any = natural_key(row, item.record) if row.rule != "append" else []
-    own = own if type(own) is list else [own]
+    own = _parts(row, item) if row.rule != "append" else []
     return len(parts) <= len(own) and all(
         (part if type(part) is str else canonical(part).decode()) == asked
         for part, asked in zip(own, parts, strict=False)
@@ -128,9 +148,9 @@ def explain_entity(
     row = seen.settings.table.get(collection)
     if (row is not None and row.rule == "append") or collection.startswith(f"{EXTRA}/"):
         raise RefusedError(f"{collection} has no keys: its records cannot be named", "see dreamcatcherd show")
-    found = entities(store, seen, collection, key)
+    found = entities(store, seen, collection, key, tombstones=True)
     if row is not None:
-        found = [item for item in found if len(_parts(row, item)) == key.count("/") + 1]
+        found = [item for item in found if len(_parts(row, item)) == len(_key_parts(key)[0])]
     if row is None or len(found) != 1:
         raise RefusedError(f"{collection} has no {key!r}", f"list the keys: dreamcatcherd show {collection}")
     explained = explanation(store, base.ledgers, row, found[0], field, frame)
@@ -141,7 +161,7 @@ def explain_entity(
 
 def _parts(row: Collection, item: Item) -> list[Json]:
     key = natural_key(row, item.record)
-    return key if isinstance(key, list) else [key]
+    return key if isinstance(key, list) else list(key.values()) if isinstance(key, dict) else [key]
 
 
 def diff_frames(store: ObjectReader, base: PublishedState, start: int, end: int, bounds: Bounds | None = None) -> Diff:

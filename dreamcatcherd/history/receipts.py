@@ -9,7 +9,9 @@ from urllib.parse import unquote
 from msgspec import Struct
 
 from dreamcatcherd.core import paths
-from dreamcatcherd.core.codec import canonical, decode, frame_number, read_document, read_header, utc_micros
+from dreamcatcherd.core.codec import canonical, decode, frame_number, read_document, utc_micros
+from dreamcatcherd.core.header import read_header
+from dreamcatcherd.core.intake import Intake
 from dreamcatcherd.core.ledger import Ledger, MisfitRow, QuarantinedRow, read_ledger
 from dreamcatcherd.core.model import Arrival, Conflict, Delta, Fault, Json, Stamp
 from dreamcatcherd.core.settings import Limits
@@ -139,7 +141,7 @@ def _frame_in(store: QueryReader, blob: str | None) -> int | None:
         return None
     limits = Limits()
     document = read_document(store.read(blob), limits)
-    header = document if isinstance(document, Fault) else read_header(document, None)
+    header = document if isinstance(document, Fault) else read_header(document, None, Intake())
     return None if isinstance(header, Fault) else header.frame
 
 

@@ -17,7 +17,7 @@ from dreamcatcherd.core.merge import merge
 from dreamcatcherd.core.model import Delta, Version
 from dreamcatcherd.core.projections import PROJECTIONS
 from dreamcatcherd.core.settings import DEFAULT, Settings, read_settings
-from dreamcatcherd.core.snapshot import empty_like
+from dreamcatcherd.core.snapshot import empty_snapshot
 from dreamcatcherd.core.tree import FILE, blob_at, subtree
 from dreamcatcherd.git.overlay import Overlay
 from dreamcatcherd.git.protocols import ObjectReader
@@ -127,7 +127,7 @@ def frame_of_row(chapter: ClosedFrame, row: DeltaRow) -> int:
 
 def delta_of(store: ObjectReader, row: DeltaRow, settings: Settings) -> Delta:
     """Read a merged delta again; FatalError if it is not what its ledger says."""
-    item = read_delta(store, Version(row.path, row.blob, FILE, row.commit), settings.limits)
+    item = read_delta(store, Version(row.path, row.blob, FILE, row.commit), settings)
     if not isinstance(item, Delta) or item.content_id != (row.content_id or row.blob):
         why = "an attachment differs" if isinstance(item, Delta) else item.fault.detail
         remedy = "run dreamcatcherd verify, which names the first damaged frame"
@@ -152,7 +152,7 @@ def _merged(
     store: ObjectReader, start: str | None, last: ClosedFrame, batches: Iterable[tuple[list[Delta], Table]]
 ) -> Replayed:
     overlay = Overlay(store)
-    tree = start or empty_like(overlay, last.ledger.snapshot)
+    tree = start or empty_snapshot(overlay)
     count = 0
     for deltas, table in batches:
         deltas.sort(key=lambda delta: delta.stamp)

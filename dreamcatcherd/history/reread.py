@@ -55,7 +55,7 @@ def arrivals_of(store: RepositoryReader, inbox: Inbox, ledger: Ledger) -> list[A
     arrivals = reader.waiting(store, inbox.published, settings)
     for oid, commit in commits.items():
         most = SAME_NAMED if ledger.counts.waiting is not None else None  # older ledgers listed every name
-        for found in read_versions(store, oid, versions_of(store, commit), settings.limits, most):
+        for found in read_versions(store, oid, versions_of(store, commit), settings, most):
             version = found.item.version
             source = sources_of.get((paths.printable(version.path), version.blob, oid)) or alike[version.blob, oid]
             ref = source if source.startswith("refs/") else f"refs/heads/{source}"

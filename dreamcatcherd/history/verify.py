@@ -31,7 +31,7 @@ from dreamcatcherd.core.merge import merge
 from dreamcatcherd.core.model import SAME_NAMED, Delta, FrameState
 from dreamcatcherd.core.plan import make_plan
 from dreamcatcherd.core.projections import PROJECTIONS
-from dreamcatcherd.core.snapshot import already_merged, empty_like, open_snapshot
+from dreamcatcherd.core.snapshot import already_merged, empty_snapshot, open_snapshot
 from dreamcatcherd.core.tree import FILE, TREE, Entry, blob_at, changed, edit, entries_at, lookup, object_id, subtree
 from dreamcatcherd.core.waiting import already_waiting, id_of, next_ledgers
 from dreamcatcherd.git.overlay import Overlay
@@ -252,7 +252,7 @@ def _recompute(
     overlay = Overlay(store)
     tree = store.commit(link.oid).tree
     published = subtree(store, tree, paths.SNAPSHOT)
-    before = base.snapshot or empty_like(overlay, published)
+    before = base.snapshot or empty_snapshot(overlay)
     not_published = set(overlay.written)  # the empty snapshot to start from; the frame need not contain its objects
     folders = open_snapshot(overlay, before)
     legacy = ledger.counts.waiting is None
@@ -267,8 +267,8 @@ def _recompute(
         deferred.__contains__,
     )
     deltas = [arrival.item for arrival in plan.deltas]
-    load = partial(with_body, store, limits=settings.limits)
-    merged = merge(overlay, before, deltas, settings.table, PROJECTIONS, load)
+    load = partial(with_body, store, settings=settings)
+    merged = merge(overlay, before, deltas, settings.table, PROJECTIONS, load, lambda _: link.frame)
     basis = Basis(
         previous=base.snapshot if base.ledger else None,
         entities=base.ledger.counts.entities if base.ledger else {},

@@ -14,8 +14,9 @@ from msgspec import structs
 
 from dreamcatcherd.core import paths
 from dreamcatcherd.core.checkout import Checkout, unsafe_path
-from dreamcatcherd.core.codec import read_document, read_header
+from dreamcatcherd.core.codec import read_document
 from dreamcatcherd.core.errors import UnreadableError
+from dreamcatcherd.core.header import read_header
 from dreamcatcherd.core.model import Delta, Fault, Reject
 from dreamcatcherd.core.settings import SettingsError
 from dreamcatcherd.core.tree import TREE, Entry, differences, entries_at, lookup, subtree
@@ -245,7 +246,7 @@ def _stream_of(push: Push, entry: Entry) -> str | None:
     if not entry.is_file or push.store.size(entry.oid) > limits.delta_bytes:
         return None
     document = read_document(push.store.read(entry.oid), limits)
-    header = document if isinstance(document, Fault) else read_header(document, None)
+    header = document if isinstance(document, Fault) else read_header(document, None, push.settings.intake)
     return None if isinstance(header, Fault) else header.stream_id
 
 

@@ -8,7 +8,7 @@ primaries."""
 from __future__ import annotations
 
 from dreamcatcherd.core import paths
-from dreamcatcherd.core.snapshot import FORMAT, UNBOUNDED, close_snapshot, empty_snapshot
+from dreamcatcherd.core.snapshot import empty_snapshot
 from dreamcatcherd.core.tree import entries_at, lookup, subtree
 from dreamcatcherd.git.overlay import Overlay
 from dreamcatcherd.git.protocols import RepositoryReader
@@ -30,13 +30,12 @@ def opens_first(store: RepositoryReader, commit: str) -> bool:
     tree = store.commit(commit).tree
     state = read_frame_file(store, tree)
     scratch = Overlay(store)
-    empty = [close_snapshot(scratch, empty_snapshot(name)) for name in (FORMAT, UNBOUNDED)]
     snapshot = subtree(store, tree, paths.SNAPSHOT)
     return (
         state is not None
         and state.last_closed is None
         and state.snapshot == snapshot
-        and snapshot in empty
+        and snapshot == empty_snapshot(scratch)
         and lookup(store, tree, paths.LEDGER) is None
     )
 

@@ -111,7 +111,7 @@ class Push(Struct, frozen=True):
 
     def judged(self, oid: str, commit: Commit) -> Iterator[Delta | Reject]:
         """Read the delta files that a commit brings; UnreadableError if the commit cannot be read."""
-        for found in read_versions(self.store, oid, self.versions(oid, commit), self.settings.limits, OFFENCES_LISTED):
+        for found in read_versions(self.store, oid, self.versions(oid, commit), self.settings, OFFENCES_LISTED):
             yield found.item
 
     def accept(self, delta: Delta) -> None:

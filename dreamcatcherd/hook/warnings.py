@@ -64,7 +64,7 @@ def outside_root(store: ObjectReader, commit: Commit) -> Iterator[str]:
 def _deltas(push: Push, open_frame: int | None) -> Iterator[str]:
     for delta in push.accepted:
         if delta.body is not None:
-            for text in advise(delta, push.settings.table, push.settings.limits, open_frame):
+            for text in advise(delta, push.settings, open_frame):
                 yield f"{paths.printable(delta.version.path)}: {text}"
 
 

@@ -13,18 +13,12 @@ from typing import NamedTuple
 from msgspec import structs
 
 from dreamcatcherd.core import paths
-from dreamcatcherd.core.codec import (
-    count_records,
-    decode,
-    fill,
-    read_document,
-    read_header,
-    references,
-    too_large,
-)
+from dreamcatcherd.core.codec import decode, fill, read_document, references, too_large
+from dreamcatcherd.core.decimals import read_exactly
 from dreamcatcherd.core.errors import UnreadableError
-from dreamcatcherd.core.model import SAME_NAMED, Delta, Fault, Record, Reject, Version
-from dreamcatcherd.core.settings import Limits
+from dreamcatcherd.core.header import count_records, read_header
+from dreamcatcherd.core.model import SAME_NAMED, Delta, Fault, Limits, Record, Reject, Version
+from dreamcatcherd.core.settings import Settings
 from dreamcatcherd.core.tree import PLAIN_FILE, Entry, changed, entries_at, kind_of_mode, subtree
 from dreamcatcherd.git.protocols import Commit, ObjectReader
 
@@ -72,7 +66,7 @@ def read_versions(
     store: ObjectReader,
     oid: str,
     brought: Iterable[tuple[str, str, int]],
-    limits: Limits,
+    settings: Settings,
     most: int | None = SAME_NAMED,
 ) -> list[ReadVersion]:
     """What each version is that a commit brings, as (path, blob, mode). A blob is read once, whatever its names; of
@@ -85,7 +79,7 @@ def read_versions(
         version = Version(path, blob, mode, oid)
         if same is None or not _says_the_same(kept[same[0]], version):
             alike[blob] = [len(kept)]
-            kept.append(read_delta(store, version, limits))
+            kept.append(read_delta(store, version, settings))
         elif most is None or len(same) < most:
             same.append(len(kept))
             kept.append(structs.replace(kept[same[0]], version=version))
@@ -104,8 +98,9 @@ def _says_the_same(item: Delta | Reject, version: Version) -> bool:
     return not item.attachments and not item.unresolved and paths.of_one_frame(version.path, item.version.path)
 
 
-def read_delta(store: ObjectReader, version: Version, limits: Limits) -> Delta | Reject:
+def read_delta(store: ObjectReader, version: Version, settings: Settings) -> Delta | Reject:
     """What a version is, by its path, its bytes and its attachments (docs/protocol.md#a-delta)."""
+    limits = settings.limits
     if kind_of_mode(version.mode) != PLAIN_FILE:
         kind = "a submodule" if kind_of_mode(version.mode) == _SUBMODULE else "a symbolic link"
         return Reject(version, Fault("not-a-file", f"{kind} stands where a delta should"))
@@ -119,9 +114,14 @@ def read_delta(store: ObjectReader, version: Version, limits: Limits) -> Delta |
     document = read_document(raw, limits)
     if isinstance(document, Fault):
         return Reject(version, document)
-    header = read_header(document, paths.frame_of(version.path))
+    header = read_header(document, paths.frame_of(version.path), settings.intake)
+    used = settings.intake.header if isinstance(header, Fault) else header.paths
+    records = count_records(document, used, settings.sections)
+    if records > limits.records:
+        return Reject(version, Fault("too-many-records", f"{records} records, the limit is {limits.records}"))
     if isinstance(header, Fault):
         return Reject(version, header)
+    read_exactly(raw, document, settings.summed)
     found: tuple[tuple[str, str], ...] = ()
     unresolved: tuple[str, ...] = ()
     content_id = version.blob
@@ -139,21 +139,23 @@ def read_delta(store: ObjectReader, version: Version, limits: Limits) -> Delta |
         stream_id=header.stream_id,
         content_id=content_id,
         body=document,
-        utc_name=header.utc_name,
+        header=header.paths,
         attachments=found,
         unresolved=unresolved,
         size=len(raw) + filled,
-        records=count_records(document),
+        records=records,
     )
 
 
-def with_body(store: ObjectReader, delta: Delta, limits: Limits) -> Delta:
+def with_body(store: ObjectReader, delta: Delta, settings: Settings) -> Delta:
     """The delta with its body, read again where it was let go."""
     if delta.body is not None:
         return delta
-    document: Record = decode(store.read(delta.version.blob))
+    raw = store.read(delta.version.blob)
+    document: Record = decode(raw)
+    read_exactly(raw, document, settings.summed)
     if delta.attachments:
-        _attach(store, delta.version, delta.frame, document, limits)
+        _attach(store, delta.version, delta.frame, document, settings.limits)
     return structs.replace(delta, body=document)
 
 

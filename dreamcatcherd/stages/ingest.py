@@ -210,7 +210,7 @@ class InboxReader:
             found = []
             try:
                 brought = deltas_among(files_of(store, commit))
-                judged = read_versions(store, oid, brought, settings.limits)
+                judged = read_versions(store, oid, brought, settings)
                 found = [one._replace(item=self._spared(one.item)) for one in judged]
             except UnreadableError as error:
                 self._faults[oid] = error.cause
@@ -232,7 +232,7 @@ class InboxReader:
         versions = [Version(row.path, row.blob, FILE, row.commit) for row in rows]
         before, self._held = self._held, {}
         for version in versions:
-            item = before.get(version) or read_delta(store, version, settings.limits)
+            item = before.get(version) or read_delta(store, version, settings)
             self._held[version] = structs.replace(item, body=None) if isinstance(item, Delta) else item
         return [
             arrival_of(self._held[version], row.source, row.since) for version, row in zip(versions, rows, strict=True)

@@ -21,7 +21,8 @@ def merge_frame(store: Store, inbox: Inbox, plan: Plan) -> Merged:
     published, settings = inbox.published, inbox.settings
     store.discard()  # what an earlier try of this close wrote
     deltas = [arrival.item for arrival in plan.deltas]
-    body_of = partial(with_body, store, limits=settings.limits)
-    merged = merge(store, published.snapshot, deltas, settings.table, PROJECTIONS, body_of)
+    body_of = partial(with_body, store, settings=settings)
+    frame = published.state.frame
+    merged = merge(store, published.snapshot, deltas, settings.table, PROJECTIONS, body_of, lambda _: frame)
     never_less(store, published.snapshot, merged.tree)
     return merged

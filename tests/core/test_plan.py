@@ -19,7 +19,7 @@ LIMITS = Limits(frames_ahead=3)
 
 def delta(frame: int, content: str = "c", *, utc: int = 0, commit: str = "1", path: str = "a") -> Delta:
     version = Version(f"state/stream_deltas/{frame}/{path}.json", content, 0o100644, commit)
-    return Delta(version, frame, utc, "s", content, {}, "utc")
+    return Delta(version, frame, utc, "s", content, {}, ("frame", "utc", "stream_id"))
 
 
 def arrival(

@@ -23,7 +23,7 @@ COMMENTS = DEFAULT_TABLE["comments"]
 
 def delta(body: Record, utc_name: str = "utc") -> Delta:
     version = Version("state/stream_deltas/7/a.json", "b" * 40, 0o100644, "c" * 40)
-    return Delta(version, 7, 0, "s", "b" * 40, body, utc_name)
+    return Delta(version, 7, 0, "s", "b" * 40, body, ("frame", utc_name, "stream_id"))
 
 
 def one_by_one(

@@ -45,7 +45,7 @@ def delta(frame: int = 1, utc: int = 0, stream: str = "s", content: str | None =
     told = content or hashlib.sha1(canonical([frame, utc, stream, sections])).hexdigest()
     version = Version(f"state/stream_deltas/{frame}/{stream}-{utc}.json", told, 0o100644, "c" * 40)
     body = {"frame": frame, "utc": "then", "stream_id": stream, **sections}
-    return Delta(version, frame, utc, stream, told, body, "utc")
+    return Delta(version, frame, utc, stream, told, body, ("frame", "utc", "stream_id"))
 
 
 def arrivals(deltas: Iterable[Delta], source: str = "main", since: int | None = None) -> list[DeltaArrival]:

@@ -14,8 +14,8 @@ from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 from typing import NamedTuple
 
+from dreamcatcherd.core.keys import key_part, sort_key
 from dreamcatcherd.core.model import Json, Record, Stamp
-from dreamcatcherd.core.records import key_part, sort_key
 
 SCHEMA = "rappterbook-v1"
 WORDS_A_MINUTE = 250

@@ -15,22 +15,20 @@ from collections.abc import Iterator
 from dreamcatcherd.core.books.compile import Chapter, Marks, compile_book, completed, target_of
 from dreamcatcherd.core.codec import canonical, canonical_each, decode, stamp_of
 from dreamcatcherd.core.collections import BOOKS, CHAPTERS, DEFAULT_TABLE, DERIVED, LIBRARY, PROGRESS, Collection, Table
+from dreamcatcherd.core.entities import is_alive, last_write
+from dreamcatcherd.core.entity_lines import entity_line, fresh_lines, read_entity
 from dreamcatcherd.core.ledger import BookEvent, BookRow
-from dreamcatcherd.core.model import Json, Record, Stamp
+from dreamcatcherd.core.model import Deletion, Json, Record, Stamp
 from dreamcatcherd.core.projection import BroughtRecords, Derived
 from dreamcatcherd.core.rules import Entity
 from dreamcatcherd.core.shards import Change, Layout, find, key_of, parts_of, remove_lines, scan, sorted_changes, update
 from dreamcatcherd.core.snapshot import (
     Folders,
-    entity_line,
     file_name,
-    fresh_lines,
     keyed_layout,
     keyed_path,
     near_path,
     near_paths,
-    read_entity,
-    with_file_bound,
 )
 from dreamcatcherd.core.tree import Entry, Objects, Reader
 
@@ -49,11 +47,11 @@ class BooksProjection:
     def note(self, brought: BroughtRecords) -> None:
         touched, table = self._touched, self._table
         if CHAPTERS in brought and standard(table, CHAPTERS):
-            keys, _, stamps = brought[CHAPTERS]
+            keys, records, stamps = brought[CHAPTERS]
             raw_books = canonical_each([key[0] for key in keys])
-            for raw_book, (book, number, _), stamp in zip(raw_books, keys, stamps, strict=True):
+            for raw_book, (book, number, _), record, stamp in zip(raw_books, keys, records, stamps, strict=True):
                 known = touched.get(raw_book) or touched.setdefault(raw_book, (book, Marks({}, {})))
-                if type(number) is int:
+                if type(number) is int and type(record) is not Deletion:
                     first = known[1].numbers.setdefault(number, stamp)
                     if stamp < first:
                         known[1].numbers[number] = stamp
@@ -80,7 +78,8 @@ class BooksProjection:
             progress += _progress(book, old, marks)
             # Computed again from everything that is stored, never patched: there is one way in which a book can come
             # about, so its bytes depend on the records alone.
-            stamp = completed(marks) if compiles else None
+            page = _page(objects, state, table, book) if pages else None
+            stamp = completed(marks) if compiles and _is_there(objects, state, table, book, page) else None
             stored = _line(objects, before, DERIVED[LIBRARY], book)
             line = None
             if stamp is not None:
@@ -88,9 +87,8 @@ class BooksProjection:
                 compiled[raw_key] = (book, line)
             elif stored is not None:
                 gone.append(raw_key)
-            started = pages and _line(objects, state, table[BOOKS], book) is not None
             happened: dict[BookEvent, bool] = {
-                "started": started and _line(objects, before, table[BOOKS], book) is None,
+                "started": page is not None and _page(objects, before, table, book) is None,
                 "grew": len(marks.numbers) > len(old.numbers),
                 "published": stored is None and line is not None,
                 "revised": stored is not None and line is not None and line != stored,
@@ -108,8 +106,7 @@ class BooksProjection:
 
 def compiled_book(objects: Reader, state: Folder, table: Table, book: Json, stamp: Stamp) -> Entity:
     """A complete book from the records of a snapshot; `stamp` is that of the delta which completed it."""
-    line = _line(objects, state, table[BOOKS], book)
-    page = read_entity(table[BOOKS], line).record if line else {}
+    page = _page(objects, state, table, book) or {}
     return Entity(compile_book(book, page, chapters_of(objects, state, table, book), stamp), stamp)
 
 
@@ -117,10 +114,21 @@ def chapters_of(objects: Reader, state: Folder, table: Table, book: Json) -> Ite
     """All records of a book's numbered chapters, by any author; a chapter that text names is not part of the book."""
     for line in lines_of_book(objects, state, table[CHAPTERS], book):
         _, number, author = decode(key_of(line))
-        if type(number) is int:
-            entity = read_entity(table[CHAPTERS], line)
-            stamps = entity.stamps.values() if isinstance(entity.stamps, dict) else [entity.stamps]
-            yield Chapter(number, author, entity.record, max(stamps, default=None))
+        entity = read_entity(table[CHAPTERS], line)
+        if type(number) is int and is_alive(entity):
+            yield Chapter(number, author, entity.record, last_write(entity))
+
+
+def _page(objects: Reader, state: Folder, table: Table, book: Json) -> Record | None:
+    """The title page of a book; None if it has none, or a deleted one."""
+    line = _line(objects, state, table[BOOKS], book)
+    entity = read_entity(table[BOOKS], line) if line else None
+    return entity.record if entity is not None and is_alive(entity) else None
+
+
+def _is_there(objects: Reader, state: Folder, table: Table, book: Json, page: Record | None) -> bool:
+    """Whether there is anything to compile: deltas may have deleted the title page, or all chapters."""
+    return page is not None and any(True for _ in chapters_of(objects, state, table, book))
 
 
 def read_marks(objects: Reader, state: Folder, book: Json) -> Marks:
@@ -191,11 +199,11 @@ def _put(objects: Objects, folders: Folders, row: Collection, lines: dict[bytes,
     """Store lines with their books, by key, in place of the present ones; returns how many keys are new."""
     if not lines:
         return 0
-    nears = near_paths(row, [[book] for book, _ in lines.values()], lines)
+    nears = near_paths(row, [[book] for book, _ in lines.values()])
     changes: list[Change[None]] = [
         (near, key, line, None) for near, (key, (_, line)) in zip(nears, lines.items(), strict=True)
     ]
-    layout: Layout[None] = with_file_bound(folders, keyed_layout(row))
+    layout: Layout[None] = keyed_layout(row)
     return update(objects, folders.state, file_name(row.name), sorted_changes(changes), layout)
 
 

@@ -14,11 +14,13 @@ from dreamcatcherd.core.books.compile import Marks, chapter_text, choose
 from dreamcatcherd.core.books.library import Folder, chapters_of, lines_of_book, note_mark, standard
 from dreamcatcherd.core.codec import canonical, decode
 from dreamcatcherd.core.collections import BOOKS, CHAPTERS, DERIVED, LIBRARY, PROGRESS, Collection, Table
+from dreamcatcherd.core.entities import is_alive
+from dreamcatcherd.core.entity_lines import read_entity
+from dreamcatcherd.core.keys import sort_key
 from dreamcatcherd.core.model import Json, Record, Stamp
-from dreamcatcherd.core.records import sort_key
 from dreamcatcherd.core.rules import Entity
 from dreamcatcherd.core.shards import key_of, scan
-from dreamcatcherd.core.snapshot import file_name, read_entity
+from dreamcatcherd.core.snapshot import file_name
 from dreamcatcherd.core.tree import Reader
 
 MISSING_SHOWN = 1_000
@@ -100,7 +102,8 @@ def shelf(objects: Reader, state: Folder, table: Table, only: list[Json] | None 
                 of(book).unnumbered.add(number)
     if standard(table, BOOKS):
         for book, _, line in _lines(objects, state, table[BOOKS], only):
-            of(book).page = read_entity(table[BOOKS], line).record
+            entity = read_entity(table[BOOKS], line)
+            of(book).page = entity.record if is_alive(entity) else {}
     for book, _, line in _lines(objects, state, DERIVED[LIBRARY], only):
         of(book).bound = read_entity(DERIVED[LIBRARY], line)
     return [_shelved(draft) for draft in sorted(drafts.values(), key=lambda draft: sort_key(draft.book))]

@@ -1,0 +1,93 @@
+"""Where deltas are, how their header is found, and which other files below `state/` workers may write
+(docs/protocol.md#intake).
+
+Owns the rules of `[intake]`; `paths` and `codec` apply them."""
+
+from __future__ import annotations
+
+import re
+from functools import cache
+from typing import Annotated
+
+import msgspec
+from msgspec import Meta, Struct
+
+from dreamcatcherd.core import paths
+from dreamcatcherd.core.checkout import unsafe_path
+from dreamcatcherd.core.codec import has_control
+
+UTC_NAMES = ("utc", "completed_at", "timestamp")
+FRAME_PATHS = ("frame", "_meta.frame")
+UTC_PATHS = (*UTC_NAMES, "_meta.timestamp")
+STREAM_PATHS = ("stream_id", "_meta.node_id")
+
+
+class Intake(Struct, frozen=True, forbid_unknown_fields=True):
+    """What is read as a delta. Header paths are tried in order: the first one that holds a value of the right type
+    counts."""
+
+    roots: Annotated[
+        tuple[str, ...], Meta(min_length=1, description="folders of deltas, each with a folder for each frame")
+    ] = (paths.DELTAS,)
+    frame: Annotated[tuple[str, ...], Meta(min_length=1, description="dotted paths of the frame in a delta")] = (
+        FRAME_PATHS
+    )
+    utc: Annotated[tuple[str, ...], Meta(min_length=1, description="dotted paths of the UTC in a delta")] = UTC_PATHS
+    stream_id: Annotated[tuple[str, ...], Meta(min_length=1, description="dotted paths of the stream in a delta")] = (
+        STREAM_PATHS
+    )
+    passes: Annotated[
+        tuple[str, ...], Meta(description="globs of files below `state/` that others may write; `**` is any folder")
+    ] = msgspec.field(default=(), name="pass")
+
+    @property
+    def header(self) -> tuple[str, ...]:
+        """All paths at which a header may be."""
+        return (*self.frame, *self.utc, *self.stream_id)
+
+
+def why_bad_intake(intake: Intake) -> str | None:
+    """Why the intake cannot count, or None."""
+    for root in intake.roots:
+        if not is_plain_path(root):
+            return f"[intake] roots: {root!r} is not a relative path without empty names, `.` and `..`"
+        if any(overlap(root, other) for other in (paths.SNAPSHOT, paths.LEDGER, paths.FRAME, paths.SETTINGS)):
+            return f"[intake] roots: {root!r} holds canonical files, choose a folder of its own"
+        if any(overlap(root, other) for other in intake.roots if other is not root):
+            return f"[intake] roots: {root!r} is given twice, or is inside another root"
+    for name in ("frame", "utc", "stream_id"):
+        for path in getattr(intake, name):
+            if not all(path.split(".")):
+                return f"[intake] {name}: {path!r} is not a dotted path"
+    for glob in intake.passes:
+        if not glob.startswith("state/") or not is_plain_path(glob):
+            return f"[intake] pass: {glob!r} is not a glob below state/"
+    return None
+
+
+def is_plain_path(path: str) -> bool:
+    """Whether a text is a relative path that every clone can hold."""
+    return unsafe_path(path) is None and not has_control(path)
+
+
+def overlap(one: str, other: str) -> bool:
+    """Whether two paths are the same, or one is a folder of the other."""
+    return one == other or one.startswith(other + "/") or other.startswith(one + "/")
+
+
+def passes_through(intake: Intake, path: str) -> bool:
+    """Whether others may write a file although it is below `state/`. Canonical files are never opened; the caller asks
+    for them first."""
+    return any(_expression(glob).fullmatch(path) for glob in intake.passes)
+
+
+@cache
+def _expression(glob: str) -> re.Pattern[str]:
+    """A glob as an expression: `*` and `?` stay inside a name, `**` is any number of folders, or everything below."""
+    *folders, last = glob.split("/")
+    parts = ["(?:[^/]+/)*" if name == "**" else f"{_name(name)}/" for name in folders]
+    return re.compile("".join(parts) + (".+" if last == "**" else _name(last)), re.DOTALL)
+
+
+def _name(glob: str) -> str:
+    return "".join("[^/]*" if char == "*" else "[^/]" if char == "?" else re.escape(char) for char in glob)
