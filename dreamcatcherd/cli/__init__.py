@@ -38,6 +38,8 @@ _COMMANDS = {
     "books": "books:books",
     "export": "portable:export_command",
     "import": "portable:import_command",
+    "reclassify": "reclassify:reclassify_command",
+    "convert": "reclassify:convert_command",
     "config": "config:config_group",
     "diff": "explain:diff_command",
     "explain": "explain:explain_command",

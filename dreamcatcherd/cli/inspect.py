@@ -20,7 +20,7 @@ from dreamcatcherd.cli.present import all_troubles
 from dreamcatcherd.core.codec import MAX_FRAME, canonical
 from dreamcatcherd.core.errors import RefusedError
 from dreamcatcherd.core.export import public_record
-from dreamcatcherd.core.ledger import Ledger
+from dreamcatcherd.core.ledger import ClaimRow, Ledger
 from dreamcatcherd.core.model import Json
 from dreamcatcherd.core.report import plural, promised, status_json
 from dreamcatcherd.daemon import bootstrap
@@ -36,7 +36,7 @@ _FRAME = click.IntRange(0, MAX_FRAME)
 @on_repository
 @with_json
 def plan(repo: str | None, config_file: Path | None, as_json: bool) -> None:
-    """Show what `merge` would do now, conflicts and quarantines included; write nothing."""
+    """Show what `merge` would do now, conflicts, quarantines and claims included; write nothing."""
     primary = open_primary(repo, config_file)
     primary.store.keep_in_memory()
     ledger = draft_ledger(primary, primary.read_inbox(), "plan")
@@ -53,11 +53,24 @@ def plan(repo: str | None, config_file: Path | None, as_json: bool) -> None:
         + [(row.path, row.stream_id, f"held for frame {row.frame}") for row in ledger.held]
         + [(row.path, "", f"quarantined: {row.reason}, {row.detail}") for row in ledger.quarantined],
     )
+    if ledger.claims:
+        columns = ("collection", "key", "stream", "outcome", "holder", "until")
+        write_table("claims", columns, map(_claim_cells, ledger.claims))
     if ledger.conflicts:
         write_table("conflicts", ("collection", "key", "field", "winner", "loser", "lost value"), _conflicts(ledger))
     if ledger.violations:
         rows = [(row.kind, row.path, row.commit, row.author, row.detail) for row in ledger.violations]
         write_table("violations", ("kind", "path", "commit", "author", "detail"), rows)
+
+
+def _claim_cells(row: ClaimRow) -> tuple[object, ...]:
+    return (row.collection, _text(row.key), row.stream_id, row.outcome, row.holder, row.until)
+
+
+def _claimed(row: ClaimRow) -> str:
+    """A decision in one line."""
+    holder = f", held by {row.holder} through frame {row.until}" if row.holder is not None else ", held by nobody"
+    return f"claim on {row.collection} {_text(row.key)}: {row.outcome}{holder}"
 
 
 def _conflicts(ledger: Ledger) -> list[tuple[object, ...]]:
@@ -137,6 +150,8 @@ def receipt(path_or_blob: str, repo: str | None, config_file: Path | None, as_js
         for misfit in row.misfits:
             where = f"extra/{misfit.section}"
             click.echo(f"  {plural(misfit.records, 'misfit')} in {plain(where)}: {plain(misfit.why)}")
+        for claim in row.claims:
+            click.echo(f"  {plain(_claimed(claim))}")
         if row.collapsed:
             click.echo(
                 f"  {plural(row.collapsed, 'record')} collapsed: the key existed already and the record added nothing"

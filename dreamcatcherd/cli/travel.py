@@ -25,7 +25,7 @@ from dreamcatcherd.core.report import plural
 from dreamcatcherd.history.archive import holds, open_archive
 from dreamcatcherd.history.replay import closed_frames, replay_hindsight, replay_to
 from dreamcatcherd.history.verify import Verdict, read_history
-from dreamcatcherd.stages.snapshot_chain import links
+from dreamcatcherd.stages.snapshot_chain import links, since_base
 
 _FRAME = click.IntRange(0, MAX_FRAME)
 
@@ -113,7 +113,7 @@ def replay(
     if base.state.last_closed is None:
         raise RefusedError(f"{store.where} has no closed frame", "close a frame first: dreamcatcherd merge")
     frame = base.state.last_closed if to is None else to
-    chain = list(links(store, base.commit))[::-1]
+    chain = since_base(store, list(links(store, base.commit))[::-1])
     frames = tracked(closed_frames(store, chain), len(chain), "reading frames")
     done = (replay_hindsight if hindsight else replay_to)(store, frames, frame)
     ledger, settings = done.chapter.ledger, done.chapter.settings

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from dreamcatcherd.core.ledger import ClaimOutcome
 from dreamcatcherd.core.model import Json, Record, Stamp
 from dreamcatcherd.core.rules import Entity
 
@@ -20,7 +21,7 @@ class Decision(NamedTuple):
     collection: str
     key: Json
     stamp: Stamp
-    outcome: str
+    outcome: ClaimOutcome
     holder: str | None
     until: int | None
 
@@ -33,12 +34,17 @@ class Claimed(NamedTuple):
     record: Record
 
 
+Decided = tuple[Stamp, ClaimOutcome, str | None, int | None]
+"""A decision without the collection and the key."""
+
+
 def decide(
     entity: Entity | None, brought: Sequence[Claimed], keys: frozenset[str], ttl: int
-) -> tuple[Entity, list[tuple[Stamp, str, str | None, int | None]]]:
+) -> tuple[Entity, list[Decided]]:
     """The entity after claims, in the order in which they are decided, and each decision: its stamp, outcome, holder
     and last frame."""
-    decisions: list[tuple[Stamp, str, str | None, int | None]] = []
+    decisions: list[Decided] = []
+    outcome: ClaimOutcome
     for frame, stamp, record in brought:
         operation = record.get("op") or "claim"
         holder, until = held(entity, frame)

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Container, Iterable, Iterator
 from typing import NamedTuple
 
 from dreamcatcherd.core.collections import Collection, Table, sections_of
@@ -17,6 +17,17 @@ class Sections(NamedTuple):
     """Each with its collection and its place among that collection's sections."""
     dotted: tuple[str, ...]
     """Those that may be paths, since they have a dot."""
+
+
+class PlacedSections(Container[str]):
+    """The sections of `extra` whose records a table may place: those that it knows, and those that hold one of them."""
+
+    def __init__(self, sections: Sections) -> None:
+        self._sections = sections
+
+    def __contains__(self, section: object) -> bool:
+        known, dotted = self._sections
+        return section in known or any(name.startswith(f"{section}.") for name in dotted)
 
 
 def known_sections(table: Table) -> Sections:

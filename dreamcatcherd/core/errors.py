@@ -27,6 +27,10 @@ class FatalError(DreamcatcherError):
     """The repository cannot be worked on until somebody repairs it; nothing was published."""
 
 
+class FormatError(FatalError):
+    """The repository has snapshots of a format that this version does not continue."""
+
+
 class UnreadableError(FatalError):
     """An object that anybody can push cannot be read as the kind that it is used as, or only at a cost beyond every
     bound.

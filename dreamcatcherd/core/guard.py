@@ -9,10 +9,11 @@ proof."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from typing import NamedTuple
 
-from dreamcatcherd.core.collections import BOOKS, CHAPTERS, LIBRARY, PROGRESS
+from dreamcatcherd.core.codec import decode
+from dreamcatcherd.core.collections import BOOKS, CHAPTERS, EXTRA, LIBRARY, PROGRESS
 from dreamcatcherd.core.shards import SUFFIX, key_of, parts_of
 from dreamcatcherd.core.tree import TREE, Entry, Reader, read_tree
 
@@ -24,8 +25,12 @@ class LostLine(NamedTuple):
     key: str
 
 
-def lost_entities(objects: Reader, old: str | None, new: str | None) -> Iterator[LostLine]:
-    """Everything that snapshot `old` has and `new` has not: entities, appended records, merged content ids."""
+def lost_entities(
+    objects: Reader, old: str | None, new: str | None, moved: Container[str] = frozenset()
+) -> Iterator[LostLine]:
+    """Everything that snapshot `old` has and `new` has not: entities, appended records, merged content ids.
+
+    The records of `moved` extra sections are not missed: new settings place them in collections."""
     # Equal trees have equal ids, so the usual comparison costs nothing at all.
     if old is None or old == new:
         return
@@ -34,6 +39,8 @@ def lost_entities(objects: Reader, old: str | None, new: str | None) -> Iterator
     inner, other = _below(objects, before, "state"), _below(objects, after, "state")
     for stem in _stems(inner):
         for lost in _lost(objects, inner, other, stem, stem):
+            if stem == EXTRA and decode(lost.key.encode())[0] in moved:
+                continue
             raised = stem == LIBRARY and _targets(objects, other, lost) - _targets(objects, inner, lost)
             if not raised and not (stem == LIBRARY and _has_tombstone(objects, other, lost)):
                 yield lost

@@ -9,11 +9,14 @@ from collections.abc import Callable, Iterator
 from typing import Literal, TypeVar
 
 import msgspec
-from msgspec import Struct, structs
+from msgspec import Struct
 
 from dreamcatcherd.core.codec import canonical, canonical_each
-from dreamcatcherd.core.collections import EXTRA
-from dreamcatcherd.core.model import Conflict, Json, ViolationKind
+from dreamcatcherd.core.model import Conflict, Json, Stamp, ViolationKind
+
+IMPORT, CONVERT, RECLASSIFY = "import", "convert", "reclassify"
+"""What closed a frame that no closing rule closed: an imported or converted snapshot is a base that no deltas lead to;
+a reclassified one is what all deltas give under the frame's settings."""
 
 
 class DeltaRow(Struct, frozen=True, omit_defaults=True):
@@ -98,6 +101,22 @@ class MisfitRow(Struct, frozen=True):
     records: int
 
 
+ClaimOutcome = Literal["granted", "renewed", "released", "refused"]
+
+
+class ClaimRow(Struct, frozen=True):
+    """The decision about one claim (docs/protocol.md#claims). `holder` holds the resource after it, through frame
+    `until`; None if nobody does."""
+
+    collection: str
+    key: Json
+    stream_id: str
+    outcome: ClaimOutcome
+    holder: str | None
+    until: int | None
+    stamp: Stamp
+
+
 class Violation(Struct, frozen=True, omit_defaults=True):
     """Damage by others that the next snapshot commit repairs (docs/protocol.md#violations)."""
 
@@ -172,6 +191,7 @@ class Ledger(Struct, frozen=True):
     misfits: list[MisfitRow] = []
     quarantined: list[QuarantinedRow] = []
     conflicts: list[Conflict] = []
+    claims: list[ClaimRow] = []
     violations: list[Violation] = []
     books: list[BookRow] = []
     settings_change: SettingsChange | None = None
@@ -234,32 +254,6 @@ def _read(decoder: msgspec.json.Decoder[_T], raw: bytes) -> _T:
         raise msgspec.DecodeError(str(error)) from error
 
 
-class _CountNames(Struct):
-    counts: dict[str, Json]
-
-
-def names_what_collapsed(raw: bytes) -> bool:
-    """Whether a ledger was written by a version that counts, for each delta, what was not stored as a record of its
-    own."""
-    return "collapsed" in msgspec.json.decode(raw, type=_CountNames).counts
-
-
-def without_notes(ledger: Ledger) -> Ledger:
-    """A ledger as versions before `names_what_collapsed` made it."""
-    rows = [structs.replace(row, misfits=0, collapsed=0, unknown=()) for row in ledger.deltas]
-    return structs.replace(
-        ledger, deltas=rows, counts=structs.replace(ledger.counts, unresolved=0, collapsed=0, unknown=0)
-    )
-
-
-def listing_all_held(ledger: Ledger) -> Ledger:
-    """A ledger as written by versions that listed all waiting deltas in every frame; the plan must have been made from
-    all of them, too."""
-    rows = [structs.replace(row, frame=None, utc=None, stream_id=None, content_id=None) for row in ledger.quarantined]
-    counts = structs.replace(ledger.counts, waiting=None)
-    return structs.replace(ledger, quarantined=rows, ended=[], counts=counts)
-
-
 def head_of(ledger: Ledger) -> LedgerHead:
     """The head of a ledger that is already read."""
     return LedgerHead(*(getattr(ledger, name) for name in LedgerHead.__struct_fields__))
@@ -276,12 +270,3 @@ def write_ledger(ledger: Ledger) -> bytes:
             raw = canonical(value)
         fields.append(canonical(name) + b":" + raw)
     return b"{\n" + b",\n".join(fields) + b"\n}\n"
-
-
-def entity_total(entities: dict[str, int]) -> int:
-    return sum(entities.values())
-
-
-def collection_label(name: str) -> str:
-    """A collection's label in counts and metrics: all extras share one."""
-    return EXTRA if name.startswith(EXTRA + "/") else name

@@ -10,6 +10,7 @@ from msgspec import Struct, structs
 
 from dreamcatcherd.core.clock_skew import ClockFlag, clock_flags
 from dreamcatcherd.core.ledger import (
+    ClaimRow,
     Counts,
     DeltaRow,
     DuplicateRow,
@@ -45,19 +46,15 @@ class Basis(Struct, frozen=True):
     """Those of them whose wait ends with the frame."""
 
 
-def make_ledger(
-    plan: Plan, merged: Merged, basis: Basis, closed_by: str, same_named: int | None = SAME_NAMED
-) -> Ledger:
-    """The ledger of a frame from its plan and merge. `same_named` is how many versions of one blob that one commit
-    brings are listed (None: all)."""
+def make_ledger(plan: Plan, merged: Merged, basis: Basis, closed_by: str) -> Ledger:
+    """The ledger of a frame from its plan and merge."""
     flags = clock_flags(plan.deltas, plan.frame, basis.max_skew_s, basis.last_utc)
     deltas = _delta_rows(plan, merged, flags)
     held = [_held_row(arrival, plan.frame) for arrival in plan.held]
     far = {arrival.item.version: arrival.item for arrival in plan.far}
     quarantined = [_quarantined_row(arrival, plan.frame, far) for arrival in plan.quarantined]
     duplicates = [_duplicate_row(arrival) for arrival in plan.duplicates]
-    if same_named is not None:
-        quarantined, duplicates = _shortened(quarantined, same_named), _shortened(duplicates, same_named)
+    quarantined, duplicates = _shortened(quarantined, SAME_NAMED), _shortened(duplicates, SAME_NAMED)
     # Counts are carried on from frame to frame: counting the snapshot would read all of it.
     entities = dict(basis.entities)
     for name, count in merged.added.items():
@@ -92,6 +89,10 @@ def make_ledger(
         misfits=_misfit_rows(merged, plan) if merged.misfits else [],
         quarantined=quarantined,
         conflicts=merged.conflicts,
+        claims=[
+            ClaimRow(one.collection, one.key, one.stamp.stream_id, one.outcome, one.holder, one.until, one.stamp)
+            for one in merged.claims
+        ],
         violations=basis.violations,
         books=merged.rows,
         settings_change=basis.settings_change,

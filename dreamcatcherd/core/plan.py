@@ -42,11 +42,10 @@ def make_plan(
     limits: Limits,
     merged_before: KnownBefore,
     waits_before: KnownBefore = _none,
-    each_far: bool = False,
     deferred: Callable[[MergedId], bool] = lambda merged_id: False,
 ) -> Plan:
     """Judge arrivals for the close of `frame`. `merged_before` answers which content ids the snapshot has already, and
-    `waits_before` which early ones wait. `each_far` lists every version that is too far ahead, as older ledgers do. A
+    `waits_before` which early ones wait. A
     delta that is due and `deferred` is held like an early one, and merges with the next frame."""
     plan = Plan(frame, [], [], [], [])
     same: dict[MergedId, list[DeltaArrival]] = {}
@@ -56,8 +55,6 @@ def make_plan(
     for arrival in arrivals:
         if isinstance(arrival, RejectArrival):
             plan.quarantined.append(arrival)
-        elif each_far and arrival.item.frame > horizon:
-            _quarantine_far(plan, arrival, limits)
         else:
             same.setdefault(merged_id(arrival), []).append(arrival)
     # Two lookups for the complete frame instead of two for each delta: the snapshot keeps ids of one frame together.

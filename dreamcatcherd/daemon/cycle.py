@@ -11,7 +11,7 @@ from __future__ import annotations
 import gc
 import random
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from msgspec import structs
@@ -30,7 +30,7 @@ from dreamcatcherd.git.failures import PushRefusedError
 from dreamcatcherd.git.incomplete_clone import UNSHALLOW
 from dreamcatcherd.stages.inbox import Inbox
 from dreamcatcherd.stages.lane_cleanup import remove_lanes, silent_lanes
-from dreamcatcherd.stages.merge import merge_frame
+from dreamcatcherd.stages.merge import NewBase, merge_frame
 from dreamcatcherd.stages.plan import plan_frame
 from dreamcatcherd.stages.publish import publish
 from dreamcatcherd.stages.snapshot import FrameCommit, frame_ledger, subject_of
@@ -65,8 +65,15 @@ def poll(primary: Primary, restore: bool = False) -> tuple[CycleReport, Decision
     return CycleReport(pending, phases=phases.seconds, restored=restored), decision
 
 
-def close_frame(primary: Primary, closed_by: str, frame: int | None = None, inbox: Inbox | None = None) -> CycleReport:
-    """Close a frame, by default the open one, and publish it; `inbox` is what a poll just read.
+def close_frame(
+    primary: Primary,
+    closed_by: str,
+    frame: int | None = None,
+    inbox: Inbox | None = None,
+    onto: Callable[[Inbox], NewBase] | None = None,
+) -> CycleReport:
+    """Close a frame, by default the open one, and publish it; `inbox` is what a poll just read. `onto` makes another
+    base than the published snapshot.
 
     If `main` moves meanwhile, the close is rebuilt on what is there then. It is given up if another primary closed the
     frame: the one that is open then is not due yet."""
@@ -82,9 +89,10 @@ def close_frame(primary: Primary, closed_by: str, frame: int | None = None, inbo
             with phases.of("plan"):
                 plan = plan_frame(store, chosen, tries.merged_ids)
             with phases.of("merge"):
-                merged = tries.merged or merge_frame(store, chosen, plan)
+                base = onto(chosen) if onto is not None else None
+                merged = tries.merged or merge_frame(store, chosen, plan, base)
             with phases.of("snapshot"):
-                commit = primary.write_snapshot(chosen, plan, merged, closed_by)
+                commit = primary.write_snapshot(chosen, plan, merged, closed_by, base)
             with phases.of("publish"):
                 won = tries.publish(chosen, merged, commit, phases.seconds)
             # Nothing before this line counts, and everything after it can be found out again from git.

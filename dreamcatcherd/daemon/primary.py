@@ -29,9 +29,11 @@ from dreamcatcherd.stages.attribution import pending_streams
 from dreamcatcherd.stages.canonical_files import canonical_paths, is_edited, restore_subject, write_restore
 from dreamcatcherd.stages.early_deltas import EarlyCounts
 from dreamcatcherd.stages.fetch import Fetcher
+from dreamcatcherd.stages.held_claims import HeldClaims
 from dreamcatcherd.stages.inbox import Inbox
 from dreamcatcherd.stages.ingest import InboxReader
 from dreamcatcherd.stages.largest_file import Largest
+from dreamcatcherd.stages.merge import NewBase
 from dreamcatcherd.stages.published import PublishedState
 from dreamcatcherd.stages.recent_streams import ACTIVE, RecentStreams
 from dreamcatcherd.stages.restore_pace import RestorePace
@@ -106,6 +108,7 @@ class Primary:
         self._largest = Largest()
         self._checkout = Checkout()
         self._early = EarlyCounts()
+        self._claims = HeldClaims()
         self._unsafe: tuple[object, list[tuple[NamePath, str]]] = (None, [])
 
     # Stages -------------------------------------------------------------------------------------------------------
@@ -121,10 +124,14 @@ class Primary:
         self.read_s = {name: seconds - before.get(name, 0.0) for name, seconds in phases.seconds.items()}
         return self.last
 
-    def write_snapshot(self, inbox: Inbox, plan: Plan, merged: Merged, closed_by: str) -> FrameCommit:
+    def write_snapshot(
+        self, inbox: Inbox, plan: Plan, merged: Merged, closed_by: str, base: NewBase | None = None
+    ) -> FrameCommit:
         """Stage 5, with this primary's options and what it noticed of others."""
         options = SnapshotOptions(self.closing, self.views, self.deltas_frames)
         context = self.context(inbox, plan, closed_by)
+        if base is not None:
+            context = structs.replace(context, entities=base.entities)
         return snapshot_frame(self.store, inbox, plan, merged, context, options, self.clock())
 
     def context(self, inbox: Inbox, plan: Plan, closed_by: str) -> CloseContext:
@@ -279,6 +286,7 @@ class Primary:
             troubles=troubles,
             violations=violations,
             lanes_refused=len(left_out),
+            claims_held=self._claims.held(self.store, base),
         )
 
     def largest_bytes(self) -> int:

@@ -32,6 +32,12 @@ class Overlay:
         """Forget the objects that a tree does not reach, once there are enough of them to be worth the walk."""
         if self._size < self._prune_at:
             return
+        self.written = self.reached(tree)
+        self._size = sum(len(data) for _, data in self.written.values())
+        self._prune_at = max(_PRUNE_BYTES, 2 * self._size)
+
+    def reached(self, tree: str) -> dict[str, tuple[Kind, bytes]]:
+        """The written objects that a tree reaches, by id."""
         kept: dict[str, tuple[Kind, bytes]] = {}
         todo = [tree]
         while todo:
@@ -40,6 +46,4 @@ class Overlay:
                 kept[oid] = kind, data = self.written[oid]
                 if kind == "tree":
                     todo += [entry.oid for entry in parse(data).values()]
-        self.written = kept
-        self._size = sum(len(data) for _, data in kept.values())
-        self._prune_at = max(_PRUNE_BYTES, 2 * self._size)
+        return kept

@@ -15,7 +15,7 @@ from dreamcatcherd.core.entities import leaf_entity, rules_of
 from dreamcatcherd.core.errors import FatalError
 from dreamcatcherd.core.keys import choice_of, natural_key
 from dreamcatcherd.core.ledger import DeltaRow
-from dreamcatcherd.core.model import Conflict, Json, Stamp
+from dreamcatcherd.core.model import Conflict, Json, Record, Stamp
 from dreamcatcherd.core.rules import Entity
 from dreamcatcherd.core.snapshot import Item
 from dreamcatcherd.core.tree import read_tree
@@ -175,8 +175,8 @@ def explain_item(
     names = {name for name in flat.record if name not in keys} or keys  # a record with only a key explains its key
     losers: dict[str, list[tuple[int, Conflict]]] = {}
     for frame, conflict in lost_values(store, ledgers, row.name, key, last):
-        lost = {conflict.field: conflict.value} if conflict.field is not None else conflict.value
-        for name, value in lost.items():
+        one = {conflict.field: conflict.value} if conflict.field is not None else _unlike(flat, keys, conflict.value)
+        for name, value in one.items():
             losers.setdefault(name, []).append((frame, structs.replace(conflict, field=name, value=value)))
     wanted = [name for name in sorted({*names, *losers}) if field is None or name == field]
     stamps = {name: _stamp_of(flat, name, keys) for name in wanted}
@@ -192,6 +192,15 @@ def explain_item(
         rule = rules_of(row).get(name.partition(".")[0] if name not in item.record else name, row.rule)
         fields[name] = Field(flat.record.get(name), stamp, rule, *where, lost)
     return Explanation(row.name, key, fields, _deletion(item, origins))
+
+
+def _unlike(entity: Entity, keys: Container[str], record: Record) -> Record:
+    """The fields of a record that lost as a whole, where they are not those of the entity."""
+    return {
+        name: value
+        for name, value in record.items()
+        if name not in keys and (name not in entity.record or canonical(entity.record[name]) != canonical(value))
+    }
 
 
 def _stamp_of(entity: Entity, name: str, keys: Container[str]) -> Stamp | None:

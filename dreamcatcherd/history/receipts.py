@@ -12,7 +12,7 @@ from dreamcatcherd.core import paths
 from dreamcatcherd.core.codec import canonical, decode, frame_number, read_document, utc_micros
 from dreamcatcherd.core.header import read_header
 from dreamcatcherd.core.intake import Intake
-from dreamcatcherd.core.ledger import Ledger, MisfitRow, QuarantinedRow, read_ledger
+from dreamcatcherd.core.ledger import ClaimRow, Ledger, MisfitRow, QuarantinedRow, read_ledger
 from dreamcatcherd.core.model import Arrival, Conflict, Delta, Fault, Json, Stamp
 from dreamcatcherd.core.settings import Limits
 from dreamcatcherd.core.tree import blob_at, read_tree
@@ -25,7 +25,7 @@ class Receipt(Struct, frozen=True):
 
     `lost` are the fields in which another stream won. `misfits`, `collapsed` (a number of records), `unresolved`
     (references) and `unknown` (sections) are the parts that were not stored as records of their own
-    (docs/protocol.md#a-delta)."""
+    (docs/protocol.md#a-delta). `claims` are the decisions about its claims."""
 
     path: str
     blob: str
@@ -39,6 +39,7 @@ class Receipt(Struct, frozen=True):
     collapsed: int = 0
     unresolved: tuple[str, ...] = ()
     unknown: tuple[str, ...] = ()
+    claims: list[ClaimRow] = []
 
 
 class Asked(Struct, frozen=True):
@@ -180,7 +181,8 @@ def _in_ledger(ledger: Ledger, asked: Asked, contents: set[str]) -> Iterator[tup
             contents = contents | {stamp.content_id} if asked.key else contents
             misfits = [one for one in ledger.misfits if (one.path, one.blob) == (row.path, row.blob)]
             notes = (misfits, row.collapsed, row.unresolved, row.unknown)
-            yield Receipt(row.path, row.blob, row.stream_id, outcome, frame, digest, None, [], *notes), stamp
+            claims = [one for one in ledger.claims if one.stamp == stamp]
+            yield Receipt(row.path, row.blob, row.stream_id, outcome, frame, digest, None, [], *notes, claims), stamp
     for early in ledger.held:
         stamp = Stamp(early.frame, early.utc, early.stream_id, early.content_id or early.blob)
         if asked.is_it(early.path, early.blob, stamp):

@@ -5,24 +5,27 @@ deltas were merged; `verify` checks whether they are right."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from itertools import groupby
+from collections.abc import Iterable, Iterator, Sequence
+from functools import partial
+from itertools import groupby, takewhile
 from typing import NamedTuple
+
+from msgspec import structs
 
 from dreamcatcherd.core import paths
 from dreamcatcherd.core.collections import Table
 from dreamcatcherd.core.errors import FatalError, RefusedError
-from dreamcatcherd.core.ledger import DeltaRow, Ledger, read_ledger
+from dreamcatcherd.core.ledger import CONVERT, IMPORT, RECLASSIFY, DeltaRow, Ledger, read_ledger
 from dreamcatcherd.core.merge import merge
-from dreamcatcherd.core.model import Delta, Version
+from dreamcatcherd.core.model import Delta, Stamp, Version
 from dreamcatcherd.core.projections import PROJECTIONS
+from dreamcatcherd.core.reclassify import place_extra
 from dreamcatcherd.core.settings import DEFAULT, Settings, read_settings
 from dreamcatcherd.core.snapshot import empty_snapshot
 from dreamcatcherd.core.tree import FILE, blob_at, subtree
 from dreamcatcherd.git.overlay import Overlay
 from dreamcatcherd.git.protocols import ObjectReader
 from dreamcatcherd.stages.delta_reader import read_delta
-from dreamcatcherd.stages.snapshot import IMPORT
 from dreamcatcherd.stages.snapshot_chain import Link
 
 BATCH = 2_000
@@ -74,7 +77,9 @@ def closed_frames(store: ObjectReader, links: Iterable[Link]) -> Iterator[Closed
 
 
 def is_base(ledger: Ledger) -> bool:
-    """Whether a frame is an imported snapshot: no deltas lead to it, so replay and verify start from it."""
+    """Whether a frame is an imported or converted snapshot: no deltas lead to it, so replay and verify start there."""
+    if ledger.closed_by == CONVERT:
+        return True
     return ledger.closed_by == IMPORT and ledger.previous is None and not any(ledger.rows())
 
 
@@ -82,19 +87,33 @@ def replay_to(store: ObjectReader, history: Iterable[ClosedFrame], to: int) -> R
     """The state after frame `to` as it was known at the time: from all deltas merged in frames up to it.
 
     `history` is oldest first. RefusedError if the frame is not closed; FatalError if a delta is not as merged."""
-    parts: list[_Part] = []
-    start: str | None = None
-    last: ClosedFrame | None = None
-    for chapter in history:
-        if chapter.link.frame > to:
-            break
-        if is_base(chapter.ledger):
-            start = chapter.ledger.snapshot
-        last = chapter
-        parts += [(chapter, row, chapter.settings) for row in chapter.ledger.deltas]
-    if last is None or last.link.frame != to:
+    chapters = list(takewhile(lambda chapter: chapter.link.frame <= to, history))
+    if not chapters or chapters[-1].link.frame != to:
         raise _not_closed(to)
-    return _merged(store, start, last, _by_settings(store, parts))
+    overlay = Overlay(store)
+    tree, count = recomputed(overlay, store, chapters)
+    return Replayed(to, tree, chapters[-1], count, overlay)
+
+
+def recomputed(
+    overlay: Overlay, store: ObjectReader, chapters: Sequence[ClosedFrame], settings: Settings | None = None
+) -> tuple[str, int]:
+    """The snapshot after closed frames, oldest first, and the number of deltas merged.
+
+    `settings` place all records; without them each frame's own, or those of the last frame that reclassified them."""
+    start: str | None = None
+    parts: list[_Part] = []
+    last = settings
+    for chapter in chapters:
+        if is_base(chapter.ledger):
+            start, parts = chapter.ledger.snapshot, []
+        if settings is None and chapter.ledger.closed_by == RECLASSIFY:
+            last = chapter.settings
+            parts = [(one, row, last) for one, row, _ in parts]
+        parts += [(chapter, row, settings or chapter.settings) for row in chapter.ledger.deltas]
+    if start is not None and last is not None:
+        start = place_extra(overlay, start, last.table, PROJECTIONS)
+    return _merged(overlay, start, _by_settings(store, parts)), len(parts)
 
 
 def replay_hindsight(store: ObjectReader, history: Iterable[ClosedFrame], to: int) -> Replayed:
@@ -106,18 +125,28 @@ def replay_hindsight(store: ObjectReader, history: Iterable[ClosedFrame], to: in
     here = next((chapter for chapter in chapters if chapter.link.frame == to), None)
     if here is None:
         raise _not_closed(to)
-    start = chapters[0].ledger.snapshot if is_base(chapters[0].ledger) else None
+    first = max(at for at, chapter in enumerate(chapters) if at == 0 or is_base(chapter.ledger))
+    start = chapters[first].ledger.snapshot if is_base(chapters[first].ledger) else None
     # Two settings apply to a late delta: the limits that it passed are those of the frame that merged it, and the
     # collections are those of its own frame.
     then = {chapter.link.frame: chapter.settings for chapter in chapters}
+    last: ClosedFrame | None = None
+    for chapter in chapters:
+        if chapter.ledger.closed_by == RECLASSIFY and chapter.link.frame <= to:
+            last = chapter
+    overlay = Overlay(store)
+    if last is not None:
+        then |= {frame: last.settings for frame in then if frame < last.link.frame}
+        start = place_extra(overlay, start, last.settings.table, PROJECTIONS) if start is not None else None
     parts = [
-        (chapter, row, then.get(frame_of_row(chapter, row), chapters[0].settings))
-        for chapter in chapters
+        (chapter, row, then.get(frame_of_row(chapter, row), chapters[first].settings))
+        for chapter in chapters[first:]
         for row in chapter.ledger.deltas
         if frame_of_row(chapter, row) <= to
     ]
     parts.sort(key=lambda part: frame_of_row(part[0], part[1]))
-    return _merged(store, start, here, _by_settings(store, parts))
+    tree = _merged(overlay, start, (batch._replace(closing={}) for batch in _by_settings(store, parts)))
+    return Replayed(to, tree, here, len(parts), overlay)
 
 
 def frame_of_row(chapter: ClosedFrame, row: DeltaRow) -> int:
@@ -139,27 +168,43 @@ _Part = tuple[ClosedFrame, DeltaRow, Settings]
 """A merged delta: the frame that merged it, its row there, and the settings whose collections it is merged under."""
 
 
-def _by_settings(store: ObjectReader, parts: Iterable[_Part]) -> Iterator[tuple[list[Delta], Table]]:
+class _Batch(NamedTuple):
+    """Deltas that are merged together, by one table; and the frames that merged them, where claims depend on it."""
+
+    deltas: list[Delta]
+    table: Table
+    closing: dict[Stamp, int]
+
+
+def _by_settings(store: ObjectReader, parts: Iterable[_Part]) -> Iterator[_Batch]:
     """Batches of deltas in the order of the parts, each with the one table that it is merged under."""
     for _, group in groupby(parts, key=lambda part: part[2].blob):
         members = list(group)
         for at in range(0, len(members), BATCH):
-            batch = [delta_of(store, row, chapter.settings) for chapter, row, _ in members[at : at + BATCH]]
-            yield batch, members[0][2].table
+            batch = _Batch([], members[0][2].table, {})
+            for chapter, row, settings in members[at : at + BATCH]:
+                # It was read under the limits of its time; the table says which numbers are read exactly.
+                then = chapter.settings
+                if settings is not then:
+                    then = structs.replace(settings, limits=then.limits, intake=then.intake)
+                delta = delta_of(store, row, then)
+                batch.deltas.append(delta)
+                batch.closing[delta.stamp] = chapter.link.frame
+            yield batch
 
 
-def _merged(
-    store: ObjectReader, start: str | None, last: ClosedFrame, batches: Iterable[tuple[list[Delta], Table]]
-) -> Replayed:
-    overlay = Overlay(store)
+def _merged(overlay: Overlay, start: str | None, batches: Iterable[_Batch]) -> str:
     tree = start or empty_snapshot(overlay)
-    count = 0
-    for deltas, table in batches:
+    for deltas, table, closing in batches:
         deltas.sort(key=lambda delta: delta.stamp)
-        tree = merge(overlay, tree, deltas, table, PROJECTIONS).tree
+        frame_of = partial(_closing_frame, closing)
+        tree = merge(overlay, tree, deltas, table, PROJECTIONS, closing=frame_of).tree
         overlay.keep(tree)
-        count += len(deltas)
-    return Replayed(last.link.frame, tree, last, count, overlay)
+    return tree
+
+
+def _closing_frame(closing: dict[Stamp, int], stamp: Stamp) -> int:
+    return closing.get(stamp, stamp.frame)
 
 
 def _not_closed(frame: int) -> RefusedError:

@@ -19,30 +19,30 @@ from dreamcatcherd.core import paths
 from dreamcatcherd.core.codec import canonical
 from dreamcatcherd.core.errors import FatalError, RefusedError
 from dreamcatcherd.core.ledger import (
+    RECLASSIFY,
     Ledger,
-    listing_all_held,
-    names_what_collapsed,
     read_ledger,
-    without_notes,
     write_ledger,
 )
 from dreamcatcherd.core.ledger_builder import Basis, make_ledger
 from dreamcatcherd.core.merge import merge
-from dreamcatcherd.core.model import SAME_NAMED, Delta, FrameState
+from dreamcatcherd.core.model import Delta, FrameState
 from dreamcatcherd.core.plan import make_plan
 from dreamcatcherd.core.projections import PROJECTIONS
+from dreamcatcherd.core.settings import Settings
 from dreamcatcherd.core.snapshot import already_merged, empty_snapshot, open_snapshot
 from dreamcatcherd.core.tree import FILE, TREE, Entry, blob_at, changed, edit, entries_at, lookup, object_id, subtree
 from dreamcatcherd.core.waiting import already_waiting, id_of, next_ledgers
 from dreamcatcherd.git.overlay import Overlay
 from dreamcatcherd.git.protocols import Commit, RepositoryReader, Store
+from dreamcatcherd.history.reclassify import reclassified
 from dreamcatcherd.history.replay import is_base, own_ledger
 from dreamcatcherd.history.reread import arrivals_of, inboxes_of
 from dreamcatcherd.stages.delta_reader import versions_of, with_body
-from dreamcatcherd.stages.early_deltas import count, ending, listed_rows
+from dreamcatcherd.stages.early_deltas import count, ending
 from dreamcatcherd.stages.published import PublishedState, load_published, read_published
 from dreamcatcherd.stages.settings import settings_change
-from dreamcatcherd.stages.snapshot_chain import Link, links, tips_of
+from dreamcatcherd.stages.snapshot_chain import Link, links, since_base, tips_of
 from dreamcatcherd.stages.unreadable import followed
 
 
@@ -81,6 +81,7 @@ def read_history(store: Store, refs: dict[str, str], main: str) -> History:
     chain.reverse()
     if not chain:
         raise RefusedError(f"{store.where} has no closed frame", "close a frame first: dreamcatcherd merge")
+    chain = list(since_base(store, chain))
     ledgers = subtree(store, store.commit(chain[-1].oid).tree, paths.LEDGER)
     return History(chain, ledgers, _shown(store, chain, refs.get(main)))
 
@@ -181,7 +182,7 @@ def _check(store: RepositoryReader, history: History, link: Link, base: Publishe
     for oid in tips:
         commits.pop(oid, None)
     # In this order: recomputing relies on the ledger's rows being exactly the versions that came in.
-    why = _account(store, link, base, ledger, commits) or _recompute(store, link, base, ledger, raw, commits)
+    why = _account(store, link, base, ledger, commits) or _recompute(store, history, link, base, ledger, raw, commits)
     return Difference(frame, why) if why else None
 
 
@@ -206,9 +207,7 @@ def _account(
         for oid, commit in commits.items()
         for path, blob, _ in versions_of(store, commit)
     )
-    # Older ledgers list every waiting version again in each frame, newer ones only when its wait begins and ends.
-    waited = [*listed_rows(base), *(ending(store, base) if ledger.counts.waiting is not None else ())]
-    brought.update((row.path, row.blob, row.commit) for row in waited)
+    brought.update((row.path, row.blob, row.commit) for row in ending(store, base))
     listed = Counter((row.path, row.blob, row.commit) for row in ledger.rows())
     # More rows than versions: a row was made up, or the commit that brought it was dropped from history.
     for path, blob, oid in sorted(listed - brought):
@@ -234,7 +233,13 @@ def _account(
 
 
 def _recompute(
-    store: RepositoryReader, link: Link, base: PublishedState, ledger: Ledger, raw: bytes, commits: dict[str, Commit]
+    store: RepositoryReader,
+    history: History,
+    link: Link,
+    base: PublishedState,
+    ledger: Ledger,
+    raw: bytes,
+    commits: dict[str, Commit],
 ) -> str | None:
     """Why the frame's deltas do not give its ledger and snapshot; None if they do."""
     inbox = next(
@@ -252,18 +257,16 @@ def _recompute(
     overlay = Overlay(store)
     tree = store.commit(link.oid).tree
     published = subtree(store, tree, paths.SNAPSHOT)
-    before = base.snapshot or empty_snapshot(overlay)
+    before, entities = _before(store, overlay, history, link, base, ledger, settings)
     not_published = set(overlay.written)  # the empty snapshot to start from; the frame need not contain its objects
     folders = open_snapshot(overlay, before)
-    legacy = ledger.counts.waiting is None
     deferred = {id_of(row) for row in ledger.held if row.frame <= ledger.frame}
     plan = make_plan(
         arrivals,
         link.frame,
         settings.limits,
         lambda ids: already_merged(overlay, folders, ids),
-        lambda ids: set() if legacy else already_waiting(overlay, base.ledgers, ids),
-        legacy,
+        lambda ids: already_waiting(overlay, base.ledgers, ids),
         deferred.__contains__,
     )
     deltas = [arrival.item for arrival in plan.deltas]
@@ -271,28 +274,38 @@ def _recompute(
     merged = merge(overlay, before, deltas, settings.table, PROJECTIONS, load, lambda _: link.frame)
     basis = Basis(
         previous=base.snapshot if base.ledger else None,
-        entities=base.ledger.counts.entities if base.ledger else {},
+        entities=entities,
         settings=settings.blob,
         violations=ledger.violations,
         settings_change=settings_change(store, inbox.head, base, settings),
         waiting=count(store, base),
         ended=ending(store, base),
     )
-    made = make_ledger(plan, merged, basis, ledger.closed_by, None if legacy else SAME_NAMED)
-    made = _with_seen(listing_all_held(made) if legacy else made, ledger)
+    made = _with_seen(make_ledger(plan, merged, basis, ledger.closed_by), ledger)
     if published != made.snapshot:
         return f"snapshot edited: its deltas come to {made.snapshot}, published is {published}"
-    # Newer ledgers are compared byte by byte. Older ones lack fields, so their values are compared; that their bytes
-    # are the published ones follows from the ledger folder, below.
-    if legacy:
-        made = made if names_what_collapsed(raw) else without_notes(made)
-    if made != ledger if legacy else write_ledger(made) != raw:
+    if write_ledger(made) != raw:
         return f"ledger edited: {_unlike(ledger, made)}"
     # An equal tree id says nothing about the objects stored under it: a missing or damaged one is found only here.
     for oid, (_, data) in overlay.written.items():
         if oid not in not_published and store.read(oid) != data:
             return f"snapshot edited: its object {oid} holds other bytes"
     return _misplaced(store, overlay, link, base, ledger, tree, raw)
+
+
+def _before(
+    store: RepositoryReader,
+    overlay: Overlay,
+    history: History,
+    link: Link,
+    base: PublishedState,
+    ledger: Ledger,
+    settings: Settings,
+) -> tuple[str, dict[str, int]]:
+    """The snapshot that a frame's deltas are merged into, and its entities by collection."""
+    if ledger.closed_by == RECLASSIFY:
+        return reclassified(overlay, store, history.links[: history.links.index(link)], settings)
+    return base.snapshot or empty_snapshot(overlay), base.ledger.counts.entities if base.ledger else {}
 
 
 def _with_seen(made: Ledger, ledger: Ledger) -> Ledger:

@@ -8,13 +8,13 @@ from dreamcatcherd.core import paths
 from dreamcatcherd.core.errors import RefusedError
 from dreamcatcherd.core.export import Portable, restore
 from dreamcatcherd.core.frames import Closing, opened
-from dreamcatcherd.core.ledger import Counts, Ledger
+from dreamcatcherd.core.ledger import IMPORT, Counts, Ledger
 from dreamcatcherd.core.tree import FILE, Entry
 from dreamcatcherd.git.protocols import Store
 from dreamcatcherd.stages.fetch import Fetcher
 from dreamcatcherd.stages.ingest import InboxReader
 from dreamcatcherd.stages.publish import publish
-from dreamcatcherd.stages.snapshot import IMPORT, build_commit
+from dreamcatcherd.stages.snapshot import build_commit
 
 
 def adopt(store: Store, main: str, portable: Portable, now: int, closing: Closing) -> int:
@@ -39,7 +39,7 @@ def adopt(store: Store, main: str, portable: Portable, now: int, closing: Closin
         previous=None,
         closed_by=IMPORT,
         settings=blob,
-        counts=Counts(0, 0, 0, 0, 0, 0, 0, 0, 0, restored.entities),
+        counts=Counts(0, 0, 0, 0, 0, 0, 0, 0, 0, restored.entities, waiting=0),
     )
     state = opened(frame + 1, now, frame, restored.tree, closing)
     extra = {paths.SETTINGS: Entry(FILE, blob)} if blob else {}

@@ -8,7 +8,7 @@ from msgspec import structs
 
 from dreamcatcherd.core.checkout import Checkout
 from dreamcatcherd.core.errors import RefusedError
-from dreamcatcherd.core.ledger import Ledger
+from dreamcatcherd.core.ledger import IMPORT, Ledger
 from dreamcatcherd.core.tree import FILE, Entry, edit
 from dreamcatcherd.git.command import AUTHOR
 from dreamcatcherd.git.protocols import Commit, Store
@@ -17,7 +17,7 @@ from dreamcatcherd.stages.ingest import InboxReader
 from dreamcatcherd.stages.merge import merge_frame
 from dreamcatcherd.stages.plan import plan_frame
 from dreamcatcherd.stages.publish import publish
-from dreamcatcherd.stages.snapshot import IMPORT, CloseContext, SnapshotOptions, snapshot_frame
+from dreamcatcherd.stages.snapshot import CloseContext, SnapshotOptions, snapshot_frame
 from dreamcatcherd.stages.violations import find_violations, new_unsafe_paths
 
 

@@ -67,6 +67,7 @@ class Families:
         self.conflicts = counter("conflicts_total", "Fields that a stream lost.", "collection")
         self.books = counter("books_total", "Books started, grown, published, revised or reopened.", "event")
         self.entities = gauge("entities", "Entities in the snapshot.", "collection")
+        self.claims = gauge("claims_held", "Resources that a stream holds in the open frame.", "collection")
         self.violations = counter("violations_total", "Violations of the protocol.", "kind")
         self.clocks = counter("clock_flags_total", "Deltas with a UTC that cannot be right.", "kind")
         self.age_s = histogram("delta_age_seconds", "From a delta's commit to its publication.", _AGES)

@@ -24,6 +24,7 @@ class Metrics:
         self.registry = self._families.registry
         self._streams: set[str] = set()  # the streams that have a label
         self._collections = {*DEFAULT_TABLE, *DERIVED, EXTRA}
+        self._claimed: set[str] = set()  # the collections of claims that have a label
         self._most = len(self._collections) + COLLECTIONS
         self._open: int | None = None  # the open frame, as last reported
         # A violation is reported at each poll until a ledger lists it, and is counted once.
@@ -63,6 +64,12 @@ class Metrics:
             counted[self._label(name)] += count
         for label in self._collections:
             self._families.entities.labels(label).set(counted[label])
+        held: Counter[str] = Counter(dict.fromkeys(self._claimed, 0))
+        for name, count in pending.claims_held.items():
+            held[self._label(name)] += count
+        self._claimed |= held.keys()
+        for label in self._claimed:
+            self._families.claims.labels(label).set(held[label])
         self._show_streams(pending)
 
     def configuration(self, *, refused: bool) -> None:

@@ -6,7 +6,9 @@ the guard *never publish less*."""
 from __future__ import annotations
 
 from functools import partial
+from typing import NamedTuple
 
+from dreamcatcherd.core.delta_sections import PlacedSections
 from dreamcatcherd.core.merge import Merged, merge
 from dreamcatcherd.core.plan import Plan
 from dreamcatcherd.core.projections import PROJECTIONS
@@ -16,13 +18,24 @@ from dreamcatcherd.stages.inbox import Inbox
 from dreamcatcherd.stages.published import never_less
 
 
-def merge_frame(store: Store, inbox: Inbox, plan: Plan) -> Merged:
+class NewBase(NamedTuple):
+    """A snapshot in place of the published one, whose records new settings have placed, and its entities by
+    collection. Its objects are in the store."""
+
+    tree: str
+    entities: dict[str, int]
+
+
+def merge_frame(store: Store, inbox: Inbox, plan: Plan, onto: NewBase | None = None) -> Merged:
     """Merge the plan's deltas; its objects are written and not flushed. GuardError if the result lacks an entity."""
     published, settings = inbox.published, inbox.settings
-    store.discard()  # what an earlier try of this close wrote
+    if onto is None:
+        store.discard()  # what an earlier try of this close wrote
     deltas = [arrival.item for arrival in plan.deltas]
     body_of = partial(with_body, store, settings=settings)
     frame = published.state.frame
-    merged = merge(store, published.snapshot, deltas, settings.table, PROJECTIONS, body_of, lambda _: frame)
-    never_less(store, published.snapshot, merged.tree)
+    base = onto.tree if onto is not None else published.snapshot
+    merged = merge(store, base, deltas, settings.table, PROJECTIONS, body_of, lambda _: frame)
+    moved = PlacedSections(settings.sections) if onto is not None else frozenset()
+    never_less(store, published.snapshot, merged.tree, moved)
     return merged

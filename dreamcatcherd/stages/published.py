@@ -6,18 +6,20 @@ accounts for every version that it makes reachable, since everything that it rea
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Container
 from typing import TypeVar
 
 import msgspec
 from msgspec import Struct
 
 from dreamcatcherd.core import paths
-from dreamcatcherd.core.errors import FatalError, GuardError
+from dreamcatcherd.core.delta_sections import PlacedSections
+from dreamcatcherd.core.errors import FatalError, FormatError, GuardError
 from dreamcatcherd.core.guard import lost_entities
-from dreamcatcherd.core.ledger import Ledger, LedgerHead, accounts_for, head_of, read_head, read_ledger
+from dreamcatcherd.core.ledger import RECLASSIFY, Ledger, LedgerHead, accounts_for, head_of, read_head, read_ledger
 from dreamcatcherd.core.model import FrameState
 from dreamcatcherd.core.settings import DEFAULT, Settings, SettingsError, read_settings
+from dreamcatcherd.core.snapshot import FORMAT, FORMER, format_of, open_snapshot
 from dreamcatcherd.core.tree import blob_at, subtree
 from dreamcatcherd.core.waiting import next_ledgers
 from dreamcatcherd.git.overlay import Overlay
@@ -73,9 +75,9 @@ def _newer(store: ObjectReader, published: str | None, seen: str | None) -> str 
     return published if store.descends(published, seen) else seen
 
 
-def never_less(store: ObjectReader, old: str | None, new: str | None) -> None:
-    """The guard: GuardError if snapshot `new` lacks something that `old` has."""
-    lost = next(lost_entities(store, old, new), None)
+def never_less(store: ObjectReader, old: str | None, new: str | None, moved: Container[str] = frozenset()) -> None:
+    """The guard: GuardError if snapshot `new` lacks something that `old` has, but for `moved` sections of `extra`."""
+    lost = next(lost_entities(store, old, new, moved), None)
     if lost is not None:
         cause = f"snapshot {new} lacks {lost.key} of {lost.name}, which the published {old} has"
         both = f"{paths.PUBLISHED} and the branch"
@@ -92,6 +94,7 @@ def read_published(store: ObjectReader, commit: str, just_made: Ledger | None = 
     # taken for a publication.
     if state is None or snapshot is None or snapshot != state.snapshot:
         raise _unreadable(store, commit, "its frame.json and snapshot do not agree")
+    _check_format(store, commit, snapshot)
     ledgers = subtree(store, tree, paths.LEDGER)
     ledger = head_of(just_made) if just_made else None
     if ledger is None and state.last_closed is not None:
@@ -109,6 +112,17 @@ def read_published(store: ObjectReader, commit: str, just_made: Ledger | None = 
         settings=_last_good(store, ledger),
         seen=claimed_seen(store.commit(commit)),
     )
+
+
+def _check_format(store: ObjectReader, commit: str, snapshot: str) -> None:
+    """FormatError if a snapshot has another format than this version writes."""
+    form = format_of(store, open_snapshot(store, snapshot))
+    if form == FORMER:
+        remedy = f"convert it, with the daemon stopped: dreamcatcherd convert --repo {store.where}"
+        raise FormatError(f"{store.where} has a snapshot of the format {form} (commit {commit})", remedy)
+    if form != FORMAT:
+        remedy = f"use the version that wrote it; this one writes {FORMAT}"
+        raise FormatError(f"{store.where} has a snapshot of the format {form[:80]!r} (commit {commit})", remedy)
 
 
 def load_ledger(store: ObjectReader, ledgers: str | None, frame: int) -> Ledger | None:
@@ -175,6 +189,8 @@ def _newest_complete(store: ObjectReader, head: str) -> str | None:
         for oid in claims.originals(frame):
             try:
                 read_published(store, oid)
+            except FormatError:
+                raise  # a history of another format is not an empty one
             except FatalError:
                 continue
             return oid
@@ -187,6 +203,8 @@ def follows(store: ObjectReader, candidate: str, before: PublishedState) -> bool
     The trailer that names the one before may be absent: primaries from before it existed publish, too."""
     try:
         after = read_published(store, candidate)
+    except FormatError:
+        raise
     except FatalError:
         return False
     if claimed_previous(store.commit(candidate)) not in (None, before.commit if before.ledger else None):
@@ -198,7 +216,8 @@ def follows(store: ObjectReader, candidate: str, before: PublishedState) -> bool
     if after.state.frame != before.state.frame + 1:
         return False
     # The ledger may account for everything and the snapshot still lack an entity: then it is a forgery, or a fault.
-    if any(lost_entities(store, before.snapshot, after.snapshot)):
+    moved = PlacedSections(after.settings.sections) if ledger.closed_by == RECLASSIFY else frozenset()
+    if any(lost_entities(store, before.snapshot, after.snapshot, moved)):
         return False
     if not _waits_as_it_says(store, before, after, ledger):
         return False

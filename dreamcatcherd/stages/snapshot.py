@@ -11,7 +11,7 @@ from msgspec import Struct
 
 from dreamcatcherd.core import paths
 from dreamcatcherd.core.frames import Closing, opened
-from dreamcatcherd.core.ledger import Ledger, Violation, write_ledger
+from dreamcatcherd.core.ledger import CONVERT, IMPORT, Ledger, Violation, write_ledger
 from dreamcatcherd.core.ledger_builder import Basis, make_ledger
 from dreamcatcherd.core.merge import Merged
 from dreamcatcherd.core.model import DeltaArrival, FrameState
@@ -25,13 +25,11 @@ from dreamcatcherd.stages.delta_copies import Copies, deleted_deltas
 from dreamcatcherd.stages.early_deltas import count, ending
 from dreamcatcherd.stages.frame_file import format_frame_file
 from dreamcatcherd.stages.inbox import Inbox
-from dreamcatcherd.stages.published import streams_of
+from dreamcatcherd.stages.published import PublishedState, streams_of
 from dreamcatcherd.stages.retention import outdated
 from dreamcatcherd.stages.settings import settings_change
+from dreamcatcherd.stages.snapshot_chain import CONVERTED
 from dreamcatcherd.stages.views import view_files
-
-IMPORT = "import"
-"""`closed_by` of the frame that an imported snapshot represents."""
 
 
 class CloseContext(Struct, frozen=True):
@@ -42,6 +40,8 @@ class CloseContext(Struct, frozen=True):
     violations: list[Violation] = []
     missing: list[str] = []
     unsafe: tuple[NamePath, ...] = ()
+    entities: dict[str, int] | None = None
+    """How many entities each collection had before the deltas, where it is not what the last ledger says."""
 
 
 class SnapshotOptions(Struct, frozen=True):
@@ -85,7 +85,7 @@ def frame_ledger(store: Store, inbox: Inbox, plan: Plan, merged: Merged, context
     before = published.ledger
     basis = Basis(
         previous=published.snapshot if before else None,
-        entities=before.counts.entities if before else {},
+        entities=_entities_before(published, context),
         settings=settings.blob,
         violations=context.violations,
         settings_change=settings_change(store, inbox.head, published, settings),
@@ -96,6 +96,12 @@ def frame_ledger(store: Store, inbox: Inbox, plan: Plan, merged: Merged, context
         ended=ending(store, published),
     )
     return make_ledger(plan, merged, basis, context.closed_by)
+
+
+def _entities_before(published: PublishedState, context: CloseContext) -> dict[str, int]:
+    if context.entities is not None:
+        return context.entities
+    return published.ledger.counts.entities if published.ledger else {}
 
 
 def build_commit(
@@ -163,6 +169,8 @@ def subject_of(ledger: Ledger) -> str:
     """The subject of a snapshot commit."""
     if ledger.closed_by == IMPORT:
         return f"import frame {ledger.frame}"
+    if ledger.closed_by == CONVERT:
+        return f"{CONVERTED}{ledger.frame}"
     deltas, streams = ledger.counts.deltas, ledger.counts.streams
     return f"frame {ledger.frame}: {plural(deltas, 'delta')} from {plural(streams, 'stream')}"
 

@@ -8,7 +8,7 @@ rewound and restored, brings an older snapshot commit nearer than the last one."
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import msgspec
@@ -67,6 +67,21 @@ def merged_heads(store: ObjectReader, snapshot: Commit) -> set[str]:
     merged any."""
     seen = claimed_seen(snapshot)
     return {*snapshot.parents, *(store.commit(seen).parents if seen else ())}
+
+
+CONVERTED = "convert frame "
+"""How the subject of a commit begins that brings a snapshot of the former format into the present one."""
+
+
+def is_converted(commit: Commit) -> bool:
+    """Whether a snapshot commit is the base that a conversion made: replay and verify begin there."""
+    return commit.message.startswith(CONVERTED)
+
+
+def since_base(store: ObjectReader, chain: Sequence[Link]) -> Sequence[Link]:
+    """The part of a chain, oldest first, that begins with the last conversion: what was before has another format."""
+    bases = [at for at, link in enumerate(chain) if is_converted(store.commit(link.oid))]
+    return chain[bases[-1] if bases else 0 :]
 
 
 def links(store: ObjectReader, tip: str | None) -> Iterator[Link]:

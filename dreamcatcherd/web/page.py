@@ -22,6 +22,7 @@ from dreamcatcherd.core.report import Pending
 from dreamcatcherd.core.snapshot import Item
 from dreamcatcherd.history import queries
 from dreamcatcherd.observe.clock import wall_clock
+from dreamcatcherd.stages.held_claims import HeldClaim, held_claims
 from dreamcatcherd.web.api import code_of, read_shelf, stream_rows
 from dreamcatcherd.web.chart import chart_of
 from dreamcatcherd.web.live_status import LiveStatus, StatusValue
@@ -46,6 +47,8 @@ class Parts(NamedTuple):
     log: list[Record]
     quarantined: list[Record]
     conflicts: list[Record]
+    claims: list[Record]
+    more_claims: int
     books: list[Record]
     more_books: int
 
@@ -182,6 +185,7 @@ def read_parts(reading: Reading) -> Parts:
     bad = queries.troubles(store, base, chain, "quarantined", PAGE_ROWS, None).quarantined
     lost = queries.troubles(store, base, chain, "conflicts", PAGE_ROWS, None).conflicts
     books = read_shelf(reading)
+    held = list(held_claims(store, base))
     return Parts(
         log=list(chain.log(store, base, FRAMES)),
         quarantined=[
@@ -192,9 +196,18 @@ def read_parts(reading: Reading) -> Parts:
             for row in bad
         ],
         conflicts=[_conflict(row) for row in lost],
+        claims=[
+            {"collection": clip(one.collection), "key": clip(one.key), "holder": clip(one.holder, 64), **_term(one)}
+            for one in held[:PAGE_ROWS]
+        ],
+        more_claims=max(0, len(held) - PAGE_ROWS),
         books=[_book(book) for book in books[:BOOKS_SHOWN]],
         more_books=max(0, len(books) - BOOKS_SHOWN),
     )  # fmt: skip
+
+
+def _term(claim: HeldClaim) -> Record:
+    return {"since": claim.since, "until": claim.until}
 
 
 def _conflict(row: queries.LostConflict) -> Record:

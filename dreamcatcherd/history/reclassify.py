@@ -1,0 +1,21 @@
+"""Placing everything that was merged by the settings in force, as if they had been there from the start
+(docs/protocol.md#reclassify)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from dreamcatcherd.core.reclassify import count_entities
+from dreamcatcherd.core.settings import Settings
+from dreamcatcherd.git.overlay import Overlay
+from dreamcatcherd.git.protocols import ObjectReader
+from dreamcatcherd.history.replay import closed_frames, recomputed
+from dreamcatcherd.stages.merge import NewBase
+from dreamcatcherd.stages.snapshot_chain import Link
+
+
+def reclassified(overlay: Overlay, store: ObjectReader, chain: Sequence[Link], settings: Settings) -> NewBase:
+    """The snapshot that all deltas of a chain of closed frames (oldest first) give under some settings, and its
+    entities. Its objects are in the overlay. FatalError if a delta is not as it was merged."""
+    tree, _ = recomputed(overlay, store, list(closed_frames(store, chain)), settings)
+    return NewBase(tree, count_entities(overlay, tree, settings.table))
