@@ -34,6 +34,7 @@ from dreamcatcherd.git.protocols import GitStore, Store
 from dreamcatcherd.git.remote import RemoteStore
 from dreamcatcherd.git.signatures import sign
 from dreamcatcherd.stages.fetch import Fetcher, View
+from dreamcatcherd.stages.ignored_deltas import ignored_deltas
 from dreamcatcherd.stages.inbox import Inbox
 from dreamcatcherd.stages.ingest import InboxReader
 from dreamcatcherd.stages.published import PublishedState
@@ -157,8 +158,8 @@ def _lanes(refs: dict[str, str], base: PublishedState) -> Check:
 
 
 def _troubles(store: Store, inbox: Inbox) -> Iterator[Check]:
-    """Refs and commits that cannot be read, names that no clone can hold, lanes that shut out another stream, and
-    branches with deltas that are never merged."""
+    """Refs and commits that cannot be read, names that no clone can hold, lanes that shut out another stream, branches
+    with deltas that are never merged, and deltas that a worker's git ignores."""
     base, main = inbox.published, inbox.main
     refs = [*store.troubles(), *troubles_of(inbox.unreadable, main)]
     strays = StrayBranches().troubles(store, inbox.refs, main, inbox.settings, base.commit)
@@ -171,6 +172,7 @@ def _troubles(store: Store, inbox: Inbox) -> Iterator[Check]:
         ("names", names, f"a clone can hold all of {paths.short_ref(main)}"),
         ("lane owners", occupied_lanes(store, inbox), "no lane shuts out another stream"),
         ("branches", strays, "no deltas on branches that are not merged"),
+        ("ignored deltas", ignored_deltas(store, head, base.state.frame), "no .gitignore hides deltas from git add"),
     ):
         for one in found:
             yield Check(check, False, one.what, one.remedy)
@@ -255,7 +257,8 @@ def _hook(folder: Path, main: str) -> Check:
     hook = folder / named
     if not hook.is_file() or "dreamcatcherd" not in hook.read_text("utf-8", "replace"):
         cause = f"no pre-receive check at {hook}: pushes are not checked"
-        return Check("hook", False, cause, "install it as described in docs/protocol.md, The server-side check")
+        remedy = f"dreamcatcherd init {folder} installs it; docs/protocol.md, The server-side check, does so by hand"
+        return Check("hook", False, cause, remedy)
     if not os.access(hook, os.X_OK):
         return Check("hook", False, f"{hook} is not executable: git ignores it", f"chmod +x {hook}")
     head = git(folder, "rev-parse", "--verify", "--quiet", main).stdout.decode().strip() or "0" * 40
