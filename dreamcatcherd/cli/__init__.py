@@ -25,7 +25,7 @@ Exit codes: 0 done, 1 the answer is no, 2 wrong usage or configuration,
 
 
 _COMMANDS = {
-    "init": "serve:init",
+    "init": "init:init",
     "run": "serve:run",
     "merge": "serve:merge_command",
     "close": "serve:close",

@@ -14,8 +14,8 @@ from dreamcatcherd.hook.pre_receive import run_hook
 def hook() -> None:
     """Check pushes on the server, as git hooks.
 
-    `dreamcatcherd init` installs the hook. For an existing repository, copy hooks/pre-receive from one that `init`
-    made, or write a script that does `exec dreamcatcherd hook pre-receive` (docs/protocol.md)."""
+    `dreamcatcherd init` installs the hook, also in a repository that exists. Beside another hook, write a script that
+    calls `dreamcatcherd hook pre-receive` with a copy of its standard input (docs/protocol.md)."""
 
 
 @hook.command("pre-receive")

@@ -1,4 +1,4 @@
-"""The commands that create and serve a repository: init, run, merge, close."""
+"""The commands that serve a repository: run, merge, close."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 import click
 
 from dreamcatcherd.cli.common import configuration, on_repository, open_primary, plain, tracked, with_json, write_json
-from dreamcatcherd.config import DEFAULT_URL, Config, load_config, repository_path
+from dreamcatcherd.config import DEFAULT_URL, Config, repository_path
 from dreamcatcherd.core.codec import MAX_FRAME
 from dreamcatcherd.core.errors import FatalError, RetryableError
 from dreamcatcherd.core.frames import CloseRule
@@ -25,27 +25,6 @@ from dreamcatcherd.imports.new_repository import create
 from dreamcatcherd.observe.clock import wall_clock
 
 _FRAME = click.IntRange(0, MAX_FRAME)
-
-
-@click.command()
-@click.argument("path", type=click.Path(path_type=Path))
-@click.option("--frame", type=_FRAME, default=1, show_default=True, help="The first open frame.")
-@click.option("--no-hook", is_flag=True, help="Install no server-side check of pushes.")
-@click.option(
-    "--config",
-    "config_file",
-    metavar="FILE",
-    type=click.Path(path_type=Path),
-    help="A primary's file, for its branch and closing rule.",
-)
-def init(path: Path, frame: int, no_hook: bool, config_file: Path | None) -> None:
-    """Create a bare shared repository at PATH, ready for workers.
-
-    It refuses forced pushes and deletions, keeps reflogs, and has `main` with `state/frame.json`. A pre-receive hook
-    refuses pushes that edit computed files, delete deltas, or add deltas that cannot merge."""
-    config = load_config(config_file)
-    create(path, frame, wall_clock(), closing_of(config), config.repository.branch, hook=not no_hook)
-    click.echo(f"made {path}: frame {frame} is open\nserve it: dreamcatcherd run --repo {shlex.quote(str(path))}")
 
 
 @click.command()

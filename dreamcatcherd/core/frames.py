@@ -221,7 +221,7 @@ def _micros(seconds: float) -> int:
     return round(seconds * 1e6)
 
 
-def opened(frame: int, now: int, last_closed: int | None, snapshot: str, closing: Closing) -> FrameState:
+def opened(frame: int, now: int, last_closed: int | None, snapshot: str | None, closing: Closing) -> FrameState:
     """The state of a frame that opens now (microseconds UTC). `closes_at` is the time that ends it, without grace, if a
     time does."""
     state = FrameState(frame, utc_text(now), None, last_closed, snapshot)

@@ -11,13 +11,21 @@ from dreamcatcherd.git.local import LocalStore
 from dreamcatcherd.hook.install import install_hook
 from dreamcatcherd.stages.first_frame import open_first
 
-_CONFIG = (
+GIT_SETTINGS = (
     ("receive.denyNonFastForwards", "true"),
     ("receive.denyDeletes", "false"),
     ("core.logAllRefUpdates", "always"),
     ("receive.fsckObjects", "true"),  # else malformed trees, commits and tags are accepted
     ("commitGraph.generationVersion", "1"),  # else a commit dated near 2^64 keeps the server's own gc busy for ever
 )
+"""The git settings of a shared repository, with their values."""
+
+
+def check_free(path: Path) -> None:
+    """RefusedError if a path exists and is not an empty folder."""
+    if path.exists() and (not path.is_dir() or any(path.iterdir())):
+        cause = f"{path} exists and is not an empty folder, nor is it a git repository"
+        raise RefusedError(cause, "choose another path")
 
 
 def create(
@@ -27,14 +35,13 @@ def create(
 
     `now` is in microseconds UTC; `branch` has no `refs/heads/`. RefusedError if `path` exists and is not an empty
     folder; UsageError if it cannot be created."""
-    if path.exists() and (not path.is_dir() or any(path.iterdir())):
-        raise RefusedError(f"{path} exists and is not an empty folder", "choose another path, or run on it as it is")
+    check_free(path)
     try:
         path.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise UsageError(f"{path} cannot be made: {error.strerror}", "choose a path that you may write to") from error
     result = git(path, "init", "--quiet", "--bare", f"--initial-branch={branch}")
-    for name, value in _CONFIG:
+    for name, value in GIT_SETTINGS:
         result = result if result.returncode else git(path, "config", name, value)
     if result.returncode:
         raise UsageError(f"{path} cannot be made: {error_message(result)}", "choose a path that you may write to")

@@ -182,12 +182,11 @@ def test_validate_names_reason_and_place(tmp_path: Path) -> None:
     assert "not-a-file" in dc("validate", str(tmp_path / "link.json"), code=1)
 
 
-def test_init_refuses_what_stands_there_and_forced_pushes_later(tmp_path: Path) -> None:
-    """`init` makes nothing over something, and its repository refuses rewinds and deletions of `main`."""
+def test_a_repository_of_init_refuses_forced_pushes(tmp_path: Path) -> None:
+    """A new repository refuses rewinds and deletions of `main`, and keeps reflogs."""
     repository = tmp_path / "fleet.git"
     dc("init", str(repository), "--frame", "405", "--no-hook")
     assert json.loads(git(repository, "show", "main:state/frame.json"))["frame"] == 405
-    assert "not an empty folder" in dc("init", str(repository), code=1)
     worker = clone(repository, tmp_path / "worker")
     push(worker, {"notes.txt": "mine"})
     git(worker, "reset", "-q", "--hard", "HEAD~1")
