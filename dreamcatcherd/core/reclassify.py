@@ -40,7 +40,8 @@ def place_extra(objects: Objects, tree: str, table: Table, projections: Sequence
     bodies: dict[Stamp, Record] = {}
     for (stamp, section), records in found.items():
         values = [_value(record) for record in records]
-        bodies.setdefault(stamp, {})[section] = values[0] if len(values) == 1 else values
+        single = len(values) == 1 and type(values[0]) is not list
+        bodies.setdefault(stamp, {})[section] = values[0] if single else values
     deltas = [_delta(stamp, body) for stamp, body in sorted(bodies.items())]
     return merge(objects, close_snapshot(objects, folders), deltas, table, projections).tree
 

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 from dreamcatcherd.core import paths
 from dreamcatcherd.core.ledger import Ledger
-from dreamcatcherd.core.model import SAME_NAMED, Arrival, Delta
+from dreamcatcherd.core.model import Arrival, Delta
 from dreamcatcherd.core.signers import has_times
 from dreamcatcherd.git.protocols import Commit, RepositoryReader
 from dreamcatcherd.git.reachability import reach_within
@@ -54,8 +54,7 @@ def arrivals_of(store: RepositoryReader, inbox: Inbox, ledger: Ledger) -> list[A
     reader = InboxReader()
     arrivals = reader.waiting(store, inbox.published, settings)
     for oid, commit in commits.items():
-        most = SAME_NAMED if ledger.counts.waiting is not None else None  # older ledgers listed every name
-        for found in read_versions(store, oid, versions_of(store, commit), settings, most):
+        for found in read_versions(store, oid, versions_of(store, commit), settings):
             version = found.item.version
             source = sources_of.get((paths.printable(version.path), version.blob, oid)) or alike[version.blob, oid]
             ref = source if source.startswith("refs/") else f"refs/heads/{source}"

@@ -17,7 +17,7 @@ from msgspec import Struct, structs
 
 from dreamcatcherd.core import paths
 from dreamcatcherd.core.codec import canonical
-from dreamcatcherd.core.errors import FatalError, RefusedError
+from dreamcatcherd.core.errors import FatalError, FormatError, RefusedError
 from dreamcatcherd.core.ledger import (
     RECLASSIFY,
     Ledger,
@@ -90,6 +90,8 @@ def _tip(store: Store, refs: dict[str, str], main: str) -> str | None:
     """The last published commit; if it is damaged, the commit that the refs name, so that the damage is found."""
     try:
         return load_published(store, refs, main, store.recall()).commit
+    except FormatError:
+        raise
     except FatalError:
         return refs.get(paths.PUBLISHED) or refs.get(main)
 

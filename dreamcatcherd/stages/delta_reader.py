@@ -67,10 +67,10 @@ def read_versions(
     oid: str,
     brought: Iterable[tuple[str, str, int]],
     settings: Settings,
-    most: int | None = SAME_NAMED,
+    most: int = SAME_NAMED,
 ) -> list[ReadVersion]:
     """What each version is that a commit brings, as (path, blob, mode). A blob is read once, whatever its names; of
-    those that are judged alike so many are kept (None: all), and the last by its path counts the others."""
+    those that are judged alike so many are kept, and the last by its path counts the others."""
     kept: list[Delta | Reject] = []
     alike: dict[str, list[int]] = {}
     more: Counter[str] = Counter()
@@ -80,7 +80,7 @@ def read_versions(
         if same is None or not _says_the_same(kept[same[0]], version):
             alike[blob] = [len(kept)]
             kept.append(read_delta(store, version, settings))
-        elif most is None or len(same) < most:
+        elif len(same) < most:
             same.append(len(kept))
             kept.append(structs.replace(kept[same[0]], version=version))
         else:

@@ -1,28 +1,13 @@
-"""Which early deltas wait: those that are due are read again, the others are only counted.
-
-Ledgers of older versions list all that waits in every frame; where the last one is of that kind, its lists count."""
+"""Which early deltas wait: those that are due are read again, the others are only counted."""
 
 from __future__ import annotations
 
 from collections import Counter
 
-from dreamcatcherd.core.ledger import HeldRow, QuarantinedRow
+from dreamcatcherd.core.ledger import HeldRow
 from dreamcatcherd.core.waiting import all_rows, due_rows, read_rows, waiting_files
 from dreamcatcherd.git.protocols import ObjectReader
 from dreamcatcherd.stages.published import PublishedState
-
-
-def lists_all(base: PublishedState) -> bool:
-    """Whether the last ledger lists all that waits, as those of older versions do."""
-    return base.ledger is not None and base.ledger.counts.waiting is None
-
-
-def listed_rows(base: PublishedState) -> list[HeldRow | QuarantinedRow]:
-    """What waits by the lists of the last ledger, where it lists all."""
-    if base.ledger is None or not lists_all(base):
-        return []
-    far = [row for row in base.ledger.quarantined if row.reason == "too-far-ahead"]
-    return [*base.ledger.held, *far]
 
 
 def ending(store: ObjectReader, base: PublishedState) -> list[HeldRow]:
@@ -39,8 +24,7 @@ def count(store: ObjectReader, base: PublishedState) -> int:
 
 def waiting_commits(store: ObjectReader, base: PublishedState) -> set[str]:
     """The commits that early deltas are read from again."""
-    rows = [*all_rows(store, base.ledgers), *listed_rows(base)]
-    return {row.commit for row in rows}
+    return {row.commit for row in all_rows(store, base.ledgers)}
 
 
 class EarlyCounts:

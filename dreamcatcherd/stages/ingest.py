@@ -17,7 +17,7 @@ from dreamcatcherd.git.protocols import Commit, ObjectReader, SignatureChecker, 
 from dreamcatcherd.git.reachability import reach_within
 from dreamcatcherd.stages.attribution import attribute, reject_unsigned, sources_of
 from dreamcatcherd.stages.delta_reader import ReadVersion, deltas_among, files_of, read_delta, read_versions
-from dreamcatcherd.stages.early_deltas import ending, listed_rows
+from dreamcatcherd.stages.early_deltas import ending
 from dreamcatcherd.stages.fetch import View
 from dreamcatcherd.stages.inbox import Inbox, Rewind
 from dreamcatcherd.stages.published import PublishedState
@@ -228,7 +228,7 @@ class InboxReader:
 
     def waiting(self, store: ObjectReader, base: PublishedState, settings: Settings) -> list[Arrival]:
         """The early deltas whose frame is open now, read again from their commits."""
-        rows = [*ending(store, base), *listed_rows(base)]
+        rows = ending(store, base)
         versions = [Version(row.path, row.blob, FILE, row.commit) for row in rows]
         before, self._held = self._held, {}
         for version in versions:

@@ -236,13 +236,10 @@ def follows(store: ObjectReader, candidate: str, before: PublishedState) -> bool
 
 
 def _waits_as_it_says(store: ObjectReader, before: PublishedState, after: PublishedState, ledger: Ledger) -> bool:
-    """Whether the folder of ledgers follows from the one before and from the ledger: no early delta is dropped from it.
-
-    Versions that list all that waits do not know that part of it."""
+    """Whether the folder of ledgers follows from the one before and from the ledger: no early delta is dropped from
+    it."""
     oid = blob_at(store, after.ledgers, paths.ledger_path(ledger.frame))
-    if ledger.counts.waiting is None or oid is None:
-        return ledger.counts.waiting is None
-    return next_ledgers(Overlay(store), before.ledgers, ledger, oid) == after.ledgers
+    return oid is not None and next_ledgers(Overlay(store), before.ledgers, ledger, oid) == after.ledgers
 
 
 def _adopted_state(store: ObjectReader, head: str | None) -> FrameState:

@@ -5,20 +5,15 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from msgspec import structs
 
-from dreamcatcherd.core.ledger import listing_all_held, read_ledger, write_ledger
 from dreamcatcherd.core.model import SAME_NAMED, Delta
-from dreamcatcherd.core.paths import LEDGER, PUBLISHED, ledger_path
 from dreamcatcherd.core.settings import Limits
-from dreamcatcherd.core.tree import FILE, Entry, blob_at, edit, subtree
-from dreamcatcherd.core.waiting import began_in
+from dreamcatcherd.core.tree import FILE, Entry, subtree
 from dreamcatcherd.daemon.cycle import poll
 from dreamcatcherd.daemon.primary import Primary
-from dreamcatcherd.git.protocols import Move, Store
 from dreamcatcherd.stages.delta_reader import read_versions
 from tests.law.fleet import MAIN, commit_files
-from tests.stages.tools import FOLDER, close, counting_reads, merged, other, put, reasons, text
+from tests.stages.tools import FOLDER, close, counting_reads, merged, put, reasons, text
 
 LINK = 0o120000
 SUBMODULE = 0o160000
@@ -184,37 +179,6 @@ def test_the_ledgers_in_between_do_not_grow_with_what_waits(primary: Primary) ->
     later = close(primary)
     assert list(later.rows()) == []
     assert later.counts.waiting == 600
-
-
-@pytest.mark.parametrize("held", [True, False])
-def test_what_an_older_version_listed_in_every_frame_goes_on_waiting(primary: Primary, held: bool) -> None:
-    """A ledger of a version that listed all that waits is followed: what it lists is taken over and merges in time."""
-    store = primary.store
-    frame = 3 if held else 1500
-    commit_files(store, MAIN, {"state/dreamcatcher.toml": b"[limits]\nframes_ahead = 1001\n"})
-    commit_files(store, MAIN, {f"{FOLDER}/{frame}/early.json": text(frame)})
-    close(primary)
-    as_an_older_version_left_it(store)
-    later = other(store)
-    following = close(later)
-    assert following.counts.waiting == 1
-    assert [row.path for row in began_in(following)] == [f"{FOLDER}/{frame}/early.json"]
-    if held:
-        assert merged(close(later)) == ["early.json"]
-
-
-def as_an_older_version_left_it(store: Store) -> None:
-    """Rewrite the last snapshot commit: its ledger lists all that waits and knows no count of it, and no file does."""
-    refs = store.refs()
-    commit = store.commit(refs[MAIN])
-    path = f"{LEDGER}/{ledger_path(1)}"
-    ledger = listing_all_held(read_ledger(store.read(blob_at(store, commit.tree, path) or "")))
-    raw = b"".join(line for line in write_ledger(ledger).splitlines(True) if not line.startswith(b'"ended"'))
-    changes = {path: Entry(FILE, store.write("blob", raw.replace(b',"waiting":null', b"")))}
-    tree = edit(store, commit.tree, {**changes, f"{LEDGER}/waiting.jsonl": None})
-    made = store.write_commit(structs.replace(commit, tree=tree))
-    store.flush()
-    assert store.move_refs([Move(ref, made, refs[ref]) for ref in (MAIN, PUBLISHED)], "rewrite")
 
 
 def test_a_far_delta_is_counted_as_quarantined_once(primary: Primary) -> None:
