@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 import sys
 from collections.abc import Callable, Iterable, Iterator
@@ -10,6 +9,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import click
+import msgspec
 
 from dreamcatcherd.config import Config, load_config, wrong_url
 from dreamcatcherd.core.codec import canonical
@@ -78,7 +78,8 @@ def base_of(primary: Primary) -> PublishedState:
 
 def write_json(value: Any) -> None:
     """Write a value as readable JSON with sorted keys, without anything that a terminal obeys."""
-    click.echo(shown_json(json.dumps(json.loads(canonical(value)), indent=1, ensure_ascii=False, sort_keys=True)))
+    # Formatted and not decoded again: a sum may have digits that doubles do not have.
+    click.echo(shown_json(msgspec.json.format(canonical(value), indent=1).decode()))
 
 
 def shown_json(text: str) -> str:

@@ -156,8 +156,8 @@ class Counts(Struct, frozen=True):
     """The number of each kind; `entities` counts everything in the snapshot by collection, extras under `extra`.
 
     `held` counts the deltas that began to wait in this frame, `waiting` all that wait after it; it is None in ledgers
-    of early versions, which listed all waiting deltas in every frame. `clocks` counts deltas of flagged clocks; `unresolved`,
-    `collapsed` and `unknown` add up the fields of the rows in `deltas`."""
+    of early versions, which listed all waiting deltas in every frame. `clocks` counts deltas of flagged clocks;
+    `unresolved`, `collapsed` and `unknown` add up the fields of the rows in `deltas`."""
 
     deltas: int
     streams: int

@@ -14,7 +14,7 @@ from msgspec import Struct
 from dreamcatcherd.core.books.shelf import ShelfEntry
 from dreamcatcherd.core.ledger import QuarantinedRow
 from dreamcatcherd.core.troubles import Trouble
-from dreamcatcherd.history.provenance import Explanation, Field, Loser
+from dreamcatcherd.history.provenance import Deleted, Explanation, Field, Loser
 from dreamcatcherd.history.queries import LostConflict
 from dreamcatcherd.web import answers, params
 
@@ -22,7 +22,7 @@ Schema = dict[str, Any]
 
 _TYPES: tuple[type[Struct], ...] = (
     answers.Error, answers.Status, answers.Waiting, answers.LastSeen, Trouble, answers.Event, answers.Frame,
-    Explanation, Field, Loser, answers.DiffAnswer, answers.ChangedEntity, answers.Stream, answers.Quarantine,
+    Explanation, Deleted, Field, Loser, answers.DiffAnswer, answers.ChangedEntity, answers.Stream, answers.Quarantine,
     QuarantinedRow, answers.Conflicts, LostConflict, ShelfEntry,
 )  # fmt: skip
 """Every struct that occurs in an answer."""

@@ -44,6 +44,7 @@ FAMILIES = {
     "restores_total": "counter",
     "watch_degraded": "gauge",
     "config_refused": "gauge",
+    "claims_held": "gauge",
     "lanes_refused": "gauge",
     "largest_blob_bytes": "gauge",
     "remote_retry_after_seconds": "gauge",
