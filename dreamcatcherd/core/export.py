@@ -187,7 +187,8 @@ def _keyed(row: Collection, records: list[Record]) -> tuple[list[Change[None]], 
         bare = {name: _value(row, name, value) for name, value in _bare(record).items()}
         entity = _entity(row, bare, record)
         order: Json = None
-        if row.content is not None and content_text(choice_of(row, bare), bare) is None:
+        choice = choice_of(row, bare)
+        if choice.content is not None and content_text(choice, bare) is None:
             known_by = (sort_key(natural_key(row, bare)), entity.stamps)
             rank = rank + 1 if known_by == last else 0
             last = known_by
