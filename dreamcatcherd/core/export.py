@@ -114,12 +114,12 @@ def read_portable(raw: bytes) -> Portable:
     remedy = "use a file that dreamcatcherd export wrote"
     try:
         portable = read_as(raw, Portable)
-    except msgspec.DecodeError as error:
+        # Sums have digits that doubles do not have. What is no part of the shape is only read here.
+        digits = decode_exact(raw)["state"]
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise RefusedError(f"not an exported snapshot: {error}", remedy) from error
     if portable.format not in (FORMAT, FORMER):
         raise RefusedError(f"the file's format is {portable.format!r}, this version reads {FORMAT!r}", remedy)
-    # Sums have digits that doubles do not have.
-    digits = decode_exact(raw)["state"]
     return structs.replace(portable, state={name: digits[name] for name in portable.state})
 
 

@@ -111,10 +111,10 @@ def test_records_are_as_the_deltas_gave_them_plus_their_stamps() -> None:
 
 
 def test_records_are_in_natural_key_order() -> None:
-    """Integers by size before strings, texts before whole records; appended ones by stamp and position."""
+    """Integers by size before strings, keys without a text before those with one; appended ones by stamp and position."""
     state = document()["state"]
     assert [record["discussion_number"] for record in state["posts"]] == [9, 10, "two"]
-    assert [record.get("body") for record in state["comments"]] == ["a", "b", "", None]
+    assert [record.get("body") for record in state["comments"]] == ["", None, "a", "b"]
     assert [record["value"] for record in state["dreams"]] == [1, 2]
     heap = Heap()
     tree = merged(heap, [delta(posts_created=list(range(1100, 0, -1)), observations=list(range(300)))]).tree
@@ -235,6 +235,7 @@ def test_a_damaged_file_is_refused(damage: Damage) -> None:
         b"[]",
         b"nonsense",
         b'{"format": "\xff"}',
+        b'{"digest":"","format":"dreamcatcher-snapshot/2","frame":0,"merged":{},"state":{},"x":"\xff"}',
         b"[" * 100_000,
         b'{"state": {"x": [{"y": ' + b"[" * 100_000,
     ],

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from dreamcatcherd.core.codec import canonical
 from dreamcatcherd.core.collections import DEFAULT_TABLE, Collection, KeyField, RuleName
+from dreamcatcherd.core.decimals import exact
 from dreamcatcherd.core.entity_lines import entity_line, fresh_lines, read_entity
 from dreamcatcherd.core.merge import append_changes
 from dreamcatcherd.core.model import Json, Record, Stamp
@@ -186,6 +187,8 @@ def row_of(rule: RuleName) -> Collection:
 def test_an_entity_is_read_as_it_was_written(rule: RuleName, data: st.DataObject) -> None:
     """Record and stamps survive their line, byte for byte, also where all fields have one stamp or there are none."""
     record: Record = data.draw(records)
+    if rule == "sum":
+        record = {name: exact(data.draw(st.integers() | st.sampled_from([0.1, 2.0, -0.0]))) for name in record}
     if rule in BY_FIELD:
         names = [name for name in record if name != "id"]
         names += [""] if not names or data.draw(st.booleans()) else []
@@ -240,7 +243,7 @@ def test_a_snapshot_is_the_files_that_the_documents_name() -> None:
     assert files(heap, tree) == {
         "format": b"dreamcatcher-snapshot/2\n",
         "merged.jsonl": b'[[2,"' + b"a" * 40 + b'"]]\n',
-        "state/posts.jsonl": b'[[7],\t{"discussion_number":7},\t{}]\n',
+        "state/posts.jsonl": b'[[7],\t{"discussion_number":7},\t[' + stamp + b"]]\n",
         "state/observations.jsonl": b"[[" + stamp + b',0],\t{"value":"seen"}]\n',
         "state/extra.jsonl": b'[["dreams",' + stamp + b',0],\t{"value":1}]\n',
     }
