@@ -111,7 +111,7 @@ def test_records_are_as_the_deltas_gave_them_plus_their_stamps() -> None:
 
 
 def test_records_are_in_natural_key_order() -> None:
-    """Integers by size before strings, keys without a text before those with one; appended ones by stamp and position."""
+    """Integers by size before strings, keys without a text before those with one, appended ones by position."""
     state = document()["state"]
     assert [record["discussion_number"] for record in state["posts"]] == [9, 10, "two"]
     assert [record.get("body") for record in state["comments"]] == ["", None, "a", "b"]
