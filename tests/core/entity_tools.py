@@ -34,7 +34,7 @@ RAW_KEY = b"[1]"
 
 stamps = st.builds(Stamp, st.integers(1, 3), st.integers(0, 2), st.sampled_from("ab"), st.sampled_from("cd"))
 addends = st.one_of(st.integers(-5, 5), st.sampled_from(["0.1", "-0.1", "0.25", "1234567890123456789.5"]).map(Exact))
-leaves = st.sampled_from([None, 0, 1, 1.0, "x", [], [1], {}])
+leaves: st.SearchStrategy[Json] = st.sampled_from([None, 0, 1, 1.0, "x", [], [1], {}])
 deep_values = st.recursive(
     leaves, lambda inner: st.dictionaries(st.sampled_from("pq"), inner, max_size=2), max_leaves=5
 )

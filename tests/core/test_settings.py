@@ -7,7 +7,8 @@ from __future__ import annotations
 import pytest
 
 from dreamcatcherd.core.collections import DEFAULT_TABLE, Collection, KeyField, sections_of
-from dreamcatcherd.core.settings import DEFAULT, LANES, Limits, Settings, SettingsError, read_settings, why_refused
+from dreamcatcherd.core.settings import DEFAULT, Limits, Settings, SettingsError, read_settings, why_refused
+from dreamcatcherd.core.settings_schema import LANES
 from dreamcatcherd.core.signers import Signers
 
 KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIKr9bW39+VuRbozqQKj9rOxNy7KOuaTpBel6hVXdi3Re"
