@@ -51,6 +51,8 @@ def _contents(delta: Delta, sections: Sections) -> Iterable[str]:
         if collection is None and sum(whys.values()) < len(records):
             unknown[section] = None
         elif collection is not None and keys is not None and collection.rule in ("dedup", "first", "lww"):
+            if section == collection.delete:
+                continue
             for key, record in zip(keys, records, strict=True):
                 repeated = [key, record] if collection.rule == "lww" else [key]
                 mark = (collection.name, canonical(repeated))

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping
 from msgspec import structs
 
 from dreamcatcherd.core.collections import (
+    BY_RECORD,
     DEFAULT_TABLE,
     DERIVED,
     EXTRA,
@@ -17,16 +18,17 @@ from dreamcatcherd.core.collections import (
     Collection,
     KeyChoice,
     KeyField,
-    RuleName,
 )
 from dreamcatcherd.core.intake import Intake
+from dreamcatcherd.core.keyed_records import reader_of
+from dreamcatcherd.core.keys import choice_of
 from dreamcatcherd.core.settings_schema import Row, SettingsError
 
 TTL = 3
 """For how many frames a claim holds where the settings do not say."""
 
-BY_RECORD: frozenset[RuleName] = frozenset({"append", "dedup", "first", "claim"})
-"""Rules that keep or refuse complete records, so that single fields have no rules of their own."""
+CLAIMED = ("op", "holder", "since", "until")
+"""Fields of a claim that mean something, and so cannot be its key."""
 
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_-]{0,63}")
 _PATTERN = re.compile(r"\{([^{}]+)\}")
@@ -66,8 +68,8 @@ def _collection(name: str, row: Row, base: Collection | None) -> Collection:
         raise SettingsError(f"{where}: the rule {rule!r} keeps complete records, so fields have no rules of their own")
     if row.shard is not None and (len(key) != 1 or row.shard not in names):
         raise SettingsError(f"{where} shard {row.shard!r} is not a field of the only key")
-    _check_names(where, key, content, fields)
-    return Collection(
+    _check_names(where, key, content, fields, CLAIMED if rule == "claim" else ())
+    found = Collection(
         name=name,
         sections=_sections(where, name, row, base),
         key=key,
@@ -80,6 +82,8 @@ def _collection(name: str, row: Row, base: Collection | None) -> Collection:
         delete=row.delete or (base.delete if base else None),
         ttl=(row.ttl or TTL) if rule == "claim" else 0,
     )
+    _check_scalar(where, found)
+    return found
 
 
 def _key(where: str, row: Row, base: Collection | None) -> tuple[KeyChoice, ...]:
@@ -106,14 +110,17 @@ def _key(where: str, row: Row, base: Collection | None) -> tuple[KeyChoice, ...]
     return key
 
 
-def _check_names(where: str, key: tuple[KeyChoice, ...], content: str | None, fields: Mapping[str, str]) -> None:
-    """Within one alternative, names and aliases are distinct; nothing has a reserved name."""
-    texts = [content] if content else []
-    for choice in key:
-        names = [name for field in choice for name in (field.name, *field.aliases)] + texts
-        if len(set(names)) != len(names) or not all(names) or {*MARKS} & {*names}:
-            raise SettingsError(f"{where} key: field names must be distinct, not empty and not reserved")
-    if {*MARKS, ""} & {*fields} or {field.name for choice in key for field in choice} & {*fields}:
+def _check_names(
+    where: str, key: tuple[KeyChoice, ...], content: str | None, fields: Mapping[str, str], taken: tuple[str, ...]
+) -> None:
+    """The names and aliases of different fields are distinct, also of fields in different alternatives; nothing has a
+    reserved name."""
+    distinct = dict.fromkeys(field for choice in key for field in choice)
+    names = [name for field in distinct for name in (field.name, *field.aliases)] + ([content] if content else [])
+    once = len({*names}) == len(names) and all(len({*choice}) == len(choice) for choice in key)
+    if not once or not all(names) or {*MARKS, *taken} & {*names}:
+        raise SettingsError(f"{where} key: field names must be distinct, not empty and not reserved")
+    if {*MARKS, ""} & {*fields} or {field.name for field in distinct} & {*fields}:
         raise SettingsError(f"{where} fields: a rule is for a field that is neither a key field nor reserved")
 
 
@@ -145,6 +152,13 @@ def _scalar(where: str, row: Row, key: tuple[KeyChoice, ...], kept: Collection |
         if not any({*named} <= {field.name for field in choice} for choice in key):
             raise SettingsError(f"{where} scalar {pattern!r} names fields that no key has together")
     return patterns
+
+
+def _check_scalar(where: str, row: Collection) -> None:
+    """What a bare string is read as has the same key when it is read as a record."""
+    for pattern, (_, named, choice) in zip(row.scalar, reader_of(row).patterns, strict=True):
+        if choice_of(row, {**dict.fromkeys(choice.names), **dict.fromkeys(named, "")}) is not choice:
+            raise SettingsError(f"{where} scalar {pattern!r} leaves out fields, and what it names is another key too")
 
 
 # What can never match ---------------------------------------------------------------------------------------------

@@ -17,6 +17,9 @@ EXTRA = "extra"
 MARKS = ("_stamp", "_stamps", "_deleted")
 """Names that the export adds to records, and so no record may bring."""
 
+BY_RECORD: frozenset[RuleName] = frozenset({"append", "dedup", "first", "claim"})
+"""Rules that keep or refuse complete records, so that single fields have no rules of their own."""
+
 
 class KeyField(NamedTuple):
     """A field of a key: its name in the collection, the other names that deltas may use, and whether it may be absent,

@@ -10,7 +10,7 @@ from operator import itemgetter
 
 from dreamcatcherd.core.codec import canonical
 from dreamcatcherd.core.collections import Collection
-from dreamcatcherd.core.entities import leaf_entity, leaf_record, rules_of
+from dreamcatcherd.core.entities import is_alive, leaf_entity, leaf_record, rules_of
 from dreamcatcherd.core.keys import natural_key
 from dreamcatcherd.core.model import Conflict, Deletion, Json, Record, Stamp
 from dreamcatcherd.core.rules import Contributions, Entity, newer_fields, winning_fields
@@ -43,7 +43,12 @@ def find_collapsed(row: Collection, old: Entity | None, brought: Contributions) 
         flat = leaf_entity(old, rules) if old is not None else None
         newer = newer_fields(flat, writes)
         values: Record = dict(flat.record) if flat is not None else {}
+        dead = old is not None and not is_alive(old)
         for stamp, record in writes:
+            if dead and old is not None and old.deleted is not None and stamp > old.deleted:
+                values.update(leaf_record(record, rules))
+                dead = False  # what brings an entity back is something new, be it nothing but the key
+                continue
             if not rules.keys().isdisjoint(record) and any(
                 rules.get(name) not in (None, "lww", "deep") for name in record
             ):
@@ -82,9 +87,11 @@ def find_conflicts(row: Collection, old: Entity | None, brought: Contributions, 
         key = natural_key(row, entity.record) if lost_records else None
         return [Conflict(row.name, key, None, winner, loser, record) for winner, loser, record in lost_records]
     rules = rules_of(row)
-    if row.rule != "lww" and "lww" not in rules.values() and "deep" not in rules.values():
+    if row.rule != "lww" and {"lww", "deep", "first"}.isdisjoint(rules.values()):
         return []
     lost = _lost_fields(*_comparable(row, rules, old, writes))
+    for pair, values in _lost_first_values(rules, old, writes).items():
+        lost.setdefault(pair, {}).update(values)
     if not lost:
         return []
     key = natural_key(row, entity.record)
@@ -185,6 +192,31 @@ def _last_values(contributions: list[Contribution]) -> Iterable[Contribution]:
         last.append((stamp, {field: value for field, value in record.items() if field not in seen}))
         seen.update(record)
     return last
+
+
+def _lost_first_values(rules: Mapping[str, str], old: Entity | None, brought: Contributions) -> _Lost:
+    """For fields with the rule `first`: each stream's first value in a frame, where it is another one than the earliest
+    of all streams."""
+    names = [name for name, rule in rules.items() if rule == "first"]
+    first: dict[tuple[int, str], dict[str, tuple[Stamp, Json]]] = {}
+    for stamp, record in brought:
+        for name in names:
+            if name in record:
+                streams = first.setdefault((stamp.frame, name), {})
+                streams.setdefault(stamp.stream_id, (stamp, record[name]))
+    for name in names:
+        stored = old.stamps.get(name) if old is not None and isinstance(old.stamps, dict) else None
+        if old is not None and stored is not None and (stored.frame, name) in first:
+            streams = first[stored.frame, name]
+            if stored.stream_id not in streams or stored < streams[stored.stream_id][0]:
+                streams[stored.stream_id] = (stored, old.record[name])
+    lost: _Lost = {}
+    for (_, name), streams in first.items():
+        winner, best = min(streams.values(), key=itemgetter(0))
+        for loser, value in streams.values():
+            if loser != winner and not _same(best, value):
+                lost.setdefault((winner, loser), {})[name] = value
+    return lost
 
 
 def _lost_records(old: Entity | None, brought: Contributions) -> Iterator[tuple[Stamp, Stamp, Record]]:

@@ -61,7 +61,8 @@ def sections_in(body: Record, header: Iterable[str], dotted: Iterable[str] = ())
     # A section inside another one that is taken as well is in both documents, but in one section only.
     for section, value in at_paths:
         below = [path[section.count(".") + 1 :] for path in paths if ".".join(path).startswith(section + ".")]
-        yield section, _without(value, below) if below else value
+        if (left := _without(value, below) if below else value) != {} or not below:
+            yield section, left
 
 
 def value_at(document: Json, path: Iterable[str]) -> Json:

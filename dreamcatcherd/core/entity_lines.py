@@ -81,7 +81,7 @@ def read_entity(row: Collection, line: bytes) -> Entity:
         return Entity(record, _stamp_or_none(stamps), deleted, latest)
     if isinstance(stamps, dict):
         return Entity(record, {name: stamps_from(stamp) for name, stamp in stamps.items()}, deleted, latest)
-    if isinstance(stamps[0], list):
+    if isinstance(stamps[0], list | dict):
         inside = stamps.pop() if isinstance(stamps[-1], dict) else {}
         found = {name: stamp_of(stamp) for stamp, names in stamps for name in names}
         return Entity(record, found | {name: stamps_from(one) for name, one in inside.items()}, deleted, latest)

@@ -114,12 +114,12 @@ def read_portable(raw: bytes) -> Portable:
     remedy = "use a file that dreamcatcherd export wrote"
     try:
         portable = read_as(raw, Portable)
-    except msgspec.DecodeError as error:
+        # Sums have digits that doubles do not have. What is no part of the shape is only read here.
+        digits = decode_exact(raw)["state"]
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise RefusedError(f"not an exported snapshot: {error}", remedy) from error
     if portable.format not in (FORMAT, FORMER):
         raise RefusedError(f"the file's format is {portable.format!r}, this version reads {FORMAT!r}", remedy)
-    # Sums have digits that doubles do not have.
-    digits = decode_exact(raw)["state"]
     return structs.replace(portable, state={name: digits[name] for name in portable.state})
 
 
@@ -187,7 +187,8 @@ def _keyed(row: Collection, records: list[Record]) -> tuple[list[Change[None]], 
         bare = {name: _value(row, name, value) for name, value in _bare(record).items()}
         entity = _entity(row, bare, record)
         order: Json = None
-        if row.content is not None and content_text(choice_of(row, bare), bare) is None:
+        choice = choice_of(row, bare)
+        if choice.content is not None and content_text(choice, bare) is None:
             known_by = (sort_key(natural_key(row, bare)), entity.stamps)
             rank = rank + 1 if known_by == last else 0
             last = known_by

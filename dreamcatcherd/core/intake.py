@@ -48,12 +48,12 @@ class Intake(Struct, frozen=True, forbid_unknown_fields=True):
 
 def why_bad_intake(intake: Intake) -> str | None:
     """Why the intake cannot count, or None."""
-    for root in intake.roots:
+    for at, root in enumerate(intake.roots):
         if not is_plain_path(root):
             return f"[intake] roots: {root!r} is not a relative path without empty names, `.` and `..`"
         if any(overlap(root, other) for other in (paths.SNAPSHOT, paths.LEDGER, paths.FRAME, paths.SETTINGS)):
             return f"[intake] roots: {root!r} holds canonical files, choose a folder of its own"
-        if any(overlap(root, other) for other in intake.roots if other is not root):
+        if any(overlap(root, other) for other in intake.roots[:at]):
             return f"[intake] roots: {root!r} is given twice, or is inside another root"
     for name in ("frame", "utc", "stream_id"):
         for path in getattr(intake, name):

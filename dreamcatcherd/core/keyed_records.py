@@ -12,13 +12,14 @@ from typing import NamedTuple
 
 from dreamcatcherd.core.claims import OPERATIONS
 from dreamcatcherd.core.codec import Exact, canonical
-from dreamcatcherd.core.collections import MARKS, Collection, KeyField
+from dreamcatcherd.core.collections import BY_RECORD, MARKS, Collection, KeyField
 from dreamcatcherd.core.decimals import doubles, exact, has_sums, why_no_addend
 from dreamcatcherd.core.keys import Choice, choices_of, content_text, key_part, stored_key, text_mark
 from dreamcatcherd.core.model import Deletion, Json, Record
 
 MARKED = f"a record may not bring {', '.join(MARKS[:-1])} or {MARKS[-1]}"
 UNMARKED = frozenset(MARKS).isdisjoint
+NAMELESS = "a field has no name"
 _BRACES = re.compile(r"\{([^{}]+)\}")
 
 One = tuple[list[Json] | None, Record, str | None]
@@ -41,6 +42,9 @@ class Reader(NamedTuple):
     single: Choice | None
     """The alternative that a bare value can be."""
     rules: Mapping[str, str]
+    by_record: bool
+    """Whether records are kept complete. Elsewhere the name "" stands for writes of nothing but the key, so no field
+    may have it."""
 
 
 @lru_cache(maxsize=256)
@@ -60,7 +64,7 @@ def reader_of(row: Collection) -> Reader:
         patterns.append((re.compile(found, re.DOTALL), named, choice))
     single = next((choice for choice in choices if len(choice.names) == 1 and choice.content is None), None)
     renamed = frozenset(alias for field in fields for alias in field.aliases)
-    return Reader(choices, renamed, tuple(fields), tuple(patterns), single, dict(row.fields))
+    return Reader(choices, renamed, tuple(fields), tuple(patterns), single, dict(row.fields), row.rule in BY_RECORD)
 
 
 def is_record(row: Collection, value: Record) -> bool:
@@ -144,10 +148,11 @@ def _flatten(item: Record) -> Record | None:
 def _keyed(row: Collection, item: Record, original: Json, ordered: Ordered, bare: Choice | None = None) -> One:
     """A record with its key; `bare` is the alternative that a bare value names, whose other fields are null."""
     record = _renamed(row, item)
-    found = (bare, None) if bare is not None else _chosen(row, record)
-    choice, why = found
+    choice, why = (bare, None) if bare is not None else _chosen(row, record)
     if choice is None:
         return as_extra(original, why)
+    if "" in record and not reader_of(row).by_record:
+        return as_extra(original, NAMELESS)
     parts: list[Json] = []
     for name in choice.names:
         value = record.get(name)

@@ -13,7 +13,7 @@ from functools import cache
 from typing import NamedTuple
 
 from dreamcatcherd.core.codec import canonical
-from dreamcatcherd.core.collections import Collection, KeyChoice
+from dreamcatcherd.core.collections import Collection, KeyChoice, KeyField
 from dreamcatcherd.core.model import Json, Record
 
 _DECIMAL = re.compile(r"0|-?[1-9][0-9]{0,4298}")
@@ -59,15 +59,20 @@ def choice_of(row: Collection, record: Record) -> Choice:
     if len(choices) == 1:
         return choices[0]
     for choice in choices:
-        if all(
-            record.get(field.name) is not None or (field.nullable and field.name in record) for field in choice.fields
-        ):
+        if all(_is_part(record, field) for field in choice.fields):
             return choice
     # A bare string names some of the fields; the others are there as null.
     for choice in choices:
         if all(name in record for name in choice.names):
             return choice
     raise AssertionError(f"a stored record of {row.name} has no key")
+
+
+def _is_part(record: Record, field: KeyField) -> bool:
+    """Whether a stored record has a key part in a field. Another alternative's field may have been null when the record
+    was keyed, and be a set by now."""
+    value = record.get(field.name)
+    return type(value) in (int, str) or (value is None and field.nullable and field.name in record)
 
 
 def choice_of_key(row: Collection, key: list[Json]) -> Choice:

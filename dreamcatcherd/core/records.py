@@ -126,6 +126,8 @@ def _place_plain(row: Collection, section: str, items: list[Json]) -> Placed | N
     for item in items:
         if type(item) is not dict or not reader.renamed.isdisjoint(item) or not UNMARKED(item):
             return None
+        if "" in item and not reader.by_record:
+            return None
         key = _plain_key(reader.choices, item) if row.rule != "append" else []
         if key is None:
             return None

@@ -6,16 +6,15 @@ import pytest
 from msgspec import structs
 
 from dreamcatcherd.core.advice import ADVICE_LISTED, advise, alike
-from dreamcatcherd.core.collections import DEFAULT_TABLE
 from dreamcatcherd.core.model import Delta
-from dreamcatcherd.core.settings import Limits
+from dreamcatcherd.core.settings import DEFAULT, Limits, read_settings
 from tests.core.tools import delta
 
-LIMITS = Limits(frames_ahead=3)
+SETTINGS = structs.replace(DEFAULT, limits=Limits(frames_ahead=3))
 
 
 def warnings(one: Delta, open_frame: int | None = None) -> list[str]:
-    return advise(one, DEFAULT_TABLE, LIMITS, open_frame)
+    return advise(one, SETTINGS, open_frame)
 
 
 def test_a_delta_that_is_stored_as_it_says_has_no_warning() -> None:
@@ -64,6 +63,13 @@ def test_records_that_bring_nothing_new_are_counted(sections: dict[str, list[obj
     records = "1 record" if repeated == 1 else f"{repeated} records"
     expected = f"{section}: {records} collapsed into an earlier one with the same key, nothing new"
     assert warnings(delta(1, **sections)) == [expected]
+
+
+def test_a_deletion_repeats_no_record() -> None:
+    """Naming an entity to delete beside its record, or twice, is nothing to be warned of."""
+    settings = read_settings(b'[collections.votes]\nkey = ["id"]\nrule = "dedup"\ndelete = "votes_removed"')
+    one = delta(1, votes=[{"id": 1}], votes_removed=[1, 1, {"id": 1}])
+    assert advise(one, settings) == []
 
 
 def test_references_to_missing_files_are_named_a_few_at_most() -> None:

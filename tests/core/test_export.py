@@ -17,7 +17,7 @@ from dreamcatcherd.core.errors import RefusedError
 from dreamcatcherd.core.export import Restored, export, read_portable, restore
 from dreamcatcherd.core.model import Delta
 from dreamcatcherd.core.settings import DEFAULT, read_settings
-from dreamcatcherd.core.snapshot import UNBOUNDED, close_snapshot, empty_snapshot
+from dreamcatcherd.core.snapshot import FORMER
 from tests.core.tools import Heap, delta, merged
 
 SETTINGS = (
@@ -98,7 +98,10 @@ def test_records_are_as_the_deltas_gave_them_plus_their_stamps() -> None:
     """Key fields have the collection's names; fields have a stamp each where the rule goes by field, else one."""
     state = document()["state"]
     one, two = [1, 1, "a", "a" * 40], [2, 1, "b", "b" * 40]
-    assert state["agents"] == [{"agent": 7, "_stamps": {}}, {"agent": "zoe", "mood": 1, "_stamps": {"mood": one}}]
+    assert state["agents"] == [
+        {"agent": 7, "_stamps": {"": one}},
+        {"agent": "zoe", "mood": 1, "_stamps": {"mood": one}},
+    ]
     assert state["counters"] == [{"name": "visits", "value": 10**30 + 3, "_stamp": two}]
     assert state["claims"] == [{"resource": "r", "by": "a", "_stamp": one}]
     assert state["scores"] == [{"player": 1, "best": [1], "_stamps": {"best": two}}]
@@ -108,10 +111,10 @@ def test_records_are_as_the_deltas_gave_them_plus_their_stamps() -> None:
 
 
 def test_records_are_in_natural_key_order() -> None:
-    """Integers by size before strings, texts before whole records; appended ones by stamp and position."""
+    """Integers by size before strings, keys without a text before those with one, appended ones by position."""
     state = document()["state"]
     assert [record["discussion_number"] for record in state["posts"]] == [9, 10, "two"]
-    assert [record.get("body") for record in state["comments"]] == ["a", "b", "", None]
+    assert [record.get("body") for record in state["comments"]] == ["", None, "a", "b"]
     assert [record["value"] for record in state["dreams"]] == [1, 2]
     heap = Heap()
     tree = merged(heap, [delta(posts_created=list(range(1100, 0, -1)), observations=list(range(300)))]).tree
@@ -165,15 +168,16 @@ def test_large_collections_travel() -> None:
 
 
 def test_an_export_of_the_format_before_is_imported_as_one_of_this() -> None:
-    """The same records, stamps and merged ids, with the digest that the same deltas have in this format."""
+    """The same records, stamps and merged ids, with the digest that they have in this format."""
     heap = Heap()
-    before = merged(heap, a_few(), close_snapshot(heap, empty_snapshot(UNBOUNDED)), TABLE).tree
-    raw = exported(heap, before)
-    assert (json.loads(raw)["format"], json.loads(raw)["digest"]) == (UNBOUNDED, before)
-    made = restored(raw, heap).tree
-    assert made == merged(heap, a_few(), table=TABLE).tree != before
+    tree = merged(heap, a_few(), table=TABLE).tree
+    former = {**json.loads(exported(heap, tree)), "format": FORMER, "digest": "0" * 40}
+    former["state"]["agents"][0]["_stamps"] = {}  # that format had no stamp for a write of nothing but the key
+    made = restored(json.dumps(former).encode(), heap).tree
+    assert made not in (tree, former["digest"])
     now = json.loads(exported(heap, made))
-    assert {**now, "format": UNBOUNDED, "digest": before} == json.loads(raw)
+    assert {**now, "format": FORMER, "digest": "0" * 40} == former
+    assert restored(json.dumps(now).encode()).tree == made
 
 
 # What is refused --------------------------------------------------------------------------------------------------
@@ -231,6 +235,7 @@ def test_a_damaged_file_is_refused(damage: Damage) -> None:
         b"[]",
         b"nonsense",
         b'{"format": "\xff"}',
+        b'{"digest":"","format":"dreamcatcher-snapshot/2","frame":0,"merged":{},"state":{},"x":"\xff"}',
         b"[" * 100_000,
         b'{"state": {"x": [{"y": ' + b"[" * 100_000,
     ],

@@ -164,9 +164,9 @@ def test_records_are_counted_as_the_settings_have_them() -> None:
         "empty": [],
         "meta": {"channels": {"c": {}, "d": {}}},
     }
-    assert count_records(document, PATHS, DEFAULT.sections) == 9
+    assert count_records(document, PATHS, DEFAULT.sections) == 8
     settings = read_settings(b'[collections.channels]\nsection = "meta.channels"\nform = "map"\nkey = ["id"]\n')
-    assert count_records(document, PATHS, settings.sections) == 10
+    assert count_records(document, PATHS, settings.sections) == 9
 
 
 META = {"frame": 7, "timestamp": "2026-01-31T12:00:00Z", "node_id": "s1"}

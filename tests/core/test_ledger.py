@@ -192,12 +192,12 @@ def test_a_duplicate_is_named_with_its_delta() -> None:
 
 def test_misfits_are_counted_by_delta_section_and_reason() -> None:
     """A delta with a thousand misfits of one kind has one row that says so."""
-    one = delta(FRAME, 1, "a", reactions_added=12, posts_created=[{"number": []}] + [{}] * 1000)
+    one = delta(FRAME, 1, "a", reactions_added=1.5, posts_created=[{"number": []}] + [{}] * 1000)
     ledger = closed(arrivals([one]))
     path, blob = one.version.path, one.version.blob
     assert ledger.misfits == [
+        MisfitRow(path, blob, "posts_created", "discussion_number is neither an integer nor a string", 1),
         MisfitRow(path, blob, "posts_created", "no discussion_number", 1000),
-        MisfitRow(path, blob, "posts_created", "number is neither an integer nor a string", 1),
         MisfitRow(path, blob, "reactions_added", "not an object", 1),
     ]
     assert ledger.counts.misfits == 1002

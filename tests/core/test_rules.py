@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from random import Random
 from typing import Any
 
@@ -9,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dreamcatcherd.core.codec import canonical
+from dreamcatcherd.core.codec import Exact, canonical
 from dreamcatcherd.core.collections import RuleName
 from dreamcatcherd.core.model import Json, Record, Stamp
 from dreamcatcherd.core.rules import BY_FIELD, FOLDS, MERGE_RULES, Entity, value_order
@@ -53,10 +54,11 @@ def contributions(of: st.SearchStrategy[Json]) -> st.SearchStrategy[list[Contrib
 
 
 integers = st.one_of(st.integers(-5, 5), st.integers(-(2**70), 2**70))
+addends = st.one_of(integers, st.sampled_from(["0.1", "-0.1", "0.25", "1e-30", "12345678901234567890.5"]).map(Exact))
 
 
 def brought(rule: RuleName) -> st.SearchStrategy[list[Contribution]]:
-    return contributions(integers if rule == "sum" else values)
+    return contributions(addends if rule == "sum" else values)
 
 
 @pytest.mark.parametrize("rule", MERGE_RULES)
@@ -86,13 +88,16 @@ def test_a_contribution_that_comes_again_changes_nothing(rule: RuleName, data: s
 @settings(max_examples=40, deadline=None)
 @given(data=st.data())
 def test_key_fields_stay_and_stamps_have_the_rules_form(rule: RuleName, data: st.DataObject) -> None:
-    """Rules by field have a stamp for each field but the key, the others have one stamp of those given."""
+    """Rules by field have a stamp for each field but the key, and under the name "" the latest of nothing but the key;
+    the others have one stamp of those given."""
     given_ = data.draw(brought(rule))
     entity = fold(rule, given_)
     assert entity.record["id"] == 1
     if rule in BY_FIELD:
         assert isinstance(entity.stamps, dict)
-        assert set(entity.stamps) == set(entity.record) - KEYS
+        bare = [at for at, record in given_ if len(record) == 1]
+        assert set(entity.stamps) == set(entity.record) - KEYS | ({""} if bare else set())
+        assert entity.stamps.get("") == max(bare, default=None)
     else:
         assert entity.stamps in [at for at, _ in given_]
 
@@ -108,7 +113,7 @@ def test_last_write_wins_field_by_field(given_: list[Contribution]) -> None:
     fields, by_field = {"id": 1}, {}
     for at, record in sorted(given_, key=lambda one: one[0]):
         fields.update(record)
-        by_field.update({name: at for name in record if name != "id"})
+        by_field.update({name: at for name in record if name != "id"} if len(record) > 1 else {"": at})
     assert same(entity.record, fields)
     assert entity.stamps == by_field
 
@@ -166,17 +171,20 @@ def test_equal_contributions_of_two_deltas_both_count() -> None:
     assert fold("sum", given_).record == {"id": 1, "value": 6}
 
 
+@pytest.mark.parametrize(("rule", "best_of"), [("max", max), ("min", min)])
 @settings(max_examples=60, deadline=None)
-@given(contributions(values))
-def test_the_largest_value_stands_with_the_stamp_that_brought_it_first(given_: list[Contribution]) -> None:
-    """Each field has the largest of its values, and the earliest stamp that set exactly that."""
-    entity = fold("max", given_)
+@given(given_=contributions(values))
+def test_the_best_value_stands_with_the_stamp_that_brought_it_first(
+    rule: RuleName, best_of: Callable[..., Json], given_: list[Contribution]
+) -> None:
+    """Each field has the largest, or the smallest, of its values, and the earliest stamp that set exactly that."""
+    entity = fold(rule, given_)
     assert isinstance(entity.stamps, dict)
     for name in {name for _, record in given_ for name in record} - KEYS:
         claims = [(at, record[name]) for at, record in given_ if name in record]
-        largest = max((value for _, value in claims), key=value_order)
-        assert same(entity.record[name], largest)
-        assert entity.stamps[name] == min(at for at, value in claims if same(value, largest))
+        best = best_of((value for _, value in claims), key=value_order)
+        assert same(entity.record[name], best)
+        assert entity.stamps[name] == min(at for at, value in claims if same(value, best))
 
 
 @pytest.mark.parametrize(
@@ -205,6 +213,7 @@ def test_values_are_ordered_by_kind_and_then_by_size(small: Json, large: Json) -
     assert value_order(small) < value_order(large)
     given_ = [(stamp(1), {"id": 1, "x": large}), (stamp(2), {"id": 1, "x": small})]
     assert same(fold("max", given_).record["x"], large)
+    assert same(fold("min", given_).record["x"], small)
 
 
 @settings(max_examples=100, deadline=None)
@@ -240,7 +249,8 @@ def test_a_union_tells_true_from_one() -> None:
 
 
 @pytest.mark.parametrize(
-    ("rule", "kept"), [("lww", "later"), ("dedup", "earlier"), ("first", "earlier"), ("max", "later")]
+    ("rule", "kept"),
+    [("lww", "later"), ("dedup", "earlier"), ("first", "earlier"), ("max", "later"), ("min", "earlier")],
 )
 def test_within_one_delta_position_decides(rule: RuleName, kept: str) -> None:
     """Of records with one stamp the later wins, and for dedup and first the earlier."""

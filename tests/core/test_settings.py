@@ -6,8 +6,9 @@ from __future__ import annotations
 
 import pytest
 
-from dreamcatcherd.core.collections import DEFAULT_TABLE, Collection, sections_of
-from dreamcatcherd.core.settings import DEFAULT, LANES, Limits, Settings, SettingsError, read_settings, why_refused
+from dreamcatcherd.core.collections import DEFAULT_TABLE, Collection, KeyField, sections_of
+from dreamcatcherd.core.settings import DEFAULT, Limits, Settings, SettingsError, read_settings, why_refused
+from dreamcatcherd.core.settings_schema import LANES
 from dreamcatcherd.core.signers import Signers
 
 KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIKr9bW39+VuRbozqQKj9rOxNy7KOuaTpBel6hVXdi3Re"
@@ -30,15 +31,18 @@ def test_an_empty_file_gives_the_defaults() -> None:
 
 def test_the_default_table_is_the_protocols() -> None:
     """Sections, key fields and rules are those of the table in docs/protocol.md#a-delta."""
-    found = {row.name: (row.sections[0], [names[0] for names in row.key], row.rule) for row in DEFAULT_TABLE.values()}
+    found = {
+        row.name: (row.sections[0], [[field.name for field in choice] for choice in row.key], row.rule)
+        for row in DEFAULT_TABLE.values()
+    }
     assert found == {
-        "posts": ("posts_created", ["discussion_number"], "lww"),
-        "comments": ("comments_added", ["discussion_number", "author"], "dedup"),
-        "chapters": ("chapters_added", ["book", "chapter", "author"], "lww"),
-        "books": ("books_started", ["book"], "lww"),
-        "agents": ("profile_updates", ["agent"], "lww"),
-        "reactions": ("reactions_added", ["node", "agent", "type"], "dedup"),
-        "counters": ("counters", ["name"], "sum"),
+        "posts": ("posts_created", [["discussion_number"]], "lww"),
+        "comments": ("comments_added", [["id"], ["discussion_number", "author"]], "dedup"),
+        "chapters": ("chapters_added", [["book", "chapter", "author"]], "lww"),
+        "books": ("books_started", [["book"]], "lww"),
+        "agents": ("profile_updates", [["agent"]], "lww"),
+        "reactions": ("reactions_added", [["id"], ["node", "type", "agent"]], "dedup"),
+        "counters": ("counters", [["name"]], "sum"),
         "observations": ("observations", [], "append"),
     }
 
@@ -51,12 +55,12 @@ def test_the_settings_remember_their_blob() -> None:
 def test_a_collection_is_added_by_a_few_lines() -> None:
     """The protocol's own example is a row of its own, and the defaults stay."""
     settings = read('[collections.claims]\nsection = "claims"\nkey = ["resource"]\nrule = "first"\n')
-    assert settings.table["claims"] == Collection("claims", ("claims",), (("resource",),), "first")
+    assert settings.table["claims"] == Collection("claims", ("claims",), ((KeyField("resource"),),), "first")
     assert {name: settings.table[name] for name in DEFAULT_TABLE} == dict(DEFAULT_TABLE)
     assert sections_of(settings.table)["claims"] == (settings.table["claims"], 0)
 
 
-@pytest.mark.parametrize("rule", ["lww", "dedup", "sum", "max", "first", "union"])
+@pytest.mark.parametrize("rule", ["lww", "dedup", "sum", "max", "min", "first", "union", "claim"])
 def test_every_keyed_rule_can_be_named(rule: str) -> None:
     """All the rules that need a key are accepted with one."""
     assert row(f'[collections.x]\nkey = ["k"]\nrule = "{rule}"', "x").rule == rule
@@ -85,7 +89,7 @@ def test_what_is_left_out_of_a_known_collection_stays() -> None:
 def test_key_aliases_are_kept_with_their_field() -> None:
     """A key field's other names stand after it."""
     text = '[collections.x]\nkey = ["a", "b"]\nkey_aliases = {b = ["bee", "be"]}'
-    assert row(text, "x").key == (("a",), ("b", "bee", "be"))
+    assert row(text, "x").key == ((KeyField("a"), KeyField("b", ("bee", "be"))),)
 
 
 def test_content_and_shard_are_read() -> None:
@@ -164,27 +168,35 @@ def test_a_name_that_cannot_be_a_collections_does_not_count(name: str) -> None:
 
 
 @pytest.mark.parametrize("section", ["frame", "utc", "completed_at", "timestamp", "stream_id"])
-def test_the_header_cannot_be_a_section(section: str) -> None:
-    """The names that place a delta belong to no collection, as section or as alias."""
-    with pytest.raises(SettingsError, match="cannot be a section"):
-        read(f'[collections.x]\nsection = "{section}"')
-    with pytest.raises(SettingsError, match="cannot be a section"):
-        read(f'[collections.x]\naliases = ["{section}"]')
+def test_the_header_as_a_section_is_warned_of(section: str) -> None:
+    """The names that place a delta never match as section or as alias, and the settings count all the same."""
+    warning = f"[collections.x] can never match: section '{section}' is the header field '{section}', or below it"
+    for text in (f'section = "{section}"', f'aliases = ["{section}"]'):
+        assert read(f"[collections.x]\n{text}").warnings == (warning,)
 
 
 @pytest.mark.parametrize(
-    "text",
+    ("text", "section", "owner", "loser"),
     [
-        '[collections.x]\nsection = "posts_created"',
-        '[collections.x]\naliases = ["agents_updated"]',
-        '[collections.x]\nsection = "s"\n[collections.y]\nsection = "s"',
-        '[collections.x]\naliases = ["y"]\n[collections.y]\n',
+        ('[collections.x]\nsection = "posts_created"', "posts_created", "x", "posts"),
+        ('[collections.x]\naliases = ["agents_updated"]', "agents_updated", "x", "agents"),
+        ('[collections.x]\nsection = "s"\n[collections.y]\nsection = "s"', "s", "x", "y"),
+        ('[collections.x]\naliases = ["y"]\n[collections.y]\n', "y", "x", "y"),
+        ('[collections.y]\n[collections.x]\naliases = ["y"]\n', "y", "y", "x"),
+        ('[collections.x]\nkey = ["k"]\ndelete = "posts_created"', "posts_created", "x", "posts"),
     ],
 )
-def test_a_section_has_one_owner(text: str) -> None:
-    """Two collections cannot read the same section."""
-    with pytest.raises(SettingsError, match="belongs to both"):
-        read(text)
+def test_a_section_has_one_owner(text: str, section: str, owner: str, loser: str) -> None:
+    """The first row of the settings wins a section, settings before defaults; the loser is a warning."""
+    found = read(text)
+    assert sections_of(found.table)[section][0].name == owner
+    assert section not in found.table[loser].sections
+    assert found.warnings == (f"[collections.{loser}] can never match: section {section!r} belongs to {owner}",)
+
+
+def test_settings_without_a_mistake_have_no_warning() -> None:
+    """Neither the defaults nor rows that do not meet say anything."""
+    assert DEFAULT.warnings == read('[collections.x]\nkey = ["k"]\ndelete = "gone"').warnings == ()
 
 
 def test_a_section_is_named_once() -> None:
@@ -201,7 +213,7 @@ def test_a_section_is_named_once() -> None:
         ('key = ["_stamp"]', "reserved"),
         ('key = ["a"]\nkey_aliases = {a = ["_stamps"]}', "reserved"),
         ('key = ["a", "b"]\nkey_aliases = {a = ["b"]}', "distinct"),
-        ('key = ["a"]\nkey_aliases = {b = ["c"]}', "no key field"),
+        ('key = ["a"]\nkey_aliases = {b = ["c"]}', "not a key field"),
         ('key = ["a"]\ncontent = "a"\nrule = "dedup"', "distinct"),
         ('key = ["a"]\nrule = "append"', "takes no key"),
         ('key = []\nrule = "lww"', "needs a key"),
@@ -224,6 +236,8 @@ def test_a_row_that_contradicts_itself_does_not_count(text: str, word: str) -> N
         '[collections.posts]\nkey = ["title"]',
         '[collections.posts]\nrule = "max"',
         '[collections.comments]\ncontent = "text"',
+        '[collections.chapters]\nfields = {words = "max"}',
+        '[collections.reactions]\nkey = ["id"]',
         '[collections.chapters]\nshard = "author"',
         '[collections.posts]\nrule = "first"\ncontent = "body"',
     ],
@@ -243,6 +257,8 @@ def test_a_collection_with_entities_keeps_its_key_and_rule(text: str) -> None:
         "[limits]\ndepth = 5",
         '[collections.posts]\naliases = ["p"]',
         '[collections.posts]\nsection = "p"\nkey_aliases = {discussion_number = ["n"]}',
+        '[collections.posts]\ndelete = "posts_removed"\nform = "map"',
+        '[collections.reactions]\nscalar = "{node}"',
         '[collections.new]\nkey = ["k"]',
         '[lanes]\nprefix = "refs/lanes/"',
     ],
