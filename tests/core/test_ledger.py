@@ -19,8 +19,6 @@ from dreamcatcherd.core.ledger import (
     MisfitRow,
     QuarantinedRow,
     Violation,
-    collection_label,
-    entity_total,
     head_of,
     read_head,
     read_ledger,
@@ -222,18 +220,6 @@ def test_conflicts_are_the_merges() -> None:
             "value": 1,
         }
     ]
-
-
-def test_extras_have_one_label() -> None:
-    """Whatever a section is called, it is counted under `extra`; collections keep their names."""
-    assert [collection_label(name) for name in ("extra/a/b", "extra/", "posts", "extras")] == [
-        "extra",
-        "extra",
-        "posts",
-        "extras",
-    ]
-    assert entity_total({"posts": 2, "extra": 3}) == 5
-    assert entity_total({}) == 0
 
 
 # Bytes ------------------------------------------------------------------------------------------------------------
