@@ -12,7 +12,7 @@ SLOW = frozenset(
     {
         "tests/core/test_codec.py::test_damaged_bytes_are_judged_as_by_a_strict_reader",
         "tests/core/test_codec.py::test_hand_written_json_is_judged_as_by_a_strict_reader",
-        "tests/core/test_codec.py::test_one_record_cannot_hold_any_number_of_values",
+        "tests/core/test_header.py::test_one_record_cannot_hold_any_number_of_values",
         "tests/core/test_codec.py::test_whatever_json_dumps_writes_is_judged_as_by_a_strict_reader",
         "tests/core/test_export.py::test_no_changed_byte_goes_unnoticed",
         "tests/core/test_guard.py::test_no_merge_loses_anything_and_what_it_added_is_what_it_would_lose",

@@ -15,7 +15,7 @@ from dreamcatcherd.core.rules import Entity
 OPERATIONS = ("claim", "renew", "release")
 
 
-class Decision(NamedTuple):
+class ClaimDecision(NamedTuple):
     """What became of one claim. `holder` holds the resource afterwards, through frame `until`; None if nobody does."""
 
     collection: str
@@ -38,7 +38,7 @@ Decided = tuple[Stamp, ClaimOutcome, str | None, int | None]
 """A decision without the collection and the key."""
 
 
-def decide(
+def decide_claims(
     entity: Entity | None, brought: Sequence[Claimed], keys: frozenset[str], ttl: int
 ) -> tuple[Entity, list[Decided]]:
     """The entity after claims, in the order in which they are decided, and each decision: its stamp, outcome, holder

@@ -46,9 +46,11 @@ def sections_in(body: Record, header: Iterable[str], dotted: Iterable[str] = ())
     at_paths: list[tuple[str, Json]] = []
     for section in dotted:
         path = section.split(".")
-        if section not in body and (value := value_at(body, path)) is not None and path not in paths:
-            at_paths.append((section, value))
+        parent = value_at(body, path[:-1])
+        if section not in body and path not in paths and type(parent) is dict and path[-1] in parent:
             paths.append(path)
+            if (value := parent[path[-1]]) is not None:
+                at_paths.append((section, value))
     parents = {path[0] for path in paths}
     for name, value in body.items():
         if name in names or value is None:

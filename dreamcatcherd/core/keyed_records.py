@@ -29,7 +29,7 @@ Ordered = Callable[[Collection, list[Json]], Json]
 """The stamp and position of a record that is appended to a keyed collection, by its collection and key parts."""
 
 
-class Reader(NamedTuple):
+class RowReader(NamedTuple):
     """What reading the records of one row needs."""
 
     choices: tuple[Choice, ...]
@@ -48,7 +48,7 @@ class Reader(NamedTuple):
 
 
 @lru_cache(maxsize=256)
-def reader_of(row: Collection) -> Reader:
+def reader_of(row: Collection) -> RowReader:
     choices = choices_of(row)
     fields = dict.fromkeys(field for choice in row.key for field in choice if field.aliases)
     patterns = []
@@ -64,7 +64,7 @@ def reader_of(row: Collection) -> Reader:
         patterns.append((re.compile(found, re.DOTALL), named, choice))
     single = next((choice for choice in choices if len(choice.names) == 1 and choice.content is None), None)
     renamed = frozenset(alias for field in fields for alias in field.aliases)
-    return Reader(choices, renamed, tuple(fields), tuple(patterns), single, dict(row.fields), row.rule in BY_RECORD)
+    return RowReader(choices, renamed, tuple(fields), tuple(patterns), single, dict(row.fields), row.rule in BY_RECORD)
 
 
 def is_record(row: Collection, value: Record) -> bool:

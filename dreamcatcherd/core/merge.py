@@ -11,7 +11,7 @@ from itertools import chain
 from types import MappingProxyType
 from typing import NamedTuple
 
-from dreamcatcherd.core.claims import Claimed, Decision, decide
+from dreamcatcherd.core.claims import ClaimDecision, Claimed, decide_claims
 from dreamcatcherd.core.codec import canonical, canonical_each
 from dreamcatcherd.core.collections import EXTRA, Collection, Table
 from dreamcatcherd.core.conflicts import Contribution, find_collapsed, find_conflicts
@@ -73,7 +73,7 @@ class Merged(NamedTuple):
     """By delta, the records that changed nothing: their key existed already, and so did their values."""
     unknown: Mapping[Stamp, Sequence[str]] = MappingProxyType({})
     """By delta, the sections that no collection owns."""
-    claims: Sequence[Decision] = ()
+    claims: Sequence[ClaimDecision] = ()
     """What became of each claim, in order of collection and key."""
 
 
@@ -115,7 +115,7 @@ def merge(
     parts = max(1, -(-sum(delta.cost for delta in deltas) // AT_ONCE))
     collapsed: Counter[Stamp] = Counter()
     unknown: dict[Stamp, list[str]] = {}
-    claims: list[Decision] = []
+    claims: list[ClaimDecision] = []
     merged = Merged("", [], [], {}, [], collapsed, unknown, claims)
     before = dict(folders.state)  # updates change the folders in place, and projections compare with the old state
     views = [new_projection(table) for new_projection in projections]
@@ -143,7 +143,7 @@ class _Noted(NamedTuple):
     added: dict[str, int]
     conflicts: list[Conflict]
     collapsed: Counter[Stamp]
-    claims: list[Decision]
+    claims: list[ClaimDecision]
     closing: ClosingFrame
 
 
@@ -302,9 +302,9 @@ def _claiming(row: Collection, noted: _Noted) -> Callable[[bytes, bytes | None, 
         old = read_entity(row, stored) if stored is not None else None
         claimed = [Claimed(noted.closing(stamp), stamp, record) for stamp, record in brought]
         claimed.sort(key=lambda one: one.frame)
-        entity, decisions = decide(old, claimed, key_fields(row, raw_key), row.ttl)
+        entity, decisions = decide_claims(old, claimed, key_fields(row, raw_key), row.ttl)
         key = natural_key(row, entity.record)
-        noted.claims.extend(Decision(row.name, key, *one) for one in decisions)
+        noted.claims.extend(ClaimDecision(row.name, key, *one) for one in decisions)
         _count(row, noted, old, entity)
         return entity_line(raw_key, entity)
 

@@ -5,12 +5,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from dreamcatcherd.core.ledger import RECLASSIFY, Ledger
 from dreamcatcherd.core.reclassify import count_entities
 from dreamcatcherd.core.settings import Settings
+from dreamcatcherd.core.snapshot import empty_snapshot
 from dreamcatcherd.git.overlay import Overlay
 from dreamcatcherd.git.protocols import ObjectReader
 from dreamcatcherd.history.replay import closed_frames, recomputed
 from dreamcatcherd.stages.merge import NewBase
+from dreamcatcherd.stages.published import PublishedState
 from dreamcatcherd.stages.snapshot_chain import Link
 
 
@@ -19,3 +22,18 @@ def reclassified(overlay: Overlay, store: ObjectReader, chain: Sequence[Link], s
     entities. Its objects are in the overlay. FatalError if a delta is not as it was merged."""
     tree, _ = recomputed(overlay, store, list(closed_frames(store, chain)), settings)
     return NewBase(tree, count_entities(overlay, tree, settings.table))
+
+
+def frame_base(
+    overlay: Overlay,
+    store: ObjectReader,
+    chain: Sequence[Link],
+    base: PublishedState,
+    ledger: Ledger,
+    settings: Settings,
+) -> NewBase:
+    """The snapshot that a closed frame's deltas were merged into: the one before it, or what a reclassification made of
+    all frames before it."""
+    if ledger.closed_by == RECLASSIFY:
+        return reclassified(overlay, store, [link for link in chain if link.frame < ledger.frame], settings)
+    return NewBase(base.snapshot or empty_snapshot(overlay), base.ledger.counts.entities if base.ledger else {})

@@ -19,7 +19,6 @@ from dreamcatcherd.core import paths
 from dreamcatcherd.core.codec import canonical
 from dreamcatcherd.core.errors import FatalError, FormatError, RefusedError
 from dreamcatcherd.core.ledger import (
-    RECLASSIFY,
     Ledger,
     read_ledger,
     write_ledger,
@@ -29,13 +28,12 @@ from dreamcatcherd.core.merge import merge
 from dreamcatcherd.core.model import Delta, FrameState
 from dreamcatcherd.core.plan import make_plan
 from dreamcatcherd.core.projections import PROJECTIONS
-from dreamcatcherd.core.settings import Settings
-from dreamcatcherd.core.snapshot import already_merged, empty_snapshot, open_snapshot
+from dreamcatcherd.core.snapshot import already_merged, open_snapshot
 from dreamcatcherd.core.tree import FILE, TREE, Entry, blob_at, changed, edit, entries_at, lookup, object_id, subtree
 from dreamcatcherd.core.waiting import already_waiting, id_of, next_ledgers
 from dreamcatcherd.git.overlay import Overlay
 from dreamcatcherd.git.protocols import Commit, RepositoryReader, Store
-from dreamcatcherd.history.reclassify import reclassified
+from dreamcatcherd.history.reclassify import frame_base
 from dreamcatcherd.history.replay import is_base, own_ledger
 from dreamcatcherd.history.reread import arrivals_of, inboxes_of
 from dreamcatcherd.stages.delta_reader import versions_of, with_body
@@ -259,7 +257,7 @@ def _recompute(
     overlay = Overlay(store)
     tree = store.commit(link.oid).tree
     published = subtree(store, tree, paths.SNAPSHOT)
-    before, entities = _before(store, overlay, history, link, base, ledger, settings)
+    before, entities = frame_base(overlay, store, history.links, base, ledger, settings)
     not_published = set(overlay.written)  # the empty snapshot to start from; the frame need not contain its objects
     folders = open_snapshot(overlay, before)
     deferred = {id_of(row) for row in ledger.held if row.frame <= ledger.frame}
@@ -293,21 +291,6 @@ def _recompute(
         if oid not in not_published and store.read(oid) != data:
             return f"snapshot edited: its object {oid} holds other bytes"
     return _misplaced(store, overlay, link, base, ledger, tree, raw)
-
-
-def _before(
-    store: RepositoryReader,
-    overlay: Overlay,
-    history: History,
-    link: Link,
-    base: PublishedState,
-    ledger: Ledger,
-    settings: Settings,
-) -> tuple[str, dict[str, int]]:
-    """The snapshot that a frame's deltas are merged into, and its entities by collection."""
-    if ledger.closed_by == RECLASSIFY:
-        return reclassified(overlay, store, history.links[: history.links.index(link)], settings)
-    return base.snapshot or empty_snapshot(overlay), base.ledger.counts.entities if base.ledger else {}
 
 
 def _with_seen(made: Ledger, ledger: Ledger) -> Ledger:

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import pytest
 
-from dreamcatcherd.core.claims import Claimed, decide, held
+from dreamcatcherd.core.claims import Claimed, decide_claims, held
 from dreamcatcherd.core.export import export, read_portable, restore
 from dreamcatcherd.core.merge import Merged, merge
 from dreamcatcherd.core.model import Delta, Json, Record, Stamp
@@ -33,7 +33,7 @@ def asked(frame: int, stream: str, utc: int = 0, **fields: Json) -> Claimed:
 
 
 def decided(*claims: Claimed) -> tuple[Entity, list[Told]]:
-    entity, decisions = decide(None, claims, KEYS, 3)
+    entity, decisions = decide_claims(None, claims, KEYS, 3)
     return entity, [Told(*one[1:]) for one in decisions]
 
 

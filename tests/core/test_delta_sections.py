@@ -58,3 +58,10 @@ def test_the_sections_of_a_table_are_prepared_once() -> None:
     found = known_sections(read_settings(text).table)
     assert (found.dotted, found.known["meta.gone"][1]) == (("meta.x", "meta.gone"), 2)
     assert known_sections(DEFAULT.table).dotted == ()
+
+
+def test_null_at_a_dotted_path_is_an_empty_section() -> None:
+    """It is taken out of its parent as any other value would be, and brings no record."""
+    assert list(sections_in({"meta": {"channels": None}}, (), ("meta.channels",))) == []
+    assert list(sections_in({"meta": {"channels": None, "n": 1}}, (), ("meta.channels",))) == [("meta", {"n": 1})]
+    assert list(sections_in({"meta": {}}, (), ("meta.channels",))) == [("meta", {})]

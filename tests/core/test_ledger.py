@@ -33,8 +33,8 @@ from tests.core.tools import Heap, arrivals, delta, merged
 FRAME = 5
 BASIS = Basis("d" * 40, {"posts": 10, "books": 1}, "f" * 40)
 KEYS = (
-    "frame snapshot previous closed_by settings deltas held duplicates misfits quarantined conflicts violations counts"
-    " missing settings_change books ended"
+    "frame snapshot previous closed_by settings deltas held duplicates misfits quarantined claims conflicts violations"
+    " counts missing settings_change books ended"
 )
 
 

@@ -95,7 +95,11 @@ def cost(entities: int) -> int:
         body = {"posts_created": [{"number": number, "title": f"title {frame}"} for number in numbers]}
         version = Version(f"state/stream_deltas/{frame}/s.json", f"{frame:040x}", 0o100644, "0" * 40)
         return merge(
-            store, base, [Delta(version, frame, 0, "s", f"{frame:040x}", body, ("frame", "utc", "stream_id"))], DEFAULT_TABLE, PROJECTIONS
+            store,
+            base,
+            [Delta(version, frame, 0, "s", f"{frame:040x}", body, ("frame", "utc", "stream_id"))],
+            DEFAULT_TABLE,
+            PROJECTIONS,
         ).tree
 
     old = state(None, 1, list(range(1, entities + 1)))

@@ -189,6 +189,19 @@ def test_a_far_delta_is_counted_as_quarantined_once(primary: Primary) -> None:
     assert [reasons(ledger) for ledger in ledgers] == [{"far.json": "too-far-ahead"}, {}, {}]
 
 
+def test_a_delta_of_too_many_records_is_quarantined(primary: Primary) -> None:
+    """One record more than the limit is too many, in a list or as members of a map that the settings know."""
+    rows = b'[limits]\nrecords = 3\n[collections.c]\nsection = "m.c"\nform = "map"\nkey = ["id"]\n'
+    commit_files(primary.store, MAIN, {"state/dreamcatcher.toml": rows})
+    close(primary)
+    many = {"list": {"posts_created": [1, 2, 3, 4]}, "map": {"m": {"c": {name: {} for name in "abcd"}}}}
+    files = {f"{FOLDER}/2/{name}.json": text(2, **sections) for name, sections in many.items()}
+    commit_files(primary.store, MAIN, {**files, f"{FOLDER}/2/fine.json": text(2, posts_created=[1, 2, 3])})
+    ledger = close(primary)
+    assert reasons(ledger) == {"list.json": "too-many-records", "map.json": "too-many-records"}
+    assert merged(ledger) == ["fine.json"]
+
+
 def test_a_thousand_references_cost_one_reading_of_their_folder(
     primary: Primary, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 
-SHAPES = {"", ".codec", ".collections", ".ledger", ".model"}
+SHAPES = {"", ".codec", ".ledger", ".model"}
 """What `dreamcatcherd.core.ledger` may load. Every push starts the server-side check anew, and it reads no merge."""
 
 

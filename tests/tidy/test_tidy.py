@@ -19,6 +19,8 @@ DATA_MODULES = frozenset(
         "base64",
         "binascii",
         "bisect",
+        "decimal",
+        "functools",
         "collections",
         "collections.abc",
         "datetime",
