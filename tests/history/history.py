@@ -28,6 +28,7 @@ def body(chance: random.Random, number: int) -> dict[str, Any]:
         found["profile_updates"] = {chance.choice("pqr"): {"last": number}}
     if chance.random() < 0.3:
         found["claims"] = [{"resource": chance.choice("uvw"), "by": number}]
+        found["firsts"] = [{"resource": chance.choice("uvw"), "by": number}]
     if chance.random() < 0.2:
         book = f"book {number % 6}"
         found["books_started"] = [{"book": book, "title": book, "target_chapters": 2 + number % 2}]

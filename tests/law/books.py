@@ -7,8 +7,8 @@ import json
 from datetime import UTC, datetime
 from typing import Any
 
-Replayed = list[tuple[Any, list[tuple[str, Any, int]]]]
-"""Each delta's stamp and records (collection, record, position), by stamp."""
+Replayed = list[tuple[Any, list[tuple[str, Any]]]]
+"""Each delta's stamp and records (collection, record), by stamp."""
 
 
 def library(replayed: Replayed, state: dict[str, list[Any]]) -> dict[str, list[Any]]:
@@ -18,7 +18,7 @@ def library(replayed: Replayed, state: dict[str, list[Any]]) -> dict[str, list[A
     target: dict[Any, int | None] = {}
     done: dict[Any, Any] = {}
     for stamp, records in replayed:
-        for name, record, _ in records:
+        for name, record in records:
             if name == "chapters" and isinstance(record["chapter"], int):
                 ever.setdefault(record["book"], set()).add(record["chapter"])
                 row = {"book": record["book"], "what": "chapter", "which": record["chapter"], "_stamp": list(stamp)}

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-
 from dreamcatcherd.core.frames import Closing
 from dreamcatcherd.core.tree import FILE, Entry, edit
 from dreamcatcherd.daemon.cycle import close_frame
@@ -12,6 +10,7 @@ from dreamcatcherd.git.protocols import Commit, Move, Store
 from dreamcatcherd.stages.first_frame import open_first
 from dreamcatcherd.testing import MemoryStore
 from tests.law.model import SETTINGS, Sent
+from tests.law.sent import stamped
 
 NOW = 1_767_225_600_000_000
 MAIN = "refs/heads/main"
@@ -52,9 +51,8 @@ def commit_files(store: Store, ref: str, files: dict[str, bytes], *, orphan: boo
 
 def send(store: Store, sent: Sent, name: str, *, lane: bool) -> None:
     """Push one delta: to `main`, to its stream's one lane, or (stream `a`) as an orphan to a fresh lane each time."""
-    document = json.loads(sent.raw)
-    stream = document["stream_id"]
-    folder = f"state/stream_deltas/{document['frame']}"
+    (frame, _, stream, _), _ = stamped(sent)
+    folder = f"state/stream_deltas/{frame}"
     files = {f"{folder}/{name}.json": sent.raw} | {f"{folder}/{name}/{file}": raw for file, raw in sent.files}
     if not lane or " " in stream:
         commit_files(store, MAIN, files)

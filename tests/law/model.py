@@ -4,335 +4,130 @@ It shares no code with the package. Where the two agree on generated deltas, eac
 
 from __future__ import annotations
 
-import hashlib
-import json
-import re
-from datetime import datetime
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from tests.law.books import library
+from tests.law.claims import Claim, decide
+from tests.law.joins import entity
+from tests.law.joins import is_alive as is_alive
+from tests.law.losses import losses
+from tests.law.records import Key, Placed, order_of, place
+from tests.law.records import key_of as _key_of
+from tests.law.rows import KEYS as KEYS
+from tests.law.rows import ROWS, Row, rows_of
+from tests.law.rows import RULE as RULE
+from tests.law.rows import SETTINGS as SETTINGS
+from tests.law.sent import Sent as Sent
+from tests.law.sent import Stamp, stamped
+from tests.law.sent import blob_id as blob_id
+from tests.law.sent import content_id as content_id
+from tests.law.values import plain
+from tests.law.values import read as read
+from tests.law.values import text as text
 
-KEYS: dict[str, list[list[str]]] = {
-    "posts": [["discussion_number", "number", "discussion"]],
-    "comments": [["discussion_number", "number", "discussion"], ["author", "agent"]],
-    "chapters": [["book"], ["chapter", "number"], ["author", "agent"]],
-    "books": [["book"]],
-    "agents": [["agent"]],
-    "reactions": [["node", "target"], ["agent"], ["type"]],
-    "counters": [["name"]],
-    "claims": [["resource"]],
-    "scores": [["player"]],
-    "tags": [["page"]],
-}
-RULE = {
-    "posts": "lww",
-    "comments": "earliest",
-    "chapters": "lww",
-    "books": "lww",
-    "agents": "lww",
-    "reactions": "earliest",
-    "counters": "sum",
-    "claims": "earliest",
-    "scores": "max",
-    "tags": "union",
-    "observations": "append",
-}
-SECTIONS = [
-    ("posts_created", "posts"),
-    ("comments_added", "comments"),
-    ("chapters_added", "chapters"),
-    ("chapters_written", "chapters"),
-    ("books_started", "books"),
-    ("profile_updates", "agents"),
-    ("agent_updates", "agents"),
-    ("agents_updated", "agents"),
-    ("reactions_added", "reactions"),
-    ("counters", "counters"),
-    ("observations", "observations"),
-    ("claims", "claims"),
-    ("scores", "scores"),
-    ("tags", "tags"),
-]
-SETTINGS = b"""
-[collections.claims]
-section = "claims"
-key = ["resource"]
-rule = "first"
-[collections.scores]
-key = ["player"]
-rule = "max"
-[collections.tags]
-key = ["page"]
-rule = "union"
-"""
+Closes = Mapping[tuple[int, str], int]
+"""For deltas by frame and content id: the frame whose close merges them, if that is not their own."""
+
+_Identity = tuple[str, Key]
 
 
-class Sent(NamedTuple):
-    """A delta as a worker sends it: its bytes, and the attachments beside it by name."""
+class _Merged(NamedTuple):
+    """Everything that deltas bring, by entity, each list in order."""
 
-    raw: bytes
-    files: tuple[tuple[str, bytes], ...] = ()
-
-
-def blob_id(raw: bytes) -> str:
-    return hashlib.sha1(b"blob %d\0" % len(raw) + raw).hexdigest()
-
-
-def text(value: Any) -> str:
-    return json.dumps(value, sort_keys=True, ensure_ascii=False)
+    deltas: list[tuple[Stamp, list[Placed]]]
+    rows: dict[str, Row]
+    writes: dict[_Identity, list[tuple[Stamp, dict[str, Any]]]]
+    deletions: dict[_Identity, list[Stamp]]
+    appended: dict[str, list[tuple[Any, dict[str, Any]]]]
 
 
-def content_id(sent: Sent) -> str:
-    named = [refs for refs in _refs(json.loads(sent.raw)) if refs in dict(sent.files)]
-    if not named:
-        return blob_id(sent.raw)
-    ids = [blob_id(sent.raw)] + [blob_id(dict(sent.files)[name]) for name in dict.fromkeys(named)]
-    return hashlib.sha1("".join(one + "\n" for one in ids).encode()).hexdigest()
+def model(deltas: list[Sent], closes: Closes | None = None, settings: bytes = SETTINGS) -> dict[str, Any]:
+    """The `state` and `merged` of an export of these deltas; sums that are not whole are decimals."""
+    merged = _merge(deltas, settings)
+    found: dict[str, list[tuple[Any, dict[str, Any]]]] = {}
+    for name, key in {**merged.writes, **merged.deletions}:
+        if merged.rows[name].rule != "claim":
+            writes, deletions = merged.writes.get((name, key), []), merged.deletions.get((name, key), [])
+            record = entity(merged.rows[name], key, writes, deletions)
+            found.setdefault(name, []).append((_order(key), record))
+    for (name, key), (held, _) in _decided(merged, closes or {}).items():
+        if held is not None:
+            found.setdefault(name, []).append((_order(key), held))
+    for name, records in merged.appended.items():
+        found.setdefault(name, []).extend(records)
+    state = {name: [record for _, record in sorted(some, key=lambda one: one[0])] for name, some in found.items()}
+    replayed = [
+        (stamp, [(one.collection, one.record) for one in placed if not one.deletes]) for stamp, placed in merged.deltas
+    ]
+    ids: dict[str, list[str]] = {}
+    for frame, content in sorted((stamp[0], stamp[3]) for stamp, _ in merged.deltas):
+        ids.setdefault(str(frame), []).append(content)
+    return {"state": {**state, **library(replayed, state)}, "merged": ids}
 
 
-def _refs(value: Any) -> list[str]:
-    if isinstance(value, dict):
-        out: list[str] = []
-        for name, inner in value.items():
-            out += [inner] if name.endswith("_ref") and isinstance(inner, str) else _refs(inner)
-        return out
-    if isinstance(value, list):
-        return [ref for inner in value for ref in _refs(inner)]
-    return []
+def decisions(deltas: list[Sent], closes: Closes | None = None, settings: bytes = SETTINGS) -> list[dict[str, Any]]:
+    """Every decision about a claim: `frame`, and the rest as in `claims` of that frame's ledger."""
+    decided = _decided(_merge(deltas, settings), closes or {})
+    return [{"collection": name, **row} for (name, _), (_, rows) in decided.items() for row in rows]
 
 
-def _fill(value: Any, files: dict[str, bytes]) -> None:
-    if isinstance(value, dict):
-        for name, inner in list(value.items()):
-            if name.endswith("_ref") and isinstance(inner, str):
-                if inner in files and value.get(name[:-4]) is None:
-                    value[name[:-4]] = files[inner].decode()
-            else:
-                _fill(inner, files)
-    elif isinstance(value, list):
-        for inner in value:
-            _fill(inner, files)
+def conflicts(before: list[Sent], new: list[Sent], settings: bytes = SETTINGS) -> list[dict[str, Any]]:
+    """The rows of a ledger whose frame merges `new` (none of it merged before) upon `before`."""
+    standing, brought = _merge(before, settings), _merge(new, settings)
+    found = []
+    for (name, key), writes in brought.writes.items():
+        row = brought.rows[name]
+        if row.rule != "claim":
+            stands = standing.writes.get((name, key), [])
+            old = entity(row, key, stands, standing.deletions.get((name, key), [])) if stands else None
+            rows = losses(row, set(key.fields), old, writes)
+            found += [{"collection": name, "key": key.shown(), **lost} for lost in rows]
+    return found
 
 
-def stamped(sent: Sent) -> tuple[tuple[int, int, str, str], dict[str, Any]]:
-    """A delta's stamp, and its document with attachments filled in."""
-    document = json.loads(sent.raw)
-    _fill(document, dict(sent.files))
-    utc = datetime.fromisoformat(document[_utc_name(document)])
-    seconds = (utc.replace(microsecond=0, tzinfo=None) - datetime(1970, 1, 1)).total_seconds()
-    offset = utc.utcoffset()
-    assert offset is not None
-    micros = int(seconds - offset.total_seconds()) * 1_000_000 + utc.microsecond
-    return (int(document["frame"]), micros, document["stream_id"], content_id(sent)), document
+def key_of(name: str, record: Mapping[str, Any]) -> Any:
+    """A stored record's key as people see it."""
+    return _key_of(ROWS[name], record).shown()
 
 
-def model(deltas: list[Sent]) -> dict[str, Any]:
-    """The `state` and `merged` of an export of these deltas."""
+def key_fields(name: str, record: Mapping[str, Any]) -> set[str]:
+    """The fields of a stored record's own key."""
+    return set(_key_of(ROWS[name], record).fields)
+
+
+def _merge(deltas: list[Sent], settings: bytes) -> _Merged:
+    rows = rows_of(settings)
     loaded = {}
     for sent in deltas:
         stamp, document = stamped(sent)
         loaded[stamp[0], stamp[3]] = (stamp, document)
-    state: dict[str, dict[str, Any]] = {}
-    replayed = [(stamp, _records(document)) for stamp, document in sorted(loaded.values(), key=lambda one: one[0])]
-    for stamp, records in replayed:
-        for name, record, position in records:
-            _join(state.setdefault(name, {}), name, record, stamp, position)
-    merged: dict[str, list[str]] = {}
-    for frame, cid in sorted(loaded):
-        merged.setdefault(str(frame), []).append(cid)
-    out = {
-        name: [entity for _, entity in sorted(found.values(), key=lambda one: one[0])] for name, found in state.items()
-    }
-    return {"state": {**out, **library(replayed, out)}, "merged": merged}
-
-
-def key_of(name: str, record: Any) -> Any:
-    """A record's key as people see it."""
-    parts = [record[names[0]] for names in KEYS[name]]
-    if name == "comments":
-        plain = {field: value for field, value in record.items() if field not in ("_stamp", "_stamps")}
-        body = plain.get("body")
-        parts.append(body if isinstance(body, str) and body else plain)
-    return parts[0] if len(parts) == 1 else parts
-
-
-def conflicts(before: list[Sent], new: list[Sent]) -> list[dict[str, Any]]:
-    """The rows of a ledger whose frame merges `new` (none of it merged before) upon `before`."""
-    standing: dict[str, Any] = {}
-    for name, records in model(before)["state"].items():
-        if name in KEYS:
-            standing |= {text([name, key_of(name, record)]): record for record in records}
-    claims: dict[str, list[tuple[Any, Any]]] = {}
-    kinds: dict[str, tuple[str, Any]] = {}
-    for stamp, document in sorted(map(stamped, new), key=lambda one: one[0]):
-        for name, record, _ in _records(document):
-            if RULE.get(name) in ("lww", "earliest"):
-                at = text([name, key_of(name, record)])
-                kinds[at] = (name, key_of(name, record))
-                claims.setdefault(at, []).append((stamp, record))
-    rows = []
-    for at, brought in claims.items():
-        name, key = kinds[at]
-        for frame in sorted({stamp[0] for stamp, _ in brought}):
-            mine = [(stamp, record) for stamp, record in brought if stamp[0] == frame]
-            for field, winner, loser, value in _lost(name, standing.get(at), mine, frame):
-                row = {"collection": name, "key": key, "field": field, "winner": winner, "loser": loser}
-                rows.append({**row, "value": value})
-    return rows
-
-
-def _lost(name: str, old: Any, mine: list[tuple[Any, Any]], frame: int) -> list[tuple[str, Any, Any, Any]]:
-    """(field, winner, loser, value) for each stream that lost a field of one entity in one frame."""
-    marks = {names[0] for names in KEYS[name]} | {"_stamp", "_stamps"}
-    by_field = RULE[name] == "lww"
-    bids: dict[str, dict[str, tuple[Any, Any]]] = {}
-    for stamp, record in mine if by_field else mine[::-1]:
-        for field in record if by_field else [""]:
-            bids.setdefault(field, {})[stamp[2]] = (list(stamp), record[field] if by_field else record)
-    stands = dict.fromkeys(old or (), (old or {}).get("_stamp")) | (old or {}).get("_stamps", {}) if old else {}
-    for field, stamp in stands.items() if by_field else [("", (old or {}).get("_stamp"))] if old else []:
-        if stamp and stamp[0] == frame and field in bids:
-            other = bids[field].get(stamp[2])
-            if other is None or (stamp > other[0] if by_field else stamp < other[0]):
-                bids[field][stamp[2]] = (stamp, old[field] if by_field else old)
-    found = []
-    for field, streams in bids.items():
-        winner, best = (max if by_field else min)(streams.values(), key=lambda bid: bid[0])
-        for loser, value in streams.values():
-            if by_field:
-                pairs = [(field, value, best)] if field not in marks else []
+    ordered = sorted(loaded.values(), key=lambda one: one[0])
+    merged = _Merged([(stamp, place(rows, document)) for stamp, document in ordered], rows, {}, {}, {})
+    for stamp, placed in merged.deltas:
+        for position, one in enumerate(placed):
+            if one.key is None or one.appended:
+                order = _order(one.key, stamp, position)
+                record = {**plain(one.record), "_stamp": list(stamp)}
+                merged.appended.setdefault(one.collection, []).append((order, record))
+            elif one.deletes:
+                merged.deletions.setdefault((one.collection, one.key), []).append(stamp)
             else:
-                pairs = [(part, value[part], best.get(part, best)) for part in value if part not in marks]
-            found += [(part, winner, loser, lost) for part, lost, won in pairs if text(lost) != text(won)]
+                merged.writes.setdefault((one.collection, one.key), []).append((stamp, one.record))
+    return merged
+
+
+def _order(key: Key | None, *further: Any) -> tuple[Any, ...]:
+    """The place of a record in its collection: by natural key, and appended ones by what is further given."""
+    return (order_of(key.shown()) if key else (), *further)
+
+
+def _decided(merged: _Merged, closes: Closes) -> dict[_Identity, tuple[dict[str, Any] | None, list[dict[str, Any]]]]:
+    """The resources that were ever asked for: record and decisions of each."""
+    found = {}
+    for (name, key), writes in merged.writes.items():
+        if merged.rows[name].rule == "claim":
+            claims = [Claim(closes.get((stamp[0], stamp[3]), stamp[0]), stamp, record) for stamp, record in writes]
+            claims.sort(key=lambda claim: claim.frame)
+            found[name, key] = decide(merged.rows[name], key, claims)
     return found
-
-
-def _utc_name(document: dict[str, Any]) -> str:
-    return next(name for name in ("utc", "completed_at", "timestamp") if isinstance(document.get(name), str))
-
-
-def _records(document: dict[str, Any]) -> list[tuple[str, Any, int]]:
-    """(collection, record, position) of a delta: misfits under `extra/<section>`."""
-    head = ("frame", "stream_id", _utc_name(document))
-    body = {k: v for k, v in document.items() if k not in head and v is not None}
-    known = dict(SECTIONS)
-    order = [section for section, _ in SECTIONS if section in body] + [name for name in body if name not in known]
-    found: list[tuple[str, Any, int]] = []
-    for section in order:
-        value = body[section]
-        collection = known.get(section)
-        for item in _items(collection, value):
-            fit = _fit(collection, item) if collection else None
-            if fit is not None:
-                name = str(collection)
-                record = fit
-            else:
-                name = f"extra/{section}"
-                reserved = isinstance(item, dict) and ("_stamp" in item or "_stamps" in item)
-                record = item if isinstance(item, dict) and not reserved else {"value": item}
-            found.append((name, record, sum(1 for other, _, _ in found if other == name)))
-    return found
-
-
-def _items(collection: str | None, value: Any) -> list[Any]:
-    if isinstance(value, list):
-        return value
-    if isinstance(value, dict) and collection in ("agents", "counters"):
-        field = KEYS[collection][0][0]
-
-        def right(inner: Any) -> bool:
-            return isinstance(inner, dict) if collection == "agents" else type(inner) is int
-
-        if all(map(right, value.values())) or _key(value.get(field)) is None:
-            inside = "fields" if collection == "agents" else "value"
-            return [{field: k, inside: v} if right(v) else {k: v} for k, v in value.items()]
-    return [value]
-
-
-def _key(value: Any) -> Any:
-    if isinstance(value, str):
-        return int(value) if re.fullmatch(r"0|-?[1-9][0-9]*", value) else value
-    return value if type(value) is int else None
-
-
-def _fit(collection: str, item: Any) -> Any:
-    if collection == "observations":
-        reserved = isinstance(item, dict) and ("_stamp" in item or "_stamps" in item)
-        return None if reserved else item if isinstance(item, dict) else {"value": item}
-    keys = KEYS[collection]
-    if not isinstance(item, dict):
-        if len(keys) != 1 or _key(item) is None:
-            return None
-        item = {keys[0][0]: item}
-    if "_stamp" in item or "_stamps" in item:
-        return None
-    record = dict(item)
-    if collection == "agents" and isinstance(record.get("fields"), dict):
-        fields = record.pop("fields")
-        for name, value in fields.items():
-            if name in ("_stamp", "_stamps") or (name in record and text(record[name]) != text(value)):
-                return None
-        record = {**fields, **record}
-    for names in keys:
-        given = [name for name in names if record.get(name) is not None]
-        if not given or _key(record[given[0]]) is None:
-            return None
-        value = record.pop(given[0])
-        record[names[0]] = _key(value)
-    if collection == "counters":
-        record.setdefault("value", 0)
-    if RULE[collection] == "sum" and any(type(v) is not int for k, v in record.items() if k != "name"):
-        return None
-    return record
-
-
-def _place(value: Any) -> tuple[Any, ...]:
-    return (0, value) if isinstance(value, int) else (1, value) if isinstance(value, str) else (2, text(value))
-
-
-def _join(found: dict[str, Any], name: str, record: Any, stamp: Any, position: int) -> None:
-    rule = RULE.get(name, "append")
-    if rule == "append":
-        found[text([stamp, position])] = ((stamp, position), {**record, "_stamp": list(stamp)})
-        return
-    keys = [names[0] for names in KEYS[name]]
-    key = [record[field] for field in keys]
-    if name == "comments":
-        body = record.get("body")
-        key.append(body if isinstance(body, str) and body else record)
-    order = tuple(map(_place, key))
-    at = text(key)
-    old = found[at][1] if at in found else None
-    fields = {k: v for k, v in record.items() if k not in keys}
-    if rule == "earliest":
-        new = old or {**record, "_stamp": list(stamp)}
-    elif rule == "sum":
-        before = old or dict.fromkeys(fields, 0)
-        new = {**before, **record, **{k: before.get(k, 0) + v for k, v in fields.items()}, "_stamp": list(stamp)}
-    elif rule == "union":
-        new = dict(old or {k: record[k] for k in keys})
-        for k, v in fields.items():
-            every = new.get(k, []) + (v if isinstance(v, list) else [v])
-            new[k] = [json.loads(one) for one in sorted({_compact(one) for one in every})]
-        new["_stamp"] = list(stamp)
-    else:
-        new = {**(old or {k: record[k] for k in keys}), "_stamps": dict((old or {}).get("_stamps", {}))}
-        for k, v in fields.items():
-            if rule == "lww" or k not in new["_stamps"] or _rank(v) > _rank(new[k]):
-                new[k] = v
-                new["_stamps"][k] = list(stamp)
-    found[at] = (order, new)
-
-
-def _compact(value: Any) -> str:
-    return json.dumps(value, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
-
-
-def _rank(value: Any) -> tuple[Any, ...]:
-    if value is None or isinstance(value, bool):
-        return (0 if value is None else 1, bool(value))
-    if isinstance(value, int | float):
-        return (2, value, _compact(value))
-    if isinstance(value, str):
-        return (3, value)
-    return (4 if isinstance(value, list) else 5, _compact(value))

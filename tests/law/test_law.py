@@ -12,34 +12,51 @@ from typing import Any
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from dreamcatcherd.cli.progress import check_frames
+from dreamcatcherd.core.codec import canonical
 from dreamcatcherd.core.export import export, read_portable
 from dreamcatcherd.core.frames import Closing
 from dreamcatcherd.daemon.primary import Primary
+from dreamcatcherd.history.replay import closed_frames, replay_to
+from dreamcatcherd.history.verify import read_history
 from dreamcatcherd.imports.adopt_export import adopt
 from dreamcatcherd.stages.first_frame import open_first
 from dreamcatcherd.testing import MemoryStore
-from tests.law.deltas import sets_of_deltas
+from tests.history.tamper import chain
+from tests.law.deltas import sets_of_deltas, sets_with_deletions
 from tests.law.fleet import MAIN, NOW, close, new_primary, primary_on, send
-from tests.law.model import SETTINGS, Sent, model
+from tests.law.model import SETTINGS, Sent, decisions, model, read, text
 
 GENERATED = settings(max_examples=120, deadline=None, suppress_health_check=list(HealthCheck))
 
 
 def exported(primary: Primary) -> dict[str, Any]:
+    found: dict[str, Any] = read(export_of(primary))
+    return found
+
+
+def export_of(primary: Primary) -> bytes:
     base = primary.load_published(primary.store.refs())
     assert base.snapshot is not None
-    text = SETTINGS.decode() if base.settings.blob else None
-    raw = b"".join(export(primary.store, base.snapshot, base.state.last_closed, base.settings.table, text))
-    found: dict[str, Any] = json.loads(raw)
-    return found
+    rows = SETTINGS.decode() if base.settings.blob else None
+    return b"".join(export(primary.store, base.snapshot, base.state.last_closed, base.settings.table, rows))
+
+
+def rows_of(state: dict[str, list[Any]]) -> dict[str, list[str]]:
+    """A state as text by collection, so that 1, 1.0 and the digits of decimals are told apart."""
+    return {name: [text(row) for row in rows] for name, rows in state.items() if rows}
 
 
 def digest_of(primary: Primary) -> str | None:
     return primary.load_published(primary.store.refs()).snapshot
 
 
-def merged_at_once(deltas: list[Sent]) -> Primary:
-    primary = new_primary()
+JOINS = SETTINGS[: SETTINGS.index(b"[collections.tasks]")]
+"""Settings without claims: whose claim is granted depends on the frame that merges it."""
+
+
+def merged_at_once(deltas: list[Sent], rows: bytes = SETTINGS) -> Primary:
+    primary = new_primary(rows)
     for number, sent in enumerate(deltas):
         send(primary.store, sent, f"d{number}", lane=False)
     close(primary, 3)
@@ -47,22 +64,22 @@ def merged_at_once(deltas: list[Sent]) -> Primary:
 
 
 @GENERATED
-@given(sets_of_deltas)
+@given(st.one_of(sets_of_deltas, sets_with_deletions))
 def test_the_merge_agrees_with_the_simple_model(deltas: list[Sent]) -> None:
     """The exported state and merged ids are those of a second, deliberately simple implementation."""
     found = exported(merged_at_once(deltas))
     expected = model(deltas)
-    assert {name: rows for name, rows in found["state"].items() if rows} == expected["state"]
+    assert rows_of(found["state"]) == rows_of(expected["state"])
     assert found["merged"] == expected["merged"]
 
 
 @GENERATED
-@given(sets_of_deltas, st.randoms(use_true_random=False))
+@given(st.one_of(sets_of_deltas, sets_with_deletions), st.randoms(use_true_random=False))
 def test_any_order_batches_duplicates_and_restarts_give_the_same_digest(
     deltas: list[Sent], chance: random.Random
 ) -> None:
     """However deltas arrive, twice, late or early, over whatever restarts, the digest is that of merging at once."""
-    primary = new_primary()
+    primary = new_primary(JOINS)
     arriving = deltas + chance.sample(deltas, chance.randrange(len(deltas) + 1))
     chance.shuffle(arriving)
     for number, sent in enumerate(arriving):
@@ -72,18 +89,47 @@ def test_any_order_batches_duplicates_and_restarts_give_the_same_digest(
         if chance.random() < 0.3:
             primary = primary_on(primary.store)
     close(primary, 4)
-    assert digest_of(primary) == digest_of(merged_at_once(deltas))
+    assert digest_of(primary) == digest_of(merged_at_once(deltas, JOINS))
 
 
 @GENERATED
-@given(sets_of_deltas, sets_of_deltas)
+@given(sets_with_deletions, st.randoms(use_true_random=False))
+def test_claims_are_decided_once_by_the_close_that_merges_them(deltas: list[Sent], chance: random.Random) -> None:
+    """Whenever deltas arrive, the ledgers and the state say what the simple model decides for those frames; replay and
+    verify agree."""
+    primary = new_primary()
+    store = primary.store
+    for number, sent in enumerate(chance.sample(deltas, len(deltas))):
+        send(store, sent, f"d{number}", lane=chance.random() < 0.5)
+        if chance.random() < 0.5:
+            close(primary)
+    close(primary, 4)
+    ledgers = [frame.ledger for frame in closed_frames(store, chain(store))]
+    closes = {
+        (ledger.frame if row.frame is None else row.frame, row.content_id or row.blob): ledger.frame
+        for ledger in ledgers
+        for row in ledger.deltas
+    }
+    decided = [{"frame": ledger.frame, **json.loads(canonical(row))} for ledger in ledgers for row in ledger.claims]
+    expected = decisions(deltas, closes)
+    for row in decided:
+        del row["stamp"]
+    assert sorted(map(text, decided)) == sorted(map(text, expected))
+    assert rows_of(exported(primary)["state"]) == rows_of(model(deltas, closes)["state"])
+    last = ledgers[-1].frame
+    assert replay_to(store, closed_frames(store, chain(store)), last).tree == digest_of(primary)
+    assert check_frames(store, read_history(store, store.refs(), primary.main), None).ok
+
+
+@GENERATED
+@given(st.one_of(sets_of_deltas, sets_with_deletions), st.one_of(sets_of_deltas, sets_with_deletions))
 def test_export_and_import_half_way_change_nothing(first: list[Sent], then: list[Sent]) -> None:
     """A snapshot that is exported and imported elsewhere goes on to the same digest, and duplicates stay duplicates."""
     here = new_primary()
     for number, sent in enumerate(first):
         send(here.store, sent, f"first-{number}", lane=False)
     close(here, 3)
-    raw = json.dumps(exported(here)).encode()
+    raw = export_of(here)
     store = MemoryStore()
     open_first(store, 1, NOW, Closing("manual"), MAIN)
     adopt(store, MAIN, read_portable(raw), NOW, Closing("manual"))
@@ -94,7 +140,7 @@ def test_export_and_import_half_way_change_nothing(first: list[Sent], then: list
             send(primary.store, sent, f"then-{number}", lane=False)
         close(primary, 3)
     assert digest_of(there) == digest_of(here)
-    assert exported(there) == exported(here)
+    assert export_of(there) == export_of(here)
 
 
 def some_deltas(count: int) -> list[Sent]:
@@ -145,5 +191,5 @@ def test_large_sets_agree_with_the_model_through_splits() -> None:
         close(primary)
     found = exported(primary)
     expected = model(deltas)
-    assert {name: rows for name, rows in found["state"].items() if rows} == expected["state"]
+    assert rows_of(found["state"]) == rows_of(expected["state"])
     assert digest_of(primary) == digest_of(merged_at_once(deltas[::-1]))
