@@ -10,12 +10,14 @@ ENGINE ?= docker
 WORKERS ?= $(shell expr $$(nproc) + 1)
 # `make mutate`: how many mutants to run, and which ones.
 SAMPLE ?= 150
+# `make law`: how many sets of deltas for each property and hash seed. There are five properties and four seeds.
+EXAMPLES ?= 600
 SEED ?= 1
 VERSION = $(shell sed -n 's/^__version__ = "\(.*\)"/\1/p' dreamcatcherd/__init__.py)
 LOCK = $(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes --no-annotate \
 	--no-emit-index-url --custom-compile-command 'make lock'
 
-.PHONY: help run demo check test lint bench packages lock dist sbom man image mutate soak soak-hostile soak-lanes bench-lanes bench-shapes dashboard reference openapi pictures clean
+.PHONY: help run demo check test lint bench packages lock dist sbom man image mutate law soak soak-hostile soak-lanes bench-lanes bench-shapes dashboard reference openapi pictures clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 16
@@ -85,6 +87,9 @@ image: ## build the container image, with docker or ENGINE=podman, on another ba
 
 mutate: $(DEV) ## run a sample of mutants of the core and the stages in ten minutes; SAMPLE=150 SEED=1
 	$(BIN)/python -m tests.mutation --sample $(SAMPLE) --seed $(SEED)
+
+law: $(DEV) ## run the law on EXAMPLES=600 generated sets for each property, under four hash seeds
+	$(BIN)/python -m tests.law.run $(EXAMPLES)
 
 soak: $(DEV) ## run a real daemon under a real fleet for ten minutes, drawn in artifacts/soak.svg
 	$(BIN)/python -m tests.soak

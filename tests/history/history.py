@@ -27,7 +27,6 @@ def body(chance: random.Random, number: int) -> dict[str, Any]:
     if chance.random() < 0.3:
         found["profile_updates"] = {chance.choice("pqr"): {"last": number}}
     if chance.random() < 0.3:
-        found["claims"] = [{"resource": chance.choice("uvw"), "by": number}]
         found["firsts"] = [{"resource": chance.choice("uvw"), "by": number}]
     if chance.random() < 0.2:
         book = f"book {number % 6}"

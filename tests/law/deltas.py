@@ -68,7 +68,7 @@ decimals = st.sampled_from([f"LITERAL:{literal}:" for literal in LITERALS])
 addends = st.one_of(st.integers(-3, 3), decimals, decimals)
 whole = st.dictionaries(names, st.one_of(st.integers(-(2**70), 2**70), decimals, scalars), max_size=3)
 
-trees = st.recursive(
+trees: st.SearchStrategy[Any] = st.recursive(
     st.sampled_from([0, 1, "x", None, [], {}]),
     lambda inner: st.dictionaries(st.sampled_from("pq"), inner, max_size=2),
     max_leaves=4,

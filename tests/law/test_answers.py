@@ -10,14 +10,20 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from dreamcatcherd.core.codec import canonical
+from dreamcatcherd.core.export import public_record
 from dreamcatcherd.core.snapshot import items, open_snapshot
 from dreamcatcherd.history.provenance import explain_item
 from dreamcatcherd.history.receipts import receipts
-from tests.law.deltas import colliding_deltas, sets_of_deltas
+from tests.law.deep import stamped_leaves
+from tests.law.deltas import colliding_deltas, sets_of_deltas, sets_with_deletions
 from tests.law.fleet import close, new_primary, send
-from tests.law.model import KEYS, RULE, Sent, conflicts, content_id, key_of, model, stamped, text
+from tests.law.losses import RESERVED
+from tests.law.model import KEYS, Sent, conflicts, content_id, key_fields, key_of, model, read, text
+from tests.law.rows import ROWS
+from tests.law.sent import stamped
+from tests.law.test_law import EXAMPLES
 
-GENERATED = settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
+GENERATED = settings(max_examples=EXAMPLES, deadline=None, suppress_health_check=list(HealthCheck))
 
 
 def sent(frame: int, second: int, stream: str, title: str) -> Sent:
@@ -33,7 +39,10 @@ def sorted_rows(rows: list[dict[str, Any]]) -> list[str]:
 
 
 @GENERATED
-@given(st.one_of(colliding_deltas, colliding_deltas, sets_of_deltas), st.randoms(use_true_random=False))
+@given(
+    st.one_of(colliding_deltas, colliding_deltas, sets_of_deltas, sets_with_deletions),
+    st.randoms(use_true_random=False),
+)
 @example(THREE, random.Random(3))
 def test_explain_and_receipt_agree_with_the_model(deltas: list[Sent], chance: random.Random) -> None:
     """For every entity: each field's value, stamp, delta and losers; for every delta: its outcome, frame and losses."""
@@ -47,8 +56,8 @@ def test_explain_and_receipt_agree_with_the_model(deltas: list[Sent], chance: ra
     for frame, batch in enumerate(batches(deltas, chance), 1):
         for number, one in enumerate(batch):
             send(store, one, f"{frame}-{number}", lane=False)
-            document = json.loads(one.raw)
-            path_of.setdefault(text(stamped(one)[0]), f"state/stream_deltas/{document['frame']}/{frame}-{number}.json")
+            stamp, _ = stamped(one)
+            path_of.setdefault(text(stamp), f"state/stream_deltas/{stamp[0]}/{frame}-{number}.json")
         waiting += [one for one in batch if one not in waiting]
         new = [one for one in waiting if stamped(one)[0][0] <= frame and key(one) not in frame_of]
         rows += [(frame, row) for row in conflicts(merged, new)]
@@ -56,31 +65,34 @@ def test_explain_and_receipt_agree_with_the_model(deltas: list[Sent], chance: ra
         merged += new
         close(primary)
     base = primary.load_published(store.refs())
-    state = model(merged)["state"]
+    state = model(merged, frame_of)["state"]
     for name, table_row in base.settings.table.items():
         if name not in KEYS:
             continue
-        keys = {names[0] for names in KEYS[name]}
         for item in items(store, open_snapshot(store, base.snapshot), base.settings.table, name):
-            told = json.loads(canonical(explain_item(store, base.ledgers, table_row, item)))
+            told = read(canonical(explain_item(store, base.ledgers, table_row, item)))
             natural = key_of(name, item.record)
             assert (told["collection"], text(told["key"])) == (name, text(natural))
-            entity = next(one for one in state[name] if text(key_of(name, one)) == text(natural))
+            public = text(read(canonical(public_record(item))))
+            entity = next(one for one in state[name] if text(one) == public)
+            keys = key_fields(name, entity)
+            leaves = leaves_of(name, entity)
             lost = [
                 (frame, row) for frame, row in rows if (row["collection"], text(row["key"])) == (name, text(natural))
             ]
-            fields = {field for field in entity if field not in keys | {"_stamp", "_stamps"}}
-            assert set(told["fields"]) == (fields or keys) | {row["field"] for _, row in lost}
+            losses = [(frame, one) for frame, row in lost for one in by_field(row, entity, keys)]
+            fields = leaves.keys() - keys
+            assert set(told["fields"]) == (fields or keys) | {row["field"] for _, row in losses}
             for field, one in told["fields"].items():
-                stamp = entity["_stamps"].get(field) if "_stamps" in entity else entity["_stamp"]
-                assert (text(one["value"]), one["stamp"]) == (text(entity.get(field)), stamp)
-                assert one["rule"] in (RULE[name], "dedup", "first")
-                if stamp is None:  # a record with only a key under a rule by field: no field of it has a stamp
-                    assert (field in keys, one["path"], one["author"]) == (True, None, None)
+                value, stamp = leaves.get(field, (None, entity.get("_stamp")))
+                assert (text(one["value"]), one["stamp"]) == (text(value), stamp)
+                assert one["rule"] == ROWS[name].rule_of(field.partition(".")[0])
+                if stamp is None:  # it was deleted since, or nobody wrote but the key
+                    assert (one["path"], one["author"]) == (None, None)
                     continue
                 assert (one["path"], one["frame"]) == (path_of[text(stamp)], frame_of[stamp[0], stamp[3]])
                 assert one["author"] == "worker <worker@localhost>"
-                wanted = [{**row, "frame": frame} for frame, row in lost if row["field"] == field]
+                wanted = [{**row, "frame": frame} for frame, row in losses if row["field"] == field]
                 found = [
                     {"collection": name, "key": natural, "field": field}
                     | {part: row[part] for part in ("winner", "loser", "value", "frame") if part in row}
@@ -102,6 +114,35 @@ def test_explain_and_receipt_agree_with_the_model(deltas: list[Sent], chance: ra
         assert [one for one in by_key if one.outcome != "duplicate"] == [row]
         by_time = receipts(store, base, inbox.arrivals, f"{stamp[0]}/{stamp[1]}/{stamp[2].replace(' ', '%20')}")
         assert row in by_time
+
+
+def leaves_of(name: str, entity: dict[str, Any]) -> dict[str, tuple[Any, Any]]:
+    """The fields of an exported record with their stamps, an object under `deep` by its leaves."""
+    found: dict[str, tuple[Any, Any]] = {}
+    for field, value in entity.items():
+        stamps = entity.get("_stamps", {})
+        if field in RESERVED:
+            continue
+        if ROWS[name].rule_of(field) == "deep" and field in stamps:
+            for path, leaf, stamp in stamped_leaves(value, stamps[field]):
+                found[".".join((field, *path))] = (leaf, stamp)
+        elif "_stamp" in entity:
+            found[field] = (value, entity["_stamp"])
+        else:
+            found[field] = (value, stamps.get("" if field in key_fields(name, entity) else field))
+    return found
+
+
+def by_field(row: dict[str, Any], entity: dict[str, Any], keys: set[str]) -> list[dict[str, Any]]:
+    """A conflict as one for each field: of a record that lost, the fields in which it is not what stands."""
+    if row["field"] is not None:
+        return [row]
+    unlike = {
+        field: value
+        for field, value in row["value"].items()
+        if field not in keys and (field not in entity or text(entity[field]) != text(value))
+    }
+    return [{**row, "field": field, "value": value} for field, value in unlike.items()]
 
 
 def key(one: Sent) -> tuple[int, str]:

@@ -27,7 +27,8 @@ from tests.law.deltas import sets_of_deltas, sets_with_deletions
 from tests.law.fleet import MAIN, NOW, close, new_primary, primary_on, send
 from tests.law.model import SETTINGS, Sent, decisions, model, read, text
 
-GENERATED = settings(max_examples=120, deadline=None, suppress_health_check=list(HealthCheck))
+EXAMPLES = int(os.environ.get("LAW_EXAMPLES", "120"))
+GENERATED = settings(max_examples=EXAMPLES, deadline=None, suppress_health_check=list(HealthCheck))
 
 
 def exported(primary: Primary) -> dict[str, Any]:
