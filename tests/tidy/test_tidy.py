@@ -24,6 +24,7 @@ DATA_MODULES = frozenset(
         "datetime",
         "difflib",
         "fnmatch",
+        "functools",
         "hashlib",
         "itertools",
         "json",
