@@ -10,7 +10,7 @@ from msgspec import structs
 from dreamcatcherd.core.ledger import listing_all_held, read_ledger, write_ledger
 from dreamcatcherd.core.model import SAME_NAMED, Delta
 from dreamcatcherd.core.paths import LEDGER, PUBLISHED, ledger_path
-from dreamcatcherd.core.settings import Limits
+from dreamcatcherd.core.settings import DEFAULT
 from dreamcatcherd.core.tree import FILE, Entry, blob_at, edit, subtree
 from dreamcatcherd.core.waiting import began_in
 from dreamcatcherd.daemon.cycle import poll
@@ -57,7 +57,7 @@ def test_names_of_one_blob_beyond_a_few_are_counted(primary: Primary) -> None:
     names = [f"{FOLDER}/1/{at:05}.json" for at in range(number)]
     commit = commit_files(store, MAIN, dict.fromkeys(names, text()))
     brought = [(name, store.write("blob", text()), FILE) for name in names]
-    found = read_versions(store, commit, brought, Limits())
+    found = read_versions(store, commit, brought, DEFAULT)
     assert [one.item.version.path for one in found] == names[:SAME_NAMED]
     assert [one.more for one in found] == [0] * (SAME_NAMED - 1) + [5]
 
