@@ -28,7 +28,7 @@ class Pending(Struct, frozen=True):
     `due_at_s` is when the open frame is or was due, in seconds since 1970, None if no time says so. `troubles` are the
     present ones, as far as the repository shows them, `violations` those since the last publication. `held` deltas are
     among those of `streams`. `seen` has each stream of the last 100 frames with its last delta; `silent` are those that
-    delivered in none of the last 10."""
+    delivered in none of the last 10. `settings` is the file of those in force, with the warnings about it."""
 
     frame: int
     opened_at: str | None
@@ -46,6 +46,8 @@ class Pending(Struct, frozen=True):
     troubles: list[Trouble] = []
     violations: list[Violation] = []
     lanes_refused: int = 0
+    settings: str | None = None
+    settings_warnings: tuple[str, ...] = ()
 
 
 class Check(Struct, frozen=True):
