@@ -4,7 +4,8 @@
 #     push-delta.sh REPOSITORY DELTA.json [ATTACHMENT…]
 #
 # REPOSITORY is a path or URL that git can push to. The frame and the stream are read from the delta. An attachment keeps
-# its file name; the delta names it in a *_ref field. On success the script prints the ref and the blob id, for
+# its file name; the delta names it in a *_ref field. Where the repository's settings name other delta roots ([intake]
+# roots), set DREAMCATCHER_ROOT to one of them. On success the script prints the ref and the blob id, for
 # `dreamcatcherd receipt BLOB`. Exit codes: 0 the push was acknowledged, 1 the server refused it (the reason is on stderr;
 # unless a lane blocked the push, the same delta would be refused again), 2 wrong usage, 3 the server could not be reached:
 # run the script again.
@@ -46,7 +47,7 @@ git init --quiet --bare "$GIT_DIR"
 
 blob=$(git hash-object -w -- "$delta")
 name=$(printf '%s' "$stream" | tr -c 'A-Za-z0-9_.-' _)-$(date -u +%Y%m%dT%H%M%SZ)-$$
-folder=state/stream_deltas/$frame
+folder=${DREAMCATCHER_ROOT:-state/stream_deltas}/$frame
 GIT_INDEX_FILE=$work/index
 export GIT_INDEX_FILE
 git update-index --add --cacheinfo "100644,$blob,$folder/$name.json"

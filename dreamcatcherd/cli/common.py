@@ -15,6 +15,7 @@ from dreamcatcherd.config import Config, load_config, wrong_url
 from dreamcatcherd.core.codec import canonical
 from dreamcatcherd.core.codec import plain as plain
 from dreamcatcherd.core.errors import RefusedError, UsageError
+from dreamcatcherd.core.settings import Settings, SettingsError, read_settings
 from dreamcatcherd.daemon import bootstrap
 from dreamcatcherd.daemon.primary import Primary
 from dreamcatcherd.git.incomplete_clone import UNSHALLOW
@@ -61,6 +62,14 @@ def open_primary(repo: str | None, config_file: Path | None, *, notes: bool = Tr
     for trouble in primary.store.troubles() if notes else ():
         click.echo(f"dreamcatcherd: note: {trouble.what}; {trouble.remedy}", err=True)
     return primary
+
+
+def settings_in(file: Path) -> Settings:
+    """The settings in a dreamcatcher.toml; UsageError if they cannot count."""
+    try:
+        return read_settings(file.read_bytes())
+    except (OSError, SettingsError) as error:
+        raise UsageError(f"{file}: {error}", "name a readable dreamcatcher.toml") from error
 
 
 def with_history(primary: Primary) -> Primary:

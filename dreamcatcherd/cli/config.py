@@ -8,9 +8,12 @@ from pathlib import Path
 import click
 import msgspec
 
-from dreamcatcherd.cli.common import plain, with_json, write_json
+from dreamcatcherd.cli.common import on_repository, open_primary, plain, settings_in, with_json, write_json
 from dreamcatcherd.cli.reference import reference, schemas
 from dreamcatcherd.config import Config, load_config
+from dreamcatcherd.core.errors import DreamcatcherError, UsageError
+from dreamcatcherd.core.paths import SETTINGS
+from dreamcatcherd.core.settings import Settings
 from dreamcatcherd.daemon.bootstrap import closing_of
 from dreamcatcherd.git.access import without_secrets
 
@@ -26,12 +29,43 @@ def config_group() -> None:
 
 @config_group.command("check")
 @click.argument("file", required=False, type=click.Path(path_type=Path))
-@_FILE
-def check_command(file: Path | None, config_file: Path | None) -> None:
-    """Say whether a configuration FILE would be accepted; if not, exit code 2 and the reason."""
+@on_repository
+def check_command(file: Path | None, repo: str | None, config_file: Path | None) -> None:
+    """Say whether a configuration FILE would be accepted; if not, exit code 2 and the reason.
+
+    A FILE called dreamcatcher.toml holds the settings of a repository. With --repo, or a repository that --config
+    names, the settings in force there are checked too. Warnings name what in them can never match anything."""
+    if file is not None and file.name == SETTINGS.rpartition("/")[2]:
+        click.echo(f"{plain(file)}: valid")
+        _warn(f"{file}", settings_in(file))
+        file = None
+        if repo is None and config_file is None:
+            return
     chosen = file or config_file
-    _read(chosen)
+    config = _read(chosen)
     click.echo(f"{plain(chosen or 'the defaults')}: valid")
+    if repo is not None:
+        _in_repository(repo, chosen)
+    elif config_file is not None and config.repository.url != Config().repository.url:
+        try:
+            _in_repository(None, chosen)
+        except DreamcatcherError as error:
+            # The question is about a file: it may come before its repository, or where that cannot be reached.
+            click.echo(f"note: the settings of its repository were not checked: {plain(error.cause)}", err=True)
+
+
+def _in_repository(repo: str | None, config_file: Path | None) -> None:
+    """Check the settings of the repository that the options name."""
+    view = open_primary(repo, config_file).read_inbox().view
+    if view.refused is not None:
+        raise UsageError(f"{SETTINGS} is refused: {view.refused}", "correct it and push it again")
+    click.echo(f"{SETTINGS} {view.settings.blob or 'does not exist: the defaults apply'}: valid")
+    _warn(SETTINGS, view.settings)
+
+
+def _warn(where: str, settings: Settings) -> None:
+    for text in settings.warnings:
+        click.echo(f"warning: {plain(where)}: {plain(text)}")
 
 
 @config_group.command("show")

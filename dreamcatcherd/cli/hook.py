@@ -22,7 +22,7 @@ def hook() -> None:
 def pre_receive() -> int:
     """Check the ref updates that git writes to stdin; exit code 1 refuses the push.
 
-    Workers may add and change files below state/stream_deltas/, push lanes of valid deltas of their own stream, and
+    Workers may add and change files below the delta roots, push lanes of valid deltas of their own stream, and
     change dreamcatcher.toml and the counter file. Only the primary changes anything else below state/; the rest of the
     repository is not checked. The first offence of each file goes to stderr, which git shows to the pusher."""
     return run_hook(os.environ, sys.stdin.buffer, sys.stderr)

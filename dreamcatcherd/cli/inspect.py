@@ -134,7 +134,8 @@ def receipt(path_or_blob: str, repo: str | None, config_file: Path | None, as_js
         why = why_unseen(primary.store, inbox.refs, primary.main, inbox.settings, asked)
         if why is not None:
             raise RefusedError(plain(why), "see docs/workers.md for where deltas go")
-        remedy = "check the path (state/stream_deltas/…), blob id or key, and that the push was accepted"
+        roots = " or ".join(f"{root}/…" for root in inbox.settings.intake.roots)
+        remedy = f"check the path ({roots}), blob id or key, and that the push was accepted"
         raise RefusedError(f"no delta {path_or_blob!r} has arrived", remedy)
     if as_json:
         write_json(found)

@@ -68,7 +68,7 @@ def _tables(schema: dict[str, Any]) -> str:
 
 
 def _row(key: str, what: dict[str, Any]) -> str:
-    default = "" if what["default"] is None else f"`{json.dumps(what['default'])}`"
+    default = "" if what.get("default") is None else f"`{json.dumps(what['default'])}`"
     cells = (f"`{key}`", default, _takes(what), what["description"])
     return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
 
@@ -83,8 +83,19 @@ def _takes(what: dict[str, Any]) -> str:
     if kind in ("integer", "number"):
         return f"{'whole number' if kind == 'integer' else 'number'}{_bounds(what)}"
     if kind == "array":
-        return f"list of {_takes(what['items'])}s"
-    return {"string": "text", "boolean": "`true`, `false`", "object": "table of lists of texts"}[kind]
+        return f"list of {_several(what['items'])}"
+    if kind == "object":
+        return f"table of {_several(what['additionalProperties'])}"
+    return {"string": "text", "boolean": "`true`, `false`"}[kind]
+
+
+def _several(what: dict[str, Any]) -> str:
+    """Several values of one kind, in words."""
+    if "anyOf" in what:
+        return " or ".join(_several(one) for one in what["anyOf"])
+    if what.get("type") == "array":
+        return f"lists of {_several(what['items'])}"
+    return _takes(what) if "enum" in what else f"{_takes(what)}s"
 
 
 def _bounds(what: dict[str, Any]) -> str:

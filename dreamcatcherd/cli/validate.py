@@ -4,20 +4,21 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterable, Iterator
+from os.path import relpath
 from pathlib import Path
 
 import click
 import msgspec
 
-from dreamcatcherd.cli.common import on_repository, open_primary, plain, with_json, write_json
+from dreamcatcherd.cli.common import on_repository, open_primary, plain, settings_in, with_json, write_json
 from dreamcatcherd.core.advice import advise
 from dreamcatcherd.core.codec import read_as, read_document, references, too_large
 from dreamcatcherd.core.decimals import read_exactly
 from dreamcatcherd.core.errors import UsageError
 from dreamcatcherd.core.header import count_records, read_header
 from dreamcatcherd.core.model import Delta, Fault, FrameState, Version
-from dreamcatcherd.core.paths import DELTAS, attachment_paths, bad_name, in_repository, loose_frame_of
-from dreamcatcherd.core.settings import DEFAULT, Settings, SettingsError, read_settings
+from dreamcatcherd.core.paths import DELTAS, FRAME, Roots, attachment_paths, bad_name, in_repository, loose_frame_of
+from dreamcatcherd.core.settings import DEFAULT, Settings
 from dreamcatcherd.core.tree import FILE
 
 
@@ -36,7 +37,8 @@ def validate(
     Warnings name records of a valid delta that would not be stored as, or when, its author expects. With --repo the
     repository's settings and open frame count; else the frame.json of the clone that the file is in.
 
-    A frame in the file's path (stream_deltas/<frame>/…, or frame-<frame>-<stream>.json) must be the delta's.
+    A frame in the file's path (stream_deltas/<frame>/…, or frame-<frame>-<stream>.json) must be the delta's. The
+    settings say where else deltas are.
     Exit code 1 if a file would be quarantined."""
     in_force, frame = _in_force(settings, repo, config_file)
     rows = [(name, check_files(name, in_force, frame)) for name in files]
@@ -71,15 +73,8 @@ def _in_force(settings: Path | None, repo: str | None, config_file: Path | None)
     """The settings in force, and the open frame if a repository is named."""
     if repo is not None or config_file is not None:
         inbox = open_primary(repo, config_file).read_inbox()
-        return (_read(settings) if settings else inbox.settings), inbox.published.state.frame
-    return (_read(settings) if settings else DEFAULT), None
-
-
-def _read(settings: Path) -> Settings:
-    try:
-        return read_settings(settings.read_bytes())
-    except (OSError, SettingsError) as error:
-        raise UsageError(f"{settings}: {error}", "name a readable dreamcatcher.toml") from error
+        return (settings_in(settings) if settings else inbox.settings), inbox.published.state.frame
+    return (settings_in(settings) if settings else DEFAULT), None
 
 
 def check_files(name: str, settings: Settings, frame: int | None = None) -> Fault | list[str]:
@@ -99,12 +94,13 @@ def check_files(name: str, settings: Settings, frame: int | None = None) -> Faul
         if (size := path.stat().st_size) > limits.delta_bytes:
             return too_large(size, limits.delta_bytes)
         raw = path.read_bytes()
-    if name != "-" and (why := bad_name(in_repository(name))) is not None and loose_frame_of(name) is not None:
+    roots = settings.intake.roots
+    path_frame = None if name == "-" else loose_frame_of(name, roots)
+    if path_frame is not None and (why := bad_name(in_repository(name, roots), roots)) is not None:
         return Fault("bad-name", why)
     document = read_document(raw, limits)
     if isinstance(document, Fault):
         return document
-    path_frame = None if name == "-" else loose_frame_of(name)
     header = read_header(document, path_frame, settings.intake)
     used = settings.intake.header if isinstance(header, Fault) else header.paths
     if (records := count_records(document, used, settings.sections)) > limits.records:
@@ -112,20 +108,20 @@ def check_files(name: str, settings: Settings, frame: int | None = None) -> Faul
     if isinstance(header, Fault):
         return header
     where = Path(name)
-    unresolved = () if name == "-" else tuple(_unresolved(where, references(document)))
+    unresolved = () if name == "-" else tuple(_unresolved(where, references(document), roots))
     version = Version(name, "0" * 40, FILE, "0" * 40)
     read_exactly(raw, document, settings.summed)
     place = (header.frame, header.utc, header.stream_id)
     delta = Delta(version, *place, "0" * 40, document, header.paths, unresolved=unresolved)
-    found = advise(delta, settings, frame if frame is not None else _frame_beside(where))
+    found = advise(delta, settings, frame if frame is not None else _frame_beside(where, roots))
     if name != "-" and not name.endswith(".json"):
         found.append("the name of a delta file ends in .json: under this name it is never merged")
     return found
 
 
-def _unresolved(file: Path, named: Iterable[str]) -> Iterator[str]:
+def _unresolved(file: Path, named: Iterable[str], roots: Roots) -> Iterator[str]:
     """References of a file in a repository's layout to attachments that do not exist."""
-    if loose_frame_of(str(file)) is None:
+    if loose_frame_of(str(file), roots) is None:
         return
     for reference in named:
         places = attachment_paths(f"{DELTAS}/0/{file.name}", 0, reference)
@@ -133,12 +129,14 @@ def _unresolved(file: Path, named: Iterable[str]) -> Iterator[str]:
             yield reference
 
 
-def _frame_beside(file: Path) -> int | None:
+def _frame_beside(file: Path, roots: Roots) -> int | None:
     """The open frame by the frame.json of the work tree that a file is in."""
     for folder in file.resolve().parents:
-        if folder.name == "stream_deltas":
+        named = [root for root in roots if root.rpartition("/")[2] == folder.name]
+        if named:
+            root = next((root for root in named if f"{folder}".endswith(f"/{root}")), named[0])
             try:
-                found = read_as((folder.parent / "frame.json").read_bytes(), FrameState)
+                found = read_as((folder / relpath(FRAME, root)).read_bytes(), FrameState)
             except (OSError, msgspec.DecodeError):
                 return None
             return found.frame

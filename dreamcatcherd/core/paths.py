@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import re
+from functools import cache
 
 from dreamcatcherd.core.checkout import unsafe_path
 from dreamcatcherd.core.codec import frame_number, has_control, is_stream_id
 
 DELTAS = "state/stream_deltas"
+Roots = tuple[str, ...]
+"""Folders of deltas, none inside another; the settings name them."""
+ROOTS: Roots = (DELTAS,)
 SNAPSHOT = "state/snapshot"
 LEDGER = "state/ledger"
 FRAME = "state/frame.json"
@@ -22,7 +26,8 @@ TRIAL = "refs/dreamcatcher/doctor"
 DELTA_LEVELS = 64
 """How many folders below its frame's a delta may be in."""
 
-_PLAIN = re.compile(rf"{DELTAS}/[0-9]{{1,15}}/[A-Za-z0-9_~-][A-Za-z0-9_~.-]{{0,200}}\.json")
+_SHORT = 3_000
+"""A root of at most so many bytes leaves room for a frame and a plain name in a path that every clone can hold."""
 _SURROGATE = re.compile("[\ud800-\udfff]")
 _FLAT = re.compile(r"frame-([0-9]+)(?:-.*)?\.json", re.DOTALL)
 
@@ -32,38 +37,56 @@ def ledger_path(frame: int) -> str:
     return f"{frame // 1000}/{frame}.json"
 
 
-def frame_of(path: str) -> int | None:
-    """The frame that a delta's path names, for a path below `state/stream_deltas/`; None if it names none."""
-    head, _, rest = path.removeprefix(DELTAS + "/").partition("/")
+def root_above(path: str, roots: Roots) -> str | None:
+    """The delta root that a path is below; None if it is below none."""
+    return next((root for root in roots if path.startswith(root + "/")), None)
+
+
+def frame_of(path: str, roots: Roots = ROOTS) -> int | None:
+    """The frame that a delta's path names, for a path below a delta root; None if it names none."""
+    root = root_above(path, roots)
+    head, _, rest = (path if root is None else path[len(root) + 1 :]).partition("/")
     if rest:
         return frame_number(head)
     match = _FLAT.fullmatch(head)
     return frame_number(match.group(1)) if match else None
 
 
-def of_one_frame(one: str, other: str) -> bool:
+def of_one_frame(one: str, other: str, roots: Roots = ROOTS) -> bool:
     """Whether the paths of two deltas name the same frame."""
     folder = one.rpartition("/")[0]
-    return (folder != DELTAS and other.startswith(folder + "/")) or frame_of(one) == frame_of(other)
+    return (folder not in roots and other.startswith(folder + "/")) or frame_of(one, roots) == frame_of(other, roots)
 
 
-def loose_frame_of(path: str) -> int | None:
+def loose_frame_of(path: str, roots: Roots = ROOTS) -> int | None:
     """The frame that a file's path names anywhere, for files that are not in a repository yet."""
-    return frame_of(in_repository(path))
+    return frame_of(in_repository(path, roots), roots)
 
 
-def in_repository(path: str) -> str:
-    """The path that a file would have in a repository: relative to the delta root, or to a folder of that name; else
-    directly in the delta root."""
+def in_repository(path: str, roots: Roots = ROOTS) -> str:
+    """The path that a file would have in a repository: relative to a delta root, or to a folder with the last name of
+    one; else directly in the first delta root. Where several roots fit, that with most of its names in the path."""
     parts = path.split("/")
-    below = parts[parts.index("stream_deltas") + 1 :] if "stream_deltas" in parts[:-1] else parts[-1:]
-    return "/".join([DELTAS, *below])
+    best, root, below = 0, roots[0], parts[-1:]
+    for candidate in roots:
+        names = candidate.split("/")
+        for end in range(1, len(parts)):
+            count = _common_end(names, parts[:end])
+            if count > best:
+                best, root, below = count, candidate, parts[end:]
+    return "/".join([root, *below])
 
 
-def bad_name(path: str) -> str | None:
+def _common_end(names: list[str], parts: list[str]) -> int:
+    """How many of the last names two paths have in common."""
+    pairs = zip(reversed(names), reversed(parts), strict=False)
+    return next((count for count, (one, other) in enumerate(pairs) if one != other), min(len(names), len(parts)))
+
+
+def bad_name(path: str, roots: Roots = ROOTS) -> str | None:
     """Why no delta can have this path, or None. Undecodable bytes arrive as lone surrogates."""
     # Nearly every path: one match in place of six questions.
-    if _PLAIN.fullmatch(path):
+    if _plain(roots).fullmatch(path):
         return None
     if _SURROGATE.search(path):
         return "the file name is not UTF-8"
@@ -71,11 +94,24 @@ def bad_name(path: str) -> str | None:
         return "the file name holds a control character"
     if (why := unsafe_path(path)) is not None:
         return f"the path holds {why}"
-    if path.count("/") - DELTAS.count("/") - 2 > DELTA_LEVELS:
+    root = root_above(path, roots) or roots[0]
+    if path.count("/") - root.count("/") - 2 > DELTA_LEVELS:
         return f"the path has more than {DELTA_LEVELS} folders below the frame's"
-    if frame_of(path) is None:
-        return f"no frame in the path: use {DELTAS}/<frame>/<name>.json"
+    if frame_of(path, roots) is None:
+        return f"no frame in the path: use {root}/<frame>/<name>.json"
     return None
+
+
+@cache
+def _plain(roots: Roots) -> re.Pattern[str]:
+    """An expression for plain delta paths below these roots."""
+    short = "|".join(re.escape(root) for root in roots if len(root.encode()) <= _SHORT)
+    return re.compile(rf"(?:{short or '(?!)'})/[0-9]{{1,15}}/[A-Za-z0-9_~-][A-Za-z0-9_~.-]{{0,200}}\.json")
+
+
+def named_roots(roots: Roots) -> str:
+    """Where deltas go, for people."""
+    return " or ".join(f"{root}/<frame>/" for root in roots)
 
 
 def printable(path: str) -> str:
@@ -83,7 +119,7 @@ def printable(path: str) -> str:
     return path.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
 
 
-def attachment_paths(delta_path: str, frame: int, reference: str) -> list[str]:
+def attachment_paths(delta_path: str, frame: int, reference: str, roots: Roots = ROOTS) -> list[str]:
     """The paths at which an attachment is looked up, in order; empty if the reference must not name a file
     (docs/protocol.md#a-delta)."""
     if reference.startswith("/") or reference.endswith(".json") or has_control(reference):
@@ -91,13 +127,15 @@ def attachment_paths(delta_path: str, frame: int, reference: str) -> list[str]:
     if unsafe_path(reference) is not None:
         return []
     own = f"{delta_path.removesuffix('.json')}/{reference}"
-    return [path for path in (own, f"{frame_folder(delta_path, frame)}/{reference}") if unsafe_path(path) is None]
+    shared = f"{frame_folder(delta_path, frame, roots)}/{reference}"
+    return [path for path in (own, shared) if unsafe_path(path) is None]
 
 
-def frame_folder(delta_path: str, frame: int) -> str:
+def frame_folder(delta_path: str, frame: int, roots: Roots = ROOTS) -> str:
     """The frame's folder as the delta's own path writes it, perhaps with leading zeros; by number for the flat form."""
-    head, slash, _ = delta_path.removeprefix(DELTAS + "/").partition("/")
-    return f"{DELTAS}/{head if slash else frame}"
+    root = root_above(delta_path, roots) or roots[0]
+    head, slash, _ = delta_path.removeprefix(root + "/").partition("/")
+    return f"{root}/{head if slash else frame}"
 
 
 def beside(path: str, blob: str) -> str:

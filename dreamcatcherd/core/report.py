@@ -29,7 +29,7 @@ class Pending(Struct, frozen=True):
     present ones, as far as the repository shows them, `violations` those since the last publication. `held` deltas are
     among those of `streams`. `seen` has each stream of the last 100 frames with its last delta; `silent` are those that
     delivered in none of the last 10. `claims_held` counts the resources that somebody holds in the open frame, by
-    collection."""
+    collection. `settings` is the file of those in force, with the warnings about it."""
 
     frame: int
     opened_at: str | None
@@ -48,6 +48,8 @@ class Pending(Struct, frozen=True):
     violations: list[Violation] = []
     lanes_refused: int = 0
     claims_held: dict[str, int] = {}
+    settings: str | None = None
+    settings_warnings: tuple[str, ...] = ()
 
 
 class Check(Struct, frozen=True):

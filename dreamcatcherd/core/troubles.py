@@ -43,6 +43,15 @@ class Trouble(Struct, frozen=True):
     remedy: str
 
 
+UNMATCHED = "correct or remove it in state/dreamcatcher.toml; everything else there is in force"
+"""What to do about a setting that can never match."""
+
+
+def unmatched_settings(warnings: Iterable[str]) -> list[Trouble]:
+    """Settings in the repository that can never match anything."""
+    return [Trouble(f"state/dreamcatcher.toml: {warning}", None, UNMATCHED) for warning in warnings]
+
+
 def failing(error: DreamcatcherError, since: int | None) -> Trouble:
     """A failure as a trouble."""
     return Trouble(error.cause, utc_text(since) if since is not None else None, error.remedy)

@@ -19,10 +19,11 @@ from dreamcatcherd.core.frames import Closing, Decision, Moment, Signs, Watch, d
 from dreamcatcherd.core.ledger import Ledger, Violation
 from dreamcatcherd.core.merge import Merged
 from dreamcatcherd.core.model import Arrival, DeltaArrival, RejectArrival
+from dreamcatcherd.core.paths import ROOTS
 from dreamcatcherd.core.plan import Plan
 from dreamcatcherd.core.report import Pending
 from dreamcatcherd.core.tree import NamePath, blob_at
-from dreamcatcherd.core.troubles import overdue, violated
+from dreamcatcherd.core.troubles import overdue, unmatched_settings, violated
 from dreamcatcherd.git.protocols import Move, Store
 from dreamcatcherd.git.remote import RemoteStore
 from dreamcatcherd.stages.attribution import pending_streams
@@ -264,7 +265,9 @@ class Primary:
         strays = self._strays.troubles(self.store, inbox.refs, self.main, inbox.settings, base.commit)
         unreadable = troubles_of(inbox.unreadable, self.main)
         left_out = self.policy.troubles(inbox)
-        troubles = [*self.store.troubles(), *violated(violations), *unreadable, *left_out, *strays]
+        warnings = inbox.settings.warnings
+        others = (*violated(violations), *unreadable, *left_out, *strays, *unmatched_settings(warnings))
+        troubles = [*self.store.troubles(), *others]
         closes_at = utc_micros(base.state.closes_at) if base.state.closes_at else None
         # A frame that waits for its first delta (`skip_empty`) is not overdue.
         if closes_at is not None and (waiting or early or not self.closing.skip_empty):
@@ -287,13 +290,16 @@ class Primary:
             violations=violations,
             lanes_refused=len(left_out),
             claims_held=self._claims.held(self.store, base),
+            settings=inbox.settings.blob,
+            settings_warnings=warnings,
         )
 
     def largest_bytes(self) -> int:
         """Bytes of the largest file that frames have written; 0 before the first poll, or if it cannot be read."""
         commit = self.last.published.commit if self.last else None
+        roots = self.last.settings.intake.roots if self.last else ROOTS
         try:
-            return self._largest.of(self.store, commit)[1] if commit is not None else 0
+            return self._largest.of(self.store, commit, roots)[1] if commit is not None else 0
         except DreamcatcherError:
             return 0
 

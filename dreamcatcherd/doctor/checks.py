@@ -26,7 +26,7 @@ from dreamcatcherd.core.checkout import Checkout
 from dreamcatcherd.core.codec import plain
 from dreamcatcherd.core.errors import DreamcatcherError
 from dreamcatcherd.core.report import Check
-from dreamcatcherd.core.troubles import Trouble
+from dreamcatcherd.core.troubles import Trouble, unmatched_settings
 from dreamcatcherd.doctor.sizes import check_largest, check_packs, check_space
 from dreamcatcherd.git.command import git
 from dreamcatcherd.git.locks import all_locks, stale
@@ -99,10 +99,10 @@ def check_repository(store: Store, main: str) -> Iterator[Check]:
     for trouble in store.troubles():
         yield Check("repository", False, trouble.what, trouble.remedy)
     yield _published(store, view)
-    yield _settings(base, view.refused)
+    yield from _settings(view)
     yield _lanes(view.refs, base)
     if base.commit is not None:
-        yield check_largest(store, base.commit)
+        yield check_largest(store, base.commit, view.settings.intake.roots)
     yield from _troubles(store, inbox)
     if base.commit is not None:
         yield _frame_time(store.commit(base.commit).time, time.time())
@@ -137,10 +137,14 @@ def _published(store: Store, view: View) -> Check:
     return Check("branch", True, f"frame {base.state.frame} is open, the last snapshot is {base.snapshot}")
 
 
-def _settings(base: PublishedState, refused: str | None) -> Check:
-    if refused is not None:
-        return Check("settings", False, f"{paths.SETTINGS} is refused: {refused}", "correct it and push it again")
-    return Check("settings", True, f"{paths.SETTINGS} {base.settings.blob or 'does not exist: the defaults apply'}")
+def _settings(view: View) -> Iterator[Check]:
+    """The settings in force. Those that can never match are no fault: nothing is refused for them."""
+    if view.refused is not None:
+        yield Check("settings", False, f"{paths.SETTINGS} is refused: {view.refused}", "correct it and push it again")
+    else:
+        yield Check("settings", True, f"{paths.SETTINGS} {view.settings.blob or 'does not exist: the defaults apply'}")
+    for one in unmatched_settings(view.settings.warnings):
+        yield Check("settings", True, one.what, one.remedy)
 
 
 def _lanes(refs: dict[str, str], base: PublishedState) -> Check:

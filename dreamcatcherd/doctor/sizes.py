@@ -6,6 +6,7 @@ import shutil
 from pathlib import Path
 
 from dreamcatcherd.core.errors import UnreadableError
+from dreamcatcherd.core.paths import ROOTS, Roots
 from dreamcatcherd.core.report import Check
 from dreamcatcherd.git.disk_usage import disk_usage
 from dreamcatcherd.git.protocols import ObjectReader
@@ -19,12 +20,12 @@ LARGE_BYTES = 50_000_000
 A file is pushed again whenever a frame changes it."""
 
 
-def check_largest(store: ObjectReader, commit: str) -> Check:
+def check_largest(store: ObjectReader, commit: str, roots: Roots = ROOTS) -> Check:
     """The largest file of a snapshot commit; a fault above LARGE_BYTES, or if it cannot be found out.
 
     Files that the primary writes grow with their records, and a server that refuses one stops publishing."""
     try:
-        path, size = Largest().of(store, commit)
+        path, size = Largest().of(store, commit, roots)
     except UnreadableError as error:
         return Check("largest file", False, error.cause, error.remedy)
     shown = f"{size:,} bytes: {path}"

@@ -127,7 +127,13 @@ def _frames(store: QueryReader, base: PublishedState, asked: Asked) -> range:
     last = base.state.last_closed
     if last is None:
         return range(0)
-    first = asked.key[0] if asked.key else paths.frame_of(asked.path) if asked.path else _frame_in(store, asked.blob)
+    intake = base.settings.intake
+    if asked.key:
+        first = asked.key[0]
+    elif asked.path:
+        first = paths.frame_of(asked.path, intake.roots)
+    else:
+        first = _frame_in(store, asked.blob, intake)
     oldest = _oldest(store, base)
     return range(max(oldest, first) if first is not None and first <= last else oldest, last + 1)
 
@@ -137,12 +143,12 @@ def _oldest(store: QueryReader, base: PublishedState) -> int:
     return thousands * 1000
 
 
-def _frame_in(store: QueryReader, blob: str | None) -> int | None:
+def _frame_in(store: QueryReader, blob: str | None, intake: Intake) -> int | None:
     if blob is None or store.resolve(blob) != blob:
         return None
     limits = Limits()
     document = read_document(store.read(blob), limits)
-    header = document if isinstance(document, Fault) else read_header(document, None, Intake())
+    header = document if isinstance(document, Fault) else read_header(document, None, intake)
     return None if isinstance(header, Fault) else header.frame
 
 

@@ -5,8 +5,6 @@ was valid when its commit was first seen. Everything else is computed."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 from dreamcatcherd.core import paths
 from dreamcatcherd.core.ledger import Ledger
 from dreamcatcherd.core.model import Arrival, Delta
@@ -23,21 +21,24 @@ from dreamcatcherd.stages.settings import current_settings
 from dreamcatcherd.stages.snapshot_chain import Link
 
 
-def inboxes_of(
+def inbox_of(
     store: RepositoryReader, link: Link, base: PublishedState, ledger: Ledger, commits: dict[str, Commit]
-) -> Iterator[Inbox]:
-    """The inboxes that the primary of a frame may have had, without their arrivals: with the head of `main` that became
-    the snapshot commit's first parent, or with no `main`. FatalError if a commit is missing."""
+) -> Inbox | None:
+    """The inbox that the primary of a frame had, without its arrivals: with the head of `main` that became the snapshot
+    commit's first parent, or with no `main`. None if neither gives the settings that the ledger names; FatalError if a
+    commit is missing."""
     heads: list[str | None] = [*store.commit(link.oid).parents[:1]]
     # If `main` was deleted, the first parent is the last publication or a lane, not a head. A snapshot commit does not
-    # record which it is, so both readings are tried: `verify` takes the one whose settings the ledger names.
+    # record which it is, so both readings are tried: the ledger names the settings.
     if not heads or _main_was_gone(ledger):
         heads.append(None)
     # The primary's own time is not recorded; the snapshot commit was made within the same close.
     now = store.commit(link.oid).time * 1_000_000
     for head in heads:
-        view = View({}, "", head, base, current_settings(store, head, base, now)[0])
-        yield Inbox(view, [], commits, [])
+        settings = current_settings(store, head, base, now)[0]
+        if settings.blob == ledger.settings:
+            return Inbox(View({}, "", head, base, settings), [], commits, [])
+    return None
 
 
 def arrivals_of(store: RepositoryReader, inbox: Inbox, ledger: Ledger) -> list[Arrival]:
@@ -54,7 +55,7 @@ def arrivals_of(store: RepositoryReader, inbox: Inbox, ledger: Ledger) -> list[A
     reader = InboxReader()
     arrivals = reader.waiting(store, inbox.published, settings)
     for oid, commit in commits.items():
-        for found in read_versions(store, oid, versions_of(store, commit), settings):
+        for found in read_versions(store, oid, versions_of(store, commit, settings.intake.roots), settings):
             version = found.item.version
             source = sources_of.get((paths.printable(version.path), version.blob, oid)) or alike[version.blob, oid]
             ref = source if source.startswith("refs/") else f"refs/heads/{source}"

@@ -35,9 +35,10 @@ from dreamcatcherd.git.overlay import Overlay
 from dreamcatcherd.git.protocols import Commit, RepositoryReader, Store
 from dreamcatcherd.history.reclassify import frame_base
 from dreamcatcherd.history.replay import is_base, own_ledger
-from dreamcatcherd.history.reread import arrivals_of, inboxes_of
+from dreamcatcherd.history.reread import arrivals_of, inbox_of
 from dreamcatcherd.stages.delta_reader import versions_of, with_body
 from dreamcatcherd.stages.early_deltas import count, ending
+from dreamcatcherd.stages.inbox import Inbox
 from dreamcatcherd.stages.published import PublishedState, load_published, read_published
 from dreamcatcherd.stages.settings import settings_change
 from dreamcatcherd.stages.snapshot_chain import Link, links, since_base, tips_of
@@ -102,9 +103,8 @@ def _shown(store: RepositoryReader, chain: list[Link], head: str | None) -> Diff
     if head is None or not store.descends(head, last.oid):
         kept = next((link for link in reversed(chain) if head is not None and store.descends(head, link.oid)), None)
         lost = chain[chain.index(kept) + 1] if kept else chain[0]
-        return Difference(
-            lost.frame, f"commit dropped: main was rewound, it does not hold the snapshot commit {lost.oid}"
-        )
+        why = f"commit dropped: main was rewound, it does not hold the snapshot commit {lost.oid}"
+        return Difference(lost.frame, why)
     shown, published = store.commit(head).tree, store.commit(last.oid).tree
     found = []
     for path, kind in ((paths.LEDGER, "ledger"), (paths.SNAPSHOT, "snapshot"), (paths.FRAME, "frame.json")):
@@ -181,8 +181,11 @@ def _check(store: RepositoryReader, history: History, link: Link, base: Publishe
     # The primary writes the tips itself; deltas in them are copies, which `_account` compares with the originals.
     for oid in tips:
         commits.pop(oid, None)
+    inbox = inbox_of(store, link, base, ledger, commits)
+    roots = (inbox or base).settings.intake.roots
     # In this order: recomputing relies on the ledger's rows being exactly the versions that came in.
-    why = _account(store, link, base, ledger, commits) or _recompute(store, history, link, base, ledger, raw, commits)
+    why = _account(store, link, base, ledger, commits, roots)
+    why = why or _recompute(store, history, link, base, ledger, raw, inbox)
     return Difference(frame, why) if why else None
 
 
@@ -195,17 +198,21 @@ def _check_import(store: RepositoryReader, link: Link, ledger: Ledger) -> Differ
 
 
 def _account(
-    store: RepositoryReader, link: Link, base: PublishedState, ledger: Ledger, commits: dict[str, Commit]
+    store: RepositoryReader,
+    link: Link,
+    base: PublishedState,
+    ledger: Ledger,
+    commits: dict[str, Commit],
+    roots: paths.Roots,
 ) -> str | None:
     """Why the ledger's rows are not exactly the versions that the frame had to process; None if they are.
 
     Recomputing would find most of this too, but not whether a delta is missing or the ledger was edited; and deltas
     hidden in snapshot commits are found only here."""
-    # Counted, so that a version that is listed twice is found too.
-    brought = Counter(
+    brought = Counter(  # counted, so that a version that is listed twice is found too
         (paths.printable(path), blob, oid)
         for oid, commit in commits.items()
-        for path, blob, _ in versions_of(store, commit)
+        for path, blob, _ in versions_of(store, commit, roots)
     )
     brought.update((row.path, row.blob, row.commit) for row in ending(store, base))
     listed = Counter((row.path, row.blob, row.commit) for row in ledger.rows())
@@ -223,11 +230,10 @@ def _account(
     # A snapshot commit may add copies of merged lane deltas and put back deleted files. Any other delta in it would be
     # hidden for good, since no later frame reads snapshot commits for deltas.
     merged = {row.blob for row in ledger.deltas}
-    own = {path: blob for path, blob, _ in versions_of(store, store.commit(link.oid)) if blob not in merged}
-    previous = entries_at(store, base.deltas, [path.removeprefix(paths.DELTAS + "/") for path in own])
+    own = {path: blob for path, blob, _ in versions_of(store, store.commit(link.oid), roots) if blob not in merged}
+    previous = entries_at(store, base.tree, own)
     for path, blob in own.items():
-        back = previous.get(path.removeprefix(paths.DELTAS + "/"))
-        if back is None or back.mode == TREE or back.oid != blob:
+        if (back := previous.get(path)) is None or back.mode == TREE or back.oid != blob:
             return f"snapshot commit edited: {link.oid} itself brings {path} {blob}, which no ledger lists"
     return None
 
@@ -239,12 +245,9 @@ def _recompute(
     base: PublishedState,
     ledger: Ledger,
     raw: bytes,
-    commits: dict[str, Commit],
+    inbox: Inbox | None,
 ) -> str | None:
     """Why the frame's deltas do not give its ledger and snapshot; None if they do."""
-    inbox = next(
-        (one for one in inboxes_of(store, link, base, ledger, commits) if one.settings.blob == ledger.settings), None
-    )
     if inbox is None:
         return f"ledger edited: it names settings {ledger.settings}, which did not count then"
     settings = inbox.settings

@@ -18,7 +18,7 @@ from dreamcatcherd.core.codec import read_document
 from dreamcatcherd.core.errors import UnreadableError
 from dreamcatcherd.core.header import read_header
 from dreamcatcherd.core.model import Delta, Fault, Reject
-from dreamcatcherd.core.settings import SettingsError
+from dreamcatcherd.core.settings import Settings, SettingsError
 from dreamcatcherd.core.tree import TREE, Entry, differences, entries_at, lookup, subtree
 from dreamcatcherd.git.protocols import Commit, RepositoryReader
 from dreamcatcherd.hook.lane_rules import judge_lanes
@@ -30,6 +30,7 @@ from dreamcatcherd.hook.push import (
     Past,
     Push,
     Update,
+    others_may_write,
     quoted_stream,
     rejected,
     settings_at,
@@ -175,20 +176,37 @@ def _edits(push: Push, update: Update, canonical: bool) -> Iterator[Offence]:
 
     Heads are compared, not commits: a merge that takes the other side's tree reverts the snapshot, and no single commit
     of it looks wrong."""
-    store = push.store
-    old, new = (subtree(store, store.commit(oid).tree, "state") if oid else None for oid in (update.old, update.new))
-    for path, before, after in differences(store, old, new, "state/"):
+    roots = push.settings.intake.roots
+    for path, before, after in _differing(push, update):
         if after is not None and (why := unsafe_path(path)) is not None:
             yield Offence(path, "bad-name", why)
         if path == paths.SETTINGS:
             yield from _settings_edit(push, update, after)
-        elif path.startswith(paths.DELTAS + "/"):
+        elif paths.root_above(path, roots) is not None:
             yield from _delta_edit(push, path, before, after)
         elif path != push.gate.counter and not (canonical and violation_kind_of(path) in KINDS.values()):
             if violation_kind_of(path) in KINDS.values() and _restores(push, path, after):
                 continue
+            if others_may_write(push.settings, path):
+                continue
             how = "added" if before is None else "deleted" if after is None else "changed"
-            yield Offence(path, violation_kind_of(path), f"{how}; below state/ you can change only deltas and settings")
+            yield Offence(path, violation_kind_of(path), f"{how}; below state/ {_allowed(push.settings)}")
+
+
+def _differing(push: Push, update: Update) -> Iterator[tuple[str, Entry | None, Entry | None]]:
+    """The files below `state/` and below the delta roots outside it that are not the same before and after."""
+    store = push.store
+    outside = (root for root in push.settings.intake.roots if not root.startswith("state/"))
+    for folder in ("state", *outside):
+        old, new = (subtree(store, store.commit(oid).tree, folder) if oid else None for oid in (update.old, update.new))
+        yield from differences(store, old, new, folder + "/")
+
+
+def _allowed(settings: Settings) -> str:
+    """What everybody can change below `state/`, for people."""
+    roots = [root for root in settings.intake.roots if root != paths.DELTAS]
+    deltas = f"deltas (in {paths.named_roots(settings.intake.roots)})" if roots else "deltas"
+    return f"you can change only {deltas}, settings and files that [intake] pass names"
 
 
 def _restores(push: Push, path: str, after: Entry | None) -> bool:
@@ -222,7 +240,8 @@ def _settings_edit(push: Push, update: Update, after: Entry | None) -> Iterator[
 
 def _delta_edit(push: Push, path: str, before: Entry | None, after: Entry | None) -> Iterator[Offence]:
     if after is None:
-        yield Offence(path, "delta-deleted", "files below state/stream_deltas/ are never deleted or renamed")
+        root = paths.root_above(path, push.settings.intake.roots)
+        yield Offence(path, "delta-deleted", f"files below {root}/ are never deleted or renamed")
     elif before is not None and path.endswith(".json"):
         stream = _stream_of(push, after)
         if stream is not None and (offence := _other_stream(push, path, before, stream)) is not None:

@@ -19,6 +19,7 @@ from dreamcatcherd.hook.push import (
     Offence,
     Push,
     Update,
+    others_may_write,
     quoted_stream,
     rejected,
     unreadable,
@@ -137,19 +138,24 @@ def _wrong_stream(item: Delta, owners: dict[str, str]) -> Offence:
 
 
 def _not_inherited(push: Push, oid: str, commit: Commit) -> Iterator[Offence]:
-    """Refuse files below `state/`, except deltas, that are neither a parent's nor present or past content of `main`."""
-    store = push.store
+    """Refuse files below `state/`, except deltas, that are neither a parent's nor present or past content of `main`.
+
+    Those that `[intake] pass` opens are let through, with a warning: nothing but deltas comes from a lane to `main`."""
+    store, roots = push.store, push.settings.intake.roots
     known = [store.commit(parent).tree for parent in commit.parents]
     known += [store.commit(head).tree for head in {push.head, push.refs.get(push.gate.main)} if head]
     olds = [read_tree(store, subtree(store, tree, "state")) for tree in known]
     for name, entry in read_tree(store, subtree(store, commit.tree, "state")).items():
         path = f"state/{name}"
-        if path == paths.DELTAS or any(old.get(name) == entry for old in olds):
+        if path in roots or any(old.get(name) == entry for old in olds):
             continue
         files = [path]
         if entry.mode == TREE:
             folders = [old[name].oid if name in old and old[name].mode == TREE else None for old in olds]
             files = [at for at, _ in changed(store, entry.oid, folders, path + "/")]
+        files = [at for at in files if paths.root_above(at, roots) is None]
         if files and not push.past.holds(name, entry):  # an orphan may hold a copy of an earlier `main`
             detail = f"a lane can only inherit it from main (commit {oid[:10]})"
-            yield from (Offence(at, violation_kind_of(at), detail) for at in files)
+            passing = [at for at in files if others_may_write(push.settings, at)]
+            push.left_behind.extend(passing)
+            yield from (Offence(at, violation_kind_of(at), detail) for at in files if at not in passing)

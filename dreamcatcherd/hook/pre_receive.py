@@ -46,7 +46,7 @@ _REMEDIES = {
     "snapshot-edited": _REMEDY_OF_EDITS,
     "ledger-edited": _REMEDY_OF_EDITS,
     "frame-edited": _REMEDY_OF_EDITS,
-    "state-edited": _REMEDY_OF_EDITS,
+    "state-edited": f"{_REMEDY_OF_EDITS}; or name it in [intake] pass of state/dreamcatcher.toml, for all to write",
     "delta-deleted": _REMEDY_OF_EDITS,
     "delta-changed": "keep that file as it is, put your delta under a name of your own, and push again",
     "wrong-stream": "push each stream's deltas to its own lane, or to the shared branch",

@@ -12,6 +12,7 @@ from dreamcatcherd.core.snapshot import empty_snapshot
 from dreamcatcherd.core.tree import entries_at, lookup, subtree
 from dreamcatcherd.git.overlay import Overlay
 from dreamcatcherd.git.protocols import RepositoryReader
+from dreamcatcherd.hook.push import settings_at
 from dreamcatcherd.stages.delta_reader import versions_of
 from dreamcatcherd.stages.frame_file import read_frame_file
 from dreamcatcherd.stages.published import (
@@ -52,7 +53,8 @@ def why_no_publication(store: RepositoryReader, refs: dict[str, str], main: str,
     head, published = refs.get(main), refs.get(paths.PUBLISHED)
     # An empty repository has no ledger to account for deltas, so its first commit must have none in its history.
     if head is None and published is None and opens_first(store, new):
-        hidden = any(versions_of(store, commit) for commit in store.new_commits([new], []).values())
+        roots = settings_at(store, refs, main, new).intake.roots
+        hidden = any(versions_of(store, commit, roots) for commit in store.new_commits([new], []).values())
         return "the commit that opens the first frame holds deltas" if hidden else None
     base = load_published(store, refs, main)
     # The primary may have fetched before another push landed. Then its commit would drop that push.
@@ -76,16 +78,17 @@ def _unaccounted(store: RepositoryReader, base: PublishedState, new: str) -> str
     """The path of a delta in a new snapshot commit that is neither a copy of one in a ledger nor a file put back."""
     fresh = store.new_commits([new], base.tips)
     claims = {oid: frame for oid, commit in fresh.items() if (frame := claimed_frame(commit)) is not None}
-    own = [(path, blob) for oid in claims for path, blob, _ in versions_of(store, fresh[oid])]
+    roots = {oid: read_published(store, oid).settings.intake.roots for oid in claims}
+    own = [(path, blob) for oid in claims for path, blob, _ in versions_of(store, fresh[oid], roots[oid])]
     if not own:
         return None
     ledgers = read_published(store, new).ledgers
     listed = {
         row.blob for frame in claims.values() if (ledger := load_ledger(store, ledgers, frame)) for row in ledger.rows()
     }
-    previous = entries_at(store, base.deltas, [path.removeprefix(paths.DELTAS + "/") for path, _ in own])
+    previous = entries_at(store, base.tree, [path for path, _ in own])
     for path, blob in own:
-        back = previous.get(path.removeprefix(paths.DELTAS + "/"))
+        back = previous.get(path)
         if blob not in listed and (back is None or back.oid != blob):
             return path
     return None

@@ -14,6 +14,7 @@ from dreamcatcherd.core import paths
 from dreamcatcherd.core.checkout import unsafe_path
 from dreamcatcherd.core.codec import has_control
 from dreamcatcherd.core.errors import UnreadableError
+from dreamcatcherd.core.intake import overlap, passes_through
 from dreamcatcherd.core.model import Delta, Reject
 from dreamcatcherd.core.settings import Settings, SettingsError
 from dreamcatcherd.core.signers import Signers, lines_at, speaks_for
@@ -74,8 +75,9 @@ class Push(Struct, frozen=True):
 
     `settings` are those after the push, `previous` those before it, which say who may change them. `hidden` are commits
     whose history was checked when it came in, or is the primary's. `now` is the time of the push, in microseconds UTC.
-    `accepted`, `strays`, `unsafe` and `brought` collect what the rules read: deltas, other files below the delta root,
-    those of them that no clone can hold, and commits. `spent` is the cost of the bodies kept so far."""
+    `accepted`, `strays`, `unsafe`, `left_behind` and `brought` collect what the rules read: deltas, other files below
+    the delta roots, those of them that no clone can hold, files on lanes that never reach `main`, and commits. `spent`
+    is the cost of the bodies kept so far."""
 
     store: RepositoryReader
     gate: Gate
@@ -90,15 +92,16 @@ class Push(Struct, frozen=True):
     accepted: list[Delta] = []
     strays: list[str] = []
     unsafe: list[tuple[str, str]] = []
+    left_behind: list[str] = []
     brought: dict[str, Commit] = {}
     spent: dict[str, int] = {}
 
     def versions(self, oid: str, commit: Commit) -> list[tuple[str, str, int]]:
-        """The delta files that a commit brings, as (path, blob, mode); other files below the delta root are noted.
+        """The delta files that a commit brings, as (path, blob, mode); other files below the delta roots are noted.
 
         UnreadableError if the commit cannot be read."""
         self.brought[oid] = commit
-        files = files_of(self.store, commit)
+        files = files_of(self.store, commit, self.settings.intake.roots)
         strays = [path for path, *_ in files if not path.endswith(".json")]
         self.strays.extend(strays)
         self.unsafe.extend((path, why) for path in strays if (why := unsafe_path(path)) is not None)
@@ -167,6 +170,15 @@ def violation_kind_of(path: str) -> str:
     """The reason for which an edit of a file below `state/` is refused."""
     found = (kind for folder, kind in KINDS.items() if path == folder or path.startswith(folder + "/"))
     return next(found, "state-edited")
+
+
+def others_may_write(settings: Settings, path: str) -> bool:
+    """Whether `[intake] pass` lets everybody write a file below `state/`. Canonical files, settings and delta roots,
+    and whatever would be in their place, stay closed."""
+    if not passes_through(settings.intake, path):
+        return False
+    closed = (*KINDS, paths.SETTINGS, *settings.intake.roots, *(view.path for view in settings.views.values()))
+    return not any(overlap(path, one) for one in closed)
 
 
 def quoted_stream(stream: str) -> str:

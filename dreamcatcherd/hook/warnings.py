@@ -24,10 +24,17 @@ _OUTSIDE = ("stream_deltas", "stream-deltas", "deltas")
 def warnings(push: Push, updates: Sequence[Update], open_frame: int | None) -> list[str]:
     """The warnings about an accepted push, as lines for its own output; after WARNINGS_LISTED one line with the rest's
     number."""
-    found = [*_refs(push, updates), *_strays(push), *_deltas(push, open_frame)]
+    found = [*_settings(push), *_refs(push, updates), *_strays(push), *_deltas(push, open_frame)]
     if len(found) > WARNINGS_LISTED:
         return [*found[:WARNINGS_LISTED], f"… and {len(found) - WARNINGS_LISTED} more"]
     return found
+
+
+def _settings(push: Push) -> Iterator[str]:
+    """What can never match in settings that the push brings."""
+    if push.settings.blob != push.previous.blob:
+        for text in push.settings.warnings:
+            yield f"{paths.SETTINGS}: {text}"
 
 
 def _refs(push: Push, updates: Sequence[Update]) -> Iterator[str]:
@@ -39,20 +46,25 @@ def _refs(push: Push, updates: Sequence[Update]) -> Iterator[str]:
 
 
 def _strays(push: Push) -> Iterator[str]:
-    """Files below a delta root that are neither deltas nor named by one, and deltas outside a root."""
+    """Files below a delta root that are neither deltas nor named by one, deltas outside a root, and files on a lane
+    that are not its deltas."""
+    roots = push.settings.intake.roots
     named = {path for delta in push.accepted for path, _ in delta.attachments}
     for path in dict.fromkeys(push.strays):
         if path not in named:
             yield f"{paths.printable(path)}: {not_a_delta(path)}"
     for commit in push.brought.values():
-        for path in outside_root(push.store, commit):
-            yield f"{paths.printable(path)}: outside {paths.DELTAS}/<frame>/: it is never merged"
+        for path in outside_root(push.store, commit, roots):
+            yield f"{paths.printable(path)}: outside {paths.named_roots(roots)}: it is never merged"
+    for path in dict.fromkeys(push.left_behind):
+        yield f"{paths.printable(path)}: from a lane only deltas reach {paths.short_ref(push.gate.main)}: push it there"
 
 
-def outside_root(store: ObjectReader, commit: Commit) -> Iterator[str]:
+def outside_root(store: ObjectReader, commit: Commit, roots: paths.Roots = paths.ROOTS) -> Iterator[str]:
     """Names that a commit adds or changes at the root of the tree and that look like deltas in the wrong place."""
     root = read_tree(store, commit.tree)
-    likely = {name for name in root if name in _OUTSIDE or paths.frame_of(f"{paths.DELTAS}/{name}") is not None}
+    ours = {one.partition("/")[0] for one in roots}
+    likely = {name for name in root if name in _OUTSIDE or paths.frame_of(f"{paths.DELTAS}/{name}") is not None} - ours
     if not likely:
         return
     before = [read_tree(store, store.commit(parent).tree) for parent in commit.parents]

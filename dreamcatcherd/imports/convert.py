@@ -43,8 +43,11 @@ def convert(store: Store, main: str, now: int, closing: Closing) -> Ledger:
     last = load_head(store, ledgers, state.last_closed)
     if last is None:
         raise RefusedError(f"the ledger of frame {state.last_closed} is missing", "run git fsck")
-    _check_nothing_waits(store, head, published)
-    restored = _in_this_format(store, snapshot, last)
+    text = store.read(last.settings).decode() if last.settings is not None else None
+    settings = _settings(text, last.settings)
+    _check_nothing_waits(store, head, published, settings)
+    raw = b"".join(export(store, snapshot, last.frame, settings.table, text))
+    restored = restore(store, read_portable(raw), last.settings)
     ledger = _ledger(state.frame, restored, last, [*_listed(last)], sum(1 for _ in all_rows(store, ledgers)))
     commit = _commit(store, (head, published), ledger, state, now, closing)
     store.flush()
@@ -56,17 +59,11 @@ def convert(store: Store, main: str, now: int, closing: Closing) -> Ledger:
     return ledger
 
 
-def _check_nothing_waits(store: Store, head: str, published: str) -> None:
+def _check_nothing_waits(store: Store, head: str, published: str, settings: Settings) -> None:
     for commit in store.new_commits([head], [published]).values():
-        if versions_of(store, commit):
+        if versions_of(store, commit, settings.intake.roots):
             remedy = "close the frame with the version that wrote it (dreamcatcherd merge), then convert"
             raise RefusedError(f"deltas wait on main of {store.where}", remedy)
-
-
-def _in_this_format(store: Store, snapshot: str, last: LedgerHead) -> Restored:
-    text = store.read(last.settings).decode() if last.settings is not None else None
-    raw = b"".join(export(store, snapshot, last.frame, _settings(text, last.settings).table, text))
-    return restore(store, read_portable(raw), last.settings)
 
 
 def _settings(text: str | None, blob: str | None) -> Settings:

@@ -15,7 +15,8 @@ from structlog.typing import EventDict, FilteringBoundLogger, Processor
 
 from dreamcatcherd.core.errors import DreamcatcherError
 from dreamcatcherd.core.ledger import Violation
-from dreamcatcherd.core.report import CycleReport
+from dreamcatcherd.core.report import CycleReport, Pending
+from dreamcatcherd.core.troubles import UNMATCHED
 
 
 class EventLogger(Protocol):
@@ -99,6 +100,7 @@ class CycleLog:
         self.logger = logger
         self._failures: dict[str, str] = {}  # causes by kind
         self._hitches: set[str] = set()  # causes of failed housekeeping
+        self._settings: object = None  # the settings whose warnings are logged
         self._violations: set[tuple[str, str, str | None]] = set()  # logged already, before a ledger lists them
 
     def cycle(self, report: CycleReport) -> None:
@@ -106,6 +108,7 @@ class CycleLog:
         if self._failures:
             self.logger.info("recovered", after=", ".join(self._failures.values()))
             self._failures.clear()
+        self._unmatched(report.pending)
         if report.ledger is None:
             self._violated(report.pending.frame, report.pending.violations)
         if report.restored is not None:
@@ -148,6 +151,13 @@ class CycleLog:
                 )
         self._violated(ledger.frame, ledger.violations)
         self._violations.clear()
+
+    def _unmatched(self, pending: Pending) -> None:
+        """Log what in the settings can never match, once for each file of settings."""
+        if pending.settings != self._settings:
+            self._settings = pending.settings
+            for warning in pending.settings_warnings:
+                self.logger.warning("setting without effect", blob=pending.settings, cause=warning, remedy=UNMATCHED)
 
     def _violated(self, frame: int, violations: Iterable[Violation]) -> None:
         """Log each violation once: when a poll finds it, or else when its frame closes."""

@@ -22,18 +22,30 @@ def as_compared(name: str) -> str:
 
 
 class Copies:
-    """Where lane deltas are copied to below `state/stream_deltas/`. Each folder of `main` is read once."""
+    """Where lane deltas are copied to below the delta roots. Each folder of `main` is read once."""
 
-    def __init__(self, objects: Objects, head_tree: str | None) -> None:
+    def __init__(
+        self,
+        objects: Objects,
+        head_tree: str | None,
+        roots: paths.Roots = paths.ROOTS,
+        published: str | None = None,
+    ) -> None:
+        """`published` is the tree of the last publication: what was a folder in it is ours."""
         self._objects = objects
         self._tree = head_tree
+        self._published = published
+        self._roots = roots
+        # Outside `state/` a file may stand where a root, or a folder above it, would be: it is somebody else's.
+        outside = (root.split("/") for root in roots if not root.startswith("state/"))
+        self._foreign = {"/".join(names[:end]) for names in outside for end in range(1, len(names) + 1)}
         self._folders: dict[str, dict[str, Entry]] = {}
         self._alike: dict[str, dict[str, str]] = {}  # by folder and name as they are compared: the path that is there
         self.added: dict[str, Entry | None] = {}
 
     def put_back(self, path: str, entry: Entry) -> None:
         """Restore a file that was deleted."""
-        self._add(f"{paths.DELTAS}/{path}", entry)
+        self._add(path, entry)
 
     def put(self, delta: Delta) -> None:
         """Copy a delta to its own path, or next to it if other bytes have the path; its attachments move along."""
@@ -49,7 +61,7 @@ class Copies:
             path = path if moved and self._takes(path, wanted) else paths.beside(path, delta.version.blob)
             folder = path.removesuffix(".json")
             own = delta.version.path.removesuffix(".json") + "/"
-            shared = paths.frame_folder(delta.version.path, delta.frame) + "/"
+            shared = paths.frame_folder(delta.version.path, delta.frame, self._roots) + "/"
             files = {f"{folder}/{at.removeprefix(own).removeprefix(shared)}": oid for at, oid in files.items()}
         for at, entry in {path: wanted, **{at: Entry(FILE, oid) for at, oid in files.items()}}.items():
             if self._takes(at, entry):
@@ -58,7 +70,8 @@ class Copies:
     def _clear(self, path: str, blob: str) -> str:
         """The path, with a folder below the frame's renamed if a delta's file is in its place."""
         parts = path.split("/")
-        for at in range(paths.DELTAS.count("/") + 2, len(parts) - 1):
+        root = paths.root_above(path, self._roots) or ""
+        for at in range(root.count("/") + 2, len(parts) - 1):
             existing = self._names_like("/".join(parts[:at])).get(as_compared(parts[at]))
             if existing is not None and existing.endswith(".json") and self._is_file(existing):
                 parts[at] = paths.beside(parts[at], blob)
@@ -101,7 +114,7 @@ class Copies:
         ]
 
     def _listing(self, folder: str) -> dict[str, Entry] | None:
-        """The entries of a folder; None if a delta file is in its place."""
+        """The entries of a folder; None if a delta file, or outside `state/` any other file, is in its place."""
         if folder not in self._folders:
             parent, _, name = folder.rpartition("/")
             if parent:
@@ -109,9 +122,18 @@ class Copies:
                 at = above.get(name) if above is not None else None
                 if above is None or (at is not None and at.mode != TREE and name.endswith(".json")):
                     return None
+            if self._is_taken(folder):
+                return None
             entry = lookup(self._objects, self._tree, folder)
             self._folders[folder] = dict(read_tree(self._objects, entry.oid)) if entry and entry.mode == TREE else {}
         return self._folders[folder]
+
+    def _is_taken(self, folder: str) -> bool:
+        """Whether somebody else's file is where a delta root outside `state/`, or a folder above it, would be."""
+        if folder not in self._foreign:
+            return False
+        before, now = (lookup(self._objects, tree, folder) for tree in (self._published, self._tree))
+        return now is not None and now.mode != TREE and (before is None or before.mode != TREE)
 
     def _add(self, path: str, entry: Entry) -> None:
         folder, _, name = path.rpartition("/")
@@ -137,7 +159,7 @@ class Copies:
 
 
 def deleted_deltas(store: ObjectReader, published: str | None, existing: str | None) -> Iterable[tuple[str, Entry]]:
-    """Files below `state/stream_deltas/` that the last publication had and `main` no longer has."""
+    """Files of one delta root's tree that the last publication had and `main` no longer has."""
     todo: list[tuple[str | None, str | None, str]] = [(published, existing, "")]
     while todo:
         before, after, prefix = todo.pop()

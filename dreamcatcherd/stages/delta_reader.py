@@ -17,7 +17,7 @@ from dreamcatcherd.core.codec import decode, fill, read_document, references, to
 from dreamcatcherd.core.decimals import read_exactly
 from dreamcatcherd.core.errors import UnreadableError
 from dreamcatcherd.core.header import count_records, read_header
-from dreamcatcherd.core.model import SAME_NAMED, Delta, Fault, Limits, Record, Reject, Version
+from dreamcatcherd.core.model import SAME_NAMED, Delta, Fault, Record, Reject, Version
 from dreamcatcherd.core.settings import Settings
 from dreamcatcherd.core.tree import PLAIN_FILE, Entry, changed, entries_at, kind_of_mode, subtree
 from dreamcatcherd.git.protocols import Commit, ObjectReader
@@ -30,29 +30,32 @@ _OF_CONTENT = frozenset(
 """Reasons that hang on the bytes alone."""
 
 
-def versions_of(store: ObjectReader, commit: Commit) -> list[tuple[str, str, int]]:
+def versions_of(store: ObjectReader, commit: Commit, roots: paths.Roots) -> list[tuple[str, str, int]]:
     """The delta files that a commit changes against all its parents, as (path, blob, mode); none if it cannot be
     read."""
     try:
-        return deltas_among(files_of(store, commit))
+        return deltas_among(files_of(store, commit, roots))
     except UnreadableError:
         return []
 
 
 def deltas_among(files: Iterable[tuple[str, str, int]]) -> list[tuple[str, str, int]]:
-    """The delta files among all that a commit brings below the delta root."""
+    """The delta files among all that a commit brings below the delta roots."""
     return [one for one in files if one[0].endswith(".json")]
 
 
-def files_of(store: ObjectReader, commit: Commit) -> list[tuple[str, str, int]]:
-    """All files below the delta root that a commit changes against all its parents, attachments too; UnreadableError
+def files_of(store: ObjectReader, commit: Commit, roots: paths.Roots) -> list[tuple[str, str, int]]:
+    """All files below the delta roots that a commit changes against all its parents, attachments too; UnreadableError
     where the commit cannot be read."""
     if commit.fault is not None:
         raise UnreadableError(commit.fault)
-    olds = [subtree(store, store.commit(parent).tree, paths.DELTAS) for parent in commit.parents]
-    new = subtree(store, commit.tree, paths.DELTAS)
-    found = changed(store, new, olds, paths.DELTAS + "/")
-    return [(path, entry.oid, entry.mode) for path, entry in found]
+    befores = [store.commit(parent).tree for parent in commit.parents]
+    found: list[tuple[str, str, int]] = []
+    for root in roots:
+        olds = [subtree(store, tree, root) for tree in befores]
+        new = subtree(store, commit.tree, root)
+        found += [(path, entry.oid, entry.mode) for path, entry in changed(store, new, olds, root + "/")]
+    return found
 
 
 class ReadVersion(NamedTuple):
@@ -77,7 +80,7 @@ def read_versions(
     for path, blob, mode in brought:
         same = alike.get(blob)
         version = Version(path, blob, mode, oid)
-        if same is None or not _says_the_same(kept[same[0]], version):
+        if same is None or not _says_the_same(kept[same[0]], version, settings.intake.roots):
             alike[blob] = [len(kept)]
             kept.append(read_delta(store, version, settings))
         elif len(same) < most:
@@ -89,22 +92,22 @@ def read_versions(
     return [ReadVersion(item, counting.get(at, 0)) for at, item in enumerate(kept)]
 
 
-def _says_the_same(item: Delta | Reject, version: Version) -> bool:
+def _says_the_same(item: Delta | Reject, version: Version, roots: paths.Roots) -> bool:
     """Whether a version of the same blob is judged like the item: whatever hangs on the path is equal."""
-    if version.mode != item.version.mode or paths.bad_name(version.path) is not None:
+    if version.mode != item.version.mode or paths.bad_name(version.path, roots) is not None:
         return False
     if isinstance(item, Reject):
         return item.fault.reason in _OF_CONTENT
-    return not item.attachments and not item.unresolved and paths.of_one_frame(version.path, item.version.path)
+    return not item.attachments and not item.unresolved and paths.of_one_frame(version.path, item.version.path, roots)
 
 
 def read_delta(store: ObjectReader, version: Version, settings: Settings) -> Delta | Reject:
     """What a version is, by its path, its bytes and its attachments (docs/protocol.md#a-delta)."""
-    limits = settings.limits
+    limits, roots = settings.limits, settings.intake.roots
     if kind_of_mode(version.mode) != PLAIN_FILE:
         kind = "a submodule" if kind_of_mode(version.mode) == _SUBMODULE else "a symbolic link"
         return Reject(version, Fault("not-a-file", f"{kind} stands where a delta should"))
-    if (why := paths.bad_name(version.path)) is not None:
+    if (why := paths.bad_name(version.path, roots)) is not None:
         return Reject(version, Fault("bad-name", why))
     # The size is in the object's header: a blob that inflates to gigabytes is refused unread.
     size = store.size(version.blob)
@@ -114,7 +117,7 @@ def read_delta(store: ObjectReader, version: Version, settings: Settings) -> Del
     document = read_document(raw, limits)
     if isinstance(document, Fault):
         return Reject(version, document)
-    header = read_header(document, paths.frame_of(version.path), settings.intake)
+    header = read_header(document, paths.frame_of(version.path, roots), settings.intake)
     used = settings.intake.header if isinstance(header, Fault) else header.paths
     records = count_records(document, used, settings.sections)
     if records > limits.records:
@@ -127,7 +130,7 @@ def read_delta(store: ObjectReader, version: Version, settings: Settings) -> Del
     content_id = version.blob
     filled = 0
     if b'_ref"' in raw or (b"\\" in raw and b"\\u" in raw):  # one byte is found ten times faster than two
-        found, unresolved, filled = _attach(store, version, header.frame, document, limits)
+        found, unresolved, filled = _attach(store, version, header.frame, document, settings)
         if found:
             # The content of a delta includes its attachments: the same JSON with another text is another delta.
             ids = "".join(f"{oid}\n" for oid in [version.blob, *(blob for _, blob in found)])
@@ -155,32 +158,33 @@ def with_body(store: ObjectReader, delta: Delta, settings: Settings) -> Delta:
     document: Record = decode(raw)
     read_exactly(raw, document, settings.summed)
     if delta.attachments:
-        _attach(store, delta.version, delta.frame, document, settings.limits)
+        _attach(store, delta.version, delta.frame, document, settings)
     return structs.replace(delta, body=document)
 
 
 def _attach(
-    store: ObjectReader, version: Version, frame: int, document: Record, limits: Limits
+    store: ObjectReader, version: Version, frame: int, document: Record, settings: Settings
 ) -> tuple[tuple[tuple[str, str], ...], tuple[str, ...], int]:
     """Fill in what the document's `*_ref` fields name in the tree of the version's own commit.
 
     All that is filled in counts against the limit of a delta, once for each field: one text that many fields name would
     else grow without bound. What is beyond it is found nowhere."""
     tree = store.commit(version.commit).tree
+    most, roots = settings.limits.delta_bytes, settings.intake.roots
     found: list[tuple[str, str]] = []
     unresolved: list[str] = []
     texts: dict[str, str] = {}
     filled = 0
     # Paths are collected first and looked up together, so that each folder of the commit is read once.
     wanted = references(document)
-    places = {one: paths.attachment_paths(version.path, frame, one) for one in wanted}
+    places = {one: paths.attachment_paths(version.path, frame, one, roots) for one in wanted}
     entries = entries_at(store, tree, chain.from_iterable(places.values()))
     for reference, fields in wanted.items():
         for path in places[reference]:
             entry = entries.get(path)
             if entry is None or (size := _text_size(store, entry)) is None:
                 continue
-            text = _text(store, entry) if filled + size * fields <= limits.delta_bytes else None
+            text = _text(store, entry) if filled + size * fields <= most else None
             if text is not None:
                 texts[reference] = text
                 filled += size * fields

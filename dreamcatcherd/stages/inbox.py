@@ -5,6 +5,7 @@ from __future__ import annotations
 from msgspec import Struct
 
 from dreamcatcherd.core.model import Arrival
+from dreamcatcherd.core.paths import Roots
 from dreamcatcherd.core.settings import Settings
 from dreamcatcherd.git.protocols import Commit
 from dreamcatcherd.git.reachability import reach_within
@@ -64,6 +65,12 @@ class Inbox(Struct, frozen=True):
     def settings(self) -> Settings:
         """The settings that the open frame is merged under."""
         return self.view.settings
+
+    @property
+    def kept_roots(self) -> Roots:
+        """The delta roots that were roots at the last publication: deltas that leave them are put back."""
+        before = self.published.settings.intake.roots
+        return tuple(root for root in self.settings.intake.roots if root in before)
 
     def main_holds(self, commit: str) -> bool:
         """Whether `main` has the published commit in its history: then its new commits lead back to it."""

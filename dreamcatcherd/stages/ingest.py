@@ -189,8 +189,9 @@ class InboxReader:
         ]
 
     def _forget(self, settings: Settings, commits: dict[str, Commit]) -> None:
-        """Drop what is remembered of commits that are no longer new, and everything if the limits or lanes changed."""
-        judged_by = (settings.limits, settings.lane_prefix)
+        """Drop what is remembered of commits that are no longer new, and everything if the settings changed."""
+        # In settings without a file of their own, as in tests, the values themselves are compared.
+        judged_by = (settings.blob, settings.limits, settings.lane_prefix, settings.intake)
         if judged_by != self._judged_by:
             self._judged.clear()
             self._arrivals.clear()
@@ -209,7 +210,7 @@ class InboxReader:
         if found is None:
             found = []
             try:
-                brought = deltas_among(files_of(store, commit))
+                brought = deltas_among(files_of(store, commit, settings.intake.roots))
                 judged = read_versions(store, oid, brought, settings)
                 found = [one._replace(item=self._spared(one.item)) for one in judged]
             except UnreadableError as error:

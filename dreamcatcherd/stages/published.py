@@ -34,13 +34,13 @@ _L = TypeVar("_L")
 
 class PublishedState(Struct, frozen=True):
     """What the open frame builds on. `commit` is None before the first publication. `seen` holds the merged lanes
-    where `main` does not, in a linear history."""
+    where `main` does not, in a linear history; `tree` is the commit's."""
 
     commit: str | None
     state: FrameState
     snapshot: str | None = None
     ledgers: str | None = None
-    deltas: str | None = None
+    tree: str | None = None
     settings_file: str | None = None
     ledger: LedgerHead | None = None
     settings: Settings = DEFAULT
@@ -106,7 +106,7 @@ def read_published(store: ObjectReader, commit: str, just_made: Ledger | None = 
         state=state,
         snapshot=snapshot,
         ledgers=ledgers,
-        deltas=subtree(store, tree, paths.DELTAS),
+        tree=tree,
         settings_file=blob_at(store, tree, paths.SETTINGS),
         ledger=ledger,
         settings=_last_good(store, ledger),
@@ -215,6 +215,10 @@ def follows(store: ObjectReader, candidate: str, before: PublishedState) -> bool
         return False
     if after.state.frame != before.state.frame + 1:
         return False
+    # Whoever could name other roots in a ledger alone could hide what is below the present ones.
+    roots = after.settings.intake.roots
+    if roots != before.settings.intake.roots and after.settings.blob != after.settings_file:
+        return False
     # The ledger may account for everything and the snapshot still lack an entity: then it is a forgery, or a fault.
     moved = PlacedSections(after.settings.sections) if ledger.closed_by == RECLASSIFY else frozenset()
     if any(lost_entities(store, before.snapshot, after.snapshot, moved)):
@@ -231,7 +235,7 @@ def follows(store: ObjectReader, candidate: str, before: PublishedState) -> bool
     return all(
         accounted(paths.printable(path), blob, oid)
         for oid in commits
-        for path, blob, _ in versions_of(store, commits[oid])
+        for path, blob, _ in versions_of(store, commits[oid], roots)
     )
 
 

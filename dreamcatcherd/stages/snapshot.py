@@ -132,18 +132,7 @@ def build_commit(
         paths.LEDGER: Entry(TREE, ledgers),
         paths.FRAME: Entry(FILE, store.write("blob", format_frame_file(state))),
     }
-    deltas = subtree(store, head_tree, paths.DELTAS)
-    gone = outdated(store, (deltas, base.deltas), ledger, keep) if keep is not None else set()
-    changes |= {f"{paths.DELTAS}/{name}": None for name in gone}
-    copies = Copies(store, head_tree)
-    # A delta that was merged stays below state/stream_deltas/: whoever deleted it gets it back.
-    for path, entry in deleted_deltas(store, base.deltas, deltas):
-        if path.partition("/")[0] not in gone and path.count("/") <= paths.DELTA_LEVELS + 1:
-            copies.put_back(path, entry)
-    for arrival in merged:
-        if arrival.source != "main":
-            copies.put(arrival.item)
-    changes |= copies.added
+    changes |= _delta_files(store, inbox, head_tree, ledger, merged, keep)
     root = edit(store, head_tree, changes)
     if root is None:
         raise AssertionError("a published tree is never empty")
@@ -151,6 +140,28 @@ def build_commit(
     seen, parents = _seen(store, inbox, now) if inbox.settings.linear else (base.seen, _parents(inbox))
     message = commit_message(ledger, base.commit if base.ledger else None, seen)
     return store.write_commit(Commit(root, parents, AUTHOR, now // 1_000_000, message))
+
+
+def _delta_files(
+    store: Store, inbox: Inbox, head_tree: str | None, ledger: Ledger, merged: list[DeltaArrival], keep: int | None
+) -> dict[str, Entry | None]:
+    """What a close changes below the delta roots: old frames leave, deleted files are put back, and lane deltas are
+    copied in."""
+    roots = inbox.settings.intake.roots
+    changes: dict[str, Entry | None] = {}
+    copies = Copies(store, head_tree, roots, inbox.published.tree)
+    for root in roots:
+        before, now = subtree(store, inbox.published.tree, root), subtree(store, head_tree, root)
+        gone = outdated(store, root, (now, before), ledger, keep) if keep is not None else set()
+        changes |= {f"{root}/{name}": None for name in gone}
+        # A delta that was merged stays below its root: whoever deleted it gets it back.
+        for path, entry in deleted_deltas(store, before, now) if root in inbox.kept_roots else ():
+            if path.partition("/")[0] not in gone and path.count("/") <= paths.DELTA_LEVELS + 1:
+                copies.put_back(f"{root}/{path}", entry)
+    for arrival in merged:
+        if arrival.source != "main":
+            copies.put(arrival.item)
+    return changes | copies.added
 
 
 def _seen(store: Store, inbox: Inbox, now: int) -> tuple[str | None, tuple[str, ...]]:

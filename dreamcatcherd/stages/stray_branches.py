@@ -21,20 +21,21 @@ class StrayBranches:
     """Branches of no lane that bring deltas: each commit is looked into once."""
 
     def __init__(self) -> None:
-        self._known: dict[tuple[str, str | None], int] = {}
+        self._known: dict[tuple[str, str | None, paths.Roots], int] = {}
 
     def troubles(
         self, store: ObjectReader, refs: dict[str, str], main: str, settings: Settings, published: str | None
     ) -> list[Trouble]:
         """One trouble for each branch whose commits bring deltas that nobody merges."""
         found: list[Trouble] = []
-        known: dict[tuple[str, str | None], int] = {}
+        known: dict[tuple[str, str | None, paths.Roots], int] = {}
+        roots = settings.intake.roots
         strays = [ref for ref in sorted(refs) if never_merged(ref, main, settings.lane_prefix) is not None]
         for ref in strays[:BRANCHES]:
-            key = (refs[ref], published)
+            key = (refs[ref], published, roots)
             count = self._known.get(key)
             if count is None:
-                count = _count(store, refs[ref], [oid for oid in (published, refs.get(main)) if oid])
+                count = _count(store, refs[ref], [oid for oid in (published, refs.get(main)) if oid], roots)
             known[key] = count
             if count:
                 what = f"{paths.short_ref(ref)} brings {count} versions of deltas that are never merged"
@@ -44,8 +45,8 @@ class StrayBranches:
         return found
 
 
-def _count(store: ObjectReader, tip: str, hidden: list[str]) -> int:
-    return sum(len(versions_of(store, commit)) for commit in store.new_commits([tip], hidden).values())
+def _count(store: ObjectReader, tip: str, hidden: list[str], roots: paths.Roots) -> int:
+    return sum(len(versions_of(store, commit, roots)) for commit in store.new_commits([tip], hidden).values())
 
 
 def occupied_lanes(store: ObjectReader, inbox: Inbox) -> list[Trouble]:
@@ -58,7 +59,7 @@ def occupied_lanes(store: ObjectReader, inbox: Inbox) -> list[Trouble]:
             continue
         commit = store.commit(oid)
         merged = oid not in inbox.commits
-        if merged and (len(commit.parents) > 1 or versions_of(store, commit)):
+        if merged and (len(commit.parents) > 1 or versions_of(store, commit, inbox.settings.intake.roots)):
             continue
         state = "is merged, and its last commit" if merged else "waits, and"
         by = f" by {commit.author}" if commit.author else ""
@@ -77,8 +78,8 @@ def why_unseen(store: ObjectReader, refs: dict[str, str], main: str, settings: S
         where = paths.short_ref(ref)
         if (why := never_merged(ref, main, settings.lane_prefix)) is not None:
             return f"{path} is on {where}, which is {why}"
-        if not path.startswith(paths.DELTAS + "/"):
-            return f"{path} is on {where}, outside {paths.DELTAS}/<frame>/: it is never merged"
+        if paths.root_above(path, settings.intake.roots) is None:
+            return f"{path} is on {where}, outside {paths.named_roots(settings.intake.roots)}: it is never merged"
         if not path.endswith(".json"):
             return f"{path} is on {where}, and is {not_a_delta(path)}"
     return None

@@ -6,7 +6,7 @@ computed from deltas alone."""
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from itertools import islice
 
 from msgspec import structs
@@ -60,7 +60,8 @@ def find_violations(
         try:
             found += _edits(store, inbox, base.commit, head, canonical or canonical_paths(), known)
         except UnreadableError as error:
-            found.append(Violation("bad-path", paths.DELTAS, head, store.commit(head).author, error.cause))
+            roots = ", ".join(inbox.settings.intake.roots)
+            found.append(Violation("bad-path", roots, head, store.commit(head).author, error.cause))
     found += violations_of(inbox.unreported)
     if unsafe and head is not None:
         found += _blame(store, inbox, [("bad-path", "/".join(at), why) for at, why in unsafe[:UNSAFE_NAMED]])
@@ -119,18 +120,21 @@ def _edits(
     if len(found) > EDITS_MOST:
         left = f"{len(found) - EDITS_MOST} edits after this one are not listed"
         found = [*found[: EDITS_MOST - 1], structs.replace(found[EDITS_MOST - 1], detail=left)]
-    deltas, current = subtree(store, before, paths.DELTAS), subtree(store, tree, paths.DELTAS)
-    deleted = {path for path, _ in deleted_deltas(store, deltas, current)}
-    rows: list[_Row] = [
-        ("delta-deleted" if path in deleted else "delta-changed", f"{paths.DELTAS}/{path}", "")
-        for path, _ in changed(store, deltas, [current])
-        if path.endswith(".json")
-    ]
+    rows = [row for root in inbox.kept_roots for row in _delta_edits(store, before, tree, root)]
     found += _blame(store, inbox, rows[:EDITS_MOST])
     if len(rows) > EDITS_MOST:
         left = f"{len(rows) - EDITS_MOST} more deltas that were changed or deleted are not listed"
         found.append(Violation(rows[EDITS_MOST][0], "…", head, store.commit(head).author, left))
     return found
+
+
+def _delta_edits(store: ObjectReader, before: str, tree: str, root: str) -> Iterator[_Row]:
+    """The deltas of one root that were deleted or changed between two trees."""
+    deltas, current = subtree(store, before, root), subtree(store, tree, root)
+    deleted = {path for path, _ in deleted_deltas(store, deltas, current)}
+    for path, _ in changed(store, deltas, [current]):
+        if path.endswith(".json"):
+            yield "delta-deleted" if path in deleted else "delta-changed", f"{root}/{path}", ""
 
 
 def _blame(store: ObjectReader, inbox: Inbox, rows: Sequence[_Row]) -> list[Violation]:

@@ -17,7 +17,7 @@ import pygit2
 
 from dreamcatcherd.core.codec import utc_text
 from dreamcatcherd.core.frames import Closing
-from dreamcatcherd.core.settings import LANES
+from dreamcatcherd.core.settings_schema import LANES
 from dreamcatcherd.daemon.cycle import close_frame
 from dreamcatcherd.daemon.primary import Primary
 from dreamcatcherd.git.local import LocalStore

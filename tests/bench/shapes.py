@@ -128,14 +128,17 @@ SHAPES: dict[str, Callable[[], Files]] = {
 
 def cost_of(files: Files) -> int:
     """The bytes of the files, with their names, and 100 for each record."""
-    from dreamcatcherd.core.codec import count_records
+    from dreamcatcherd.core.header import count_records
+    from dreamcatcherd.core.settings import DEFAULT
 
     total = 0
     counted: dict[bytes, int] = {}
     for path, raw in files.items():
         if raw not in counted:
             try:
-                counted[raw] = len(raw) + RECORD_COST * count_records(json.loads(raw))
+                counted[raw] = len(raw) + RECORD_COST * count_records(
+                    json.loads(raw), DEFAULT.intake.header, DEFAULT.sections
+                )
             except ValueError:
                 counted[raw] = len(raw)
             total += counted[raw]

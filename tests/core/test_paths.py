@@ -11,11 +11,16 @@ from dreamcatcherd.core.paths import (
     attachment_paths,
     bad_name,
     beside,
+    frame_folder,
     frame_of,
+    in_repository,
     lane_stream,
     ledger_path,
     loose_frame_of,
+    named_roots,
+    of_one_frame,
     printable,
+    root_above,
     short_ref,
 )
 
@@ -213,3 +218,69 @@ def test_a_branch_is_called_by_its_short_name() -> None:
     """Only the branch prefix is left out; bytes that are no UTF-8, which git allows, can be written all the same."""
     assert [short_ref(ref) for ref in ("refs/heads/dc/s1", "refs/tags/x")] == ["dc/s1", "refs/tags/x"]
     assert short_ref("refs/heads/dc/s/\udcff") == "dc/s/\\xff"
+
+
+TWO = ("state/inbox", "agents/out box/deltas")
+
+
+@pytest.mark.parametrize("root", TWO)
+def test_every_root_has_the_same_layout(root: str) -> None:
+    """Frame folders, the flat form and attachments are below any root as they are below the default one."""
+    assert root_above(f"{root}/5/a.json", TWO) == root
+    assert frame_of(f"{root}/5/sub/a.json", TWO) == 5
+    assert frame_of(f"{root}/frame-6-s.json", TWO) == 6
+    assert bad_name(f"{root}/5/a.json", TWO) is None
+    assert bad_name(f"{root}/5/a b.json", TWO) is None
+    assert f"use {root}/<frame>/" in (bad_name(f"{root}/x/a.json", TWO) or "")
+    assert frame_folder(f"{root}/005/a.json", 5, TWO) == f"{root}/005"
+    assert frame_folder(f"{root}/frame-5-s.json", 5, TWO) == f"{root}/5"
+    assert attachment_paths(f"{root}/5/a.json", 5, "b.md", TWO) == [f"{root}/5/a/b.md", f"{root}/5/b.md"]
+
+
+@pytest.mark.parametrize("root", TWO)
+def test_levels_are_counted_from_the_root(root: str) -> None:
+    """64 folders below the frame's, wherever the root is."""
+    assert bad_name(f"{root}/5/{'x/' * 64}a.json", TWO) is None
+    assert "more than 64 folders" in (bad_name(f"{root}/5/{'x/' * 65}a.json", TWO) or "")
+
+
+def test_what_is_below_no_root_is_below_none() -> None:
+    """A root's own name, a longer one and the default root are not below the named roots."""
+    for path in ("state/inbox", "state/inboxes/5/a.json", f"{DELTAS}/5/a.json"):
+        assert root_above(path, TWO) is None
+    assert bad_name(f"{DELTAS}/5/a.json", TWO) == "no frame in the path: use state/inbox/<frame>/<name>.json"
+
+
+def test_paths_below_two_roots_can_be_of_one_frame() -> None:
+    """The frame counts, not the folder; files in the flat form share a folder and no frame."""
+    assert of_one_frame("state/inbox/5/a.json", "agents/out box/deltas/05/b.json", TWO)
+    assert not of_one_frame("state/inbox/frame-5-s.json", "state/inbox/frame-6-s.json", TWO)
+    assert not of_one_frame("state/inbox/5/a.json", "state/inbox/6/a.json", TWO)
+
+
+@pytest.mark.parametrize(
+    ("path", "wanted"),
+    [
+        ("/home/x/state/inbox/5/a.json", "state/inbox/5/a.json"),
+        ("inbox/5/a.json", "state/inbox/5/a.json"),
+        ("deltas/5/a.json", "agents/out box/deltas/5/a.json"),
+        ("/home/inbox/agents/out box/deltas/5/a.json", "agents/out box/deltas/5/a.json"),
+        ("stream_deltas/5/a.json", "state/inbox/a.json"),
+        ("frame-5-s.json", "state/inbox/frame-5-s.json"),
+    ],
+)
+def test_a_loose_file_is_placed_below_the_root_that_its_path_names(path: str, wanted: str) -> None:
+    """The root with most of its names in the path counts; without any the first."""
+    assert in_repository(path, TWO) == wanted
+
+
+def test_a_very_long_root_leaves_no_plain_names() -> None:
+    """The fast answer for plain names says nothing of a path that is too long."""
+    root = "/".join(["x" * 200] * 19)
+    assert bad_name(f"{root}/5/a.json", (root,)) is None
+    assert "clones hold" in (bad_name(f"{root}/5/{'a' * 200}.json", (root,)) or "")
+
+
+def test_roots_are_named_for_people() -> None:
+    """All of them, with the folder of a frame."""
+    assert named_roots(("a", "b/c")) == "a/<frame>/ or b/c/<frame>/"

@@ -9,7 +9,7 @@ import pytest
 import dreamcatcherd.core.snapshot
 import dreamcatcherd.doctor.sizes
 from dreamcatcherd.core.frames import Closing
-from dreamcatcherd.core.snapshot import FILE_BYTES, UNBOUNDED
+from dreamcatcherd.core.snapshot import FILE_BYTES
 from dreamcatcherd.daemon.cycle import close_frame
 from dreamcatcherd.doctor.sizes import check_largest
 from dreamcatcherd.git.local import LocalStore
@@ -44,21 +44,6 @@ def test_no_file_of_several_records_grows_beyond_its_bound(tmp_path: Path) -> No
     dc("import", str(tmp_path / "snapshot.json"), "--repo", str(tmp_path / "other.git"))
     digests = {git(one, "rev-parse", "main:state/snapshot") for one in (repository, tmp_path / "other.git")}
     assert len(digests) == 1
-
-
-def test_a_repository_of_the_format_before_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Opened, merged into and verified by this version, its files stay without a bound in bytes, and so its digests."""
-    repository = tmp_path / "fleet.git"
-    with monkeypatch.context() as before:
-        before.setattr(dreamcatcherd.core.snapshot, "FORMAT", UNBOUNDED)
-        create(repository, 1, NOW, Closing("manual"))
-    for frame in (1, 2):
-        text = delta(frame, "a", observations=[TEXT, TEXT])
-        commit_files(LocalStore(repository), MAIN, {f"state/stream_deltas/{frame}/a.json": text.encode()})
-        dc("merge", "--repo", str(repository))
-    assert git(repository, "show", "main:state/snapshot/format") == UNBOUNDED
-    assert largest(repository) > 4 * len(TEXT) > FILE_BYTES
-    dc("verify", "--repo", str(repository))
 
 
 def test_the_gauge_shows_the_largest_file_that_a_frame_brought(tmp_path: Path) -> None:

@@ -54,6 +54,19 @@ def test_a_cycle_that_changed_nothing_says_nothing(capsys: pytest.CaptureFixture
     assert lines(capsys) == []
 
 
+def test_settings_without_effect_are_logged_once_for_each_file(capsys: pytest.CaptureFixture[str]) -> None:
+    """With the blob, the warning and a remedy; again when another file brings it, and nothing for a good one."""
+    log = json_log()
+    for blob in ("a" * 40, "a" * 40, "b" * 40, None, "a" * 40):
+        warned = () if blob is None else ("[collections.x] can never match: …",)
+        log.cycle(CycleReport(pending(settings=blob, settings_warnings=warned)))
+    found = lines(capsys)
+    assert events(found) == [("warning", "setting without effect")] * 3
+    assert [line["blob"][0] for line in found] == ["a", "b", "a"]
+    assert found[0]["cause"].startswith("[collections.x]")
+    assert "correct or remove" in found[0]["remedy"]
+
+
 def test_a_closed_frame_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
     """Frame, deltas, streams, digest, commit and milliseconds, and of the rest what there was."""
     log = json_log()

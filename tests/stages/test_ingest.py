@@ -194,7 +194,10 @@ def test_a_delta_of_too_many_records_is_quarantined(primary: Primary) -> None:
     rows = b'[limits]\nrecords = 3\n[collections.c]\nsection = "m.c"\nform = "map"\nkey = ["id"]\n'
     commit_files(primary.store, MAIN, {"state/dreamcatcher.toml": rows})
     close(primary)
-    many = {"list": {"posts_created": [1, 2, 3, 4]}, "map": {"m": {"c": {name: {} for name in "abcd"}}}}
+    many: dict[str, dict[str, Any]] = {
+        "list": {"posts_created": [1, 2, 3, 4]},
+        "map": {"m": {"c": {name: {} for name in "abcd"}}},
+    }
     files = {f"{FOLDER}/2/{name}.json": text(2, **sections) for name, sections in many.items()}
     commit_files(primary.store, MAIN, {**files, f"{FOLDER}/2/fine.json": text(2, posts_created=[1, 2, 3])})
     ledger = close(primary)

@@ -47,7 +47,7 @@ def accounted_for(store: Store) -> int:
         judged = {(row.path, row.blob) for row in ledger.rows()}
         for new, commit in store.new_commits([oid], before).items():
             if new != oid:
-                found = {(paths.printable(path), blob) for path, blob, _ in versions_of(store, commit)}
+                found = {(paths.printable(path), blob) for path, blob, _ in versions_of(store, commit, paths.ROOTS)}
                 assert found <= judged
                 versions += len(found)
         before.append(oid)
