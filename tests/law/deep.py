@@ -43,7 +43,7 @@ def stamps_in(stamps: Any) -> Iterator[Any]:
     if isinstance(stamps, dict):
         for inner in stamps.values():
             yield from stamps_in(inner)
-    elif isinstance(stamps[1], dict):
+    elif _remembers(stamps):
         yield from (stamp for stamp in (stamps[0], *stamps[2:]) if stamp is not None)
         yield from stamps_in(stamps[1])
     else:
@@ -52,7 +52,7 @@ def stamps_in(stamps: Any) -> Iterator[Any]:
 
 def stamped_leaves(value: Any, stamps: Any, path: Path = ()) -> Iterator[tuple[Path, Any, Any]]:
     """The leaves that a stored field shows: path, value and stamp of each."""
-    if isinstance(stamps, list) and isinstance(stamps[1], dict):
+    if _remembers(stamps):
         if not stamps[1]:
             yield path, value, stamps[2]
         stamps = stamps[1]
@@ -61,6 +61,11 @@ def stamped_leaves(value: Any, stamps: Any, path: Path = ()) -> Iterator[tuple[P
             yield from stamped_leaves(value[name], inner, (*path, name))
     else:
         yield path, value, stamps
+
+
+def _remembers(stamps: Any) -> bool:
+    """Whether an object has a write of its own to be remembered, besides those of its members."""
+    return isinstance(stamps, list) and len(stamps) in (2, 3) and isinstance(stamps[1], dict)
 
 
 def _parents(path: Path) -> list[Path]:

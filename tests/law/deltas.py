@@ -62,7 +62,7 @@ reactions = record(id=ids, node=names, target=names, number=numbers, agent=names
 strings = st.sampled_from(["n1", "n1:up", "n2:n1", "a:b:c", ":x", "x:", "7"])
 profiles = record(agent=names, fields=st.dictionaries(st.sampled_from(["mood", "agent", "x"]), values, max_size=2))
 LITERALS = ["0.1", "0.2", "-0.3", "1e-7", "12345678901234567.891", "1e22", "-0.0", "1.0", "2.50"]
-decimals = st.sampled_from([f"LITERAL:{literal}:" for literal in LITERALS])
+decimals = st.sampled_from([f"<<{literal}>>" for literal in LITERALS])
 """Numbers that are written into the JSON as they stand here: a float would not keep all their digits."""
 
 addends = st.one_of(st.integers(-3, 3), decimals, decimals)
@@ -155,10 +155,10 @@ attachments = st.lists(
 )
 
 
-def written_as(document: Any, *, ascii_only: bool = False) -> bytes:
-    """A document as JSON, with the literals that it names."""
+def written_out(document: Any, *, ascii_only: bool = False) -> bytes:
+    """A document as JSON; a string `<<1e-7>>` is written as that number, with all its digits."""
     raw = json.dumps(document, ensure_ascii=ascii_only)
-    return re.sub(r'"LITERAL:([^":]+):"', r"\1", raw).encode()
+    return re.sub(r'"<<([^"<>]+)>>"', r"\1", raw).encode()
 
 
 @st.composite
@@ -184,7 +184,7 @@ def deltas(draw: st.DrawFn) -> Sent:
     document = {**draw(headers()), **draw(bodies_of_deltas)}
     if "utc" not in document and isinstance(document.get("timestamp"), str):
         del document["timestamp"]  # it would be the UTC, before the one in `_meta`
-    return Sent(written_as(document, ascii_only=draw(st.booleans())), tuple(draw(attachments)))
+    return Sent(written_out(document, ascii_only=draw(st.booleans())), tuple(draw(attachments)))
 
 
 sets_of_deltas = st.lists(deltas(), min_size=1, max_size=8)
@@ -260,7 +260,7 @@ def deltas_with_deletions(draw: st.DrawFn) -> Sent:
         "claims": st.lists(tasks, min_size=1, max_size=2),
     }
     chosen = draw(st.lists(st.sampled_from(sorted(sections)), min_size=1, max_size=4, unique=True))
-    return Sent(written_as({**head, **{name: draw(sections[name]) for name in chosen}}))
+    return Sent(written_out({**head, **{name: draw(sections[name]) for name in chosen}}))
 
 
 sets_with_deletions = st.lists(deltas_with_deletions(), min_size=2, max_size=9)

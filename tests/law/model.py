@@ -19,9 +19,10 @@ from tests.law.rows import ROWS, Row, rows_of
 from tests.law.rows import RULE as RULE
 from tests.law.rows import SETTINGS as SETTINGS
 from tests.law.sent import Sent as Sent
-from tests.law.sent import Stamp, stamped
+from tests.law.sent import Stamp
 from tests.law.sent import blob_id as blob_id
 from tests.law.sent import content_id as content_id
+from tests.law.sent import stamped as stamped
 from tests.law.values import plain
 from tests.law.values import read as read
 from tests.law.values import text as text
