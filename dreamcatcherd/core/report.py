@@ -9,7 +9,7 @@ from msgspec import Struct
 
 from dreamcatcherd.core.codec import calendar_text, utc_micros
 from dreamcatcherd.core.ledger import Ledger, Violation
-from dreamcatcherd.core.troubles import Trouble
+from dreamcatcherd.core.troubles import LargeView, Trouble
 
 REPOSITORY_HEADER = "Dreamcatcher-Repository"
 """The HTTP header that names the repository of a status, percent-encoded."""
@@ -28,7 +28,7 @@ class Pending(Struct, frozen=True):
     `due_at_s` is when the open frame is or was due, in seconds since 1970, None if no time says so. `troubles` are the
     present ones, as far as the repository shows them, `violations` those since the last publication. `held` deltas are
     among those of `streams`. `seen` has each stream of the last 100 frames with its last delta; `silent` are those that
-    delivered in none of the last 10."""
+    delivered in none of the last 10. `large_views` are among the troubles, and logged."""
 
     frame: int
     opened_at: str | None
@@ -46,6 +46,7 @@ class Pending(Struct, frozen=True):
     troubles: list[Trouble] = []
     violations: list[Violation] = []
     lanes_refused: int = 0
+    large_views: list[LargeView] = []
 
 
 class Check(Struct, frozen=True):

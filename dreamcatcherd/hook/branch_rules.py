@@ -19,7 +19,7 @@ from dreamcatcherd.core.errors import UnreadableError
 from dreamcatcherd.core.header import read_header
 from dreamcatcherd.core.model import Delta, Fault, Reject
 from dreamcatcherd.core.settings import SettingsError
-from dreamcatcherd.core.tree import TREE, Entry, differences, entries_at, lookup, subtree
+from dreamcatcherd.core.tree import Entry, differences, entries_at, subtree
 from dreamcatcherd.git.protocols import Commit, RepositoryReader
 from dreamcatcherd.hook.lane_rules import judge_lanes
 from dreamcatcherd.hook.push import (
@@ -37,6 +37,7 @@ from dreamcatcherd.hook.push import (
     unsigned_offences,
     violation_kind_of,
 )
+from dreamcatcherd.hook.view_rules import restores, view_edits, view_paths
 from dreamcatcherd.stages.settings_file import read_settings_file
 from dreamcatcherd.stages.snapshot_chain import claimed_seen
 
@@ -171,35 +172,28 @@ def _on_main_commit(push: Push, oid: str, commit: Commit, deltas: list[Delta]) -
 
 
 def _edits(push: Push, update: Update, canonical: bool) -> Iterator[Offence]:
-    """The changes below `state/` that are not allowed; canonical files only if `canonical`.
+    """The changes below `state/`, and of views, that are not allowed; canonical files only if `canonical`.
 
     Heads are compared, not commits: a merge that takes the other side's tree reverts the snapshot, and no single commit
     of it looks wrong."""
     store = push.store
+    views = view_paths(push, update.new if canonical else None)
+    yield from view_edits(push, update, views, canonical)
     old, new = (subtree(store, store.commit(oid).tree, "state") if oid else None for oid in (update.old, update.new))
     for path, before, after in differences(store, old, new, "state/"):
         if after is not None and (why := unsafe_path(path)) is not None:
             yield Offence(path, "bad-name", why)
+        if path in views:
+            continue  # `view_edits` judges it
         if path == paths.SETTINGS:
             yield from _settings_edit(push, update, after)
         elif path.startswith(paths.DELTAS + "/"):
             yield from _delta_edit(push, path, before, after)
         elif path != push.gate.counter and not (canonical and violation_kind_of(path) in KINDS.values()):
-            if violation_kind_of(path) in KINDS.values() and _restores(push, path, after):
+            if violation_kind_of(path) in KINDS.values() and restores(push, path, after):
                 continue
             how = "added" if before is None else "deleted" if after is None else "changed"
             yield Offence(path, violation_kind_of(path), f"{how}; below state/ you can change only deltas and settings")
-
-
-def _restores(push: Push, path: str, after: Entry | None) -> bool:
-    """Whether a canonical file is put back to its published content, which anybody may do."""
-    from dreamcatcherd.stages.published import load_published
-
-    base = load_published(push.store, push.refs, push.gate.main)
-    if base.commit is None:
-        return False
-    published = lookup(push.store, push.store.commit(base.commit).tree, path)
-    return (published if published and published.mode != TREE else None) == after
 
 
 def _settings_edit(push: Push, update: Update, after: Entry | None) -> Iterator[Offence]:
