@@ -14,7 +14,7 @@ from dreamcatcherd.core.export import in_order, public_record
 from dreamcatcherd.core.model import Json, Record
 from dreamcatcherd.core.snapshot import Item
 from dreamcatcherd.core.view_keys import key_names, names_in_map
-from dreamcatcherd.core.view_settings import View
+from dreamcatcherd.core.view_settings import ViewFile
 
 BYTES_MOST, RECORDS_MOST = 10 * 2**20, 100_000
 """A larger view is written all the same, and reported: each change of its collection writes all of it again."""
@@ -22,14 +22,14 @@ BYTES_MOST, RECORDS_MOST = 10 * 2**20, 100_000
 _STAMPS = ("_stamp", "_stamps")
 
 
-class Origin(NamedTuple):
+class ViewOrigin(NamedTuple):
     """The snapshot that a view was made of: what stands under its `meta`, besides the number of entities."""
 
     frame: int
     digest: str
 
 
-def view_bytes(found: Sequence[Item], row: Collection, view: View, origin: Origin) -> bytes:
+def view_bytes(found: Sequence[Item], row: Collection, view: ViewFile, origin: ViewOrigin) -> bytes:
     """The file of a view; `found` are the live entities of its collection."""
     ordered = in_order(list(found), row)
     lines = list(_lines(ordered, row, view))
@@ -43,12 +43,12 @@ def view_bytes(found: Sequence[Item], row: Collection, view: View, origin: Origi
     return _wrapped([*meta, *lines], view) + b"\n"
 
 
-def _wrapped(lines: Sequence[bytes], view: View) -> bytes:
+def _wrapped(lines: Sequence[bytes], view: ViewFile) -> bytes:
     begin, end = (b"{", b"}") if view.shape == "map" else (b"[", b"]")
     return b"%b\n%b\n%b" % (begin, b",\n".join(lines), end) if lines else begin + end
 
 
-def _lines(ordered: list[Item], row: Collection, view: View) -> Iterator[bytes]:
+def _lines(ordered: list[Item], row: Collection, view: ViewFile) -> Iterator[bytes]:
     """Each record as JSON; in a map with its name before it."""
     if view.shape != "map":
         for item in ordered:
@@ -61,13 +61,13 @@ def _lines(ordered: list[Item], row: Collection, view: View) -> Iterator[bytes]:
             yield b"%b:%b" % (canonical(name), canonical(_member(item, row, view)))
 
 
-def _shown(item: Item, view: View) -> Record:
+def _shown(item: Item, view: ViewFile) -> Record:
     if not view.stamps:
         return item.record
     return {name: value for name, value in public_record(item).items() if name != "_deleted"}
 
 
-def _member(item: Item, row: Collection, view: View) -> Json:
+def _member(item: Item, row: Collection, view: ViewFile) -> Json:
     """An entity as a member of a map: its record, or a counter's number alone."""
     shown = _shown(item, view)
     if not view.inside:

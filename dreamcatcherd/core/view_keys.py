@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from functools import cache
 from urllib.parse import quote, unquote
 
 from dreamcatcherd.core.collections import Collection
@@ -19,7 +18,6 @@ _NUMBER = re.compile(r"\*(0|[1-9][0-9]{0,17})")
 _NULL = "*"
 
 
-@cache
 def _is_simple(row: Collection) -> bool:
     """Whether each key of a collection is one value, whose text needs no mark."""
     return len(row.key) == 1 and len(row.key[0]) == 1 and row.content is None

@@ -262,8 +262,7 @@ def _recompute(
     for oid, (_, data) in overlay.written.items():
         if oid not in not_published and store.read(oid) != data:
             return f"snapshot edited: its object {oid} holds other bytes"
-    why = _misplaced(store, overlay, link, base, ledger, tree, raw)
-    return why or _edited_view(store, overlay, base, settings, ledger, tree)
+    return _misplaced(store, overlay, link, base, ledger, tree, raw, settings)
 
 
 def _edited_view(
@@ -293,9 +292,16 @@ def _with_seen(made: Ledger, ledger: Ledger) -> Ledger:
 
 
 def _misplaced(
-    store: RepositoryReader, overlay: Overlay, link: Link, base: PublishedState, ledger: Ledger, tree: str, raw: bytes
+    store: RepositoryReader,
+    overlay: Overlay,
+    link: Link,
+    base: PublishedState,
+    ledger: Ledger,
+    tree: str,
+    raw: bytes,
+    settings: Settings,
 ) -> str | None:
-    """Why the snapshot commit's ledger folder or frame.json does not follow from the frame; None if they do.
+    """Why the snapshot commit's ledger folder, frame.json or views do not follow from the frame; None if they do.
 
     Its own ledger is verified by then. The folder also has those of all earlier frames, and an index of waiting deltas,
     which later frames build on."""
@@ -310,7 +316,7 @@ def _misplaced(
         read_published(store, link.oid)
     except FatalError as error:
         return f"frame.json edited: {error.cause}"
-    return None
+    return _edited_view(store, overlay, base, settings, ledger, tree)
 
 
 def _unlike(ledger: Ledger, made: Ledger) -> str:

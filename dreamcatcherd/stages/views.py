@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from dreamcatcherd.core.platform_views import BYTES_MOST, RECORDS_MOST, Origin, view_bytes
+from dreamcatcherd.core.platform_views import BYTES_MOST, RECORDS_MOST, ViewOrigin, view_bytes
 from dreamcatcherd.core.settings import Settings
 from dreamcatcherd.core.shards import SUFFIX
 from dreamcatcherd.core.snapshot import file_name, items, open_snapshot
@@ -38,7 +38,7 @@ def view_files(
             found[view.path] = existing
             continue
         entities = list(items(objects, after, settings.table, name))
-        raw = view_bytes(entities, row, view, Origin(frame, snapshot))
+        raw = view_bytes(entities, row, view, ViewOrigin(frame, snapshot))
         found[view.path] = Entry(FILE, objects.write("blob", raw))
     return found
 

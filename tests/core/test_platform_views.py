@@ -13,12 +13,12 @@ from dreamcatcherd.core.codec import Exact, canonical
 from dreamcatcherd.core.collections import DEFAULT_TABLE, Collection, KeyField
 from dreamcatcherd.core.keys import sort_key
 from dreamcatcherd.core.model import Stamp
-from dreamcatcherd.core.platform_views import Origin, renamed, view_bytes
+from dreamcatcherd.core.platform_views import ViewOrigin, renamed, view_bytes
 from dreamcatcherd.core.snapshot import Item
 from dreamcatcherd.core.view_keys import fields_named, names_in_map
-from dreamcatcherd.core.view_settings import View
+from dreamcatcherd.core.view_settings import ViewFile
 
-ORIGIN = Origin(7, "d" * 40)
+ORIGIN = ViewOrigin(7, "d" * 40)
 STAMP = Stamp(1, 5, "s", "c" * 40)
 PAIR = Collection("pairs", ("pairs",), ((KeyField("a"), KeyField("b")),), "lww")
 VOTES = Collection("votes", ("votes",), ((KeyField("id"),), (KeyField("node"), KeyField("agent"))), "dedup")
@@ -28,7 +28,7 @@ TWINS = Collection("twins", ("twins",), ((KeyField("a"), KeyField("b")), (KeyFie
 def made(row: Collection, records: list[dict[str, Any]], **how: Any) -> bytes:
     stamps: Any = STAMP if row.rule in ("dedup", "append", "sum", "first") else {"": STAMP}
     found = [Item(row.name, record, stamps, at) for at, record in enumerate(records)]
-    return view_bytes(found, row, View(row.name, "x.json", **how), ORIGIN)
+    return view_bytes(found, row, ViewFile(row.name, "x.json", **how), ORIGIN)
 
 
 def test_each_shape_has_one_record_a_line() -> None:
