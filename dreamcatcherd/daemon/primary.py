@@ -28,7 +28,7 @@ from dreamcatcherd.git.remote import RemoteStore
 from dreamcatcherd.stages.attribution import pending_streams
 from dreamcatcherd.stages.canonical_files import is_edited, restore_subject, write_restore
 from dreamcatcherd.stages.early_deltas import EarlyCounts
-from dreamcatcherd.stages.fetch import Fetcher
+from dreamcatcherd.stages.fetch import Fetcher, View
 from dreamcatcherd.stages.inbox import Inbox
 from dreamcatcherd.stages.ingest import InboxReader
 from dreamcatcherd.stages.largest_file import Largest
@@ -133,6 +133,10 @@ class Primary:
         missing = sorted(self.expected() - delivered)
         unsafe = tuple(path for path, _ in self.unsafe_paths(inbox))
         return CloseContext(closed_by, self.violations(inbox, plan.quarantined), missing, unsafe)
+
+    def look(self) -> View:
+        """One look at the refs; nothing of it is kept."""
+        return Fetcher(self.main).fetch(self.store, self.clock())
 
     def load_published(self, refs: dict[str, str]) -> PublishedState:
         """The published state that some refs lead to."""
