@@ -149,14 +149,6 @@ class RetentionConfig(Struct, frozen=True, forbid_unknown_fields=True):
     ] = None
 
 
-class ViewsConfig(Struct, frozen=True, forbid_unknown_fields=True):
-    """Collections that are also written as one file each, for dashboards. Each change writes the complete file."""
-
-    collections: Annotated[
-        list[str], Meta(description='such as `["agents"]`, which is also written to `state/views/agents.json`')
-    ] = []
-
-
 class LogConfig(Struct, frozen=True, forbid_unknown_fields=True):
     """The log, on standard error."""
 
@@ -174,7 +166,6 @@ class Config(Struct, frozen=True, forbid_unknown_fields=True):
     http: HttpConfig = HttpConfig()
     publish: PublishConfig = PublishConfig()
     retention: RetentionConfig = RetentionConfig()
-    views: ViewsConfig = ViewsConfig()
     log: LogConfig = LogConfig()
 
     @property

@@ -97,14 +97,14 @@ def test_a_variable_stands_above_the_file(file: Path) -> None:
         "DREAMCATCHERD_REPOSITORY_URL": "ssh://git@host/fleet.git",
         "DREAMCATCHERD_HTTP_INSECURE": "true",
         "DREAMCATCHERD_RETENTION_LANES_KEEP": "7",
-        "DREAMCATCHERD_VIEWS_COLLECTIONS": '["agents"]',
+        "DREAMCATCHERD_FRAMES_STREAMS": '["a"]',
         "DREAMCATCHERD_LOG_LEVEL": "debug",
         "DREAMCATCHERD_UNKNOWN_TABLE": "1",
     }
     found = load_config(file, said)
     assert (found.frames.interval, found.frames.grace) == (5.0, 1.0)
     assert (found.repository.url, found.http.insecure) == ("ssh://git@host/fleet.git", True)
-    assert (found.retention.lanes_keep, found.views.collections, found.log.level) == (7.0, ["agents"], "debug")
+    assert (found.retention.lanes_keep, found.closing.streams, found.log.level) == (7.0, ("a",), "debug")
     with pytest.raises(UsageError, match=r"did you mean 'interval'"):
         load_config(None, {"DREAMCATCHERD_FRAMES_INTERVALL": "5"})
 

@@ -2,39 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
 import click
-from msgspec import structs
 
+from dreamcatcherd.cli.adopting import Wish, import_state
 from dreamcatcherd.cli.common import (
     base_of,
     configuration,
     on_repository,
     open_primary,
-    plain,
     with_json,
     write_json,
 )
 from dreamcatcherd.cli.files import compressed, is_tar, read_in, tar_bytes, tar_files, write_out
 from dreamcatcherd.config import repository_path
-from dreamcatcherd.core.codec import MAX_FRAME, read_document
+from dreamcatcherd.core.codec import MAX_FRAME
 from dreamcatcherd.core.errors import RefusedError, UsageError
 from dreamcatcherd.core.export import Portable, export, read_portable
 from dreamcatcherd.core.export_formats import from_files, from_ndjson, is_ndjson, to_files, to_ndjson
-from dreamcatcherd.core.model import Fault
-from dreamcatcherd.core.settings import DEFAULT
 from dreamcatcherd.daemon.bootstrap import closing_of
 from dreamcatcherd.daemon.primary import Primary
 from dreamcatcherd.history.queries import view
 from dreamcatcherd.imports.adopt_export import adopt
-from dreamcatcherd.imports.adopt_state import adopt_state
 from dreamcatcherd.imports.new_repository import create
-from dreamcatcherd.imports.platform_state import MappedRecords, StateMap, deltas_of, read_map, records_of
 from dreamcatcherd.observe.clock import wall_clock
-from dreamcatcherd.stages.snapshot import SnapshotOptions
 
 Format = Literal["json", "ndjson", "tar"]
 
@@ -94,18 +89,22 @@ def read_any(file: Path) -> Portable:
 
 
 @click.command("import")
-@click.argument("file", type=click.Path(path_type=Path))
+@click.argument("file", type=click.Path(path_type=Path), required=False)
 @click.option(
     "--map", "map_file", type=click.Path(path_type=Path), metavar="TOML",
-    help="FILE is a folder of plain JSON files; TOML maps them to collections (docs/time-travel.md).",
+    help="Import plain JSON files, from the branch or the folder FILE; TOML says what they hold (docs/time-travel.md).",
 )  # fmt: skip
 @click.option("--open", "open_frame", type=_FRAME, metavar="N", help="With --map: the open frame after the import.")
+@click.option("--dry-run", is_flag=True, help="With --map: write nothing, say what will land where.")
+@click.option("--force", is_flag=True, help="With --map: import views that do not give the same values back.")
 @on_repository
 @with_json
 def import_command(
-    file: Path,
+    file: Path | None,
     map_file: Path | None,
     open_frame: int | None,
+    dry_run: bool,
+    force: bool,
     repo: str | None,
     config_file: Path | None,
     as_json: bool,
@@ -114,11 +113,17 @@ def import_command(
 
     The digest stays the same, the next frame is open, and deltas that were merged before do not count again. With --map
     the plain state of a platform becomes frame 0: its records are committed as deltas and merged. The repository must
-    have no closed frames, and may have anything else, so that a running fleet does not have to start over."""
-    if open_frame is not None and map_file is None:
-        raise UsageError("--open goes with --map", "leave it out: the frame after the exported one is open then")
-    if map_file is not None:
-        _import_state(file, map_file, open_frame, _made(repo, config_file), as_json)
+    have no closed frames, and may have anything else, so that a running fleet does not have to start over. Files that
+    [views] of the map name must come back the same: if the view would write another value, nothing is imported."""
+    if map_file is None:
+        for option, given in (("--open", open_frame is not None), ("--dry-run", dry_run), ("--force", force)):
+            if given:
+                raise UsageError(f"{option} goes with --map", "leave it out")
+        if file is None:
+            raise UsageError("no FILE", "name a file that dreamcatcherd export wrote, or use --map")
+    else:
+        wish = Wish(open_frame, dry_run, force, as_json)
+        import_state(map_file, file, _existing(repo, config_file), partial(_made, repo, config_file), wish)
         return
     portable = read_any(file)
     primary = _made(repo, config_file)
@@ -129,6 +134,12 @@ def import_command(
         click.echo(f"imported frame {portable.frame}, digest {portable.digest}; frame {frame} is open")
 
 
+def _existing(repo: str | None, config_file: Path | None) -> Primary | None:
+    """A primary on the repository, or None if an import would have to create it."""
+    path = repository_path(configuration(repo, config_file)[1])
+    return None if path is not None and not path.exists() else open_primary(repo, config_file)
+
+
 def _made(repo: str | None, config_file: Path | None) -> Primary:
     """A primary on the repository, which is created if it does not exist."""
     config, url = configuration(repo, config_file)
@@ -136,40 +147,3 @@ def _made(repo: str | None, config_file: Path | None) -> Primary:
     if path is not None and not path.exists():
         create(path, 1, wall_clock(), closing_of(config), config.repository.branch)
     return open_primary(repo, config_file)
-
-
-def _import_state(folder: Path, map_file: Path, open_frame: int | None, primary: Primary, as_json: bool) -> None:
-    mapping = read_map(read_in(map_file), str(map_file))
-    following = mapping.frame + 1 if open_frame is None else open_frame
-    if following <= mapping.frame:
-        raise UsageError(f"--open {following} is not after frame {mapping.frame}", "name a later frame")
-    deltas = dict(deltas_of(mapping, _found(folder, mapping)))
-    options = SnapshotOptions(primary.closing, next_frame=following)
-    ledger = adopt_state(primary.store, primary.main, deltas, mapping.frame, options, primary.clock())
-    misfits = sum(row.records for row in ledger.misfits)
-    if as_json:
-        imported = {"frame": ledger.frame, "digest": ledger.snapshot, "open": following}
-        write_json({**imported, "entities": ledger.counts.entities, "misfits": misfits})
-        return
-    counts = ", ".join(f"{count} {name}" for name, count in sorted(ledger.counts.entities.items()))
-    click.echo(f"imported frame {ledger.frame}, digest {ledger.snapshot}; frame {following} is open\n{plain(counts)}")
-    for row in ledger.misfits:
-        click.echo(plain(f"{row.records} records of {row.path} went to extra/{row.section}: {row.why}"))
-
-
-def _found(folder: Path, mapping: StateMap) -> Iterator[MappedRecords]:
-    """The records of every file that the mapping names, in its order; the files of one pattern sorted by name."""
-    # A platform's file is not a delta: the bounds of one delta do not apply.
-    limits = structs.replace(DEFAULT.limits, delta_bytes=2**31, records=2**31)
-    for mapped in mapping.files:
-        paths = sorted(path for path in folder.glob(mapped.path) if path.is_file())
-        if not paths:
-            raise RefusedError(f"no file in {folder} matches {mapped.path!r}", "correct `path` in the mapping")
-        for path in paths:
-            raw = read_in(path)
-            # Wrapped into an object, since a document must be one and a platform's file may be a list.
-            document = read_document(b'{"_":%b}' % raw, limits)
-            name = path.relative_to(folder).as_posix()
-            if isinstance(document, Fault):
-                raise RefusedError(f"{path} cannot be imported: {document.detail}", "correct the file")
-            yield mapped, name, records_of(document["_"], mapped, name)

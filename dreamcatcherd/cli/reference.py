@@ -69,14 +69,15 @@ def _tables(schema: dict[str, Any]) -> str:
 
 def _row(key: str, what: dict[str, Any]) -> str:
     default = "" if what.get("default") is None else f"`{json.dumps(what['default'])}`"
+    default = default if "default" in what else "(required)"
     cells = (f"`{key}`", default, _takes(what), what["description"])
     return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
 
 
-def _takes(what: dict[str, Any]) -> str:
-    """The values that a key takes, in words."""
+def _takes(what: dict[str, Any], ending: str = "") -> str:
+    """The values that a key takes, in words; with an `s` as the ending, of several."""
     if "anyOf" in what:
-        return " or ".join(_takes(one) for one in what["anyOf"] if one != {"type": "null"})
+        return " or ".join(_takes(one, ending) for one in what["anyOf"] if one != {"type": "null"})
     if "enum" in what:
         return ", ".join(f"`{json.dumps(value)}`" for value in what["enum"] if value is not None)
     kind = what["type"]

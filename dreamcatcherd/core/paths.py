@@ -15,7 +15,6 @@ ROOTS: Roots = (DELTAS,)
 SNAPSHOT = "state/snapshot"
 LEDGER = "state/ledger"
 FRAME = "state/frame.json"
-VIEWS = "state/views"
 SETTINGS = "state/dreamcatcher.toml"
 PUBLISHED = "refs/dreamcatcher/published"
 SEEN = "refs/dreamcatcher/seen"

@@ -9,7 +9,7 @@ from msgspec import Struct
 
 from dreamcatcherd.core.codec import calendar_text, utc_micros
 from dreamcatcherd.core.ledger import Ledger, Violation
-from dreamcatcherd.core.troubles import Trouble
+from dreamcatcherd.core.troubles import LargeView, Trouble
 
 REPOSITORY_HEADER = "Dreamcatcher-Repository"
 """The HTTP header that names the repository of a status, percent-encoded."""
@@ -29,7 +29,8 @@ class Pending(Struct, frozen=True):
     present ones, as far as the repository shows them, `violations` those since the last publication. `held` deltas are
     among those of `streams`. `seen` has each stream of the last 100 frames with its last delta; `silent` are those that
     delivered in none of the last 10. `claims_held` counts the resources that somebody holds in the open frame, by
-    collection. `settings` is the file of those in force, with the warnings about it."""
+    collection. `settings` is the file of those in force, with the warnings about it. `large_views` are among the
+    troubles, and logged."""
 
     frame: int
     opened_at: str | None
@@ -50,6 +51,7 @@ class Pending(Struct, frozen=True):
     claims_held: dict[str, int] = {}
     settings: str | None = None
     settings_warnings: tuple[str, ...] = ()
+    large_views: list[LargeView] = []
 
 
 class Check(Struct, frozen=True):

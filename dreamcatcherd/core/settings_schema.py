@@ -12,7 +12,7 @@ from msgspec import Meta, Struct
 from dreamcatcherd.core.collections import FieldRule, RuleName
 from dreamcatcherd.core.intake import Intake
 from dreamcatcherd.core.model import Limits
-from dreamcatcherd.core.view_settings import View
+from dreamcatcherd.core.view_settings import ViewFile
 
 LANES = "refs/heads/dc/"
 
@@ -101,7 +101,7 @@ class SettingsFile(Struct, frozen=True, forbid_unknown_fields=True):
     publish: Publish = Publish()
     intake: Intake = Intake()
     collections: dict[str, Row] = {}
-    views: dict[str, View] = {}
+    views: dict[str, ViewFile] = {}
 
 
 class SettingsError(ValueError):

@@ -65,6 +65,26 @@ def overdue(frame: int, due_at_s: float, now: int) -> Trouble | None:
     return Trouble(f"frame {frame} is overdue", utc_text(round(due_at_s * 1e6)), remedy)
 
 
+class LargeView(Struct, frozen=True):
+    """A view file that is too large to be written again and again: its name in the settings, and its sizes."""
+
+    name: str
+    path: str
+    size: int
+    records: int
+
+
+LARGE_VIEW_REMEDY = (
+    "each change writes all of it again: declare it over a smaller collection, or read the snapshot or the API instead"
+)
+
+
+def oversized(view: LargeView) -> Trouble:
+    """A view that is written all the same."""
+    what = f"view {view.name} is large: {view.path} has {view.records:,} records in {view.size:,} bytes"
+    return Trouble(what, None, LARGE_VIEW_REMEDY)
+
+
 def disk_full(free_bytes: int, where: str) -> Trouble | None:
     """A disk that is so full that publishing will soon stop."""
     if free_bytes >= FREE_BYTES:

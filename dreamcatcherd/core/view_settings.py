@@ -17,7 +17,7 @@ from dreamcatcherd.core.intake import Intake, is_plain_path, overlap
 Shape = Literal["map", "list", "lines"]
 
 
-class View(Struct, frozen=True, forbid_unknown_fields=True):
+class ViewFile(Struct, frozen=True, forbid_unknown_fields=True):
     """One file: the live entities of a collection."""
 
     collection: Annotated[str, Meta(description="the collection whose entities it holds")]
@@ -36,7 +36,7 @@ class View(Struct, frozen=True, forbid_unknown_fields=True):
     rename: Annotated[dict[str, str], Meta(description="the names of fields in the file, by their name here")] = {}
 
 
-Views = Mapping[str, View]
+Views = Mapping[str, ViewFile]
 """The views by their names in the settings."""
 
 

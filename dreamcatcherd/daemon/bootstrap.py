@@ -82,7 +82,6 @@ def primary_of(config: Config, store: Store, closing: Closing | None = None) -> 
 def configure(primary: Primary, config: Config) -> None:
     """Give a primary what the configuration says about what is written; it cannot fail."""
     primary.deltas_frames = config.retention.deltas_frames
-    primary.views = tuple(config.views.collections)
     primary.restores = config.publish.restore == "now"
 
 

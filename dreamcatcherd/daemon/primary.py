@@ -23,13 +23,13 @@ from dreamcatcherd.core.paths import ROOTS
 from dreamcatcherd.core.plan import Plan
 from dreamcatcherd.core.report import Pending
 from dreamcatcherd.core.tree import NamePath, blob_at
-from dreamcatcherd.core.troubles import overdue, unmatched_settings, violated
+from dreamcatcherd.core.troubles import overdue, oversized, unmatched_settings, violated
 from dreamcatcherd.git.protocols import Move, Store
 from dreamcatcherd.git.remote import RemoteStore
 from dreamcatcherd.stages.attribution import pending_streams
-from dreamcatcherd.stages.canonical_files import canonical_paths, is_edited, restore_subject, write_restore
+from dreamcatcherd.stages.canonical_files import is_edited, restore_subject, write_restore
 from dreamcatcherd.stages.early_deltas import EarlyCounts
-from dreamcatcherd.stages.fetch import Fetcher
+from dreamcatcherd.stages.fetch import Fetcher, View
 from dreamcatcherd.stages.held_claims import HeldClaims
 from dreamcatcherd.stages.inbox import Inbox
 from dreamcatcherd.stages.ingest import InboxReader
@@ -42,6 +42,7 @@ from dreamcatcherd.stages.server_policy import ServerPolicy
 from dreamcatcherd.stages.snapshot import CloseContext, FrameCommit, SnapshotOptions, snapshot_frame
 from dreamcatcherd.stages.stray_branches import StrayBranches
 from dreamcatcherd.stages.unreadable import troubles_of
+from dreamcatcherd.stages.views import large_views
 from dreamcatcherd.stages.violations import find_violations, new_unsafe_paths
 
 _COUNTER_BYTES = 65_536
@@ -97,7 +98,6 @@ class Primary:
         self.read_s: dict[str, float] = {}  # seconds that each phase of reading `last` took
         self.unconfirmed: Unconfirmed | None = None
         self.deltas_frames: int | None = None  # after how many closed frames delta files leave the tree
-        self.views: tuple[str, ...] = ()  # collections that are also written as one file each
         self.restores = True  # whether canonical files that somebody edited are put back before the close
         self.progress: Callable[[], None] = lambda: None
         self._steady = steady
@@ -129,7 +129,7 @@ class Primary:
         self, inbox: Inbox, plan: Plan, merged: Merged, closed_by: str, base: NewBase | None = None
     ) -> FrameCommit:
         """Stage 5, with this primary's options and what it noticed of others."""
-        options = SnapshotOptions(self.closing, self.views, self.deltas_frames)
+        options = SnapshotOptions(self.closing, self.deltas_frames)
         context = self.context(inbox, plan, closed_by)
         if base is not None:
             context = structs.replace(context, entities=base.entities)
@@ -141,6 +141,10 @@ class Primary:
         missing = sorted(self.expected() - delivered)
         unsafe = tuple(path for path, _ in self.unsafe_paths(inbox))
         return CloseContext(closed_by, self.violations(inbox, plan.quarantined), missing, unsafe)
+
+    def look(self) -> View:
+        """One look at the refs; nothing of it is kept."""
+        return Fetcher(self.main).fetch(self.store, self.clock())
 
     def load_published(self, refs: dict[str, str]) -> PublishedState:
         """The published state that some refs lead to."""
@@ -167,12 +171,11 @@ class Primary:
 
     def violations(self, inbox: Inbox, quarantined: Sequence[RejectArrival]) -> list[Violation]:
         """What others broke since the last publication. Each commit is looked at once."""
-        canonical = canonical_paths(self.views)
-        since = (inbox.published.commit, canonical)
+        since = inbox.published.commit
         if self._edits[0] != since:
             self._edits = (since, {})
         unsafe = self.unsafe_paths(inbox)
-        return find_violations(self.store, inbox, quarantined, canonical, self._edits[1], unsafe)
+        return find_violations(self.store, inbox, quarantined, self._edits[1], unsafe)
 
     def unsafe_paths(self, inbox: Inbox) -> list[tuple[NamePath, str]]:
         """What `main` shows since the last publication that no clone can hold; looked for once for each head."""
@@ -185,12 +188,11 @@ class Primary:
         """Put edited canonical files back by a commit of its own; returns it.
 
         None if there is nothing to restore, it is too early to do so again, or another primary was faster."""
-        canonical = canonical_paths(self.views)
-        if not self.restores or not is_edited(self.store, inbox, canonical) or self._pace.wait_s(self._steady()) > 0:
+        if not self.restores or not is_edited(self.store, inbox) or self._pace.wait_s(self._steady()) > 0:
             return None
         with phases.of("publish"):
             self.store.discard()
-            commit = write_restore(self.store, inbox, canonical, self.clock())
+            commit = write_restore(self.store, inbox, self.clock())
             self.store.flush()
             done = self.store.move_refs([Move(inbox.main, commit, inbox.head)], restore_subject(inbox))
         self._pace.restored(self._steady())
@@ -265,9 +267,9 @@ class Primary:
         strays = self._strays.troubles(self.store, inbox.refs, self.main, inbox.settings, base.commit)
         unreadable = troubles_of(inbox.unreadable, self.main)
         left_out = self.policy.troubles(inbox)
-        warnings = inbox.settings.warnings
+        large, warnings = large_views(self.store, base), inbox.settings.warnings
         others = (*violated(violations), *unreadable, *left_out, *strays, *unmatched_settings(warnings))
-        troubles = [*self.store.troubles(), *others]
+        troubles = [*self.store.troubles(), *others, *map(oversized, large)]
         closes_at = utc_micros(base.state.closes_at) if base.state.closes_at else None
         # A frame that waits for its first delta (`skip_empty`) is not overdue.
         if closes_at is not None and (waiting or early or not self.closing.skip_empty):
@@ -292,6 +294,7 @@ class Primary:
             claims_held=self._claims.held(self.store, base),
             settings=inbox.settings.blob,
             settings_warnings=warnings,
+            large_views=large,
         )
 
     def largest_bytes(self) -> int:

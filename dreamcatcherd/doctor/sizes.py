@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 from dreamcatcherd.core.errors import UnreadableError
 from dreamcatcherd.core.paths import ROOTS, Roots
 from dreamcatcherd.core.report import Check
+from dreamcatcherd.core.troubles import oversized
 from dreamcatcherd.git.disk_usage import disk_usage
 from dreamcatcherd.git.protocols import ObjectReader
 from dreamcatcherd.stages.largest_file import Largest
+from dreamcatcherd.stages.published import PublishedState
+from dreamcatcherd.stages.views import large_views, view_sizes
 
 PACKS_MANY = 200
 """More packs than this slow every poll: maintenance joins them."""
@@ -33,6 +37,17 @@ def check_largest(store: ObjectReader, commit: str, roots: Roots = ROOTS) -> Che
         return Check("largest file", True, shown)
     remedy = "many servers refuse files over 100 MB: docs/runbook.md, large file, says what makes it grow"
     return Check("largest file", False, shown, remedy)
+
+
+def check_views(store: ObjectReader, base: PublishedState) -> Iterator[Check]:
+    """The views of the published settings; a fault for each that is large. Nothing if there are none."""
+    large = large_views(store, base)
+    for view in large:
+        found = oversized(view)
+        yield Check("views", False, found.what, found.remedy)
+    if base.settings.views and not large:
+        sizes = ", ".join(f"{view.path} ({view.size:,} bytes)" for view in view_sizes(store, base))
+        yield Check("views", True, sizes or "the next frame writes them")
 
 
 def check_packs(folder: Path) -> Check:

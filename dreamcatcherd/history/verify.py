@@ -28,14 +28,16 @@ from dreamcatcherd.core.merge import merge
 from dreamcatcherd.core.model import Delta, FrameState
 from dreamcatcherd.core.plan import make_plan
 from dreamcatcherd.core.projections import PROJECTIONS
+from dreamcatcherd.core.settings import Settings
 from dreamcatcherd.core.snapshot import already_merged, open_snapshot
-from dreamcatcherd.core.tree import FILE, TREE, Entry, blob_at, changed, edit, entries_at, lookup, object_id, subtree
+from dreamcatcherd.core.tree import FILE, TREE, Entry, blob_at, edit, entries_at, lookup, object_id, subtree
 from dreamcatcherd.core.waiting import already_waiting, id_of, next_ledgers
 from dreamcatcherd.git.overlay import Overlay
 from dreamcatcherd.git.protocols import Commit, RepositoryReader, Store
 from dreamcatcherd.history.reclassify import frame_base
 from dreamcatcherd.history.replay import is_base, own_ledger
 from dreamcatcherd.history.reread import arrivals_of, inbox_of
+from dreamcatcherd.history.shown_branch import Difference, branch_difference
 from dreamcatcherd.stages.delta_reader import versions_of, with_body
 from dreamcatcherd.stages.early_deltas import count, ending
 from dreamcatcherd.stages.inbox import Inbox
@@ -43,13 +45,7 @@ from dreamcatcherd.stages.published import PublishedState, load_published, read_
 from dreamcatcherd.stages.settings import settings_change
 from dreamcatcherd.stages.snapshot_chain import Link, links, since_base, tips_of
 from dreamcatcherd.stages.unreadable import followed
-
-
-class Difference(NamedTuple):
-    """The first frame that is not what its deltas give, and why."""
-
-    frame: int
-    why: str
+from dreamcatcherd.stages.views import view_files
 
 
 class Verdict(Struct, frozen=True):
@@ -82,7 +78,7 @@ def read_history(store: Store, refs: dict[str, str], main: str) -> History:
         raise RefusedError(f"{store.where} has no closed frame", "close a frame first: dreamcatcherd merge")
     chain = list(since_base(store, chain))
     ledgers = subtree(store, store.commit(chain[-1].oid).tree, paths.LEDGER)
-    return History(chain, ledgers, _shown(store, chain, refs.get(main)))
+    return History(chain, ledgers, branch_difference(store, chain, refs.get(main)))
 
 
 def _tip(store: Store, refs: dict[str, str], main: str) -> str | None:
@@ -93,34 +89,6 @@ def _tip(store: Store, refs: dict[str, str], main: str) -> str | None:
         raise
     except FatalError:
         return refs.get(paths.PUBLISHED) or refs.get(main)
-
-
-def _shown(store: RepositoryReader, chain: list[Link], head: str | None) -> Difference | None:
-    """How the branch that everybody reads differs from the publication.
-
-    Frames are checked from their own snapshot commits, so recomputing them finds no later edit or rewind of `main`."""
-    last = chain[-1]
-    if head is None or not store.descends(head, last.oid):
-        kept = next((link for link in reversed(chain) if head is not None and store.descends(head, link.oid)), None)
-        lost = chain[chain.index(kept) + 1] if kept else chain[0]
-        why = f"commit dropped: main was rewound, it does not hold the snapshot commit {lost.oid}"
-        return Difference(lost.frame, why)
-    shown, published = store.commit(head).tree, store.commit(last.oid).tree
-    found = []
-    for path, kind in ((paths.LEDGER, "ledger"), (paths.SNAPSHOT, "snapshot"), (paths.FRAME, "frame.json")):
-        if lookup(store, shown, path) != lookup(store, published, path):
-            frame = last.frame
-            if kind == "ledger":
-                frame = _edited_ledger(store, subtree(store, shown, path), subtree(store, published, path), frame)
-            found.append(Difference(frame, f"{kind} edited: main shows another {path} than what was published"))
-    return min(found, default=None)
-
-
-def _edited_ledger(store: RepositoryReader, one: str | None, other: str | None, last: int) -> int:
-    """The first frame whose ledger differs between two ledger folders; `last` if only other files differ."""
-    files = {path for path, _ in changed(store, one, [other])} | {path for path, _ in changed(store, other, [one])}
-    named = [path.rpartition("/")[2].removesuffix(".json") for path in files]
-    return min((int(name) for name in named if name.isascii() and name.isdigit()), default=last)
 
 
 def verify_frame(store: RepositoryReader, history: History, at: int) -> Difference | None:
@@ -194,7 +162,10 @@ def _check_import(store: RepositoryReader, link: Link, ledger: Ledger) -> Differ
     tree = store.commit(link.oid).tree
     if subtree(store, tree, paths.SNAPSHOT) != ledger.snapshot:
         return Difference(link.frame, f"snapshot edited: it is not {ledger.snapshot}, which was imported")
-    return None
+    imported = read_published(store, link.oid).settings
+    made = PublishedState(None, FrameState(link.frame))
+    why = _edited_view(store, Overlay(store), made, imported, ledger, tree)
+    return Difference(link.frame, why) if why else None
 
 
 def _account(
@@ -293,7 +264,20 @@ def _recompute(
     for oid, (_, data) in overlay.written.items():
         if oid not in not_published and store.read(oid) != data:
             return f"snapshot edited: its object {oid} holds other bytes"
-    return _misplaced(store, overlay, link, base, ledger, tree, raw)
+    return _misplaced(store, overlay, link, base, ledger, tree, raw, settings)
+
+
+def _edited_view(
+    store: RepositoryReader, overlay: Overlay, base: PublishedState, settings: Settings, ledger: Ledger, tree: str
+) -> str | None:
+    """Why the views of a snapshot commit do not follow from its snapshot; None if they do."""
+    for path, made in view_files(store, overlay, base, settings, ledger.snapshot, ledger.frame).items():
+        found = lookup(store, tree, path)
+        if found != made:
+            return f"view edited: {path} is not what the snapshot {ledger.snapshot} gives"
+        if made.oid in overlay.written and store.read(made.oid) != overlay.written[made.oid][1]:
+            return f"view edited: {path} holds other bytes than its id says"
+    return None
 
 
 def _with_seen(made: Ledger, ledger: Ledger) -> Ledger:
@@ -310,9 +294,16 @@ def _with_seen(made: Ledger, ledger: Ledger) -> Ledger:
 
 
 def _misplaced(
-    store: RepositoryReader, overlay: Overlay, link: Link, base: PublishedState, ledger: Ledger, tree: str, raw: bytes
+    store: RepositoryReader,
+    overlay: Overlay,
+    link: Link,
+    base: PublishedState,
+    ledger: Ledger,
+    tree: str,
+    raw: bytes,
+    settings: Settings,
 ) -> str | None:
-    """Why the snapshot commit's ledger folder or frame.json does not follow from the frame; None if they do.
+    """Why the snapshot commit's ledger folder, frame.json or views do not follow from the frame; None if they do.
 
     Its own ledger is verified by then. The folder also has those of all earlier frames, and an index of waiting deltas,
     which later frames build on."""
@@ -327,7 +318,7 @@ def _misplaced(
         read_published(store, link.oid)
     except FatalError as error:
         return f"frame.json edited: {error.cause}"
-    return None
+    return _edited_view(store, overlay, base, settings, ledger, tree)
 
 
 def _unlike(ledger: Ledger, made: Ledger) -> str:

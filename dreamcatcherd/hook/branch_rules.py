@@ -19,7 +19,7 @@ from dreamcatcherd.core.errors import UnreadableError
 from dreamcatcherd.core.header import read_header
 from dreamcatcherd.core.model import Delta, Fault, Reject
 from dreamcatcherd.core.settings import Settings, SettingsError
-from dreamcatcherd.core.tree import TREE, Entry, differences, entries_at, lookup, subtree
+from dreamcatcherd.core.tree import Entry, differences, entries_at, subtree
 from dreamcatcherd.git.protocols import Commit, RepositoryReader
 from dreamcatcherd.hook.lane_rules import judge_lanes
 from dreamcatcherd.hook.push import (
@@ -38,6 +38,7 @@ from dreamcatcherd.hook.push import (
     unsigned_offences,
     violation_kind_of,
 )
+from dreamcatcherd.hook.view_rules import restores, view_edits, view_paths
 from dreamcatcherd.stages.settings_file import read_settings_file
 from dreamcatcherd.stages.snapshot_chain import claimed_seen
 
@@ -172,20 +173,24 @@ def _on_main_commit(push: Push, oid: str, commit: Commit, deltas: list[Delta]) -
 
 
 def _edits(push: Push, update: Update, canonical: bool) -> Iterator[Offence]:
-    """The changes below `state/` that are not allowed; canonical files only if `canonical`.
+    """The changes below `state/`, and of views, that are not allowed; canonical files only if `canonical`.
 
     Heads are compared, not commits: a merge that takes the other side's tree reverts the snapshot, and no single commit
     of it looks wrong."""
     roots = push.settings.intake.roots
+    views = view_paths(push, update.new if canonical else None)
+    yield from view_edits(push, update, views, canonical)
     for path, before, after in _differing(push, update):
         if after is not None and (why := unsafe_path(path)) is not None:
             yield Offence(path, "bad-name", why)
+        if path in views:
+            continue  # `view_edits` judges it
         if path == paths.SETTINGS:
             yield from _settings_edit(push, update, after)
         elif paths.root_above(path, roots) is not None:
             yield from _delta_edit(push, path, before, after)
         elif path != push.gate.counter and not (canonical and violation_kind_of(path) in KINDS.values()):
-            if violation_kind_of(path) in KINDS.values() and _restores(push, path, after):
+            if violation_kind_of(path) in KINDS.values() and restores(push, path, after):
                 continue
             if others_may_write(push.settings, path):
                 continue
@@ -207,17 +212,6 @@ def _allowed(settings: Settings) -> str:
     roots = [root for root in settings.intake.roots if root != paths.DELTAS]
     deltas = f"deltas (in {paths.named_roots(settings.intake.roots)})" if roots else "deltas"
     return f"you can change only {deltas}, settings and files that [intake] pass names"
-
-
-def _restores(push: Push, path: str, after: Entry | None) -> bool:
-    """Whether a canonical file is put back to its published content, which anybody may do."""
-    from dreamcatcherd.stages.published import load_published
-
-    base = load_published(push.store, push.refs, push.gate.main)
-    if base.commit is None:
-        return False
-    published = lookup(push.store, push.store.commit(base.commit).tree, path)
-    return (published if published and published.mode != TREE else None) == after
 
 
 def _settings_edit(push: Push, update: Update, after: Entry | None) -> Iterator[Offence]:

@@ -7,7 +7,10 @@ primaries."""
 
 from __future__ import annotations
 
+from msgspec import structs
+
 from dreamcatcherd.core import paths
+from dreamcatcherd.core.platform_views import BYTES_MOST
 from dreamcatcherd.core.snapshot import empty_snapshot
 from dreamcatcherd.core.tree import entries_at, lookup, subtree
 from dreamcatcherd.git.overlay import Overlay
@@ -23,7 +26,8 @@ from dreamcatcherd.stages.published import (
     load_published,
     read_published,
 )
-from dreamcatcherd.stages.snapshot_chain import claimed_frame
+from dreamcatcherd.stages.snapshot_chain import claimed_frame, claimed_previous
+from dreamcatcherd.stages.views import view_files
 
 
 def opens_first(store: RepositoryReader, commit: str) -> bool:
@@ -71,7 +75,35 @@ def why_no_publication(store: RepositoryReader, refs: dict[str, str], main: str,
     # Versions in snapshot commits are exempt from the ledger, as copies of merged deltas. Here they must be copies.
     if (path := _unaccounted(store, base, new)) is not None:
         return f"its own {paths.printable(path)} is in no ledger"
+    if (path := _other_view(store, base, new)) is not None:
+        return f"its view {paths.printable(path)} does not follow from its snapshot"
     return None
+
+
+def _other_view(store: RepositoryReader, base: PublishedState, new: str) -> str | None:
+    """The path of a view in a new snapshot commit that does not follow from its snapshot."""
+    oid: str | None = new
+    while oid is not None and oid != base.commit:
+        previous = claimed_previous(store.commit(oid))
+        before = read_published(store, previous) if previous and previous != base.commit else base
+        if (path := _view_unlike(store, before, oid)) is not None:
+            return path
+        oid = previous
+    return None
+
+
+def _view_unlike(store: RepositoryReader, before: PublishedState, commit: str) -> str | None:
+    """The path of a view of one frame that is not what its snapshot gives. Making a large view again takes long: and is
+    left to `verify`."""
+    after, tree = read_published(store, commit), store.commit(commit).tree
+    if after.state.last_closed is None or after.snapshot is None:
+        return None
+    found = {view.path: lookup(store, tree, view.path) for view in after.settings.views.values()}
+    small = {path for path, one in found.items() if one is None or not one.is_file or store.size(one.oid) <= BYTES_MOST}
+    views = {name: view for name, view in after.settings.views.items() if view.path in small}
+    settings = structs.replace(after.settings, views=views)
+    made = view_files(store, Overlay(store), before, settings, after.snapshot, after.state.last_closed)
+    return next((path for path, entry in made.items() if found[path] != entry), None)
 
 
 def _unaccounted(store: RepositoryReader, base: PublishedState, new: str) -> str | None:

@@ -14,7 +14,9 @@ from dreamcatcherd.git.protocols import Store
 from dreamcatcherd.stages.fetch import Fetcher
 from dreamcatcherd.stages.ingest import InboxReader
 from dreamcatcherd.stages.publish import publish
+from dreamcatcherd.stages.published import PublishedState
 from dreamcatcherd.stages.snapshot import build_commit
+from dreamcatcherd.stages.views import view_files
 
 
 def adopt(store: Store, main: str, portable: Portable, now: int, closing: Closing) -> int:
@@ -42,7 +44,9 @@ def adopt(store: Store, main: str, portable: Portable, now: int, closing: Closin
         counts=Counts(0, 0, 0, 0, 0, 0, 0, 0, 0, restored.entities, waiting=0),
     )
     state = opened(frame + 1, now, frame, restored.tree, closing)
-    extra = {paths.SETTINGS: Entry(FILE, blob)} if blob else {}
+    extra = view_files(store, store, PublishedState(None, base.state), restored.settings, restored.tree, frame)
+    if blob:
+        extra[paths.SETTINGS] = Entry(FILE, blob)
     commit = build_commit(store, inbox, ledger, state, [], now, extra)
     if not publish(store, inbox, commit, f"import frame {frame}"):
         raise RefusedError(

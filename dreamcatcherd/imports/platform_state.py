@@ -16,8 +16,9 @@ from msgspec import Meta, Struct
 
 from dreamcatcherd.core.codec import MAX_FRAME, canonical, is_stream_id, utc_micros, utc_text
 from dreamcatcherd.core.errors import RefusedError, UsageError
+from dreamcatcherd.core.intake import Intake
 from dreamcatcherd.core.model import Json, Record
-from dreamcatcherd.core.paths import DELTAS
+from dreamcatcherd.core.view_settings import ViewFile
 
 CHUNK_BYTES = 4 * 2**20
 """The size at which the records of a file are split into several deltas, in bytes of canonical JSON."""
@@ -40,9 +41,11 @@ class FileMap(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class StateMap(Struct, frozen=True, forbid_unknown_fields=True):
-    """The mapping file: the files, and the frame, stream and time (RFC 3339) of the deltas that are made of them."""
+    """The mapping file: the files, or views to be read backwards, and the frame, stream and time (RFC 3339) of the
+    deltas that are made of them."""
 
-    files: list[FileMap]
+    files: list[FileMap] = []
+    views: dict[str, ViewFile] = {}
     frame: Annotated[int, Meta(ge=0, le=MAX_FRAME)] = 0
     stream_id: str = "import"
     utc: str = "1970-01-01T00:00:00Z"
@@ -57,6 +60,8 @@ def read_map(raw: bytes, where: str) -> StateMap:
         raise UsageError(f"{where}: {error}", remedy) from error
     if not is_stream_id(found.stream_id) or utc_micros(found.utc) is None:
         raise UsageError(f"{where}: stream_id or utc is malformed", remedy)
+    if not found.files and not found.views:
+        raise UsageError(f"{where} names no file", "add [views.<name>] or [[files]]; docs/time-travel.md shows both")
     return found
 
 
@@ -102,25 +107,33 @@ MappedRecords = tuple[FileMap, str, list[Json] | Record]
 """The result of a mapping for one file: the entry of the mapping, the file's path, and the records."""
 
 
-def deltas_of(mapping: StateMap, found: Iterable[MappedRecords]) -> Iterator[tuple[str, bytes]]:
-    """Deltas as (path, bytes), each with a file's records or part of them; the same files give the same bytes.
+def deltas_of(mapping: StateMap, found: Iterable[MappedRecords], intake: Intake) -> Iterator[tuple[int, str, bytes]]:
+    """Deltas as (number of the file, path, bytes), each with a file's records or part of them; the same files give the
+    same bytes.
 
     Their times rise in the order of the mapping, by a microsecond each: if two files set one field, the later one wins.
     """
     utc = utc_micros(mapping.utc) or 0
     count = 0
-    for mapped, path, records in found:
+    for at, (mapped, path, records) in enumerate(found):
         for part in _chunks(records):
-            body: Record = {
-                "frame": mapping.frame,
-                "utc": utc_text(utc + count),
-                "stream_id": mapping.stream_id,
-                mapped.section: part,
-            }
+            body: Record = {mapped.section: part}
+            _put(body, intake.frame[0], mapping.frame)
+            _put(body, intake.utc[0], utc_text(utc + count))
+            _put(body, intake.stream_id[0], mapping.stream_id)
             # The name says where the records came from; the number makes it unique and gives the order.
             stem = "".join(char if char.isascii() and char.isalnum() else "-" for char in path.removesuffix(".json"))
-            yield f"{DELTAS}/{mapping.frame}/import/{count:05}-{stem[:60]}.json", canonical(body) + b"\n"
+            name = f"{intake.roots[0]}/{mapping.frame}/import/{count:05}-{stem[:60]}.json"
+            yield at, name, canonical(body) + b"\n"
             count += 1
+
+
+def _put(body: Record, path: str, value: Json) -> None:
+    """Set a header field at its dotted path."""
+    *folders, last = path.split(".")
+    for name in folders:
+        body = body.setdefault(name, {})
+    body[last] = value
 
 
 def _chunks(records: list[Json] | Record) -> Iterator[list[Json] | Record]:

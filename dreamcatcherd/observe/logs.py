@@ -16,7 +16,7 @@ from structlog.typing import EventDict, FilteringBoundLogger, Processor
 from dreamcatcherd.core.errors import DreamcatcherError
 from dreamcatcherd.core.ledger import Violation
 from dreamcatcherd.core.report import CycleReport, Pending
-from dreamcatcherd.core.troubles import UNMATCHED
+from dreamcatcherd.core.troubles import LARGE_VIEW_REMEDY, UNMATCHED
 
 
 class EventLogger(Protocol):
@@ -102,6 +102,7 @@ class CycleLog:
         self._hitches: set[str] = set()  # causes of failed housekeeping
         self._settings: object = None  # the settings whose warnings are logged
         self._violations: set[tuple[str, str, str | None]] = set()  # logged already, before a ledger lists them
+        self._views: set[str] = set()  # the large ones
 
     def cycle(self, report: CycleReport) -> None:
         """Log a successful cycle."""
@@ -116,6 +117,7 @@ class CycleLog:
         for lane, why in report.lanes_refused:
             remedy = "nothing of it is merged until its owner pushes another history, or the server accepts this one"
             self.logger.warning("lane left out", lane=lane, cause=why, remedy=remedy)
+        self._large(report.pending)
         if report.lost:
             self.logger.debug("another primary was faster", frame=report.pending.last_closed)
         ledger = report.ledger
@@ -158,6 +160,14 @@ class CycleLog:
             self._settings = pending.settings
             for warning in pending.settings_warnings:
                 self.logger.warning("setting without effect", blob=pending.settings, cause=warning, remedy=UNMATCHED)
+
+    def _large(self, pending: Pending) -> None:
+        """Log each view that became large, once."""
+        for view in pending.large_views:
+            if view.name not in self._views:
+                sizes = {"bytes": view.size, "records": view.records}
+                self.logger.warning("view is large", view=view.name, path=view.path, **sizes, remedy=LARGE_VIEW_REMEDY)
+        self._views = {view.name for view in pending.large_views}
 
     def _violated(self, frame: int, violations: Iterable[Violation]) -> None:
         """Log each violation once: when a poll finds it, or else when its frame closes."""

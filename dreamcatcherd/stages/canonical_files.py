@@ -5,14 +5,14 @@ of a snapshot commit, so that the cursor stays where it is: what came with the e
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from itertools import islice
 
 from dreamcatcherd.core import paths
 from dreamcatcherd.core.ledger import Violation
 from dreamcatcherd.core.model import ViolationKind
-from dreamcatcherd.core.snapshot import file_name
 from dreamcatcherd.core.tree import TREE, Entry, differences, edit, lookup
+from dreamcatcherd.core.view_settings import Views
 from dreamcatcherd.git.command import AUTHOR
 from dreamcatcherd.git.protocols import Commit, ObjectReader, Store
 from dreamcatcherd.stages.inbox import Inbox
@@ -29,25 +29,19 @@ _CANONICAL: tuple[tuple[ViolationKind, str], ...] = (
 CanonicalPath = tuple[ViolationKind, str]
 
 
-def canonical_paths(views: Iterable[str] = ()) -> tuple[CanonicalPath, ...]:
-    """The canonical files and folders, each with the kind of its violation. `views` are collections that are also
-    written as one file each."""
-    return _CANONICAL + tuple(("view-edited", view_path(name)) for name in views)
+def canonical_paths(views: Views) -> tuple[CanonicalPath, ...]:
+    """The canonical files and folders, each with the kind of its violation; `views` are those of the published
+    settings."""
+    return _CANONICAL + tuple(("view-edited", view.path) for view in views.values())
 
 
-def view_path(collection: str) -> str:
-    """The file of a collection's view."""
-    return f"{paths.VIEWS}/{file_name(collection)}.json"
-
-
-def find_edits(
-    store: ObjectReader, inbox: Inbox, canonical: Sequence[CanonicalPath], known: dict[str, list[Violation]]
-) -> list[Violation]:
+def find_edits(store: ObjectReader, inbox: Inbox, known: dict[str, list[Violation]]) -> list[Violation]:
     """Every commit on `main` since the last publication that took canonical files away from what was published, also
     where they are restored by now. `known` keeps what each commit was found to be.
 
     Only commits that descend from the publication count: others have older files, and never showed them on `main`."""
     found: list[Violation] = []
+    canonical = canonical_paths(inbox.published.settings.views)
     for oid, parents in _descendants(inbox):
         if oid not in known:
             known[oid] = list(_edits_of(store, inbox, oid, parents, canonical))
@@ -113,12 +107,13 @@ def _differing(store: ObjectReader, old: Entry | None, new: Entry | None, path: 
     return sorted(files) if 0 < len(files) <= EDITS_NAMED else [path]
 
 
-def is_edited(store: ObjectReader, inbox: Inbox, canonical: Sequence[CanonicalPath]) -> bool:
+def is_edited(store: ObjectReader, inbox: Inbox) -> bool:
     """Whether `main`, not rewound, shows other canonical files than were published."""
     base, head = inbox.published.commit, inbox.head
     if base is None or head is None or head == base:
         return False
     shown, published = store.commit(head).tree, store.commit(base).tree
+    canonical = canonical_paths(inbox.published.settings.views)
     return (
         shown != published
         and any(lookup(store, shown, path) != lookup(store, published, path) for _, path in canonical)
@@ -126,7 +121,7 @@ def is_edited(store: ObjectReader, inbox: Inbox, canonical: Sequence[CanonicalPa
     )
 
 
-def write_restore(store: Store, inbox: Inbox, canonical: Sequence[CanonicalPath], now: int) -> str:
+def write_restore(store: Store, inbox: Inbox, now: int) -> str:
     """Write the commit that puts the published canonical files back on `main`'s head; returns its id.
 
     It changes nothing else. Nothing refers to it yet, and nothing is flushed."""
@@ -134,6 +129,7 @@ def write_restore(store: Store, inbox: Inbox, canonical: Sequence[CanonicalPath]
     if base is None or head is None:
         raise AssertionError("there is nothing to restore before the first publication")
     published = store.commit(base).tree
+    canonical = canonical_paths(inbox.published.settings.views)
     changes = {path: lookup(store, published, path) for _, path in canonical}
     tree = edit(store, store.commit(head).tree, changes)
     if tree is None:

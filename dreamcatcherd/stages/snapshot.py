@@ -45,12 +45,10 @@ class CloseContext(Struct, frozen=True):
 
 
 class SnapshotOptions(Struct, frozen=True):
-    """How the primary writes snapshots: the closing rule of the next frame, collections that are also written as one
-    file each (`views`), for how many closed frames delta files stay in the tree (None: for ever), and the number of the
-    next frame (None: one more)."""
+    """How the primary writes snapshots: the closing rule of the next frame, for how many closed frames delta files stay
+    in the tree (None: for ever), and the number of the next frame (None: one more)."""
 
     closing: Closing
-    views: tuple[str, ...] = ()
     deltas_frames: int | None = None
     next_frame: int | None = None
 
@@ -73,7 +71,7 @@ def snapshot_frame(
     ledger = frame_ledger(store, inbox, plan, merged, context)
     after = frame + 1 if options.next_frame is None else options.next_frame
     state = opened(after, now, frame, ledger.snapshot, options.closing)
-    views = view_files(store, inbox, ledger.snapshot, options.views)
+    views = view_files(store, store, inbox.published, inbox.settings, ledger.snapshot, frame)
     keep, unsafe = options.deltas_frames, context.unsafe
     commit = build_commit(store, inbox, ledger, state, plan.deltas, now, views, keep, unsafe)
     return FrameCommit(commit, ledger, plan.deltas, now)

@@ -19,7 +19,7 @@ from dreamcatcherd.core.model import RejectArrival, ViolationKind
 from dreamcatcherd.core.tree import NamePath, changed, lookup, subtree
 from dreamcatcherd.git.protocols import ObjectReader
 from dreamcatcherd.stages.blame import culprits
-from dreamcatcherd.stages.canonical_files import CanonicalPath, canonical_paths, find_edits
+from dreamcatcherd.stages.canonical_files import find_edits
 from dreamcatcherd.stages.delta_copies import deleted_deltas
 from dreamcatcherd.stages.inbox import Inbox
 from dreamcatcherd.stages.unreadable import violations_of
@@ -43,7 +43,6 @@ def find_violations(
     store: ObjectReader,
     inbox: Inbox,
     quarantined: Sequence[RejectArrival],
-    canonical: Sequence[CanonicalPath] | None = None,
     known: dict[str, list[Violation]] | None = None,
     unsafe: Sequence[tuple[NamePath, str]] = (),
 ) -> list[Violation]:
@@ -58,7 +57,7 @@ def find_violations(
     elif base.commit is not None and head is not None and head != base.commit:
         known = {} if known is None else known
         try:
-            found += _edits(store, inbox, base.commit, head, canonical or canonical_paths(), known)
+            found += _edits(store, inbox, base.commit, head, known)
         except UnreadableError as error:
             roots = ", ".join(inbox.settings.intake.roots)
             found.append(Violation("bad-path", roots, head, store.commit(head).author, error.cause))
@@ -109,14 +108,13 @@ def _edits(
     inbox: Inbox,
     published: str,
     head: str,
-    canonical: Sequence[CanonicalPath],
     known: dict[str, list[Violation]],
 ) -> list[Violation]:
     tree, before = store.commit(head).tree, store.commit(published).tree
     # After a rewind nothing can be said of single files: the published tree is not what was edited.
     if not inbox.main_holds(published):
         return [Violation("main-rewound", paths.short_ref(inbox.main), head, store.commit(head).author)]
-    found = find_edits(store, inbox, canonical, known)
+    found = find_edits(store, inbox, known)
     if len(found) > EDITS_MOST:
         left = f"{len(found) - EDITS_MOST} edits after this one are not listed"
         found = [*found[: EDITS_MOST - 1], structs.replace(found[EDITS_MOST - 1], detail=left)]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from dreamcatcherd.core.settings import SettingsError, read_settings
-from dreamcatcherd.core.view_settings import View
+from dreamcatcherd.core.view_settings import ViewFile
 
 AGENTS = '[views.agents]\ncollection = "agents"\n'
 
@@ -13,7 +13,7 @@ AGENTS = '[views.agents]\ncollection = "agents"\n'
 def test_a_view_is_read_with_its_defaults() -> None:
     """A list without stamps, wrapping or meta, where the settings say no more than collection and path."""
     assert read_settings(f'{AGENTS}path = "state/agents.json"'.encode()).views == {
-        "agents": View("agents", "state/agents.json", "list", None, False, None, False, {})
+        "agents": ViewFile("agents", "state/agents.json", "list", None, False, None, False, {})
     }
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -122,46 +121,3 @@ def test_with_and_without_retention_the_digests_are_the_same() -> None:
     assert digests[0] == digests[1]
     assert verify(pruned).ok
     assert len(frames_in_tree(pruned)) < 12 < len(frames_in_tree(kept))
-
-
-def test_views_hold_whole_collections_and_follow_them(primary: Primary) -> None:
-    """A view is the list of records that the export has; it is kept while nothing changes and put right when edited."""
-    store = primary.store
-    primary.views = ("counters", "extra/odd", "none")
-    commit_files(store, MAIN, {f"{FOLDER}/1/a.json": text(1, counters={"n": 1}, odd=["x"])})
-    close(primary)
-    raw = content(store, "state/views/counters.json")
-    assert raw
-    assert [(row["name"], row["value"]) for row in json.loads(raw)] == [("n", 1)]
-    odd = content(store, "state/views/extra%2Fodd.json")
-    assert odd
-    assert json.loads(odd)[0]["value"] == "x"
-    assert stands(store, "state/views/none.json") is None
-    commit_files(store, MAIN, {"state/views/counters.json": b"[]"})
-    assert [(row.kind, row.path) for row in close(primary).violations] == [("view-edited", "state/views/counters.json")]
-    assert content(store, "state/views/counters.json") == raw
-    commit_files(store, MAIN, {f"{FOLDER}/3/b.json": text(3, number=3, counters={"n": 2})})
-    close(primary)
-    found = content(store, "state/views/counters.json")
-    assert found
-    assert json.loads(found)[0]["value"] == 3
-    assert verify(primary).ok
-
-
-def test_the_view_of_the_library_has_the_platforms_own_form(primary: Primary) -> None:
-    """With `library` among the views, published books are listed in `state/views/library.json` as the platform does."""
-    store = primary.store
-    primary.views = ("library",)
-    close(primary)
-    empty = content(store, "state/views/library.json")
-    assert empty
-    assert json.loads(empty)["books"] == []
-    book = {"book": "tides", "title": "Tides", "target_chapters": 1, "dewey": "500"}
-    chapter = {"book": "tides", "chapter": 1, "author": "s", "content": "one two three"}
-    files = {f"{FOLDER}/2/a.json": text(2, books_started=[book], chapters_added=[chapter])}
-    commit_files(store, MAIN, files)
-    close(primary)
-    raw = content(store, "state/views/library.json")
-    assert raw
-    (row,) = json.loads(raw)["books"]
-    assert (row["title"], row["dewey"], row["status"]) == ("Tides", "500", "complete")

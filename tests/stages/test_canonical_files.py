@@ -179,11 +179,12 @@ def test_a_rewound_main_waits_for_the_close(published: Primary) -> None:
 
 def test_views_are_restored_like_other_canonical_files(published: Primary) -> None:
     """A view file that was published is put back, and its edit is a violation of its own kind."""
-    published.views = ("observations",)
+    view = b'[views.seen]\ncollection = "observations"\npath = "api/seen.json"\n'
+    commit_files(published.store, MAIN, {paths.SETTINGS: view})
     close(published)
-    rogue = edited(published.store, "state/views/observations.json")
+    rogue = edited(published.store, "api/seen.json")
     assert poll(published, restore=True)[0].restored
-    assert kinds(close(published).violations) == [("view-edited", "state/views/observations.json", rogue)]
+    assert kinds(close(published).violations) == [("view-edited", "api/seen.json", rogue)]
 
 
 def test_the_check_lets_files_be_put_back_and_nothing_else(published: Primary) -> None:
