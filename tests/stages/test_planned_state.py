@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import Any
 
 import pytest
@@ -56,9 +57,7 @@ HOW = st.fixed_dictionaries(
 
 
 def is_decimal(text: str) -> bool:
-    return text == "0" or (
-        text.removeprefix("-").isascii() and text.removeprefix("-").isdigit() and text.lstrip("-")[0] != "0"
-    )
+    return re.fullmatch("0|-?[1-9][0-9]*", text) is not None
 
 
 @pytest.mark.parametrize("collection", ["things", "agents"])
