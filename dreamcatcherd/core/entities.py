@@ -54,6 +54,7 @@ def fold_entity(row: Collection, old: Entity | None, brought: Contributions, key
     deleted = max(deletions, default=None)
     if by_field(row):
         return _by_field(row, old, brought, keys, deleted)
+    # An entity that was only ever deleted has no stamp, so for a rule with one stamp it is as good as none.
     known = old if old is not None and old.stamps is not None else None
     if not writes:
         return (known or Entity(dict(old.record if old else brought[0][1]), None))._replace(deleted=deleted)
@@ -86,6 +87,7 @@ def _by_field(
         if quiet:
             stamps[""] = max(stamp, stamps.get("", stamp))
     for name, pairs in values.items():
+        # A field without stamp was deleted, or never written: the rules then begin anew.
         before = (record[name], stamps[name]) if name in stamps else None
         record[name], stamps[name] = _FIELDS[rules.get(name, row.rule)](before, pairs)
     if deleted is not None:

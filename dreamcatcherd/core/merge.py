@@ -301,6 +301,7 @@ def _claiming(row: Collection, noted: _Noted) -> Callable[[bytes, bytes | None, 
     def combine(raw_key: bytes, stored: bytes | None, brought: Contributions) -> bytes:
         old = read_entity(row, stored) if stored is not None else None
         claimed = [Claimed(noted.closing(stamp), stamp, record) for stamp, record in brought]
+        # In replay one merge may hold the deltas of several closes; the sort is stable, so stamps decide within one.
         claimed.sort(key=lambda one: one.frame)
         entity, decisions = decide_claims(old, claimed, key_fields(row, raw_key), row.ttl)
         key = natural_key(row, entity.record)

@@ -27,7 +27,7 @@ from dreamcatcherd.core.codec import plain
 from dreamcatcherd.core.errors import DreamcatcherError
 from dreamcatcherd.core.report import Check
 from dreamcatcherd.core.troubles import Trouble, unmatched_settings
-from dreamcatcherd.doctor.sizes import check_largest, check_packs, check_space, check_views
+from dreamcatcherd.doctor.sizes import check_largest, check_packs, check_space, check_view_sizes
 from dreamcatcherd.git.command import git
 from dreamcatcherd.git.locks import all_locks, stale
 from dreamcatcherd.git.protocols import GitStore, Store
@@ -103,7 +103,7 @@ def check_repository(store: Store, main: str) -> Iterator[Check]:
     yield _lanes(view.refs, base)
     if base.commit is not None:
         yield check_largest(store, base.commit, view.settings.intake.roots)
-        yield from check_views(store, base)
+        yield from check_view_sizes(store, base)
     yield from _troubles(store, inbox)
     if base.commit is not None:
         yield _frame_time(store.commit(base.commit).time, time.time())

@@ -39,7 +39,7 @@ def check_largest(store: ObjectReader, commit: str, roots: Roots = ROOTS) -> Che
     return Check("largest file", False, shown, remedy)
 
 
-def check_views(store: ObjectReader, base: PublishedState) -> Iterator[Check]:
+def check_view_sizes(store: ObjectReader, base: PublishedState) -> Iterator[Check]:
     """The views of the published settings; a fault for each that is large. Nothing if there are none."""
     large = large_views(store, base)
     for view in large:

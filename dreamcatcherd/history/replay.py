@@ -111,6 +111,7 @@ def recomputed(
             last = chapter.settings
             parts = [(one, row, last) for one, row, _ in parts]
         parts += [(chapter, row, settings or chapter.settings) for row in chapter.ledger.deltas]
+    # The base has no deltas to place anew, only its records.
     if start is not None and last is not None:
         start = place_extra(overlay, start, last.table, PROJECTIONS)
     return _merged(overlay, start, _by_settings(store, parts)), len(parts)

@@ -142,6 +142,86 @@ def test_a_platforms_plain_state_becomes_frame_zero(tmp_path: Path) -> None:
     assert (again["open"], again["entities"]) == (1, {"agents": 2, "extra": 2, "posts": 2})
 
 
+VIEWS = """
+[views.agents]
+collection = "agents"
+path = "state/agents.json"
+shape = "map"
+under = "agents"
+meta = "_meta"
+
+[views.channels]
+collection = "channels"
+path = "state/channels.json"
+shape = "map"
+inside = true
+
+[views.log]
+collection = "observations"
+path = "api/log.jsonl"
+shape = "lines"
+"""
+
+
+def test_views_are_read_backwards_and_write_the_same_value_back(tmp_path: Path) -> None:
+    """The branch's own files become frame 0; the snapshot commit writes them back, and from then on they follow."""
+    repository = tmp_path / "fleet.git"
+    git(tmp_path, "init", "-q", "--bare", "--initial-branch=main", str(repository))
+    platform = clone(repository, tmp_path / "platform")
+    state: dict[str, Any] = {
+        "state/agents.json": {"_meta": {"v": 1}, "agents": {"zion": {"mood": "calm"}, "007": {"fields": {"x": 1.5}}}},
+        "state/channels.json": {"7": {"id": 7, "name": "é"}, "a/b": {"id": "a/b"}},
+    }
+    files = {name: json.dumps(value) for name, value in state.items()}
+    files["api/log.jsonl"] = '{"n": 1}\n{"n": 0}\n'
+    files["state/dreamcatcher.toml"] = '[collections.channels]\nkey = ["id"]\n' + VIEWS
+    push(platform, files)
+    mapping = tmp_path / "map.toml"
+    mapping.write_text(VIEWS)
+    words = ("import", "--map", str(mapping), "--repo", str(repository))
+    before = git(repository, "for-each-ref")
+    plan = dc_json(*words, "--dry-run")
+    assert (plan["notes"], [one["same"] for one in plan["files"]]) == ([], [True, True, True])
+    assert plan["files"][0]["lands"] == {"agents": 2}
+    assert "2 records: 2 to channels; the view channels gives the same value back" in dc(*words, "--dry-run")
+    assert git(repository, "for-each-ref") == before
+    assert dc_json(*words, "--open", "9")["entities"] == {"agents": 2, "channels": 2, "observations": 2}
+    for name, value in state.items():
+        found = json.loads(git(repository, "show", f"main:{name}"))
+        assert found.pop("_meta", {"count": 2})["count"] == 2
+        assert found == {one: inner for one, inner in value.items() if one != "_meta"}
+    assert git(repository, "show", "main:api/log.jsonl") == '{"n":1}\n{"n":0}'
+    git(platform, "pull", "-q")
+    push(platform, {"state/stream_deltas/9/w.json": delta(9, "w", profile_updates={"zion": {"mood": "odd"}})})
+    dc("merge", "--repo", str(repository))
+    assert json.loads(git(repository, "show", "main:state/agents.json"))["agents"]["zion"] == {"mood": "odd"}
+    assert dc_json("verify", "--repo", str(repository))["ok"]
+
+
+def test_a_view_that_would_write_another_value_is_not_imported(tmp_path: Path) -> None:
+    """Nothing is written, not even a new repository; the place and the remedy are named, and --force imports it."""
+    folder, repository = tmp_path / "platform", tmp_path / "fleet.git"
+    folder.mkdir()
+    (folder / "agents.json").write_text('{"agents": {"zion": {"agent": "zion"}}, "_meta": {}}')
+    mapping = tmp_path / "map.toml"
+    text = '[views.agents]\ncollection = "agents"\npath = "agents.json"\nshape = "map"\nunder = "agents"\n'
+    mapping.write_text(text)
+    words = ("import", str(folder), "--map", str(mapping), "--repo", str(repository))
+    refused = dc(*words, code=1)
+    assert "agents.json would not come back the same: $._meta" in refused
+    assert 'set meta = "_meta"' in refused
+    mapping.write_text(text + 'meta = "_meta"\n')
+    assert "set inside = true" in dc(*words, code=1)
+    (difference,) = [one["difference"] for one in dc_json(*words, "--dry-run")["files"]]
+    assert (difference["at"], difference["remedy"]) == ("$.agents.zion.agent", "set inside = true")
+    assert "will not be written until it is committed there" in dc(*words, "--dry-run")
+    assert not repository.exists()
+    dc("import", "--map", str(mapping), "--repo", str(repository), code=1)
+    for option in ("--dry-run", "--force"):
+        dc("import", str(folder), option, "--repo", str(repository), code=2)
+    assert dc_json(*words, "--force")["entities"] == {"agents": 1}
+
+
 def test_a_mapping_that_does_not_fit_says_so(tmp_path: Path) -> None:
     """Unknown keys, missing files and members, and files that are no JSON are named; nothing is imported."""
     folder = tmp_path / "state"

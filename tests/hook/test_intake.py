@@ -115,7 +115,7 @@ def test_pass_never_opens_what_is_canonical(primary: Primary) -> None:
         "state/ledger/0/1.json": "ledger-edited",
         "state/ledger/9/x": "ledger-edited",
         "state/frame.json": "frame-edited",
-        "state/agents.json": "state-edited",
+        "state/agents.json": "view-edited",
     }
     assert on_main(store, {INSIDE: b"a file"}) == {INSIDE: "state-edited"}
     lane = made(store, {"state/frame.json": b"{}", "state/dreamcatcher.toml": b"", f"{INSIDE}/2/a.json": text(2)})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import Any
 
 import pytest
@@ -43,22 +44,21 @@ def why(value: Any, **how: Any) -> tuple[str, str] | None:
 
 
 NAMES = st.text(max_size=6).filter(lambda name: name not in MARKS)
+"""A field at the top of a record needs a name: without one the record is a misfit."""
 VALUES = st.recursive(
     st.none() | st.booleans() | st.integers(-(2**70), 2**70) | st.floats(allow_nan=False, allow_infinity=False) | NAMES,
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(NAMES, inner, max_size=3),
     max_leaves=8,
 )
 IDS = st.sampled_from(["7", "007", "a/b", "", "é", "-0", "-1", "*", "%41", "_meta", "a b"]) | NAMES
-FIELDS = st.dictionaries(NAMES.filter(lambda name: name not in ("id", "agent", "a", "b")), VALUES, max_size=4)
+FIELDS = st.dictionaries(NAMES.filter(lambda name: name not in ("", "id", "agent", "a", "b")), VALUES, max_size=4)
 HOW = st.fixed_dictionaries(
     {}, optional={"under": st.just("all"), "meta": st.just("about"), "rename": st.just({"x": "y", "y": "x"})}
 )
 
 
 def is_decimal(text: str) -> bool:
-    return text == "0" or (
-        text.removeprefix("-").isascii() and text.removeprefix("-").isdigit() and text.lstrip("-")[0] != "0"
-    )
+    return re.fullmatch("0|-?[1-9][0-9]*", text) is not None
 
 
 @pytest.mark.parametrize("collection", ["things", "agents"])
