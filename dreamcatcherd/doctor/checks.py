@@ -172,12 +172,13 @@ def _troubles(store: Store, inbox: Inbox) -> Iterator[Check]:
     unsafe = islice(Checkout().unsafe_paths(store, head, []), NAMES_SHOWN)
     remedy = f"git rm it on {paths.short_ref(main)} (git rm --cached --sparse), and push"
     names = [Trouble(plain(f"{'/'.join(path)}: {why}"), None, remedy) for path, why in unsafe]
+    hidden = ignored_deltas(store, head, base.state.frame, inbox.settings.intake.roots)
     for check, found, fine in (
         ("refs", refs, "all can be read"),
         ("names", names, f"a clone can hold all of {paths.short_ref(main)}"),
         ("lane owners", occupied_lanes(store, inbox), "no lane shuts out another stream"),
         ("branches", strays, "no deltas on branches that are not merged"),
-        ("ignored deltas", ignored_deltas(store, head, base.state.frame), "no .gitignore hides deltas from git add"),
+        ("ignored deltas", hidden, "no .gitignore hides deltas from git add"),
     ):
         for one in found:
             yield Check(check, False, one.what, one.remedy)

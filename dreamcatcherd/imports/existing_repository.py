@@ -95,7 +95,7 @@ def prepare(
         for step in steps:
             step.make()
     tree = store.commit(view.head).tree if view.head else None
-    troubles = [*store.troubles(), *ignored_deltas(store, tree, wanted)]
+    troubles = [*store.troubles(), *ignored_deltas(store, tree, wanted, view.settings.intake.roots)]
     return Prepared([step.change for step in steps], wanted, troubles)
 
 

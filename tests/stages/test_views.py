@@ -13,7 +13,7 @@ from dreamcatcherd.core.report import Check
 from dreamcatcherd.core.tree import FILE, Entry, edit
 from dreamcatcherd.daemon.cycle import poll
 from dreamcatcherd.daemon.primary import Primary
-from dreamcatcherd.doctor.sizes import check_views
+from dreamcatcherd.doctor.sizes import check_view_sizes
 from dreamcatcherd.git.protocols import Commit, Move, Store
 from dreamcatcherd.hook.branch_rules import judge_push
 from dreamcatcherd.hook.push import Gate, Update
@@ -192,7 +192,7 @@ def test_the_check_lets_a_publication_write_its_views_and_no_others(viewed: Prim
 def test_a_large_view_is_written_and_reported(viewed: Primary, monkeypatch: pytest.MonkeyPatch) -> None:
     """Above the bound, `status` and `doctor` name the view, its sizes and a remedy."""
     base = viewed.load_published(viewed.store.refs())
-    assert [one.ok for one in check_views(viewed.store, base)] == [True]
+    assert [one.ok for one in check_view_sizes(viewed.store, base)] == [True]
     monkeypatch.setattr(views_file, "RECORDS_MOST", 1)
     send(viewed, 2, observations=[{"n": 2}])
     close(viewed)
@@ -200,7 +200,7 @@ def test_a_large_view_is_written_and_reported(viewed: Primary, monkeypatch: pyte
     assert [view.name for view in pending.large_views] == ["seen"]
     (trouble,) = pending.troubles
     assert trouble.what == f"view seen is large: {SEEN} has 2 records in 16 bytes"
-    (check,) = check_views(viewed.store, viewed.load_published(viewed.store.refs()))
+    (check,) = check_view_sizes(viewed.store, viewed.load_published(viewed.store.refs()))
     assert check == Check("views", False, trouble.what, trouble.remedy)
     assert platform_views.BYTES_MOST == 10 * 2**20
 
