@@ -20,7 +20,7 @@ from dreamcatcherd.core.collections import (
     KeyField,
 )
 from dreamcatcherd.core.intake import Intake
-from dreamcatcherd.core.keyed_records import reader_of
+from dreamcatcherd.core.keyed_records import bare_patterns
 from dreamcatcherd.core.keys import choice_of
 from dreamcatcherd.core.settings_schema import Row, SettingsError
 
@@ -156,8 +156,8 @@ def _scalar(where: str, row: Row, key: tuple[KeyChoice, ...], kept: Collection |
 
 def _check_scalar(where: str, row: Collection) -> None:
     """What a bare string is read as has the same key when it is read as a record."""
-    for pattern, (_, named, choice) in zip(row.scalar, reader_of(row).patterns, strict=True):
-        if choice_of(row, {**dict.fromkeys(choice.names), **dict.fromkeys(named, "")}) is not choice:
+    for pattern, (_, named, choice) in zip(row.scalar, bare_patterns(row), strict=True):
+        if choice_of(row, {**dict.fromkeys(choice.names), **dict.fromkeys(named, "")}) != choice:
             raise SettingsError(f"{where} scalar {pattern!r} leaves out fields, and what it names is another key too")
 
 

@@ -5,6 +5,7 @@ Owns the shape of a row and the default rows; `records` reads records by them, `
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import cached_property
 from typing import Literal, NamedTuple
 
 from msgspec import Struct
@@ -34,7 +35,20 @@ KeyChoice = tuple[KeyField, ...]
 """One of the keys that a record may have: all its fields must be present."""
 
 
-class Collection(Struct, frozen=True):
+class Choice(NamedTuple):
+    """One alternative of a key, with what follows from the complete row."""
+
+    fields: KeyChoice
+    names: tuple[str, ...]
+    content: str | None
+    """The field whose text is the last part, in the last alternative."""
+    apart: bool
+    """Whether the names are written into the key, since another alternative has equally many parts."""
+    keys: frozenset[str]
+    """The names, as a set."""
+
+
+class Collection(Struct, frozen=True, dict=True):
     """One row of the table.
 
     `key` holds the alternatives: the first one whose fields a record has is its key. `content` names the text that is
@@ -68,6 +82,40 @@ class Collection(Struct, frozen=True):
     def key_names(self) -> tuple[str, ...]:
         """The fields that any alternative names, without repeats."""
         return tuple(dict.fromkeys(field.name for choice in self.key for field in choice))
+
+    # What follows from a row is kept with it: it is asked for with every record.
+
+    @cached_property
+    def choices(self) -> tuple[Choice, ...]:
+        """The alternatives of the key, in order."""
+        last = len(self.key) - 1
+        contents = [self.content if at == last else None for at in range(len(self.key))]
+        lengths = [len(choice) + (content is not None) for choice, content in zip(self.key, contents, strict=True)]
+        names = [tuple(field.name for field in choice) for choice in self.key]
+        return tuple(
+            Choice(choice, own, content, lengths.count(length) > 1, frozenset(own))
+            for choice, own, content, length in zip(self.key, names, contents, lengths, strict=True)
+        )
+
+    @cached_property
+    def aliased(self) -> tuple[KeyField, ...]:
+        """The key fields that have aliases."""
+        return tuple(dict.fromkeys(field for choice in self.key for field in choice if field.aliases))
+
+    @cached_property
+    def aliases(self) -> frozenset[str]:
+        """Every alias of a key field."""
+        return frozenset(alias for field in self.aliased for alias in field.aliases)
+
+    @cached_property
+    def rules(self) -> Mapping[str, FieldRule]:
+        """The rules of the fields that have their own."""
+        return dict(self.fields)
+
+    @cached_property
+    def adds(self) -> bool:
+        """Whether anything is added up."""
+        return self.rule == "sum" or "sum" in self.rules.values()
 
 
 Table = Mapping[str, Collection]

@@ -10,7 +10,7 @@ from operator import itemgetter
 
 from dreamcatcherd.core.codec import canonical
 from dreamcatcherd.core.collections import Collection
-from dreamcatcherd.core.entities import is_alive, leaf_entity, leaf_record, rules_of
+from dreamcatcherd.core.entities import is_alive, leaf_entity, leaf_record
 from dreamcatcherd.core.keys import natural_key
 from dreamcatcherd.core.model import Conflict, Deletion, Json, Record, Stamp
 from dreamcatcherd.core.rules import Contributions, Entity, newer_fields, winning_fields
@@ -28,7 +28,7 @@ def find_collapsed(row: Collection, old: Entity | None, brought: Contributions) 
     Under `dedup` and `first` that is every further record, unless a late one takes the first's place; under `lww` a
     record whose fields all have its value already, or a newer one, or were deleted later. Sums, sets and extremes have
     no such records."""
-    writes = _writes(brought)
+    writes = _writes(row, brought)
     if row.rule in ("dedup", "first"):
         current = (old.stamps, old.record) if old is not None and isinstance(old.stamps, Stamp) else None
         for stamp, record in writes:
@@ -39,7 +39,7 @@ def find_collapsed(row: Collection, old: Entity | None, brought: Contributions) 
             else:
                 yield stamp
     elif row.rule == "lww" and writes:
-        rules = rules_of(row)
+        rules = row.rules
         flat = leaf_entity(old, rules) if old is not None else None
         newer = newer_fields(flat, writes)
         values: Record = dict(flat.record) if flat is not None else {}
@@ -62,9 +62,9 @@ def find_collapsed(row: Collection, old: Entity | None, brought: Contributions) 
             values.update(winning)
 
 
-def _writes(brought: Contributions) -> Contributions:
+def _writes(row: Collection, brought: Contributions) -> Contributions:
     """The records without deletions, which lose nothing and bring nothing."""
-    if all(type(record) is not Deletion for _, record in brought):
+    if row.delete is None:
         return brought
     return [one for one in brought if type(one[1]) is not Deletion]
 
@@ -79,14 +79,14 @@ def _same(one: Json, other: Json) -> bool:
 def find_conflicts(row: Collection, old: Entity | None, brought: Contributions, entity: Entity) -> list[Conflict]:
     """Fields that two streams set to different values in one frame, one row for each stream that lost; under `dedup`
     and `first` the records that lost."""
-    writes = _writes(brought)
+    writes = _writes(row, brought)
     if not writes:
         return []
     if row.rule in ("dedup", "first"):
         lost_records = list(_lost_records(old, writes))
         key = natural_key(row, entity.record) if lost_records else None
         return [Conflict(row.name, key, None, winner, loser, record) for winner, loser, record in lost_records]
-    rules = rules_of(row)
+    rules = row.rules
     if row.rule != "lww" and {"lww", "deep", "first"}.isdisjoint(rules.values()):
         return []
     lost = _lost_fields(*_comparable(row, rules, old, writes))

@@ -64,11 +64,6 @@ def doubles(value: Json) -> Json:
     return [doubles(inner) for inner in value] if type(value) is list else value
 
 
-def has_sums(row: Collection) -> bool:
-    """Whether a row adds up anything."""
-    return row.rule == "sum" or any(rule == "sum" for _, rule in row.fields)
-
-
 class _Every(Container[str]):
     def __contains__(self, name: object) -> bool:
         return True
@@ -87,7 +82,7 @@ SummedSections = tuple[tuple[str, Container[str]], ...]
 
 def summed_sections(table: Table) -> SummedSections:
     """The sections of a table in which numbers are added up."""
-    return tuple((section, _summed(row)) for row in table.values() if has_sums(row) for section in row.sections)
+    return tuple((section, _summed(row)) for row in table.values() if row.adds for section in row.sections)
 
 
 def read_exactly(raw: bytes, document: Record, summed: SummedSections) -> None:

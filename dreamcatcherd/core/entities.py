@@ -6,7 +6,6 @@ Owns rules by field and deletions; `rules` has each rule on its own."""
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from functools import lru_cache
 
 from dreamcatcherd.core.collections import Collection
 from dreamcatcherd.core.deep import all_stamps, deep, leaves, leaves_written, without
@@ -69,7 +68,7 @@ def fold_entity(row: Collection, old: Entity | None, brought: Contributions, key
 def _by_field(
     row: Collection, old: Entity | None, brought: Contributions, keys: frozenset[str], deleted: Stamp | None
 ) -> Entity:
-    rules = rules_of(row)
+    rules = row.rules
     record: Record = dict(old.record) if old is not None else {}
     stamps: dict[str, Json] = dict(old.stamps) if old is not None and isinstance(old.stamps, dict) else {}
     values: dict[str, list[Stamped]] = {}
@@ -97,7 +96,7 @@ def _by_field(
 
 def _end(row: Collection, record: Record, stamps: dict[str, Json], deleted: Stamp) -> None:
     """Take away what a deletion ends: the fields that were not written later."""
-    rules = rules_of(row)
+    rules = row.rules
     for name, stamp in list(stamps.items()):
         rule = "lww" if name == "" else rules.get(name, row.rule)
         if rule == "deep":
@@ -109,12 +108,6 @@ def _end(row: Collection, record: Record, stamps: dict[str, Json], deleted: Stam
             continue
         del stamps[name]
         record.pop(name, None)
-
-
-@lru_cache(maxsize=256)
-def rules_of(row: Collection) -> Mapping[str, str]:
-    """The rules of a row's fields that have their own."""
-    return dict(row.fields)
 
 
 def last_write(entity: Entity) -> Stamp | None:

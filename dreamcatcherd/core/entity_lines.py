@@ -9,10 +9,9 @@ from functools import lru_cache
 
 from dreamcatcherd.core.codec import canonical, canonical_each, decode, decode_exact, stamp_of
 from dreamcatcherd.core.collections import Collection
-from dreamcatcherd.core.decimals import doubles, has_sums
+from dreamcatcherd.core.decimals import doubles
 from dreamcatcherd.core.deep import all_stamps, has_form_of, stamps_from, uniform
-from dreamcatcherd.core.entities import rules_of
-from dreamcatcherd.core.keys import Choice, choice_of_key, choices_of
+from dreamcatcherd.core.keys import choice_of_key
 from dreamcatcherd.core.model import Json, Record, Stamp
 from dreamcatcherd.core.rules import Entity, by_field
 from dreamcatcherd.core.shards import line_of, parts_of
@@ -57,11 +56,17 @@ def entity_line(raw_key: bytes, entity: Entity) -> bytes:
 
 
 def _written(record: Record, stamps: dict[str, Json]) -> Json:
-    found = {stamp for one in stamps.values() for stamp in ([one] if isinstance(one, Stamp) else all_stamps(one))}
-    # A stamp inside an object may be of what its members hide: then one stamp cannot say it all.
-    plain = all(has_form_of(record.get(name), stamp) for name, stamp in stamps.items())
-    if len(found) == 1 and ("" not in stamps or len(stamps) == 1) and plain:
-        return found.pop()
+    first, *others = stamps.values()
+    if "" not in stamps or not others:
+        if all(other == first for other in others) and isinstance(first, Stamp):
+            return first
+        # A stamp inside an object may be of what its members hide: then one stamp cannot say it all.
+        if not isinstance(first, Stamp) or not all(isinstance(one, Stamp) for one in others):
+            found = {
+                stamp for one in stamps.values() for stamp in ([one] if isinstance(one, Stamp) else all_stamps(one))
+            }
+            if len(found) == 1 and all(has_form_of(record.get(name), stamp) for name, stamp in stamps.items()):
+                return found.pop()
     if len(stamps) <= FIELDS_APART:
         return stamps
     named: dict[Stamp, list[str]] = {}
@@ -76,7 +81,8 @@ def read_entity(row: Collection, line: bytes) -> Entity:
     """A keyed entity from its line."""
     raw_key, raw_record, raw_stamps, *more = parts_of(line)
     record, stamps = _read_record(row, raw_record), decode(raw_stamps)
-    deleted, latest = [_stamp_or_none(decode(raw)) for raw in (*more, b"null", b"null")[:2]]
+    deleted = _stamp_or_none(decode(more[0])) if more else None
+    latest = _stamp_or_none(decode(more[1])) if len(more) > 1 else None
     if not by_field(row):
         return Entity(record, _stamp_or_none(stamps), deleted, latest)
     if isinstance(stamps, dict):
@@ -87,7 +93,7 @@ def read_entity(row: Collection, line: bytes) -> Entity:
         return Entity(record, found | {name: stamps_from(one) for name, one in inside.items()}, deleted, latest)
     stamp = stamp_of(stamps)
     keys = key_fields(row, raw_key)
-    rules = rules_of(row)
+    rules = row.rules
     named = {
         name: uniform(value, stamp) if rules.get(name) == "deep" else stamp
         for name, value in record.items()
@@ -98,21 +104,16 @@ def read_entity(row: Collection, line: bytes) -> Entity:
 
 def key_fields(row: Collection, raw_key: bytes) -> frozenset[str]:
     """The fields that make the key of an entity, by its stored key."""
-    return _names(choices_of(row)[0] if len(row.key) == 1 else choice_of_key(row, decode(raw_key)))
-
-
-@lru_cache(maxsize=256)
-def _names(choice: Choice) -> frozenset[str]:
-    return frozenset(choice.names)
+    return row.choices[0].keys if len(row.key) == 1 else choice_of_key(row, decode(raw_key)).keys
 
 
 def _read_record(row: Collection, raw: bytes) -> Record:
     """A record as it was stored; what was added up has all its digits."""
-    if not has_sums(row) or b"." not in raw:
+    if not row.adds or b"." not in raw:
         record: Record = decode(raw)
         return record
     digits = decode_exact(raw)
-    rules = rules_of(row)
+    rules = row.rules
     return {name: one if rules.get(name, row.rule) == "sum" else doubles(one) for name, one in digits.items()}
 
 

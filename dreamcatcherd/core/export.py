@@ -14,7 +14,7 @@ from dreamcatcherd.core.codec import canonical, decode_exact, frame_number, read
 from dreamcatcherd.core.collections import EXTRA, MARKS, Collection, Table
 from dreamcatcherd.core.decimals import doubles
 from dreamcatcherd.core.deep import stamps_from
-from dreamcatcherd.core.entities import is_alive, rules_of
+from dreamcatcherd.core.entities import is_alive
 from dreamcatcherd.core.entity_lines import entity_line
 from dreamcatcherd.core.errors import RefusedError
 from dreamcatcherd.core.keys import choice_of, content_text, key_of_record, natural_key, sort_key
@@ -201,7 +201,7 @@ def _keyed(row: Collection, records: list[Record]) -> tuple[list[Change[None]], 
 
 
 def _value(row: Collection, name: str, value: Json) -> Json:
-    return value if rules_of(row).get(name, row.rule) == "sum" else doubles(value)
+    return value if row.rules.get(name, row.rule) == "sum" else doubles(value)
 
 
 def _entity(row: Collection, bare: Record, record: Record) -> Entity:

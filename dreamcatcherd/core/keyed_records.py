@@ -6,15 +6,15 @@ the sections of a delta."""
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from functools import lru_cache
 from typing import NamedTuple
 
 from dreamcatcherd.core.claims import OPERATIONS
 from dreamcatcherd.core.codec import Exact, canonical
-from dreamcatcherd.core.collections import BY_RECORD, MARKS, Collection, KeyField
-from dreamcatcherd.core.decimals import doubles, exact, has_sums, why_no_addend
-from dreamcatcherd.core.keys import Choice, choices_of, content_text, key_part, stored_key, text_mark
+from dreamcatcherd.core.collections import BY_RECORD, MARKS, Choice, Collection
+from dreamcatcherd.core.decimals import doubles, exact, why_no_addend
+from dreamcatcherd.core.keys import content_text, key_part, stored_key, text_mark
 from dreamcatcherd.core.model import Deletion, Json, Record
 
 MARKED = f"a record may not bring {', '.join(MARKS[:-1])} or {MARKS[-1]}"
@@ -29,28 +29,17 @@ Ordered = Callable[[Collection, list[Json]], Json]
 """The stamp and position of a record that is appended to a keyed collection, by its collection and key parts."""
 
 
-class RowReader(NamedTuple):
-    """What reading the records of one row needs."""
+class BarePattern(NamedTuple):
+    """How a bare string is read: what it looks like, the fields that it names, and the key that they belong to."""
 
-    choices: tuple[Choice, ...]
-    renamed: frozenset[str]
-    """Every alias of a key field."""
-    fields: tuple[KeyField, ...]
-    """The key fields that have aliases."""
-    patterns: tuple[tuple[re.Pattern[str], tuple[str, ...], Choice], ...]
-    """How bare strings are read, each with the fields that it names and the key that they belong to."""
-    single: Choice | None
-    """The alternative that a bare value can be."""
-    rules: Mapping[str, str]
-    by_record: bool
-    """Whether records are kept complete. Elsewhere the name "" stands for writes of nothing but the key, so no field
-    may have it."""
+    expression: re.Pattern[str]
+    names: tuple[str, ...]
+    choice: Choice
 
 
 @lru_cache(maxsize=256)
-def reader_of(row: Collection) -> RowReader:
-    choices = choices_of(row)
-    fields = dict.fromkeys(field for choice in row.key for field in choice if field.aliases)
+def bare_patterns(row: Collection) -> tuple[BarePattern, ...]:
+    """The patterns of a row's bare strings, in order."""
     patterns = []
     for pattern in row.scalar:
         parts = _BRACES.split(pattern)
@@ -60,18 +49,16 @@ def reader_of(row: Collection) -> RowReader:
         found = texts[0] + "".join(
             ("(.+)" if at == len(named) else "(.+?)") + text for at, text in enumerate(texts[1:], 1)
         )
-        choice = next(choice for choice in choices if {*named} <= {*choice.names})
-        patterns.append((re.compile(found, re.DOTALL), named, choice))
-    single = next((choice for choice in choices if len(choice.names) == 1 and choice.content is None), None)
-    renamed = frozenset(alias for field in fields for alias in field.aliases)
-    return RowReader(choices, renamed, tuple(fields), tuple(patterns), single, dict(row.fields), row.rule in BY_RECORD)
+        choice = next(choice for choice in row.choices if {*named} <= choice.keys)
+        patterns.append(BarePattern(re.compile(found, re.DOTALL), named, choice))
+    return tuple(patterns)
 
 
 def is_record(row: Collection, value: Record) -> bool:
     """Whether an object instead of a list is one record, rather than entities by name."""
     if all(map(_is_number if row.form == "counters" else _is_object, value.values())):
         return False
-    return any(all(key_part(value.get(name)) is not None for name in choice.names) for choice in choices_of(row))
+    return any(all(key_part(value.get(name)) is not None for name in choice.names) for choice in row.choices)
 
 
 def _is_number(value: Json) -> bool:
@@ -125,14 +112,14 @@ def read_record(row: Collection, item: Json, ordered: Ordered) -> One:
 
 def _bare(row: Collection, item: Json) -> tuple[Choice | None, Record]:
     """The record that a bare number or string stands for, with its key; None if it stands for none."""
-    reader = reader_of(row)
     if type(item) is str:
-        for pattern, names, choice in reader.patterns:
+        for pattern, names, choice in bare_patterns(row):
             if (match := pattern.fullmatch(item)) is not None:
                 return choice, {**dict.fromkeys(choice.names), **dict(zip(names, match.groups(), strict=True))}
-    if reader.single is None or key_part(item) is None:
+    single = next((choice for choice in row.choices if len(choice.names) == 1 and choice.content is None), None)
+    if single is None or key_part(item) is None:
         return None, {}
-    return reader.single, {reader.single.names[0]: item}
+    return single, {single.names[0]: item}
 
 
 def _flatten(item: Record) -> Record | None:
@@ -151,7 +138,7 @@ def _keyed(row: Collection, item: Record, original: Json, ordered: Ordered, bare
     choice, why = (bare, None) if bare is not None else _chosen(row, record)
     if choice is None:
         return as_extra(original, why)
-    if "" in record and not reader_of(row).by_record:
+    if "" in record and row.rule not in BY_RECORD:
         return as_extra(original, NAMELESS)
     parts: list[Json] = []
     for name in choice.names:
@@ -164,7 +151,7 @@ def _keyed(row: Collection, item: Record, original: Json, ordered: Ordered, bare
         if part is not value or name not in record:
             record = {**record, name: part} if record is item else record
             record[name] = part
-    if has_sums(row):
+    if row.adds:
         record, why = _summed(row, record, choice)
         if why is not None:
             return as_extra(original, why)
@@ -179,7 +166,7 @@ def _keyed(row: Collection, item: Record, original: Json, ordered: Ordered, bare
 def _renamed(row: Collection, item: Record) -> Record:
     """A record with the collection's own names for the fields of all keys; the same object if nothing changes."""
     record = item
-    for field in reader_of(row).fields:
+    for field in row.aliased:
         if record.get(field.name) is None:
             alias = next((alias for alias in field.aliases if record.get(alias) is not None), None)
             if alias is not None:
@@ -191,7 +178,7 @@ def _renamed(row: Collection, item: Record) -> Record:
 def _chosen(row: Collection, record: Record) -> tuple[Choice | None, str | None]:
     """The first alternative whose fields are all present, or why there is none."""
     missing = []
-    for choice in choices_of(row):
+    for choice in row.choices:
         absent = [field.name for field in choice.fields if record.get(field.name) is None and not field.nullable]
         if not absent:
             return choice, None
@@ -203,7 +190,7 @@ def _summed(row: Collection, record: Record, choice: Choice) -> tuple[Record, st
     """A record with exact addends and ordinary numbers elsewhere, or why it cannot be added up."""
     if row.form == "counters" and "value" not in record:
         record = {**record, "value": 0}
-    rules = reader_of(row).rules
+    rules = row.rules
     found: Record = {}
     for name, value in record.items():
         if name in choice.names or rules.get(name, row.rule) != "sum":
@@ -225,7 +212,7 @@ def read_deletion(row: Collection, item: Json) -> One:
         record = _renamed(row, item)
         choice, why = _chosen(row, record)
     elif type(item) is list:
-        fits = [one for one in choices_of(row) if len(one.names) + (one.content is not None) == len(item)]
+        fits = [one for one in row.choices if len(one.names) + (one.content is not None) == len(item)]
         choice = fits[0] if fits else None
         names = (*choice.names, choice.content) if choice else ()
         record = {name: part for name, part in zip(names, item, strict=False) if name is not None}

@@ -9,39 +9,14 @@ from __future__ import annotations
 
 import hashlib
 import re
-from functools import cache
-from typing import NamedTuple
 
 from dreamcatcherd.core.codec import canonical
-from dreamcatcherd.core.collections import Collection, KeyChoice, KeyField
+from dreamcatcherd.core.collections import Choice, Collection, KeyField
 from dreamcatcherd.core.model import Json, Record
 
 _DECIMAL = re.compile(r"0|-?[1-9][0-9]{0,4298}")
 NUMERIC = frozenset("-0123456789")
 """The first characters of a string that may be a decimal."""
-
-
-class Choice(NamedTuple):
-    """One alternative of a key, with what follows from the complete row."""
-
-    fields: KeyChoice
-    names: tuple[str, ...]
-    content: str | None
-    """The field whose text is the last part, in the last alternative."""
-    apart: bool
-    """Whether the names are written into the key, since another alternative has equally many parts."""
-
-
-@cache
-def choices_of(row: Collection) -> tuple[Choice, ...]:
-    """The alternatives of a row's key, in order."""
-    last = len(row.key) - 1
-    contents = [row.content if at == last else None for at in range(len(row.key))]
-    lengths = [len(choice) + (content is not None) for choice, content in zip(row.key, contents, strict=True)]
-    return tuple(
-        Choice(choice, tuple(field.name for field in choice), content, lengths.count(length) > 1)
-        for choice, content, length in zip(row.key, contents, lengths, strict=True)
-    )
 
 
 def key_part(value: Json) -> int | str | None:
@@ -55,7 +30,7 @@ def key_part(value: Json) -> int | str | None:
 
 def choice_of(row: Collection, record: Record) -> Choice:
     """The alternative by which a stored record is keyed."""
-    choices = choices_of(row)
+    choices = row.choices
     if len(choices) == 1:
         return choices[0]
     for choice in choices:
@@ -77,7 +52,7 @@ def _is_part(record: Record, field: KeyField) -> bool:
 
 def choice_of_key(row: Collection, key: list[Json]) -> Choice:
     """The alternative that a stored key was made by."""
-    choices = choices_of(row)
+    choices = row.choices
     if len(choices) == 1:
         return choices[0]
     if names := _names_in(key):

@@ -12,8 +12,8 @@ from types import MappingProxyType
 from typing import NamedTuple
 
 from dreamcatcherd.core.codec import canonical
-from dreamcatcherd.core.collections import Collection
-from dreamcatcherd.core.decimals import doubles, has_sums
+from dreamcatcherd.core.collections import BY_RECORD, Choice, Collection
+from dreamcatcherd.core.decimals import doubles
 from dreamcatcherd.core.delta_sections import Sections, sections_in
 from dreamcatcherd.core.keyed_records import (
     MARKED,
@@ -25,9 +25,8 @@ from dreamcatcherd.core.keyed_records import (
     read_deletion,
     read_member,
     read_record,
-    reader_of,
 )
-from dreamcatcherd.core.keys import NUMERIC, Choice, content_text, stored_key, text_mark
+from dreamcatcherd.core.keys import NUMERIC, content_text, stored_key, text_mark
 from dreamcatcherd.core.model import Delta, Json, Record, Stamp
 
 
@@ -102,7 +101,7 @@ def _apart(row: Collection, section: str, ones: Iterable[One]) -> list[Placed]:
     records: list[Record] = []
     extras: list[Record] = []
     misfits: Counter[str] = Counter()
-    summed = has_sums(row)
+    summed = row.adds
     for key, record, why in ones:
         if why is not None:
             extras.append(doubles(record) if summed else record)
@@ -119,16 +118,16 @@ def _place_plain(row: Collection, section: str, items: list[Json]) -> Placed | N
     """All records of a section together, as is possible for nearly every section; None if one needs `read_record`.
 
     This is for speed alone: `read_record` would leave these records as they are, and give them the same keys."""
-    if not items or row.form in ("counters", "profiles") or row.rule == "claim" or has_sums(row):
+    if not items or row.form in ("counters", "profiles") or row.rule == "claim" or row.adds:
         return None
-    reader = reader_of(row)
+    aliases, nameless = row.aliases, row.rule in BY_RECORD
     keys: list[list[Json]] = []
     for item in items:
-        if type(item) is not dict or not reader.renamed.isdisjoint(item) or not UNMARKED(item):
+        if type(item) is not dict or not aliases.isdisjoint(item) or not UNMARKED(item):
             return None
-        if "" in item and not reader.by_record:
+        if "" in item and not nameless:
             return None
-        key = _plain_key(reader.choices, item) if row.rule != "append" else []
+        key = _plain_key(row.choices, item) if row.rule != "append" else []
         if key is None:
             return None
         keys.append(key)

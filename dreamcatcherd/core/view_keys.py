@@ -10,8 +10,8 @@ import re
 from collections.abc import Sequence
 from urllib.parse import quote, unquote
 
-from dreamcatcherd.core.collections import Collection
-from dreamcatcherd.core.keys import Choice, choice_of, choices_of, content_text
+from dreamcatcherd.core.collections import Choice, Collection
+from dreamcatcherd.core.keys import choice_of, content_text
 from dreamcatcherd.core.model import Json, Record
 
 _NUMBER = re.compile(r"\*(0|[1-9][0-9]{0,17})")
@@ -67,7 +67,7 @@ def fields_named(row: Collection, name: str) -> Record | None:
     """The key fields that a name in a map says; None if no key of the collection has such a name."""
     if _is_simple(row):
         return {row.key[0][0].name: name}
-    for choice in choices_of(row):
+    for choice in row.choices:
         if (fields := _fields(choice, name)) is not None:
             return fields
     return None

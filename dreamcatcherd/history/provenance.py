@@ -11,7 +11,7 @@ from msgspec import Struct, structs
 
 from dreamcatcherd.core.codec import canonical
 from dreamcatcherd.core.collections import Collection
-from dreamcatcherd.core.entities import leaf_entity, rules_of
+from dreamcatcherd.core.entities import leaf_entity
 from dreamcatcherd.core.errors import FatalError
 from dreamcatcherd.core.keys import choice_of, natural_key
 from dreamcatcherd.core.ledger import DeltaRow
@@ -171,7 +171,7 @@ def explain_item(
     the result is empty."""
     key = natural_key(row, item.record)
     keys = {*choice_of(row, item.record).names}
-    flat = leaf_entity(Entity(item.record, item.stamps), rules_of(row))
+    flat = leaf_entity(Entity(item.record, item.stamps), row.rules)
     names = {name for name in flat.record if name not in keys} or keys  # a record with only a key explains its key
     losers: dict[str, list[tuple[int, Conflict]]] = {}
     for frame, conflict in lost_values(store, ledgers, row.name, key, last):
@@ -189,7 +189,7 @@ def explain_item(
         origin = origins.get(stamp, Origin()) if stamp else Origin()
         lost = [_loser(conflict, frame, origins) for frame, conflict in losers.get(name, ())]
         where = (origin.path, origin.commit, origin.author, origin.frame)
-        rule = rules_of(row).get(name.partition(".")[0] if name not in item.record else name, row.rule)
+        rule = row.rules.get(name.partition(".")[0] if name not in item.record else name, row.rule)
         fields[name] = Field(flat.record.get(name), stamp, rule, *where, lost)
     return Explanation(row.name, key, fields, _deletion(item, origins))
 

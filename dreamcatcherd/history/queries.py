@@ -18,7 +18,7 @@ from dreamcatcherd.core.collections import EXTRA, Collection
 from dreamcatcherd.core.diff import Bounds, Diff, compare
 from dreamcatcherd.core.errors import RefusedError
 from dreamcatcherd.core.export import in_order
-from dreamcatcherd.core.keys import choices_of, key_part, natural_key, stored_key
+from dreamcatcherd.core.keys import key_part, natural_key, stored_key
 from dreamcatcherd.core.ledger import Ledger, LedgerHead, QuarantinedRow
 from dreamcatcherd.core.model import Conflict, Json, Record, Stamp
 from dreamcatcherd.core.settings import Settings, read_settings
@@ -102,13 +102,11 @@ def entities(
     # An entity that is named completely is read from the one file that can hold it.
     named = [
         get_keyed(store, folders, row, stored_key(choice, [key_part(part) for part in parts]))
-        for choice in choices_of(row)
+        for choice in row.choices
         if choice.content is None and len(choice.names) == len(parts) and names in (None, list(choice.names))
     ]
     found = [item for item in named if item is not None and (tombstones or item.alive)]
-    if found or all(
-        choice.content is None and len(choice.names) <= len(parts) for choice in choices_of(row) if row.key
-    ):
+    if found or all(choice.content is None and len(choice.names) <= len(parts) for choice in row.choices if row.key):
         return in_order(found, row)
     every = items(store, folders, table, collection, tombstones=tombstones)
     return in_order([item for item in every if _under(row, item, parts)], row)

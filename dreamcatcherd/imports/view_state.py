@@ -11,8 +11,7 @@ from msgspec import Struct, structs
 
 from dreamcatcherd.core.codec import Exact, canonical, decode_exact, read_document
 from dreamcatcherd.core.collections import Collection
-from dreamcatcherd.core.decimals import doubles, has_sums
-from dreamcatcherd.core.entities import rules_of
+from dreamcatcherd.core.decimals import doubles
 from dreamcatcherd.core.errors import RefusedError
 from dreamcatcherd.core.export import in_order
 from dreamcatcherd.core.keyed_records import read_record
@@ -53,7 +52,7 @@ def read_view_file(raw: bytes, path: str, view: ViewFile, row: Collection) -> Js
     values = []
     for number, line in enumerate(lines, 1):
         value = read_plain(line, f"{path} line {number}" if view.shape == "lines" else path)
-        values.append(decode_exact(line) if has_sums(row) else value)
+        values.append(decode_exact(line) if row.adds else value)
     return values if view.shape == "lines" else values[0]
 
 
@@ -101,8 +100,8 @@ def _as_sent(record: Json, row: Collection) -> Json:
     """A record with doubles where nothing is added up; a profile in the form whose fields cannot be mistaken."""
     if type(record) is not dict:
         return doubles(record)
-    if has_sums(row):
-        rules = rules_of(row)
+    if row.adds:
+        rules = row.rules
         record = {
             name: value if rules.get(name, row.rule) == "sum" else doubles(value) for name, value in record.items()
         }

@@ -17,7 +17,6 @@ from dreamcatcherd.core.decimals import (
     add,
     doubles,
     exact,
-    has_sums,
     read_exactly,
     summed_sections,
     why_no_addend,
@@ -103,7 +102,7 @@ def test_other_values_are_doubles_again() -> None:
 
 def test_rows_with_sums_are_known() -> None:
     """By their rule, or by that of a field."""
-    assert {name for name, row in ROWS.items() if has_sums(row)} == {
+    assert {name for name, row in ROWS.items() if row.adds} == {
         name for name in ROWS if name.startswith("sum") or name.endswith(("_mixed", "_all"))
     }
 

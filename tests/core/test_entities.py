@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from dreamcatcherd.core.codec import canonical
 from dreamcatcherd.core.collections import Collection
-from dreamcatcherd.core.entities import is_alive, last_write, leaf_entity, leaf_record, rules_of
+from dreamcatcherd.core.entities import is_alive, last_write, leaf_entity, leaf_record
 from dreamcatcherd.core.model import Deletion, Json, Record, Stamp
 from dreamcatcherd.core.rules import Contributions, Entity
 from tests.core.entity_tools import ROWS, contributions, joined, line_after, told
@@ -157,7 +157,7 @@ def test_a_deletion_stays_when_the_settings_have_no_section_for_it_any_more() ->
 
 def test_leaves_are_fields_named_by_their_paths() -> None:
     """So that what streams lost to each other is found leaf by leaf."""
-    rules = rules_of(ROWS["lww_mixed"])
+    rules = ROWS["lww_mixed"].rules
     record: Record = {"id": 1, "deep": {"a": {"b": 1}, "c": {}}, "lww": {"d": 1}}
     assert leaf_record(record, rules) == {"id": 1, "deep.a.b": 1, "deep.c": {}, "lww": {"d": 1}}
     entity = leaf_entity(joined(ROWS["lww_mixed"], [[(at(1), record)]]), rules)
@@ -171,4 +171,4 @@ def test_without_deep_fields_a_record_is_its_own_leaves() -> None:
     entity = Entity(record, {"x": at(1)})
     assert leaf_record(record, {}) is record
     assert leaf_entity(entity, {}) is entity
-    assert told(entity) == told(leaf_entity(entity, rules_of(ROWS["lww"])))
+    assert told(entity) == told(leaf_entity(entity, ROWS["lww"].rules))

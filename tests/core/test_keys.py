@@ -12,7 +12,6 @@ from dreamcatcherd.core.keyed_records import read_record
 from dreamcatcherd.core.keys import (
     choice_of,
     choice_of_key,
-    choices_of,
     content_text,
     key_of_record,
     natural_key,
@@ -143,18 +142,18 @@ def test_a_record_without_any_key_is_an_error_of_the_caller() -> None:
 
 def test_only_the_last_alternative_has_the_text() -> None:
     """And alternatives are told apart only where they have equally many parts."""
-    assert [(one.names, one.content, one.apart) for one in choices_of(COMMENTS)] == [
+    assert [(one.names, one.content, one.apart) for one in COMMENTS.choices] == [
         (("id",), None, False),
         (("discussion_number", "author"), "body", False),
     ]
-    assert [one.apart for one in choices_of(TABLE["more"])] == [False, True, True]
-    assert [one.apart for one in choices_of(TABLE["text"])] == [True, True]
+    assert [one.apart for one in TABLE["more"].choices] == [False, True, True]
+    assert [one.apart for one in TABLE["text"].choices] == [True, True]
 
 
 @pytest.mark.parametrize(("text", "found"), [("x", "x"), ("", None), (5, None), (None, None), (["x"], None)])
 def test_a_text_is_a_string_that_is_not_empty(text: Json, found: str | None) -> None:
     """Nothing else can be a part of a key."""
-    assert content_text(choices_of(COMMENTS)[1], {"body": text}) == found
+    assert content_text(COMMENTS.choices[1], {"body": text}) == found
 
 
 # Order ------------------------------------------------------------------------------------------------------------
