@@ -114,4 +114,4 @@ def _joined(first: bytes, state: Mapping[str, Iterable[bytes]], merged: dict[str
 
 
 def _unreadable(error: Exception) -> RefusedError:
-    return RefusedError(f"this is no exported snapshot: {error}", "use a file that dreamcatcherd export wrote")
+    return RefusedError(f"not an exported snapshot: {error}", "use a file that dreamcatcherd export wrote")

@@ -56,7 +56,7 @@ def test_lines_are_told_from_an_export() -> None:
 @pytest.mark.parametrize("line", [b"{}", b'{"collection":"posts"}', b'{"other":1}', b"[]", b"{"])
 def test_a_line_of_another_form_is_refused(line: bytes) -> None:
     """A line that is neither a record nor merged ids makes no export."""
-    with pytest.raises(RefusedError, match="no exported snapshot"):
+    with pytest.raises(RefusedError, match="not an exported snapshot"):
         from_ndjson(b"".join(to_ndjson(RAW)) + line)
 
 

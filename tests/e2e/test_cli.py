@@ -87,7 +87,7 @@ def test_receipt_tells_what_became_of_each_delta(fleet: Path) -> None:
     assert [lost["value"] for lost in first["lost"]] == ["first"]
     assert [(lost["value"], lost["winner"][2]) for lost in second["lost"]] == [("second", "c")]
     known = {"path", "blob", "stream_id", "outcome", "frame", "digest", "reason", "lost"}
-    assert set(first) == known | {"misfits", "collapsed", "unresolved", "unknown"}
+    assert set(first) == known | {"misfits", "collapsed", "unresolved", "unknown", "claims"}
     assert receipt(first["blob"][:10]) == first
     bad = receipt(f"{folder}/bad.json")
     assert (bad["outcome"], bad["reason"]) == ("quarantined", "not-json")

@@ -262,5 +262,5 @@ def test_a_crafted_export_is_refused(tmp_path: Path, raw: bytes) -> None:
     file = tmp_path / "crafted.json"
     file.write_bytes(raw)
     before = git(tmp_path / "fleet.git", "for-each-ref")
-    assert "no exported snapshot" in dc("import", str(file), "--repo", str(tmp_path / "fleet.git"), code=1)
+    assert "not an exported snapshot" in dc("import", str(file), "--repo", str(tmp_path / "fleet.git"), code=1)
     assert git(tmp_path / "fleet.git", "for-each-ref") == before

@@ -202,7 +202,7 @@ def test_receipt_ledger_and_merge_report_what_was_not_stored_as_it_came(tmp_path
     repository = tmp_path / "fleet.git"
     dc("init", str(repository))
     worker = clone(repository, tmp_path / "worker")
-    comment = {"discussion_number": 7, "author": "a"}
+    comment = {"discussion_number": 7, "author": "a", "body": "the same"}
     body = delta(
         1, "a", posts_created=[{"title": "no key"}], comments_added=[comment, comment], odd=[1],
         observations=[{"body_ref": "gone.md"}],
@@ -428,7 +428,7 @@ def test_explain_of_a_record_with_only_a_key_explains_its_key(tmp_path: Path) ->
     reaction = {"node": "n", "agent": "zoe", "type": "up"}
     push(worker, {path_of(1, "a"): delta(1, "a", reactions_added=[reaction], posts_created=[7])}, "refs/heads/dc/a")
     dc("merge", "--repo", str(repository))
-    found = dc_json("explain", "reactions", "n/zoe/up", "--repo", str(repository))
+    found = dc_json("explain", "reactions", "n/up/zoe", "--repo", str(repository))
     assert {name: (one["value"], one["path"]) for name, one in found["fields"].items()} == {
         name: (value, path_of(1, "a")) for name, value in reaction.items()
     }
