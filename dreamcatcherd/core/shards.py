@@ -77,7 +77,8 @@ def update(
     new.
 
     `folder` is changed in place; objects are written, files before the folders that name them."""
-    return _update(objects, folder, name, changes, layout, depth)[0]
+    # Without changes there may be no file yet, and an empty one would be part of the digest.
+    return _update(objects, folder, name, changes, layout, depth)[0] if changes else 0
 
 
 def _update(

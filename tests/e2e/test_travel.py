@@ -125,7 +125,8 @@ def fleet(tmp_path: Path) -> Path:
 def test_diff_shows_entities_added_and_fields_changed(fleet: Path) -> None:
     """JSON for programs; for people with who and which delta, and nothing that drives the terminal."""
     found = dc_json("diff", "1", "2", "--repo", str(fleet))
-    assert set(found) == {"from", "to", "added", "changed"}
+    assert set(found) == {"from", "to", "added", "changed", "removed"}
+    assert found["removed"] == {}
     assert found["changed"] == {"posts": [{"key": 7, "fields": {"title": ["second", "third"]}}]}
     assert [row["discussion_number"] for row in found["added"]["posts"]] == [8]
     assert found["added"]["counters"][0]["value"] == 2

@@ -8,13 +8,18 @@ import dreamcatcherd.core.conflicts
 import dreamcatcherd.core.merge
 import dreamcatcherd.stages.ingest
 from dreamcatcherd.core.codec import canonical
+from dreamcatcherd.core.export import read_portable
+from dreamcatcherd.core.frames import Closing
 from dreamcatcherd.core.ledger import Ledger, write_ledger
 from dreamcatcherd.core.model import Delta
 from dreamcatcherd.core.tree import lookup
 from dreamcatcherd.daemon.cycle import close_frame
 from dreamcatcherd.daemon.primary import Primary
-from tests.law.fleet import MAIN, commit_files, new_primary, send
-from tests.law.test_law import exported, some_deltas
+from dreamcatcherd.imports.adopt_export import adopt
+from dreamcatcherd.stages.first_frame import open_first
+from dreamcatcherd.testing import MemoryStore
+from tests.law.fleet import MAIN, NOW, commit_files, new_primary, primary_on, send
+from tests.law.test_law import digest_of, export_of, exported, some_deltas
 from tests.stages.tools import FOLDER, close, text
 
 
@@ -107,3 +112,23 @@ def test_an_entity_of_many_fields_costs_two_times_its_bytes(monkeypatch: pytest.
     assert primary.store.size(entry.oid) < 2 * len(raw) + 2 * len(raw)
     (agent,) = exported(primary)["state"]["agents"]
     assert len(agent["_stamps"]) == 1000
+
+
+@pytest.mark.parametrize("before", [0, 600])
+def test_an_empty_unknown_section_leaves_no_trace(before: int) -> None:
+    """A list of nothing makes no record and no file, whether `extra` has none or so many that they are a folder; the
+    export is imported with the same digest."""
+    primary = new_primary(b"")
+    store = primary.store
+    if before:
+        commit_files(store, MAIN, {f"{FOLDER}/1/a.json": text(1, odd=[*range(before)])})
+    close(primary)
+    commit_files(store, MAIN, {f"{FOLDER}/2/b.json": text(2, other=[])})
+    assert close(primary).counts.deltas == 1
+    base = primary.load_published(store.refs())
+    extra = [lookup(store, base.snapshot, f"state/extra{suffix}") for suffix in ("", ".jsonl")]
+    assert [entry is not None for entry in extra] == [bool(before), False]
+    there = MemoryStore()
+    open_first(there, 1, NOW, Closing("manual"), MAIN)
+    adopt(there, MAIN, read_portable(export_of(primary)), NOW, Closing("manual"))
+    assert digest_of(primary_on(there)) == digest_of(primary)
