@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterable, Iterator
+from collections.abc import Container, Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 from dreamcatcherd.core.collections import Collection, Table, sections_of
@@ -36,11 +36,18 @@ def known_sections(table: Table) -> Sections:
     return Sections(known, tuple(name for name in known if "." in name))
 
 
-def sections_in(body: Record, header: Iterable[str], dotted: Iterable[str] = ()) -> Iterator[tuple[str, Json]]:
+def sections_in(body: Record, header: Sequence[str], dotted: Sequence[str] = ()) -> Iterable[tuple[str, Json]]:
     """Each section of a document with its value, in the document's order; those at dotted paths come last.
 
     The values that were used as header are left out, and so is an object that has nothing else. What a dotted path
     takes is not in its parent any more. `null` is no section."""
+    # Nearly every delta has its header at the top, and nearly every fleet no section inside another.
+    if not dotted and all(path in body for path in header):
+        return [(name, value) for name, value in body.items() if value is not None and name not in header]
+    return _at_paths(body, header, dotted)
+
+
+def _at_paths(body: Record, header: Iterable[str], dotted: Iterable[str]) -> Iterator[tuple[str, Json]]:
     paths = [path.split(".") for path in header if path not in body]
     names = {path for path in header if path in body}
     at_paths: list[tuple[str, Json]] = []
