@@ -44,13 +44,13 @@ def reclassify_command(dry_run: bool, repo: str | None, config_file: Path | None
         raise RefusedError(f"the settings on {primary.main} do not count: {inbox.view.refused}", "correct them first")
     overlay = Overlay(primary.store)
     base = _placed(primary, inbox, overlay)
-    _write(primary, overlay, base)
     table = inbox.settings.table
     before = _sections(primary.store, published.snapshot, table)
     after = _sections(overlay, base.tree, table)
     moved = {name: count - after[name] for name, count in sorted(before.items()) if count != after[name]}
     frame = digest = None
     if base.tree != published.snapshot and not dry_run:
+        _write(primary, overlay, base)
         report = close_frame(primary, RECLASSIFY, inbox=inbox, onto=lambda now: _base_for(primary, now, inbox, base))
         if report.ledger is None:
             raise RefusedError("another primary closed the frame meanwhile", "run it again")

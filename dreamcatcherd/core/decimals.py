@@ -10,6 +10,7 @@ from decimal import ROUND_HALF_EVEN, Context, Decimal
 
 from dreamcatcherd.core.codec import Exact, decode_exact
 from dreamcatcherd.core.collections import Collection, Table
+from dreamcatcherd.core.delta_sections import named_value
 from dreamcatcherd.core.model import Json, Record
 
 WHOLE_DIGITS, FRACTION_DIGITS = 4_000, 1_000
@@ -27,7 +28,7 @@ def why_no_addend(value: Json) -> str | None:
         return None if -_TOO_LARGE < value < _TOO_LARGE else f"a sum takes numbers of up to {WHOLE_DIGITS} digits"
     if type(value) not in (float, Exact):
         return "a sum takes numbers only"
-    number = Decimal(repr(value)) if type(value) is float else value
+    number = _decimal(value)
     if not abs(number.adjusted()) < WHOLE_DIGITS or -int(number.as_tuple().exponent) > FRACTION_DIGITS:
         return f"a sum takes numbers of up to {WHOLE_DIGITS} digits, {FRACTION_DIGITS} of them after the point"
     return None
@@ -64,6 +65,12 @@ def doubles(value: Json) -> Json:
     return [doubles(inner) for inner in value] if type(value) is list else value
 
 
+def doubles_but_sums(row: Collection, record: Record) -> Record:
+    """A record with exact decimals in the fields that its collection adds up, and with doubles elsewhere."""
+    rules = row.rules
+    return {name: one if rules.get(name, row.rule) == "sum" else doubles(one) for name, one in record.items()}
+
+
 class _Every(Container[str]):
     def __contains__(self, name: object) -> bool:
         return True
@@ -87,23 +94,12 @@ def summed_sections(table: Table) -> SummedSections:
 
 def read_exactly(raw: bytes, document: Record, summed: SummedSections) -> None:
     """Put exact decimals in place of the doubles that are added up, in a decoded document; `raw` are its bytes."""
-    found = [(section, names) for section, names in summed if _has_double(_at(document, section), names)]
+    found = [(section, names) for section, names in summed if _has_double(named_value(document, section), names)]
     if not found:
         return
     digits = decode_exact(raw)
     for section, names in found:
-        _swap(_at(document, section), _at(digits, section), names)
-
-
-def _at(document: Json, section: str) -> Json:
-    """A section by its name, or by its dotted path; None if there is none."""
-    if type(document) is dict and section in document:
-        return document[section]
-    for name in section.split("."):
-        if type(document) is not dict or name not in document:
-            return None
-        document = document[name]
-    return document
+        _swap(named_value(document, section), named_value(digits, section), names)
 
 
 def _has_double(value: Json, names: Container[str]) -> bool:

@@ -83,6 +83,11 @@ def value_at(document: Json, path: Iterable[str]) -> Json:
     return document
 
 
+def named_value(document: Record, name: str) -> Json:
+    """The member of that very name, else the value at the dotted path that the name is; None if there is neither."""
+    return document[name] if name in document else value_at(document, name.split("."))
+
+
 def _without(value: Json, paths: list[list[str]]) -> Json:
     """An object without the members at some paths, and without objects that are empty then; anything else as it is."""
     if type(value) is not dict:

@@ -9,7 +9,7 @@ from functools import lru_cache
 
 from dreamcatcherd.core.codec import canonical, canonical_each, decode, decode_exact, stamp_of
 from dreamcatcherd.core.collections import Collection
-from dreamcatcherd.core.decimals import doubles
+from dreamcatcherd.core.decimals import doubles_but_sums
 from dreamcatcherd.core.deep import all_stamps, has_form_of, stamps_from, uniform
 from dreamcatcherd.core.keys import choice_of_key
 from dreamcatcherd.core.model import Json, Record, Stamp
@@ -112,9 +112,7 @@ def _read_record(row: Collection, raw: bytes) -> Record:
     if not row.adds or b"." not in raw:
         record: Record = decode(raw)
         return record
-    digits = decode_exact(raw)
-    rules = row.rules
-    return {name: one if rules.get(name, row.rule) == "sum" else doubles(one) for name, one in digits.items()}
+    return doubles_but_sums(row, decode_exact(raw))
 
 
 def _stamp_or_none(value: Json) -> Stamp | None:

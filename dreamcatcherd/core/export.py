@@ -12,7 +12,7 @@ from msgspec import Struct, structs
 
 from dreamcatcherd.core.codec import canonical, decode_exact, frame_number, read_as, stamp_of
 from dreamcatcherd.core.collections import EXTRA, MARKS, Collection, Table
-from dreamcatcherd.core.decimals import doubles
+from dreamcatcherd.core.decimals import doubles, doubles_but_sums
 from dreamcatcherd.core.deep import stamps_from
 from dreamcatcherd.core.entities import is_alive
 from dreamcatcherd.core.entity_lines import entity_line
@@ -184,7 +184,7 @@ def _keyed(row: Collection, records: list[Record]) -> tuple[list[Change[None]], 
     last: Json = None
     rank = 0
     for record in records:
-        bare = {name: _value(row, name, value) for name, value in _bare(record).items()}
+        bare = doubles_but_sums(row, _bare(record))
         entity = _entity(row, bare, record)
         order: Json = None
         choice = choice_of(row, bare)
@@ -198,10 +198,6 @@ def _keyed(row: Collection, records: list[Record]) -> tuple[list[Change[None]], 
         changes.append((keyed_path(row, key, raw_key), raw_key, entity_line(raw_key, entity), None))
         alive += is_alive(entity)
     return changes, alive
-
-
-def _value(row: Collection, name: str, value: Json) -> Json:
-    return value if row.rules.get(name, row.rule) == "sum" else doubles(value)
 
 
 def _entity(row: Collection, bare: Record, record: Record) -> Entity:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from dreamcatcherd.core.codec import frame_number, is_stream_id, kind_of, utc_micros
-from dreamcatcherd.core.delta_sections import Sections, sections_in, value_at
+from dreamcatcherd.core.delta_sections import Sections, named_value, sections_in
 from dreamcatcherd.core.intake import Intake
 from dreamcatcherd.core.model import Fault, Json, Record
 
@@ -48,22 +48,17 @@ def read_header(document: Record, path_frame: int | None, intake: Intake) -> Hea
 def _first(document: Record, paths: Sequence[str], right: tuple[type, ...]) -> tuple[str, Json]:
     """The first path that holds a value of the right type, and the value; else the first path, and None."""
     for path in paths:
-        value = header_value(document, path)
+        value = named_value(document, path)
         if type(value) in right:
             return path, value
     return paths[0], None
-
-
-def header_value(document: Record, path: str) -> Json:
-    """The value at a header path: a member of that very name, or one at a dotted path; None if there is none."""
-    return document[path] if path in document else value_at(document, path.split("."))
 
 
 def _as_missing(document: Record, paths: Sequence[str], right: tuple[type, ...]) -> str | None:
     """Why a header field counts as missing although it is there: it has the wrong type. None if all are absent or of
     the right type."""
     for path in paths:
-        value = header_value(document, path)
+        value = named_value(document, path)
         if value is not None:
             want = "an integer" if int in right else "a string"
             return None if type(value) in right else f"{path} is {kind_of(value)}, not {want}, and counts as missing"

@@ -35,8 +35,7 @@ def place_extra(objects: Objects, tree: str, table: Table, projections: Sequence
     changes: list[Change[None]] = []
     for (stamp, section), records in kept.items():
         changes += append_changes(None, section, stamp, 0, records)
-    if changes:
-        update(objects, folders.state, EXTRA, sorted_changes(changes), EXTRAS)
+    update(objects, folders.state, EXTRA, sorted_changes(changes), EXTRAS)
     bodies: dict[Stamp, Record] = {}
     for (stamp, section), records in found.items():
         values = [_value(record) for record in records]

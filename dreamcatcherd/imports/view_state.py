@@ -11,7 +11,7 @@ from msgspec import Struct, structs
 
 from dreamcatcherd.core.codec import Exact, canonical, decode_exact, read_document
 from dreamcatcherd.core.collections import Collection
-from dreamcatcherd.core.decimals import doubles
+from dreamcatcherd.core.decimals import doubles, doubles_but_sums
 from dreamcatcherd.core.errors import RefusedError
 from dreamcatcherd.core.export import in_order
 from dreamcatcherd.core.keyed_records import read_record
@@ -101,10 +101,7 @@ def _as_sent(record: Json, row: Collection) -> Json:
     if type(record) is not dict:
         return doubles(record)
     if row.adds:
-        rules = row.rules
-        record = {
-            name: value if rules.get(name, row.rule) == "sum" else doubles(value) for name, value in record.items()
-        }
+        record = doubles_but_sums(row, record)
     if row.form != "profiles" or record.get(field := row.key[0][0].name) is None:
         return record
     return {field: record[field], "fields": {name: value for name, value in record.items() if name != field}}
