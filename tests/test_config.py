@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from dreamcatcherd.config import Config, listen_address, load_config, repository_path
+from dreamcatcherd.config import listen_address, load_config, repository_path
+from dreamcatcherd.config_tables import Config
 from dreamcatcherd.core.errors import UsageError
 from dreamcatcherd.core.frames import Closing
 

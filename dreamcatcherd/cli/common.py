@@ -11,7 +11,8 @@ from typing import Any, TypeVar
 import click
 import msgspec
 
-from dreamcatcherd.config import Config, load_config, wrong_url
+from dreamcatcherd.config import load_config, wrong_url
+from dreamcatcherd.config_tables import Config
 from dreamcatcherd.core.codec import canonical
 from dreamcatcherd.core.codec import plain as plain
 from dreamcatcherd.core.errors import RefusedError, UsageError

@@ -10,7 +10,8 @@ import msgspec
 
 from dreamcatcherd.cli.common import on_repository, open_primary, plain, settings_in, with_json, write_json
 from dreamcatcherd.cli.reference import reference, schemas
-from dreamcatcherd.config import Config, load_config
+from dreamcatcherd.config import load_config
+from dreamcatcherd.config_tables import Config
 from dreamcatcherd.core.errors import DreamcatcherError, UsageError
 from dreamcatcherd.core.paths import SETTINGS
 from dreamcatcherd.core.settings import Settings

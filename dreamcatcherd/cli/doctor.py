@@ -10,7 +10,8 @@ from typing import Literal
 import click
 
 from dreamcatcherd.cli.common import configuration, on_repository, plain, with_json, write_json
-from dreamcatcherd.config import Config, credential_file
+from dreamcatcherd.config import credential_file
+from dreamcatcherd.config_tables import Config
 from dreamcatcherd.core.errors import DreamcatcherError
 from dreamcatcherd.core.report import Check
 from dreamcatcherd.daemon.bootstrap import open_store

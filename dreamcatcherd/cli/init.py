@@ -8,7 +8,8 @@ from pathlib import Path
 import click
 
 from dreamcatcherd.cli.common import plain, with_json, write_json
-from dreamcatcherd.config import Config, credential_file, load_config
+from dreamcatcherd.config import credential_file, load_config
+from dreamcatcherd.config_tables import Config
 from dreamcatcherd.core.codec import MAX_FRAME
 from dreamcatcherd.core.paths import FRAME
 from dreamcatcherd.daemon.bootstrap import closing_of

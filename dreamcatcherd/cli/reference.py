@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 
-from dreamcatcherd.config import Config
+from dreamcatcherd.config_tables import Config
 from dreamcatcherd.core.settings_schema import SettingsFile
 
 PRIMARY = """\

@@ -10,7 +10,8 @@ from pathlib import Path
 import click
 
 from dreamcatcherd.cli.common import configuration, on_repository, open_primary, plain, tracked, with_json, write_json
-from dreamcatcherd.config import DEFAULT_URL, Config, repository_path
+from dreamcatcherd.config import repository_path
+from dreamcatcherd.config_tables import DEFAULT_URL, Config
 from dreamcatcherd.core.codec import MAX_FRAME
 from dreamcatcherd.core.errors import FatalError, RetryableError
 from dreamcatcherd.core.frames import CloseRule

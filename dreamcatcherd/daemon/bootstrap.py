@@ -12,7 +12,8 @@ from typing import NamedTuple
 
 from msgspec import structs
 
-from dreamcatcherd.config import Config, RepositoryConfig, clone_folder, credential_file, repository_path
+from dreamcatcherd.config import clone_folder, credential_file, repository_path
+from dreamcatcherd.config_tables import Config, RepositoryConfig
 from dreamcatcherd.core.frames import Closing
 from dreamcatcherd.daemon.primary import Primary
 from dreamcatcherd.git.access import ANYBODY, Access, without_secrets

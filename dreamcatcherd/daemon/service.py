@@ -20,22 +20,19 @@ from dreamcatcherd.core.errors import (
 )
 from dreamcatcherd.core.frames import Decision
 from dreamcatcherd.core.report import CycleReport, status_line
-from dreamcatcherd.core.troubles import Trouble, disk_full, failing
+from dreamcatcherd.core.troubles import Trouble, failing
 from dreamcatcherd.daemon.backoff import Backoff
 from dreamcatcherd.daemon.bootstrap import Runtime, Source, build_runtime, configure
-from dreamcatcherd.daemon.cycle import close_frame, poll, remove_silent_lanes
+from dreamcatcherd.daemon.cycle import close_frame, poll
 from dreamcatcherd.daemon.file_watch import FileWatch, degraded_trouble
 from dreamcatcherd.daemon.primary import Primary
 from dreamcatcherd.daemon.signals import catch_signals
 from dreamcatcherd.daemon.systemd import SystemdNotifier
 from dreamcatcherd.daemon.timers import Timers
-from dreamcatcherd.git.disk_usage import disk_usage
-from dreamcatcherd.git.maintenance import maintain
-from dreamcatcherd.git.reachability import has_graph
+from dreamcatcherd.daemon.upkeep import Upkeep
 from dreamcatcherd.observe.logs import CycleLog, EventLogger, set_up_logs
 from dreamcatcherd.observe.metrics import Metrics
 from dreamcatcherd.stages.first_frame import open_first
-from dreamcatcherd.stages.lane_cleanup import LANES_AT_ONCE
 from dreamcatcherd.web.app import WebApp, make_app
 from dreamcatcherd.web.listener import Listener
 from dreamcatcherd.web.live_status import LiveStatus
@@ -43,15 +40,6 @@ from dreamcatcherd.web.server import HttpServer, Listening
 
 STOP_S = 1.5
 """How long a cycle may continue after a signal before the process ends."""
-
-MEASURE_S = 60.0
-"""How often the daemon's folder and its disk are measured."""
-
-MAINTENANCE_EVERY_S = 600.0
-"""How often packs are joined and pruned at the latest."""
-
-MAINTENANCE_CLOSES = 32
-"""After how many closes that is done in any case: each leaves a pack."""
 
 
 class Service:
@@ -79,8 +67,7 @@ class Service:
         self._watch = FileWatch(runtime.watched, self._wake.set, self._watch_degraded)
         beside = [source.file.absolute().parent] if source and source.file else []
         self._config_watch = FileWatch(beside, self._wake.set, self._watch_degraded, recursive=False)
-        self._maintenance: threading.Thread | None = None
-        self._closes = 0
+        self._upkeep = Upkeep(self._timers, self.metrics, self._cycles)
         self._backoff = Backoff()
         self._failing: Trouble | None = None
         self._failing_kind = ""
@@ -109,9 +96,7 @@ class Service:
         self._listener.open()
         self._timers.start()
         catch_signals(self._end, self._ask, lambda: self._timers.after("leave", STOP_S, self._leave))
-        self._timers.every("measure", MEASURE_S, lambda: self._asked.add("measure"))
-        self._timers.every("maintenance", MAINTENANCE_EVERY_S, lambda: self._asked.add("maintenance"))
-        self._schedule_lanes()
+        self._upkeep.start(self._runtime)
         self._watch.start()
         self._config_watch.start()
 
@@ -173,7 +158,10 @@ class Service:
         self._wake.clear()
         if self._take("reload") or (self._source and self._source.changed()):
             self.reload()
-        self._measure()
+        measured, full = self._upkeep.measured(self._runtime)
+        if measured:
+            self._full = full
+            self._note()
         if self._backoff.left_s > 0:  # whatever else woke us
             return self._backoff.left_s
         closing = False
@@ -198,7 +186,7 @@ class Service:
         # A publication that landed late was shown above; the poll that found it has nothing more to say.
         if closing or report.ledger is None:
             self._show(report)
-        self._tidy(closing)
+        self._upkeep.tidy(self._runtime, closing)
         if closing or report.restored is not None:
             return 0.0
         poll_s = self._runtime.config.repository.poll
@@ -288,7 +276,7 @@ class Service:
             self._backoff.end()
             self.metrics.left_alone(0.0)
         self._take_over(runtime)
-        self._schedule_lanes()
+        self._upkeep.schedule_lanes(runtime)
 
     def _take_over(self, runtime: Runtime) -> None:
         """Let what serves a runtime know of it."""
@@ -297,9 +285,7 @@ class Service:
         configure(runtime.primary, runtime.config)
         runtime.primary.progress = self._notifier.alive
         runtime.store.progress = self._notifier.progress
-        self._asked |= {"measure", "lanes"}
-        if runtime.store.folder.is_dir() and not has_graph(runtime.store.folder):
-            self._asked.add("maintenance")  # without a commit-graph every question about history walks all of it
+        self._upkeep.take_over(runtime)
 
     def _watch_degraded(self, why: str) -> None:
         """In the watch's thread: what is set here is read at the next step."""
@@ -307,44 +293,3 @@ class Service:
         self._unwatched = degraded_trouble(why)
         self.metrics.watch_degraded()
         self._wake.set()
-
-    # What may wait ------------------------------------------------------------------------------------------------
-
-    def _schedule_lanes(self) -> None:
-        keep_s = self._runtime.config.retention.lanes_keep
-        self._timers.every("lanes", max(1.0, keep_s / 20), lambda: self._asked.add("lanes"))
-
-    def _measure(self) -> None:
-        """Measure what the folder takes, also while cycles fail: a full disk is a reason for that."""
-        folder = self._runtime.store.folder
-        if self._take("measure") and (found := disk_usage(folder)) is not None:
-            self.metrics.footprint(found)
-            self._full = disk_full(found.free_bytes, str(folder))
-            self._note()
-
-    def _tidy(self, closed: bool) -> None:
-        """What may fail without harm: the removal of lanes that are merged, and git's own maintenance."""
-        self._closes += closed
-        keep_s = self._runtime.config.retention.lanes_keep
-        try:
-            if self._take("lanes"):
-                removed = remove_silent_lanes(self.primary, keep_s)
-                if len(removed) >= LANES_AT_ONCE:  # there may be more
-                    self._asked.add("lanes")
-                for ref in removed:
-                    self._log.info("lane removed", lane=ref, why=f"completely merged, and silent for {keep_s:g} s")
-            running = self._maintenance is not None and self._maintenance.is_alive()
-            if not running and (self._closes >= MAINTENANCE_CLOSES or "maintenance" in self._asked):
-                self._closes = 0
-                self._asked.discard("maintenance")
-                self._maintenance = threading.Thread(target=self._maintain, name="maintenance", daemon=True)
-                self._maintenance.start()
-        except (RetryableError, FatalError) as error:
-            self._cycles.hitch(error)
-
-    def _maintain(self) -> None:
-        """Runs beside the loop: git works in a process of its own, and touches nothing that a cycle holds."""
-        try:
-            maintain(self._runtime.store.folder)
-        except (RetryableError, FatalError) as error:
-            self._cycles.hitch(error)

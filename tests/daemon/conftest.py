@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
-from dreamcatcherd.config import Config
+from dreamcatcherd.config_tables import Config
 from tests.daemon.tools import CONFIG, Clock, Daemon, Scripted, new_store
 
 Start = Callable[..., Daemon]

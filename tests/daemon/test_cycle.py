@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from dreamcatcherd.config import Config, FramesConfig, HttpConfig
+from dreamcatcherd.config_tables import Config, FramesConfig, HttpConfig
 from dreamcatcherd.core.frames import Closing
 from dreamcatcherd.daemon.cycle import close_frame, poll
 from dreamcatcherd.daemon.primary import Primary

@@ -9,14 +9,14 @@ from typing import Any
 import pytest
 from msgspec import structs
 
-from dreamcatcherd.config import Config, FramesConfig, HttpConfig, RepositoryConfig, RetentionConfig
+from dreamcatcherd.config_tables import Config, FramesConfig, HttpConfig, RepositoryConfig, RetentionConfig
 from dreamcatcherd.core import merge as merging
 from dreamcatcherd.core import paths
 from dreamcatcherd.core.errors import FatalError, RetryableError
 from dreamcatcherd.core.frames import Closing
 from dreamcatcherd.core.snapshot import close_snapshot, open_snapshot
 from dreamcatcherd.core.tree import FILE, Entry, edit
-from dreamcatcherd.daemon import service
+from dreamcatcherd.daemon import upkeep
 from dreamcatcherd.git.protocols import Move
 from dreamcatcherd.stages import merge as merge_stage
 from dreamcatcherd.stages.first_frame import open_first
@@ -317,10 +317,10 @@ def test_merged_lanes_go_once_they_are_silent(start: Start) -> None:
     daemon.step(100)
     assert set(lanes[:2]) <= daemon.store.refs().keys()
     push(lanes[2], 3)
-    daemon.service._asked.add("lanes")
+    daemon.service._upkeep.ask("lanes")
     daemon.step(109)
     assert daemon.store.refs().keys() == {MAIN, paths.PUBLISHED, *lanes}
-    daemon.service._asked.add("lanes")
+    daemon.service._upkeep.ask("lanes")
     daemon.step(111)
     assert daemon.store.refs().keys() == {MAIN, paths.PUBLISHED, *lanes[1:]}
     assert [rest["lane"] for _, event, rest in daemon.log.told if event == "lane removed"] == [lanes[0]]
@@ -340,7 +340,7 @@ def test_removing_lanes_keeps_up_with_a_fleet(start: Start) -> None:
             daemon.store, lane, {f"{FOLDER}/1/w{number}.json": text(1, f"w{number}", number % 60)}, orphan=True
         )
     daemon.step(INTERVAL_S)
-    daemon.service._asked.add("lanes")
+    daemon.service._upkeep.ask("lanes")
     for number in range(3):
         daemon.step(700 + number)
     assert not [ref for ref in daemon.store.refs() if ref.startswith("refs/heads/dc/")]
@@ -353,9 +353,9 @@ def test_housekeeping_that_fails_harms_no_cycle(start: Start, monkeypatch: pytes
     def fail(*_: object) -> list[str]:
         raise RetryableError("the lane is locked", "wait")
 
-    monkeypatch.setattr(service, "remove_silent_lanes", fail)
+    monkeypatch.setattr(upkeep, "remove_silent_lanes", fail)
     for _ in range(3):
-        daemon.service._asked.add("lanes")
+        daemon.service._upkeep.ask("lanes")
         assert daemon.step(1) == POLL_S
     assert daemon.log.events("warning") == ["housekeeping failed"]
     assert daemon.log.events("error") == []

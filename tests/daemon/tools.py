@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from dreamcatcherd.config import Config, FramesConfig, HttpConfig
+from dreamcatcherd.config_tables import Config, FramesConfig, HttpConfig
 from dreamcatcherd.core.frames import Closing
 from dreamcatcherd.daemon.bootstrap import Runtime, closing_of, primary_of
 from dreamcatcherd.daemon.service import Service

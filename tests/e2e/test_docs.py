@@ -11,7 +11,8 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from dreamcatcherd.config import Config, load_config
+from dreamcatcherd.config import load_config
+from dreamcatcherd.config_tables import Config
 from dreamcatcherd.core.settings import read_settings
 from tests.e2e.tools import (
     DREAMCATCHERD,

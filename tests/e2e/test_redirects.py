@@ -12,7 +12,8 @@ from typing import Literal
 import pytest
 from pygit2.enums import CredentialType
 
-from dreamcatcherd.config import RepositoryConfig, load_config
+from dreamcatcherd.config import load_config
+from dreamcatcherd.config_tables import RepositoryConfig
 from dreamcatcherd.core.errors import RetryableError, UsageError
 from dreamcatcherd.core.frames import Closing
 from dreamcatcherd.daemon.bootstrap import open_store

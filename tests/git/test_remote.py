@@ -15,7 +15,8 @@ import pytest
 from msgspec import structs
 from rich.pretty import pretty_repr
 
-from dreamcatcherd.config import RepositoryConfig, clone_folder, credential_file, repository_path
+from dreamcatcherd.config import clone_folder, credential_file, repository_path
+from dreamcatcherd.config_tables import RepositoryConfig
 from dreamcatcherd.core import paths
 from dreamcatcherd.core.errors import RetryableError, UsageError
 from dreamcatcherd.core.frames import Closing

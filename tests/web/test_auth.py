@@ -12,7 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from dreamcatcherd.config import HttpConfig, load_config
+from dreamcatcherd.config import load_config
+from dreamcatcherd.config_tables import HttpConfig
 from dreamcatcherd.core.errors import UsageError
 from dreamcatcherd.web.auth import AuthPolicy, has_token, is_address_or_localhost
 from dreamcatcherd.web.server import Listening, read_listening

@@ -19,7 +19,7 @@ from typing import Any
 import jinja2
 import pytest
 
-from dreamcatcherd.config import HttpConfig
+from dreamcatcherd.config_tables import HttpConfig
 from dreamcatcherd.web import auth, connections, server
 from dreamcatcherd.web.server import read_listening
 from tests.e2e.primaries import await_ready

@@ -1,0 +1,167 @@
+"""A primary's TOML file as frozen structs, strict (docs/protocol.md#configuration). Times are seconds.
+
+Owns the tables, their keys with their bounds, and the defaults. `config` reads the file."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from msgspec import Meta, Struct
+
+from dreamcatcherd.core.frames import CloseRule, Closing
+
+DEFAULT_URL = "fleet.git"
+
+DEADLINE_S = 300.0
+"""The default deadline of a rule that waits for workers: a dead stream must not keep a frame open forever."""
+
+
+class RepositoryConfig(Struct, frozen=True, forbid_unknown_fields=True):
+    """Which repository, how it is reached, and how often it is polled.
+
+    Credentials are files. If a file is not named here, it is looked for in systemd's `$CREDENTIALS_DIRECTORY`, as
+    `token`, `ssh_key`, `known_hosts`, `ca_file` or `signing_key`."""
+
+    url: Annotated[
+        str, Meta(min_length=1, description="a path, or file://, git://, http(s)://, ssh:// or user@host:path")
+    ] = DEFAULT_URL
+    branch: Annotated[str, Meta(description="the shared branch: workers push to it, snapshots are published on it")] = (
+        "main"
+    )
+    clone: Annotated[
+        str | None,
+        Meta(
+            description="clone of a remote, a cache; default: in `$STATE_DIRECTORY` or `~/.local/state/dreamcatcherd`"
+        ),
+    ] = None
+    poll: Annotated[
+        float,
+        Meta(ge=0.05, le=3600, description="seconds between two polls; the file watcher adds further ones"),
+    ] = 1.0
+    timeout: Annotated[
+        float, Meta(ge=0.1, le=3600, description="time limit of every network operation, in seconds")
+    ] = 30.0
+    retry: Annotated[
+        float,
+        Meta(ge=0.1, le=3600, description="maximum seconds between two attempts after failures; they grow from 1"),
+    ] = 15.0
+    transport: Annotated[
+        Literal["pygit2", "git"],
+        Meta(description="`git` also fetches with git, with its ssh configuration, credential helpers and proxies"),
+    ] = "pygit2"
+    user: Annotated[str | None, Meta(description="user name for http; for ssh it is part of the URL")] = None
+    token_file: Annotated[str | None, Meta(description="password or token for http, on its first line")] = None
+    ssh_key: Annotated[
+        str | None, Meta(description="private key without passphrase; default: the keys of the ssh agent")
+    ] = None
+    known_hosts: Annotated[
+        str | None, Meta(description="default: `~/.ssh/known_hosts`; an unknown host is always refused")
+    ] = None
+    ca_file: Annotated[str | None, Meta(description="certificates to trust in place of the system's, PEM")] = None
+    signing_key: Annotated[str | None, Meta(description="snapshot commits are signed with this ssh key")] = None
+
+
+class FramesConfig(Struct, frozen=True, forbid_unknown_fields=True):
+    """When the open frame closes."""
+
+    close: Annotated[
+        CloseRule, Meta(description="the rule; `dreamcatcherd close` and SIGUSR1 close a frame under every rule")
+    ] = "interval"
+    interval: Annotated[
+        float, Meta(ge=0.1, le=31_536_000, description="seconds from the open frame's `opened_at`, under `interval`")
+    ] = 10.0
+    cron: Annotated[
+        str | None, Meta(description='five fields in UTC, such as `"*/10 * * * *"`; needed under `cron`')
+    ] = None
+    counter: Annotated[
+        str,
+        Meta(description="file in the repository; a driver raises its `frame`, which closes all frames before it"),
+    ] = "state/frame_counter.json"
+    streams: Annotated[
+        list[str] | Annotated[int, Meta(ge=1, le=100)],
+        Meta(description="streams that a quorum waits for: names, or all that delivered in the last N frames"),
+    ] = 10
+    deadline: Annotated[
+        Annotated[float, Meta(ge=0.1, le=31_536_000)] | None,
+        Meta(description="seconds after which counter, quorum and next close in any case; 300 for quorum and next"),
+    ] = None
+    grace: Annotated[
+        float, Meta(ge=0, le=31_536_000, description="seconds that a frame that is due stays open for stragglers")
+    ] = 0.0
+    skip_empty: Annotated[
+        bool, Meta(description="a frame stays open until there is something to merge or to restore")
+    ] = False
+
+
+class HttpConfig(Struct, frozen=True, forbid_unknown_fields=True):
+    """Where the status page, the API, metrics and health are served, and to whom.
+
+    Other machines are answered only with a token, with TLS, or if `insecure` is true. Files that are not named here are
+    looked for in `$CREDENTIALS_DIRECTORY`, as `http_token`, `tls_cert` and `tls_key`. A changed file counts from
+    SIGHUP."""
+
+    listen: Annotated[str, Meta(description="host:port; port 0 is any free port")] = "127.0.0.1:9464"
+    token_file: Annotated[
+        str | None,
+        Meta(description="file with a token on its first line; requests send it as bearer token or as a password"),
+    ] = None
+    tls_cert: Annotated[str | None, Meta(description="certificate with its chain, PEM; goes with `tls_key`")] = None
+    tls_key: Annotated[str | None, Meta(description="private key without passphrase, PEM")] = None
+    insecure: Annotated[bool, Meta(description="answer other machines without a token and without TLS")] = False
+
+
+class PublishConfig(Struct, frozen=True, forbid_unknown_fields=True):
+    """What is published in addition to frames."""
+
+    restore: Annotated[
+        Literal["now", "close"],
+        Meta(description="when edited canonical files are restored: at the next poll, or at the close"),
+    ] = "now"
+
+
+class RetentionConfig(Struct, frozen=True, forbid_unknown_fields=True):
+    """What is removed from the newest tree and the refs; history keeps everything."""
+
+    lanes_keep: Annotated[
+        float,
+        Meta(ge=0, le=31_536_000, description="seconds without a push after which a completely merged lane is deleted"),
+    ] = 3600.0
+    deltas_frames: Annotated[
+        Annotated[int, Meta(ge=1)] | None,
+        Meta(description="delta files leave the newest tree this many closed frames after their own; default: never"),
+    ] = None
+
+
+class LogConfig(Struct, frozen=True, forbid_unknown_fields=True):
+    """The log, on standard error."""
+
+    format: Annotated[
+        Literal["auto", "console", "json"], Meta(description="`auto`: readable on a terminal, JSON elsewhere")
+    ] = "auto"
+    level: Annotated[Literal["debug", "info", "warning", "error"], Meta(description="minimum level")] = "info"
+
+
+class Config(Struct, frozen=True, forbid_unknown_fields=True):
+    """The complete file; each table and key may be left out."""
+
+    repository: RepositoryConfig = RepositoryConfig()
+    frames: FramesConfig = FramesConfig()
+    http: HttpConfig = HttpConfig()
+    publish: PublishConfig = PublishConfig()
+    retention: RetentionConfig = RetentionConfig()
+    log: LogConfig = LogConfig()
+
+    @property
+    def closing(self) -> Closing:
+        """The closing rule, without the cron schedule, which the daemon adds."""
+        frames = self.frames
+        waits = frames.close in ("quorum", "next")
+        return Closing(
+            rule=frames.close,
+            interval_s=frames.interval,
+            grace_s=frames.grace,
+            deadline_s=DEADLINE_S if frames.deadline is None and waits else frames.deadline,
+            skip_empty=frames.skip_empty,
+            streams=frames.streams if isinstance(frames.streams, int) else tuple(frames.streams),
+            counter=frames.counter,
+        )
