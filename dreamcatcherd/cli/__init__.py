@@ -10,6 +10,7 @@ import sys
 import click
 
 from dreamcatcherd import __version__
+from dreamcatcherd.cli.usage import CommandGroup, did_you_mean
 from dreamcatcherd.core.codec import plain
 from dreamcatcherd.core.errors import DreamcatcherError
 
@@ -55,7 +56,7 @@ _COMMANDS = {
 }
 
 
-class Commands(click.Group):
+class Commands(CommandGroup):
     """The commands, each imported on use, so that no command waits for the libraries of another one."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
@@ -98,9 +99,7 @@ def invoke(words: list[str]) -> int:
         # Here and not at the exit, where a closed pipe could no longer be handled.
         sys.stdout.flush()
     except click.ClickException as error:
-        context = getattr(error, "ctx", None)
-        path = context.command_path if context else "dreamcatcherd"
-        return _fail(f"{error.format_message().rstrip('.')}; see {path} --help", 2)
+        return _fail(_usage(error), 2)
     except DreamcatcherError as error:
         return _fail(str(error), error.exit_code)
     except (click.Abort, KeyboardInterrupt):
@@ -122,6 +121,27 @@ def invoke(words: list[str]) -> int:
             f"internal error, nothing was published: {what}; run again with DREAMCATCHERD_DEBUG=1 and report it", 3
         )
     return code if isinstance(code, int) else 0
+
+
+_SHARED = ("--repo", "--config", "--json")
+"""Options that commands have, and that people write before the command, as some programs want them."""
+
+
+def _usage(error: click.ClickException) -> str:
+    """A mistake on the command line, the nearest names if there are any, and where the right ones are listed."""
+    context: click.Context | None = getattr(error, "ctx", None)
+    path = context.command_path if context else "dreamcatcherd"
+    text = error.format_message()
+    if isinstance(error, click.NoSuchOption):
+        text = f"no such option {error.option_name!r}"
+        if context is not None and context.parent is None and error.option_name in _SHARED:
+            text += " before the command: write it after the command"
+        else:
+            text += did_you_mean(error.possibilities or ())
+    text = text.rstrip(".")
+    # click begins with a capital letter; our own errors, which stand beside, do not.
+    text = text[:1].lower() + text[1:]
+    return f"{text}{'' if text.endswith('?') else ';'} see {path} --help"
 
 
 def _fail(message: str, code: int) -> int:

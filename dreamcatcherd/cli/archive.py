@@ -7,13 +7,14 @@ from pathlib import Path
 import click
 
 from dreamcatcherd.cli.common import base_of, on_repository, open_primary, with_json, write_json
+from dreamcatcherd.cli.usage import WholeNumber
 from dreamcatcherd.core.codec import MAX_FRAME
 from dreamcatcherd.core.errors import RefusedError, UsageError
 from dreamcatcherd.git.protocols import GitStore
 from dreamcatcherd.history.archive import write_archive
 from dreamcatcherd.stages.snapshot_chain import links
 
-_FRAME = click.IntRange(0, MAX_FRAME)
+_FRAME = WholeNumber(0, MAX_FRAME)
 
 
 @click.command()

@@ -13,6 +13,7 @@ import click
 from msgspec import Struct
 
 from dreamcatcherd.cli.common import base_of, on_repository, open_primary, plain, with_json, write_json
+from dreamcatcherd.cli.usage import WholeNumber
 from dreamcatcherd.core.codec import MAX_FRAME
 from dreamcatcherd.core.errors import RefusedError, UsageError
 from dreamcatcherd.core.export import export
@@ -24,7 +25,7 @@ from dreamcatcherd.history.provenance import author_of, ledger_frames
 from dreamcatcherd.history.queries import ledger_of, settings_of
 from dreamcatcherd.stages.published import PublishedState
 
-_FRAME = click.IntRange(0, MAX_FRAME)
+_FRAME = WholeNumber(0, MAX_FRAME)
 _SKIP = 125  # as for `git bisect run`
 
 

@@ -21,6 +21,7 @@ from dreamcatcherd.cli.common import (
     write_json,
     write_table,
 )
+from dreamcatcherd.cli.usage import CommandGroup, WholeNumber
 from dreamcatcherd.core.books.library import Folder
 from dreamcatcherd.core.books.shelf import ShelfEntry, catalogue, chapter_entries, shelf
 from dreamcatcherd.core.codec import MAX_FRAME
@@ -37,7 +38,7 @@ _FORMS: dict[str, Callable[[Record], bytes]] = {"json": book_json, "markdown": a
 _SUFFIXES = {".json": "json", ".md": "markdown", ".markdown": "markdown", ".epub": "epub"}
 
 _at_frame = click.option(
-    "--frame", type=click.IntRange(0, MAX_FRAME), help="The snapshot after this frame, instead of the newest."
+    "--frame", type=WholeNumber(0, MAX_FRAME), help="The snapshot after this frame, instead of the newest."
 )
 
 
@@ -60,7 +61,7 @@ def _open(repo: str | None, config_file: Path | None, frame: int | None) -> _She
     return _Shelf(primary.store, seen.tree, open_snapshot(primary.store, seen.tree).state, seen.settings.table)
 
 
-@click.group(invoke_without_command=True)
+@click.group(cls=CommandGroup, invoke_without_command=True)
 @_at_frame
 @on_repository
 @with_json

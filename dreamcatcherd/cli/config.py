@@ -10,6 +10,7 @@ import msgspec
 
 from dreamcatcherd.cli.common import on_repository, open_primary, plain, settings_in, with_json, write_json
 from dreamcatcherd.cli.reference import reference, schemas
+from dreamcatcherd.cli.usage import CommandGroup
 from dreamcatcherd.config import load_config
 from dreamcatcherd.config_tables import Config
 from dreamcatcherd.core.errors import DreamcatcherError, UsageError
@@ -23,7 +24,7 @@ _FILE = click.option(
 )
 
 
-@click.group("config")
+@click.group("config", cls=CommandGroup)
 def config_group() -> None:
     """Check or show a primary's configuration: the file, and the environment that overrides it."""
 

@@ -16,6 +16,7 @@ from rich.console import Console
 
 from dreamcatcherd.cli.authors import Bound, bound_books, make_authors
 from dreamcatcherd.cli.common import write_json
+from dreamcatcherd.cli.usage import WholeNumber
 from dreamcatcherd.core.collections import LIBRARY
 from dreamcatcherd.core.errors import DreamcatcherError, FatalError
 from dreamcatcherd.core.frames import Closing
@@ -41,14 +42,10 @@ class Played(NamedTuple):
 
 
 @click.command()
-@click.option("--workers", type=click.IntRange(1, 64), default=12, show_default=True, help="Number of workers.")
-@click.option(
-    "--killed", type=click.IntRange(0, 64), default=3, show_default=True, help="Workers that die during a push."
-)
-@click.option(
-    "--authors", type=click.IntRange(0, 64), default=12, show_default=True, help="Number of authors of books."
-)
-@click.option("--frames", type=click.IntRange(1, 100), default=3, show_default=True, help="Frames to run for.")
+@click.option("--workers", type=WholeNumber(1, 64), default=12, show_default=True, help="Number of workers.")
+@click.option("--killed", type=WholeNumber(0, 64), default=3, show_default=True, help="Workers that die during a push.")
+@click.option("--authors", type=WholeNumber(0, 64), default=12, show_default=True, help="Number of authors of books.")
+@click.option("--frames", type=WholeNumber(1, 100), default=3, show_default=True, help="Frames to run for.")
 @click.option("--interval", type=click.FloatRange(0.5, 60), default=2.0, show_default=True, help="Seconds a frame.")
 @click.option("--json", "as_json", is_flag=True, help="Write the result as JSON.")
 def demo(workers: int, killed: int, authors: int, frames: int, interval: float, as_json: bool) -> int:

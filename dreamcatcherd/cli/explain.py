@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from dreamcatcherd.cli.common import base_of, on_repository, open_primary, plain, with_json, write_json
+from dreamcatcherd.cli.usage import WholeNumber
 from dreamcatcherd.core.codec import MAX_FRAME, calendar_text, canonical
 from dreamcatcherd.core.deep import all_stamps
 from dreamcatcherd.core.diff import diff_json
@@ -17,7 +18,7 @@ from dreamcatcherd.core.snapshot import Item
 from dreamcatcherd.history import queries
 from dreamcatcherd.history.provenance import Field, Origin, find_origins
 
-_FRAME = click.IntRange(0, MAX_FRAME)
+_FRAME = WholeNumber(0, MAX_FRAME)
 
 
 @click.command("diff")

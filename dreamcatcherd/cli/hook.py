@@ -7,10 +7,11 @@ import sys
 
 import click
 
+from dreamcatcherd.cli.usage import CommandGroup
 from dreamcatcherd.hook.pre_receive import run_hook
 
 
-@click.group()
+@click.group(cls=CommandGroup)
 def hook() -> None:
     """Check pushes on the server, as git hooks.
 

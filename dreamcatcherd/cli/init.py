@@ -8,6 +8,7 @@ from pathlib import Path
 import click
 
 from dreamcatcherd.cli.common import plain, with_json, write_json
+from dreamcatcherd.cli.usage import WholeNumber
 from dreamcatcherd.config import credential_file, load_config
 from dreamcatcherd.config_tables import Config
 from dreamcatcherd.core.codec import MAX_FRAME
@@ -23,7 +24,7 @@ from dreamcatcherd.observe.clock import wall_clock
 @click.argument("path", type=click.Path(path_type=Path))
 @click.option(
     "--frame",
-    type=click.IntRange(0, MAX_FRAME),
+    type=WholeNumber(0, MAX_FRAME),
     help="The first open frame.  [default: the one that state/frame.json names, else 1]",
 )
 @click.option("--no-hook", is_flag=True, help="Install no server-side check of pushes.")

@@ -17,6 +17,7 @@ from dreamcatcherd.cli.common import (
     write_table,
 )
 from dreamcatcherd.cli.present import all_troubles
+from dreamcatcherd.cli.usage import WholeNumber
 from dreamcatcherd.core.codec import MAX_FRAME, canonical
 from dreamcatcherd.core.errors import RefusedError
 from dreamcatcherd.core.export import public_record
@@ -29,7 +30,7 @@ from dreamcatcherd.history.queries import Chain, entities, view
 from dreamcatcherd.history.receipts import receipts
 from dreamcatcherd.stages.stray_branches import why_unseen
 
-_FRAME = click.IntRange(0, MAX_FRAME)
+_FRAME = WholeNumber(0, MAX_FRAME)
 
 
 @click.command()
@@ -190,7 +191,7 @@ def show(
 
 
 @click.command()
-@click.option("-n", "--limit", type=click.IntRange(1), help="At most this many frames. [default: all]")
+@click.option("-n", "--limit", type=WholeNumber(1), help="At most this many frames. [default: all]")
 @on_repository
 @with_json
 def log(limit: int | None, repo: str | None, config_file: Path | None, as_json: bool) -> None:

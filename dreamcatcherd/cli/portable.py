@@ -19,6 +19,7 @@ from dreamcatcherd.cli.common import (
     write_json,
 )
 from dreamcatcherd.cli.files import compressed, is_tar, read_in, tar_bytes, tar_files, write_out
+from dreamcatcherd.cli.usage import WholeNumber
 from dreamcatcherd.config import repository_path
 from dreamcatcherd.core.codec import MAX_FRAME
 from dreamcatcherd.core.errors import RefusedError, UsageError
@@ -33,7 +34,7 @@ from dreamcatcherd.observe.clock import wall_clock
 
 Format = Literal["json", "ndjson", "tar"]
 
-_FRAME = click.IntRange(0, MAX_FRAME)
+_FRAME = WholeNumber(0, MAX_FRAME)
 
 
 @click.command("export")

@@ -10,6 +10,7 @@ from pathlib import Path
 import click
 
 from dreamcatcherd.cli.common import configuration, on_repository, open_primary, plain, tracked, with_json, write_json
+from dreamcatcherd.cli.usage import WholeNumber
 from dreamcatcherd.config import repository_path
 from dreamcatcherd.config_tables import DEFAULT_URL, Config
 from dreamcatcherd.core.codec import MAX_FRAME
@@ -25,7 +26,7 @@ from dreamcatcherd.git.protocols import GitStore, Store
 from dreamcatcherd.imports.new_repository import create
 from dreamcatcherd.observe.clock import wall_clock
 
-_FRAME = click.IntRange(0, MAX_FRAME)
+_FRAME = WholeNumber(0, MAX_FRAME)
 
 
 @click.command()

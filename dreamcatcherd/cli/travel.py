@@ -18,6 +18,7 @@ from dreamcatcherd.cli.common import (
 )
 from dreamcatcherd.cli.files import write_out
 from dreamcatcherd.cli.progress import check_frames
+from dreamcatcherd.cli.usage import WholeNumber
 from dreamcatcherd.core.codec import MAX_FRAME
 from dreamcatcherd.core.errors import DreamcatcherError, RefusedError, UsageError
 from dreamcatcherd.core.export import export
@@ -27,12 +28,12 @@ from dreamcatcherd.history.replay import closed_frames, replay_hindsight, replay
 from dreamcatcherd.history.verify import Verdict, read_history
 from dreamcatcherd.stages.snapshot_chain import links, since_base
 
-_FRAME = click.IntRange(0, MAX_FRAME)
+_FRAME = WholeNumber(0, MAX_FRAME)
 
 
 @click.command()
 @click.option("--from", "start", type=_FRAME, help="Begin with this frame, on the snapshot before it.")
-@click.option("--sample", type=click.IntRange(1), metavar="K", help="Only K frames, chosen at random.")
+@click.option("--sample", type=WholeNumber(1), metavar="K", help="Only K frames, chosen at random.")
 @click.option(
     "--resume",
     type=click.Path(path_type=Path),

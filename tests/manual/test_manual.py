@@ -70,7 +70,7 @@ def test_the_first_page_names_every_command_and_the_exit_codes(pages: Path) -> N
 
 def test_a_page_has_the_options_of_its_command(pages: Path) -> None:
     """Options are there with their kinds, and so are the choices of an argument."""
-    assert "--frame INTEGER RANGE Close all frames up to this one" in rendered(pages / "dreamcatcherd-merge.1")
+    assert "--frame N Close all frames up to this one" in rendered(pages / "dreamcatcherd-merge.1")
     assert "bash|zsh|fish" in rendered(pages / "dreamcatcherd-completion.1")
 
 

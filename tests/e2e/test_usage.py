@@ -1,0 +1,80 @@
+"""Wrong usage: one line that names what was probably meant (docs/protocol.md#commands)."""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+
+import click
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from dreamcatcherd.cli import cli
+from dreamcatcherd.cli.usage import nearest
+from tests.e2e.tools import DREAMCATCHERD, dc, environment
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ("stauts", "no such command 'stauts'; did you mean 'status'? see dreamcatcherd --help"),
+        ("ver", "no such command 'ver'; did you mean 'verify' or 'version'? see dreamcatcherd --help"),
+        ("frobnicate", "no such command 'frobnicate'; see dreamcatcherd --help"),
+        ("books shwo", "no such command 'shwo'; did you mean 'show'? see dreamcatcherd books --help"),
+        ("config chekc", "no such command 'chekc'; did you mean 'check'? see dreamcatcherd config --help"),
+        ("hook pre", "no such command 'pre'; did you mean 'pre-receive'? see dreamcatcherd hook --help"),
+        ("status --jsn", "no such option '--jsn'; did you mean '--json'? see dreamcatcherd status --help"),
+        ("books show --jsno", "no such option '--jsno'; did you mean '--json'? see dreamcatcherd books show --help"),
+        ("--verison", "no such option '--verison'; did you mean '--version'? see dreamcatcherd --help"),
+        (
+            "--json status",
+            "no such option '--json' before the command: write it after the command; see dreamcatcherd --help",
+        ),
+        ("log -n 0", "invalid value for '-n' / '--limit': 0 is less than 1; see dreamcatcherd log --help"),
+        ("diff 1 b", "invalid value for 'B': 'b' is not a whole number; see dreamcatcherd diff --help"),
+        ("demo --workers 65", "invalid value for '--workers': 65 is more than 64; see dreamcatcherd demo --help"),
+    ],
+)
+def test_wrong_words_are_one_line_that_names_the_nearest(line: str, said: str, tmp_path: Path) -> None:
+    """Commands, sub-commands and options that do not exist, and numbers that do not fit, end with 2 and one line."""
+    assert dc(*line.split(), cwd=tmp_path, code=2) == f"dreamcatcherd: {said}\n"
+
+
+@pytest.mark.parametrize("words", [[], ["config"], ["hook"]])
+def test_no_command_shows_the_help_and_one_line(words: list[str], tmp_path: Path) -> None:
+    """Without a command the help is on stdout, and stderr has one line: it is an error for whoever wrote a script."""
+    done = subprocess.run(
+        [*DREAMCATCHERD, *words], cwd=tmp_path, env=environment(), capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 2
+    assert done.stdout == dc(*words, "--help")
+    assert done.stderr == f"dreamcatcherd: no command is given; see {' '.join(['dreamcatcherd', *words])} --help\n"
+
+
+def every_group(group: click.Group) -> list[click.Group]:
+    """A group and the groups below it."""
+    context = click.Context(group)
+    below = [group.get_command(context, name) for name in group.list_commands(context)]
+    return [group, *(one for found in below if isinstance(found, click.Group) for one in every_group(found))]
+
+
+def test_every_command_is_found_from_a_slip() -> None:
+    """Two letters swapped, in any command of any group: the command is among those that are offered."""
+    for group in every_group(cli):
+        names = group.list_commands(click.Context(group))
+        assert names
+        for name in names:
+            for at in range(1, len(name) - 1):
+                slip = name[:at] + name[at + 1] + name[at] + name[at + 2 :]
+                assert slip in names or name in nearest(slip, names), (slip, nearest(slip, names))
+
+
+@given(st.text(), st.lists(st.text(), max_size=9))
+def test_only_known_names_are_offered_and_at_most_three(word: str, known: list[str]) -> None:
+    """Whatever was typed, what is offered exists, and a name that the word begins is preferred to a similar one."""
+    found = nearest(word, known)
+    assert set(found) <= set(known)
+    assert len(found) <= 3
+    begun = {name for name in known if word and name.startswith(word)}
+    assert not begun or set(found) <= begun
