@@ -35,7 +35,7 @@ _COMMANDS = {
     "validate": "validate:validate",
     "receipt": "inspect:receipt",
     "show": "inspect:show",
-    "log": "inspect:log",
+    "log": "log:log",
     "books": "books:books",
     "export": "portable:export_command",
     "import": "portable:import_command",

@@ -77,6 +77,9 @@ def books(context: click.Context, frame: int | None, repo: str | None, config_fi
     if as_json:
         write_json(found)
         return
+    if not found:
+        click.echo("there are no books yet: a delta begins one with books_started", err=True)
+        return
     columns = ("book", "title", "chapters", "missing", "authors", "published")
     write_table("the shelf", columns, [_row(one) for one in found])
 

@@ -98,9 +98,11 @@ def shown_json(text: str) -> str:
 
 
 def write_table(title: str, columns: Iterable[str], rows: Iterable[Iterable[object]]) -> None:
-    """Write rows as a table. Text from deltas is never taken for markup or control codes."""
+    """Write rows as a table; in a pipe a line of column names, and then a line for each row, with tabs between cells.
+
+    Text from deltas is never taken for markup or control codes."""
     if not sys.stdout.isatty():
-        for row in rows:
+        for row in (columns, *rows):
             click.echo("\t".join(plain(cell) for cell in row))
         return
     from rich.console import Console  # only on a terminal: it takes longer to import than most commands to run

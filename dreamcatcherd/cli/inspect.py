@@ -1,4 +1,4 @@
-"""The commands that only read: plan, status, receipt, show, log."""
+"""The commands that only read: plan, status, receipt, show."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from dreamcatcherd.core.model import Json
 from dreamcatcherd.core.report import plural, promised, status_json
 from dreamcatcherd.daemon import bootstrap
 from dreamcatcherd.daemon.cycle import draft_ledger, poll
-from dreamcatcherd.history.queries import Chain, entities, view
+from dreamcatcherd.history.queries import entities, view
 from dreamcatcherd.history.receipts import receipts
 from dreamcatcherd.stages.stray_branches import why_unseen
 
@@ -46,14 +46,14 @@ def plan(repo: str | None, config_file: Path | None, as_json: bool) -> None:
         write_json(ledger)
         return
     click.echo(f"frame {ledger.frame} would close with digest {ledger.snapshot}")
-    write_table(
-        "deltas",
-        ("path", "stream", "outcome"),
-        [(row.path, row.stream_id, "late" if row.late else "merged") for row in ledger.deltas]
-        + [(row.path, row.stream_id, "duplicate") for row in ledger.duplicates]
-        + [(row.path, row.stream_id, f"held for frame {row.frame}") for row in ledger.held]
-        + [(row.path, "", f"quarantined: {row.reason}, {row.detail}") for row in ledger.quarantined],
-    )
+    found = [(row.path, row.stream_id, "late" if row.late else "merged") for row in ledger.deltas]
+    found += [(row.path, row.stream_id, "duplicate") for row in ledger.duplicates]
+    found += [(row.path, row.stream_id, f"held for frame {row.frame}") for row in ledger.held]
+    found += [(row.path, "", f"quarantined: {row.reason}, {row.detail}") for row in ledger.quarantined]
+    if found:
+        write_table("deltas", ("path", "stream", "outcome"), found)
+    else:
+        click.echo("no deltas are pending")
     if ledger.claims:
         columns = ("collection", "key", "stream", "outcome", "holder", "until")
         write_table("claims", columns, map(_claim_cells, ledger.claims))
@@ -188,18 +188,3 @@ def show(
         return
     for record in records:
         click.echo(plain(_text({name: value for name, value in record.items() if name not in ("_stamp", "_stamps")})))
-
-
-@click.command()
-@click.option("-n", "--limit", type=WholeNumber(1), help="At most this many frames. [default: all]")
-@on_repository
-@with_json
-def log(limit: int | None, repo: str | None, config_file: Path | None, as_json: bool) -> None:
-    """List closed frames, newest first: digest, deltas, streams, conflicts."""
-    primary = open_primary(repo, config_file)
-    rows = list(Chain().log(primary.store, base_of(primary), limit))
-    if as_json:
-        write_json(rows)
-        return
-    columns = ("frame", "closed_at", "deltas", "streams", "late", "conflicts", "quarantined", "digest")
-    write_table("frames", columns, [[row[column] for column in columns] for row in rows])

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import pty
 import re
 import select
+import struct
 import subprocess
+import termios
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -25,10 +28,12 @@ BOOK = "b" + EVIL
 TEXT = f"# {EVIL}\r\n{EVIL}\r\ttab שלום\u200e"
 
 
-def on_terminal(words: list[str], cwd: Path) -> str:
-    """Run a command whose three streams are a terminal; returns what that terminal received."""
+def on_terminal(words: list[str], cwd: Path, columns: int = 200) -> str:
+    """Run a command whose three streams are a terminal of that width; returns what that terminal received."""
     above, below = pty.openpty()
+    fcntl.ioctl(below, termios.TIOCSWINSZ, struct.pack("HHHH", 50, columns, 0, 0))
     environ = environment() | {"TERM": "xterm-256color"}
+    environ.pop("COLUMNS")  # it would override the terminal's own width
     process = subprocess.Popen(
         [*DREAMCATCHERD, *words], cwd=cwd, env=environ, stdin=below, stdout=below, stderr=below, start_new_session=True
     )

@@ -62,7 +62,7 @@ def test_the_quick_start_goes_from_nothing_to_a_proof(tmp_path: Path) -> None:
     dc("init", "fleet.git", cwd=tmp_path)
     said = shell("\n".join(f"echo '== {name}'\n{text}" for name, text in run.items()), tmp_path)
     told = dict(re.findall(r"^== (\w+)\n(.*?)(?=^== |\Z)", said, re.MULTILINE | re.DOTALL))
-    assert "ada\t1\nbob\t1\n" in told["pending"]
+    assert "stream\tdeltas\nada\t1\nbob\t1\n" in told["pending"]
     assert told["close"].splitlines()[-1] == "frame 1: 2 deltas from 2 streams"
     assert '{"discussion_number":1,"title":"as bob sees it"}\n{"name":"pushes","value":2}\n' in told["read"]
     assert 'lost in frame 1: "as ada sees it"' in told["explain"]
