@@ -18,6 +18,7 @@ from dreamcatcherd.core.errors import UsageError
 from dreamcatcherd.core.header import count_records, read_header
 from dreamcatcherd.core.model import Delta, Fault, FrameState, Version
 from dreamcatcherd.core.paths import DELTAS, FRAME, Roots, attachment_paths, bad_name, in_repository, loose_frame_of
+from dreamcatcherd.core.report import plural
 from dreamcatcherd.core.settings import DEFAULT, Settings
 from dreamcatcherd.core.tree import FILE
 
@@ -39,25 +40,46 @@ def validate(
 
     A frame in the file's path (stream_deltas/<frame>/…, or frame-<frame>-<stream>.json) must be the delta's. The
     settings say where else deltas are.
-    Exit code 1 if a file would be quarantined."""
+    Exit code 1 if a file would be quarantined, 2 if one is missing or unreadable; all others are checked first."""
     in_force, frame = _in_force(settings, repo, config_file)
-    rows = [(name, check_files(name, in_force, frame)) for name in files]
+    rows = [(name, _judged(name, in_force, frame)) for name in files]
     if as_json:
         write_json([_row(name, found) for name, found in rows])
     else:
         for name, found in rows:
-            if isinstance(found, Fault):
+            if not isinstance(found, list):
                 at = f" at {found.at}" if found.at else ""
                 click.echo(f"{plain(name)}: {found.reason}{plain(at)}: {plain(found.detail)}")
                 continue
             click.echo(f"{plain(name)}: would merge" + (", with warnings" if found else ""))
             for warning in found:
                 click.echo(f"  warning: {plain(warning)}")
+    unread = [name for name, found in rows if isinstance(found, UnreadFileError)]
+    if unread:
+        cause = f"{len(unread)} of {plural(len(rows), 'file')} cannot be read, the first is {unread[0]}"
+        # Whether they would merge is not known, so the answer is neither yes nor no.
+        raise UsageError(cause, "name readable files, or - for stdin")
     return 1 if any(isinstance(found, Fault) for _, found in rows) else 0
 
 
-def _row(name: str, found: Fault | list[str]) -> dict[str, object]:
-    if not isinstance(found, Fault):
+class UnreadFileError(UsageError):
+    """A file that is named and cannot be read. `reason` is `missing` or `unreadable`, `detail` says why."""
+
+    def __init__(self, name: str, reason: str, detail: str) -> None:
+        super().__init__(f"{name} cannot be read: {detail}", "name a readable file, or - for stdin")
+        self.reason, self.detail, self.at = reason, detail, None
+
+
+def _judged(name: str, settings: Settings, frame: int | None) -> Fault | UnreadFileError | list[str]:
+    """What `check_files` says about a file, so that one that cannot be read does not hide the others."""
+    try:
+        return check_files(name, settings, frame)
+    except UnreadFileError as error:
+        return error
+
+
+def _row(name: str, found: Fault | UnreadFileError | list[str]) -> dict[str, object]:
+    if isinstance(found, list):
         return {"path": name, "ok": True, "reason": None, "at": None, "detail": None, "warnings": found}
     return {
         "path": name,
@@ -77,23 +99,35 @@ def _in_force(settings: Path | None, repo: str | None, config_file: Path | None)
     return (settings_in(settings) if settings else DEFAULT), None
 
 
-def check_files(name: str, settings: Settings, frame: int | None = None) -> Fault | list[str]:
-    """The reason to quarantine a file, or the warnings if it would merge. `frame` is the open frame."""
-    limits = settings.limits
+def _read(name: str, limit: int) -> Fault | bytes:
+    """The bytes of a file, or the reason to quarantine it unread; UnreadFileError if it cannot be read."""
+    # One byte beyond the limit is enough to refuse it; an endless input is not read.
     if name == "-":
-        # One byte beyond the limit is enough to refuse it; an endless input is not read.
-        raw = sys.stdin.buffer.read(limits.delta_bytes + 1)
-    else:
-        path = Path(name)
+        return sys.stdin.buffer.read(limit + 1)
+    path = Path(name)
+    try:
         if path.is_symlink():
             return Fault("not-a-file", "a symbolic link is not a delta")
+        if not path.exists():
+            raise UnreadFileError(name, "missing", "does not exist")
         if not path.is_file():
-            if path.exists():
-                return Fault("not-a-file", "not a plain file")
-            raise UsageError(f"{name} does not exist", "name a file, or - for stdin")
-        if (size := path.stat().st_size) > limits.delta_bytes:
-            return too_large(size, limits.delta_bytes)
-        raw = path.read_bytes()
+            return Fault("not-a-file", "not a plain file")
+        if (size := path.stat().st_size) > limit:
+            return too_large(size, limit)
+        with path.open("rb") as file:
+            return file.read(limit + 1)
+    except OSError as error:
+        raise UnreadFileError(name, "unreadable", error.strerror or f"{error}") from error
+
+
+def check_files(name: str, settings: Settings, frame: int | None = None) -> Fault | list[str]:
+    """The reason to quarantine a file, or the warnings if it would merge; UnreadFileError if it cannot be read.
+
+    `frame` is the open frame."""
+    limits = settings.limits
+    raw = _read(name, limits.delta_bytes)
+    if isinstance(raw, Fault):
+        return raw
     roots = settings.intake.roots
     path_frame = None if name == "-" else loose_frame_of(name, roots)
     if path_frame is not None and (why := bad_name(in_repository(name, roots), roots)) is not None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -233,3 +234,51 @@ def test_hostile_text_cannot_drive_the_terminal(tmp_path: Path) -> None:
     shown = dc("show", "agents", "--repo", str(repository)) + dc("show", "observations", "--repo", str(repository))
     assert "\x1b" not in shown
     assert "\u202e" not in shown
+
+
+def test_validate_goes_on_after_files_that_cannot_be_read(tmp_path: Path) -> None:
+    """Each file has its row, in the order given; one that is missing or unreadable is wrong usage, also beside others
+    that would not merge."""
+    (tmp_path / "good.json").write_text(delta(7, "a"))
+    (tmp_path / "bad.json").write_text("{")
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "broken.json").symlink_to("nowhere")
+    # Every user, root as well, fails to read this one.
+    unreadable, long = "/proc/self/mem", "x" * 300
+    names = ["none.json", "good.json", unreadable, "folder", "broken.json", "good.json/none", long, "bad.json"]
+    done = subprocess.run(
+        [*DREAMCATCHERD, "validate", *names, "--json"],
+        cwd=tmp_path, env=environment(), capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    rows = json.loads(done.stdout)
+    assert [row["path"] for row in rows] == names
+    assert [(row["ok"], row["reason"]) for row in rows] == [
+        (False, "missing"),
+        (True, None),
+        (False, "unreadable"),
+        (False, "not-a-file"),
+        (False, "not-a-file"),
+        (False, "missing"),
+        (False, "unreadable"),
+        (False, "not-json"),
+    ]
+    assert rows[0] == {**rows[1], "path": "none.json", "ok": False, "reason": "missing", "detail": "does not exist"}
+    assert "Input/output error" in rows[2]["detail"]
+    assert done.returncode == 2
+    assert done.stderr.startswith("dreamcatcherd: 4 of 8 files cannot be read, the first is none.json;")
+    assert done.stderr.count("\n") == 1
+
+    said = dc("validate", "bad.json", "none.json", "good.json", cwd=tmp_path, code=2)
+    assert said.splitlines()[1:3] == ["none.json: missing: does not exist", "good.json: would merge"]
+    # A file that was read and would be quarantined is an answer, not a mistake.
+    assert "not-a-file" in dc("validate", "broken.json", "folder", "good.json", cwd=tmp_path, code=1)
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root reads every file")
+def test_validate_names_a_file_without_permission(tmp_path: Path) -> None:
+    """The operating system's reason is in the row, and the files after it are checked."""
+    (tmp_path / "good.json").write_text(delta(7, "a"))
+    (tmp_path / "closed.json").write_text(delta(7, "a"))
+    (tmp_path / "closed.json").chmod(0)
+    said = dc("validate", "closed.json", "good.json", cwd=tmp_path, code=2)
+    assert "closed.json: unreadable: Permission denied\ngood.json: would merge\n" in said
