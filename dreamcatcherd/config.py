@@ -26,6 +26,7 @@ _SCHEMES = ("file", "git", "http", "https", "ssh", "git+ssh", "ssh+git")
 _OPTION = re.compile(r"-|[a-z+]+://(?:[^/]*@)?-|[^/:]*@-")
 """A URL that git would take for an option, or whose host ssh would take for one."""
 _PORT = re.compile(r"[0-9]{1,5}")
+_NOT_IN_HOST = re.compile(r"[/@?#\[\]\s]")
 _BRANCH = re.compile(r"(?!.*(?:\.\.|\.(?:lock)?(?:/|$)))[A-Za-z0-9_][A-Za-z0-9_.-]*(?:/[A-Za-z0-9_][A-Za-z0-9_.-]*)*")
 
 
@@ -179,6 +180,6 @@ def listen_address(listen: str) -> tuple[str, int]:
     """Host and port of `host:port`; UsageError for anything else."""
     host, _, port = listen.rpartition(":")
     host = host.removeprefix("[").removesuffix("]")
-    if not host or not _PORT.fullmatch(port) or int(port) > 65535:
+    if not host or _NOT_IN_HOST.search(host) or not _PORT.fullmatch(port) or int(port) > 65535:
         raise UsageError(f"[http] listen {listen!r} is not host:port", "write it as 127.0.0.1:9464")
     return host, int(port)

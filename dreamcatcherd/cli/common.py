@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import re
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -49,9 +50,11 @@ def with_json(command: _Command) -> _Command:
     return _JSON(command)
 
 
-def configuration(repo: str | None, config_file: Path | None) -> tuple[Config, str]:
-    """The configuration and the repository's path or URL; `--repo` overrides the file."""
-    config = load_config(config_file)
+def configuration(
+    repo: str | None, config_file: Path | None, variables: Mapping[str, str] = os.environ
+) -> tuple[Config, str]:
+    """The configuration and the repository's path or URL; `--repo` overrides the file, as `variables` do."""
+    config = load_config(config_file, variables)
     if repo and (why := wrong_url(repo)) is not None:
         raise UsageError(f"--repo {why}", "name the shared repository by a path or a URL")
     return config, repo or config.repository.url

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import contextlib
+import json
+import os
 import shlex
 import sys
 from pathlib import Path
 
 import click
+import msgspec
 
 from dreamcatcherd.cli.common import configuration, on_repository, open_primary, plain, tracked, with_json, write_json
-from dreamcatcherd.cli.usage import WholeNumber
+from dreamcatcherd.cli.usage import Seconds, WholeNumber
 from dreamcatcherd.config import repository_path
-from dreamcatcherd.config_tables import DEFAULT_URL, Config
+from dreamcatcherd.config_tables import DEFAULT_URL, Config, FramesConfig
 from dreamcatcherd.core.codec import MAX_FRAME
-from dreamcatcherd.core.errors import FatalError, RetryableError
+from dreamcatcherd.core.errors import FatalError, RetryableError, UsageError
 from dreamcatcherd.core.frames import CloseRule
 from dreamcatcherd.core.report import CycleReport, Pending, plural
 from dreamcatcherd.core.summary import frame_summary
@@ -30,33 +33,76 @@ _FRAME = WholeNumber(0, MAX_FRAME)
 
 
 @click.command()
+@click.option(
+    "--listen", metavar="ADDR", help="host:port of the status page, metrics and API, in place of [http] listen."
+)
+@click.option("--interval", type=Seconds(), help="Close a frame every S seconds, in place of [frames] interval.")
 @on_repository
-def run(repo: str | None, config_file: Path | None) -> None:
+def run(repo: str | None, config_file: Path | None, listen: str | None, interval: float | None) -> None:
     """Serve the repository: the daemon.
 
     With no configuration it serves ./fleet.git (made if missing), closes a frame every 10 s, and answers HTTP on
-    127.0.0.1:9464. SIGTERM and SIGINT end it within 2 s."""
+    127.0.0.1:9464. The options also override a file that is read again. SIGTERM and SIGINT end it within 2 s.
+
+    The log is on stderr: JSON lines, except on a terminal. Only a terminal is shown how to push a first delta."""
     # The server's libraries take half of a command's start-up time, and only this command needs them.
     from dreamcatcherd.daemon.service import Service
     from dreamcatcherd.observe.logs import set_up_logs
+    from dreamcatcherd.web.server import NotListeningError
 
-    source = Source(lambda: configuration(repo, config_file), config_file)
+    source = Source(lambda: _configured(repo, config_file, listen, interval), config_file)
     config, url = source.read()
     logger = set_up_logs(config.log.format, config.log.level)
     path = repository_path(url)
     if repo is None and config.repository.url == DEFAULT_URL and path is not None and not path.exists():
         create(path, 1, wall_clock(), closing_of(config), config.repository.branch)
     service = Service(build_runtime(config, url), logger, source)
-    service.start()
-    click.echo(
-        f"dreamcatcherd serves {service.primary.store.where}: {_open_frame(service.primary)}, {_closes(config)}\n"
-        f"status page: {service.http.url}/\n"
-        f"metrics and health: {service.http.url}/metrics and /healthz\n\n"
-        "Push a first delta with plain git, from another terminal:\n\n"
-        + first_delta(str(path.resolve()) if path else service.primary.store.where)
-    )
-    sys.stdout.flush()
+    try:
+        service.start()
+    except NotListeningError as error:
+        raise UsageError(error.cause, error.remedy_by("--listen ")) from error
+    if sys.stdout.isatty():
+        click.echo(
+            f"dreamcatcherd serves {service.primary.store.where}: {_open_frame(service.primary)}, {_closes(config)}\n"
+            f"status page: {service.http.url}/\n"
+            f"metrics and health: {service.http.url}/metrics and /healthz\n\n"
+            "Push a first delta with plain git, from another terminal:\n\n"
+            + first_delta(str(path.resolve()) if path else service.primary.store.where)
+        )
+        sys.stdout.flush()
     service.run()
+
+
+def _configured(
+    repo: str | None, config_file: Path | None, listen: str | None, interval: float | None
+) -> tuple[Config, str]:
+    """The configuration with the options of `run`, which override the file and the environment alike.
+
+    UsageError names the option whose value cannot count."""
+    variables = dict(os.environ)
+    if listen is not None:
+        variables["DREAMCATCHERD_HTTP_LISTEN"] = json.dumps(listen)
+    if interval is not None:
+        try:
+            # Here, since it would be the file's mistake once both are put together.
+            msgspec.convert({"interval": interval}, FramesConfig)
+        except msgspec.ValidationError as error:
+            why = str(error).partition(" - at ")[0].replace("Expected `float`", "expected seconds")
+            raise UsageError(
+                f"--interval {interval:g}: {why}", "name the seconds from one close to the next"
+            ) from error
+        variables["DREAMCATCHERD_FRAMES_INTERVAL"] = repr(interval)
+    try:
+        config, url = configuration(repo, config_file, variables)
+    except UsageError as error:
+        if listen is None or not error.cause.startswith("[http] listen "):
+            raise
+        raise UsageError(error.cause.replace("[http] listen ", "--listen ", 1), error.remedy) from error
+    # Neither is what was asked for: to ignore the option, or to change what closes frames.
+    if interval is not None and config.frames.close != "interval":
+        cause = f"--interval {interval:g} has no effect, since [frames] close is {config.frames.close!r}"
+        raise UsageError(cause, 'leave the option out, or set close = "interval"')
+    return config, url
 
 
 def _closes(config: Config) -> str:
@@ -81,14 +127,16 @@ def _open_frame(primary: Primary) -> str:
 
 
 def first_delta(url: str) -> str:
-    """Shell commands that push a first delta to a repository."""
-    return rf"""    git clone -q {shlex.quote(url)} my-worker && cd my-worker
-    frame=$(sed -n 's/^ *"frame": *\([0-9]*\).*/\1/p' state/frame.json)
-    mkdir -p state/stream_deltas/$frame
+    """Shell commands that push a first delta to a repository, whatever frame is open; the first failure ends them."""
+    # Joined by &&: without the clone, for example when my-worker exists, the others would commit to the repository that
+    # the shell happens to be in.
+    return rf"""    git clone -q {shlex.quote(url)} my-worker && cd my-worker &&
+    frame=$(sed -n 's/^ *"frame": *\([0-9]*\).*/\1/p' state/frame.json) &&
+    mkdir -p state/stream_deltas/$frame &&
     printf '{{"frame": %s, "utc": "%s", "stream_id": "my-worker", "observations": ["hello"]}}\n' \
-        $frame "$(date -u +%Y-%m-%dT%H:%M:%SZ)" > state/stream_deltas/$frame/my-worker.json
-    git add state
-    git -c user.name=my-worker -c user.email=my-worker@localhost commit -qm "my-worker: frame $frame"
+        $frame "$(date -u +%Y-%m-%dT%H:%M:%SZ)" > state/stream_deltas/$frame/my-worker.json &&
+    git add state &&
+    git -c user.name=my-worker -c user.email=my-worker@localhost commit -qm "my-worker: frame $frame" &&
     git push -q origin HEAD:refs/heads/dc/my-worker
 """
 

@@ -65,3 +65,16 @@ class WholeNumber(click.ParamType):  # type: ignore[type-arg]  # generic since c
         if self.most is not None and number > self.most:
             self.fail(f"{number} is more than {self.most}", param, ctx)
         return number
+
+
+class Seconds(click.ParamType):  # type: ignore[type-arg]  # as above
+    """A number of seconds; its bounds are those of the setting that it stands for."""
+
+    name = "s"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        """The number; click.BadParameter for anything else."""
+        try:
+            return float(value)
+        except ValueError:
+            self.fail(f"{value!r} is not a number of seconds", param, ctx)

@@ -102,8 +102,8 @@ class Service:
 
     def run(self) -> None:
         """Serve until stopped; `start` comes before."""
-        store, http = self._runtime.store, self.http.address
-        self._log.info("started", version=__version__, repository=store.where, http=http, pid=os.getpid())
+        where, at = self._runtime.store.where, {"http": self.http.address, "page": f"{self.http.url}/"}
+        self._log.info("started", version=__version__, repository=where, **at, pid=os.getpid())
         try:
             while not self._stop.is_set():
                 self._rest(self._step())

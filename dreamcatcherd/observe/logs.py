@@ -60,7 +60,33 @@ def set_up_logs(form: Literal["auto", "console", "json"], level: str) -> Filteri
         cache_logger_on_first_use=True,
     )
     logger: FilteringBoundLogger = structlog.get_logger()
+    _take_library_logs(logger)
     return logger
+
+
+class LibraryLog(logging.Handler):
+    """Passes what libraries log with `logging` on to the daemon's log, so that its lines have one form."""
+
+    def __init__(self, logger: EventLogger) -> None:
+        super().__init__(logging.WARNING)
+        self._logger = logger
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Log a record in one line; of an exception its type and text."""
+        cause = record.getMessage()
+        if record.exc_info and (error := record.exc_info[1]) is not None:
+            cause += f": {type(error).__name__}: {error}"
+        report = self._logger.error if record.levelno >= logging.ERROR else self._logger.warning
+        report("library message", library=record.name, cause=" ".join(cause.split()))
+
+
+def _take_library_logs(logger: EventLogger) -> None:
+    """Send the logs of libraries to a logger, in place of the one before it."""
+    for handler in [one for one in logging.root.handlers if isinstance(one, LibraryLog)]:
+        logging.root.removeHandler(handler)
+    logging.root.addHandler(LibraryLog(logger))
+    # Its warnings are about requests that are no HTTP: anybody who reaches the port could fill the log with them.
+    logging.getLogger("uvicorn.error").setLevel(logging.ERROR)
 
 
 _PRIORITY = {"debug": 7, "info": 6, "warning": 4, "error": 3, "critical": 2}

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import socket
 import ssl
 import threading
@@ -135,7 +137,7 @@ class HttpServer:
         return f"{'https' if self._secure else 'http'}://{self.address}"
 
     def start(self) -> None:
-        """Bind the port and answer, in a thread of its own; UsageError if the port cannot be bound."""
+        """Bind the port and answer, in a thread of its own; NotListeningError if the port cannot be bound."""
         self._socket = _listening_socket(self._host, self._asked_port)
         self._thread = threading.Thread(target=self._server.run, args=([self._socket],), name="http", daemon=True)
         self._thread.start()
@@ -156,14 +158,47 @@ class HttpServer:
         return self._socket
 
 
+class NotListeningError(UsageError):
+    """A host and port that cannot be listened on. `advice` is what to do besides choosing another one, and `instead`
+    what to choose."""
+
+    def __init__(self, host: str, port: int, error: OSError) -> None:
+        name = f"[{host}]" if ":" in host else host
+        self.advice, self.instead = "", f"{name}:{port}"
+        why = f"{error.strerror or error}".partition(" (while ")[0]  # Python adds the address, which is there already
+        match error.errno:
+            case errno.EADDRINUSE:
+                self.advice, self.instead = "stop what uses it, or ", f"{name}:{_free_port(host, port)}"
+            case errno.EACCES:
+                self.advice, self.instead = "let the daemon's user bind it, or ", f"{name}:9464"
+            case _:  # no address of this machine
+                self.instead = f"127.0.0.1:{port}"
+        super().__init__(f"{name}:{port} cannot be listened on: {why}", self.remedy_by("[http] listen = "))
+
+    def remedy_by(self, option: str) -> str:
+        """What to do, with the option or key that chooses the address."""
+        value = f'"{self.instead}"' if option.endswith("= ") else self.instead
+        return f"{self.advice}choose another address, such as {option}{value}"
+
+
+def _bound_to(host: str, port: int) -> socket.socket:
+    return socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET)
+
+
 def _listening_socket(host: str, port: int) -> socket.socket:
     try:
-        family = socket.AF_INET6 if ":" in host else socket.AF_INET
-        bound = socket.create_server((host, port), family=family)
+        bound = _bound_to(host, port)
         # Connections inherit it. asyncio sets it only on sockets that were made with a protocol, and this one was not;
         # then each answer on a kept connection waits 40 ms for the client's acknowledgement.
         bound.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     except OSError as error:
-        remedy = "stop what uses it, or set [http] listen to another port"
-        raise UsageError(f"{host}:{port} cannot be listened on: {error.strerror}", remedy) from error
+        raise NotListeningError(host, port, error) from error
     return bound
+
+
+def _free_port(host: str, taken: int) -> int:
+    """A port that can be bound now, of those next above one that is taken; else 0, which stands for any free one."""
+    for port in range(taken + 1, min(taken + 21, 65536)):
+        with contextlib.suppress(OSError), _bound_to(host, port):
+            return port
+    return 0

@@ -65,7 +65,7 @@ def test_it_stops_in_the_middle_of_a_large_frame_and_loses_nothing(tmp_path: Pat
     config = primary_toml(tmp_path, "interval", 0.1)
     for start in range(1, 5):
         with Daemon(tmp_path, "--repo", str(repository), "--config", str(config)) as daemon:
-            while daemon.text.count("metrics and health") < start:
+            while daemon.text.count('"event": "started"') < start:
                 time.sleep(0.01)
             time.sleep(0.1 * start)
             code, seconds = daemon.stop()

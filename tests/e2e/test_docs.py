@@ -11,9 +11,11 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from dreamcatcherd.cli.serve import first_delta
 from dreamcatcherd.config import load_config
 from dreamcatcherd.config_tables import Config
 from dreamcatcherd.core.settings import read_settings
+from tests.e2e.test_terminal import on_terminal
 from tests.e2e.tools import (
     DREAMCATCHERD,
     Daemon,
@@ -104,27 +106,71 @@ def test_the_check_can_be_copied_to_a_server_that_has_a_repository(tmp_path: Pat
     assert "state/notes.txt: state-edited" in refused.stderr
 
 
-def test_the_readme_brings_a_first_delta_home(tmp_path: Path) -> None:
-    """The README's lines push a delta to what `run` serves with no configuration, and its commands find it again."""
-    dc("init", "fleet.git", cwd=tmp_path)
+def first_steps() -> tuple[str, str]:
+    """The README's lines that push a first delta, and those that find it again."""
     text = (ROOT / "README.md").read_text()
-    first, then = re.findall(r"```sh\n(git clone.*?|dreamcatcherd receipt.*?)```", text, re.DOTALL)
-    shell(first, tmp_path)
-    dc("merge", cwd=tmp_path)
-    assert "merged in frame 1" in shell(f"cd my-worker\n{then}", tmp_path)
-    assert git(tmp_path / "fleet.git", "log", "-1", "--format=%s", "main") == "frame 1: 1 delta from 1 stream"
+    push, found = re.findall(r"```sh\n((?:git clone|PATH=).*?)```", text, re.DOTALL)
+    return push, found
+
+
+@pytest.mark.parametrize("closed", [0, 12], ids=["at once", "after twelve frames"])
+def test_the_readme_brings_a_first_delta_home(closed: int, tmp_path: Path) -> None:
+    """The README's lines push a delta into the frame that is open then, and find it there, in one shell."""
+    dc("init", "fleet.git", cwd=tmp_path)
+    if closed:
+        dc("merge", "--frame", str(closed), cwd=tmp_path)
+    push, found = first_steps()
+    said = shell(f"{push}dreamcatcherd close --repo ../fleet.git\n{found}", tmp_path)
+    assert f": merged in frame {closed + 1}\n" in said
+    assert said.endswith(f'"value":"hello"}}\nframe {closed + 1}: 1 delta from 1 stream\n')
+    assert observed(tmp_path / "fleet.git") == ["hello"]
+
+
+def test_the_readme_works_when_the_frame_closes_before_the_push(tmp_path: Path) -> None:
+    """The delta is late then, the receipt says so, and it is in the snapshot all the same."""
+    dc("init", "fleet.git", cwd=tmp_path)
+    push, found = first_steps()
+    last = push.rindex("git push")
+    raced = f"{push[:last]}dreamcatcherd close --repo ../fleet.git &&\n{push[last:]}"
+    said = shell(f"{raced}dreamcatcherd close --repo ../fleet.git\n{found}", tmp_path)
+    assert "state/stream_deltas/1/my-worker.json" in said
+    assert ": late in frame 2\n" in said
+    assert observed(tmp_path / "fleet.git") == ["hello"]
+
+
+def test_the_readme_twice_changes_nothing_in_the_folder_around(tmp_path: Path) -> None:
+    """Where my-worker exists, for example at a second try, nothing is committed to the repository that surrounds it."""
+    dc("init", "fleet.git", cwd=tmp_path)
+    git(tmp_path, "init", "-q", "-b", "main")
+    git(tmp_path, "commit", "-q", "--allow-empty", "-m", "of the user")
+    (tmp_path / "my-worker").mkdir()
+    (tmp_path / "my-worker/mine.txt").write_text("mine")
+    push, _ = first_steps()
+    with pytest.raises(AssertionError, match="already exists"):
+        shell(push, tmp_path)
+    # Pasted into a shell, the lines go on after an error.
+    shell(f"set +e\n{push}true", tmp_path)
+    assert git(tmp_path, "log", "--format=%s") == "of the user"
+    assert not (tmp_path / "state").exists()
 
 
 def test_the_daemon_prints_lines_that_push_a_first_delta(tmp_path: Path) -> None:
-    """What `run` prints on its start can be pasted as it stands, and the delta lands in the frame that is open."""
+    """What `run` shows on a terminal can be pasted as it stands, and the delta lands in the frame that is open."""
     config = primary_toml(tmp_path, "interval", 1.0)
     dc("init", "fleet.git", cwd=tmp_path)
+    printed = on_terminal(["run", "--config", str(config)], tmp_path, until="git push").replace("\r", "")
+    lines = re.search(r"^    git clone.*?^    git push[^\n]*$", printed, re.DOTALL | re.MULTILINE)
+    assert lines
     with Daemon(tmp_path, "--config", str(config)) as daemon:
-        printed: str = wait_for(lambda: "git push" in daemon.text and daemon.text)
-        lines = re.search(r"^    git clone.*?^    git push[^\n]*$", printed, re.DOTALL | re.MULTILINE)
-        assert lines
+        wait_for(lambda: daemon.logged("frame closed"))
         shell(lines.group(), tmp_path)
         assert wait_for(lambda: observed(tmp_path / "fleet.git")) == ["hello"]
+
+
+def test_the_readme_pushes_what_the_daemon_prints() -> None:
+    """The commands of the README and those of `run` are the same, except for the path."""
+    printed = re.sub("^    ", "", first_delta("fleet.git"), flags=re.MULTILINE)
+    assert printed.replace("\n        $frame", "\n    $frame") == first_steps()[0]
 
 
 def test_the_worker_script_pushes_attachments_and_refuses_clearly(tmp_path: Path) -> None:

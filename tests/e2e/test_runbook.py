@@ -150,9 +150,9 @@ def test_its_commands_work_on_a_daemon_in_trouble(tmp_path: Path) -> None:
     hook.chmod(0o644)
     push(worker, {f"{folder}/bad.json": "{"})
     hook.chmod(0o755)
-    starts = daemon.text.count("metrics and health")
+    starts = len(daemon.logged("started"))
     with Daemon(tmp_path, "--config", str(config)) as daemon:
-        wait_for(lambda: daemon.text.count("metrics and health") > starts and "delta quarantined" in daemon.text)
+        wait_for(lambda: len(daemon.logged("started")) > starts and "delta quarantined" in daemon.text)
         names = f"config={config}\nrepo={repository}\nat={daemon.url()}\n"
         wait_for(lambda: observed(repository) == ["before"])
         ordinary = run.keys() - {"guard_look", "guard_mend", "rescue"}

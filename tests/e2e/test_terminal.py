@@ -28,8 +28,10 @@ BOOK = "b" + EVIL
 TEXT = f"# {EVIL}\r\n{EVIL}\r\ttab שלום\u200e"
 
 
-def on_terminal(words: list[str], cwd: Path, columns: int = 200) -> str:
-    """Run a command whose three streams are a terminal of that width; returns what that terminal received."""
+def on_terminal(words: list[str], cwd: Path, columns: int = 200, until: str = "") -> str:
+    """Run a command whose three streams are a terminal of that width; returns what that terminal received.
+
+    One that does not end by itself is ended once it has written `until`."""
     above, below = pty.openpty()
     fcntl.ioctl(below, termios.TIOCSWINSZ, struct.pack("HHHH", 50, columns, 0, 0))
     environ = environment() | {"TERM": "xterm-256color"}
@@ -47,6 +49,9 @@ def on_terminal(words: list[str], cwd: Path, columns: int = 200) -> str:
         if not piece:
             break
         got += piece
+        if until and until.encode() in got:
+            process.terminate()
+            until = ""
     os.close(above)
     process.wait(timeout=60)
     return got.decode("utf-8", "surrogateescape")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import shutil
 import signal
 import subprocess
@@ -148,9 +147,14 @@ class Daemon:
         return self.log.read_text()
 
     def url(self) -> str:
-        """Where it answers HTTP, from what it printed last on starting."""
-        found: str = wait_for(lambda: re.findall(r"http://(127\.0\.0\.1:\d+)/metrics", self.text))[-1]
+        """Where it answers HTTP, from the line that it logged last on starting or applying a configuration."""
+        found: str = wait_for(lambda: self.logged("started", "configuration applied"))[-1]["http"]
         return f"http://{found}"
+
+    def logged(self, *events: str) -> list[dict[str, Any]]:
+        """The lines of its log about these events; anything but JSON among the complete lines fails."""
+        lines = [json.loads(line) for line in self.text.splitlines(keepends=True) if line.endswith("\n")]
+        return [line for line in lines if line["event"] in events]
 
     def get(self, path: str) -> str:
         with urllib.request.urlopen(self.url() + path, timeout=30) as answer:

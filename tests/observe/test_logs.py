@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -24,8 +25,11 @@ LOCKED = RetryableError("main is locked", "wait")
 @pytest.fixture(autouse=True)
 def _untouched() -> Iterator[None]:
     """Logging is set up for the process: each test leaves it as it was."""
+    handlers, level = list(logging.root.handlers), logging.getLogger("uvicorn.error").level
     yield
     structlog.reset_defaults()
+    logging.root.handlers[:] = handlers
+    logging.getLogger("uvicorn.error").setLevel(level)
 
 
 def json_log() -> CycleLog:
@@ -246,3 +250,29 @@ def test_what_others_call_their_files_cannot_steer_a_terminal(
     assert told.count("\n") == 3
     assert all(line.isprintable() for line in told.split("\n"))
     assert told.count("owned") == 3
+
+
+def test_what_a_library_logs_is_a_line_of_the_same_form(capsys: pytest.CaptureFixture[str]) -> None:
+    """Warnings and errors of libraries are JSON lines on one line each, also after the log was set up again."""
+    set_up_logs("json", "info")
+    set_up_logs("json", "info")
+    logging.getLogger("apscheduler.executors").warning("job %s was\nmissed", "poll")
+    try:
+        raise ValueError("no\nline")
+    except ValueError:
+        logging.getLogger("asyncio").exception("a task failed")
+    logging.getLogger("asyncio").info("using a selector")
+    found = [json.loads(line) for line in capsys.readouterr().err.splitlines()]
+    assert [(line["event"], line["level"], line["library"], line["cause"]) for line in found] == [
+        ("library message", "warning", "apscheduler.executors", "job poll was missed"),
+        ("library message", "error", "asyncio", "a task failed: ValueError: no line"),
+    ]
+
+
+def test_requests_that_are_no_http_do_not_fill_the_log(capsys: pytest.CaptureFixture[str]) -> None:
+    """What a stranger can cause with each connection is not logged; what fails in the server is."""
+    set_up_logs("json", "info")
+    logging.getLogger("uvicorn.error").warning("Invalid HTTP request received.")
+    logging.getLogger("uvicorn.error").error("Exception in ASGI application")
+    (line,) = capsys.readouterr().err.splitlines()
+    assert json.loads(line)["cause"] == "Exception in ASGI application"
