@@ -48,16 +48,18 @@ def run(repo: str | None, config_file: Path | None, listen: str | None, interval
     # The server's libraries take half of a command's start-up time, and only this command needs them.
     from dreamcatcherd.daemon.service import Service
     from dreamcatcherd.observe.logs import set_up_logs
-    from dreamcatcherd.web.server import NotListeningError
+    from dreamcatcherd.web.server import NotListeningError, check_port, read_listening
 
     source = Source(lambda: _configured(repo, config_file, listen, interval), config_file)
     config, url = source.read()
     logger = set_up_logs(config.log.format, config.log.level)
     path = repository_path(url)
-    if repo is None and config.repository.url == DEFAULT_URL and path is not None and not path.exists():
-        create(path, 1, wall_clock(), closing_of(config), config.repository.branch)
-    service = Service(build_runtime(config, url), logger, source)
+    new = repo is None and config.repository.url == DEFAULT_URL and path is not None and not path.exists()
     try:
+        if new and path is not None:
+            check_port(read_listening(config.http))  # a start that fails leaves no repository behind
+            create(path, 1, wall_clock(), closing_of(config), config.repository.branch)
+        service = Service(build_runtime(config, url), logger, source)
         service.start()
     except NotListeningError as error:
         raise UsageError(error.cause, error.remedy_by("--listen ")) from error

@@ -165,7 +165,9 @@ def _pack_names(folder: Path) -> frozenset[str]:
 
 def _cannot_open(path: Path, error: Exception) -> FatalError | UsageError:
     if not path.exists():
-        return UsageError(f"there is no repository at {path}", f"make one: dreamcatcherd init {path}")
+        return UsageError(
+            f"there is no repository at {path}", f"name another with --repo, or make one: dreamcatcherd init {path}"
+        )
     if "owned by" in str(error):
         remedy = f"run as its owner, or allow it: git config --global --add safe.directory {path.resolve()}"
         return FatalError(f"{path} belongs to another user", remedy)

@@ -158,6 +158,11 @@ class HttpServer:
         return self._socket
 
 
+def check_port(listening: Listening) -> None:
+    """NotListeningError if the port cannot be bound now; for what should not begin in vain."""
+    _listening_socket(listening.host, listening.port).close()
+
+
 class NotListeningError(UsageError):
     """A host and port that cannot be listened on. `advice` is what to do besides choosing another one, and `instead`
     what to choose."""

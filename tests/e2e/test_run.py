@@ -104,6 +104,12 @@ def test_a_port_in_use_is_answered_with_the_option_and_a_free_port(fleet: Path, 
         assert daemon.url() == f"http://{remedy.split()[-1]}"
 
 
+def test_a_start_that_fails_leaves_no_repository_behind(tmp_path: Path, taken: int) -> None:
+    """Where ./fleet.git is missing and the port is taken, nothing is made: the folder may be the wrong one."""
+    dc("run", "--listen", f"127.0.0.1:{taken}", cwd=tmp_path, code=2)
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_an_address_of_another_machine_is_not_called_taken(fleet: Path) -> None:
     """The remedy fits the cause: nothing can be stopped where the address is not this machine's."""
     (fleet / "open.toml").write_text("[http]\ninsecure = true\n")
