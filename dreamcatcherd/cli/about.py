@@ -12,7 +12,7 @@ from dreamcatcherd.git.versions import library_versions, tool_versions
 _VARIABLE = "_DREAMCATCHERD_COMPLETE"
 
 
-@click.command()
+@click.command(short_help="Show the version, and those of libraries and tools.")
 @click.option("--verbose", "-v", is_flag=True, help="Include Python, libgit2, git and the libraries.")
 @with_json
 def version(verbose: bool, as_json: bool) -> None:
@@ -28,7 +28,7 @@ def version(verbose: bool, as_json: bool) -> None:
         click.echo(f"{name} {plain(found)}")
 
 
-@click.command()
+@click.command(short_help="Write the completion script for a shell.")
 @click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
 def completion(shell: str) -> None:
     """Write the completion script for a SHELL to stdout; it completes commands and options.

@@ -17,7 +17,7 @@ from dreamcatcherd.stages.snapshot_chain import links
 _FRAME = WholeNumber(0, MAX_FRAME)
 
 
-@click.command()
+@click.command(short_help="Write closed frames to one self-contained file.")
 @click.option("--from", "first", type=_FRAME, metavar="A", help="The first frame. [default: the first closed one]")
 @click.option("--to", "last", type=_FRAME, metavar="B", help="The last frame. [default: the last closed one]")
 @click.option(

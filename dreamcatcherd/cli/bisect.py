@@ -72,7 +72,9 @@ def check_ends(good: int, bad: int, test: Callable[[int], int]) -> None:
             raise RefusedError(cause, f"name a frame that is {wanted}, or correct the command")
 
 
-@click.command(context_settings={"ignore_unknown_options": False})
+@click.command(
+    context_settings={"ignore_unknown_options": False}, short_help="Find the first frame whose snapshot fails a test."
+)
 @click.option("--good", type=_FRAME, required=True, help="A frame whose snapshot is as it should be.")
 @click.option("--bad", type=_FRAME, required=True, help="A later frame whose snapshot is not.")
 @click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED, metavar="-- CMD…")

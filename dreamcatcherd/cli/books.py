@@ -61,7 +61,9 @@ def _open(repo: str | None, config_file: Path | None, frame: int | None) -> _She
     return _Shelf(primary.store, seen.tree, open_snapshot(primary.store, seen.tree).state, seen.settings.table)
 
 
-@click.group(cls=CommandGroup, invoke_without_command=True)
+@click.group(
+    cls=CommandGroup, invoke_without_command=True, short_help="Show the books: progress, missing chapters, authors."
+)
 @_at_frame
 @on_repository
 @with_json
@@ -104,7 +106,7 @@ def _spans(one: ShelfEntry) -> str:
     return ", ".join(texts) + (f" and {hidden} more" if hidden else "")
 
 
-@books.command("show")
+@books.command("show", short_help="Show one book: its chapters and their authors.")
 @click.argument("book")
 @_at_frame
 @on_repository
@@ -140,7 +142,7 @@ def _progress(one: ShelfEntry) -> str:
     return f"being written: {one.chapters} of {one.target} chapters"
 
 
-@books.command("export")
+@books.command("export", short_help="Write a published book as JSON, Markdown or EPUB.")
 @click.argument("book")
 @click.option(
     "-o", "--output", type=click.Path(path_type=Path), metavar="FILE", help="The output file. [default: stdout]"
@@ -181,11 +183,12 @@ def export_book(
         click.echo(f"wrote {output}: {form}, fingerprint {found.fingerprint}")
 
 
-@books.command("catalogue")
+@books.command("catalogue", short_help="List all published books as library.json does.")
 @_at_frame
 @on_repository
-def catalogue_command(frame: int | None, repo: str | None, config_file: Path | None) -> None:
-    """Write all published books as the platform's library.json lists them."""
+@with_json
+def catalogue_command(frame: int | None, repo: str | None, config_file: Path | None, as_json: bool) -> None:
+    """Write all published books as the platform's library.json lists them: JSON in any case."""
     opened = _open(repo, config_file, frame)
     write_json(catalogue(opened.store, opened.state, opened.table))
 

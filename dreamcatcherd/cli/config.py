@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import click
 import msgspec
@@ -15,7 +17,6 @@ from dreamcatcherd.config import load_config
 from dreamcatcherd.config_tables import Config
 from dreamcatcherd.core.errors import DreamcatcherError, UsageError
 from dreamcatcherd.core.paths import SETTINGS
-from dreamcatcherd.core.settings import Settings
 from dreamcatcherd.daemon.bootstrap import closing_of
 from dreamcatcherd.git.access import without_secrets
 
@@ -24,53 +25,64 @@ _FILE = click.option(
 )
 
 
-@click.group("config", cls=CommandGroup)
+@click.group("config", cls=CommandGroup, short_help="Check or show a primary's configuration.")
 def config_group() -> None:
     """Check or show a primary's configuration: the file, and the environment that overrides it."""
 
 
-@config_group.command("check")
+@config_group.command("check", short_help="Say whether a configuration file would be accepted.")
 @click.argument("file", required=False, type=click.Path(path_type=Path))
 @on_repository
-def check_command(file: Path | None, repo: str | None, config_file: Path | None) -> None:
+@with_json
+def check_command(file: Path | None, repo: str | None, config_file: Path | None, as_json: bool) -> None:
     """Say whether a configuration FILE would be accepted; if not, exit code 2 and the reason.
 
     A FILE called dreamcatcher.toml holds the settings of a repository. With --repo, or a repository that --config
     names, the settings in force there are checked too. Warnings name what in them can never match anything."""
-    if file is not None and file.name == SETTINGS.rpartition("/")[2]:
-        click.echo(f"{plain(file)}: valid")
-        _warn(f"{file}", settings_in(file))
-        file = None
-        if repo is None and config_file is None:
-            return
-    chosen = file or config_file
-    config = _read(chosen)
-    click.echo(f"{plain(chosen or 'the defaults')}: valid")
-    if repo is not None:
-        _in_repository(repo, chosen)
-    elif config_file is not None and config.repository.url != Config().repository.url:
-        try:
-            _in_repository(None, chosen)
-        except DreamcatcherError as error:
-            # The question is about a file: it may come before its repository, or where that cannot be reached.
-            click.echo(f"note: the settings of its repository were not checked: {plain(error.cause)}", err=True)
+    checked: list[_Checked] = []
+    settings_only = file is not None and file.name == SETTINGS.rpartition("/")[2]
+    if file is not None and settings_only:
+        checked.append(_Checked(f"{file}", f"{file}: valid", settings_in(file).warnings))
+    chosen = config_file if settings_only else file or config_file
+    if not settings_only or repo is not None or config_file is not None:
+        config = _read(chosen)
+        name = f"{chosen or 'the defaults'}"
+        checked.append(_Checked(name, f"{name}: valid", ()))
+        if repo is not None:
+            checked.append(_in_repository(repo, chosen))
+        elif config_file is not None and config.repository.url != Config().repository.url:
+            try:
+                checked.append(_in_repository(None, chosen))
+            except DreamcatcherError as error:
+                # The question is about a file: it may come before its repository, or where that cannot be reached.
+                click.echo(f"note: the settings of its repository were not checked: {plain(error.cause)}", err=True)
+    if as_json:
+        write_json([{"path": one.path, "ok": True, "warnings": one.warnings} for one in checked])
+        return
+    for one in checked:
+        click.echo(plain(one.text))
+        for warning in one.warnings:
+            click.echo(f"warning: {plain(one.path)}: {plain(warning)}")
 
 
-def _in_repository(repo: str | None, config_file: Path | None) -> None:
-    """Check the settings of the repository that the options name."""
+class _Checked(NamedTuple):
+    """What was found valid. `text` says so for people."""
+
+    path: str
+    text: str
+    warnings: Sequence[str]
+
+
+def _in_repository(repo: str | None, config_file: Path | None) -> _Checked:
+    """Check the settings of the repository that the options name; UsageError if they are refused there."""
     view = open_primary(repo, config_file).read_inbox().view
     if view.refused is not None:
         raise UsageError(f"{SETTINGS} is refused: {view.refused}", "correct it and push it again")
-    click.echo(f"{SETTINGS} {view.settings.blob or 'does not exist: the defaults apply'}: valid")
-    _warn(SETTINGS, view.settings)
+    text = f"{SETTINGS} {view.settings.blob or 'does not exist: the defaults apply'}: valid"
+    return _Checked(SETTINGS, text, view.settings.warnings)
 
 
-def _warn(where: str, settings: Settings) -> None:
-    for text in settings.warnings:
-        click.echo(f"warning: {plain(where)}: {plain(text)}")
-
-
-@config_group.command("show")
+@config_group.command("show", short_help="Show the effective value of every setting.")
 @_FILE
 @with_json
 def show_command(config_file: Path | None, as_json: bool) -> None:
@@ -90,7 +102,7 @@ def show_command(config_file: Path | None, as_json: bool) -> None:
         click.echo("")
 
 
-@config_group.command("reference")
+@config_group.command("reference", short_help="Print every setting with its default and values.")
 @with_json
 def reference_command(as_json: bool) -> None:
     """Print every setting with its default and possible values, as Markdown; with --json as JSON Schemas."""

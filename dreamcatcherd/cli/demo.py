@@ -41,12 +41,14 @@ class Played(NamedTuple):
     books: list[Bound]
 
 
-@click.command()
+@click.command(short_help="Run a fleet of workers against a throw-away repository.")
 @click.option("--workers", type=WholeNumber(1, 64), default=12, show_default=True, help="Number of workers.")
 @click.option("--killed", type=WholeNumber(0, 64), default=3, show_default=True, help="Workers that die during a push.")
 @click.option("--authors", type=WholeNumber(0, 64), default=12, show_default=True, help="Number of authors of books.")
 @click.option("--frames", type=WholeNumber(1, 100), default=3, show_default=True, help="Frames to run for.")
-@click.option("--interval", type=click.FloatRange(0.5, 60), default=2.0, show_default=True, help="Seconds a frame.")
+@click.option(
+    "--interval", type=click.FloatRange(0.5, 60), default=2.0, show_default=True, help="Seconds for each frame."
+)
 @click.option("--json", "as_json", is_flag=True, help="Write the result as JSON.")
 def demo(workers: int, killed: int, authors: int, frames: int, interval: float, as_json: bool) -> int:
     """Run a fleet of plain-git workers against a throw-away repository; some of them are killed during a push.

@@ -25,7 +25,7 @@ from dreamcatcherd.doctor.checks import (
 from dreamcatcherd.git.remote import RemoteStore
 
 
-@click.command()
+@click.command(short_help="Check the repository and the way to it; say what to fix.")
 @on_repository
 @with_json
 def doctor(repo: str | None, config_file: Path | None, as_json: bool) -> int:

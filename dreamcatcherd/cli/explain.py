@@ -21,7 +21,7 @@ from dreamcatcherd.history.provenance import Field, Origin, find_origins
 _FRAME = WholeNumber(0, MAX_FRAME)
 
 
-@click.command("diff")
+@click.command("diff", short_help="Show what changed between two frames.")
 @click.argument("start", metavar="A", type=_FRAME)
 @click.argument("end", metavar="B", type=_FRAME)
 @on_repository
@@ -84,7 +84,7 @@ def _who(stamp: Stamp, origins: dict[Stamp, Origin]) -> str:
     return f"{stamp.stream_id} at {_when(stamp)}, {where}"
 
 
-@click.command("explain")
+@click.command("explain", short_help="Show who set each field of an entity, and who lost.")
 @click.argument("collection")
 @click.argument("key")
 @click.argument("field", required=False)

@@ -11,7 +11,7 @@ from dreamcatcherd.cli.usage import CommandGroup
 from dreamcatcherd.hook.pre_receive import run_hook
 
 
-@click.group(cls=CommandGroup)
+@click.group(cls=CommandGroup, short_help="Check pushes on the server, as git hooks.")
 def hook() -> None:
     """Check pushes on the server, as git hooks.
 
@@ -19,7 +19,7 @@ def hook() -> None:
     calls `dreamcatcherd hook pre-receive` with a copy of its standard input (docs/protocol.md)."""
 
 
-@hook.command("pre-receive")
+@hook.command("pre-receive", short_help="Check the updates that git writes to stdin.")
 def pre_receive() -> int:
     """Check the ref updates that git writes to stdin; exit code 1 refuses the push.
 

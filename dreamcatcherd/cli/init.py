@@ -20,7 +20,7 @@ from dreamcatcherd.imports.new_repository import GIT_SETTINGS, check_free, creat
 from dreamcatcherd.observe.clock import wall_clock
 
 
-@click.command()
+@click.command(short_help="Create a shared repository, or prepare an existing one.")
 @click.argument("path", type=click.Path(path_type=Path))
 @click.option(
     "--frame",

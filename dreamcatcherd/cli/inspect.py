@@ -33,7 +33,7 @@ from dreamcatcherd.stages.stray_branches import why_unseen
 _FRAME = WholeNumber(0, MAX_FRAME)
 
 
-@click.command()
+@click.command(short_help="Show what merge would do now; write nothing.")
 @on_repository
 @with_json
 def plan(repo: str | None, config_file: Path | None, as_json: bool) -> None:
@@ -85,7 +85,7 @@ def _text(value: Json) -> str:
     return canonical(value).decode()
 
 
-@click.command()
+@click.command(short_help="Show the open frame, pending deltas, lag and troubles.")
 @on_repository
 @with_json
 def status(repo: str | None, config_file: Path | None, as_json: bool) -> None:
@@ -117,14 +117,14 @@ def status(repo: str | None, config_file: Path | None, as_json: bool) -> None:
         click.echo(f"trouble: {plain(one.what)}{since}\n         {plain(one.remedy)}")
 
 
-@click.command()
-@click.argument("path_or_blob")
+@click.command(short_help="Show the outcome of a delta, and what it lost.")
+@click.argument("path_or_blob", metavar="PATH_OR_BLOB_OR_KEY")
 @on_repository
 @with_json
 def receipt(path_or_blob: str, repo: str | None, config_file: Path | None, as_json: bool) -> None:
     """Show the outcome of a delta: pending, merged, late, duplicate or quarantined, and the fields it lost.
 
-    PATH_OR_BLOB is the delta's path in the repository, its blob id (`git hash-object FILE`), or its order key: frame,
+    It is named by its path in the repository, its blob id (`git hash-object FILE`), or its order key: frame,
     utc, stream_id and content id joined by `/`, percent-encoded, the last two optional; or a stamp as JSON. Each pushed
     version has its own line. Exit code 1 if the delta is unknown."""
     primary = open_primary(repo, config_file)
@@ -164,7 +164,7 @@ def receipt(path_or_blob: str, repo: str | None, config_file: Path | None, as_js
             click.echo(f"  unknown sections, kept in extra/…: {plain(', '.join(row.unknown))}")
 
 
-@click.command()
+@click.command(short_help="Show the entities of a collection.")
 @click.argument("collection")
 @click.argument("key", required=False)
 @click.option("--frame", type=_FRAME, help="The snapshot after this frame, instead of the newest.")

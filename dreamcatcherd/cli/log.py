@@ -25,7 +25,7 @@ _SHORT_DIGEST = 12
 _GAP = "  "
 
 
-@click.command()
+@click.command(short_help="List closed frames, newest first.")
 @click.option("-n", "--limit", type=WholeNumber(1), help="Only the newest N frames, folded or not. [default: all]")
 @on_repository
 @with_json

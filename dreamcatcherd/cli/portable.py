@@ -37,7 +37,7 @@ Format = Literal["json", "ndjson", "tar"]
 _FRAME = WholeNumber(0, MAX_FRAME)
 
 
-@click.command("export")
+@click.command("export", short_help="Write the portable snapshot, to continue elsewhere.")
 @click.option("--frame", type=_FRAME, help="The snapshot after this frame, instead of the newest.")
 @click.option(
     "-o", "--output", type=click.Path(path_type=Path), metavar="FILE", help="The output file. [default: stdout]"
@@ -48,12 +48,20 @@ _FRAME = WholeNumber(0, MAX_FRAME)
 )  # fmt: skip
 @click.option("--zstd", is_flag=True, help="Compress it.")
 @on_repository
+@with_json
 def export_command(
-    frame: int | None, output: Path | None, form: Format, zstd: bool, repo: str | None, config_file: Path | None
+    frame: int | None,
+    output: Path | None,
+    form: Format,
+    zstd: bool,
+    repo: str | None,
+    config_file: Path | None,
+    as_json: bool,
 ) -> None:
     """Write the portable snapshot: everything that is needed to continue elsewhere. `import` reads every format.
 
-    Early deltas that are held for later frames are not part of a snapshot and stay in the repository."""
+    Early deltas that are held for later frames are not part of a snapshot and stay in the repository. --json is about
+    what is said of an output file; the snapshot itself has the form that --format names."""
     primary = open_primary(repo, config_file)
     base = base_of(primary)
     tree, settings = view(primary.store, base, frame)
@@ -63,7 +71,9 @@ def export_command(
     text = primary.store.read(settings.blob).decode() if settings.blob else None
     pieces = export(primary.store, tree, number, settings.table, text)
     write_out(shaped(pieces, form, zstd), output, text=form != "tar" and not zstd)
-    if output is not None:
+    if output is not None and as_json:
+        write_json({"file": f"{output}", "frame": number, "digest": tree})
+    elif output is not None:
         click.echo(f"wrote {output}: frame {number}, digest {tree}")
 
 
@@ -89,7 +99,7 @@ def read_any(file: Path) -> Portable:
     return portable
 
 
-@click.command("import")
+@click.command("import", short_help="Import a snapshot, or a platform's plain state.")
 @click.argument("file", type=click.Path(path_type=Path), required=False)
 @click.option(
     "--map", "map_file", type=click.Path(path_type=Path), metavar="TOML",

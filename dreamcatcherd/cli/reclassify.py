@@ -25,7 +25,7 @@ from dreamcatcherd.stages.merge import NewBase
 from dreamcatcherd.stages.snapshot_chain import links, since_base
 
 
-@click.command("reclassify")
+@click.command("reclassify", short_help="Place all records by the settings in force.")
 @click.option("--dry-run", is_flag=True, help="Only say what would move.")
 @on_repository
 @with_json
@@ -92,7 +92,7 @@ def _sections(objects: Reader, tree: str, table: Table) -> Counter[str]:
     return Counter(item.collection for item in items(objects, open_snapshot(objects, tree), table, EXTRA))
 
 
-@click.command("convert")
+@click.command("convert", short_help="Convert a repository of the former snapshot format.")
 @on_repository
 @with_json
 def convert_command(repo: str | None, config_file: Path | None, as_json: bool) -> None:

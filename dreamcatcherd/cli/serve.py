@@ -143,7 +143,7 @@ def first_delta(url: str) -> str:
 """
 
 
-@click.command("merge")
+@click.command("merge", short_help="Close the open frame, publish, and exit: for cron and CI.")
 @click.option("--frame", type=_FRAME, help="Close all frames up to this one, one commit each.")
 @on_repository
 @with_json
@@ -179,7 +179,7 @@ def keep_graph(store: Store) -> None:
             write_graph(store.folder, published)
 
 
-@click.command()
+@click.command(short_help="Close the open frame now, also while a daemon runs.")
 @on_repository
 @with_json
 def close(repo: str | None, config_file: Path | None, as_json: bool) -> None:

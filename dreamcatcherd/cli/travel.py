@@ -31,7 +31,7 @@ from dreamcatcherd.stages.snapshot_chain import links, since_base
 _FRAME = WholeNumber(0, MAX_FRAME)
 
 
-@click.command()
+@click.command(short_help="Recompute every closed frame, and name one that differs.")
 @click.option("--from", "start", type=_FRAME, help="Begin with this frame, on the snapshot before it.")
 @click.option("--sample", type=WholeNumber(1), metavar="K", help="Only K frames, chosen at random.")
 @click.option(
@@ -92,7 +92,7 @@ def _verify_archive(file: Path, start: int | None, sample: int | None, resume: P
         return check_frames(store, history, max(start or 0, manifest.first), sample, resume)
 
 
-@click.command()
+@click.command(short_help="Rebuild the state after a frame from the deltas alone.")
 @click.option("--to", type=_FRAME, metavar="N", help="The state after frame N. [default: the last closed frame]")
 @click.option("--hindsight", is_flag=True, help="Merge late deltas that arrived after N in their own frame.")
 @click.option(

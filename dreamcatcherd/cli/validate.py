@@ -23,7 +23,7 @@ from dreamcatcherd.core.settings import DEFAULT, Settings
 from dreamcatcherd.core.tree import FILE
 
 
-@click.command()
+@click.command(short_help="Say whether delta files would merge, and why not.")
 @click.argument("files", nargs=-1, required=True, metavar="FILE…")
 @click.option(
     "--settings", type=click.Path(path_type=Path), metavar="FILE", help="A dreamcatcher.toml with other settings."

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 from pathlib import Path
 
@@ -12,7 +13,7 @@ from hypothesis import strategies as st
 
 from dreamcatcherd.cli import cli
 from dreamcatcherd.cli.usage import nearest
-from tests.e2e.tools import DREAMCATCHERD, dc, environment
+from tests.e2e.tools import DREAMCATCHERD, dc, dc_json, environment
 
 
 @pytest.mark.parametrize(
@@ -57,6 +58,59 @@ def every_group(group: click.Group) -> list[click.Group]:
     context = click.Context(group)
     below = [group.get_command(context, name) for name in group.list_commands(context)]
     return [group, *(one for found in below if isinstance(found, click.Group) for one in every_group(found))]
+
+
+def test_each_command_is_described_in_one_complete_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    """At 80 columns the list of commands has a sentence for each, none of them cut."""
+    monkeypatch.setenv("COLUMNS", "80")
+    for words in ([], ["books"], ["config"], ["hook"]):
+        listed = dc(*words, "--help").split("Commands:\n")[1].split("\n\n")[0].splitlines()
+        assert len(listed) == len({line.split()[0] for line in listed})
+        assert [line for line in listed if not line.endswith(".") or line.endswith("..")] == []
+
+
+SILENT = {"run", "hook", "hook pre-receive", "completion", "config"}
+"""Commands without output that a program would read as JSON."""
+
+
+def test_every_command_with_output_has_json() -> None:
+    """`--json` is an option of each command, except for those that write a log, a script or nothing."""
+    without = set()
+    for group in every_group(cli):
+        context = click.Context(group)
+        for name in group.list_commands(context):
+            command = group.get_command(context, name)
+            assert command is not None
+            if not any("--json" in param.opts for param in command.params):
+                without.add(name if group is cli else f"{group.name} {name}")
+    assert without - SILENT == set()
+
+
+def test_json_of_what_wrote_no_json_before(tmp_path: Path) -> None:
+    """`config check`, `export -o` and the catalogue answer programs as well."""
+    dc("init", "fleet.git", cwd=tmp_path)
+    dc("merge", cwd=tmp_path)
+    (tmp_path / "primary.toml").write_text("[frames]\ngrace = 1\n")
+    (tmp_path / "dreamcatcher.toml").write_text(
+        '[collections.x]\nsection = "posts_created"\nkey = ["id"]\nrule = "lww"\n'
+    )
+    found = dc_json("config", "check", "primary.toml", "--repo", "fleet.git", cwd=tmp_path)
+    assert found == [
+        {"path": "primary.toml", "ok": True, "warnings": []},
+        {"path": "state/dreamcatcher.toml", "ok": True, "warnings": []},
+    ]
+    (row,) = dc_json("config", "check", "dreamcatcher.toml", cwd=tmp_path)
+    assert "posts_created" in row["warnings"][0]
+    said = dc_json("export", "-o", "one.json", cwd=tmp_path)
+    assert said == {"file": "one.json", "frame": 1, "digest": dc_json("status", cwd=tmp_path)["digest"]}
+    assert dc_json("export", cwd=tmp_path)["format"] == "dreamcatcher-snapshot/2"
+    assert dc_json("books", "catalogue", cwd=tmp_path) == json.loads(dc("books", "catalogue", cwd=tmp_path))
+
+
+def test_settings_that_are_refused_are_not_called_valid_first(tmp_path: Path) -> None:
+    """`config check` of a broken dreamcatcher.toml has the reason as its only output."""
+    (tmp_path / "dreamcatcher.toml").write_text("[limits\n")
+    assert "valid\n" not in dc("config", "check", "dreamcatcher.toml", cwd=tmp_path, code=2)
 
 
 def test_every_command_is_found_from_a_slip() -> None:
