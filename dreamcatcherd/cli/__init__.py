@@ -99,7 +99,7 @@ def invoke(words: list[str]) -> int:
         # Here and not at the exit, where a closed pipe could no longer be handled.
         sys.stdout.flush()
     except click.ClickException as error:
-        return _fail(_usage(error), 2)
+        return _fail(_usage(error, words), 2)
     except DreamcatcherError as error:
         return _fail(str(error), error.exit_code)
     except (click.Abort, KeyboardInterrupt):
@@ -127,10 +127,12 @@ _SHARED = ("--repo", "--config", "--json")
 """Options that commands have, and that people write before the command, as some programs want them."""
 
 
-def _usage(error: click.ClickException) -> str:
+def _usage(error: click.ClickException, words: list[str]) -> str:
     """A mistake on the command line, the nearest names if there are any, and where the right ones are listed."""
     context: click.Context | None = getattr(error, "ctx", None)
-    path = context.command_path if context else "dreamcatcherd"
+    # click does not say which command lacks the value of an option.
+    known = words[0] if words and words[0] in _COMMANDS else ""
+    path = context.command_path if context else f"dreamcatcherd {known}".rstrip()
     text = error.format_message()
     if isinstance(error, click.NoSuchOption):
         text = f"no such option {error.option_name!r}"
