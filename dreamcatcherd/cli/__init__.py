@@ -27,6 +27,7 @@ Exit codes: 0 done, 1 the answer is no, 2 wrong usage or configuration,
 _COMMANDS = {
     "init": "init:init",
     "run": "serve:run",
+    "push": "push:push_command",
     "merge": "serve:merge_command",
     "close": "serve:close",
     "plan": "inspect:plan",
