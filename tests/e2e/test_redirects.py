@@ -16,6 +16,7 @@ from dreamcatcherd.config import RepositoryConfig, load_config
 from dreamcatcherd.core.errors import RetryableError, UsageError
 from dreamcatcherd.core.frames import Closing
 from dreamcatcherd.daemon.bootstrap import open_store
+from dreamcatcherd.git import access as access_module
 from dreamcatcherd.git import libgit2
 from dreamcatcherd.git.access import Access
 from dreamcatcherd.git.http_answers import parted
