@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -128,7 +129,8 @@ def _push(
     if files.count("-") > 1:
         raise UsageError("- is there twice", "stdin can be read once")
     deltas = [sys.stdin.buffer.read() if name == "-" else name for name in files]
-    rows = push(repository, deltas, stream_id=stream, attachments=attach, wait_s=wait_s, progress=_progress())
+    with _progress() as progress:
+        rows = push(repository, deltas, stream_id=stream, attachments=attach, wait_s=wait_s, progress=progress)
     return [structs.replace(row, name=name) for row, name in zip(rows, files, strict=True)]
 
 
@@ -147,20 +149,30 @@ def _claim(
         raise UsageError("--claim makes the delta itself", "leave FILE and --attach out")
     if stream is None:
         raise UsageError("--claim needs the stream that claims", "add --stream ID")
-    return claim(repository, resource, stream, collection=collection, wait_s=wait_s, progress=_progress())
+    with _progress() as progress:
+        return claim(repository, resource, stream, collection=collection, wait_s=wait_s, progress=progress)
 
 
-def _progress() -> Callable[[Sight, float], None]:
-    """What shows on a terminal that the command waits: one line, which is overwritten."""
+@contextmanager
+def _progress() -> Iterator[Callable[[Sight, float], None]]:
+    """What shows on a terminal that the command waits: one line, which is overwritten, and removed at the end."""
     if not sys.stderr.isatty():
-        return lambda sight, left_s: None
+        yield lambda sight, left_s: None
+        return
 
     def show(sight: Sight, left_s: float) -> None:
         closes = f", closes at {sight.frame.closes_at}" if sight.frame.closes_at else ""
         text = f"waiting for frame {sight.frame.frame} to close{closes}; {left_s:.0f} s left"
-        click.echo(f"\r\x1b[K{plain(text)}\r", err=True, nl=False)
+        click.echo(f"{_CLEAR}{plain(text)}", err=True, nl=False)
 
-    return show
+    try:
+        yield show
+    finally:
+        click.echo(_CLEAR, err=True, nl=False)
+
+
+_CLEAR = "\r\x1b[K"
+"""Begins the terminal's line again."""
 
 
 def _as_json(row: Pushed) -> dict[str, Any]:

@@ -5,9 +5,9 @@
 
 Nothing here loads libgit2."""
 
-from dreamcatcherd.client.asking import frame
+from dreamcatcherd.client.asking import frame, receipt
 from dreamcatcherd.client.claiming import claim
 from dreamcatcherd.client.outcomes import Pushed
 from dreamcatcherd.client.pushing import push
 
-__all__ = ["Pushed", "claim", "frame", "push"]
+__all__ = ["Pushed", "claim", "frame", "push", "receipt"]

@@ -8,9 +8,9 @@ from urllib.parse import unquote
 from dreamcatcherd.client.given import read_given
 from dreamcatcherd.client.outcomes import Pushed
 from dreamcatcherd.client.pace import persist
-from dreamcatcherd.client.pushing import Progress, _push_all, made_delta, put_at
+from dreamcatcherd.client.pushing import Progress, push_ready
 from dreamcatcherd.client.ready import make_ready
-from dreamcatcherd.client.session import Named, connect
+from dreamcatcherd.client.session import Named, Sight, connect
 from dreamcatcherd.core.claims import OPERATIONS
 from dreamcatcherd.core.codec import utc_text
 from dreamcatcherd.core.collections import Collection
@@ -41,11 +41,11 @@ def claim(
         sight = persist(session.look)
         row = _claimed(sight.settings, collection)
         record: dict[str, Json] = _keyed(row, resource) | ({"op": operation} if operation != "claim" else {})
-        delta = made_delta(sight, stream_id, utc_text(time.time_ns() // 1000), {})
-        put_at(delta, row.sections[0], [record])
+        delta = _with_header(sight, stream_id)
+        _put(delta, row.sections[0], [record])
         given = read_given(delta, (), sight.settings.limits, f"the claim on {resource}")
         prepared = make_ready(given, sight.settings, sight.frame.frame, stream_id)
-        (pushed,) = _push_all(session, sight, [prepared], wait_s, progress)
+        (pushed,) = push_ready(session, sight, [prepared], wait_s, progress)
         return pushed
 
 
@@ -75,3 +75,20 @@ def _keyed(row: Collection, resource: str) -> dict[str, Json]:
             return {choice.names[0]: key_part(unquote(resource))}
     names = " or ".join("/".join(choice.names) for choice in row.choices)
     raise UsageError(f"{resource!r} is not a key of {row.name}", f"give {names}, each part percent-encoded")
+
+
+def _with_header(sight: Sight, stream_id: str) -> dict[str, Json]:
+    """A delta of the open frame and the present time, its header where the repository's settings look for it first."""
+    intake, document = sight.settings.intake, dict[str, Json]()
+    _put(document, intake.frame[0], sight.frame.frame)
+    _put(document, intake.utc[0], utc_text(time.time_ns() // 1000))
+    _put(document, intake.stream_id[0], stream_id)
+    return document
+
+
+def _put(document: dict[str, Json], path: str, value: Json) -> None:
+    """Set the value at a dotted path, making the objects on the way."""
+    *folders, name = path.split(".")
+    for folder in folders:
+        document = document.setdefault(folder, {})
+    document[name] = value

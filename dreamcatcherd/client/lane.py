@@ -17,7 +17,8 @@ from dreamcatcherd.client.session import Session, Sight
 from dreamcatcherd.core.codec import frame_number, plain
 from dreamcatcherd.core.errors import RetryableError
 from dreamcatcherd.core.settings import Settings
-from dreamcatcherd.core.tree import FILE, TREE, Entry, blob_at, edit, read_tree, subtree
+from dreamcatcherd.core.signers import lines_at, speaks_for
+from dreamcatcherd.core.tree import FILE, TREE, Entry, blob_at, changed, edit, read_tree, subtree
 from dreamcatcherd.git.failures import OVERTAKEN, PushRefusedError
 from dreamcatcherd.git.http_answers import parted, words_of
 from dreamcatcherd.git.partial_clone import PartialClone
@@ -63,7 +64,7 @@ def deliver(session: Session, sight: Sight, deltas: Sequence[Ready]) -> Landed |
     while True:
         try:
             target = find_target(session, sight.settings, deltas[0].stream_id)
-            there = _there(clone, target.head, deltas)
+            there = held_paths(clone, target.head, deltas)
             missing = [one for one in deltas if one.path not in there]
             # After an answer that was lost, what is there came by this push, and is no duplicate.
             again = frozenset() if attempted else there
@@ -103,7 +104,7 @@ def find_target(session: Session, settings: Settings, stream_id: str) -> Target:
     return Target(lane, head)
 
 
-def _there(clone: PartialClone, head: str | None, deltas: Iterable[Ready]) -> frozenset[str]:
+def held_paths(clone: PartialClone, head: str | None, deltas: Iterable[Ready]) -> frozenset[str]:
     """The paths of those deltas that a commit has."""
     tree = clone.commit(head).tree if head else None
     return frozenset(one.path for one in deltas if blob_at(clone, tree, one.path) == one.blob)
@@ -115,6 +116,8 @@ def _push(
     """Push a commit with the deltas; a RetryableError that is returned says that another push came first."""
     clone = session.clone
     commit = _commit(session, sight, target, deltas)
+    if (why := _not_vouched_for(clone, sight.settings, commit, deltas[0].stream_id)) is not None:
+        return Declined("wrong-stream", why)
     result = clone.push(commit, target.ref)
     verdicts = result.stdout.decode("utf-8", "replace")  # not stderr: a hook's own output there may say anything
     said, _ = parted(result.stderr.decode("utf-8", "replace"))
@@ -137,6 +140,17 @@ def _push(
     return Declined("refused", words_of(said) or failure.cause)
 
 
+def _not_vouched_for(clone: PartialClone, settings: Settings, commit: str, stream_id: str) -> str | None:
+    """If the settings name signers: why the commit's signature does not speak for the stream, or None."""
+    if not settings.signers:
+        return None
+    now = time.time_ns() // 1000
+    good = clone.good_signatures([commit], lines_at(settings.signers.lines, now))
+    if speaks_for(settings.signers, good.get(commit), stream_id):
+        return None
+    return f"no good signature by a key of the stream {stream_id!r}: name its key with [repository] signing_key"
+
+
 def _commit(session: Session, sight: Sight, target: Target, deltas: Sequence[Ready]) -> str:
     """A commit on top of the target's head that adds the deltas."""
     clone = session.clone
@@ -145,7 +159,7 @@ def _commit(session: Session, sight: Sight, target: Target, deltas: Sequence[Rea
     old = clone.commit(target.head).tree if target.head else None
     # What a commit on the shared branch lacks counts as deleted; on a lane it does not.
     if target.ref != session.main:
-        old = _carried(clone, old, sight)
+        old = _carried(clone, target.head, sight)
     tree = edit(clone, old, entries)
     if tree is None:
         raise AssertionError("a tree with a delta is not empty")
@@ -158,20 +172,31 @@ def _commit(session: Session, sight: Sight, target: Target, deltas: Sequence[Rea
     return clone.write_commit(commit, session.signing_key)
 
 
-def _carried(clone: PartialClone, tree: str | None, sight: Sight) -> str | None:
-    """What of a lane's tree the next commit keeps: all of it, unless it has nothing but deltas; of those, only the
-    frames that are not closed.
+def _carried(clone: PartialClone, head: str | None, sight: Sight) -> str | None:
+    """What of a lane's tree the next commit keeps: all of it, unless it has nothing but deltas; of those, what is not
+    merged yet, as far as `main` shows.
 
-    A lane's tree is never merged, only what its commits add. So it need not grow for as long as the stream lives."""
-    roots = [tuple(root.split("/")) for root in sight.settings.intake.roots]
-    if not _only_deltas(clone, tree, roots):
+    A lane's tree is never merged, only what its commits add. So it need not grow for as long as the stream lives; what
+    stays is there to recognize a repeat."""
+    tree = clone.commit(head).tree if head else None
+    roots = sight.settings.intake.roots
+    if head is None or not _only_deltas(clone, tree, [tuple(root.split("/")) for root in roots]):
         return tree
+    published = sight.published.commit
+    merged = published is not None and head in clone.commit(published).parents
     kept: dict[str, Entry | None] = {}
-    for root in sight.settings.intake.roots:
+    closed: list[str] = []
+    for root in roots:
         for name, entry in read_tree(clone, subtree(clone, tree, root)).items():
             frame = frame_number(name)
-            if entry.mode == TREE and frame is not None and frame >= sight.frame.frame:
+            if entry.mode != TREE or frame is None or frame >= sight.frame.frame:
                 kept[f"{root}/{name}"] = entry
+            elif not merged:
+                closed.append(f"{root}/{name}")
+    both = {path: (subtree(clone, tree, path), subtree(clone, sight.tree, path)) for path in closed}
+    clone.fetch_missing(oid for pair in both.values() for oid in pair if oid)
+    for path, (mine, theirs) in both.items():
+        kept |= dict(changed(clone, mine, [theirs], f"{path}/"))
     return edit(clone, None, kept)
 
 

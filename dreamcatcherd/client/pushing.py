@@ -8,13 +8,12 @@ from pathlib import Path
 from msgspec import structs
 
 from dreamcatcherd.client.given import GivenAttachments, GivenDelta, check_attachments, read_given
-from dreamcatcherd.client.lane import Declined, Landed, deliver
+from dreamcatcherd.client.lane import Declined, Landed, deliver, find_target, held_paths
 from dreamcatcherd.client.outcomes import Pushed, find_receipts, wait_until_final
 from dreamcatcherd.client.pace import persist
 from dreamcatcherd.client.ready import Ready, Unfit, make_ready
 from dreamcatcherd.client.session import Named, Session, Sight, connect
 from dreamcatcherd.core.errors import UsageError
-from dreamcatcherd.core.model import Json
 from dreamcatcherd.core.tree import read_tree, subtree
 
 Progress = Callable[[Sight, float], None]
@@ -51,24 +50,29 @@ def push(
     with connect(repository) as session:
         sight = persist(session.look)
         prepared = _prepared(given, attachments, sight, stream_id)
-        return _push_all(session, sight, prepared, wait_s, progress)
+        return push_ready(session, sight, prepared, wait_s, progress)
 
 
-def _push_all(
+def push_ready(
     session: Session,
     sight: Sight,
     prepared: Sequence[Ready | Unfit],
     wait_s: float | None,
     progress: Progress,
 ) -> list[Pushed]:
-    rows: dict[int, Pushed] = {at: _unfit(one) for at, one in enumerate(prepared) if isinstance(one, Unfit)}
+    """Push what was judged, and wait if `wait_s` is given; errors are those of `push`."""
+    rows: dict[int, Pushed] = {at: refused_row(one) for at, one in enumerate(prepared) if isinstance(one, Unfit)}
     streams: dict[str, list[tuple[int, Ready]]] = {}
+    first: dict[str, int] = {}
     for at, one in enumerate(prepared):
-        if isinstance(one, Ready):
+        if isinstance(one, Ready) and first.setdefault(one.path, at) == at:
             streams.setdefault(one.stream_id, []).append((at, one))
     # One commit for each stream: a lane is one stream's, and the server checks each push from the start.
     for group in streams.values():
         rows |= _push_stream(session, sight, group)
+    for at, one in enumerate(prepared):
+        if isinstance(one, Ready) and at not in rows:
+            rows[at] = _repeated(rows[first[one.path]], one.name)
     ordered = [rows[at] for at in range(len(prepared))]
     if wait_s is not None:
         ordered = wait_until_final(session, sight, ordered, wait_s, progress)
@@ -87,9 +91,9 @@ def _prepared(
 
 def _push_stream(session: Session, sight: Sight, group: Sequence[tuple[int, Ready]]) -> dict[int, Pushed]:
     """Push one stream's deltas in one commit; if that is refused, each by itself, since only one may be at fault."""
-    rows = {at: _landed_before(session, sight, one) for at, one in group}
-    left = [(at, one) for at, one in group if rows[at] is None]
-    found = {at: row for at, row in rows.items() if row is not None}
+    landed = {at: _on_branch(session, sight, one) for at, one in group}
+    left = [(at, one) for at, one in group if landed[at] is None]
+    found = {at: _known_before(session, sight, row, one.frame) for at, one in group if (row := landed[at]) is not None}
     if not left:
         return found
     answer = deliver(session, sight, [one for _, one in left])
@@ -100,17 +104,34 @@ def _push_stream(session: Session, sight: Sight, group: Sequence[tuple[int, Read
     return found | {at: _answered(session, sight, one, answer) for at, one in left}
 
 
-def _landed_before(session: Session, sight: Sight, one: Ready) -> Pushed | None:
-    """The row of a delta that is on the shared branch already: pushed by this client, or, if it has no attachments,
-    as the same file under another name."""
-    clone, root = session.clone, one.path.rpartition("/")[0]
-    entries = read_tree(clone, subtree(clone, sight.tree, root))
-    own = one.path.rpartition("/")[2]
+def seen_before(session: Session, sight: Sight, one: Ready) -> Pushed | None:
+    """What became of a delta that was pushed before: on the shared branch, or waiting on its lane; None if it is on
+    neither. RetryableError if the repository does not answer."""
+    row = _on_branch(session, sight, one)
+    if row is None:
+        target = persist(lambda: find_target(session, sight.settings, one.stream_id))
+        if one.path not in held_paths(session.clone, target.head, [one]):
+            return None
+        row = structs.replace(_row(one), ref=target.ref, commit=target.head)
+    return find_receipts(session, sight, [row], one.frame)[0]
+
+
+def _on_branch(session: Session, sight: Sight, one: Ready) -> Pushed | None:
+    """The row of a delta that is on the shared branch: pushed by this client, or, if it has no attachments, as the same
+    file under another name. None if it is not there."""
+    clone, (folder, _, own) = session.clone, one.path.rpartition("/")
+    entries = read_tree(clone, subtree(clone, sight.tree, folder))
     name = own if own in entries else next((name for name, entry in entries.items() if entry.oid == one.blob), None)
     if name is None or entries[name].oid != one.blob or (name != own and len(one.files) > 1):
         return None
-    row = structs.replace(_row(one), path=f"{root}/{name}", ref=session.main, commit=sight.main)
-    return _known_before(session, sight, row, one.frame)
+    return structs.replace(_row(one), path=f"{folder}/{name}", ref=session.main, commit=sight.main)
+
+
+def _repeated(row: Pushed, name: str) -> Pushed:
+    """The row of a delta that was given before in the same call."""
+    if row.outcome != "pending":
+        return structs.replace(row, name=name)
+    return structs.replace(row, name=name, outcome="duplicate", reason="pending", detail="it was given twice")
 
 
 def _known_before(session: Session, sight: Sight, row: Pushed, frame: int) -> Pushed:
@@ -134,25 +155,10 @@ def _row(one: Ready) -> Pushed:
     return Pushed(one.name, one.path, one.blob, None, None, "pending", one.stream_id, warnings=one.warnings)
 
 
-def _unfit(one: Unfit) -> Pushed:
+def refused_row(one: Unfit) -> Pushed:
+    """The row of a delta that would be quarantined."""
     fault = one.fault
     return Pushed(
         one.name, None, one.blob, None, None, "refused", one.stream_id,
         reason=fault.reason, detail=fault.detail, at=fault.at,
     )  # fmt: skip
-
-
-def made_delta(sight: Sight, stream_id: str, utc: str, sections: Mapping[str, Json]) -> dict[str, Json]:
-    """A delta of the open frame, its header where the repository's settings look for it first."""
-    intake, document = sight.settings.intake, dict(sections)
-    for path, value in ((intake.frame[0], sight.frame.frame), (intake.utc[0], utc), (intake.stream_id[0], stream_id)):
-        put_at(document, path, value)
-    return document
-
-
-def put_at(document: dict[str, Json], path: str, value: Json) -> None:
-    """Set the value at a dotted path, making the objects on the way."""
-    *folders, name = path.split(".")
-    for folder in folders:
-        document = document.setdefault(folder, {})
-    document[name] = value

@@ -5,10 +5,11 @@ Owns how a repository that is named by path, URL or configuration is reached, an
 from __future__ import annotations
 
 import contextlib
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
-from msgspec import Struct
+from msgspec import Struct, structs
 
 from dreamcatcherd.client.pace import persist
 from dreamcatcherd.config import RepositoryConfig, credential_file, repository_path, wrong_url
@@ -100,6 +101,8 @@ def connect(repository: Named) -> Iterator[Session]:
         raise UsageError(f"the repository {why}", "name it by a path or a URL")
     path = repository_path(config.url)
     access = Access(url=str(path.absolute())) if path is not None else access_of(config, config.url)
+    # A worker's git finds its way by this variable where it is set, and so does a worker without a clone.
+    access = structs.replace(access, ssh_command=os.environ.get("GIT_SSH_COMMAND", ""))
     with contextlib.ExitStack() as stack:
         clone = persist(lambda: stack.enter_context(partial_clone(access, path.absolute() if path else None)))
         yield Session(clone, config)

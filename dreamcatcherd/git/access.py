@@ -37,7 +37,8 @@ ANYBODY = "git"
 
 class Access(Struct, frozen=True):
     """A repository's URL, and how to reach it. `url` contains no secret: a password in the configured URL is in
-    `password`. `trust` says who named the certificates."""
+    `password`. `trust` says who named the certificates. git uses `ssh_command` where no key and no known hosts are
+    named."""
 
     url: str
     user: str = ANYBODY
@@ -50,6 +51,7 @@ class Access(Struct, frozen=True):
     trust: str = ""
     timeout_s: float = 30.0
     transport: Literal["pygit2", "git"] = "pygit2"
+    ssh_command: str = ""
 
     def __repr__(self) -> str:
         return f"Access({self.url!r})"
@@ -117,7 +119,8 @@ def git_environment(access: Access) -> dict[str, str]:
         ssh += ["-o", f"UserKnownHostsFile={_quoted(access.known_hosts)}"]
     # By environment and not by argument: command lines are visible to every user of the machine.
     settings = [*_ALONE, *_http_settings(access, timeout)]
-    more = {"GIT_SSH_COMMAND": " ".join(ssh)}
+    named = access.ssh_key or access.known_hosts or not access.ssh_command
+    more = {"GIT_SSH_COMMAND": " ".join(ssh) if named else access.ssh_command}
     if access.is_http and (access.token_file or access.password or access.user != ANYBODY):
         settings += _helpers(access)
         more |= {"DREAMCATCHERD_USER": access.user, "DREAMCATCHERD_ORIGIN": access.origin}

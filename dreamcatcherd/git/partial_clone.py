@@ -157,6 +157,12 @@ class PartialClone:
         """Keep a commit, signed if there is a key; return its id."""
         return self._writer.write_commit(commit, signing_key)
 
+    def good_signatures(self, commits: Iterable[str], signers: Iterable[str]) -> dict[str, str]:
+        """Those of the commits that have a good ssh signature by a key of the allowed-signers lines, each with the
+        key's fingerprint; commits that were written and not pushed yet included."""
+        self._writer.flush()
+        return self._reader.good_signatures(commits, signers)
+
     def push(self, commit: str, ref: str) -> CompletedProcess[bytes]:
         """Ask the repository to move a ref forward to a commit; RetryableError at the time limit."""
         self._writer.flush()
@@ -178,7 +184,8 @@ def partial_clone(access: Access, local: Path | None = None) -> Iterator[Partial
     """A partial clone in a temporary folder, for as long as this lasts."""
     with tempfile.TemporaryDirectory(prefix="dreamcatcherd-", ignore_cleanup_errors=True) as name:
         folder = Path(name) / "git"
-        for words in (("init", "--quiet", "--bare", "--template="), ("config", "remote.origin.url", access.url)):
+        init = ("init", "--quiet", "--bare", "--object-format=sha1", "--template=")
+        for words in (init, ("config", "remote.origin.url", access.url)):
             done = git(folder, *words, variables=git_environment(access))
             if done.returncode:
                 raise FatalError(f"{folder} cannot be made: {error_message(done)}", "check the temporary folder")
