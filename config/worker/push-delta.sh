@@ -6,9 +6,9 @@
 # REPOSITORY is a path or URL that git can push to. The frame and the stream are read from the delta. An attachment keeps
 # its file name; the delta names it in a *_ref field. Where the repository's settings name other delta roots ([intake]
 # roots), set DREAMCATCHER_ROOT to one of them. On success the script prints the ref and the blob id, for
-# `dreamcatcherd receipt BLOB`. Exit codes: 0 the push was acknowledged, 1 the server refused it (the reason is on stderr;
-# unless a lane blocked the push, the same delta would be refused again), 2 wrong usage, 3 the server could not be reached:
-# run the script again.
+# `dreamcatcherd receipt BLOB`. Exit codes, those of `dreamcatcherd push`: 0 the push was acknowledged, 1 it was refused
+# (the reason is on stderr; unless a lane blocked the push, the same delta would be refused again), 2 wrong usage, 3 the
+# server could not be reached or did not answer: run the script again.
 set -eu
 
 fail() {
@@ -21,6 +21,9 @@ repository=$1
 delta=$2
 shift 2
 [ -f "$delta" ] || fail 2 "$delta is not a file: name the delta to push"
+for file in "$@"; do
+    [ -f "$file" ] || fail 2 "$file is not a file: name an attachment to push"
+done
 
 # The first "name": value pair with the given name in the file: write frame and stream_id before the sections.
 field() {
@@ -34,40 +37,47 @@ field() {
 }
 frame=$(field frame)
 stream=$(field stream_id)
-case $frame in '' | *[!0-9]*) fail 2 "$delta has no frame: add \"frame\": <number>" ;; esac
-[ -n "$stream" ] || fail 2 "$delta has no stream_id: add \"stream_id\": \"<name>\""
-git check-ref-format "refs/heads/dc/$stream/x" || fail 2 "no ref can carry the stream_id '$stream': push the delta to the shared branch"
+case $frame in '' | *[!0-9]*) fail 1 "$delta has no frame: add \"frame\": <number>" ;; esac
+[ -n "$stream" ] || fail 1 "$delta has no stream_id: add \"stream_id\": \"<name>\""
+git check-ref-format "refs/heads/dc/$stream/x" ||
+    fail 2 "no ref can carry the stream_id '$stream': push the delta to the shared branch"
 
-work=$(mktemp -d)
+work=$(mktemp -d) || fail 3 "no temporary folder can be made: look at the disk"
 trap 'rm -rf "$work"' EXIT
-trap 'exit 1' HUP INT TERM
+trap 'exit 130' HUP INT TERM
 GIT_DIR=$work/git
-export GIT_DIR
-git init --quiet --bare "$GIT_DIR"
-
-blob=$(git hash-object -w -- "$delta")
+GIT_INDEX_FILE=$work/index
+export GIT_DIR GIT_INDEX_FILE
 name=$(printf '%s' "$stream" | tr -c 'A-Za-z0-9_.-' _)-$(date -u +%Y%m%dT%H%M%SZ)-$$
 folder=${DREAMCATCHER_ROOT:-state/stream_deltas}/$frame
-GIT_INDEX_FILE=$work/index
-export GIT_INDEX_FILE
-git update-index --add --cacheinfo "100644,$blob,$folder/$name.json"
-for file in "$@"; do
-    [ -f "$file" ] || fail 2 "$file is not a file: name an attachment to push"
-    attached=$(git hash-object -w -- "$file")
-    git update-index --add --cacheinfo "100644,$attached,$folder/$name/$(basename "$file")"
-done
 
-commit=$(git -c user.name="$stream" -c user.email="$name@localhost" commit-tree -m "$stream: frame $frame" "$(git write-tree)")
+add() {
+    git update-index --add --cacheinfo "100644,$(git hash-object -w -- "$1"),$2"
+}
+
+# One commit without parents, with the delta and its attachments; prints its id.
+make_commit() {
+    git init --quiet --bare "$GIT_DIR" && add "$delta" "$folder/$name.json" || return
+    for file in "$@"; do
+        add "$file" "$folder/$name/$(basename "$file")" || return
+    done
+    git -c user.name="$stream" -c user.email="$name@localhost" commit-tree -m "$stream: frame $frame" "$(git write-tree)"
+}
+commit=$(make_commit "$@") || fail 3 "the commit could not be made: look at git's message above"
+blob=$(git hash-object -- "$delta")
+
 ref=refs/heads/dc/$stream/$frame-$name
-if ! told=$(git push --porcelain "$repository" "$commit:$ref" 2>"$work/errors"); then
+if ! verdict=$(git push --porcelain "$repository" "$commit:$ref" 2>"$work/errors"); then
     cat "$work/errors" >&2
     if grep -q -e 'lane-blocked' -e 'exists; cannot create' "$work/errors"; then
         fail 1 "the lane dc/$stream blocks dc/$stream/...: delete that lane once it is merged, or push the delta to it; the delta itself is valid"
     fi
-    case $told in
+    # A ref that could not be locked, and a server that failed by itself, are no judgement of the delta.
+    case $verdict in
+    *'cannot lock ref'* | *'failed to update ref'* | *'unpacker error'*) ;;
     *'rejected]'*) fail 1 "the server refused the delta: correct it as described above; the unchanged delta would be refused again" ;;
-    *) fail 3 "the push was not acknowledged: the server could not be reached or did not answer; run it again" ;;
     esac
+    fail 3 "the push was not acknowledged: the server could not be reached or did not answer; run it again"
 fi
 grep '^remote: warning' "$work/errors" >&2 || :
 echo "$ref $blob"

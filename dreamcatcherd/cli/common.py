@@ -7,7 +7,7 @@ import re
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 import msgspec
@@ -18,10 +18,10 @@ from dreamcatcherd.core.codec import canonical
 from dreamcatcherd.core.codec import plain as plain
 from dreamcatcherd.core.errors import RefusedError, UsageError
 from dreamcatcherd.core.settings import Settings, SettingsError, read_settings
-from dreamcatcherd.daemon import bootstrap
-from dreamcatcherd.daemon.primary import Primary
-from dreamcatcherd.git.incomplete_clone import UNSHALLOW
-from dreamcatcherd.stages.published import PublishedState
+
+if TYPE_CHECKING:  # the commands of workers load no primary, and no libgit2
+    from dreamcatcherd.daemon.primary import Primary
+    from dreamcatcherd.stages.published import PublishedState
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 _T = TypeVar("_T")
@@ -62,6 +62,8 @@ def configuration(
 
 def open_primary(repo: str | None, config_file: Path | None, *, notes: bool = True) -> Primary:
     """A primary on the repository that the options name. With `notes`, its troubles are printed on stderr."""
+    from dreamcatcherd.daemon import bootstrap
+
     primary = bootstrap.open_configured(*configuration(repo, config_file))
     for trouble in primary.store.troubles() if notes else ():
         click.echo(f"dreamcatcherd: note: {trouble.what}; {trouble.remedy}", err=True)
@@ -80,6 +82,8 @@ def with_history(primary: Primary) -> Primary:
     """The primary; RefusedError if its repository is shallow, since then the frames cannot be recomputed."""
     store = primary.store
     if store.cut:
+        from dreamcatcherd.git.incomplete_clone import UNSHALLOW
+
         raise RefusedError(f"{store.where} is a shallow repository: its frames cannot be recomputed", UNSHALLOW)
     return primary
 

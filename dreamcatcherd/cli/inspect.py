@@ -17,13 +17,14 @@ from dreamcatcherd.cli.common import (
     write_table,
 )
 from dreamcatcherd.cli.present import all_troubles
+from dreamcatcherd.cli.receipt_lines import receipt_lines
 from dreamcatcherd.cli.usage import WholeNumber
 from dreamcatcherd.core.codec import MAX_FRAME, canonical
 from dreamcatcherd.core.errors import RefusedError
 from dreamcatcherd.core.export import public_record
 from dreamcatcherd.core.ledger import ClaimRow, Ledger
 from dreamcatcherd.core.model import Json
-from dreamcatcherd.core.report import plural, promised, status_json
+from dreamcatcherd.core.report import promised, status_json
 from dreamcatcherd.daemon import bootstrap
 from dreamcatcherd.daemon.cycle import draft_ledger, poll
 from dreamcatcherd.history.queries import entities, view
@@ -66,12 +67,6 @@ def plan(repo: str | None, config_file: Path | None, as_json: bool) -> None:
 
 def _claim_cells(row: ClaimRow) -> tuple[object, ...]:
     return (row.collection, _text(row.key), row.stream_id, row.outcome, row.holder, row.until)
-
-
-def _claimed(row: ClaimRow) -> str:
-    """A decision in one line."""
-    holder = f", held by {row.holder} through frame {row.until}" if row.holder is not None else ", held by nobody"
-    return f"claim on {row.collection} {_text(row.key)}: {row.outcome}{holder}"
 
 
 def _conflicts(ledger: Ledger) -> list[tuple[object, ...]]:
@@ -117,11 +112,11 @@ def status(repo: str | None, config_file: Path | None, as_json: bool) -> None:
         click.echo(f"trouble: {plain(one.what)}{since}\n         {plain(one.remedy)}")
 
 
-@click.command(short_help="Show the outcome of a delta, and what it lost.")
+@click.command("receipt", short_help="Show the outcome of a delta, and what it lost.")
 @click.argument("path_or_blob", metavar="PATH_OR_BLOB_OR_KEY")
 @on_repository
 @with_json
-def receipt(path_or_blob: str, repo: str | None, config_file: Path | None, as_json: bool) -> None:
+def receipt_command(path_or_blob: str, repo: str | None, config_file: Path | None, as_json: bool) -> None:
     """Show the outcome of a delta: pending, merged, late, duplicate or quarantined, and the fields it lost.
 
     It is named by its path in the repository, its blob id (`git hash-object FILE`), or its order key: frame,
@@ -145,23 +140,8 @@ def receipt(path_or_blob: str, repo: str | None, config_file: Path | None, as_js
         where = f" in frame {row.frame}" if row.frame is not None else ""
         why = f" ({row.reason})" if row.reason else ""
         click.echo(f"{plain(row.path)} {row.blob[:12]}: {row.outcome}{why}{where}")
-        for lost in row.lost:
-            fields = lost.field if lost.field is not None else plural(len(lost.value), "field")
-            what = f"{lost.collection} {_text(lost.key)} {plain(fields)}"
-            click.echo(f"  lost {plain(what)} to {plain(lost.winner.stream_id)}: {plain(_text(lost.value))}")
-        for misfit in row.misfits:
-            where = f"extra/{misfit.section}"
-            click.echo(f"  {plural(misfit.records, 'misfit')} in {plain(where)}: {plain(misfit.why)}")
-        for claim in row.claims:
-            click.echo(f"  {plain(_claimed(claim))}")
-        if row.collapsed:
-            click.echo(
-                f"  {plural(row.collapsed, 'record')} collapsed: the key existed already and the record added nothing"
-            )
-        if row.unresolved:
-            click.echo(f"  unresolved references: {plain(', '.join(row.unresolved))}")
-        if row.unknown:
-            click.echo(f"  unknown sections, kept in extra/…: {plain(', '.join(row.unknown))}")
+        for line in receipt_lines(row):
+            click.echo(f"  {line}")
 
 
 @click.command(short_help="Show the entities of a collection.")

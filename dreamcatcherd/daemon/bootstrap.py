@@ -12,11 +12,11 @@ from typing import NamedTuple
 
 from msgspec import structs
 
+from dreamcatcherd.client.session import access_of
 from dreamcatcherd.config import clone_folder, credential_file, repository_path
 from dreamcatcherd.config_tables import Config, RepositoryConfig
 from dreamcatcherd.core.frames import Closing
 from dreamcatcherd.daemon.primary import Primary
-from dreamcatcherd.git.access import ANYBODY, Access, without_secrets
 from dreamcatcherd.git.local import LocalStore
 from dreamcatcherd.git.protocols import GitStore, Store
 from dreamcatcherd.git.remote import RemoteStore
@@ -113,16 +113,5 @@ class Source:
 
 
 def _open_remote(repository: RepositoryConfig, url: str) -> RemoteStore:
-    plain, user, password = without_secrets(url)
-    access = Access(
-        url=plain,
-        user=repository.user or user or ANYBODY,
-        password=password,
-        token_file=credential_file("repository", "token_file", repository.token_file),
-        ssh_key=credential_file("repository", "ssh_key", repository.ssh_key),
-        known_hosts=credential_file("repository", "known_hosts", repository.known_hosts),
-        ca_file=credential_file("repository", "ca_file", repository.ca_file),
-        timeout_s=repository.timeout,
-        transport=repository.transport,
-    )
-    return RemoteStore(access, clone_folder(repository, plain))
+    access = access_of(repository, url)
+    return RemoteStore(access, clone_folder(repository, access.url))

@@ -5,20 +5,14 @@ that reads the same file. They are never part of a command line, a log line or a
 
 from __future__ import annotations
 
-import math
 import os
-import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Literal
 from urllib.parse import unquote, urlsplit, urlunsplit
 
-import pygit2
 from msgspec import Struct
-from pygit2.enums import CredentialType
 
 from dreamcatcherd.core.errors import RetryableError, UsageError
-from dreamcatcherd.git.redirects import led_to
 
 _HELPER = (
     '!f() { test "$1" = get || exit 0; protocol=; host=; while IFS= read -r line; do case "$line" in '
@@ -30,13 +24,12 @@ _HELPER = (
 )
 """Answers git only for the repository's scheme, host and port: not for a proxy, a redirect or a submodule."""
 
-_REPORTS_HOST = (1, 9, 5)
-"""The first libgit2 that reports which URL asks for credentials. Older ones report the repository's URL even after a
-redirect."""
-
-SAID_MOST = 2**20
-"""The most characters of a server's progress messages that one fetch accepts."""
 SLOW_REMEDY = "look at the server and the network; raise [repository] timeout if it is only slow"
+
+CREDENTIALS_REMEDY = (
+    "check token_file, user or ssh_key in [repository] and the account's rights; "
+    "for ssh configuration or credential helpers of git's set transport to git"
+)
 
 ANYBODY = "git"
 """The user if none is named: forges expect it over ssh, and over http the token alone counts."""
@@ -44,7 +37,8 @@ ANYBODY = "git"
 
 class Access(Struct, frozen=True):
     """A repository's URL, and how to reach it. `url` contains no secret: a password in the configured URL is in
-    `password`. `trust` says who named the certificates."""
+    `password`. `trust` says who named the certificates. git uses `ssh_command` where no key and no known hosts are
+    named."""
 
     url: str
     user: str = ANYBODY
@@ -57,6 +51,7 @@ class Access(Struct, frozen=True):
     trust: str = ""
     timeout_s: float = 30.0
     transport: Literal["pygit2", "git"] = "pygit2"
+    ssh_command: str = ""
 
     def __repr__(self) -> str:
         return f"Access({self.url!r})"
@@ -70,23 +65,10 @@ class Access(Struct, frozen=True):
         return self.url.startswith(("http://", "https://"))
 
     @property
-    def read_by_git(self) -> bool:
-        """Whether git lists and fetches: as configured, or if libgit2 would not report who asks for credentials.
-
-        It leaves out the brackets of an IPv6 address, and decodes what follows a question mark."""
-        unclear = libgit2_version() < _REPORTS_HOST or any(sign in self.url for sign in "[?")
-        return self.transport == "git" or (self.is_http and unclear)
-
-    @property
     def origin(self) -> str:
         """Scheme, host and port of the URL: credentials over http are sent only there."""
         parts = urlsplit(self.url)
         return f"{parts.scheme}://{unquote(parts.netloc)}"
-
-
-def libgit2_version() -> tuple[int, int, int]:
-    """The version of the libgit2 that is in use."""
-    return pygit2.LIBGIT2_VER_MAJOR, pygit2.LIBGIT2_VER_MINOR, pygit2.LIBGIT2_VER_REVISION
 
 
 def without_secrets(url: str) -> tuple[str, str | None, str]:
@@ -137,7 +119,8 @@ def git_environment(access: Access) -> dict[str, str]:
         ssh += ["-o", f"UserKnownHostsFile={_quoted(access.known_hosts)}"]
     # By environment and not by argument: command lines are visible to every user of the machine.
     settings = [*_ALONE, *_http_settings(access, timeout)]
-    more = {"GIT_SSH_COMMAND": " ".join(ssh)}
+    named = access.ssh_key or access.known_hosts or not access.ssh_command
+    more = {"GIT_SSH_COMMAND": " ".join(ssh) if named else access.ssh_command}
     if access.is_http and (access.token_file or access.password or access.user != ANYBODY):
         settings += _helpers(access)
         more |= {"DREAMCATCHERD_USER": access.user, "DREAMCATCHERD_ORIGIN": access.origin}
@@ -181,92 +164,3 @@ def _quoted(path: Path) -> str:
     if any(char in text for char in "'\"\\%$` \t\n"):
         raise UsageError(f"the path {text!r} cannot be handed to ssh", "choose one of plain characters without spaces")
     return text
-
-
-class Callbacks(pygit2.RemoteCallbacks):
-    """libgit2's callbacks of one connection. Credentials are offered once: if it asks again, they were refused."""
-
-    def __init__(
-        self, access: Access, progress: Callable[[], None] = lambda: None, limit_s: float | None = None
-    ) -> None:
-        """`progress` is called whenever data has arrived: a first fetch may take longer than any other step.
-
-        After `limit_s` seconds in total the connection is closed when more data arrives. libgit2's own limit only ends
-        silence, and a server may send byte after byte for ever."""
-        super().__init__()
-        self._progress = progress
-        self._until = time.monotonic() + limit_s if limit_s is not None else math.inf
-        self._said = 0
-        self._access = access
-        self._offered = False
-
-    def credentials(
-        self, url: str, username_from_url: str | None, allowed_types: CredentialType
-    ) -> pygit2.credentials.Username | pygit2.credentials.UserPass | pygit2.credentials.Keypair:
-        access = self._access
-        if access.is_http and (username_from_url is not None or url != _as_reported(access.url)):
-            raise led_to(access.url, url)
-        user = username_from_url or access.user
-        if allowed_types & CredentialType.USERNAME:
-            return pygit2.credentials.Username(user)
-        if self._offered:
-            raise RetryableError(f"{access.url} refused the credentials", CREDENTIALS_REMEDY)
-        self._offered = True
-        if allowed_types & CredentialType.SSH_KEY:
-            if access.ssh_key:
-                return pygit2.credentials.Keypair(user, None, str(access.ssh_key), "")
-            return pygit2.credentials.KeypairFromAgent(user)
-        secret = secret_of(access)
-        if secret is None:
-            raise RetryableError(f"{access.url} asks for credentials and none are configured", CREDENTIALS_REMEDY)
-        return pygit2.credentials.UserPass(access.user, secret)
-
-    def transfer_progress(self, stats: pygit2.remotes.TransferProgress) -> None:
-        self._check_time()
-        self._progress()
-
-    def sideband_progress(self, string: str) -> None:
-        """The server's progress messages: they are not shown, and only a bounded number of them is accepted."""
-        self._said += len(string)
-        self._check_time()
-        if self._said > SAID_MOST:
-            raise RetryableError(f"{self._access.url} says more beside its answer than anybody reads", SLOW_REMEDY)
-
-    def _check_time(self) -> None:
-        if time.monotonic() > self._until:
-            raise RetryableError(f"{self._access.url} did not answer within the time limit", SLOW_REMEDY)
-
-    def certificate_check(self, certificate: None, valid: bool, host: bytes) -> bool:
-        """Never more lenient than libgit2's own check of TLS certificates and ssh host keys."""
-        return valid
-
-
-def _as_reported(url: str) -> str:
-    """An http URL in the form in which libgit2 reports it to the credentials callback.
-
-    The complete URL is compared: a host may be chosen to look like another host and the beginning of a path."""
-    parts = urlsplit(url)
-    default = ":443" if parts.scheme == "https" else ":80"
-    return f"{parts.scheme}://{parts.netloc.removesuffix(default)}{parts.path or '/'}"
-
-
-CREDENTIALS_REMEDY = (
-    "check token_file, user or ssh_key in [repository] and the account's rights; "
-    "for ssh configuration or credential helpers of git's set transport to git"
-)
-
-
-def set_up_libgit2(access: Access, clone: Path) -> None:
-    """libgit2's process-wide settings: time limits, and where it looks for known hosts."""
-    milliseconds = max(1, round(access.timeout_s * 1000))
-    pygit2.settings.server_connect_timeout = milliseconds
-    pygit2.settings.server_timeout = milliseconds
-    if access.known_hosts is None:
-        pygit2.settings.homedir = os.environ.get("HOME", "/")
-    else:
-        home = clone / "home"
-        link = home / ".ssh" / "known_hosts"
-        link.parent.mkdir(parents=True, exist_ok=True)
-        link.unlink(missing_ok=True)
-        link.symlink_to(access.known_hosts.absolute())  # not the file that it links to now, which may be replaced
-        pygit2.settings.homedir = str(home)

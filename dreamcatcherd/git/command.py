@@ -56,10 +56,7 @@ def git(
 
     `waiting` is called about once a second while git runs. Of the variables that change git's behaviour, it sees only
     those that are passed. At the time limit git and all that it started are killed, and GitTimeoutError is raised."""
-    environment = {name: value for name, value in os.environ.items() if not name.startswith(("GIT_", "SSH_ASKPASS"))}
-    environment |= {"LC_ALL": "C", "GIT_CONFIG_NOSYSTEM": "0"} | NO_QUESTIONS | _PROTOCOLS
-    environment |= {f"GIT_{role}_{what}": value for role in ("AUTHOR", "COMMITTER") for what, value in _IDENTITY}
-    environment |= dict(variables or {}) | AS_STORED
+    environment = git_variables(variables or {})
     try:
         process = subprocess.Popen(
             ["git", "--git-dir", str(repository), *_DURABLE, *_PLAIN, *words],
@@ -87,6 +84,14 @@ def git(
             _end(process)
             raise
     return subprocess.CompletedProcess(words, process.returncode, out, errors)
+
+
+def git_variables(more: Mapping[str, str]) -> dict[str, str]:
+    """The environment of every git: of the variables that change its behaviour, only those in `more`."""
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(("GIT_", "SSH_ASKPASS"))}
+    environment |= {"LC_ALL": "C", "GIT_CONFIG_NOSYSTEM": "0"} | NO_QUESTIONS | _PROTOCOLS
+    environment |= {f"GIT_{role}_{what}": value for role in ("AUTHOR", "COMMITTER") for what, value in _IDENTITY}
+    return environment | dict(more) | AS_STORED
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:

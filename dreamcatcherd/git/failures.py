@@ -138,6 +138,14 @@ def failure_of(access: Access, said: str, answers: Sequence[HttpAnswer] = ()) ->
     return UnclearError(f"{access.url} failed: {shown}", "look at the server", kind=_steady(f"{access.url} {shown}"))
 
 
+_PASSING = re.compile(r"cannot be reached|within the time limit|\((?:429|500|502|503|504)\)$")
+
+
+def is_passing(failure: RetryableError) -> bool:
+    """Whether the same request may succeed soon: the server or the way to it failed, not the request."""
+    return isinstance(failure, (LimitedError, UnclearError)) or _PASSING.search(failure.kind) is not None
+
+
 def _answered(access: Access, said: str, answer: HttpAnswer) -> RetryableError | None:
     """A web server's answer as a failure; None if git's message about it says more."""
     wait_s = retry_after_s(answer, time.time()) if answer.status in (403, 429, 503) else None

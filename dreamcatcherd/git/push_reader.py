@@ -5,6 +5,7 @@ from its variables, all of which are passed on to it. Nothing can be written or 
 
 from __future__ import annotations
 
+import re
 import subprocess
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -19,9 +20,12 @@ from dreamcatcherd.git.rev_list import list_commits
 _KINDS = {b"commit": 1, b"tree": 2}
 """git's own numbers of the kinds that have a ceiling."""
 
+_PREFIX = re.compile("[0-9a-f]{4,40}")
+
 
 class PushReader:
-    """The repository that git's variables name, as it is during a push; it keeps the `RepositoryReader` Protocol.
+    """The repository that git's variables name, as it is during a push; it keeps the Protocols `RepositoryReader` and
+    `QueryReader`.
 
     A git process answers the reads from the constructor on, until `close`. The refs are those of the start."""
 
@@ -75,6 +79,13 @@ class PushReader:
 
     def size(self, oid: str) -> int:
         return self._ask("info", oid)[1]
+
+    def resolve(self, prefix: str) -> str | None:
+        answer = self._answer("info", prefix) if _PREFIX.fullmatch(prefix) else []
+        return answer[0].decode() if len(answer) == 3 else None
+
+    def refresh(self) -> None:
+        self._refs = self._read_refs()  # git itself finds packs that were added
 
     def commit(self, oid: str) -> Commit:
         return read_commit(self, oid)
@@ -132,15 +143,19 @@ class PushReader:
 
     def _ask(self, what: str, oid: str) -> tuple[int, int]:
         """The kind and size of an object; after `contents`, its bytes and a line feed are next in the pipe."""
+        answer = self._answer(what, oid)
+        if len(answer) != 3:
+            why = answer[-1].decode() if answer else "git cat-file ended"
+            raise FatalError(f"object {oid} cannot be read from {self.where}: {why}", "run git fsck there")
+        return _KINDS.get(answer[1], 0), int(answer[2])
+
+    def _answer(self, what: str, oid: str) -> list[bytes]:
+        """The words of git's answer about an object: its id, kind and size, or why there is none."""
         if self._reader.stdin is None or self._reader.stdout is None:
             raise AssertionError("the process was made with pipes")
         try:
             self._reader.stdin.write(f"{what} {oid}\n".encode())
             self._reader.stdin.flush()
-            answer = self._reader.stdout.readline().split()
+            return self._reader.stdout.readline().split()
         except BrokenPipeError:
-            answer = []
-        if len(answer) != 3:
-            why = answer[-1].decode() if answer else "git cat-file ended"
-            raise FatalError(f"object {oid} cannot be read from {self.where}: {why}", "run git fsck there")
-        return _KINDS.get(answer[1], 0), int(answer[2])
+            return []

@@ -16,7 +16,7 @@ from dreamcatcherd.core.paths import PUBLISHED, TRIAL, short_ref
 from dreamcatcherd.core.report import plural
 from dreamcatcherd.core.tree import Kind
 from dreamcatcherd.core.troubles import Trouble
-from dreamcatcherd.git.access import Access, set_up_libgit2
+from dreamcatcherd.git.access import Access
 from dreamcatcherd.git.certificates import Trust, trusting
 from dreamcatcherd.git.clone_refs import CloneRefs
 from dreamcatcherd.git.command import git
@@ -24,6 +24,7 @@ from dreamcatcherd.git.commit_history import CommitHistory
 from dreamcatcherd.git.failures import PushRefusedError, UnclearError
 from dreamcatcherd.git.incomplete_clone import SHALLOW
 from dreamcatcherd.git.integrity import DamagedRefsError
+from dreamcatcherd.git.libgit2 import set_up_libgit2
 from dreamcatcherd.git.local import LocalStore
 from dreamcatcherd.git.own_clone import hold, make_clone, prepare_clone
 from dreamcatcherd.git.pack_writer import PackWriter

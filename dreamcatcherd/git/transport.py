@@ -1,32 +1,28 @@
 """Every request to a remote: listing, fetching and pushing, by git or libgit2, with one kind of failure for both.
 
-Owns the time limit and the environment of each, and which of the two lists and fetches. If an error does not show the
-answer of a web server, git makes the same request again, with a trace."""
+Owns which of the two lists and fetches. What git does is in `requests`; if libgit2's error does not show the answer of
+a web server, git makes the same request again."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from subprocess import CompletedProcess
 from typing import TypeVar
 
 import pygit2
 from pygit2.enums import FetchPrune
 
 from dreamcatcherd.core.errors import RetryableError
-from dreamcatcherd.git.access import Access, Callbacks, git_environment
-from dreamcatcherd.git.certificates import CERTIFICATES
-from dreamcatcherd.git.command import GitTimeoutError, git
+from dreamcatcherd.git.access import Access
+from dreamcatcherd.git.command import GitTimeoutError
 from dreamcatcherd.git.failures import OVERTAKEN, UnclearError, failure_of
-from dreamcatcherd.git.http_answers import BODIES, HEADERS, HttpAnswer, parted, words_of
+from dreamcatcherd.git.libgit2 import CERTIFICATES, Callbacks, read_by_git
 from dreamcatcherd.git.protocols import Move
 from dreamcatcherd.git.redirects import SIGNS, RedirectedError
+from dreamcatcherd.git.requests import GitRequests
 
 _T = TypeVar("_T")
-
-_AGAIN_S = 10.0
-"""The time limit of a request that is made again only to see the server's answer."""
 
 _STATUS = re.compile(r"status code: \d{3}|error: \d{3}|HTTP \d{3}")
 """How libgit2 and git mention the status of a web server's answer."""
@@ -37,16 +33,16 @@ class Transport:
 
     def __init__(self, access: Access, folder: Path, waiting: Callable[[], None]) -> None:
         self._access = access
-        self._folder = folder
         self._waiting = waiting
-        self._list_by_git = self._fetch_by_git = access.read_by_git
+        self._requests = GitRequests(access, folder, waiting)
+        self._list_by_git = self._fetch_by_git = read_by_git(access)
 
     def heads(self, repository: pygit2.Repository, spaces: Sequence[str]) -> dict[str, str]:
         """The refs that the remote lists. git asks only for those below the prefixes; libgit2 asks for all."""
-        words = ("ls-remote", "--refs", "--", self._access.url, *(f"{space}*" for space in spaces))
+        patterns = [f"{space}*" for space in spaces]
         if self._list_by_git:
-            listed = self.git(*words).decode("utf-8", "surrogateescape")
-            return {name: oid for oid, name in (line.split("\t") for line in listed.splitlines())}
+            return self._requests.heads(patterns)
+        words = ("ls-remote", "--refs", "--", self._access.url, *patterns)
         CERTIFICATES.renew(self._access)
         remote = repository.remotes.create_anonymous(self._access.url)
         try:
@@ -75,7 +71,7 @@ class Transport:
             else:
                 return True
         try:
-            self.git(*words, limit_s=limit_s)
+            self._requests.git(*words, limit_s=limit_s)
         except RetryableError as error:
             if "couldn't find remote ref" not in error.cause:
                 raise
@@ -89,39 +85,20 @@ class Transport:
         specs = [f"{move.new or ''}:{move.ref}" for move in moves]
         words = ("push", "--atomic", "--porcelain", *leases, "--", self._access.url, *specs)
         try:
-            result = self.run(*words)
+            result = self._requests.run(*words)
             if result.returncode and b"does not support --atomic" in result.stderr:
                 words = tuple(word for word in words if word != "--atomic")
-                result = self.run(*words)
+                result = self._requests.run(*words)
         except GitTimeoutError:
             return failure_of(self._access, "timed out")
         verdicts = result.stdout.decode("utf-8", "replace")  # not stderr: a hook's own output there may say anything
         if result.returncode == 0 or any(sign in verdicts for sign in OVERTAKEN):
             return None
-        return self.failed(result, words)
+        return self._requests.failed(result, words)
 
-    def run(
-        self, *words: str, limit_s: float | None = None, trace: Mapping[str, str] = HEADERS
-    ) -> CompletedProcess[bytes]:
-        """Run git; the caller checks its exit code. GitTimeoutError at the time limit. Over http its stderr has a trace
-        as well, which `failed` reads."""
-        return git(
-            self._folder,
-            *words,
-            timeout_s=limit_s or self._access.timeout_s,
-            variables=git_environment(self._access) | (dict(trace) if self._access.is_http else {}),
-            waiting=self._waiting,
-        )
-
-    def git(self, *words: str, limit_s: float | None = None) -> bytes:
+    def git(self, *words: str) -> bytes:
         """The output of git; RetryableError if it fails."""
-        try:
-            result = self.run(*words, limit_s=limit_s)
-        except GitTimeoutError as error:
-            raise failure_of(self._access, "timed out") from error
-        if result.returncode:
-            raise self.failed(result, words)
-        return result.stdout
+        return self._requests.git(*words)
 
     def ask(self, do: Callable[[], _T], words: Sequence[str], again: bool = True) -> _T:
         """Make a request through libgit2; git would make the same request with `words`."""
@@ -135,34 +112,15 @@ class Transport:
             said = str(error)
             raise self._more(failure_of(self._access, said), said, words) from error
 
-    def failed(self, result: CompletedProcess[bytes], words: Sequence[str]) -> RetryableError:
-        """The failure of git, run with `words`, with the server's own explanation if there is one."""
-        said, answers = parted(result.stderr.decode("utf-8", "replace"))
-        if words[0] == "push":
-            said = f"{said}\n{result.stdout.decode('utf-8', 'replace')}"
-        if answers and answers[-1].status >= 400 and not words_of(said):
-            answers = self._again(words) or answers
-        return failure_of(self._access, said.strip() or f"git ended with {result.returncode}", answers)
-
     def _more(self, known: RetryableError, said: str, words: Sequence[str]) -> RetryableError:
         """A failure of libgit2, completed with the web server's answer: libgit2 reports nothing but its status."""
         plain = said.lower()
         if not self._access.is_http or not (_STATUS.search(said) or SIGNS.search(plain) or _is_redirect(known)):
             return known
-        answers = self._again(words)
+        answers = self._requests.answers(words)
         if _is_redirect(known) and not any("location" in one.fields for one in answers):
             return known
         return failure_of(self._access, said, answers) if answers else known
-
-    def _again(self, words: Sequence[str]) -> list[HttpAnswer]:
-        """The web server's answers when git makes the same request again."""
-        if not self._access.is_http:
-            return []
-        try:
-            traced = self.run(*words, limit_s=min(_AGAIN_S, self._access.timeout_s), trace=BODIES)
-        except GitTimeoutError:
-            return []
-        return parted(traced.stderr.decode("utf-8", "replace"))[1]
 
 
 def _is_redirect(known: RetryableError) -> bool:

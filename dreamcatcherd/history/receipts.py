@@ -80,14 +80,17 @@ def read_asked(store: QueryReader, text: str) -> Asked:
     return Asked(path=text) if "/" in text else Asked(blob=store.resolve(text) or text)
 
 
-def receipts(store: QueryReader, base: PublishedState, waiting: list[Arrival], text: str) -> list[Receipt]:
+def receipts(
+    store: QueryReader, base: PublishedState, waiting: list[Arrival], text: str, since: int = 0
+) -> list[Receipt]:
     """The outcome of every version of the delta that `text` names, oldest frame first; empty if there is none.
 
-    `waiting` are the arrivals that no frame has merged yet. FatalError if a ledger cannot be read."""
+    `waiting` are the arrivals that no frame has merged yet. Ledgers before frame `since` are not read. FatalError if a
+    ledger cannot be read."""
     asked = read_asked(store, text)
     found: dict[tuple[str, str], Receipt] = {}
     merged: dict[Stamp, tuple[str, str]] = {}
-    for frame in _frames(store, base, asked):
+    for frame in _frames(store, base, asked, since):
         oid = blob_at(store, base.ledgers, paths.ledger_path(frame))
         raw = store.read(oid) if oid else b""
         # A field can be lost in a later frame, to a late delta. That ledger has the content id of the losing version.
@@ -122,8 +125,8 @@ def _needle(asked: Asked) -> bytes:
     return canonical(asked.path if asked.path is not None else asked.blob)[1:-1]
 
 
-def _frames(store: QueryReader, base: PublishedState, asked: Asked) -> range:
-    """The frames whose ledgers may list a delta: its own and all later ones."""
+def _frames(store: QueryReader, base: PublishedState, asked: Asked, since: int) -> range:
+    """The frames whose ledgers may list a delta: its own and all later ones, from `since` on."""
     last = base.state.last_closed
     if last is None:
         return range(0)
@@ -134,7 +137,7 @@ def _frames(store: QueryReader, base: PublishedState, asked: Asked) -> range:
         first = paths.frame_of(asked.path, intake.roots)
     else:
         first = _frame_in(store, asked.blob, intake)
-    oldest = _oldest(store, base)
+    oldest = max(since, _oldest(store, base))
     return range(max(oldest, first) if first is not None and first <= last else oldest, last + 1)
 
 

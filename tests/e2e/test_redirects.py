@@ -18,8 +18,10 @@ from dreamcatcherd.core.errors import RetryableError, UsageError
 from dreamcatcherd.core.frames import Closing
 from dreamcatcherd.daemon.bootstrap import open_store
 from dreamcatcherd.git import access as access_module
-from dreamcatcherd.git.access import Access, Callbacks
+from dreamcatcherd.git import libgit2
+from dreamcatcherd.git.access import Access
 from dreamcatcherd.git.http_answers import parted
+from dreamcatcherd.git.libgit2 import Callbacks, read_by_git
 from dreamcatcherd.git.local import LocalStore
 from dreamcatcherd.git.protocols import Move
 from dreamcatcherd.git.redirects import RedirectedError, redirected, shown_url
@@ -220,9 +222,9 @@ def test_an_older_libgit2_is_not_asked_over_http(
     shared: LocalStore, second: Front, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Before 1.9.5 it does not say who asks for credentials, so git reads over http; over other protocols it reads."""
-    monkeypatch.setattr(access_module, "libgit2_version", lambda: (1, 9, 4))
-    assert not Access(url="git://e/x").read_by_git
-    assert not Access(url="ssh://git@e/x").read_by_git
+    monkeypatch.setattr(libgit2, "libgit2_version", lambda: (1, 9, 4))
+    assert not read_by_git(Access(url="git://e/x"))
+    assert not read_by_git(Access(url="ssh://git@e/x"))
     send = sending("", f"http://127.0.0.1:{second.server_port}{{}}", 302, asks=False)
     with front(shared.folder.parent, send) as first:
         failure = tried(opened(settings(first.url, tmp_path / "mine", "a token", "pygit2")), "fetch")
@@ -231,7 +233,7 @@ def test_an_older_libgit2_is_not_asked_over_http(
     with front(shared.folder.parent, serving) as good:
         assert opened(settings(good.url, tmp_path / "good", "a token", "pygit2")).refs() == shared.refs()
     monkeypatch.undo()
-    assert [Access(url=url).read_by_git for url in ("http://[::1]/x", "https://e/x?a=b", "https://e/x")] == [
+    assert [read_by_git(Access(url=url)) for url in ("http://[::1]/x", "https://e/x?a=b", "https://e/x")] == [
         True,
         True,
         False,

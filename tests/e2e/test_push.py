@@ -1,0 +1,487 @@
+"""`dreamcatcherd push` as a process: over every transport, without libgit2, and its exit codes beside the script's."""
+
+from __future__ import annotations
+
+import json
+import os
+import pty
+import re
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.client.tools import commit_on, files, refs, stored
+from tests.e2e.front import front, serving
+from tests.e2e.servers import Served, Server, hooked, install_hook
+from tests.e2e.tools import (
+    DREAMCATCHERD,
+    Daemon,
+    dc,
+    dc_json,
+    delta,
+    environment,
+    export_of,
+    git,
+    primary_toml,
+    wait_for,
+)
+
+SCRIPT = Path(__file__).parents[2] / "config/worker/push-delta.sh"
+
+
+def worker_config(served: Served, folder: Path, more: str = "") -> Path:
+    """A worker's configuration: how the repository is reached, and with what."""
+    path = folder / "worker.toml"
+    path.write_text(f"[repository]\n{served.config_lines}{more}")
+    return path
+
+
+def written(folder: Path, name: str, text: str) -> str:
+    (folder / name).write_text(text)
+    return str(folder / name)
+
+
+def push_all(*words: str, cwd: Path, env: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:
+    """Run the command and return what became of it."""
+    return subprocess.run(
+        [*DREAMCATCHERD, "push", *words],
+        cwd=cwd, env=environment() | (env or {}), capture_output=True, text=True, timeout=120, check=False,
+    )  # fmt: skip
+
+
+# Transports ---------------------------------------------------------------------------------------------------------
+
+
+def test_a_delta_lands_over_every_transport(served: Served, tmp_path: Path) -> None:
+    """With an attachment, waiting for a daemon that closes frames: merged, exit 0, and the text is in the snapshot."""
+    config = worker_config(served, tmp_path)
+    (tmp_path / "body.md").write_text("the text")
+    file = written(tmp_path, "d.json", delta(1, "w", posts_created=[{"number": 1, "body_ref": "body.md"}]))
+    (first,) = dc_json("push", file, "--config", str(config))
+    assert (first["outcome"], first["ref"]) == ("pending", "refs/heads/dc/w")
+    assert stored(served.repository, f"{first['commit']}:{first['path']}") == (tmp_path / "d.json").read_bytes()
+    with Daemon(tmp_path, "--config", str(primary_toml(tmp_path, "interval", 0.5)), "--repo", str(served.repository)):
+        (again,) = dc_json("push", "--wait", "60", file, "--config", str(config))
+    assert (again["outcome"], again["frame"], again["path"]) == ("duplicate", 1, first["path"])
+    assert export_of(served.repository)["state"]["posts"][0]["body"] == "the text"
+
+
+@pytest.mark.parametrize("filters", ["allowed", "only blob:none", "none"])
+@pytest.mark.parametrize("protocol", ["2", "0"])
+def test_a_second_push_needs_no_filters_and_no_new_protocol(
+    server: Server, tmp_path: Path, filters: str, protocol: str
+) -> None:
+    """A lane that is continued, with frames closed before, whatever the server can filter and both protocols."""
+    if server.kind not in ("git", "http"):
+        pytest.skip("two transports show it")
+    repository = server.repository
+    if filters != "none":
+        git(repository, "config", "uploadpack.allowFilter", "true")
+    if filters == "only blob:none":
+        git(repository, "config", "uploadpackfilter.allow", "false")
+        git(repository, "config", "uploadpackfilter.blob:none.allow", "true")
+    config = str(worker_config(server, tmp_path))
+    user = written(tmp_path, "gitconfig", f"[protocol]\n version = {protocol}\n")
+    for number in (1, 2, 3):
+        if number == 3:
+            dc("close", "--repo", str(repository))
+        file = written(tmp_path, f"{number}.json", delta(1, "w", f"2026-01-01T00:00:0{number}Z", observations=[number]))
+        done = push_all(file, "--config", config, cwd=tmp_path, env={"GIT_CONFIG_GLOBAL": user})
+        assert (done.returncode, "pending" in done.stdout) == (0, True), done.stderr
+    dc("close", "--repo", str(repository))
+    done = push_all("1.json", "3.json", "--json", "--config", config, cwd=tmp_path, env={"GIT_CONFIG_GLOBAL": user})
+    rows = json.loads(done.stdout)
+    assert [(row["outcome"], row["frame"]) for row in rows] == [("duplicate", 1), ("duplicate", 2)]
+    assert git(repository, "rev-list", "--count", "refs/heads/dc/w") == "3"
+
+
+def test_a_long_history_is_not_fetched(server: Server, tmp_path: Path) -> None:
+    """The repository holds 3 MB that no push needs: none of it comes over the wire."""
+    if server.kind != "git":
+        pytest.skip("one transport shows it")
+    git(server.repository, "config", "uploadpack.allowFilter", "true")
+    noise = os.urandom(1_500_000).hex()
+    main = git(server.repository, "rev-parse", "main")
+    commit_on(server.repository, "refs/heads/main", {"state/agents.json": noise, "docs/a/b.txt": noise[::-1]}, (main,))
+    file = written(tmp_path, "d.json", delta(1, "w", observations=[1]))
+    with server.proxied() as proxy:
+        carried: list[int] = []
+        pump = proxy._pump
+
+        def counted(source: Any, sink: Any) -> None:
+            try:
+                while chunk := source.recv(65536):
+                    carried.append(len(chunk))
+                    sink.sendall(chunk)
+                sink.shutdown(1)
+            except OSError:
+                pump(source, sink)
+
+        proxy._pump = counted  # type: ignore[method-assign]
+        dc("push", file, "--repo", server.url)
+    assert 0 < sum(carried) < 100_000
+
+
+# Without libgit2 ----------------------------------------------------------------------------------------------------
+
+BLOCKED = """
+import sys
+class Block:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in ("pygit2", "_pygit2"):
+            raise ImportError(name + " is blocked")
+sys.meta_path.insert(0, Block())
+"""
+
+
+def test_the_command_and_the_library_need_no_pygit2(server: Server, tmp_path: Path) -> None:
+    """With its import blocked, push waits for the merge, claims, and asks, by URL and by path."""
+    if server.kind != "git":
+        pytest.skip("one transport shows it")
+    file = written(tmp_path, "d.json", delta(1, "w", observations=[1]))
+    command = f"{BLOCKED}\nfrom dreamcatcherd.cli import invoke\nsys.exit(invoke(sys.argv[1:]))"
+    library = f"{BLOCKED}\nfrom dreamcatcherd.client import *\nprint(frame(sys.argv[1]).frame)\n"
+    library += f"print(receipt(sys.argv[1], {file!r}).outcome)"
+
+    def run(script: str, *words: str) -> subprocess.CompletedProcess[str]:
+        line = [sys.executable, "-c", script, *words]
+        return subprocess.run(line, env=environment(), capture_output=True, text=True, timeout=120, check=False)
+
+    assert "pygit2 is blocked" in run(command, "status", "--repo", str(server.repository)).stderr
+    with Daemon(tmp_path, "--config", str(primary_toml(tmp_path, "interval", 0.5)), "--repo", str(server.repository)):
+        done = run(command, "push", file, "--repo", server.url, "--wait", "60")
+        assert (done.returncode, "merged in frame" in done.stdout) == (0, True), done.stderr
+    for where in (server.url, str(server.repository)):
+        assert run(library, where).stdout.split()[1:] == ["merged"]
+
+
+# Exit codes, beside the script's ------------------------------------------------------------------------------------
+
+
+class Case:
+    """One cause of failure: how it comes about, and what both must answer."""
+
+    def __init__(self, code: int, words: str, script_code: int | None = None) -> None:
+        self.code, self.words, self.script_code = code, words, code if script_code is None else script_code
+
+
+CASES = {
+    "good": Case(0, ""),
+    "refused by the check": Case(1, "bad-utc"),
+    "refused by another hook": Case(1, "no pushes on Sundays"),
+    "no frame": Case(1, "frame"),
+    "no stream": Case(1, "stream_id"),
+    "not JSON, with the check": Case(1, "not-json|no frame"),
+    "no lane has room": Case(1, "cannot create|lane-blocked"),
+    "no such file": Case(2, "nothing.json"),
+    "no words": Case(2, "nothing to push|usage"),
+    "unreachable host": Case(3, "cannot be reached|not acknowledged"),
+    "wrong path on the server": Case(3, "no git repository|does not serve|not acknowledged"),
+    "no repository there": Case(3, "no git repository|not acknowledged"),
+    "wrong password": Case(3, "refused the credentials|not acknowledged"),
+    "the server may not write": Case(3, "does not serve|not acknowledged"),
+    "the server dies in the middle": Case(3, "cannot be reached|not acknowledged"),
+}
+"""By what happens: the exit code of both, and a pattern that is found in what each says."""
+
+
+@contextmanager
+def happening(name: str, server: Server, tmp_path: Path) -> Iterator[tuple[str, list[str]]]:
+    """Let it happen; gives the URL and the files to push."""
+    repository, file = server.repository, written(tmp_path, "d.json", delta(1, "w", observations=[1]))
+    if name == "refused by the check":
+        yield server.url, [written(tmp_path, "bad.json", delta(1, "w", utc="noon"))]
+    elif name == "refused by another hook":
+        with hooked(repository, "echo no pushes on Sundays >&2; exit 1"):
+            yield server.url, [file]
+    elif name == "no frame":
+        yield server.url, [written(tmp_path, "bad.json", '{"utc": "2026-01-01T00:00:00Z", "stream_id": "w"}')]
+    elif name == "no stream":
+        yield server.url, [written(tmp_path, "bad.json", '{"utc": "2026-01-01T00:00:00Z", "frame": 1}')]
+    elif name == "not JSON, with the check":
+        yield server.url, [written(tmp_path, "bad.json", '{"frame": 1, "stream_id": "w",')]
+    elif name == "no lane has room":
+        commit_on(repository, "refs/heads/dc", {"x": "x"})
+        yield server.url, [file]
+    elif name == "no such file":
+        yield server.url, [str(tmp_path / "nothing.json")]
+    elif name == "no words":
+        yield server.url, []
+    elif name == "unreachable host":
+        server.stop()
+        yield server.url, [file]
+    elif name == "wrong path on the server":
+        yield server.url.replace("fleet.git", "other.git"), [file]
+    elif name == "no repository there":
+        yield str(tmp_path), [file]
+    elif name == "the server dies in the middle":
+        with server.proxied() as proxy:
+            install_hook(repository, "touch ../asked; sleep 60")
+            yield server.url, [file]
+            proxy.cut()
+    else:
+        yield server.url, [file]
+
+
+@pytest.mark.parametrize("name", [name for name in CASES if name not in ("wrong password", "the server may not write")])
+def test_both_ways_to_push_have_the_same_exit_codes(name: str, tmp_path: Path, git_server: Server) -> None:
+    """The command and push-delta.sh tell refused from unreachable from misused, and say why, in the same cases."""
+    case = CASES[name]
+    for run in (command_line, script_line):
+        with happening(name, git_server, tmp_path) as (url, words):
+            dying = name == "the server dies in the middle"
+            code, said = run(url, words, tmp_path, git_server if dying else None)
+            if name == "unreachable host":
+                git_server.start()
+        assert code == case.code, (run.__name__, said)
+        assert re.search(case.words, said), (run.__name__, said)
+        assert "Traceback" not in said
+
+
+def command_line(url: str, words: list[str], cwd: Path, dying: Server | None) -> tuple[int, str]:
+    return outcome_of([*DREAMCATCHERD, "push", *words, "--repo", url], cwd, dying)
+
+
+def script_line(url: str, words: list[str], cwd: Path, dying: Server | None) -> tuple[int, str]:
+    return outcome_of(["sh", str(SCRIPT), url, *words], cwd, dying)
+
+
+def outcome_of(line: list[str], cwd: Path, dying: Server | None, env: dict[str, str] | None = None) -> tuple[int, str]:
+    """The exit code and what was said; a dying server is killed once its hook runs."""
+    process = subprocess.Popen(
+        line, cwd=cwd, env=environment() | (env or {}), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    if dying is not None:
+        asked = dying.repository.parent / "asked"
+        wait_for(asked.exists)
+        asked.unlink()
+        dying.stop()
+    _, said = process.communicate(timeout=120)
+    if dying is not None:
+        dying.start()
+    return process.returncode, said
+
+
+@pytest.fixture
+def git_server(tmp_path: Path) -> Iterator[Server]:
+    """A repository behind git's daemon."""
+    from tests.e2e.conftest import served_as
+
+    for found in served_as("git", tmp_path):
+        assert isinstance(found, Server)
+        yield found
+
+
+@pytest.fixture
+def http_server(tmp_path: Path) -> Iterator[Server]:
+    """A repository behind a web server that asks for a password."""
+    from tests.e2e.conftest import served_as
+
+    for found in served_as("http", tmp_path):
+        assert isinstance(found, Server)
+        yield found
+
+
+def test_a_wrong_password_is_no_refusal_of_the_delta(http_server: Server, tmp_path: Path) -> None:
+    """Both exit with 3, at once, and neither shows the password."""
+    config = worker_config(http_server, tmp_path)
+    file = written(tmp_path, "d.json", delta(1, "w", observations=[1]))
+    http_server.lock_out()
+    assert http_server.token_file is not None
+    secret = http_server.token_file.read_text().strip()
+    for line, env in (
+        ([*DREAMCATCHERD, "push", file, "--config", str(config)], {}),
+        (["sh", str(SCRIPT), http_server.url, file], http_server.git_env),
+    ):
+        code, said = outcome_of(line, tmp_path, None, env)
+        assert code == 3, said
+        assert re.search(CASES["wrong password"].words, said)
+        assert secret not in said
+
+
+def test_a_server_that_may_not_be_written_to_is_no_refusal_of_the_delta(git_server: Server, tmp_path: Path) -> None:
+    """A daemon without receive-pack: 3 in both."""
+    git(git_server.repository, "config", "daemon.receivepack", "false")
+    file = written(tmp_path, "d.json", delta(1, "w", observations=[1]))
+    for run in (command_line, script_line):
+        code, said = run(git_server.url, [file], tmp_path, None)
+        assert code == 3, said
+        assert re.search(CASES["the server may not write"].words, said)
+
+
+# An answer that is lost ---------------------------------------------------------------------------------------------
+
+
+def test_a_cut_connection_after_the_push_landed_is_found_out(git_server: Server, tmp_path: Path) -> None:
+    """The hook lets the push through and the connection is cut before the answer: the command looks again, exit 0, and
+    one commit is there."""
+    file = written(tmp_path, "d.json", delta(1, "w", observations=[1]))
+    hook = git_server.repository / "hooks" / "post-receive"
+    hook.write_text("#!/bin/sh\ntouch asked\nuntil [ -e cut ]; do sleep 0.05; done\n")
+    hook.chmod(0o755)
+    with git_server.proxied() as proxy:
+        line = [*DREAMCATCHERD, "push", file, "--json", "--repo", git_server.url]
+        process = subprocess.Popen(line, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        wait_for((git_server.repository / "asked").exists)
+        proxy.cut()
+        (git_server.repository / "cut").touch()
+        out, said = process.communicate(timeout=60)
+    assert process.returncode == 0, said
+    (row,) = json.loads(out)
+    assert (row["outcome"], refs(git_server.repository)) == ("pending", {"refs/heads/dc/w": row["commit"]})
+    assert git(git_server.repository, "rev-list", "--count", row["commit"]) == "1"
+
+
+# Secrets ------------------------------------------------------------------------------------------------------------
+
+
+def test_a_secret_of_the_url_is_in_no_message_file_or_command_line(tmp_path: Path) -> None:
+    """The password reaches the server and nothing else: not stderr, not JSON, not the arguments of any git."""
+    dc("init", str(tmp_path / "fleet.git"))
+    git(tmp_path / "fleet.git", "config", "http.receivepack", "true")
+    file = written(tmp_path, "d.json", delta(1, "w", observations=[1]))
+    log = tmp_path / "lines"
+    real = subprocess.run(["sh", "-c", "command -v git"], capture_output=True, text=True, check=True).stdout.strip()
+    (tmp_path / "bin").mkdir()
+    wrapper = tmp_path / "bin/git"
+    wrapper.write_text(f'#!/bin/sh\necho "$@" >>{log}\nexec {real} "$@"\n')
+    wrapper.chmod(0o755)
+    path = {"PATH": f"{wrapper.parent}:{os.environ['PATH']}", "TMPDIR": str(tmp_path)}
+    with front(tmp_path, serving) as shown:
+        url = shown.url.replace("http://", "http://fleet:s3cr.t@")
+        done = push_all(file, "--json", "--repo", url, cwd=tmp_path, env=path)
+        assert done.returncode == 0, done.stderr
+        assert "fleet:s3cr.t" in shown.logins
+        wrong = push_all(file, "--json", "--repo", url.replace("fleet.git", "other.git"), cwd=tmp_path, env=path)
+        assert wrong.returncode == 3
+    said = done.stdout + done.stderr + wrong.stdout + wrong.stderr + log.read_text()
+    assert "push --porcelain" in said
+    assert "s3cr.t" not in said
+    assert not list(tmp_path.glob("dreamcatcherd-*"))
+
+
+def test_credentials_of_the_users_own_git_are_used(http_server: Server, tmp_path: Path) -> None:
+    """A credential helper in the user's configuration lets the command in, as it does plain git."""
+    file = written(tmp_path, "d.json", delta(1, "w", observations=[1]))
+    secret = f"password=$(cat {http_server.token_file})"
+    helper = f'!f() {{ if [ "$1" = get ]; then echo username=fleet; echo "{secret}"; fi; }}; f'
+    user = tmp_path / "gitconfig"
+    git(tmp_path, "config", "--file", str(user), "credential.helper", helper)
+    done = push_all(file, "--repo", http_server.url, cwd=tmp_path, env={"GIT_CONFIG_GLOBAL": str(user)})
+    assert done.returncode == 0, done.stderr
+
+
+# The command line ---------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def fleet(tmp_path: Path) -> Path:
+    """A repository on this disk, with the check."""
+    dc("init", str(tmp_path / "fleet.git"))
+    return tmp_path / "fleet.git"
+
+
+def test_the_rows_have_the_keys_of_the_contract(fleet: Path, tmp_path: Path) -> None:
+    """`push --json` is a list of path, blob, ref, commit, outcome and the fields of a receipt; a refused file too."""
+    both = [written(tmp_path, "a.json", delta(1, "w")), written(tmp_path, "b.json", "{")]
+    rows = json.loads(push_all(*both, "--json", "--repo", str(fleet), cwd=tmp_path).stdout)
+    keys = {"path", "blob", "ref", "commit", "outcome", "stream_id", "frame", "digest", "reason", "lost", "misfits"}
+    keys |= {"collapsed", "unresolved", "unknown", "claims"}
+    assert [keys - row.keys() for row in rows] == [set(), set()]
+    assert [(row["outcome"], row["reason"]) for row in rows] == [("pending", None), ("refused", "not-json")]
+
+
+@pytest.mark.parametrize("order", ["first", "last"])
+def test_wait_needs_no_number_wherever_it_stands(fleet: Path, tmp_path: Path, order: str) -> None:
+    """`push --wait FILE` waits for the default time; a number after it is its value, also a short one that runs out:
+    exit 3, outcome pending."""
+    file = written(tmp_path, "d.json", delta(1, "w"))
+    words = ["--wait", "0.2", file] if order == "first" else [file, "--wait", "0.2"]
+    done = push_all(*words, "--json", "--repo", str(fleet), cwd=tmp_path)
+    assert (done.returncode, json.loads(done.stdout)[0]["outcome"]) == (3, "pending")
+    assert "not final after 0.2 s" in done.stderr
+    with Daemon(tmp_path, "--config", str(primary_toml(tmp_path, "interval", 0.5)), "--repo", str(fleet)):
+        words = ["--wait", file] if order == "first" else [file, "--wait"]
+        done = push_all(*words, "--repo", str(fleet), cwd=tmp_path)
+    assert (done.returncode, "in frame 1" in done.stdout) == (0, True), done.stderr
+
+
+def test_stdin_is_a_delta_too(fleet: Path, tmp_path: Path) -> None:
+    """`-` reads it, with attachments by name."""
+    (tmp_path / "a.md").write_text("A")
+    body = delta(1, "w", posts_created=[{"number": 1, "body_ref": "a.md"}])
+    out = dc("push", "-", "--attach", str(tmp_path / "a.md"), "--repo", str(fleet), stdin=body.encode())
+    assert "pending" in out
+    assert sum(path.endswith("/a.md") for path in files(fleet, "refs/heads/dc/w")) == 1
+    assert "stdin can be read once" in dc("push", "-", "-", "--repo", str(fleet), code=2)
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--claim", "x"], "needs the stream"),
+        (["--claim", "x", "--stream", "w"], "no collection with the rule claim"),
+        (["d.json", "--claim", "x", "--stream", "w"], "makes the delta itself"),
+        (["d.json", "--collection", "x"], "goes with --claim"),
+        (["d.json", "--wait=-1"], "not in the range"),
+        (["d.json", "--wait=soon"], "not a valid float"),
+    ],
+)
+def test_wrong_usage_is_one_line(fleet: Path, tmp_path: Path, words: list[str], said: str) -> None:
+    """Exit 2, before anything is pushed."""
+    written(tmp_path, "d.json", delta(1, "w"))
+    assert said in dc("push", *words, "--repo", str(fleet), cwd=tmp_path, code=2)
+    assert refs(fleet) == {}
+
+
+def test_a_claim_waits_for_its_decision(fleet: Path, tmp_path: Path) -> None:
+    """Granted: exit 0. Refused, with the holder: exit 1. Without --wait the claim is only acknowledged."""
+    toml = '[collections.tasks]\nsection = "claims"\nkey = ["resource"]\nrule = "claim"\nttl = 99\n'
+    commit_on(fleet, "refs/heads/main", {"state/dreamcatcher.toml": toml}, (git(fleet, "rev-parse", "main"),))
+    with Daemon(tmp_path, "--config", str(primary_toml(tmp_path, "interval", 0.5)), "--repo", str(fleet)):
+        (granted,) = dc_json("push", "--claim", "build", "--stream", "a", "--wait", "--repo", str(fleet))
+        assert [(row["outcome"], row["holder"]) for row in granted["claims"]] == [("granted", "a")]
+        said = dc("push", "--claim", "build", "--stream", "b", "--wait", "--repo", str(fleet), code=1)
+        assert 'claim on tasks "build": refused, held by a through frame' in said
+        assert "dreamcatcherd: the claim on build: refused: held by a" in said
+        assert "pending" in dc("push", "--claim", "build", "--stream", "b", "--repo", str(fleet))
+
+
+def test_text_from_deltas_and_servers_cannot_drive_a_terminal(fleet: Path, tmp_path: Path) -> None:
+    """Escape sequences in a stream's name, a warning or a hook's message are shown escaped."""
+    hook = "printf 'remote \\033[31mred\\n' >&2; exit 1"
+    body = json.dumps({"frame": 1, "utc": "2026-01-01T00:00:00Z", "stream_id": "w", "odd\x1b[2J": [1]})
+    done = push_all(written(tmp_path, "d.json", body), "--repo", str(fleet), cwd=tmp_path)
+    with hooked(fleet, hook):
+        refused = push_all(written(tmp_path, "e.json", delta(1, "v")), "--repo", str(fleet), cwd=tmp_path)
+    assert (done.returncode, refused.returncode) == (0, 1)
+    assert "red" in refused.stderr
+    assert "\x1b" not in done.stdout + done.stderr + refused.stdout + refused.stderr
+
+
+def test_an_interrupt_ends_it_with_130_and_leaves_nothing(fleet: Path, tmp_path: Path) -> None:
+    """Ctrl-C while it waits: the delta stays pushed, the temporary folder goes, one line is said."""
+    master, slave = pty.openpty()
+    try:
+        process = subprocess.Popen(
+            [*DREAMCATCHERD, "push", written(tmp_path, "d.json", delta(1, "w")), "--wait", "--repo", str(fleet)],
+            env=environment() | {"TMPDIR": str(tmp_path)}, stdout=subprocess.DEVNULL, stderr=slave,
+        )  # fmt: skip
+        shown = b""
+        while b"waiting for frame 1 to close" not in shown:
+            shown += os.read(master, 4096)
+        process.send_signal(signal.SIGINT)
+        assert process.wait(timeout=20) == 130
+        while b"interrupted" not in shown:
+            shown += os.read(master, 4096)
+    finally:
+        os.close(master)
+        os.close(slave)
+    assert refs(fleet).keys() == {"refs/heads/dc/w"}
+    assert not list(tmp_path.glob("dreamcatcherd-*"))
