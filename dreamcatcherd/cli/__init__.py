@@ -33,7 +33,7 @@ _COMMANDS = {
     "plan": "inspect:plan",
     "status": "inspect:status",
     "validate": "validate:validate",
-    "receipt": "inspect:receipt",
+    "receipt": "inspect:receipt_command",
     "show": "inspect:show",
     "log": "inspect:log",
     "books": "books:books",

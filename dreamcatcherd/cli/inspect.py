@@ -111,11 +111,11 @@ def status(repo: str | None, config_file: Path | None, as_json: bool) -> None:
         click.echo(f"trouble: {plain(one.what)}{since}\n         {plain(one.remedy)}")
 
 
-@click.command()
+@click.command("receipt")
 @click.argument("path_or_blob")
 @on_repository
 @with_json
-def receipt(path_or_blob: str, repo: str | None, config_file: Path | None, as_json: bool) -> None:
+def receipt_command(path_or_blob: str, repo: str | None, config_file: Path | None, as_json: bool) -> None:
     """Show the outcome of a delta: pending, merged, late, duplicate or quarantined, and the fields it lost.
 
     PATH_OR_BLOB is the delta's path in the repository, its blob id (`git hash-object FILE`), or its order key: frame,
