@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from tests.client.tools import commit_on, files, refs, stored
+from tests.e2e.conftest import served_as
 from tests.e2e.front import front, serving
 from tests.e2e.servers import Served, Server, hooked
 from tests.e2e.tools import (
@@ -216,6 +217,16 @@ def test_credentials_of_the_users_own_git_are_used(http_server: Server, tmp_path
     git(tmp_path, "config", "--file", str(tmp_path / ".gitconfig"), "credential.helper", helper)
     done = push_all(file, "--repo", http_server.url, cwd=tmp_path, env={"HOME": str(tmp_path)})
     assert done.returncode == 0, done.stderr
+
+
+def test_the_ssh_command_of_the_environment_is_used(tmp_path: Path) -> None:
+    """Where no key is configured, GIT_SSH_COMMAND finds the way, as for plain git; without it nobody gets in."""
+    file = written(tmp_path, "d.json", delta(1, "w", observations=[1]))
+    for served in served_as("ssh", tmp_path):
+        bare = {"HOME": str(tmp_path), "SSH_AUTH_SOCK": ""}
+        assert push_all(file, "--repo", served.url, cwd=tmp_path, env=bare).returncode == 3
+        done = push_all(file, "--repo", served.url, cwd=tmp_path, env=bare | served.git_env)
+        assert done.returncode == 0, done.stderr
 
 
 # The command line ---------------------------------------------------------------------------------------------------

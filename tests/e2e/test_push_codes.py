@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import subprocess
 from collections.abc import Iterator
@@ -10,10 +11,13 @@ from pathlib import Path
 
 import pytest
 
-from tests.client.tools import commit_on
+from dreamcatcherd.client import push
+from dreamcatcherd.config import load_config
+from dreamcatcherd.git.partial_clone import PartialClone
+from tests.client.tools import commit_on, refs
 from tests.e2e.servers import Server, hooked
 from tests.e2e.test_push import worker_config, written
-from tests.e2e.tools import DREAMCATCHERD, delta, environment, git, wait_for
+from tests.e2e.tools import DREAMCATCHERD, dc, delta, environment, export_of, git, wait_for
 
 SCRIPT = Path(__file__).parents[2] / "config/worker/push-delta.sh"
 
@@ -154,3 +158,27 @@ def test_a_server_that_may_not_be_written_to_is_no_refusal_of_the_delta(git_serv
         code, said = run(git_server.url, [file], tmp_path)
         assert code == 3, said
         assert re.search(CASES["the server may not write"].words, said)
+
+
+@pytest.mark.parametrize("filters", ["true", "false"])
+def test_a_lane_that_is_removed_during_the_push_is_made_again(
+    git_or_http: Server, tmp_path: Path, filters: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The primary removes a merged lane between the look and the push: the delta arrives on a new one, and merges."""
+    repository, true_push = git_or_http.repository, PartialClone.push
+    git(repository, "config", "uploadpack.allowFilter", filters)
+    config = load_config(worker_config(git_or_http, tmp_path)).repository
+    dc("push", written(tmp_path, "a.json", delta(1, "w", observations=["a"])), "--repo", str(repository))
+    dc("close", "--repo", str(repository))
+
+    def overtaken(clone: PartialClone, commit: str, ref: str) -> subprocess.CompletedProcess[bytes]:
+        monkeypatch.undo()
+        git(repository, "update-ref", "-d", ref)
+        return true_push(clone, commit, ref)
+
+    monkeypatch.setattr(PartialClone, "push", overtaken)
+    (row,) = push(config, json.loads(delta(2, "w", observations=["b"])))
+    assert (row.outcome, refs(repository)) == ("pending", {"refs/heads/dc/w": row.commit})
+    dc("close", "--repo", str(repository))
+    assert [one["value"] for one in export_of(repository)["state"]["observations"]] == ["a", "b"]
+    git(repository, "fsck", "--strict")
