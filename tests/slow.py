@@ -10,6 +10,11 @@ SLOW_FIXTURES = frozenset({"thousand"})
 
 SLOW = frozenset(
     {
+        "tests/client/test_lanes.py::test_the_lane_keeps_only_what_is_not_closed_yet",
+        "tests/client/test_push.py::test_whatever_is_pushed_how_often_counts_once",
+        "tests/client/test_server_answers.py::test_pushers_that_race_on_one_ref_all_arrive",
+        "tests/client/test_waiting.py::test_a_held_delta_is_not_final",
+        "tests/client/test_waiting.py::test_one_claims_and_the_other_is_told_who_holds_it",
         "tests/core/test_codec.py::test_damaged_bytes_are_judged_as_by_a_strict_reader",
         "tests/core/test_codec.py::test_hand_written_json_is_judged_as_by_a_strict_reader",
         "tests/core/test_header.py::test_one_record_cannot_hold_any_number_of_values",

@@ -22,6 +22,9 @@ if TYPE_CHECKING:
     from dreamcatcherd.client.outcomes import Pushed
     from dreamcatcherd.client.session import Sight
 
+_STDIN_MOST = 2**30 + 1
+"""One byte more than any setting lets a delta have: an endless input is not read."""
+
 DEFAULT_WAIT_S = 300.0
 """How long `--wait` without a number waits."""
 
@@ -128,7 +131,7 @@ def _push(
         raise UsageError("--collection goes with --claim", "leave it out")
     if files.count("-") > 1:
         raise UsageError("- is there twice", "stdin can be read once")
-    deltas = [sys.stdin.buffer.read() if name == "-" else name for name in files]
+    deltas = [sys.stdin.buffer.read(_STDIN_MOST) if name == "-" else name for name in files]
     with _progress() as progress:
         rows = push(repository, deltas, stream_id=stream, attachments=attach, wait_s=wait_s, progress=progress)
     return [structs.replace(row, name=name) for row, name in zip(rows, files, strict=True)]
@@ -198,4 +201,13 @@ def _why(row: Pushed) -> str:
         return f"{row.name}: refused: {'held by ' + holder if holder else 'nobody holds it'}"
     at = f" at {row.at}" if row.at else ""
     detail = f": {row.detail}" if row.detail else ""
-    return f"{row.name}: {row.outcome}: {row.reason}{at}{detail}"
+    remedy = _REMEDIES.get(row.reason or "", "correct it: unchanged, it would be refused again")
+    return f"{row.name}: {row.outcome}: {row.reason}{at}{detail}; {remedy}"
+
+
+_REMEDIES = {
+    "lane-blocked": "remove the ref that is in the way, or wait until its lane is merged; the delta itself is valid",
+    "wrong-stream": "push it as its own stream, with that stream's key where the repository names signers",
+    "too-far-ahead": "push it when its frame is nearer",
+    "refused": "ask who runs the server",
+}

@@ -64,11 +64,11 @@ _CAUSES: tuple[tuple[str, str, str], ...] = (
         "check the scheme and the port of [repository] url",
     ),
     (
-        r"resolve|look up|connect|refused|unreachable|hung up|\beof\b|reset by peer|broken pipe",
+        r"resolve|look up|connect|refused|unreachable|hung up|\beof\b|reset by peer|broken pipe|ended with -13$",
         "cannot be reached",
         _REMEDY_WAIT,
     ),
-    (r"not found|does not exist", "is no git repository that may be read", _REMEDY_URL),
+    (r"not found|does not exist|no such repository", "is no git repository that may be read", _REMEDY_URL),
 )
 """Patterns that are searched for in a message, in this order, each with its cause and remedy."""
 

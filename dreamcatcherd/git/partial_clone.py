@@ -92,7 +92,9 @@ class PartialClone:
                 if not self._commits:
                     raise
                 # A server that speaks only the old protocol gives nothing but refs: then everything is fetched.
-                self._requests.git(*_FETCH, "--refetch", "--depth=1", "origin", *self._commits)
+                # Without --no-filter git would use the filter of the fetch before.
+                self._filters = [None]
+                self._requests.git(*_FETCH, "--no-filter", "--refetch", "--depth=1", "origin", *self._commits)
 
     def _missing_locally(self, wanted: list[str]) -> None:
         if self._local:
@@ -103,9 +105,10 @@ class PartialClone:
         while True:
             used = self._filters[0]
             try:
-                self._requests.git(*_FETCH, *([f"--filter={used}"] if used else []), *words)
-            except RetryableError as error:
-                if used is None or "filter" not in error.cause:
+                self._requests.git(*_FETCH, f"--filter={used}" if used else "--no-filter", *words)
+            except RetryableError:
+                # A server that refuses a filter often just hangs up, as one that is down does.
+                if used is None:
                     raise
                 del self._filters[0]
             else:

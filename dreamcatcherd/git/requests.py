@@ -34,13 +34,14 @@ class GitRequests:
         return {name: oid for oid, name in (line.split("\t") for line in listed.splitlines())}
 
     def run(
-        self, *words: str, limit_s: float | None = None, trace: Mapping[str, str] = HEADERS
+        self, *words: str, limit_s: float | None = None, trace: Mapping[str, str] = HEADERS, stdin: bytes = b""
     ) -> CompletedProcess[bytes]:
         """Run git; the caller checks its exit code. GitTimeoutError at the time limit. Over http its stderr has a trace
         as well, which `failed` reads."""
         return git(
             self._folder,
             *words,
+            stdin=stdin,
             timeout_s=limit_s or self._access.timeout_s,
             variables=git_environment(self._access) | (dict(trace) if self._access.is_http else {}),
             waiting=self._waiting,
@@ -49,7 +50,7 @@ class GitRequests:
     def git(self, *words: str, limit_s: float | None = None, stdin: bytes = b"") -> bytes:
         """The output of git; RetryableError if it fails."""
         try:
-            result = self.run(*words, limit_s=limit_s)
+            result = self.run(*words, limit_s=limit_s, stdin=stdin)
         except GitTimeoutError as error:
             raise failure_of(self._access, "timed out") from error
         if result.returncode:

@@ -30,3 +30,27 @@ def server(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Server]:
     for found in served_as(request.param, tmp_path):
         assert isinstance(found, Server)
         yield found
+
+
+@pytest.fixture
+def git_server(tmp_path: Path) -> Iterator[Server]:
+    """A new repository behind git's daemon: for what one transport shows."""
+    yield from _server("git", tmp_path)
+
+
+@pytest.fixture
+def http_server(tmp_path: Path) -> Iterator[Server]:
+    """A new repository behind a web server that asks for a password."""
+    yield from _server("http", tmp_path)
+
+
+@pytest.fixture(params=["git", "http"])
+def git_or_http(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Server]:
+    """Either of the two."""
+    yield from _server(request.param, tmp_path)
+
+
+def _server(kind: str, tmp_path: Path) -> Iterator[Server]:
+    for found in served_as(kind, tmp_path):
+        assert isinstance(found, Server)
+        yield found

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import subprocess
+import sys
 import tomllib
 from pathlib import Path
 
@@ -73,7 +74,7 @@ def test_the_lines_for_workers_work_when_pasted(tmp_path: Path) -> None:
     repository = tmp_path / "fleet.git"
     dc("init", str(repository))
     run = {name: text.replace("/srv/fleet.git", str(repository)) for name, text in blocks("docs/workers.md").items()}
-    assert set(run) == {"validate", "frame", "lane", "script", "shared", "landed"}
+    assert set(run) == {"validate", "frame", "lane", "push", "script", "shared", "landed"}
     (example,) = re.findall(r"^## The delta\n.*?^```json\n(.*?)^```", WORKERS.read_text(), re.MULTILINE | re.DOTALL)
     (tmp_path / "my-delta.json").write_text(example)
     (tmp_path / "body_1.md").write_text("# Frames\n")
@@ -85,8 +86,13 @@ def test_the_lines_for_workers_work_when_pasted(tmp_path: Path) -> None:
     printed = shell(run["script"], tmp_path)
     assert printed.startswith("refs/heads/dc/worker-2/1-")
     shell(run["shared"], tmp_path)
+    assert shell(run["push"], tmp_path).endswith(": pending\n")
+    (snippet,) = re.findall(r"^```python\n(.*?)^```", WORKERS.read_text(), re.MULTILINE | re.DOTALL)
+    python = [sys.executable, "-c", snippet.replace("/srv/fleet.git", str(repository)).replace("wait_s=60", "wait_s=0")]
+    done = subprocess.run(python, env=environment(), capture_output=True, text=True, timeout=60, check=True)
+    assert done.stdout == "pending None None\n"
     dc("merge", "--repo", str(repository))
-    assert sorted(observed(repository)) == ["from a lane", "from the branch", "no clone"]
+    assert sorted(observed(repository)) == ["from Python", "from a lane", "from the branch", "no clone", "pushed"]
     assert '"stream_id":"worker-1"' in shell(run["landed"], tmp_path)
     assert dc("receipt", printed.split()[1], "--repo", str(repository)).endswith("merged in frame 1\n")
 

@@ -5,20 +5,18 @@ from __future__ import annotations
 import json
 import os
 import pty
-import re
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.client.tools import commit_on, files, refs, stored
+from tests.e2e.conftest import served_as
 from tests.e2e.front import front, serving
-from tests.e2e.servers import Served, Server, hooked, install_hook
+from tests.e2e.servers import Served, Server, hooked
 from tests.e2e.tools import (
     DREAMCATCHERD,
     Daemon,
@@ -75,42 +73,41 @@ def test_a_delta_lands_over_every_transport(served: Served, tmp_path: Path) -> N
 @pytest.mark.parametrize("filters", ["allowed", "only blob:none", "none"])
 @pytest.mark.parametrize("protocol", ["2", "0"])
 def test_a_second_push_needs_no_filters_and_no_new_protocol(
-    server: Server, tmp_path: Path, filters: str, protocol: str
+    git_or_http: Server, tmp_path: Path, filters: str, protocol: str
 ) -> None:
     """A lane that is continued, with frames closed before, whatever the server can filter and both protocols."""
-    if server.kind not in ("git", "http"):
-        pytest.skip("two transports show it")
-    repository = server.repository
+    repository = git_or_http.repository
     if filters != "none":
         git(repository, "config", "uploadpack.allowFilter", "true")
     if filters == "only blob:none":
         git(repository, "config", "uploadpackfilter.allow", "false")
         git(repository, "config", "uploadpackfilter.blob:none.allow", "true")
-    config = str(worker_config(server, tmp_path))
-    user = written(tmp_path, "gitconfig", f"[protocol]\n version = {protocol}\n")
+    config = str(worker_config(git_or_http, tmp_path))
+    written(tmp_path, ".gitconfig", f"[protocol]\n version = {protocol}\n")
+    user = {"HOME": str(tmp_path)}
     for number in (1, 2, 3):
         if number == 3:
             dc("close", "--repo", str(repository))
         file = written(tmp_path, f"{number}.json", delta(1, "w", f"2026-01-01T00:00:0{number}Z", observations=[number]))
-        done = push_all(file, "--config", config, cwd=tmp_path, env={"GIT_CONFIG_GLOBAL": user})
+        done = push_all(file, "--config", config, cwd=tmp_path, env=user)
         assert (done.returncode, "pending" in done.stdout) == (0, True), done.stderr
     dc("close", "--repo", str(repository))
-    done = push_all("1.json", "3.json", "--json", "--config", config, cwd=tmp_path, env={"GIT_CONFIG_GLOBAL": user})
+    done = push_all("1.json", "3.json", "--json", "--config", config, cwd=tmp_path, env=user)
     rows = json.loads(done.stdout)
     assert [(row["outcome"], row["frame"]) for row in rows] == [("duplicate", 1), ("duplicate", 2)]
     assert git(repository, "rev-list", "--count", "refs/heads/dc/w") == "3"
 
 
-def test_a_long_history_is_not_fetched(server: Server, tmp_path: Path) -> None:
+def test_a_long_history_is_not_fetched(git_server: Server, tmp_path: Path) -> None:
     """The repository holds 3 MB that no push needs: none of it comes over the wire."""
-    if server.kind != "git":
-        pytest.skip("one transport shows it")
-    git(server.repository, "config", "uploadpack.allowFilter", "true")
+    git(git_server.repository, "config", "uploadpack.allowFilter", "true")
     noise = os.urandom(1_500_000).hex()
-    main = git(server.repository, "rev-parse", "main")
-    commit_on(server.repository, "refs/heads/main", {"state/agents.json": noise, "docs/a/b.txt": noise[::-1]}, (main,))
+    main = git(git_server.repository, "rev-parse", "main")
+    commit_on(
+        git_server.repository, "refs/heads/main", {"state/agents.json": noise, "docs/a/b.txt": noise[::-1]}, (main,)
+    )
     file = written(tmp_path, "d.json", delta(1, "w", observations=[1]))
-    with server.proxied() as proxy:
+    with git_server.proxied() as proxy:
         carried: list[int] = []
         pump = proxy._pump
 
@@ -124,7 +121,7 @@ def test_a_long_history_is_not_fetched(server: Server, tmp_path: Path) -> None:
                 pump(source, sink)
 
         proxy._pump = counted  # type: ignore[method-assign]
-        dc("push", file, "--repo", server.url)
+        dc("push", file, "--repo", git_server.url)
     assert 0 < sum(carried) < 100_000
 
 
@@ -140,10 +137,8 @@ sys.meta_path.insert(0, Block())
 """
 
 
-def test_the_command_and_the_library_need_no_pygit2(server: Server, tmp_path: Path) -> None:
+def test_the_command_and_the_library_need_no_pygit2(git_server: Server, tmp_path: Path) -> None:
     """With its import blocked, push waits for the merge, claims, and asks, by URL and by path."""
-    if server.kind != "git":
-        pytest.skip("one transport shows it")
     file = written(tmp_path, "d.json", delta(1, "w", observations=[1]))
     command = f"{BLOCKED}\nfrom dreamcatcherd.cli import invoke\nsys.exit(invoke(sys.argv[1:]))"
     library = f"{BLOCKED}\nfrom dreamcatcherd.client import *\nprint(frame(sys.argv[1]).frame)\n"
@@ -153,166 +148,14 @@ def test_the_command_and_the_library_need_no_pygit2(server: Server, tmp_path: Pa
         line = [sys.executable, "-c", script, *words]
         return subprocess.run(line, env=environment(), capture_output=True, text=True, timeout=120, check=False)
 
-    assert "pygit2 is blocked" in run(command, "status", "--repo", str(server.repository)).stderr
-    with Daemon(tmp_path, "--config", str(primary_toml(tmp_path, "interval", 0.5)), "--repo", str(server.repository)):
-        done = run(command, "push", file, "--repo", server.url, "--wait", "60")
-        assert (done.returncode, "merged in frame" in done.stdout) == (0, True), done.stderr
-    for where in (server.url, str(server.repository)):
-        assert run(library, where).stdout.split()[1:] == ["merged"]
-
-
-# Exit codes, beside the script's ------------------------------------------------------------------------------------
-
-
-class Case:
-    """One cause of failure: how it comes about, and what both must answer."""
-
-    def __init__(self, code: int, words: str, script_code: int | None = None) -> None:
-        self.code, self.words, self.script_code = code, words, code if script_code is None else script_code
-
-
-CASES = {
-    "good": Case(0, ""),
-    "refused by the check": Case(1, "bad-utc"),
-    "refused by another hook": Case(1, "no pushes on Sundays"),
-    "no frame": Case(1, "frame"),
-    "no stream": Case(1, "stream_id"),
-    "not JSON, with the check": Case(1, "not-json|no frame"),
-    "no lane has room": Case(1, "cannot create|lane-blocked"),
-    "no such file": Case(2, "nothing.json"),
-    "no words": Case(2, "nothing to push|usage"),
-    "unreachable host": Case(3, "cannot be reached|not acknowledged"),
-    "wrong path on the server": Case(3, "no git repository|does not serve|not acknowledged"),
-    "no repository there": Case(3, "no git repository|not acknowledged"),
-    "wrong password": Case(3, "refused the credentials|not acknowledged"),
-    "the server may not write": Case(3, "does not serve|not acknowledged"),
-    "the server dies in the middle": Case(3, "cannot be reached|not acknowledged"),
-}
-"""By what happens: the exit code of both, and a pattern that is found in what each says."""
-
-
-@contextmanager
-def happening(name: str, server: Server, tmp_path: Path) -> Iterator[tuple[str, list[str]]]:
-    """Let it happen; gives the URL and the files to push."""
-    repository, file = server.repository, written(tmp_path, "d.json", delta(1, "w", observations=[1]))
-    if name == "refused by the check":
-        yield server.url, [written(tmp_path, "bad.json", delta(1, "w", utc="noon"))]
-    elif name == "refused by another hook":
-        with hooked(repository, "echo no pushes on Sundays >&2; exit 1"):
-            yield server.url, [file]
-    elif name == "no frame":
-        yield server.url, [written(tmp_path, "bad.json", '{"utc": "2026-01-01T00:00:00Z", "stream_id": "w"}')]
-    elif name == "no stream":
-        yield server.url, [written(tmp_path, "bad.json", '{"utc": "2026-01-01T00:00:00Z", "frame": 1}')]
-    elif name == "not JSON, with the check":
-        yield server.url, [written(tmp_path, "bad.json", '{"frame": 1, "stream_id": "w",')]
-    elif name == "no lane has room":
-        commit_on(repository, "refs/heads/dc", {"x": "x"})
-        yield server.url, [file]
-    elif name == "no such file":
-        yield server.url, [str(tmp_path / "nothing.json")]
-    elif name == "no words":
-        yield server.url, []
-    elif name == "unreachable host":
-        server.stop()
-        yield server.url, [file]
-    elif name == "wrong path on the server":
-        yield server.url.replace("fleet.git", "other.git"), [file]
-    elif name == "no repository there":
-        yield str(tmp_path), [file]
-    elif name == "the server dies in the middle":
-        with server.proxied() as proxy:
-            install_hook(repository, "touch ../asked; sleep 60")
-            yield server.url, [file]
-            proxy.cut()
-    else:
-        yield server.url, [file]
-
-
-@pytest.mark.parametrize("name", [name for name in CASES if name not in ("wrong password", "the server may not write")])
-def test_both_ways_to_push_have_the_same_exit_codes(name: str, tmp_path: Path, git_server: Server) -> None:
-    """The command and push-delta.sh tell refused from unreachable from misused, and say why, in the same cases."""
-    case = CASES[name]
-    for run in (command_line, script_line):
-        with happening(name, git_server, tmp_path) as (url, words):
-            dying = name == "the server dies in the middle"
-            code, said = run(url, words, tmp_path, git_server if dying else None)
-            if name == "unreachable host":
-                git_server.start()
-        assert code == case.code, (run.__name__, said)
-        assert re.search(case.words, said), (run.__name__, said)
-        assert "Traceback" not in said
-
-
-def command_line(url: str, words: list[str], cwd: Path, dying: Server | None) -> tuple[int, str]:
-    return outcome_of([*DREAMCATCHERD, "push", *words, "--repo", url], cwd, dying)
-
-
-def script_line(url: str, words: list[str], cwd: Path, dying: Server | None) -> tuple[int, str]:
-    return outcome_of(["sh", str(SCRIPT), url, *words], cwd, dying)
-
-
-def outcome_of(line: list[str], cwd: Path, dying: Server | None, env: dict[str, str] | None = None) -> tuple[int, str]:
-    """The exit code and what was said; a dying server is killed once its hook runs."""
-    process = subprocess.Popen(
-        line, cwd=cwd, env=environment() | (env or {}), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    )
-    if dying is not None:
-        asked = dying.repository.parent / "asked"
-        wait_for(asked.exists)
-        asked.unlink()
-        dying.stop()
-    _, said = process.communicate(timeout=120)
-    if dying is not None:
-        dying.start()
-    return process.returncode, said
-
-
-@pytest.fixture
-def git_server(tmp_path: Path) -> Iterator[Server]:
-    """A repository behind git's daemon."""
-    from tests.e2e.conftest import served_as
-
-    for found in served_as("git", tmp_path):
-        assert isinstance(found, Server)
-        yield found
-
-
-@pytest.fixture
-def http_server(tmp_path: Path) -> Iterator[Server]:
-    """A repository behind a web server that asks for a password."""
-    from tests.e2e.conftest import served_as
-
-    for found in served_as("http", tmp_path):
-        assert isinstance(found, Server)
-        yield found
-
-
-def test_a_wrong_password_is_no_refusal_of_the_delta(http_server: Server, tmp_path: Path) -> None:
-    """Both exit with 3, at once, and neither shows the password."""
-    config = worker_config(http_server, tmp_path)
-    file = written(tmp_path, "d.json", delta(1, "w", observations=[1]))
-    http_server.lock_out()
-    assert http_server.token_file is not None
-    secret = http_server.token_file.read_text().strip()
-    for line, env in (
-        ([*DREAMCATCHERD, "push", file, "--config", str(config)], {}),
-        (["sh", str(SCRIPT), http_server.url, file], http_server.git_env),
+    assert "pygit2 is blocked" in run(command, "status", "--repo", str(git_server.repository)).stderr
+    with Daemon(
+        tmp_path, "--config", str(primary_toml(tmp_path, "interval", 0.5)), "--repo", str(git_server.repository)
     ):
-        code, said = outcome_of(line, tmp_path, None, env)
-        assert code == 3, said
-        assert re.search(CASES["wrong password"].words, said)
-        assert secret not in said
-
-
-def test_a_server_that_may_not_be_written_to_is_no_refusal_of_the_delta(git_server: Server, tmp_path: Path) -> None:
-    """A daemon without receive-pack: 3 in both."""
-    git(git_server.repository, "config", "daemon.receivepack", "false")
-    file = written(tmp_path, "d.json", delta(1, "w", observations=[1]))
-    for run in (command_line, script_line):
-        code, said = run(git_server.url, [file], tmp_path, None)
-        assert code == 3, said
-        assert re.search(CASES["the server may not write"].words, said)
+        done = run(command, "push", file, "--repo", git_server.url, "--wait", "60")
+        assert (done.returncode, "merged in frame" in done.stdout) == (0, True), done.stderr
+    for where in (git_server.url, str(git_server.repository)):
+        assert run(library, where).stdout.split()[1:] == ["merged"]
 
 
 # An answer that is lost ---------------------------------------------------------------------------------------------
@@ -371,10 +214,19 @@ def test_credentials_of_the_users_own_git_are_used(http_server: Server, tmp_path
     file = written(tmp_path, "d.json", delta(1, "w", observations=[1]))
     secret = f"password=$(cat {http_server.token_file})"
     helper = f'!f() {{ if [ "$1" = get ]; then echo username=fleet; echo "{secret}"; fi; }}; f'
-    user = tmp_path / "gitconfig"
-    git(tmp_path, "config", "--file", str(user), "credential.helper", helper)
-    done = push_all(file, "--repo", http_server.url, cwd=tmp_path, env={"GIT_CONFIG_GLOBAL": str(user)})
+    git(tmp_path, "config", "--file", str(tmp_path / ".gitconfig"), "credential.helper", helper)
+    done = push_all(file, "--repo", http_server.url, cwd=tmp_path, env={"HOME": str(tmp_path)})
     assert done.returncode == 0, done.stderr
+
+
+def test_the_ssh_command_of_the_environment_is_used(tmp_path: Path) -> None:
+    """Where no key is configured, GIT_SSH_COMMAND finds the way, as for plain git; without it nobody gets in."""
+    file = written(tmp_path, "d.json", delta(1, "w", observations=[1]))
+    for served in served_as("ssh", tmp_path):
+        bare = {"HOME": str(tmp_path), "SSH_AUTH_SOCK": ""}
+        assert push_all(file, "--repo", served.url, cwd=tmp_path, env=bare).returncode == 3
+        done = push_all(file, "--repo", served.url, cwd=tmp_path, env=bare | served.git_env)
+        assert done.returncode == 0, done.stderr
 
 
 # The command line ---------------------------------------------------------------------------------------------------
