@@ -11,15 +11,12 @@ import click
 import msgspec
 
 from dreamcatcherd.cli.common import on_repository, open_primary, plain, settings_in, with_json, write_json
-from dreamcatcherd.core.advice import advise
-from dreamcatcherd.core.codec import read_as, read_document, references, too_large
-from dreamcatcherd.core.decimals import read_exactly
+from dreamcatcherd.core.codec import read_as, too_large
 from dreamcatcherd.core.errors import UsageError
-from dreamcatcherd.core.header import count_records, read_header
-from dreamcatcherd.core.model import Delta, Fault, FrameState, Version
-from dreamcatcherd.core.paths import DELTAS, FRAME, Roots, attachment_paths, bad_name, in_repository, loose_frame_of
+from dreamcatcherd.core.model import Fault, FrameState
+from dreamcatcherd.core.paths import DELTAS, FRAME, Roots, attachment_paths, loose_frame_of
 from dreamcatcherd.core.settings import DEFAULT, Settings
-from dreamcatcherd.core.tree import FILE
+from dreamcatcherd.core.validation import NO_PATH, check_delta, validation_row
 
 
 @click.command()
@@ -43,7 +40,7 @@ def validate(
     in_force, frame = _in_force(settings, repo, config_file)
     rows = [(name, check_files(name, in_force, frame)) for name in files]
     if as_json:
-        write_json([_row(name, found) for name, found in rows])
+        write_json([validation_row(name, found) for name, found in rows])
     else:
         for name, found in rows:
             if isinstance(found, Fault):
@@ -54,19 +51,6 @@ def validate(
             for warning in found:
                 click.echo(f"  warning: {plain(warning)}")
     return 1 if any(isinstance(found, Fault) for _, found in rows) else 0
-
-
-def _row(name: str, found: Fault | list[str]) -> dict[str, object]:
-    if not isinstance(found, Fault):
-        return {"path": name, "ok": True, "reason": None, "at": None, "detail": None, "warnings": found}
-    return {
-        "path": name,
-        "ok": False,
-        "reason": found.reason,
-        "at": found.at,
-        "detail": found.detail,
-        "warnings": [],
-    }
 
 
 def _in_force(settings: Path | None, repo: str | None, config_file: Path | None) -> tuple[Settings, int | None]:
@@ -80,7 +64,7 @@ def _in_force(settings: Path | None, repo: str | None, config_file: Path | None)
 def check_files(name: str, settings: Settings, frame: int | None = None) -> Fault | list[str]:
     """The reason to quarantine a file, or the warnings if it would merge. `frame` is the open frame."""
     limits = settings.limits
-    if name == "-":
+    if name == NO_PATH:
         # One byte beyond the limit is enough to refuse it; an endless input is not read.
         raw = sys.stdin.buffer.read(limits.delta_bytes + 1)
     else:
@@ -95,28 +79,8 @@ def check_files(name: str, settings: Settings, frame: int | None = None) -> Faul
             return too_large(size, limits.delta_bytes)
         raw = path.read_bytes()
     roots = settings.intake.roots
-    path_frame = None if name == "-" else loose_frame_of(name, roots)
-    if path_frame is not None and (why := bad_name(in_repository(name, roots), roots)) is not None:
-        return Fault("bad-name", why)
-    document = read_document(raw, limits)
-    if isinstance(document, Fault):
-        return document
-    header = read_header(document, path_frame, settings.intake)
-    used = settings.intake.header if isinstance(header, Fault) else header.paths
-    if (records := count_records(document, used, settings.sections)) > limits.records:
-        return Fault("too-many-records", f"{records} records, the limit is {limits.records}")
-    if isinstance(header, Fault):
-        return header
-    where = Path(name)
-    unresolved = () if name == "-" else tuple(_unresolved(where, references(document), roots))
-    version = Version(name, "0" * 40, FILE, "0" * 40)
-    read_exactly(raw, document, settings.summed)
-    place = (header.frame, header.utc, header.stream_id)
-    delta = Delta(version, *place, "0" * 40, document, header.paths, unresolved=unresolved)
-    found = advise(delta, settings, frame if frame is not None else _frame_beside(where, roots))
-    if name != "-" and not name.endswith(".json"):
-        found.append("the name of a delta file ends in .json: under this name it is never merged")
-    return found
+    open_frame = frame if frame is not None else _frame_beside(Path(name), roots)
+    return check_delta(raw, name, settings, open_frame, lambda named: _unresolved(Path(name), named, roots))
 
 
 def _unresolved(file: Path, named: Iterable[str], roots: Roots) -> Iterator[str]:

@@ -1,18 +1,16 @@
 """`/api/v1`: what the commands print, as JSON, as of the last published commit (docs/protocol.md#the-api).
 
-Owns the bounds of each answer and the codes of errors: 400 wrong parameters, 404 not found, 503 not read yet, too many
-requests, or too slow."""
+Owns the wiring and the bounds of each answer."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Callable
 from functools import partial
 from importlib import resources
 from itertools import islice
 from typing import Any, Literal
-from urllib.parse import quote, urlencode
+from urllib.parse import quote
 
-import structlog
 from msgspec import structs
 from sse_starlette import EventSourceResponse, ServerSentEvent
 from starlette.requests import Request
@@ -22,13 +20,14 @@ from starlette.types import Receive, Scope, Send
 from dreamcatcherd.core.books.shelf import ShelfEntry, shelf
 from dreamcatcherd.core.codec import calendar_text, canonical, utc_micros, utc_text
 from dreamcatcherd.core.diff import Bounds, diff_json
-from dreamcatcherd.core.errors import DreamcatcherError, RefusedError, UsageError
 from dreamcatcherd.core.report import REPOSITORY_HEADER, Pending, promised, status_json
 from dreamcatcherd.core.snapshot import open_snapshot
 from dreamcatcherd.history import queries
 from dreamcatcherd.observe.clock import wall_clock
 from dreamcatcherd.web.answers import Conflicts, Event, Quarantine, Stream
+from dreamcatcherd.web.bodies import Bodies
 from dreamcatcherd.web.change_feed import ChangeFeed
+from dreamcatcherd.web.delta_api import DeltaApi
 from dreamcatcherd.web.live_status import LiveStatus
 from dreamcatcherd.web.params import (
     DiffParams,
@@ -39,10 +38,8 @@ from dreamcatcherd.web.params import (
     optional,
     read_parameters,
 )
-from dreamcatcherd.web.query_executor import BusyError, QueryExecutor, Reading
-
-ANSWER_BYTES = 8 * 2**20
-"""The largest answer."""
+from dreamcatcherd.web.query_executor import BusyError, QueryExecutor, Reading, not_read_yet
+from dreamcatcherd.web.responses import Handler, guarded, json_response, next_link, within_bounds
 
 DIFF_BYTES = 4 * 2**20
 
@@ -57,60 +54,15 @@ KEEP_ALIVE_S = 15.0
 
 _NEVER = 2**63
 
-Handler = Callable[[Request], Awaitable[Response]]
-
-
-def code_of(error: DreamcatcherError) -> int:
-    """The HTTP status code of an error."""
-    return 404 if isinstance(error, RefusedError) else 400 if isinstance(error, UsageError) else 503
-
-
-def error_response(error: DreamcatcherError) -> Response:
-    """An error as JSON, with its cause and its remedy."""
-    code = code_of(error)
-    headers = {"Retry-After": "1"} if code == 503 else {}
-    return json_response({"error": error.cause, "remedy": error.remedy}, code, headers)
-
-
-def json_response(value: object, code: int = 200, headers: dict[str, str] | None = None) -> Response:
-    """A JSON answer that no cache keeps."""
-    raw = value if isinstance(value, bytes) else canonical(value)
-    return Response(raw, code, {"Cache-Control": "no-store", **(headers or {})}, "application/json")
-
-
-def guarded(answer: Handler) -> Handler:
-    """A handler whose errors become JSON. An unexpected exception is logged; its answer shows nothing of it."""
-
-    async def guard(request: Request) -> Response:
-        try:
-            return await answer(request)
-        except DreamcatcherError as error:
-            return error_response(error)
-        except Exception as error:
-            what = f"{type(error).__name__}: {error}"[:500]
-            structlog.get_logger().error("request failed", path=request.url.path, cause=what)
-            remedy = "report it, with the line of the log that says 'request failed'"
-            return json_response({"error": "internal error", "remedy": remedy}, 500)
-
-    return guard
-
-
-def within_bounds(value: object) -> bytes:
-    """A value as JSON; UsageError if that is too long."""
-    raw = canonical(value)
-    if len(raw) > ANSWER_BYTES:
-        cause = f"the answer has {len(raw)} bytes, more than {ANSWER_BYTES}"
-        raise UsageError(cause, "ask for less (limit, field), or use the dreamcatcherd command of the same name")
-    return raw
-
 
 class Api:
     """The handlers of all paths, and what they keep between two requests."""
 
-    def __init__(self, live_status: LiveStatus, changes: ChangeFeed, executor: QueryExecutor) -> None:
+    def __init__(self, live_status: LiveStatus, changes: ChangeFeed, executor: QueryExecutor, bodies: Bodies) -> None:
         self._live_status = live_status
         self._changes = changes
         self._executor = executor
+        self.deltas = DeltaApi(live_status, executor, bodies)
         self._status: tuple[int, bytes] = (-1, b"")
         self._until = 0  # when the kept status expires: at `closes_at`
         self._rows: tuple[Pending | None, list[Stream]] = (None, [])
@@ -120,9 +72,7 @@ class Api:
     def _pending(self) -> Pending:
         pending = self._live_status.pending
         if pending is None:
-            raise BusyError(
-                self._live_status.why, "the daemon has not read the repository yet: check its log, and ask again"
-            )
+            raise not_read_yet(self._live_status)
         return pending
 
     async def _ask(self, what: tuple[Any, ...], work: Callable[[Reading], object]) -> bytes:
@@ -151,7 +101,7 @@ class Api:
             self._rows = (pending, stream_rows(pending))
         rows = self._rows[1]
         more = {"limit": limit, "offset": offset + limit} if offset + limit < len(rows) else None
-        return json_response(rows[offset : offset + limit], headers=_next(more))
+        return json_response(rows[offset : offset + limit], headers=next_link(more))
 
     async def log(self, request: Request) -> Response:
         given = read_parameters(request, FrameParams)
@@ -163,7 +113,7 @@ class Api:
 
         self._pending()
         raw, last = await self._executor.ask(("log", limit, before), work)
-        return json_response(raw, headers=_next({"limit": limit, "before": last} if last is not None else None))
+        return json_response(raw, headers=next_link({"limit": limit, "before": last} if last is not None else None))
 
     async def explain(self, request: Request) -> Response:
         given = read_parameters(request, ExplainParams)
@@ -212,7 +162,7 @@ class Api:
 
         self._pending()
         raw, more = await self._executor.ask(("books", limit, offset), work)
-        return json_response(raw, headers=_next({"limit": limit, "offset": offset + limit} if more else None))
+        return json_response(raw, headers=next_link({"limit": limit, "offset": offset + limit} if more else None))
 
     async def events(self, request: Request) -> Response:
         """Server-sent events: `status` at each change, with figures only; clients ask the other paths for more."""
@@ -305,13 +255,9 @@ def read_shelf(reading: Reading, most: int | None = None) -> list[ShelfEntry]:
     return list(islice(found, most))
 
 
-def _next(parameters: dict[str, int] | None) -> dict[str, str]:
-    """The header with the next page, if there is one."""
-    return {"Link": f'<?{urlencode(parameters)}>; rel="next"'} if parameters else {}
-
-
 def routes(api: Api) -> dict[str, Handler]:
     """The handler of every path of the API."""
     names = ("status", "log", "explain", "diff", "streams", "quarantine", "conflicts", "books", "events")
     found = {f"/api/v1/{name}": guarded(getattr(api, name)) for name in names}
+    found["/api/v1/validate"] = guarded(api.deltas.validate)
     return found | {"/api/v1/openapi.json": guarded(partial(api.openapi))}

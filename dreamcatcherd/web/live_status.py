@@ -12,6 +12,7 @@ from msgspec import Struct, structs
 
 from dreamcatcherd.core.report import CycleReport, Pending
 from dreamcatcherd.core.troubles import Trouble
+from dreamcatcherd.stages.inbox import Inbox
 
 TIMES_KEPT = 200
 """For how many closed frames the durations of the phases are kept. They are measured here and in no ledger."""
@@ -37,13 +38,15 @@ class StatusValue(Struct, frozen=True):
 
 
 class LiveStatus:
-    """Written by the daemon's loop, read by every other thread."""
+    """Written by the daemon's loop, read by every other thread. `inbox` is what the last poll found to wait: never
+    changed, only replaced."""
 
     def __init__(self, where: str = "", identity: str = "") -> None:
         """`where` names the repository for people; `identity` is the same from every folder of this machine."""
         self.where = where
         self.identity = identity
         self.current = StatusValue()
+        self.inbox: Inbox | None = None
         self.closing = False
         self.idle = threading.Event()
         self.idle.set()
@@ -64,16 +67,18 @@ class LiveStatus:
         """Why it is not ready; empty if it is."""
         return self.current.why
 
-    def show(self, report: CycleReport, published: str | None) -> None:
-        """Record a successful cycle."""
+    def show(self, report: CycleReport, published: str | None, inbox: Inbox | None = None) -> None:
+        """Record a successful cycle, and what waits after it."""
+        self._keep(inbox)
         phases = self.current.phases
         if report.ledger is not None:
             kept = sorted(phases)[-TIMES_KEPT + 1 :]
             phases = {frame: phases[frame] for frame in kept} | {report.ledger.frame: report.phases}
         self._replace(StatusValue(0, report.pending, True, "", published, phases, self.current.daemon_troubles))
 
-    def update(self, pending: Pending) -> None:
+    def update(self, pending: Pending, inbox: Inbox | None = None) -> None:
         """Record a poll in the middle of a cycle; `ready` changes when the cycle is over."""
+        self._keep(inbox)
         self._replace(structs.replace(self.current, pending=pending))
 
     def fail(self, cause: str) -> None:
@@ -83,6 +88,13 @@ class LiveStatus:
     def note(self, troubles: Iterable[Trouble]) -> None:
         """Record the daemon's troubles, in place of the previous ones."""
         self._replace(structs.replace(self.current, daemon_troubles=tuple(troubles)))
+
+    def _keep(self, inbox: Inbox | None) -> None:
+        # Every poll makes another inbox. The former one is kept while both say the same, so that answers made from it
+        # stay valid; it follows from the refs and the published commit.
+        old = self.inbox
+        if inbox is None or old is None or (inbox.published.commit, inbox.refs) != (old.published.commit, old.refs):
+            self.inbox = inbox or old
 
     def _replace(self, current: StatusValue) -> None:
         if not _same(current, self.current):

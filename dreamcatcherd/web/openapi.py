@@ -14,6 +14,7 @@ from msgspec import Struct
 from dreamcatcherd.core.books.shelf import ShelfEntry
 from dreamcatcherd.core.ledger import QuarantinedRow
 from dreamcatcherd.core.troubles import Trouble
+from dreamcatcherd.core.validation import ValidationRow
 from dreamcatcherd.history.provenance import Deleted, Explanation, Field, Loser
 from dreamcatcherd.history.queries import LostConflict
 from dreamcatcherd.web import answers, params
@@ -23,7 +24,7 @@ Schema = dict[str, Any]
 _TYPES: tuple[type[Struct], ...] = (
     answers.Error, answers.Status, answers.Waiting, answers.LastSeen, Trouble, answers.Event, answers.Frame,
     Explanation, Deleted, Field, Loser, answers.DiffAnswer, answers.ChangedEntity, answers.Stream, answers.Quarantine,
-    QuarantinedRow, answers.Conflicts, LostConflict, ShelfEntry,
+    QuarantinedRow, answers.Conflicts, LostConflict, ShelfEntry, ValidationRow,
 )  # fmt: skip
 """Every struct that occurs in an answer."""
 
@@ -44,6 +45,8 @@ class Endpoint(NamedTuple):
     not_found: bool = False
     reads: bool = True
     media: str = "application/json"
+    body: str = ""
+    """What is posted; empty for a path that is read with GET."""
 
 
 ENDPOINTS = {
@@ -91,6 +94,13 @@ ENDPOINTS = {
         str,
         media="text/event-stream",
     ),
+    "validate": Endpoint(
+        "Whether the body would merge as a delta; if not, with the reason and the JSON path.",
+        ValidationRow,
+        params.ValidateParams,
+        "By the settings and open frame that the last poll found. Nothing is stored. Attachments are not looked up.",
+        body="The bytes of one delta: no more than `delta_bytes` of the settings, nor than 32 MiB.",
+    ),
     "openapi.json": Endpoint("This description.", dict[str, Any], reads=False),
 }
 """The paths below `/api/v1/`."""
@@ -99,6 +109,10 @@ _ERRORS = {
     "Wrong": "A parameter is unknown, missing or wrong, or the answer would have more than 8 MiB.",
     "Unauthorized": "The daemon has a token, and the request does not have it.",
     "NotThere": "There is no such frame, collection, entity or field.",
+    "Foreign": "A browser sends it for a page of another site.",
+    "Slow": "The body took longer than 30 s.",
+    "TooLarge": "The body is larger than the path takes.",
+    "Encoded": "The body has a Content-Encoding.",
     "NotHere": "The daemon answers its own machine only, and the request names another host.",
     "Later": "Nothing was read yet, the answer took too long, or there are too many requests: ask again.",
 }
@@ -113,12 +127,15 @@ def openapi() -> Schema:
             "title": "dreamcatcherd",
             "version": "1",
             "description": "What the commands of the same names print with --json, as of the last published commit."
-            " Read-only: anything but GET and HEAD is 405.",
+            " Read-only: any other method than those described, and HEAD in the place of GET, is 405.",
             "license": {"name": "MIT", "identifier": "MIT"},
         },
         "servers": [{"url": "/"}],
         "security": [{}, {"token": []}, {"password": []}],
-        "paths": {f"/api/v1/{name}": {"get": _operation(one, shared)} for name, one in ENDPOINTS.items()},
+        "paths": {
+            f"/api/v1/{name}": {"post" if one.body else "get": _operation(one, shared)}
+            for name, one in ENDPOINTS.items()
+        },
         "components": {
             "securitySchemes": {
                 "token": {"type": "http", "scheme": "bearer"},
@@ -191,11 +208,15 @@ def _operation(endpoint: Endpoint, shared: list[Schema]) -> Schema:
     names = {"400": "Wrong", "401": "Unauthorized", "421": "NotHere"}
     names |= {"404": "NotThere"} if endpoint.not_found else {}
     names |= {"503": "Later"} if endpoint.reads else {}
+    names |= {"403": "Foreign", "408": "Slow", "413": "TooLarge", "415": "Encoded"} if endpoint.body else {}
     found: Schema = {"summary": endpoint.summary}
     if endpoint.description:
         found["description"] = endpoint.description
     if parameters := _parameters(endpoint.parameters):
         found["parameters"] = [_ref("parameters", one["name"]) if one in shared else one for one in parameters]
+    if endpoint.body:
+        content: Schema = {"application/octet-stream": {"schema": {}}, "application/json": {"schema": {}}}
+        found["requestBody"] = {"description": endpoint.body, "required": True, "content": content}
     found["responses"] = {"200": answer} | {code: _ref("responses", name) for code, name in sorted(names.items())}
     return found
 

@@ -23,11 +23,12 @@ from dreamcatcherd.core.snapshot import Item
 from dreamcatcherd.history import queries
 from dreamcatcherd.observe.clock import wall_clock
 from dreamcatcherd.stages.held_claims import HeldClaim, held_claims
-from dreamcatcherd.web.api import code_of, read_shelf, stream_rows
+from dreamcatcherd.web.api import read_shelf, stream_rows
 from dreamcatcherd.web.chart import chart_of
 from dreamcatcherd.web.live_status import LiveStatus, StatusValue
 from dreamcatcherd.web.params import PageParams, read_parameters
 from dreamcatcherd.web.query_executor import QueryExecutor, Reading
+from dreamcatcherd.web.responses import code_of
 
 FRAMES = 60
 PAGE_ROWS = 50

@@ -71,6 +71,15 @@ class DiffParams(PageParams, frozen=True, rename={"start": "from", "end": "to"})
     limit: Annotated[int, Meta(ge=1, le=DIFF_ROWS, description="At most this many entities.")] = ROWS
 
 
+class ValidateParams(Struct, frozen=True):
+    """What is known of the delta besides its bytes."""
+
+    path: (
+        Annotated[_Text, Meta(description="Its path in the repository: the frame in it and its name are checked too.")]
+        | UnsetType
+    ) = UNSET
+
+
 _Params = TypeVar("_Params", bound=Struct)
 _Value = TypeVar("_Value")
 

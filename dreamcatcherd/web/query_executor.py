@@ -38,6 +38,11 @@ class BusyError(DreamcatcherError):
     """Too many different answers are in progress."""
 
 
+def not_read_yet(live_status: LiveStatus) -> BusyError:
+    """The answer of every path that needs the repository, before the first poll."""
+    return BusyError(live_status.why, "the daemon has not read the repository yet: check its log, and ask again")
+
+
 class Reading(NamedTuple):
     """What an answer is computed from: the repository at one published commit."""
 

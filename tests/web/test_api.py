@@ -21,7 +21,7 @@ from dreamcatcherd.core.codec import canonical
 from dreamcatcherd.core.errors import FatalError
 from dreamcatcherd.daemon.cycle import poll
 from dreamcatcherd.history import queries
-from dreamcatcherd.web import api, change_feed, query_executor
+from dreamcatcherd.web import api, change_feed, query_executor, responses
 from tests.web.served import Served, serve_history
 
 READS = ("log", "explain?collection=posts&key=1", "diff?from=1&to=2", "quarantine", "conflicts", "books")
@@ -196,7 +196,7 @@ def test_a_diff_stops_at_its_bound_and_says_so(served: Served, monkeypatch: pyte
 def test_an_answer_that_is_too_long_is_refused(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
     """It is never sent half: 400 tells its length and what to do instead."""
     serve_history(served)
-    monkeypatch.setattr(api, "ANSWER_BYTES", 100)
+    monkeypatch.setattr(responses, "ANSWER_BYTES", 100)
     found = served.get("/api/v1/log")
     assert found.code == 400
     assert "bytes" in found.json["error"]

@@ -42,7 +42,8 @@ def check(value: Any, schema: dict[str, Any]) -> None:
 
 
 def answers_of(path: str) -> dict[str, Any]:
-    found: dict[str, Any] = DOCUMENT["paths"][f"/api/v1/{path.partition('?')[0]}"]["get"]["responses"]
+    (operation,) = DOCUMENT["paths"][f"/api/v1/{path.partition('?')[0]}"].values()
+    found: dict[str, Any] = operation["responses"]
     return found
 
 

@@ -1,0 +1,42 @@
+"""The paths about one delta: whether it would merge (docs/protocol.md#the-api)."""
+
+from __future__ import annotations
+
+import hashlib
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from dreamcatcherd.core.validation import NO_PATH, check_delta, validation_row
+from dreamcatcherd.web.bodies import Bodies
+from dreamcatcherd.web.live_status import LiveStatus
+from dreamcatcherd.web.params import ValidateParams, optional, read_parameters
+from dreamcatcherd.web.query_executor import QueryExecutor, Reading, not_read_yet
+from dreamcatcherd.web.responses import json_response, within_bounds
+
+VALIDATED_BYTES = 32 * 2**20
+"""The largest delta that is validated over HTTP, however large one the settings allow."""
+
+
+class DeltaApi:
+    """The handlers, and the bodies that they hold."""
+
+    def __init__(self, live_status: LiveStatus, executor: QueryExecutor, bodies: Bodies) -> None:
+        self._live_status = live_status
+        self._executor = executor
+        self._bodies = bodies
+
+    async def validate(self, request: Request) -> Response:
+        """Whether the body would merge, by the settings and the open frame that the last poll found."""
+        path = optional(read_parameters(request, ValidateParams).path) or NO_PATH
+        inbox = self._live_status.inbox
+        if inbox is None:
+            raise not_read_yet(self._live_status)
+        settings, frame = inbox.settings, inbox.published.state.frame
+        async with self._bodies.read(request, min(settings.limits.delta_bytes, VALIDATED_BYTES)) as body:
+
+            def work(_: Reading) -> bytes:
+                return within_bounds(validation_row(path, check_delta(body, path, settings, frame)))
+
+            what = ("validate", path, hashlib.sha256(body).digest(), settings.blob, frame)
+            return json_response(await self._executor.ask(what, work))
