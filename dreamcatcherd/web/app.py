@@ -19,10 +19,11 @@ from starlette.routing import Route
 from dreamcatcherd.core.codec import plain
 from dreamcatcherd.core.errors import RefusedError
 from dreamcatcherd.git.protocols import QueryReader
-from dreamcatcherd.web.api import Api, routes
-from dreamcatcherd.web.auth import POSTED, AuthMiddleware, AuthPolicy
+from dreamcatcherd.web.api import routes
+from dreamcatcherd.web.auth import POSTED, AuthMiddleware, AuthPolicy, CorsMiddleware
 from dreamcatcherd.web.bodies import Bodies
 from dreamcatcherd.web.change_feed import ChangeFeed
+from dreamcatcherd.web.compression import CompressionMiddleware
 from dreamcatcherd.web.live_status import LiveStatus
 from dreamcatcherd.web.page import Page
 from dreamcatcherd.web.query_executor import QueryExecutor
@@ -56,7 +57,11 @@ class WebApp(Starlette):
             routes=[
                 Route(path, answer, methods=["POST" if path in POSTED else "GET"]) for path, answer in paths.items()
             ],
-            middleware=[Middleware(AuthMiddleware, changes=changes, auth_policy=auth_policy)],
+            middleware=[
+                *([Middleware(CorsMiddleware, auth_policy.cors_origins)] if auth_policy.cors_origins else []),
+                Middleware(AuthMiddleware, changes=changes, auth_policy=auth_policy),
+                Middleware(CompressionMiddleware),
+            ],
             exception_handlers={HTTPException: _not_there},
             lifespan=lifespan,
         )
@@ -107,7 +112,7 @@ def make_app(
     paths: dict[str, Handler] = {"/metrics": metrics, "/healthz": healthz, "/readyz": readyz, "/": page.answer}
     paths |= {f"/static/{name}": _file(name, kind) for name, kind in _FILES.items()}
     bodies = Bodies()
-    paths |= routes(Api(live_status, changes, executors[0], bodies))
+    paths |= routes(live_status, changes, executors[0], bodies)
     return WebApp(paths, changes, executors, auth_policy, bodies)
 
 

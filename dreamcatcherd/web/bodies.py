@@ -46,6 +46,7 @@ class Bodies:
         encoding = request.headers.get("content-encoding", "identity").strip().lower()
         if encoding != "identity":
             raise BodyError(415, "the body has a Content-Encoding", "send it as it is, without compression")
+        # A client that waits for 100 Continue is told before it sends anything.
         declared = request.headers.get("content-length", "")
         if declared.isdecimal() and int(declared[:20]) > limit:
             raise _too_large(limit)
@@ -55,6 +56,7 @@ class Bodies:
         body = bytearray()
         try:
             await self._fill(request, limit, body)
+            # It is held while it is used, too: what counts is how much memory bodies take at one time.
             yield bytes(body)
         finally:
             self.reading -= 1

@@ -7,6 +7,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
+from typing import NamedTuple
 
 from msgspec import Struct, structs
 
@@ -37,16 +38,22 @@ class StatusValue(Struct, frozen=True):
         return [*self.daemon_troubles, *(self.pending.troubles if self.pending else ())]
 
 
+class WaitingInbox(NamedTuple):
+    """What the last poll found to wait. `number` rises with every change of it."""
+
+    number: int
+    inbox: Inbox
+
+
 class LiveStatus:
-    """Written by the daemon's loop, read by every other thread. `inbox` is what the last poll found to wait: never
-    changed, only replaced."""
+    """Written by the daemon's loop, read by every other thread. `waiting` is never changed, only replaced."""
 
     def __init__(self, where: str = "", identity: str = "") -> None:
         """`where` names the repository for people; `identity` is the same from every folder of this machine."""
         self.where = where
         self.identity = identity
         self.current = StatusValue()
-        self.inbox: Inbox | None = None
+        self.waiting: WaitingInbox | None = None
         self.closing = False
         self.idle = threading.Event()
         self.idle.set()
@@ -92,9 +99,15 @@ class LiveStatus:
     def _keep(self, inbox: Inbox | None) -> None:
         # Every poll makes another inbox. The former one is kept while both say the same, so that answers made from it
         # stay valid; it follows from the refs and the published commit.
-        old = self.inbox
-        if inbox is None or old is None or (inbox.published.commit, inbox.refs) != (old.published.commit, old.refs):
-            self.inbox = inbox or old
+        if inbox is None:
+            return
+        number = 1
+        if self.waiting is not None:
+            old = self.waiting.inbox
+            if (inbox.published.commit, inbox.refs) == (old.published.commit, old.refs):
+                return
+            number += self.waiting.number
+        self.waiting = WaitingInbox(number, inbox)
 
     def _replace(self, current: StatusValue) -> None:
         if not _same(current, self.current):

@@ -19,6 +19,7 @@ from dreamcatcherd.core.errors import UsageError
 ROWS = 1_000
 DEFAULT_ROWS = 100
 DIFF_ROWS = 10_000
+TEXT_CHARACTERS = 4_096
 
 _REMEDY = "see /api/v1/openapi.json"
 _AT = re.compile(r"at `\$\.(\w+)`$")
@@ -28,7 +29,11 @@ _DIGITS = re.compile(r"[0-9]{1,16}")
 _Limit: TypeAlias = Annotated[int, Meta(ge=1, le=ROWS, description="At most this many rows.")]
 _Offset: TypeAlias = Annotated[int, Meta(ge=0, le=10**9, description="Skip this many rows.")]
 _Frame: TypeAlias = Annotated[int, Meta(ge=0, le=MAX_FRAME)]
-_Text: TypeAlias = Annotated[str, Meta(min_length=1, max_length=4_096)]
+_Text: TypeAlias = Annotated[str, Meta(min_length=1, max_length=TEXT_CHARACTERS)]
+_After: TypeAlias = Annotated[
+    str, Meta(min_length=1, max_length=TEXT_CHARACTERS, description="Only rows behind this place: `next`, or a link.")
+]
+_AtFrame: TypeAlias = Annotated[_Frame, Meta(description="The state after this frame, instead of the newest.")]
 
 
 class NoParams(Struct, frozen=True):
@@ -49,13 +54,46 @@ class RowParams(Struct, frozen=True):
     offset: _Offset = 0
 
 
+class NamedParams(Struct, frozen=True):
+    """Rows of a list by name."""
+
+    limit: _Limit = DEFAULT_ROWS
+    after: _After | UnsetType = UNSET
+
+
+class CollectionParams(NamedParams, frozen=True):
+    """Records of a collection by key. `after` is a key's place, so new records do not move the rows."""
+
+    frame: _AtFrame | UnsetType = UNSET
+
+
+class EntityParams(Struct, frozen=True):
+    """An entity now or after a frame."""
+
+    collection: Annotated[_Text, Meta(description="The collection's name, such as posts.")]
+    key: Annotated[_Text, Meta(description="The entity's key; several parts are joined by /, each percent-encoded.")]
+    frame: _AtFrame | UnsetType = UNSET
+
+
+class SearchParams(CollectionParams, frozen=True, kw_only=True):
+    """What is searched for."""
+
+    q: Annotated[str, Meta(min_length=1, max_length=256, description="The text that is searched for.")]
+
+
+class ReceiptParams(Struct, frozen=True):
+    """A delta, as the command takes it."""
+
+    delta: Annotated[_Text, Meta(description="The delta's path, blob id (or its first digits) or order key.")]
+
+
 class ExplainParams(Struct, frozen=True):
     """An entity, or one of its fields, now or after a frame."""
 
     collection: Annotated[_Text, Meta(description="The collection's name, such as posts.")]
     key: Annotated[_Text, Meta(description="The entity's key; several parts are joined by /, each percent-encoded.")]
     field: Annotated[_Text, Meta(description="Only this field.")] | UnsetType = UNSET
-    frame: Annotated[_Frame, Meta(description="The state after this frame, instead of the newest.")] | UnsetType = UNSET
+    frame: _AtFrame | UnsetType = UNSET
 
 
 class PageParams(Struct, frozen=True, rename={"start": "from", "end": "to"}):
