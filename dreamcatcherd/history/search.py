@@ -9,7 +9,6 @@ import re
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
-import msgspec
 from msgspec import Struct
 
 from dreamcatcherd.core.codec import canonical
@@ -17,7 +16,6 @@ from dreamcatcherd.core.collections import EXTRA, Collection
 from dreamcatcherd.core.errors import UsageError
 from dreamcatcherd.core.keys import natural_key
 from dreamcatcherd.core.model import Json
-from dreamcatcherd.core.opaque import read_opaque, write_opaque
 from dreamcatcherd.core.shards import SEPARATOR, blobs_of
 from dreamcatcherd.core.snapshot import Item, file_name, open_snapshot, read_item
 from dreamcatcherd.git.protocols import ObjectReader
@@ -55,6 +53,12 @@ class Hits(NamedTuple):
     after: str | None
 
 
+PLACE = r"^((?:[0-9a-f]{2})*)-([0-9]{1,9})-([0-9]{1,9})-([0-9]{1,9})$"
+"""Where a page of hits begins. Every such text is a place; only those of links are of use."""
+
+_AT = re.compile(PLACE)
+
+
 class _At(NamedTuple):
     """A place in a snapshot, in the order in which it is searched."""
 
@@ -62,6 +66,10 @@ class _At(NamedTuple):
     file: int = 0
     line: int = 0
     row: int = 0
+
+    def text(self) -> str:
+        """The place as it stands in a URL; it matches `PLACE`."""
+        return f"{self.collection.encode().hex()}-{self.file}-{self.line}-{self.row}"
 
 
 def search_texts(store: ObjectReader, seen: SnapshotView, text: str, limit: int, after: str | None = None) -> Hits:
@@ -76,7 +84,7 @@ def search_texts(store: ObjectReader, seen: SnapshotView, text: str, limit: int,
     for at, raw, row in _files(store, seen, start):
         # By bytes and not by a clock, so that the same question has the same pages.
         if cost >= SEARCH_COST:
-            return Hits(hits, write_opaque(canonical(at)))
+            return Hits(hits, at.text())
         cost += len(raw)
         for number, line in wanted.lines(raw, at.line):
             cost += LINE_COST * len(line)
@@ -87,7 +95,7 @@ def search_texts(store: ObjectReader, seen: SnapshotView, text: str, limit: int,
                     continue
                 # A page has one hit at least, however costly: else its next page would begin where it began.
                 if len(hits) == limit or (hits and (size >= HITS_BYTES or cost >= 2 * SEARCH_COST)):
-                    return Hits(hits, write_opaque(canonical(here)))
+                    return Hits(hits, here.text())
                 hits.append(hit)
                 size += len(hit.snippet) + len(canonical(hit.key))
     return Hits(hits, None)
@@ -96,10 +104,11 @@ def search_texts(store: ObjectReader, seen: SnapshotView, text: str, limit: int,
 def _read_at(after: str | None) -> _At:
     if after is None:
         return _At()
-    try:
-        return msgspec.json.decode(read_opaque(after), type=_At)
-    except ValueError as error:  # those of msgspec are such errors too
-        raise UsageError("the parameter 'after' is from no link of this search", "follow the link as it is") from error
+    found = _AT.fullmatch(after)
+    if found is None:
+        raise UsageError("the parameter 'after' is from no link of a search", "follow the link as it is")
+    name, *numbers = found.groups()
+    return _At(bytes.fromhex(name).decode("utf-8", "replace"), *map(int, numbers))
 
 
 def _files(store: ObjectReader, seen: SnapshotView, start: _At) -> Iterator[tuple[_At, bytes, Collection | None]]:

@@ -56,6 +56,6 @@ class DeltaApi:
             def work(_: Reading) -> bytes:
                 return within_bounds(validation_row(path, check_delta(body, path, settings, frame)))
 
-            # The same bytes under the same settings have the same answer, which retrying clients ask for again and again.
+            # The same bytes under the same settings have the same answer, which clients that retry ask for again.
             what = ("validate", path, hashlib.sha256(body).digest(), settings.blob, frame)
             return json_response(await self._executor.ask(what, work))

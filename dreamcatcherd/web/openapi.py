@@ -156,7 +156,7 @@ def _operation(endpoint: Endpoint, shared: list[Schema]) -> Schema:
         found["parameters"] = [_ref("parameters", one["name"]) if one in shared else one for one in parameters]
     if endpoint.body:
         content: Schema = {"application/octet-stream": {"schema": {}}, "application/json": {"schema": {}}}
-        found["requestBody"] = {"description": endpoint.body, "required": True, "content": content}
+        found["requestBody"] = {"description": endpoint.body, "required": False, "content": content}
     found["responses"] = {"200": answer} | {code: _ref("responses", name) for code, name in sorted(names.items())}
     return found
 

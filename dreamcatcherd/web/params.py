@@ -15,12 +15,14 @@ from starlette.requests import Request
 
 from dreamcatcherd.core.codec import MAX_FRAME
 from dreamcatcherd.core.errors import UsageError
+from dreamcatcherd.history.search import PLACE
 
 ROWS = 1_000
 DEFAULT_ROWS = 100
 DIFF_ROWS = 10_000
 TEXT_CHARACTERS = 4_096
 
+_BEHIND = "Only rows from this place on: `next` of a page, or what its link has."
 _REMEDY = "see /api/v1/openapi.json"
 _AT = re.compile(r"at `\$\.(\w+)`$")
 _MISSING = re.compile(r"missing required field `(\w+)`")
@@ -31,7 +33,10 @@ _Offset: TypeAlias = Annotated[int, Meta(ge=0, le=10**9, description="Skip this 
 _Frame: TypeAlias = Annotated[int, Meta(ge=0, le=MAX_FRAME)]
 _Text: TypeAlias = Annotated[str, Meta(min_length=1, max_length=TEXT_CHARACTERS)]
 _After: TypeAlias = Annotated[
-    str, Meta(min_length=1, max_length=TEXT_CHARACTERS, description="Only rows behind this place: `next`, or a link.")
+    str, Meta(min_length=2, max_length=TEXT_CHARACTERS, pattern=r"^(?:[0-9a-f]{2})+$", description=_BEHIND)
+]
+_AfterHit: TypeAlias = Annotated[
+    str, Meta(min_length=1, max_length=TEXT_CHARACTERS, pattern=PLACE, description=_BEHIND)
 ]
 _AtFrame: TypeAlias = Annotated[_Frame, Meta(description="The state after this frame, instead of the newest.")]
 
@@ -75,10 +80,13 @@ class EntityParams(Struct, frozen=True):
     frame: _AtFrame | UnsetType = UNSET
 
 
-class SearchParams(CollectionParams, frozen=True, kw_only=True):
-    """What is searched for."""
+class SearchParams(Struct, frozen=True):
+    """What is searched for, and where."""
 
     q: Annotated[str, Meta(min_length=1, max_length=256, description="The text that is searched for.")]
+    limit: _Limit = DEFAULT_ROWS
+    after: _AfterHit | UnsetType = UNSET
+    frame: _AtFrame | UnsetType = UNSET
 
 
 class ReceiptParams(Struct, frozen=True):
@@ -167,4 +175,5 @@ def _refused(name: str, wanted: Mapping[str, Mapping[str, Any]]) -> UsageError:
         what = f"a whole number from {rule['minimum']} to {rule['maximum']}"
     else:
         what = f"a text of {rule['minLength']} to {rule['maxLength']} characters"
+        what += ", as an answer of this path has it" if "pattern" in rule else ""
     return UsageError(f"the parameter {name!r} is not {what}", _REMEDY)

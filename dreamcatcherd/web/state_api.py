@@ -12,7 +12,6 @@ from dreamcatcherd.core.books.shelf import ShelfEntry, shelf
 from dreamcatcherd.core.collections import EXTRA, Collection
 from dreamcatcherd.core.errors import RefusedError, UsageError
 from dreamcatcherd.core.export import public_record
-from dreamcatcherd.core.opaque import read_opaque, write_opaque
 from dreamcatcherd.core.snapshot import open_snapshot
 from dreamcatcherd.history import queries
 from dreamcatcherd.history.search import search_texts
@@ -46,11 +45,11 @@ class StateApi:
     async def collections(self, request: Request) -> Response:
         given = read_parameters(request, NamedParams)
         limit, after = given.limit, optional(given.after)
-        name = _opaque(after).decode("utf-8", "replace") if after is not None else ""
+        name = bytes.fromhex(after).decode("utf-8", "replace") if after is not None else ""
 
         def work(reading: Reading) -> Answer:
             found = [row for row in collection_rows(reading) if row.name > name]
-            more = _after(limit, write_opaque(found[limit - 1].name.encode())) if len(found) > limit else None
+            more = _after(limit, found[limit - 1].name.encode().hex()) if len(found) > limit else None
             return Answer(within_bounds(found[:limit]), commit_tag(reading.base), more)
 
         return tagged(request, await self._executor.ask(("collections", limit, after), work))
@@ -62,12 +61,12 @@ class StateApi:
         if len(name) > TEXT_CHARACTERS:
             raise RefusedError("there is no collection with so long a name", "see /api/v1/collections")
         limit, after, frame = given.limit, optional(given.after), optional(given.frame)
-        place = _opaque(after) if after is not None else None
+        place = bytes.fromhex(after) if after is not None else None
 
         def work(reading: Reading) -> Answer:
             seen = queries.view(reading.store, reading.base, frame)
             page = reading.listings.page(reading.store, seen, name, limit, place, PAGE_BYTES)
-            following = write_opaque(page.after) if page.after is not None else None
+            following = page.after.hex() if page.after is not None else None
             # A record may be larger than a page; it must not end the way through the collection.
             raw = within_bounds(Records([public_record(item) for item in page.items], following), RECORD_BYTES)
             pinned: dict[str, str | int] = {"frame": frame} if frame is not None else {}
@@ -95,8 +94,6 @@ class StateApi:
         """Hits in the newest snapshot. Further pages are of the same one: their link names its frame."""
         given = read_parameters(request, SearchParams)
         text, limit, after, frame = given.q, given.limit, optional(given.after), optional(given.frame)
-        if after is not None and frame is None:
-            raise UsageError("the parameter 'after' goes with 'frame'", "follow the link of the page before as it is")
 
         def work(reading: Reading) -> Answer:
             seen = queries.view(reading.store, reading.base, frame)
@@ -147,13 +144,6 @@ def _keys(row: Collection) -> list[list[str]]:
     """The fields of each alternative of a key, the text that is the last part among them."""
     choices = [[*choice.names, *([choice.content] if choice.content else [])] for choice in row.choices]
     return [names for names in choices if names]
-
-
-def _opaque(text: str) -> bytes:
-    try:
-        return read_opaque(text)
-    except ValueError as error:
-        raise UsageError("the parameter 'after' is from no answer of this path", "take it from `next`") from error
 
 
 def _after(limit: int, place: str) -> dict[str, str | int]:

@@ -9,7 +9,6 @@ from hypothesis import strategies as st
 
 from dreamcatcherd.core.key_order import ORDER_BYTES, order_bytes
 from dreamcatcherd.core.keys import sort_key
-from dreamcatcherd.core.opaque import read_opaque, write_opaque
 
 TEXTS = st.text(st.characters(exclude_categories=["Cs"]), max_size=12) | st.text("\0\x01\xffab", max_size=6)
 PARTS = st.none() | st.integers() | st.integers(-300, 300) | TEXTS | st.lists(st.integers(), max_size=2)
@@ -35,20 +34,3 @@ def test_long_keys_are_short_places_and_never_the_same(texts: list[str]) -> None
     assert [text[:300] for text in sorted(texts, key=lambda text: order_bytes(sort_key(text)))] == [
         text[:300] for text in by_beginning
     ]
-
-
-@given(st.binary(max_size=40))
-def test_an_opaque_place_comes_back(raw: bytes) -> None:
-    """In letters, digits, `-` and `_` alone, as any URL takes them."""
-    text = write_opaque(raw)
-    assert read_opaque(text) == raw
-    assert not set(text) - set("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_")
-
-
-@given(st.text(max_size=12))
-def test_any_text_is_a_place_or_an_error(text: str) -> None:
-    """ValueError and nothing else."""
-    try:
-        read_opaque(text)
-    except ValueError:
-        return
