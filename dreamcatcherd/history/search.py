@@ -1,7 +1,8 @@
 """Search: the keys and texts of a snapshot in which some words are (docs/protocol.md#the-api).
 
-There is no index: the files of a snapshot are searched as bytes, and only lines with a hit are decoded. That takes half
-a second for a hundred thousand entities if nothing matches, and less if something does."""
+There is no index: the files of a snapshot are searched as bytes, and only lines with a hit are decoded. For a hundred
+thousand entities that takes about half a second if nothing matches, and up to three times as long if `text` is not
+ASCII or occurs in the stamps of many lines."""
 
 from __future__ import annotations
 
