@@ -108,6 +108,10 @@ class HttpConfig(Struct, frozen=True, forbid_unknown_fields=True):
     tls_cert: Annotated[str | None, Meta(description="certificate with its chain, PEM; goes with `tls_key`")] = None
     tls_key: Annotated[str | None, Meta(description="private key without passphrase, PEM")] = None
     insecure: Annotated[bool, Meta(description="answer other machines without a token and without TLS")] = False
+    cors_origins: Annotated[
+        list[Annotated[str, Meta(pattern=r"^(\*|https?://[a-z0-9.:\[\]-]+)$")]],
+        Meta(description="sites whose pages may read the API, such as `https://fleet.example`; `*` is any"),
+    ] = []
 
 
 class PublishConfig(Struct, frozen=True, forbid_unknown_fields=True):

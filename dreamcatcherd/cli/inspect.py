@@ -28,8 +28,7 @@ from dreamcatcherd.core.report import promised, status_json
 from dreamcatcherd.daemon import bootstrap
 from dreamcatcherd.daemon.cycle import draft_ledger, poll
 from dreamcatcherd.history.queries import entities, view
-from dreamcatcherd.history.receipts import receipts
-from dreamcatcherd.stages.stray_branches import why_unseen
+from dreamcatcherd.history.receipts import known_receipts
 
 _FRAME = WholeNumber(0, MAX_FRAME)
 
@@ -123,16 +122,7 @@ def receipt_command(path_or_blob: str, repo: str | None, config_file: Path | Non
     utc, stream_id and content id joined by `/`, percent-encoded, the last two optional; or a stamp as JSON. Each pushed
     version has its own line. Exit code 1 if the delta is unknown."""
     primary = open_primary(repo, config_file)
-    inbox = primary.read_inbox()
-    asked = path_or_blob.removeprefix("./")
-    found = receipts(primary.store, inbox.published, inbox.arrivals, asked)
-    if not found:
-        why = why_unseen(primary.store, inbox.refs, primary.main, inbox.settings, asked)
-        if why is not None:
-            raise RefusedError(plain(why), "see docs/workers.md for where deltas go")
-        roots = " or ".join(f"{root}/…" for root in inbox.settings.intake.roots)
-        remedy = f"check the path ({roots}), blob id or key, and that the push was accepted"
-        raise RefusedError(f"no delta {path_or_blob!r} has arrived", remedy)
+    found = known_receipts(primary.store, primary.read_inbox(), path_or_blob)
     if as_json:
         write_json(found)
         return

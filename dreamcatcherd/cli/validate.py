@@ -11,16 +11,13 @@ import click
 import msgspec
 
 from dreamcatcherd.cli.common import on_repository, open_primary, plain, settings_in, with_json, write_json
-from dreamcatcherd.core.advice import advise
-from dreamcatcherd.core.codec import read_as, read_document, references, too_large
-from dreamcatcherd.core.decimals import read_exactly
+from dreamcatcherd.core.codec import read_as, too_large
 from dreamcatcherd.core.errors import UsageError
-from dreamcatcherd.core.header import count_records, read_header
-from dreamcatcherd.core.model import Delta, Fault, FrameState, Version
-from dreamcatcherd.core.paths import DELTAS, FRAME, Roots, attachment_paths, bad_name, in_repository, loose_frame_of
+from dreamcatcherd.core.model import Fault, FrameState
+from dreamcatcherd.core.paths import DELTAS, FRAME, Roots, attachment_paths, loose_frame_of
 from dreamcatcherd.core.report import plural
 from dreamcatcherd.core.settings import DEFAULT, Settings
-from dreamcatcherd.core.tree import FILE
+from dreamcatcherd.core.validation import NO_PATH, ValidationRow, check_delta, validation_row
 
 
 @click.command(short_help="Say whether delta files would merge, and why not.")
@@ -42,24 +39,24 @@ def validate(
     settings say where else deltas are.
     Exit code 1 if a file would be quarantined, 2 if one is missing or unreadable; all others are checked first."""
     in_force, frame = _in_force(settings, repo, config_file)
-    rows = [(name, _judged(name, in_force, frame)) for name in files]
+    checked = [_checked(name, in_force, frame) for name in files]
     if as_json:
-        write_json([_row(name, found) for name, found in rows])
+        write_json([row for row, _ in checked])
     else:
-        for name, found in rows:
-            if not isinstance(found, list):
-                at = f" at {found.at}" if found.at else ""
-                click.echo(f"{plain(name)}: {found.reason}{plain(at)}: {plain(found.detail)}")
+        for row, _ in checked:
+            if not row.ok:
+                at = f" at {row.at}" if row.at else ""
+                click.echo(plain(f"{row.path}: {row.reason}{at}: {row.detail}"))
                 continue
-            click.echo(f"{plain(name)}: would merge" + (", with warnings" if found else ""))
-            for warning in found:
+            click.echo(f"{plain(row.path)}: would merge" + (", with warnings" if row.warnings else ""))
+            for warning in row.warnings:
                 click.echo(f"  warning: {plain(warning)}")
-    unread = [name for name, found in rows if isinstance(found, UnreadFileError)]
+    unread = [row.path for row, was_read in checked if not was_read]
     if unread:
-        cause = f"{len(unread)} of {plural(len(rows), 'file')} cannot be read, the first is {unread[0]}"
+        cause = f"{len(unread)} of {plural(len(checked), 'file')} cannot be read, the first is {unread[0]}"
         # Whether they would merge is not known, so the answer is neither yes nor no.
         raise UsageError(cause, "name readable files, or - for stdin")
-    return 1 if any(isinstance(found, Fault) for _, found in rows) else 0
+    return 0 if all(row.ok for row, _ in checked) else 1
 
 
 class UnreadFileError(UsageError):
@@ -67,28 +64,15 @@ class UnreadFileError(UsageError):
 
     def __init__(self, name: str, reason: str, detail: str) -> None:
         super().__init__(f"{name} cannot be read: {detail}", "name a readable file, or - for stdin")
-        self.reason, self.detail, self.at = reason, detail, None
+        self.reason, self.detail = reason, detail
 
 
-def _judged(name: str, settings: Settings, frame: int | None) -> Fault | UnreadFileError | list[str]:
-    """What `check_files` says about a file, so that one that cannot be read does not hide the others."""
+def _checked(name: str, settings: Settings, frame: int | None) -> tuple[ValidationRow, bool]:
+    """The row of a file, and whether it could be read: one that cannot be read does not hide the others."""
     try:
-        return check_files(name, settings, frame)
+        return validation_row(name, check_files(name, settings, frame)), True
     except UnreadFileError as error:
-        return error
-
-
-def _row(name: str, found: Fault | UnreadFileError | list[str]) -> dict[str, object]:
-    if isinstance(found, list):
-        return {"path": name, "ok": True, "reason": None, "at": None, "detail": None, "warnings": found}
-    return {
-        "path": name,
-        "ok": False,
-        "reason": found.reason,
-        "at": found.at,
-        "detail": found.detail,
-        "warnings": [],
-    }
+        return ValidationRow(name, False, error.reason, None, error.detail, []), False
 
 
 def _in_force(settings: Path | None, repo: str | None, config_file: Path | None) -> tuple[Settings, int | None]:
@@ -102,7 +86,7 @@ def _in_force(settings: Path | None, repo: str | None, config_file: Path | None)
 def _read(name: str, limit: int) -> Fault | bytes:
     """The bytes of a file, or the reason to quarantine it unread; UnreadFileError if it cannot be read."""
     # One byte beyond the limit is enough to refuse it; an endless input is not read.
-    if name == "-":
+    if name == NO_PATH:
         return sys.stdin.buffer.read(limit + 1)
     path = Path(name)
     try:
@@ -129,28 +113,8 @@ def check_files(name: str, settings: Settings, frame: int | None = None) -> Faul
     if isinstance(raw, Fault):
         return raw
     roots = settings.intake.roots
-    path_frame = None if name == "-" else loose_frame_of(name, roots)
-    if path_frame is not None and (why := bad_name(in_repository(name, roots), roots)) is not None:
-        return Fault("bad-name", why)
-    document = read_document(raw, limits)
-    if isinstance(document, Fault):
-        return document
-    header = read_header(document, path_frame, settings.intake)
-    used = settings.intake.header if isinstance(header, Fault) else header.paths
-    if (records := count_records(document, used, settings.sections)) > limits.records:
-        return Fault("too-many-records", f"{records} records, the limit is {limits.records}")
-    if isinstance(header, Fault):
-        return header
-    where = Path(name)
-    unresolved = () if name == "-" else tuple(_unresolved(where, references(document), roots))
-    version = Version(name, "0" * 40, FILE, "0" * 40)
-    read_exactly(raw, document, settings.summed)
-    place = (header.frame, header.utc, header.stream_id)
-    delta = Delta(version, *place, "0" * 40, document, header.paths, unresolved=unresolved)
-    found = advise(delta, settings, frame if frame is not None else _frame_beside(where, roots))
-    if name != "-" and not name.endswith(".json"):
-        found.append("the name of a delta file ends in .json: under this name it is never merged")
-    return found
+    open_frame = frame if frame is not None else _frame_beside(Path(name), roots)
+    return check_delta(raw, name, settings, open_frame, lambda named: _unresolved(Path(name), named, roots))
 
 
 def _unresolved(file: Path, named: Iterable[str], roots: Roots) -> Iterator[str]:

@@ -221,6 +221,17 @@ def scan(objects: Reader, folder: dict[str, Entry], name: str, prefix: str = "")
                 yield from scan(objects, inner, step, prefix[1:])
 
 
+def blobs_of(objects: Reader, folder: dict[str, Entry], name: str, prefix: str = "") -> Iterator[str]:
+    """The blobs that `scan` reads, in the same order. None of them is read."""
+    if name + SUFFIX in folder:
+        yield folder[name + SUFFIX].oid
+    elif name in folder:
+        inner = read_tree(objects, folder[name].oid)
+        for step in sorted({entry.removesuffix(SUFFIX) for entry in inner}):
+            if not prefix or step == prefix[0]:
+                yield from blobs_of(objects, inner, step, prefix[1:])
+
+
 def scan_below(objects: Reader, folder: dict[str, Entry], name: str, bound: str, at: str = "") -> Iterator[bytes]:
     """The lines of all files in which paths below a bound may be; a file may hold others as well."""
     if name + SUFFIX in folder:

@@ -174,7 +174,7 @@ class Service:
             if closing:
                 self._asked.discard("close")
                 self.metrics.show(report.pending)  # what waits now, whatever becomes of the close
-                self.live_status.update(report.pending)
+                self.live_status.update(report.pending, self.primary.last)
                 closed_by = "manual" if by_hand else decision.closed_by
                 with self.live_status.merging():
                     report = close_frame(self.primary, closed_by, report.pending.frame, self.primary.last)
@@ -232,7 +232,8 @@ class Service:
         self._failing = None
         self._note()
         self.metrics.largest(self.primary.largest_bytes())
-        self.live_status.show(report, self.primary.last.published.commit if self.primary.last else None)
+        last = self.primary.last
+        self.live_status.show(report, last.published.commit if last else None, last)
         self._notifier.status(status_line(report.pending, self.primary.clock()))
         self._notifier.ready()
 

@@ -64,6 +64,21 @@ def closed_head(store: ObjectReader, base: PublishedState, frame: int) -> Ledger
     return head
 
 
+class StoredLedger(NamedTuple):
+    """Where a frame's ledger is stored, and the digest of the frame's snapshot."""
+
+    blob: str
+    digest: str
+
+
+def find_ledger(store: ObjectReader, base: PublishedState, frame: int) -> StoredLedger:
+    """The stored ledger of a closed frame; RefusedError if the frame is not closed."""
+    blob = blob_at(store, base.ledgers, paths.ledger_path(frame))
+    if blob is None:
+        raise _not_closed(base, frame)
+    return StoredLedger(blob, closed_head(store, base, frame).snapshot)
+
+
 def _not_closed(base: PublishedState, frame: int) -> RefusedError:
     last = base.state.last_closed
     closed = f"the last closed one is {last}" if last is not None else "none is closed yet"

@@ -9,7 +9,8 @@ from urllib.parse import unquote
 from msgspec import Struct
 
 from dreamcatcherd.core import paths
-from dreamcatcherd.core.codec import canonical, decode, frame_number, read_document, utc_micros
+from dreamcatcherd.core.codec import canonical, decode, frame_number, plain, read_document, utc_micros
+from dreamcatcherd.core.errors import RefusedError
 from dreamcatcherd.core.header import read_header
 from dreamcatcherd.core.intake import Intake
 from dreamcatcherd.core.ledger import ClaimRow, Ledger, MisfitRow, QuarantinedRow, read_ledger
@@ -17,7 +18,9 @@ from dreamcatcherd.core.model import Arrival, Conflict, Delta, Fault, Json, Stam
 from dreamcatcherd.core.settings import Limits
 from dreamcatcherd.core.tree import blob_at, read_tree
 from dreamcatcherd.git.protocols import QueryReader
+from dreamcatcherd.stages.inbox import Inbox
 from dreamcatcherd.stages.published import PublishedState
+from dreamcatcherd.stages.stray_branches import why_unseen
 
 
 class Receipt(Struct, frozen=True):
@@ -57,6 +60,20 @@ class Asked(Struct, frozen=True):
 
 
 _KEY = re.compile(r"[0-9]{1,16}/[^/]+(?:/[^/]+){0,2}")
+
+
+def known_receipts(store: QueryReader, inbox: Inbox, text: str) -> list[Receipt]:
+    """The receipts of a delta as of an inbox, pending ones too; RefusedError says why there is none."""
+    asked = text.removeprefix("./")
+    found = receipts(store, inbox.published, inbox.arrivals, asked)
+    if found:
+        return found
+    why = why_unseen(store, inbox.refs, inbox.main, inbox.settings, asked)
+    if why is not None:
+        raise RefusedError(plain(why), "see docs/workers.md for where deltas go")
+    roots = " or ".join(f"{root}/…" for root in inbox.settings.intake.roots)
+    remedy = f"check the path ({roots}), blob id or key, and that the push was accepted"
+    raise RefusedError(f"no delta {text!r} has arrived", remedy)
 
 
 def read_asked(store: QueryReader, text: str) -> Asked:

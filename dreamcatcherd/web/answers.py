@@ -9,6 +9,7 @@ from typing import Any
 
 from msgspec import UNSET, Struct, UnsetType
 
+from dreamcatcherd.core.collections import RuleName
 from dreamcatcherd.core.ledger import QuarantinedRow
 from dreamcatcherd.core.troubles import Trouble
 from dreamcatcherd.history.queries import LostConflict
@@ -19,6 +20,30 @@ class Error(Struct, frozen=True):
 
     error: str
     remedy: str
+
+
+class Index(Struct, frozen=True):
+    """The paths of the API. Those with a part in braces stand for many."""
+
+    paths: list[str]
+
+
+class CollectionRow(Struct, frozen=True):
+    """A collection: its merge rule, the alternatives of its key, the sections of deltas that it takes, and how many
+    entities it has."""
+
+    name: str
+    rule: RuleName
+    key: list[list[str]]
+    sections: list[str]
+    entities: int
+
+
+class Records(Struct, frozen=True):
+    """Records of a collection in key order. `next` is what to ask `after` for more, null if there are none."""
+
+    records: list[dict[str, Any]]
+    next: str | None
 
 
 class Waiting(Struct, frozen=True):

@@ -1,317 +1,63 @@
 """`/api/v1`: what the commands print, as JSON, as of the last published commit (docs/protocol.md#the-api).
 
-Owns the bounds of each answer and the codes of errors: 400 wrong parameters, 404 not found, 503 not read yet, too many
-requests, or too slow."""
+Owns the wiring: which handler answers which path. The handlers are in a module for each subject."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable
-from functools import partial
 from importlib import resources
-from itertools import islice
-from typing import Any, Literal
-from urllib.parse import quote, urlencode
 
-import structlog
-from msgspec import structs
-from sse_starlette import EventSourceResponse, ServerSentEvent
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.types import Receive, Scope, Send
 
-from dreamcatcherd.core.books.shelf import ShelfEntry, shelf
-from dreamcatcherd.core.codec import calendar_text, canonical, utc_micros, utc_text
-from dreamcatcherd.core.diff import Bounds, diff_json
-from dreamcatcherd.core.errors import DreamcatcherError, RefusedError, UsageError
-from dreamcatcherd.core.report import REPOSITORY_HEADER, Pending, promised, status_json
-from dreamcatcherd.core.snapshot import open_snapshot
-from dreamcatcherd.history import queries
-from dreamcatcherd.observe.clock import wall_clock
-from dreamcatcherd.web.answers import Conflicts, Event, Quarantine, Stream
+from dreamcatcherd.web.answers import Index
+from dreamcatcherd.web.bodies import Bodies
 from dreamcatcherd.web.change_feed import ChangeFeed
+from dreamcatcherd.web.delta_api import DeltaApi
+from dreamcatcherd.web.history_api import HistoryApi
+from dreamcatcherd.web.live_api import LiveApi
 from dreamcatcherd.web.live_status import LiveStatus
-from dreamcatcherd.web.params import (
-    DiffParams,
-    ExplainParams,
-    FrameParams,
-    NoParams,
-    RowParams,
-    optional,
-    read_parameters,
-)
-from dreamcatcherd.web.query_executor import BusyError, QueryExecutor, Reading
+from dreamcatcherd.web.params import NoParams, read_parameters
+from dreamcatcherd.web.query_executor import QueryExecutor
+from dreamcatcherd.web.responses import Handler, guarded, json_response
+from dreamcatcherd.web.state_api import StateApi
 
-ANSWER_BYTES = 8 * 2**20
-"""The largest answer."""
+API = "/api/v1"
 
-DIFF_BYTES = 4 * 2**20
 
-EVENT_CLIENTS = 64
-"""How many clients may follow the events at the same time."""
-
-EVENT_INTERVAL_S = 0.25
-"""The minimum time between two events for one client. Changes in between are reported by the later event."""
-
-KEEP_ALIVE_S = 15.0
-"""The seconds between two comments, by which both sides notice that a connection is dead."""
-
-_NEVER = 2**63
-
-Handler = Callable[[Request], Awaitable[Response]]
-
-
-def code_of(error: DreamcatcherError) -> int:
-    """The HTTP status code of an error."""
-    return 404 if isinstance(error, RefusedError) else 400 if isinstance(error, UsageError) else 503
-
-
-def error_response(error: DreamcatcherError) -> Response:
-    """An error as JSON, with its cause and its remedy."""
-    code = code_of(error)
-    headers = {"Retry-After": "1"} if code == 503 else {}
-    return json_response({"error": error.cause, "remedy": error.remedy}, code, headers)
-
-
-def json_response(value: object, code: int = 200, headers: dict[str, str] | None = None) -> Response:
-    """A JSON answer that no cache keeps."""
-    raw = value if isinstance(value, bytes) else canonical(value)
-    return Response(raw, code, {"Cache-Control": "no-store", **(headers or {})}, "application/json")
-
-
-def guarded(answer: Handler) -> Handler:
-    """A handler whose errors become JSON. An unexpected exception is logged; its answer shows nothing of it."""
-
-    async def guard(request: Request) -> Response:
-        try:
-            return await answer(request)
-        except DreamcatcherError as error:
-            return error_response(error)
-        except Exception as error:
-            what = f"{type(error).__name__}: {error}"[:500]
-            structlog.get_logger().error("request failed", path=request.url.path, cause=what)
-            remedy = "report it, with the line of the log that says 'request failed'"
-            return json_response({"error": "internal error", "remedy": remedy}, 500)
-
-    return guard
-
-
-def within_bounds(value: object) -> bytes:
-    """A value as JSON; UsageError if that is too long."""
-    raw = canonical(value)
-    if len(raw) > ANSWER_BYTES:
-        cause = f"the answer has {len(raw)} bytes, more than {ANSWER_BYTES}"
-        raise UsageError(cause, "ask for less (limit, field), or use the dreamcatcherd command of the same name")
-    return raw
-
-
-class Api:
-    """The handlers of all paths, and what they keep between two requests."""
-
-    def __init__(self, live_status: LiveStatus, changes: ChangeFeed, executor: QueryExecutor) -> None:
-        self._live_status = live_status
-        self._changes = changes
-        self._executor = executor
-        self._status: tuple[int, bytes] = (-1, b"")
-        self._until = 0  # when the kept status expires: at `closes_at`
-        self._rows: tuple[Pending | None, list[Stream]] = (None, [])
-        self._clients = 0
-        self._description = resources.files(__package__).joinpath("openapi.json").read_bytes()
-
-    def _pending(self) -> Pending:
-        pending = self._live_status.pending
-        if pending is None:
-            raise BusyError(
-                self._live_status.why, "the daemon has not read the repository yet: check its log, and ask again"
-            )
-        return pending
-
-    async def _ask(self, what: tuple[Any, ...], work: Callable[[Reading], object]) -> bytes:
-        self._pending()
-        return await self._executor.ask(what, lambda reading: within_bounds(work(reading)))
-
-    async def openapi(self, request: Request) -> Response:
-        read_parameters(request, NoParams)
-        return json_response(self._description)
-
-    async def status(self, request: Request) -> Response:
-        read_parameters(request, NoParams)
-        current = self._live_status.current
-        now = wall_clock()
-        if self._status[0] != current.version or now >= self._until:
-            closes_at = utc_micros(self._pending().closes_at or "")
-            self._until = closes_at if closes_at is not None and closes_at > now else _NEVER
-            self._status = (current.version, canonical(status_json(self._pending(), now, current.troubles)))
-        return json_response(self._status[1], headers={REPOSITORY_HEADER: quote(self._live_status.identity)})
-
-    async def streams(self, request: Request) -> Response:
-        given = read_parameters(request, RowParams)
-        limit, offset = given.limit, given.offset
-        pending = self._pending()
-        if self._rows[0] is not pending:
-            self._rows = (pending, stream_rows(pending))
-        rows = self._rows[1]
-        more = {"limit": limit, "offset": offset + limit} if offset + limit < len(rows) else None
-        return json_response(rows[offset : offset + limit], headers=_next(more))
-
-    async def log(self, request: Request) -> Response:
-        given = read_parameters(request, FrameParams)
-        limit, before = given.limit, optional(given.before)
-
-        def work(reading: Reading) -> tuple[bytes, int | None]:
-            rows = list(reading.chain.log(reading.store, reading.base, limit + 1, before))
-            return within_bounds(rows[:limit]), rows[limit - 1]["frame"] if len(rows) > limit else None
-
-        self._pending()
-        raw, last = await self._executor.ask(("log", limit, before), work)
-        return json_response(raw, headers=_next({"limit": limit, "before": last} if last is not None else None))
-
-    async def explain(self, request: Request) -> Response:
-        given = read_parameters(request, ExplainParams)
-        field, frame = optional(given.field), optional(given.frame)
-
-        def work(reading: Reading) -> object:
-            return queries.explain_entity(reading.store, reading.base, given.collection, given.key, field, frame)
-
-        return json_response(await self._ask(("explain", given), work))
-
-    async def diff(self, request: Request) -> Response:
-        given = read_parameters(request, DiffParams)
-        start, end, limit = given.start, given.end, given.limit
-
-        def work(reading: Reading) -> object:
-            found = queries.diff_frames(reading.store, reading.base, start, end, Bounds(limit, DIFF_BYTES))
-            return diff_json(found, start, end)
-
-        return json_response(await self._ask(("diff", given), work))
-
-    async def quarantine(self, request: Request) -> Response:
-        return await self._troubles(request, "quarantined")
-
-    async def conflicts(self, request: Request) -> Response:
-        return await self._troubles(request, "conflicts")
-
-    async def _troubles(self, request: Request, kind: Literal["quarantined", "conflicts"]) -> Response:
-        given = read_parameters(request, FrameParams)
-        limit, before = given.limit, optional(given.before)
-
-        def work(reading: Reading) -> object:
-            found = queries.troubles(reading.store, reading.base, reading.chain, kind, limit, before)
-            if kind == "quarantined":
-                return Quarantine(found.quarantined, found.before, found.truncated)
-            return Conflicts(found.conflicts, found.before, found.truncated)
-
-        return json_response(await self._ask((kind, limit, before), work))
-
-    async def books(self, request: Request) -> Response:
-        given = read_parameters(request, RowParams)
-        limit, offset = given.limit, given.offset
-
-        def work(reading: Reading) -> tuple[bytes, bool]:
-            books = read_shelf(reading)
-            return within_bounds(books[offset : offset + limit]), offset + limit < len(books)
-
-        self._pending()
-        raw, more = await self._executor.ask(("books", limit, offset), work)
-        return json_response(raw, headers=_next({"limit": limit, "offset": offset + limit} if more else None))
-
-    async def events(self, request: Request) -> Response:
-        """Server-sent events: `status` at each change, with figures only; clients ask the other paths for more."""
-        read_parameters(request, NoParams)
-        if self._clients >= EVENT_CLIENTS:
-            raise BusyError(
-                f"{EVENT_CLIENTS} clients follow the events already", "close one, or ask for /api/v1/status"
-            )
-        if request.method == "HEAD":  # it has no stream, so it takes no place
-            headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
-            return Response(None, 200, headers, "text/event-stream")
-        self._clients += 1
-        return _CountedEvents(self, self._events())
-
-    def client_gone(self) -> None:
-        """Free the place of a client of the events."""
-        self._clients -= 1
-
-    async def _events(self) -> AsyncIterator[ServerSentEvent]:
-        version = -1
-        yield _sse(retry=2000)
-        while not self._changes.stopped:
-            current = self._live_status.current
-            if current.version == version:
-                await self._changes.wait_for_change()
-                continue
-            version = current.version
-            data = canonical(status_event(self._live_status)).decode()
-            yield _sse(data, id=str(version), event="status")
-            await self._changes.pause(EVENT_INTERVAL_S)
-            await self._changes.wait_while_closing()
-
-
-_sse = partial(ServerSentEvent, sep="\n")
-
-
-class _CountedEvents(EventSourceResponse):
-    """An endless answer that counts as a client of the events until it ends, however it ends.
-
-    The count is not kept by the generator: one that is cancelled before its first event never runs its `finally`."""
-
-    def __init__(self, api: Api, events: AsyncIterator[ServerSentEvent]) -> None:
-        comment = partial(_sse, comment="nothing new")
-        super().__init__(events, ping=KEEP_ALIVE_S, sep="\n", ping_message_factory=comment)
-        self._api = api
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        try:
-            await super().__call__(scope, receive, send)
-        finally:
-            self._api.client_gone()
-
-
-def status_event(live_status: LiveStatus) -> Event:
-    """The data of an event."""
-    current, now = live_status.current, wall_clock()
-    event = Event(current.ready, current.why, utc_text(now))
-    if (pending := current.pending) is None:
-        return event
-    return structs.replace(
-        event,
-        frame=pending.frame,
-        opened_at=pending.opened_at,
-        closes_at=promised(pending.closes_at, now),
-        last_closed=pending.last_closed,
-        digest=pending.digest,
-        held=pending.held,
-        behind_s=round(pending.behind_s, 3),
-        total=sum(pending.streams.values()),
-        streams=len(pending.streams),
-    )
-
-
-def stream_rows(pending: Pending) -> list[Stream]:
-    """Every stream with pending deltas or deltas in the last 100 frames: the silent ones first, then the latest."""
-    silent = set(pending.silent)
-    rows = []
-    for name in {**pending.seen, **pending.streams}:
-        last = pending.seen.get(name)
-        frame, utc = (last.frame, calendar_text(last.utc)) if last else (None, None)
-        rows.append(Stream(name, name in silent, pending.streams.get(name, 0), frame, utc))
-    # A stream without a merged delta comes after all that have one.
-    return sorted(rows, key=lambda row: (not row.silent, 1 if row.frame is None else -row.frame, row.stream_id))
-
-
-def read_shelf(reading: Reading, most: int | None = None) -> list[ShelfEntry]:
-    """The shelf of the newest snapshot."""
-    base = reading.base
-    found = shelf(reading.store, open_snapshot(reading.store, base.snapshot).state, base.settings.table)
-    return list(islice(found, most))
-
-
-def _next(parameters: dict[str, int] | None) -> dict[str, str]:
-    """The header with the next page, if there is one."""
-    return {"Link": f'<?{urlencode(parameters)}>; rel="next"'} if parameters else {}
-
-
-def routes(api: Api) -> dict[str, Handler]:
+def routes(live_status: LiveStatus, changes: ChangeFeed, executor: QueryExecutor, bodies: Bodies) -> dict[str, Handler]:
     """The handler of every path of the API."""
-    names = ("status", "log", "explain", "diff", "streams", "quarantine", "conflicts", "books", "events")
-    found = {f"/api/v1/{name}": guarded(getattr(api, name)) for name in names}
-    return found | {"/api/v1/openapi.json": guarded(partial(api.openapi))}
+    live, history = LiveApi(live_status, changes), HistoryApi(executor)
+    state, deltas = StateApi(executor), DeltaApi(live_status, executor, bodies)
+    description = resources.files(__package__).joinpath("openapi.json").read_bytes()
+    index = Index([])
+
+    async def openapi(request: Request) -> Response:
+        read_parameters(request, NoParams)
+        return json_response(description)
+
+    async def listed(request: Request) -> Response:
+        read_parameters(request, NoParams)
+        return json_response(index)
+
+    found = {
+        "": listed,
+        "/openapi.json": openapi,
+        "/status": live.status,
+        "/streams": live.streams,
+        "/events": live.events,
+        "/log": history.log,
+        "/frames/{frame}": history.frame,
+        "/diff": history.diff,
+        "/explain": history.explain,
+        "/quarantine": history.quarantine,
+        "/conflicts": history.conflicts,
+        "/collections": state.collections,
+        "/collections/{name:path}": state.records,
+        "/entity": state.entity,
+        "/search": state.search,
+        "/books": state.books,
+        "/receipt": deltas.receipt,
+        "/validate": deltas.validate,
+    }
+    index.paths.extend(sorted(API + path.replace(":path", "") for path in found))
+    return {API + path: guarded(handler) for path, handler in found.items()}

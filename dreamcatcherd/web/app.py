@@ -19,12 +19,15 @@ from starlette.routing import Route
 from dreamcatcherd.core.codec import plain
 from dreamcatcherd.core.errors import RefusedError
 from dreamcatcherd.git.protocols import QueryReader
-from dreamcatcherd.web.api import Api, Handler, error_response, json_response, routes
-from dreamcatcherd.web.auth import AuthMiddleware, AuthPolicy
+from dreamcatcherd.web.api import routes
+from dreamcatcherd.web.auth import POSTED, AuthMiddleware, AuthPolicy, CorsMiddleware
+from dreamcatcherd.web.bodies import Bodies
 from dreamcatcherd.web.change_feed import ChangeFeed
+from dreamcatcherd.web.compression import CompressionMiddleware
 from dreamcatcherd.web.live_status import LiveStatus
 from dreamcatcherd.web.page import Page
 from dreamcatcherd.web.query_executor import QueryExecutor
+from dreamcatcherd.web.responses import Handler, error_response, json_response
 
 _FILES = {"page.css": "text/css", "page.js": "text/javascript", "icon.svg": "image/svg+xml"}
 
@@ -38,7 +41,9 @@ class WebApp(Starlette):
         changes: ChangeFeed,
         executors: tuple[QueryExecutor, ...],
         auth_policy: AuthPolicy,
+        bodies: Bodies,
     ) -> None:
+        self.bodies = bodies
         self._changes = changes
         self._executors = executors
 
@@ -49,8 +54,14 @@ class WebApp(Starlette):
             self.stop()
 
         super().__init__(
-            routes=[Route(path, answer, methods=["GET"]) for path, answer in paths.items()],
-            middleware=[Middleware(AuthMiddleware, changes=changes, auth_policy=auth_policy)],
+            routes=[
+                Route(path, answer, methods=["POST" if path in POSTED else "GET"]) for path, answer in paths.items()
+            ],
+            middleware=[
+                *([Middleware(CorsMiddleware, auth_policy.cors_origins)] if auth_policy.cors_origins else []),
+                Middleware(AuthMiddleware, changes=changes, auth_policy=auth_policy),
+                Middleware(CompressionMiddleware),
+            ],
             exception_handlers={HTTPException: _not_there},
             lifespan=lifespan,
         )
@@ -100,7 +111,9 @@ def make_app(
     page = Page(live_status, executors[1])
     paths: dict[str, Handler] = {"/metrics": metrics, "/healthz": healthz, "/readyz": readyz, "/": page.answer}
     paths |= {f"/static/{name}": _file(name, kind) for name, kind in _FILES.items()}
-    return WebApp(paths | routes(Api(live_status, changes, executors[0])), changes, executors, auth_policy)
+    bodies = Bodies()
+    paths |= routes(live_status, changes, executors[0], bodies)
+    return WebApp(paths, changes, executors, auth_policy, bodies)
 
 
 def _file(name: str, kind: str) -> Handler:

@@ -15,13 +15,21 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from msgspec import Struct
+from starlette.middleware.cors import CORSMiddleware
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from dreamcatcherd.web.change_feed import ChangeFeed
 
-WITHOUT_TOKEN = frozenset({"/healthz"})
-"""Answered without a token: a liveness probe has none."""
+CORS_BELOW = "/api/v1"
+"""Pages of other sites never read anything else, the metrics included."""
+
+POSTED = frozenset({"/api/v1/validate", "/hooks/push"})
+"""The paths that take POST, and nothing else. All others take GET and HEAD."""
+
+WITHOUT_TOKEN = frozenset({"/healthz", "/hooks/push"})
+"""Answered without the token: a liveness probe has none, and a hint has a signature of its own that its handler
+checks."""
 
 NEVER_DELAYED = frozenset({"/healthz", "/readyz"})
 """Answered immediately, also while a frame closes: a probe has a short time limit, and a failed one may restart
@@ -53,10 +61,11 @@ class AuthPolicy(Struct, frozen=True):
     """Which requests are answered: those with the token, if there is one.
 
     With `local_names_only`, the Host header must be an address or localhost, so that a web site that makes its own name
-    point here reads nothing."""
+    point here reads nothing. Pages of `cors_origins` may read the API and post to it; `*` is any."""
 
     token: str | None = None
     local_names_only: bool = False
+    cors_origins: tuple[str, ...] = ()
 
     def __repr__(self) -> str:
         return "AuthPolicy(…)"
@@ -125,8 +134,12 @@ class AuthMiddleware:
         return JSONResponse(error, 503, {"Retry-After": "1"})
 
     def _refusal(self, scope: Scope) -> Response | None:
-        if scope["method"] not in ("GET", "HEAD"):
-            return PlainTextResponse("read-only: GET and HEAD\n", 405, {"Allow": "GET, HEAD"})
+        posted = scope["path"] in POSTED
+        allowed = ("POST",) if posted else ("GET", "HEAD")
+        if scope["method"] not in allowed:
+            words = " and ".join(allowed)
+            said = f"this path takes {words}\n" if posted else f"read-only: {words}\n"
+            return PlainTextResponse(said, 405, {"Allow": ", ".join(allowed)})
         headers = dict(scope["headers"])
         hosts = [value for name, value in scope["headers"] if name == b"host"]
         # A stranger's page can make a browser ask this address under the stranger's name, which is then in the Host
@@ -134,12 +147,46 @@ class AuthMiddleware:
         if self._policy.local_names_only and not all(is_address_or_localhost(host.decode("latin-1")) for host in hosts):
             remedy = "ask for 127.0.0.1 or localhost, or set [http] token_file"
             return JSONResponse({"error": "this daemon answers its own machine only", "remedy": remedy}, 421)
+        # A browser sends some POSTs for any page without asking first. Only it sends Origin, and no page can change it.
+        if posted and (origin := headers.get(b"origin")) is not None and not self._may_post(scope, origin, hosts):
+            remedy = "send it from a program, or from a page of this daemon"
+            return JSONResponse({"error": "a page of another site may not post here", "remedy": remedy}, 403)
         token = self._policy.token
         if token is None or scope["path"] in WITHOUT_TOKEN or has_token(headers.get(b"authorization", b""), token):
             return None
         remedy = "send the token: Authorization: Bearer …, or as the password of any user"
         challenge = {"WWW-Authenticate": 'Basic realm="dreamcatcherd", charset="UTF-8"'}
         return JSONResponse({"error": "a token is needed", "remedy": remedy}, 401, challenge)
+
+    def _may_post(self, scope: Scope, origin: bytes, hosts: list[bytes]) -> bool:
+        allowed = self._policy.cors_origins if scope["path"].startswith(CORS_BELOW) else ()
+        return "*" in allowed or origin.decode("latin-1") in allowed or _is_own(origin, hosts)
+
+
+class CorsMiddleware:
+    """Answers pages of other sites (CORS): those below `CORS_BELOW` alone, and only where origins are configured.
+
+    It comes before the checks, since a browser asks for leave without the token. `cross-origin-resource-policy` stays
+    as it is: it counts for what a page embeds, and not for what it reads in this way."""
+
+    def __init__(self, app: ASGIApp, origins: tuple[str, ...]) -> None:
+        self._app = app
+        self._cors = CORSMiddleware(
+            app,
+            allow_origins=origins,
+            allow_methods=("GET", "HEAD", "POST"),
+            allow_headers=("Authorization", "Content-Type", "If-None-Match", "Last-Event-ID"),
+            expose_headers=("ETag", "Link", "Retry-After"),
+        )
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        here = scope["type"] == "http" and scope["path"].startswith(CORS_BELOW)
+        await (self._cors if here else self._app)(scope, receive, send)
+
+
+def _is_own(origin: bytes, hosts: list[bytes]) -> bool:
+    """Whether a page of this origin was loaded from the host that it asks now."""
+    return origin.partition(b"://")[2].lower() in [host.lower() for host in hosts]
 
 
 def has_token(authorization: bytes, token: str) -> bool:

@@ -15,13 +15,15 @@ import uvicorn
 from uvicorn.protocols.http.h11_impl import H11Protocol
 from uvicorn.server import ServerState
 
+from dreamcatcherd.web.bodies import BODY_S
+
 CONNECTIONS = 256
 """How many connections are open at the same time. Each needs a file descriptor, of which a process usually has 1,024,
 and git needs some too."""
 
 HEAD_S = 10.0
 """The time limit for a complete request head, from when the connection opened (the TLS handshake included) or from the
-previous answer."""
+previous answer. A request with a body may take `BODY_S` longer."""
 
 IDLE_S = 5
 """How long a connection is kept after an answer if nothing at all arrives."""
@@ -37,8 +39,8 @@ class Connection(H11Protocol):
     """One connection, in `opened` from when it is accepted until it is lost.
 
     If there are `CONNECTIONS` already, an older one is closed for it: of those that wait for a request, or for the
-    client to read an answer, the oldest one of the address that has most. A connection with a request in progress is
-    closed only if there is no other."""
+    client to read an answer, the oldest one of the address that has most. A connection with a complete request in
+    progress is closed only if there is no other."""
 
     def __init__(
         self,
@@ -72,7 +74,12 @@ class Connection(H11Protocol):
 
     @property
     def answering(self) -> bool:
-        """Whether a request is in progress. It ends when the last byte is handed to the transport, read or not."""
+        """Whether a complete request is in progress. It ends when the last byte is handed to the transport, read or
+        not."""
+        return self._in_progress and not self.cycle.more_body
+
+    @property
+    def _in_progress(self) -> bool:
         return self.cycle is not None and not self.cycle.response_complete and not self.transport.is_closing()
 
     @property
@@ -107,6 +114,8 @@ class Connection(H11Protocol):
     def _limit_s(self) -> float:
         if self.answering:
             return UNREAD_S if self.flow.write_paused else math.inf
+        if self._in_progress:  # its body is still arriving
+            return HEAD_S + BODY_S
         return UNREAD_S if self.unread else HEAD_S
 
     # What uvicorn and asyncio call -----------------------------------------------------------------------------------

@@ -7,11 +7,13 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
+from typing import NamedTuple
 
 from msgspec import Struct, structs
 
 from dreamcatcherd.core.report import CycleReport, Pending
 from dreamcatcherd.core.troubles import Trouble
+from dreamcatcherd.stages.inbox import Inbox
 
 TIMES_KEPT = 200
 """For how many closed frames the durations of the phases are kept. They are measured here and in no ledger."""
@@ -36,14 +38,22 @@ class StatusValue(Struct, frozen=True):
         return [*self.daemon_troubles, *(self.pending.troubles if self.pending else ())]
 
 
+class WaitingInbox(NamedTuple):
+    """What the last poll found to wait. `number` rises with every change of it."""
+
+    number: int
+    inbox: Inbox
+
+
 class LiveStatus:
-    """Written by the daemon's loop, read by every other thread."""
+    """Written by the daemon's loop, read by every other thread. `waiting` is never changed, only replaced."""
 
     def __init__(self, where: str = "", identity: str = "") -> None:
         """`where` names the repository for people; `identity` is the same from every folder of this machine."""
         self.where = where
         self.identity = identity
         self.current = StatusValue()
+        self.waiting: WaitingInbox | None = None
         self.closing = False
         self.idle = threading.Event()
         self.idle.set()
@@ -64,16 +74,18 @@ class LiveStatus:
         """Why it is not ready; empty if it is."""
         return self.current.why
 
-    def show(self, report: CycleReport, published: str | None) -> None:
-        """Record a successful cycle."""
+    def show(self, report: CycleReport, published: str | None, inbox: Inbox | None = None) -> None:
+        """Record a successful cycle, and what waits after it."""
+        self._keep(inbox)
         phases = self.current.phases
         if report.ledger is not None:
             kept = sorted(phases)[-TIMES_KEPT + 1 :]
             phases = {frame: phases[frame] for frame in kept} | {report.ledger.frame: report.phases}
         self._replace(StatusValue(0, report.pending, True, "", published, phases, self.current.daemon_troubles))
 
-    def update(self, pending: Pending) -> None:
+    def update(self, pending: Pending, inbox: Inbox | None = None) -> None:
         """Record a poll in the middle of a cycle; `ready` changes when the cycle is over."""
+        self._keep(inbox)
         self._replace(structs.replace(self.current, pending=pending))
 
     def fail(self, cause: str) -> None:
@@ -83,6 +95,19 @@ class LiveStatus:
     def note(self, troubles: Iterable[Trouble]) -> None:
         """Record the daemon's troubles, in place of the previous ones."""
         self._replace(structs.replace(self.current, daemon_troubles=tuple(troubles)))
+
+    def _keep(self, inbox: Inbox | None) -> None:
+        # Every poll makes another inbox. The former one is kept while both say the same, so that answers made from it
+        # stay valid; it follows from the refs and the published commit.
+        if inbox is None:
+            return
+        number = 1
+        if self.waiting is not None:
+            old = self.waiting.inbox
+            if (inbox.published.commit, inbox.refs) == (old.published.commit, old.refs):
+                return
+            number += self.waiting.number
+        self.waiting = WaitingInbox(number, inbox)
 
     def _replace(self, current: StatusValue) -> None:
         if not _same(current, self.current):

@@ -6,99 +6,45 @@ from __future__ import annotations
 
 import json
 import sys
-from typing import Any, NamedTuple
 
 import msgspec
 from msgspec import Struct
 
 from dreamcatcherd.core.books.shelf import ShelfEntry
-from dreamcatcherd.core.ledger import QuarantinedRow
+from dreamcatcherd.core.ledger import ClaimRow, MisfitRow, QuarantinedRow
+from dreamcatcherd.core.model import Conflict
 from dreamcatcherd.core.troubles import Trouble
+from dreamcatcherd.core.validation import ValidationRow
 from dreamcatcherd.history.provenance import Deleted, Explanation, Field, Loser
 from dreamcatcherd.history.queries import LostConflict
-from dreamcatcherd.web import answers, params
-
-Schema = dict[str, Any]
+from dreamcatcherd.history.receipts import Receipt
+from dreamcatcherd.history.search import Hit
+from dreamcatcherd.web import answers
+from dreamcatcherd.web.endpoints import ENDPOINTS, Endpoint, Schema
 
 _TYPES: tuple[type[Struct], ...] = (
-    answers.Error, answers.Status, answers.Waiting, answers.LastSeen, Trouble, answers.Event, answers.Frame,
-    Explanation, Deleted, Field, Loser, answers.DiffAnswer, answers.ChangedEntity, answers.Stream, answers.Quarantine,
-    QuarantinedRow, answers.Conflicts, LostConflict, ShelfEntry,
+    answers.Error, answers.Index, answers.CollectionRow, answers.Records, answers.Status, answers.Waiting,
+    answers.LastSeen, Trouble, answers.Event, answers.Frame, Explanation, Deleted, Field, Loser, answers.DiffAnswer,
+    answers.ChangedEntity, answers.Stream, answers.Quarantine, QuarantinedRow, answers.Conflicts, LostConflict,
+    ShelfEntry, ValidationRow, Hit, Receipt, Conflict, MisfitRow, ClaimRow,
 )  # fmt: skip
 """Every struct that occurs in an answer."""
 
-_TROUBLES = (
-    "Searches 1,000 frames; `before` is the frame to ask before for more, `truncated` says that one frame alone had"
-    " more than `limit`."
-)
-
-
-class Endpoint(NamedTuple):
-    """What is said of one path. `answer` is the 200's schema; `paged` answers may have a Link header."""
-
-    summary: str
-    answer: Any
-    parameters: type[Struct] = params.NoParams
-    description: str = ""
-    paged: bool = False
-    not_found: bool = False
-    reads: bool = True
-    media: str = "application/json"
-
-
-ENDPOINTS = {
-    "status": Endpoint("The open frame, the pending deltas by stream, and the last snapshot.", answers.Status),
-    "log": Endpoint("Closed frames, newest first.", list[answers.Frame], params.FrameParams, paged=True),
-    "explain": Endpoint(
-        "Who set each field of an entity, when, in which delta, and who lost.",
-        Explanation,
-        params.ExplainParams,
-        not_found=True,
-    ),
-    "diff": Endpoint(
-        "Entities added and fields changed between two closed frames.",
-        answers.DiffAnswer,
-        params.DiffParams,
-        "At most `limit` entities and about 4 MiB of them; `truncated` is true if there are more.",
-        not_found=True,
-    ),
-    "streams": Endpoint(
-        "Every stream with pending deltas or deltas in the last 100 frames: the silent ones first, then the latest.",
-        list[answers.Stream],
-        params.RowParams,
-        paged=True,
-    ),
-    "quarantine": Endpoint(
-        "Deltas that could not be merged, by the frame that first listed them, newest first.",
-        answers.Quarantine,
-        params.FrameParams,
-        _TROUBLES,
-    ),
-    "conflicts": Endpoint(
-        "Fields that two streams set to different values in one frame: winner, loser and the lost value, newest first.",
-        answers.Conflicts,
-        params.FrameParams,
-        _TROUBLES,
-    ),
-    "books": Endpoint(
-        "The shelf: every book, its progress, and when it was published.",
-        list[ShelfEntry],
-        params.RowParams,
-        paged=True,
-    ),
-    "events": Endpoint(
-        "Server-sent events: `status` at every change, at most four a second, each with an Event as its data.",
-        str,
-        media="text/event-stream",
-    ),
-    "openapi.json": Endpoint("This description.", dict[str, Any], reads=False),
+_HEADERS = {
+    "Link": '`<?…>; rel="next"` leads to the next rows, if there are more.',
+    "ETag": "The digests of the snapshots that the answer follows from, and what else it depends on. Weak.",
 }
-"""The paths below `/api/v1/`."""
+
+_UNCHANGED = "The request's If-None-Match has the ETag of the answer: it is the one that the client has."
 
 _ERRORS = {
     "Wrong": "A parameter is unknown, missing or wrong, or the answer would have more than 8 MiB.",
     "Unauthorized": "The daemon has a token, and the request does not have it.",
     "NotThere": "There is no such frame, collection, entity or field.",
+    "Foreign": "A browser sends it for a page of another site.",
+    "Slow": "The body took longer than 30 s.",
+    "TooLarge": "The body is larger than the path takes.",
+    "Encoded": "The body has a Content-Encoding.",
     "NotHere": "The daemon answers its own machine only, and the request names another host.",
     "Later": "Nothing was read yet, the answer took too long, or there are too many requests: ask again.",
 }
@@ -113,12 +59,15 @@ def openapi() -> Schema:
             "title": "dreamcatcherd",
             "version": "1",
             "description": "What the commands of the same names print with --json, as of the last published commit."
-            " Read-only: anything but GET and HEAD is 405.",
+            " Read-only: any other method than those described, and HEAD in the place of GET, is 405.",
             "license": {"name": "MIT", "identifier": "MIT"},
         },
         "servers": [{"url": "/"}],
         "security": [{}, {"token": []}, {"password": []}],
-        "paths": {f"/api/v1/{name}": {"get": _operation(one, shared)} for name, one in ENDPOINTS.items()},
+        "paths": {
+            f"/api/v1{path}": {"post" if one.body else "get": _operation(one, shared)}
+            for path, one in ENDPOINTS.items()
+        },
         "components": {
             "securitySchemes": {
                 "token": {"type": "http", "scheme": "bearer"},
@@ -129,7 +78,9 @@ def openapi() -> Schema:
                 },
             },
             "parameters": {one["name"]: one for one in shared},
-            "responses": {
+            "headers": {name: {"description": text, "schema": {"type": "string"}} for name, text in _HEADERS.items()},
+            "responses": {"Unchanged": {"description": _UNCHANGED, "headers": {"ETag": _ref("headers", "ETag")}}}
+            | {
                 name: {"description": text, "content": {"application/json": {"schema": _ref("schemas", "Error")}}}
                 for name, text in _ERRORS.items()
             },
@@ -185,17 +136,27 @@ def _shared_parameters() -> list[Schema]:
 def _operation(endpoint: Endpoint, shared: list[Schema]) -> Schema:
     (schema,), _ = msgspec.json.schema_components([endpoint.answer], ref_template="#/components/schemas/{name}")
     answer: Schema = {"description": "The answer.", "content": {endpoint.media: {"schema": schema}}}
-    if endpoint.paged:
-        text = '`<?…>; rel="next"` leads to the next rows, if there are more.'
-        answer["headers"] = {"Link": {"description": text, "schema": {"type": "string"}}}
-    names = {"400": "Wrong", "401": "Unauthorized", "421": "NotHere"}
+    headers = {name: _ref("headers", name) for name in _HEADERS if name != "ETag" or endpoint.tagged}
+    if not endpoint.paged:
+        headers.pop("Link")
+    if headers:
+        answer["headers"] = headers
+    names = {"304": "Unchanged"} if endpoint.tagged else {}
+    names |= {"400": "Wrong", "401": "Unauthorized", "421": "NotHere"}
     names |= {"404": "NotThere"} if endpoint.not_found else {}
     names |= {"503": "Later"} if endpoint.reads else {}
+    names |= {"403": "Foreign", "408": "Slow", "413": "TooLarge", "415": "Encoded"} if endpoint.body else {}
     found: Schema = {"summary": endpoint.summary}
     if endpoint.description:
         found["description"] = endpoint.description
-    if parameters := _parameters(endpoint.parameters):
+    inside: list[Schema] = [
+        {"name": name, "in": "path", "required": True, "schema": rule} for name, rule in endpoint.path.items()
+    ]
+    if parameters := inside + _parameters(endpoint.parameters):
         found["parameters"] = [_ref("parameters", one["name"]) if one in shared else one for one in parameters]
+    if endpoint.body:
+        content: Schema = {"application/octet-stream": {"schema": {}}, "application/json": {"schema": {}}}
+        found["requestBody"] = {"description": endpoint.body, "required": False, "content": content}
     found["responses"] = {"200": answer} | {code: _ref("responses", name) for code, name in sorted(names.items())}
     return found
 

@@ -23,11 +23,13 @@ from dreamcatcherd.core.snapshot import Item
 from dreamcatcherd.history import queries
 from dreamcatcherd.observe.clock import wall_clock
 from dreamcatcherd.stages.held_claims import HeldClaim, held_claims
-from dreamcatcherd.web.api import code_of, read_shelf, stream_rows
 from dreamcatcherd.web.chart import chart_of
+from dreamcatcherd.web.live_api import stream_rows
 from dreamcatcherd.web.live_status import LiveStatus, StatusValue
 from dreamcatcherd.web.params import PageParams, read_parameters
 from dreamcatcherd.web.query_executor import QueryExecutor, Reading
+from dreamcatcherd.web.responses import code_of
+from dreamcatcherd.web.state_api import read_shelf
 
 FRAMES = 60
 PAGE_ROWS = 50
@@ -181,7 +183,7 @@ def streams(pending: Pending) -> Record:
 
 def read_parts(reading: Reading) -> Parts:
     """Everything on the page that depends on the published commit alone."""
-    store, base, chain = reading
+    store, base, chain = reading.store, reading.base, reading.chain
     bad = queries.troubles(store, base, chain, "quarantined", PAGE_ROWS, None).quarantined
     lost = queries.troubles(store, base, chain, "conflicts", PAGE_ROWS, None).conflicts
     books = read_shelf(reading)

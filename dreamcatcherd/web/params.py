@@ -15,11 +15,14 @@ from starlette.requests import Request
 
 from dreamcatcherd.core.codec import MAX_FRAME
 from dreamcatcherd.core.errors import UsageError
+from dreamcatcherd.history.search import PLACE
 
 ROWS = 1_000
 DEFAULT_ROWS = 100
 DIFF_ROWS = 10_000
+TEXT_CHARACTERS = 4_096
 
+_BEHIND = "Only rows from this place on: `next` of a page, or what its link has."
 _REMEDY = "see /api/v1/openapi.json"
 _AT = re.compile(r"at `\$\.(\w+)`$")
 _MISSING = re.compile(r"missing required field `(\w+)`")
@@ -28,7 +31,14 @@ _DIGITS = re.compile(r"[0-9]{1,16}")
 _Limit: TypeAlias = Annotated[int, Meta(ge=1, le=ROWS, description="At most this many rows.")]
 _Offset: TypeAlias = Annotated[int, Meta(ge=0, le=10**9, description="Skip this many rows.")]
 _Frame: TypeAlias = Annotated[int, Meta(ge=0, le=MAX_FRAME)]
-_Text: TypeAlias = Annotated[str, Meta(min_length=1, max_length=4_096)]
+_Text: TypeAlias = Annotated[str, Meta(min_length=1, max_length=TEXT_CHARACTERS)]
+_After: TypeAlias = Annotated[
+    str, Meta(min_length=2, max_length=TEXT_CHARACTERS, pattern=r"^(?:[0-9a-f]{2})+$", description=_BEHIND)
+]
+_AfterHit: TypeAlias = Annotated[
+    str, Meta(min_length=1, max_length=TEXT_CHARACTERS, pattern=PLACE, description=_BEHIND)
+]
+_AtFrame: TypeAlias = Annotated[_Frame, Meta(description="The state after this frame, instead of the newest.")]
 
 
 class NoParams(Struct, frozen=True):
@@ -49,13 +59,49 @@ class RowParams(Struct, frozen=True):
     offset: _Offset = 0
 
 
+class NamedParams(Struct, frozen=True):
+    """Rows of a list by name."""
+
+    limit: _Limit = DEFAULT_ROWS
+    after: _After | UnsetType = UNSET
+
+
+class CollectionParams(NamedParams, frozen=True):
+    """Records of a collection by key. `after` is a key's place, so new records do not move the rows."""
+
+    frame: _AtFrame | UnsetType = UNSET
+
+
+class EntityParams(Struct, frozen=True):
+    """An entity now or after a frame."""
+
+    collection: Annotated[_Text, Meta(description="The collection's name, such as posts.")]
+    key: Annotated[_Text, Meta(description="The entity's key; several parts are joined by /, each percent-encoded.")]
+    frame: _AtFrame | UnsetType = UNSET
+
+
+class SearchParams(Struct, frozen=True):
+    """What is searched for, and where."""
+
+    q: Annotated[str, Meta(min_length=1, max_length=256, description="The text that is searched for.")]
+    limit: _Limit = DEFAULT_ROWS
+    after: _AfterHit | UnsetType = UNSET
+    frame: _AtFrame | UnsetType = UNSET
+
+
+class ReceiptParams(Struct, frozen=True):
+    """A delta, as the command takes it."""
+
+    delta: Annotated[_Text, Meta(description="The delta's path, blob id (or its first digits) or order key.")]
+
+
 class ExplainParams(Struct, frozen=True):
     """An entity, or one of its fields, now or after a frame."""
 
     collection: Annotated[_Text, Meta(description="The collection's name, such as posts.")]
     key: Annotated[_Text, Meta(description="The entity's key; several parts are joined by /, each percent-encoded.")]
     field: Annotated[_Text, Meta(description="Only this field.")] | UnsetType = UNSET
-    frame: Annotated[_Frame, Meta(description="The state after this frame, instead of the newest.")] | UnsetType = UNSET
+    frame: _AtFrame | UnsetType = UNSET
 
 
 class PageParams(Struct, frozen=True, rename={"start": "from", "end": "to"}):
@@ -69,6 +115,15 @@ class DiffParams(PageParams, frozen=True, rename={"start": "from", "end": "to"})
     """Two frames and the size of the answer."""
 
     limit: Annotated[int, Meta(ge=1, le=DIFF_ROWS, description="At most this many entities.")] = ROWS
+
+
+class ValidateParams(Struct, frozen=True):
+    """What is known of the delta besides its bytes."""
+
+    path: (
+        Annotated[_Text, Meta(description="Its path in the repository: the frame in it and its name are checked too.")]
+        | UnsetType
+    ) = UNSET
 
 
 _Params = TypeVar("_Params", bound=Struct)
@@ -120,4 +175,5 @@ def _refused(name: str, wanted: Mapping[str, Mapping[str, Any]]) -> UsageError:
         what = f"a whole number from {rule['minimum']} to {rule['maximum']}"
     else:
         what = f"a text of {rule['minLength']} to {rule['maxLength']} characters"
+        what += ", as an answer of this path has it" if "pattern" in rule else ""
     return UsageError(f"the parameter {name!r} is not {what}", _REMEDY)

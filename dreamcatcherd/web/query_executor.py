@@ -16,6 +16,7 @@ from typing import Any, NamedTuple, TypeVar, cast
 from dreamcatcherd.core.errors import DreamcatcherError, FatalError, RetryableError
 from dreamcatcherd.core.model import FrameState
 from dreamcatcherd.git.protocols import Commit, QueryReader
+from dreamcatcherd.history.listing import Listings
 from dreamcatcherd.history.queries import Chain
 from dreamcatcherd.stages.published import PublishedState, read_published
 from dreamcatcherd.web.change_feed import CLOSING_WAIT_S
@@ -33,9 +34,17 @@ ANSWERS_KEPT = 256
 ANSWERS_KEPT_BYTES = 16 * 2**20
 """The limits of kept answers: their number, and their bytes together."""
 
+LARGEST_KEPT_BYTES = 4 * 2**20
+"""A larger answer is not kept: it would push out all others."""
+
 
 class BusyError(DreamcatcherError):
     """Too many different answers are in progress."""
+
+
+def not_read_yet(live_status: LiveStatus) -> BusyError:
+    """The answer of every path that needs the repository, before the first poll."""
+    return BusyError(live_status.why, "the daemon has not read the repository yet: check its log, and ask again")
 
 
 class Reading(NamedTuple):
@@ -44,6 +53,7 @@ class Reading(NamedTuple):
     store: QueryReader
     base: PublishedState
     chain: Chain
+    listings: Listings
 
 
 class _BoundedStore:
@@ -111,6 +121,7 @@ class QueryExecutor:
         self._thread = ThreadPoolExecutor(1, "reader")
         self._bounded: _BoundedStore | None = None
         self._chain = Chain()
+        self._listings = Listings()
         self._base: PublishedState | None = None
         self._answers: OrderedDict[Hashable, Any] = OrderedDict()
         self._bytes = 0
@@ -118,8 +129,10 @@ class QueryExecutor:
         self._stopped = False
 
     async def ask(self, what: tuple[Hashable, ...], work: Callable[[Reading], _T]) -> _T:
-        """The answer for the key `what`, computed by `work`; BusyError if too many different answers are in
-        progress."""
+        """The answer for the key `what`, computed by `work`; BusyError before the first poll, and if too many different
+        answers are in progress."""
+        if self._live_status.pending is None:
+            raise not_read_yet(self._live_status)
         commit = self._live_status.current.published
         key = (commit, *what)
         if key in self._answers:
@@ -140,8 +153,11 @@ class QueryExecutor:
         del self._under_way[key]
         if future.cancelled() or future.exception() is not None:
             return
+        size = _size(future.result())
+        if size > LARGEST_KEPT_BYTES:
+            return
         self._answers[key] = future.result()
-        self._bytes += _size(future.result())
+        self._bytes += size
         while len(self._answers) > ANSWERS_KEPT or self._bytes > ANSWERS_KEPT_BYTES:
             self._bytes -= _size(self._answers.popitem(last=False)[1])
 
@@ -170,7 +186,7 @@ class QueryExecutor:
             bare = PublishedState(None, FrameState(pending.frame if pending else 1))
             store.refresh()
             self._base = read_published(store, commit) if commit else bare
-        return Reading(store, self._base, self._chain)
+        return Reading(store, self._base, self._chain, self._listings)
 
     def stop(self) -> None:
         """Stop reading. Can be called from any thread."""

@@ -55,7 +55,7 @@ def read_listening(http: HttpConfig) -> Listening:
             cause = f"{path} ({name}) cannot be read: {error.strerror}"
             raise UsageError(cause, "let the daemon's user read it") from error
     local_only = is_loopback(host) and token is None and not http.insecure
-    found = Listening(host, port, AuthPolicy(token, local_only), *files)
+    found = Listening(host, port, AuthPolicy(token, local_only, tuple(http.cors_origins)), *files)
     _context(found)
     return found
 

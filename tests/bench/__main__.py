@@ -1,4 +1,6 @@
-"""`make bench`: ratios measured in one run on one machine. Prints medians of several runs, never asserts."""
+"""`make bench`: ratios measured in one run on one machine. Prints medians of several runs, never asserts.
+
+`python -m tests.bench http 5000` runs one of them, here with another number of requests."""
 
 from __future__ import annotations
 
@@ -179,7 +181,8 @@ def bench_reaction(folder: Path) -> None:
 def main() -> None:
     with tempfile.TemporaryDirectory(prefix="dreamcatcherd-bench-", ignore_cleanup_errors=True) as name:
         folder = Path(name)
-        chosen = sys.argv[1:] or ["frame", "state", "reaction", "http"]
+        numbers = [int(word) for word in sys.argv[1:] if word.isdecimal()]
+        chosen = [word for word in sys.argv[1:] if not word.isdecimal()] or ["frame", "state", "reaction", "http"]
         if "frame" in chosen:
             bench_frame(folder)
         if "state" in chosen:
@@ -187,7 +190,7 @@ def main() -> None:
         if "reaction" in chosen:
             bench_reaction(folder)
         if "http" in chosen:
-            quiet, loaded = bench_http(folder)
+            quiet, loaded = bench_http(folder, *numbers)
             nobody = "with nobody asking"
             print_medians("a merge while thousands of requests are answered", loaded.merge, quiet.merge, nobody)
             print_medians("the whole close of it", loaded.close, quiet.close, nobody)

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections import Counter
 from pathlib import Path
 from typing import NamedTuple
 
@@ -49,7 +50,7 @@ class Times(NamedTuple):
     merge: list[float]
 
 
-def bench_http(folder: Path) -> tuple[Times, Times]:
+def bench_http(folder: Path, requests: int = REQUESTS) -> tuple[Times, Times]:
     """Times without and with requests; prints what the requests came to."""
     store = create(folder / "http.git", 1, wall_clock(), Closing("manual"), hook=False)
     config = primary_toml(folder, "manual")
@@ -61,10 +62,11 @@ def bench_http(folder: Path) -> tuple[Times, Times]:
             frame = close_one(daemon, store, frame, Times([], []))
         asking: subprocess.Popen[str] | None = None
         asked, start = 0, time.monotonic()
-        while asked < REQUESTS:
+        codes: Counter[str] = Counter()
+        while asked < requests:
             for _ in range(TURNS):
                 frame = close_one(daemon, store, frame, quiet)
-            part = REQUESTS // 5
+            part = requests // 5
             words = [sys.executable, "-m", "tests.bench.requests", daemon.url(), str(part), str(CONNECTIONS)]
             asking = subprocess.Popen(words, stdout=subprocess.PIPE, text=True)
             begun = time.monotonic()
@@ -76,9 +78,12 @@ def bench_http(folder: Path) -> tuple[Times, Times]:
                     loaded.close.extend(found.close)
                     loaded.merge.extend(found.merge)
             rate = part / (time.monotonic() - begun)
-            print(f"  answers by code: {asking.communicate()[0].strip()}, {rate:.0f} a second", flush=True)
+            said = asking.communicate()[0].strip()
+            codes.update({code: int(number) for code, _, number in (one.partition(":") for one in said.split())})
+            print(f"  answers by code: {said}, {rate:.0f} a second", flush=True)
             asked += part
         daemon.stop()
+    print(f"  not sent again (304): {codes['304'] / codes.total():.0%}", flush=True)
     print(f"  {asked} requests in {time.monotonic() - start:.0f} s", flush=True)
     return quiet, loaded
 

@@ -78,19 +78,27 @@ class Served:
         self.look()
 
     def look(self) -> None:
-        self.live_status.show(poll(self.primary)[0], self._published())
+        self.live_status.show(poll(self.primary)[0], self._published(), self.primary.last)
 
     def close(self) -> None:
         with self.live_status.merging():
             report = close_frame(self.primary, "test")
-        self.live_status.show(report, self._published())
+        self.live_status.show(report, self._published(), self.primary.last)
 
     def _published(self) -> str | None:
         return self.primary.last.published.commit if self.primary.last else None
 
-    def get(self, path: str, method: str = "GET", context: ssl.SSLContext | None = None, **headers: str) -> Answer:
+    def get(
+        self,
+        path: str,
+        method: str = "GET",
+        context: ssl.SSLContext | None = None,
+        body: bytes | None = None,
+        **headers: str,
+    ) -> Answer:
         request = urllib.request.Request(
             self.server.url + path,
+            body,
             method=method,
             headers={name.replace("_", "-"): value for name, value in headers.items()},
         )

@@ -21,7 +21,7 @@ from dreamcatcherd.core.codec import canonical
 from dreamcatcherd.core.errors import FatalError
 from dreamcatcherd.daemon.cycle import poll
 from dreamcatcherd.history import queries
-from dreamcatcherd.web import api, change_feed, query_executor
+from dreamcatcherd.web import change_feed, history_api, live_api, query_executor, responses
 from tests.web.served import Served, serve_history
 
 READS = ("log", "explain?collection=posts&key=1", "diff?from=1&to=2", "quarantine", "conflicts", "books")
@@ -187,7 +187,7 @@ def test_a_diff_stops_at_its_bound_and_says_so(served: Served, monkeypatch: pyte
     assert cut["truncated"] is True
     back = served.get("/api/v1/diff?from=2&to=1&limit=7").json
     assert sum(len(rows) for rows in back["removed"].values()) == 7
-    monkeypatch.setattr(api, "DIFF_BYTES", 4000)
+    monkeypatch.setattr(history_api, "DIFF_BYTES", 4000)
     lean = served.get("/api/v1/diff?from=1&to=2&limit=10").json
     assert [row["value"] for row in lean["added"]["observations"]] == ["y"]
     assert lean["truncated"] is True
@@ -196,7 +196,7 @@ def test_a_diff_stops_at_its_bound_and_says_so(served: Served, monkeypatch: pyte
 def test_an_answer_that_is_too_long_is_refused(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
     """It is never sent half: 400 tells its length and what to do instead."""
     serve_history(served)
-    monkeypatch.setattr(api, "ANSWER_BYTES", 100)
+    monkeypatch.setattr(responses, "ANSWER_BYTES", 100)
     found = served.get("/api/v1/log")
     assert found.code == 400
     assert "bytes" in found.json["error"]
@@ -248,14 +248,14 @@ def test_answers_that_are_kept_are_bounded_in_bytes(served: Served, monkeypatch:
     served.get("/api/v1/log?limit=19")
     assert served.reader.reads == reads
     kept = served.server._app._executors[0]._answers.values()
-    assert sum(len(raw) for raw, _ in kept) <= 3 * len(first)
+    assert sum(len(one.raw) for one in kept) <= 3 * len(first)
 
 
 def test_rows_of_streams_are_sorted_once_for_each_look(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
     """A page of a large fleet's streams costs its own rows; what changed since is told."""
     served.push("a")
-    rows = Mock(wraps=api.stream_rows)
-    monkeypatch.setattr(api, "stream_rows", rows)
+    rows = Mock(wraps=live_api.stream_rows)
+    monkeypatch.setattr(live_api, "stream_rows", rows)
     for offset in (0, 0, 1, 5):
         served.get(f"/api/v1/streams?offset={offset}")
     assert rows.call_count == 1
@@ -442,7 +442,7 @@ def test_events_report_each_change_of_the_live_status(served: Served) -> None:
 
 def test_the_bytes_of_events_are_plain(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
     """The time to reconnect, then an event in one form, each ended by an empty line; a comment now and then."""
-    monkeypatch.setattr(api, "KEEP_ALIVE_S", 0.2)
+    monkeypatch.setattr(live_api, "KEEP_ALIVE_S", 0.2)
     served.look()
     client = Following(served)
     version, data = served.live_status.current.version, rb"data: {.*}"
@@ -456,12 +456,12 @@ def test_the_bytes_of_events_are_plain(served: Served, monkeypatch: pytest.Monke
 def test_events_are_small_however_many_streams_wait(served: Served) -> None:
     """An event has numbers, no names: a fleet of ten thousand costs its followers nothing."""
     served.push("x" * 128)
-    assert b"xxx" not in canonical(api.status_event(served.live_status))
+    assert b"xxx" not in canonical(live_api.status_event(served.live_status))
 
 
 def test_followers_are_bounded_and_their_place_comes_free(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
     """One too many is told so; when another leaves there is room again. HEAD takes no place."""
-    monkeypatch.setattr(api, "EVENT_CLIENTS", 2)
+    monkeypatch.setattr(live_api, "EVENT_CLIENTS", 2)
     served.look()
     clients = [Following(served) for _ in range(2)]
     assert [client.next()["total"] for client in clients] == [0, 0]

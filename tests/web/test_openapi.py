@@ -12,8 +12,9 @@ from starlette.routing import Route
 
 from dreamcatcherd import web
 from dreamcatcherd.core.codec import canonical
-from dreamcatcherd.web import api, params
+from dreamcatcherd.web import live_api, params
 from dreamcatcherd.web.openapi import openapi_json
+from tests.stages.tools import FOLDER
 from tests.web.served import Served, serve_history
 
 DOCUMENT: dict[str, Any] = json.loads(resources.files(web).joinpath("openapi.json").read_bytes())
@@ -32,9 +33,36 @@ ASKED = (
     "quarantine",
     "conflicts",
     "books",
+    "collections",
+    "collections?limit=2",
+    "collections/posts",
+    "collections/posts?limit=1&frame=2",
+    "collections/observations",
+    "collections/extra/nothing",
+    "entity?collection=posts&key=1",
+    "search?q=again",
+    "search?q=o&limit=1",
+    "frames/1",
+    "frames/2",
+    f"receipt?delta={FOLDER}/1/bad.json",
     "openapi.json",
 )
-WRONG = ("log?limit=0", "explain?collection=posts&key=404", "diff?from=1&to=404", "diff?from=1")
+PARTS = {"collections": "name", "frames": "frame"}
+WRONG = (
+    "collections/nothing",
+    "collections/posts?after=!",
+    "collections?after=%FF",
+    "frames/404",
+    "frames/x",
+    "search",
+    "search?q=a&after=AA",
+    "entity?collection=posts&key=404",
+    "receipt?delta=nothing",
+    "log?limit=0",
+    "explain?collection=posts&key=404",
+    "diff?from=1&to=404",
+    "diff?from=1",
+)
 
 
 def check(value: Any, schema: dict[str, Any]) -> None:
@@ -42,7 +70,11 @@ def check(value: Any, schema: dict[str, Any]) -> None:
 
 
 def answers_of(path: str) -> dict[str, Any]:
-    found: dict[str, Any] = DOCUMENT["paths"][f"/api/v1/{path.partition('?')[0]}"]["get"]["responses"]
+    name = path.partition("?")[0]
+    kind, _, part = name.partition("/")
+    name = f"{kind}/{{{PARTS[kind]}}}" if part else name
+    (operation,) = DOCUMENT["paths"][f"/api/v1/{name}"].values()
+    found: dict[str, Any] = operation["responses"]
     return found
 
 
@@ -61,7 +93,7 @@ def test_the_description_is_the_one_of_the_types() -> None:
 
 def test_every_path_is_described_and_none_else(served: Served) -> None:
     """What the application routes below /api is what the description has."""
-    paths = {route.path for route in served.server._app.routes if isinstance(route, Route)}
+    paths = {route.path.replace(":path", "") for route in served.server._app.routes if isinstance(route, Route)}
     assert {path for path in paths if path.startswith("/api")} == set(DOCUMENT["paths"])
 
 
@@ -72,6 +104,9 @@ def test_an_answer_is_as_described(served: Served, path: str) -> None:
     found = served.get(f"/api/v1/{path}")
     assert found.code == 200
     assert found.headers["content-type"] == "application/json"
+    described = answers_of(path)["200"].get("headers", {})
+    assert ("ETag" in described) == ("etag" in found.headers)
+    assert "Link" in described or "link" not in found.headers
     check(found.json, schema_of(answers_of(path)["200"]))
 
 
@@ -86,9 +121,9 @@ def test_a_refusal_is_as_described(served: Served, path: str) -> None:
 def test_an_event_is_as_described(served: Served) -> None:
     """Before the first look and after it."""
     event = {"$ref": "#/components/schemas/Event"}
-    check(json.loads(canonical(api.status_event(served.live_status))), event)
+    check(json.loads(canonical(live_api.status_event(served.live_status))), event)
     serve_history(served)
-    check(json.loads(canonical(api.status_event(served.live_status))), event)
+    check(json.loads(canonical(live_api.status_event(served.live_status))), event)
     with pytest.raises(jsonschema_rs.ValidationError):
         check({"ready": "yes"}, event)
 

@@ -1,0 +1,88 @@
+"""The bodies of POST requests: read completely, within limits of size, time and memory, or not at all.
+
+uvicorn has none of these limits. A handler gets a body only when its last byte has arrived."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from starlette.requests import ClientDisconnect, Request
+
+from dreamcatcherd.core.errors import DreamcatcherError
+
+BODY_S = 30.0
+"""The time limit for a complete body, from when its request is answered."""
+
+BODIES_AT_ONCE = 32
+"""How many bodies are read or used at the same time. Further requests get 503."""
+
+BODIES_BYTES = 64 * 2**20
+"""The limit of the bytes of all these bodies together: a body counts as it arrives, until its answer is made."""
+
+
+class BodyError(DreamcatcherError):
+    """A body that is not taken, with the HTTP status code of the answer."""
+
+    def __init__(self, code: int, cause: str, remedy: str) -> None:
+        super().__init__(cause, remedy)
+        self.code = code
+
+
+class Bodies:
+    """The bodies of one server, and how much memory they take."""
+
+    def __init__(self) -> None:
+        self.reading = 0
+        self.bytes = 0
+
+    @asynccontextmanager
+    async def read(self, request: Request, limit: int) -> AsyncIterator[bytes]:
+        """The body of a request, of `limit` bytes at most. It counts as held until the block ends.
+
+        BodyError for one that is too large (413), encoded (415), slow (408) or cut off (400), and if there are too many
+        at once (503). Content-Length only serves to refuse early: what counts are the bytes that arrive."""
+        encoding = request.headers.get("content-encoding", "identity").strip().lower()
+        if encoding != "identity":
+            raise BodyError(415, "the body has a Content-Encoding", "send it as it is, without compression")
+        # A client that waits for 100 Continue is told before it sends anything.
+        declared = request.headers.get("content-length", "")
+        if declared.isdecimal() and int(declared[:20]) > limit:
+            raise _too_large(limit)
+        if self.reading >= BODIES_AT_ONCE:
+            raise _crowded()
+        self.reading += 1
+        body = bytearray()
+        try:
+            await self._fill(request, limit, body)
+            # It is held while it is used, too: what counts is how much memory bodies take at one time.
+            yield bytes(body)
+        finally:
+            self.reading -= 1
+            self.bytes -= len(body)
+
+    async def _fill(self, request: Request, limit: int, body: bytearray) -> None:
+        try:
+            async with asyncio.timeout(BODY_S):
+                async for piece in request.stream():
+                    self.bytes += len(piece)
+                    body += piece
+                    if len(body) > limit:
+                        raise _too_large(limit)
+                    if self.bytes > BODIES_BYTES:
+                        raise _crowded()
+        except TimeoutError as error:
+            raise BodyError(
+                408, f"the body took longer than {BODY_S:g} s", "send it faster, or a smaller one"
+            ) from error
+        except ClientDisconnect as error:  # nobody reads this answer; the cause is not this daemon's
+            raise BodyError(400, "the body ended early", "send as many bytes as Content-Length says") from error
+
+
+def _too_large(limit: int) -> BodyError:
+    return BodyError(413, f"the body has more than {limit} bytes", "send less, or use the dreamcatcherd command")
+
+
+def _crowded() -> BodyError:
+    return BodyError(503, "too many bodies at once", "ask again in a moment")
