@@ -145,6 +145,22 @@ class LogConfig(Struct, frozen=True, forbid_unknown_fields=True):
     level: Annotated[Literal["debug", "info", "warning", "error"], Meta(description="minimum level")] = "info"
 
 
+class OtelConfig(Struct, frozen=True, forbid_unknown_fields=True):
+    """Where the trace of each frame is sent by OTLP over HTTP; needs `pip install 'dreamcatcherd[otel]'`.
+
+    Files that are not named here are looked for in `$CREDENTIALS_DIRECTORY`, as `otel_headers` and `otel_ca_file`. A
+    changed file counts from SIGHUP."""
+
+    endpoint: Annotated[
+        str | None,
+        Meta(description="URL of a collector, such as `http://127.0.0.1:4318`; `/v1/traces` is added to it"),
+    ] = None
+    headers_file: Annotated[
+        str | None, Meta(description="file of headers for the collector, such as a token: `name: value`, one a line")
+    ] = None
+    ca_file: Annotated[str | None, Meta(description="certificates to trust in place of the system's, PEM")] = None
+
+
 class Config(Struct, frozen=True, forbid_unknown_fields=True):
     """The complete file; each table and key may be left out."""
 
@@ -153,6 +169,7 @@ class Config(Struct, frozen=True, forbid_unknown_fields=True):
     http: HttpConfig = HttpConfig()
     publish: PublishConfig = PublishConfig()
     retention: RetentionConfig = RetentionConfig()
+    otel: OtelConfig = OtelConfig()
     log: LogConfig = LogConfig()
 
     @property

@@ -16,11 +16,13 @@ from dreamcatcherd.config import clone_folder, credential_file, repository_path
 from dreamcatcherd.config_tables import Config, RepositoryConfig
 from dreamcatcherd.core.frames import Closing
 from dreamcatcherd.daemon.primary import Primary
+from dreamcatcherd.daemon.tracing import read_tracing
 from dreamcatcherd.git.access import ANYBODY, Access, without_secrets
 from dreamcatcherd.git.local import LocalStore
 from dreamcatcherd.git.protocols import GitStore, Store
 from dreamcatcherd.git.remote import RemoteStore
 from dreamcatcherd.observe.clock import wall_clock
+from dreamcatcherd.observe.traces import TraceTarget
 from dreamcatcherd.web.server import Listening, read_listening
 
 
@@ -34,6 +36,7 @@ class Runtime(NamedTuple):
     closing: Closing
     listening: Listening
     watched: tuple[Path, ...] = ()
+    tracing: TraceTarget | None = None
 
 
 def build_runtime(config: Config, url: str, now: Runtime | None = None) -> Runtime:
@@ -43,11 +46,13 @@ def build_runtime(config: Config, url: str, now: Runtime | None = None) -> Runti
     lock on the clone. Its primary is kept as well, with all that it has read."""
     closing, listening = closing_of(config), read_listening(config.http)
     if now is not None and config.repository == now.config.repository:
-        return now._replace(config=config, closing=closing, listening=listening)
+        tracing = read_tracing(config.otel, now.store.where)
+        return now._replace(config=config, closing=closing, listening=listening, tracing=tracing)
     store = open_store(config.repository, url)
     # A push to a repository on another machine changes nothing on this disk.
     watched = () if isinstance(store, RemoteStore) else (store.folder / "refs",)
-    return Runtime(config, store, primary_of(config, store, closing), closing, listening, watched)
+    tracing = read_tracing(config.otel, store.where)
+    return Runtime(config, store, primary_of(config, store, closing), closing, listening, watched, tracing)
 
 
 def open_store(repository: RepositoryConfig, url: str) -> GitStore:

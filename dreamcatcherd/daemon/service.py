@@ -32,6 +32,7 @@ from dreamcatcherd.daemon.timers import Timers
 from dreamcatcherd.daemon.upkeep import Upkeep
 from dreamcatcherd.observe.logs import CycleLog, EventLogger, set_up_logs
 from dreamcatcherd.observe.metrics import Metrics
+from dreamcatcherd.observe.traces import Traces
 from dreamcatcherd.stages.first_frame import open_first
 from dreamcatcherd.web.app import WebApp, make_app
 from dreamcatcherd.web.listener import Listener
@@ -40,6 +41,9 @@ from dreamcatcherd.web.server import HttpServer, Listening
 
 STOP_S = 1.5
 """How long a cycle may continue after a signal before the process ends."""
+
+FLUSH_S = 0.4
+"""How long the last traces may take to be sent when the daemon ends."""
 
 
 class Service:
@@ -68,6 +72,7 @@ class Service:
         beside = [source.file.absolute().parent] if source and source.file else []
         self._config_watch = FileWatch(beside, self._wake.set, self._watch_degraded, recursive=False)
         self._upkeep = Upkeep(self._timers, self.metrics, self._cycles)
+        self._traces = Traces(logger)
         self._backoff = Backoff()
         self._failing: Trouble | None = None
         self._failing_kind = ""
@@ -117,6 +122,7 @@ class Service:
         self._watch.stop()
         self._config_watch.stop()
         self._listener.close()
+        self._traces.stop(FLUSH_S)
         self._timers.stop()
 
     def _rest(self, seconds: float) -> None:
@@ -209,6 +215,8 @@ class Service:
     def _failed(self, error: DreamcatcherError, closing: bool) -> float:
         """Account for a failed cycle; returns the seconds to wait."""
         self._cycles.failure(error)
+        if closing:
+            self._traces.failure(self.primary.timeline, error)
         races = error.races if isinstance(error, OvertakenError) else 0
         self.metrics.failure(publishing=closing, guard=isinstance(error, GuardError), races=races)
         if self._failing is None or self._failing_kind != error.kind:
@@ -229,6 +237,7 @@ class Service:
     def _show(self, report: CycleReport) -> None:
         self.metrics.cycle(report)
         self._cycles.cycle(report)
+        self._traces.cycle(report)
         self._failing = None
         self._note()
         self.metrics.largest(self.primary.largest_bytes())
@@ -287,6 +296,7 @@ class Service:
         runtime.primary.progress = self._notifier.alive
         runtime.store.progress = self._notifier.progress
         self._upkeep.take_over(runtime)
+        self._traces.use(runtime.tracing, self._log)
 
     def _watch_degraded(self, why: str) -> None:
         """In the watch's thread: what is set here is read at the next step."""
