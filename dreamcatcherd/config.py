@@ -154,6 +154,7 @@ def clone_folder(repository: RepositoryConfig, url: str, environment: Mapping[st
 _GIVEN = {
     ("repository", "token_file"): "token",
     ("http", "token_file"): "http_token",
+    ("hint", "secret_file"): "hint_secret",
     ("otel", "headers_file"): "otel_headers",
     ("otel", "ca_file"): "otel_ca_file",
 }
@@ -161,7 +162,7 @@ _GIVEN = {
 
 
 def credential_file(
-    table: Literal["repository", "http", "otel"],
+    table: Literal["repository", "http", "hint", "otel"],
     name: str,
     named: str | None,
     environment: Mapping[str, str] = os.environ,

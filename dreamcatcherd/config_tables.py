@@ -145,6 +145,18 @@ class LogConfig(Struct, frozen=True, forbid_unknown_fields=True):
     level: Annotated[Literal["debug", "info", "warning", "error"], Meta(description="minimum level")] = "info"
 
 
+class HintConfig(Struct, frozen=True, forbid_unknown_fields=True):
+    """Hints of a forge that something was pushed: `POST /hooks/push` makes the daemon look at once.
+
+    A file that is not named here is looked for in `$CREDENTIALS_DIRECTORY`, as `hint_secret`. A changed file counts
+    from SIGHUP."""
+
+    secret_file: Annotated[
+        str | None,
+        Meta(description="file with the webhook's secret; every line is valid, so that it can be changed in two steps"),
+    ] = None
+
+
 class OtelConfig(Struct, frozen=True, forbid_unknown_fields=True):
     """Where the trace of each frame is sent by OTLP over HTTP; needs `pip install 'dreamcatcherd[otel]'`.
 
@@ -169,6 +181,7 @@ class Config(Struct, frozen=True, forbid_unknown_fields=True):
     http: HttpConfig = HttpConfig()
     publish: PublishConfig = PublishConfig()
     retention: RetentionConfig = RetentionConfig()
+    hint: HintConfig = HintConfig()
     otel: OtelConfig = OtelConfig()
     log: LogConfig = LogConfig()
 

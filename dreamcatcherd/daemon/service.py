@@ -25,6 +25,7 @@ from dreamcatcherd.daemon.backoff import Backoff
 from dreamcatcherd.daemon.bootstrap import Runtime, Source, build_runtime, configure
 from dreamcatcherd.daemon.cycle import close_frame, poll
 from dreamcatcherd.daemon.file_watch import FileWatch, degraded_trouble
+from dreamcatcherd.daemon.hints import HintPace
 from dreamcatcherd.daemon.primary import Primary
 from dreamcatcherd.daemon.signals import catch_signals
 from dreamcatcherd.daemon.systemd import SystemdNotifier
@@ -35,6 +36,7 @@ from dreamcatcherd.observe.metrics import Metrics
 from dreamcatcherd.observe.traces import Traces
 from dreamcatcherd.stages.first_frame import open_first
 from dreamcatcherd.web.app import WebApp, make_app
+from dreamcatcherd.web.hints import Hints
 from dreamcatcherd.web.listener import Listener
 from dreamcatcherd.web.live_status import LiveStatus
 from dreamcatcherd.web.server import HttpServer, Listening
@@ -65,9 +67,10 @@ class Service:
         self._cycles = CycleLog(logger)
         self.metrics = Metrics()
         self.live_status = LiveStatus()
+        self._timers = Timers()
+        self._hints = Hints(HintPace(self._timers, self._wake.set).hint)
         self._listener = Listener(self._application, runtime.listening)
         self._notifier = SystemdNotifier()
-        self._timers = Timers()
         self._watch = FileWatch(runtime.watched, self._wake.set, self._watch_degraded)
         beside = [source.file.absolute().parent] if source and source.file else []
         self._config_watch = FileWatch(beside, self._wake.set, self._watch_degraded, recursive=False)
@@ -92,7 +95,8 @@ class Service:
         return self._listener.server
 
     def _application(self, at: Listening) -> WebApp:
-        return make_app(self.metrics.registry, self.live_status, lambda: self._runtime.store.reader(), at.auth_policy)
+        shown = self.metrics.registry, self.live_status
+        return make_app(*shown, lambda: self._runtime.store.reader(), at.auth_policy, self._hints)
 
     # Starting and stopping ----------------------------------------------------------------------------------------
 
@@ -297,6 +301,7 @@ class Service:
         runtime.store.progress = self._notifier.progress
         self._upkeep.take_over(runtime)
         self._traces.use(runtime.tracing, self._log)
+        self._hints.secrets = runtime.hint_secrets
 
     def _watch_degraded(self, why: str) -> None:
         """In the watch's thread: what is set here is read at the next step."""
