@@ -8,6 +8,7 @@ import re
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from functools import partial
 from importlib.util import find_spec
@@ -19,7 +20,7 @@ from tests.e2e.primaries import events
 from tests.e2e.test_docs import ROOT, blocks, shell
 from tests.e2e.tools import Daemon, clone, dc, delta, do_without, environment, primary_toml, push, wait_for
 from tests.git.wires import free_port
-from tests.observe.collector import Collector, collecting
+from tests.observe.collector import OK, Collector, collecting
 
 PAGE = "docs/tracing.md"
 PHASES = {"fetch", "ingest", "plan", "merge", "snapshot", "publish"}
@@ -111,6 +112,28 @@ def test_frames_close_though_the_collector_is_gone(tmp_path: Path, monkeypatch: 
             assert collector.named("frame")
         assert daemon.stop()[0] == 0
         assert "Traceback" not in daemon.text
+
+
+def test_a_collector_that_hangs_does_not_hold_the_daemon_up(tmp_path: Path, collector: Collector) -> None:
+    """A daemon whose last trace nobody takes ends by itself, in order, and is not broken off at its time limit."""
+    dc("init", "fleet.git", cwd=tmp_path)
+    go_on = threading.Event()
+
+    def hang() -> tuple[int, dict[str, str]]:
+        go_on.wait(60)
+        return OK
+
+    collector.answer = hang
+    with Daemon(tmp_path, "--config", str(configured(tmp_path, collector.url))) as daemon:
+        daemon.url()
+        close_by_hand(daemon, 1)
+        wait_for(lambda: collector.requests)
+        close_by_hand(daemon, 2)
+        code, _ = daemon.stop()
+        said = {line["event"] for line in map(json.loads, re.findall(r"^{.*}$", daemon.text, re.MULTILINE))}
+    go_on.set()
+    assert (code, said & {"stopped", "traces not sent"}) == (0, {"stopped"})
+    assert not any("in the middle" in event for event in said)
 
 
 def test_without_the_extra_the_daemon_says_how_to_install_it(tmp_path: Path) -> None:
