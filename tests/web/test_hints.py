@@ -14,8 +14,9 @@ from hypothesis import strategies as st
 from starlette.datastructures import Headers
 
 from dreamcatcherd.web.auth import AuthPolicy
-from dreamcatcherd.web.hints import HINT_BYTES, Hints, is_signed
+from dreamcatcherd.web.hints import DISCARDED_BYTES, HINT_BYTES, Hints, is_signed
 from dreamcatcherd.web.server import Listening
+from tests.web.crowd import connect
 from tests.web.served import Answer, Served
 
 HOOK = "/hooks/push"
@@ -113,12 +114,25 @@ def test_without_a_secret_there_are_no_hints(forge: Forge) -> None:
 
 
 def test_a_body_over_one_mebibyte_is_refused(forge: Forge) -> None:
-    """One of exactly that size is taken; one byte more is 413, also with a valid signature, and is no hint."""
-    for size, code in ((HINT_BYTES, 202), (HINT_BYTES + 1, 413)):
+    """One of exactly that size is taken; one byte more is 413, also with a valid signature, and is no hint.
+
+    The client reads the answer although it sends all first, up to several times the limit."""
+    for size, code in ((HINT_BYTES, 202), (HINT_BYTES + 1, 413), (6 * HINT_BYTES, 413)):
         body = b"x" * size
         assert forge.hint(body, X_Gitea_Signature=digits(body)).code == code
     assert forge.hints == 1
     assert HINT_BYTES == 2**20
+
+
+def test_a_body_without_end_is_not_taken_in_for_ever(forge: Forge) -> None:
+    """Beyond what is discarded, the connection is closed with the answer."""
+    head = f"POST {HOOK} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Length: {2**40}\r\n\r\n".encode()
+    sent = 0
+    with contextlib.closing(connect(forge, head)) as client, contextlib.suppress(ConnectionError):
+        while sent < 64 * HINT_BYTES:
+            sent += client.send(b"x" * 2**16)
+    assert DISCARDED_BYTES < sent < 64 * HINT_BYTES
+    assert forge.hints == 0
 
 
 def test_a_chunked_body_is_limited_by_what_arrives(forge: Forge) -> None:
