@@ -14,6 +14,7 @@ import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
+from urllib.parse import urlsplit
 
 import msgspec
 
@@ -102,6 +103,22 @@ def _contradiction(config: Config) -> str | None:
         return '[frames] close = "quorum" needs streams: names, or a number of frames'
     if frames.counter.startswith(("/", "../")) or "/../" in frames.counter:
         return f"[frames] counter {frames.counter!r} is not a path inside the repository"
+    if config.otel.endpoint is not None and (why := wrong_endpoint(config.otel.endpoint)) is not None:
+        return f"[otel] endpoint {why}"
+    return None
+
+
+def wrong_endpoint(endpoint: str) -> str | None:
+    """Why a text is not the URL of a collector; None if it is. The text shows no part that can be a secret."""
+    try:
+        parts = urlsplit(endpoint)
+        host, _ = parts.hostname, parts.port
+    except ValueError:
+        host = None
+    if host is None or parts.scheme not in ("http", "https") or not endpoint.isprintable() or " " in endpoint:
+        return "is not a URL such as http://127.0.0.1:4318"
+    if parts.username is not None or parts.query or parts.fragment:
+        return "has more than host, port and path: write tokens into headers_file"
     return None
 
 
@@ -135,12 +152,25 @@ def clone_folder(repository: RepositoryConfig, url: str, environment: Mapping[st
     return Path(state) / f"{name}-{hashlib.sha256(url.encode()).hexdigest()[:12]}.git"
 
 
+_GIVEN = {
+    ("repository", "token_file"): "token",
+    ("http", "token_file"): "http_token",
+    ("hint", "secret_file"): "hint_secret",
+    ("otel", "headers_file"): "otel_headers",
+    ("otel", "ca_file"): "otel_ca_file",
+}
+"""The names of systemd's credentials where they are not those of the keys."""
+
+
 def credential_file(
-    table: Literal["repository", "http"], name: str, named: str | None, environment: Mapping[str, str] = os.environ
+    table: Literal["repository", "http", "hint", "otel"],
+    name: str,
+    named: str | None,
+    environment: Mapping[str, str] = os.environ,
 ) -> Path | None:
     """The file of one credential of a table: as configured, else systemd's, else None. UsageError if it is missing.
 
-    systemd's file has the key's name, except for tokens: `token` and `http_token`."""
+    systemd's file has the key's name, or that of `_GIVEN`."""
     if named:
         path = Path(named).expanduser()
         if not path.is_file():
@@ -148,8 +178,7 @@ def credential_file(
         return path.absolute()
     # A file that is configured must be there. One of systemd's may be missing: the unit names all that it could have.
     folder = environment.get("CREDENTIALS_DIRECTORY")
-    token = "http_token" if table == "http" else "token"
-    given = Path(folder) / (token if name == "token_file" else name) if folder else None
+    given = Path(folder) / _GIVEN.get((table, name), name) if folder else None
     return given if given and given.is_file() else None
 
 

@@ -145,6 +145,34 @@ class LogConfig(Struct, frozen=True, forbid_unknown_fields=True):
     level: Annotated[Literal["debug", "info", "warning", "error"], Meta(description="minimum level")] = "info"
 
 
+class HintConfig(Struct, frozen=True, forbid_unknown_fields=True):
+    """Hints of a forge that something was pushed: `POST /hooks/push` makes the daemon look at once.
+
+    A file that is not named here is looked for in `$CREDENTIALS_DIRECTORY`, as `hint_secret`. A changed file counts
+    from SIGHUP."""
+
+    secret_file: Annotated[
+        str | None,
+        Meta(description="file with the webhook's secret; every line is valid, so that it can be changed in two steps"),
+    ] = None
+
+
+class OtelConfig(Struct, frozen=True, forbid_unknown_fields=True):
+    """Where the trace of each frame is sent by OTLP over HTTP; needs `pip install 'dreamcatcherd[otel]'`.
+
+    Files that are not named here are looked for in `$CREDENTIALS_DIRECTORY`, as `otel_headers` and `otel_ca_file`. A
+    changed file counts from SIGHUP."""
+
+    endpoint: Annotated[
+        str | None,
+        Meta(description="URL of a collector, such as `http://127.0.0.1:4318`; `/v1/traces` is added to it"),
+    ] = None
+    headers_file: Annotated[
+        str | None, Meta(description="file of headers for the collector, such as a token: `name: value`, one a line")
+    ] = None
+    ca_file: Annotated[str | None, Meta(description="certificates to trust in place of the system's, PEM")] = None
+
+
 class Config(Struct, frozen=True, forbid_unknown_fields=True):
     """The complete file; each table and key may be left out."""
 
@@ -153,6 +181,8 @@ class Config(Struct, frozen=True, forbid_unknown_fields=True):
     http: HttpConfig = HttpConfig()
     publish: PublishConfig = PublishConfig()
     retention: RetentionConfig = RetentionConfig()
+    hint: HintConfig = HintConfig()
+    otel: OtelConfig = OtelConfig()
     log: LogConfig = LogConfig()
 
     @property

@@ -12,6 +12,7 @@ from dreamcatcherd.core.delta_sections import Sections
 from dreamcatcherd.core.model import Delta
 from dreamcatcherd.core.records import place
 from dreamcatcherd.core.settings import Limits, Settings
+from dreamcatcherd.core.trace_context import TRACEPARENT
 
 ADVICE_LISTED = 10
 """How many warnings of one kind are listed."""
@@ -24,6 +25,7 @@ def advise(delta: Delta, settings: Settings, open_frame: int | None = None) -> l
     return [
         *_timing(delta, settings.limits, open_frame),
         *_contents(delta, settings.sections),
+        *_trace_context(delta),
         *_unresolved(delta.unresolved),
     ]
 
@@ -48,7 +50,7 @@ def _contents(delta: Delta, sections: Sections) -> Iterable[str]:
     seen: set[tuple[str, bytes]] = set()
     for collection, section, keys, records, whys in place(delta, sections):
         misfits.update({(section, why): count for why, count in whys.items()})
-        if collection is None and sum(whys.values()) < len(records):
+        if collection is None and section != TRACEPARENT and sum(whys.values()) < len(records):
             unknown[section] = None
         elif collection is not None and keys is not None and collection.rule in ("dedup", "first", "lww"):
             if section == collection.delete:
@@ -75,6 +77,11 @@ def alike(section: str, known: Sequence[str]) -> str | None:
 
     found = get_close_matches(section[:200], known, 1, _ALIKE)
     return found[0] if found else None
+
+
+def _trace_context(delta: Delta) -> Iterable[str]:
+    if delta.traceparent is None and (delta.body or {}).get(TRACEPARENT) is not None:
+        yield f"{TRACEPARENT} is not a W3C trace context: the frame's trace gets no link to it"
 
 
 def _unresolved(references: Sequence[str]) -> Iterable[str]:

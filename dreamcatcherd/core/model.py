@@ -122,6 +122,8 @@ class Delta(Struct, frozen=True):
     size: int = 0
     """Bytes of the document and of the texts that were filled in."""
     records: int = 0
+    traceparent: str | None = None
+    """The W3C trace context that its author gave, if it is valid: a link of the frame's trace and nothing else."""
 
     @property
     def cost(self) -> int:

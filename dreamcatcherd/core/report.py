@@ -71,12 +71,52 @@ class DiskUsage(Struct, frozen=True):
     free_bytes: int
 
 
+class PhaseRun(Struct, frozen=True):
+    """One run of a phase: a close that lost a race runs most of them again, in its next `attempt` (the first is 1).
+
+    `began` is microseconds UTC. `failed` means that an error ended it."""
+
+    phase: str
+    began: int
+    seconds: float
+    attempt: int = 1
+    failed: bool = False
+
+
+class CloseTimeline(Struct, frozen=True):
+    """What a close did when, whether it published or not: the frame's trace is made of it.
+
+    `opened` is the snapshot commit that opened the frame; all primaries know the same. `links` are the trace contexts
+    that merged deltas carry, each with its stream; `links_left_out` counts those beyond `LINKS`."""
+
+    frame: int
+    closed_by: str
+    opened: str | None
+    runs: list[PhaseRun]
+    links: list[tuple[str, str]] = []
+    links_left_out: int = 0
+
+
+LINKS = 128
+"""How many links a trace has: the default limit of OpenTelemetry for a span."""
+
+
+def trace_links(contexts: Iterable[tuple[str | None, str]]) -> tuple[list[tuple[str, str]], int]:
+    """The links of a close from (trace context or None, stream) of each merged delta, and how many are left out. One
+    context is one link, with the first stream that gave it."""
+    found: dict[str, str] = {}
+    for context, stream in contexts:
+        if context is not None:
+            found.setdefault(context, stream)
+    return list(found.items())[:LINKS], max(0, len(found) - LINKS)
+
+
 class CycleReport(Struct, frozen=True):
     """The actions of one cycle. `commit` is None if nothing was published; `lost` means that another primary was first.
 
     `restored` is the commit that put canonical files back, if one was made. `lanes_refused` are lanes that a server's
     policy refuses since this close, each with the server's message. `phases` are seconds, `ages_s` the seconds from
-    each merged delta's commit to its publication."""
+    each merged delta's commit to its publication. `timeline` is None for a poll."""
 
     pending: Pending
     ledger: Ledger | None = None
@@ -87,6 +127,7 @@ class CycleReport(Struct, frozen=True):
     ages_s: list[float] = []
     restored: str | None = None
     lanes_refused: list[tuple[str, str]] = []
+    timeline: CloseTimeline | None = None
 
 
 def status_line(pending: Pending, now: int) -> str:

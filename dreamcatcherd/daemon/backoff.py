@@ -42,7 +42,7 @@ class Backoff:
         wait_s = random.uniform(longest / 2, longest)  # noqa: S311 (no secret hangs on it)
         asked_s = error.retry_after_s if isinstance(error, RetryableError) else None
         if asked_s is not None:
-            wait_s = asked_s
+            wait_s = max(asked_s, FIRST_S)  # a server that says 0 each time would be asked without a pause
         if asked_s is not None or limited:
             self.until = time.monotonic() + wait_s
         return wait_s

@@ -16,11 +16,14 @@ from dreamcatcherd.client.session import access_of
 from dreamcatcherd.config import clone_folder, credential_file, repository_path
 from dreamcatcherd.config_tables import Config, RepositoryConfig
 from dreamcatcherd.core.frames import Closing
+from dreamcatcherd.daemon.hints import read_hint_secrets
 from dreamcatcherd.daemon.primary import Primary
+from dreamcatcherd.daemon.tracing import read_tracing
 from dreamcatcherd.git.local import LocalStore
 from dreamcatcherd.git.protocols import GitStore, Store
 from dreamcatcherd.git.remote import RemoteStore
 from dreamcatcherd.observe.clock import wall_clock
+from dreamcatcherd.observe.traces import TraceTarget
 from dreamcatcherd.web.server import Listening, read_listening
 
 
@@ -34,6 +37,8 @@ class Runtime(NamedTuple):
     closing: Closing
     listening: Listening
     watched: tuple[Path, ...] = ()
+    tracing: TraceTarget | None = None
+    hint_secrets: tuple[bytes, ...] = ()
 
 
 def build_runtime(config: Config, url: str, now: Runtime | None = None) -> Runtime:
@@ -42,12 +47,16 @@ def build_runtime(config: Config, url: str, now: Runtime | None = None) -> Runti
     If the repository is the one that is served `now`, its store is kept: a second one would wait for the first one's
     lock on the clone. Its primary is kept as well, with all that it has read."""
     closing, listening = closing_of(config), read_listening(config.http)
+    secrets = read_hint_secrets(config.hint)
     if now is not None and config.repository == now.config.repository:
-        return now._replace(config=config, closing=closing, listening=listening)
+        tracing = read_tracing(config.otel, now.store.where)
+        return now._replace(config=config, closing=closing, listening=listening, tracing=tracing, hint_secrets=secrets)
     store = open_store(config.repository, url)
     # A push to a repository on another machine changes nothing on this disk.
     watched = () if isinstance(store, RemoteStore) else (store.folder / "refs",)
-    return Runtime(config, store, primary_of(config, store, closing), closing, listening, watched)
+    tracing = read_tracing(config.otel, store.where)
+    primary = primary_of(config, store, closing)
+    return Runtime(config, store, primary, closing, listening, watched, tracing, secrets)
 
 
 def open_store(repository: RepositoryConfig, url: str) -> GitStore:

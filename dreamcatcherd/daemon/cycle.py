@@ -22,10 +22,11 @@ from dreamcatcherd.core.ledger import Ledger
 from dreamcatcherd.core.merge import Merged
 from dreamcatcherd.core.model import DeltaArrival
 from dreamcatcherd.core.plan import merged_id
-from dreamcatcherd.core.report import CycleReport
+from dreamcatcherd.core.report import CloseTimeline, CycleReport, trace_links
 from dreamcatcherd.core.snapshot import MergedId
 from dreamcatcherd.daemon.memory import give_back
-from dreamcatcherd.daemon.primary import Phases, Primary, Unconfirmed, age_s
+from dreamcatcherd.daemon.phases import Phases
+from dreamcatcherd.daemon.primary import Primary, Unconfirmed, age_s
 from dreamcatcherd.git.failures import PushRefusedError
 from dreamcatcherd.git.incomplete_clone import UNSHALLOW
 from dreamcatcherd.stages.inbox import Inbox
@@ -51,7 +52,7 @@ def poll(primary: Primary, restore: bool = False) -> tuple[CycleReport, Decision
 
     With `restore`, canonical files that somebody edited are put back, unless the frame is due: the close does that.
     A publication that seemed to fail and is found on `main` is reported by the poll that finds it."""
-    phases = Phases(primary.progress)
+    phases = Phases(primary)
     inbox = primary.read_inbox(phases)
     primary.streams.update(primary.store, inbox.published)
     decision = primary.decide(inbox)
@@ -60,8 +61,9 @@ def poll(primary: Primary, restore: bool = False) -> tuple[CycleReport, Decision
     restored = primary.restore(inbox, phases) if restore and not decision.due else None
     if (landed := primary.confirmed(inbox)) is not None:
         return CycleReport(
-            pending, landed.ledger, landed.commit, phases=landed.seconds, ages_s=landed.ages_s, restored=restored
-        ), decision
+            pending, landed.ledger, landed.commit, phases=landed.seconds, ages_s=landed.ages_s, restored=restored,
+            timeline=landed.timeline,
+        ), decision  # fmt: skip
     return CycleReport(pending, phases=phases.seconds, restored=restored), decision
 
 
@@ -80,10 +82,13 @@ def close_frame(
     if primary.store.cut:  # deltas behind the cut would be merged away unread
         raise FatalError(f"{primary.store.where} is a shallow repository: nothing is published from it", UNSHALLOW)
     store = primary.store
-    phases = Phases(primary.progress, primary.read_s if inbox else None)  # a poll's reading is part of the close
+    phases = Phases(primary, primary.read_runs if inbox else ())  # a poll's reading is part of the close
     with _collector_off():
         inbox = inbox or primary.read_inbox(phases)
-        tries = Tries(primary, inbox, inbox.published.state.frame if frame is None else frame)
+        frame = inbox.published.state.frame if frame is None else frame
+        # Known to the primary from here on, with the runs as they grow: a close that fails is traced as well.
+        primary.timeline = CloseTimeline(frame, closed_by, inbox.published.commit, phases.runs)
+        tries = Tries(primary, inbox, primary.timeline)
         while tries.is_open(inbox):
             chosen = tries.choose(inbox)
             with phases.of("plan"):
@@ -99,7 +104,9 @@ def close_frame(
             if won:
                 return tries.report(inbox, chosen, commit, phases.seconds)
             inbox = tries.next_inbox(inbox, phases)
-        return CycleReport(primary.pending(inbox), lost=True, races=tries.races, phases=phases.seconds)
+        return CycleReport(
+            primary.pending(inbox), lost=True, races=tries.races, phases=phases.seconds, timeline=tries.timeline
+        )
 
 
 def draft_ledger(primary: Primary, inbox: Inbox, closed_by: str) -> Ledger:
@@ -112,9 +119,10 @@ def draft_ledger(primary: Primary, inbox: Inbox, closed_by: str) -> Ledger:
 class Tries:
     """The tries of one close: which lanes it leaves out, and what it does after a lost race or a refused push."""
 
-    def __init__(self, primary: Primary, inbox: Inbox, frame: int) -> None:
+    def __init__(self, primary: Primary, inbox: Inbox, timeline: CloseTimeline) -> None:
         self._primary = primary
-        self._frame = frame
+        self._frame = timeline.frame
+        self.timeline = timeline
         self._attempts = primary.policy.attempts(inbox)
         self._attempt = next(self._attempts)
         self._refused = False
@@ -151,7 +159,9 @@ class Tries:
         self._slow = self._slow or time.thread_time() - self._began_s > SLOW_S
         self._last = (chosen, frozenset(map(merged_id, commit.merged)), merged)
         ages_s = [age_s(arrival, commit.made_at) for arrival in commit.merged]
-        self._primary.unconfirmed = Unconfirmed(commit.commit, commit.ledger, seconds, ages_s)
+        links, left_out = trace_links((one.item.traceparent, one.item.stream_id) for one in commit.merged)
+        self.timeline = structs.replace(self.timeline, links=links, links_left_out=left_out)
+        self._primary.unconfirmed = Unconfirmed(commit.commit, commit.ledger, seconds, ages_s, self.timeline)
         try:
             # Known to `confirmed` from here on: if the answer is lost, the next poll finds out whether it landed.
             won = publish(self._primary.store, chosen, commit.commit, subject_of(commit.ledger))
@@ -169,6 +179,7 @@ class Tries:
 
     def next_inbox(self, inbox: Inbox, phases: Phases) -> Inbox:
         """What the next try works on: after a refused push the same, after a lost race what is there now."""
+        phases.attempt += 1
         if self._refused:
             self._refused = False
             return inbox
@@ -184,7 +195,7 @@ class Tries:
         ages_s = [age_s(arrival, commit.made_at) for arrival in commit.merged]
         return CycleReport(
             self._primary.pending(after), commit.ledger, commit.commit, races=self.races, phases=seconds, ages_s=ages_s,
-            lanes_refused=refused,
+            lanes_refused=refused, timeline=self.timeline,
         )  # fmt: skip
 
 

@@ -6,8 +6,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 
 import msgspec
 from msgspec import Struct, structs
@@ -21,9 +20,10 @@ from dreamcatcherd.core.merge import Merged
 from dreamcatcherd.core.model import Arrival, DeltaArrival, RejectArrival
 from dreamcatcherd.core.paths import ROOTS
 from dreamcatcherd.core.plan import Plan
-from dreamcatcherd.core.report import Pending
+from dreamcatcherd.core.report import CloseTimeline, Pending, PhaseRun
 from dreamcatcherd.core.tree import NamePath, blob_at
 from dreamcatcherd.core.troubles import overdue, oversized, unmatched_settings, violated
+from dreamcatcherd.daemon.phases import Phases
 from dreamcatcherd.git.protocols import Move, Store
 from dreamcatcherd.git.remote import RemoteStore
 from dreamcatcherd.stages.attribution import pending_streams
@@ -49,31 +49,14 @@ _COUNTER_BYTES = 65_536
 
 
 class Unconfirmed(Struct, frozen=True):
-    """A publication whose outcome is not known: its commit and ledger, the seconds of each phase so far, and the ages
-    of its deltas in seconds."""
+    """A publication whose outcome is not known: its commit and ledger, the seconds of each phase so far, the ages of
+    its deltas in seconds, and what it did when."""
 
     commit: str
     ledger: Ledger
     seconds: dict[str, float]
     ages_s: list[float]
-
-
-class Phases:
-    """Seconds spent in each phase of a cycle, on top of what it `began` with. `progress` is called after each."""
-
-    def __init__(self, progress: Callable[[], None] = lambda: None, began: Mapping[str, float] | None = None) -> None:
-        self.seconds: dict[str, float] = dict(began or {})
-        self._progress = progress
-
-    @contextmanager
-    def of(self, name: str) -> Iterator[None]:
-        """Count the time of a `with` block for a phase; several blocks of one phase add up."""
-        start = time.perf_counter()
-        try:
-            yield
-        finally:
-            self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - start
-            self._progress()
+    timeline: CloseTimeline
 
 
 class Primary:
@@ -95,7 +78,8 @@ class Primary:
         self.streams = RecentStreams()
         self.policy = ServerPolicy(store.folder if isinstance(store, RemoteStore) else None)
         self.last: Inbox | None = None
-        self.read_s: dict[str, float] = {}  # seconds that each phase of reading `last` took
+        self.read_runs: list[PhaseRun] = []  # the phases of reading `last`
+        self.timeline: CloseTimeline | None = None  # of the last close, also of one that failed
         self.unconfirmed: Unconfirmed | None = None
         self.deltas_frames: int | None = None  # after how many closed frames delta files leave the tree
         self.restores = True  # whether canonical files that somebody edited are put back before the close
@@ -116,13 +100,13 @@ class Primary:
 
     def read_inbox(self, phases: Phases | None = None) -> Inbox:
         """Stages 1 and 2: one look at the refs, and what waits there."""
-        phases = phases or Phases(self.progress)
-        before = dict(phases.seconds)
+        phases = phases or Phases(self)
+        before = len(phases.runs)
         with phases.of("fetch"):
             view = self._fetcher.fetch(self.store, self.clock())
         with phases.of("ingest"):
             self.last = self.reader.read(self.store, view)
-        self.read_s = {name: seconds - before.get(name, 0.0) for name, seconds in phases.seconds.items()}
+        self.read_runs = phases.runs[before:]
         return self.last
 
     def write_snapshot(

@@ -25,6 +25,7 @@ from dreamcatcherd.daemon.backoff import Backoff
 from dreamcatcherd.daemon.bootstrap import Runtime, Source, build_runtime, configure
 from dreamcatcherd.daemon.cycle import close_frame, poll
 from dreamcatcherd.daemon.file_watch import FileWatch, degraded_trouble
+from dreamcatcherd.daemon.hints import HintPace
 from dreamcatcherd.daemon.primary import Primary
 from dreamcatcherd.daemon.signals import catch_signals
 from dreamcatcherd.daemon.systemd import SystemdNotifier
@@ -32,14 +33,19 @@ from dreamcatcherd.daemon.timers import Timers
 from dreamcatcherd.daemon.upkeep import Upkeep
 from dreamcatcherd.observe.logs import CycleLog, EventLogger, set_up_logs
 from dreamcatcherd.observe.metrics import Metrics
+from dreamcatcherd.observe.traces import Traces
 from dreamcatcherd.stages.first_frame import open_first
 from dreamcatcherd.web.app import WebApp, make_app
+from dreamcatcherd.web.hints import Hints
 from dreamcatcherd.web.listener import Listener
 from dreamcatcherd.web.live_status import LiveStatus
 from dreamcatcherd.web.server import HttpServer, Listening
 
 STOP_S = 1.5
 """How long a cycle may continue after a signal before the process ends."""
+
+FLUSH_S = 0.4
+"""How long the last traces may take to be sent when the daemon ends."""
 
 
 class Service:
@@ -61,13 +67,15 @@ class Service:
         self._cycles = CycleLog(logger)
         self.metrics = Metrics()
         self.live_status = LiveStatus()
+        self._timers = Timers()
+        self._hints = Hints(HintPace(self._timers, self._wake.set).hint)
         self._listener = Listener(self._application, runtime.listening)
         self._notifier = SystemdNotifier()
-        self._timers = Timers()
         self._watch = FileWatch(runtime.watched, self._wake.set, self._watch_degraded)
         beside = [source.file.absolute().parent] if source and source.file else []
         self._config_watch = FileWatch(beside, self._wake.set, self._watch_degraded, recursive=False)
         self._upkeep = Upkeep(self._timers, self.metrics, self._cycles)
+        self._traces = Traces(logger)
         self._backoff = Backoff()
         self._failing: Trouble | None = None
         self._failing_kind = ""
@@ -87,7 +95,8 @@ class Service:
         return self._listener.server
 
     def _application(self, at: Listening) -> WebApp:
-        return make_app(self.metrics.registry, self.live_status, lambda: self._runtime.store.reader(), at.auth_policy)
+        shown = self.metrics.registry, self.live_status
+        return make_app(*shown, lambda: self._runtime.store.reader(), at.auth_policy, self._hints)
 
     # Starting and stopping ----------------------------------------------------------------------------------------
 
@@ -117,6 +126,7 @@ class Service:
         self._watch.stop()
         self._config_watch.stop()
         self._listener.close()
+        self._traces.stop(FLUSH_S)
         self._timers.stop()
 
     def _rest(self, seconds: float) -> None:
@@ -209,6 +219,8 @@ class Service:
     def _failed(self, error: DreamcatcherError, closing: bool) -> float:
         """Account for a failed cycle; returns the seconds to wait."""
         self._cycles.failure(error)
+        if closing:
+            self._traces.failure(self.primary.timeline, error)
         races = error.races if isinstance(error, OvertakenError) else 0
         self.metrics.failure(publishing=closing, guard=isinstance(error, GuardError), races=races)
         if self._failing is None or self._failing_kind != error.kind:
@@ -229,6 +241,7 @@ class Service:
     def _show(self, report: CycleReport) -> None:
         self.metrics.cycle(report)
         self._cycles.cycle(report)
+        self._traces.cycle(report)
         self._failing = None
         self._note()
         self.metrics.largest(self.primary.largest_bytes())
@@ -287,6 +300,8 @@ class Service:
         runtime.primary.progress = self._notifier.alive
         runtime.store.progress = self._notifier.progress
         self._upkeep.take_over(runtime)
+        self._traces.use(runtime.tracing, self._log)
+        self._hints.secrets = runtime.hint_secrets
 
     def _watch_degraded(self, why: str) -> None:
         """In the watch's thread: what is set here is read at the next step."""

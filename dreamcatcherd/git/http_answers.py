@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from datetime import UTC
 from email.utils import parsedate_to_datetime
 from html import unescape
 
@@ -89,13 +90,15 @@ def _answers(traced: list[str]) -> Iterator[HttpAnswer]:
 def retry_after_s(answer: HttpAnswer, now_s: float) -> float | None:
     """How long the server asks to wait, in seconds; None if it does not say. `now_s` is the time of day."""
     value = answer.retry_after
-    if value.isdigit():
+    if value.isascii() and value.isdigit():
         return min(float(value[:9]), RETRY_MOST_S)
     try:
-        at = parsedate_to_datetime(value).timestamp()
+        at = parsedate_to_datetime(value)
+        # HTTP's dates are in GMT, whatever they say; without a zone the machine's own would be taken.
+        at_s = (at if at.tzinfo else at.replace(tzinfo=UTC)).timestamp()
     except (ValueError, TypeError, OverflowError):
         return None
-    return min(max(0.0, at - now_s), RETRY_MOST_S)
+    return min(max(0.0, at_s - now_s), RETRY_MOST_S)
 
 
 def words_of(said: str, answer: HttpAnswer | None = None) -> str:

@@ -19,6 +19,7 @@ from dreamcatcherd.core.errors import UnreadableError
 from dreamcatcherd.core.header import count_records, read_header
 from dreamcatcherd.core.model import SAME_NAMED, Delta, Fault, Record, Reject, Version
 from dreamcatcherd.core.settings import Settings
+from dreamcatcherd.core.trace_context import TRACEPARENT, read_traceparent
 from dreamcatcherd.core.tree import PLAIN_FILE, Entry, changed, entries_at, kind_of_mode, subtree
 from dreamcatcherd.git.protocols import Commit, ObjectReader
 
@@ -147,6 +148,7 @@ def read_delta(store: ObjectReader, version: Version, settings: Settings) -> Del
         unresolved=unresolved,
         size=len(raw) + filled,
         records=records,
+        traceparent=read_traceparent(document.get(TRACEPARENT)),
     )
 
 

@@ -6,6 +6,7 @@ import asyncio
 import hashlib
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from functools import partial
 from importlib import resources
 
 import prometheus_client as prom
@@ -24,10 +25,11 @@ from dreamcatcherd.web.auth import POSTED, AuthMiddleware, AuthPolicy, CorsMiddl
 from dreamcatcherd.web.bodies import Bodies
 from dreamcatcherd.web.change_feed import ChangeFeed
 from dreamcatcherd.web.compression import CompressionMiddleware
+from dreamcatcherd.web.hints import Hints
 from dreamcatcherd.web.live_status import LiveStatus
 from dreamcatcherd.web.page import Page
 from dreamcatcherd.web.query_executor import QueryExecutor
-from dreamcatcherd.web.responses import Handler, error_response, json_response
+from dreamcatcherd.web.responses import Handler, error_response, guarded, json_response
 
 _FILES = {"page.css": "text/css", "page.js": "text/javascript", "icon.svg": "image/svg+xml"}
 
@@ -78,6 +80,7 @@ def make_app(
     live_status: LiveStatus,
     open_store: Callable[[], QueryReader],
     auth_policy: AuthPolicy = AuthPolicy(),  # noqa: B008 (frozen)
+    hints: Hints | None = None,
 ) -> WebApp:
     """The application over the live status. `open_store` opens a store for reading and is called in a reader's thread.
 
@@ -113,6 +116,8 @@ def make_app(
     paths |= {f"/static/{name}": _file(name, kind) for name, kind in _FILES.items()}
     bodies = Bodies()
     paths |= routes(live_status, changes, executors[0], bodies)
+    if hints is not None:
+        paths["/hooks/push"] = guarded(partial(hints.answer, bodies))
     return WebApp(paths, changes, executors, auth_policy, bodies)
 
 

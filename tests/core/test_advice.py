@@ -84,3 +84,14 @@ def test_only_a_near_miss_is_taken_for_a_misspelling() -> None:
     """Two letters exchanged are a misspelling; another word is not."""
     assert alike("obsrevations", ["posts_created", "observations"]) == "observations"
     assert alike("dreams", ["posts_created", "observations"]) is None
+
+
+def test_a_trace_context_is_known_and_a_wrong_one_is_named() -> None:
+    """A valid `traceparent` is no unknown section; one that is none is warned of, since no link comes of it."""
+    context = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
+    one = delta(1, traceparent=context)
+    assert warnings(structs.replace(one, traceparent=context)) == []
+    for wrong in ("00-none", [context], 7):
+        said = warnings(delta(1, traceparent=wrong))
+        assert said == ["traceparent is not a W3C trace context: the frame's trace gets no link to it"]
+    assert warnings(delta(1, traceparent=None)) == []

@@ -17,6 +17,7 @@ from dreamcatcherd.daemon.primary import Primary
 from dreamcatcherd.git.protocols import QueryReader
 from dreamcatcherd.observe.metrics import Metrics
 from dreamcatcherd.web.app import make_app
+from dreamcatcherd.web.hints import Hints
 from dreamcatcherd.web.live_status import LiveStatus
 from dreamcatcherd.web.server import HttpServer, Listening
 from tests.law.fleet import MAIN, commit_files, new_primary
@@ -59,12 +60,13 @@ class Counting:
 class Served:
     """A server on a free port, with its live status and metrics, over a primary on a store in memory."""
 
-    def __init__(self, primary: Primary | None = None, listening: Listening = HOST) -> None:
+    def __init__(self, primary: Primary | None = None, listening: Listening = HOST, hints: Hints | None = None) -> None:
         self.primary = primary or new_primary(b"")
         self.live_status = LiveStatus("memory")
         self.metrics = Metrics()
         self.reader = Counting(self.primary.store.reader())
-        app = make_app(self.metrics.registry, self.live_status, lambda: self.reader, listening.auth_policy)
+        shown = self.metrics.registry, self.live_status
+        app = make_app(*shown, lambda: self.reader, listening.auth_policy, hints)
         self.server = HttpServer(app, listening)
         self.server.start()
 
