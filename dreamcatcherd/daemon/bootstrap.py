@@ -15,6 +15,7 @@ from msgspec import structs
 from dreamcatcherd.config import clone_folder, credential_file, repository_path
 from dreamcatcherd.config_tables import Config, RepositoryConfig
 from dreamcatcherd.core.frames import Closing
+from dreamcatcherd.daemon.event_receivers import Subscription, subscriptions_of
 from dreamcatcherd.daemon.primary import Primary
 from dreamcatcherd.git.access import ANYBODY, Access, without_secrets
 from dreamcatcherd.git.local import LocalStore
@@ -34,6 +35,7 @@ class Runtime(NamedTuple):
     closing: Closing
     listening: Listening
     watched: tuple[Path, ...] = ()
+    subscriptions: tuple[Subscription, ...] = ()
 
 
 def build_runtime(config: Config, url: str, now: Runtime | None = None) -> Runtime:
@@ -43,11 +45,13 @@ def build_runtime(config: Config, url: str, now: Runtime | None = None) -> Runti
     lock on the clone. Its primary is kept as well, with all that it has read."""
     closing, listening = closing_of(config), read_listening(config.http)
     if now is not None and config.repository == now.config.repository:
-        return now._replace(config=config, closing=closing, listening=listening)
+        receivers = subscriptions_of(config.events, now.store.identity)
+        return now._replace(config=config, closing=closing, listening=listening, subscriptions=receivers)
     store = open_store(config.repository, url)
     # A push to a repository on another machine changes nothing on this disk.
     watched = () if isinstance(store, RemoteStore) else (store.folder / "refs",)
-    return Runtime(config, store, primary_of(config, store, closing), closing, listening, watched)
+    receivers = subscriptions_of(config.events, store.identity)
+    return Runtime(config, store, primary_of(config, store, closing), closing, listening, watched, receivers)
 
 
 def open_store(repository: RepositoryConfig, url: str) -> GitStore:
