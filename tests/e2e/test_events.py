@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import signal
 from collections.abc import Callable, Iterator
@@ -369,6 +370,29 @@ def test_a_secret_can_be_replaced_while_events_are_sent(fleet: Path, tmp_path: P
         text = daemon.text + "".join(path.read_text() for path in tmp_path.glob("state/*/events/*.json"))
         for private in (SECRET, SECRET.removeprefix("whsec_"), "a plain text", "whsec_***", "hooks/dreams", "team="):
             assert private not in text
+
+
+def test_the_verification_in_the_documents_works(fleet: Path, tmp_path: Path, receiver: Receiver) -> None:
+    """The Python of docs/events.md accepts what a daemon sends, with both forms of a secret, and nothing else."""
+    page = (Path(__file__).parents[2] / "docs/events.md").read_text()
+    (block,) = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    names: dict[str, Any] = {}
+    exec(block, names)
+    read_event = names["read_event"]
+    secret = tmp_path / "secret"
+    secret.write_text(f"a plain text\n{SECRET}\n")
+    file = configured(tmp_path / "p", fleet, table(receiver, f'secret_file = "{secret}"\n'))
+    with started(tmp_path, file):
+        wait_for(lambda: receiver.events)
+    headers, body = receiver.got[0]["headers"], receiver.got[0]["body"].encode()
+    assert read_event(SECRET, headers, body) == read_event("a plain text", headers, body) == receiver.events[0]
+    for wrong in (
+        ("another text", headers, body),
+        (SECRET, headers, body + b" "),
+        (SECRET, headers | {"webhook-timestamp": "1"}, body),
+    ):
+        with pytest.raises(ValueError, match="not signed"):
+            read_event(*wrong)
 
 
 def test_a_receiver_that_takes_nothing_for_long_is_a_trouble(fleet: Path, tmp_path: Path, receiver: Receiver) -> None:

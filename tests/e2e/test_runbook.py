@@ -68,7 +68,7 @@ def causes() -> set[str]:
 def events() -> set[str]:
     """Everything that the daemon logs by name."""
     found: set[str] = set()
-    for name in ("observe/logs.py", "daemon/service.py"):
+    for name in ("observe/logs.py", "daemon/service.py", "daemon/upkeep.py", "daemon/event_delivery.py"):
         for node in ast.walk(ast.parse((ROOT / "dreamcatcherd" / name).read_text())):
             if not isinstance(node, ast.Call) or not isinstance(node.func, ast.Attribute):
                 continue
