@@ -142,6 +142,7 @@ class Delivery:
                 self._wake.clear()
                 try:
                     self._catch_up()
+                    self._succeeded()  # also after a failure of git that left nothing to deliver
                 except DreamcatcherError as error:  # of git: what the receiver does is dealt with in `_deliver`
                     self._store = None
                     self._failed(error)
