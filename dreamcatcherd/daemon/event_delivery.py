@@ -142,7 +142,8 @@ class Delivery:
                 self._wake.clear()
                 try:
                     self._catch_up()
-                    self._succeeded()  # also after a failure of git that left nothing to deliver
+                    if not self._stop.is_set():
+                        self._succeeded()  # also after a failure of git that left nothing to deliver
                 except DreamcatcherError as error:  # of git: what the receiver does is dealt with in `_deliver`
                     self._store = None
                     self._failed(error)

@@ -172,6 +172,7 @@ def test_a_daemon_whose_receiver_does_not_answer_ends_in_time(
         wait_for(lambda: receiver.got)
         await_frames(daemon, 2)
         code, seconds = daemon.stop()
+        assert logged(daemon, "events delivered again") == []
     assert code == 0
     assert seconds < 2
     receiver.mode("ok")
