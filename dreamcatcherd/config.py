@@ -11,15 +11,16 @@ import ipaddress
 import os
 import re
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 from urllib.parse import urlsplit
 
 import msgspec
 
-from dreamcatcherd.config_tables import Config, HttpConfig, RepositoryConfig
+from dreamcatcherd.config_tables import Config, EventsConfig, HttpConfig, RepositoryConfig
 from dreamcatcherd.core.errors import UsageError
+from dreamcatcherd.core.events import EventType
 
 _REMOTE = re.compile(r"[a-z+]+://|[^/:]+@?[^/:]*:(?!//)[^/]*")
 _SCHEME = re.compile(r"([a-z+]+)://|([A-Za-z0-9][A-Za-z0-9+.-]*)::")
@@ -53,36 +54,50 @@ def load_config(file: Path | None, environment: Mapping[str, str] = os.environ) 
     if (why := _contradiction(config)) is not None:
         raise UsageError(f"{where}: {why}", _REMEDY)
     check_listening(config.http, environment)
+    check_events(config.events, environment)
     return config
 
 
 _REMEDY = "correct it; `dreamcatcherd config reference` lists every key"
-_VARIABLE = re.compile(rf"DREAMCATCHERD_({'|'.join(Config.__struct_fields__).upper()})_([A-Z_]+)")
-_UNKNOWN = re.compile(r"unknown field `([^`]*)`(?: - at `\$(?:\.([a-z_]+))?`)?")
+_VARIABLE = re.compile(rf"DREAMCATCHERD_({'|'.join(Config.__struct_fields__).upper()})(?:_([A-Z_]+))?")
+_UNKNOWN = re.compile(r"unknown field `([^`]*)`(?: - at `\$(?:\.([a-z_]+))?(?:\[[0-9]+\])?`)?")
+_NO_TYPE = re.compile(r"Invalid enum value '([^']*)' - at `\$\.events\[[0-9]+\]\.types")
+_LISTS = {"events": EventsConfig}
+"""Tables that there may be several of, each with the struct of one."""
 
 
 def _override(document: dict[str, Any], environment: Mapping[str, str]) -> None:
-    """Override the file by the variables of the environment: each is a TOML value, or else a plain text."""
+    """Override the file by the variables of the environment: each is a TOML value, or else a plain text. Of a list of
+    tables, one variable without a key overrides all."""
     for name, text in sorted(environment.items()):
         match = _VARIABLE.fullmatch(name)
-        if match is None:
+        if match is None or (match[2] is None and match[1].lower() not in _LISTS):
             continue
+        if match[2] is not None and match[1].lower() in _LISTS:
+            table = name.removesuffix(f"_{match[2]}")
+            raise UsageError(f"{name} sets one key of several tables", f"set {table} to a list of tables in TOML")
         # `5` and `true` are TOML values; `main` is not, and means the text.
         try:
             value = tomllib.loads(f"value = {text}")["value"]
         except (ValueError, RecursionError):
             value = text
+        if match[2] is None:
+            document[match[1].lower()] = value
+            continue
         table = document.setdefault(match[1].lower(), {})
         if isinstance(table, dict):
             table[match[2].lower()] = value
 
 
 def _suggestion(said: str) -> str:
-    """The nearest known key, if the error names an unknown one."""
+    """The nearest known key or type of event, if the error names an unknown one."""
     match = _UNKNOWN.search(said)
     if match is None:
-        return ""
-    tables = {field.name: field.type for field in msgspec.structs.fields(Config)}
+        match = _NO_TYPE.search(said)
+        types = get_args(EventType)
+        near = difflib.get_close_matches(match[1], types, n=1) if match else []
+        return f"; did you mean {near[0]!r}?" if near else f"; known are {', '.join(types)}" if match else ""
+    tables = {field.name: field.type for field in msgspec.structs.fields(Config)} | _LISTS
     known = {field.name for field in msgspec.structs.fields(tables[match[2]])} if match[2] in tables else set(tables)
     near = difflib.get_close_matches(match[1], sorted(known), n=1)
     return f"; did you mean {near[0]!r}?" if near else f"; known are {', '.join(sorted(known))}"
@@ -143,13 +158,18 @@ def clone_folder(repository: RepositoryConfig, url: str, environment: Mapping[st
     """The folder of the clone of a remote: as configured, else in the state directory, by name and digest."""
     if repository.clone:
         return Path(repository.clone).expanduser()
-    state = environment.get("STATE_DIRECTORY", "").partition(":")[0]
-    if not state:
-        home = environment.get("XDG_STATE_HOME") or str(Path("~/.local/state").expanduser())
-        state = str(Path(home) / "dreamcatcherd")
     # The name is for people; the digest keeps two repositories of one name apart.
     name = re.sub(r"[^A-Za-z0-9_-]", "-", url.rstrip("/").removesuffix(".git").rpartition("/")[2])[:40]
-    return Path(state) / f"{name}-{hashlib.sha256(url.encode()).hexdigest()[:12]}.git"
+    return state_folder(environment) / f"{name}-{hashlib.sha256(url.encode()).hexdigest()[:12]}.git"
+
+
+def state_folder(environment: Mapping[str, str] = os.environ) -> Path:
+    """Where a primary keeps what it may not lose: systemd's state directory, else the user's."""
+    state = environment.get("STATE_DIRECTORY", "").partition(":")[0]
+    if state:
+        return Path(state)
+    home = environment.get("XDG_STATE_HOME") or str(Path("~/.local/state").expanduser())
+    return Path(home) / "dreamcatcherd"
 
 
 _GIVEN = {
@@ -193,6 +213,68 @@ def check_listening(http: HttpConfig, environment: Mapping[str, str] = os.enviro
     if not (is_loopback(host) or token or certificate or http.insecure):
         cause = f"[http] listen {http.listen!r} lets other machines read without a token and without TLS"
         raise UsageError(cause, "set token_file, or tls_cert and tls_key, or insecure = true if this is intended")
+
+
+def check_events(tables: Sequence[EventsConfig], environment: Mapping[str, str] = os.environ) -> None:
+    """UsageError if a receiver of events cannot be one, is named twice, or would get events unsigned from another
+    machine. No URL is shown: its path may be a secret."""
+    seen: set[str | tuple[str, ...]] = set()
+    for number, table in enumerate(tables, 1):
+        why = _wrong_receiver(table)
+        receiver = table.url or tuple(table.exec or ())
+        if why is None and receiver in seen:
+            why = "names the same receiver as a table before it: name it once, with all types"
+        if why is not None:
+            raise UsageError(f"[[events]] table {number} {why}", _REMEDY)
+        seen.add(receiver)
+        if table.url and events_secret_file(table, environment) is None and not is_loopback(_host(table.url)):
+            remedy = "set secret_file: a file with a secret that the receiver knows too, such as whsec_ and base64"
+            raise UsageError(f"[[events]] table {number} sends to another machine, and signs nothing", remedy)
+
+
+def _wrong_receiver(table: EventsConfig) -> str | None:
+    if (table.url is None) == (table.exec is None):
+        return "needs url or exec, and not both"
+    if table.exec is not None:
+        if not table.exec or not all(table.exec[:1]) or any("\0" in word for word in table.exec):
+            return 'exec is not a program with its arguments, such as ["/usr/local/bin/on-event", "--fast"]'
+        return "has exec: secret_file and ca_file go with url" if table.secret_file or table.ca_file else None
+    url = table.url or ""
+    try:
+        parts = urlsplit(url)
+        ordinary = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        ordinary = False
+    if not ordinary or not url.isascii() or not url.isprintable() or " " in url or "#" in url:
+        return "url is not http://host/path or https://host/path"
+    return "url has a user or password: receivers know the sender by its signature" if parts.username else None
+
+
+def _host(url: str) -> str:
+    return urlsplit(url).hostname or ""
+
+
+def without_path(url: str) -> str:
+    """The URL of a receiver as far as it can be shown: its path and query may be a secret."""
+    scheme, _, rest = url.partition("://")
+    host = re.split(r"[/?]", rest, maxsplit=1)[0]
+    return f"{scheme}://{host}/" + ("…" if rest.removeprefix(host).strip("/") else "")
+
+
+def events_secret_file(table: EventsConfig, environment: Mapping[str, str] = os.environ) -> Path | None:
+    """The file with the secrets of a receiver: as configured, else systemd's `events_secret`, else None. UsageError if
+    it is missing."""
+    folder = environment.get("CREDENTIALS_DIRECTORY")
+    name = table.secret_file or "events_secret"
+    given = Path(folder) / name if folder and "/" not in name else None
+    if given is not None and given.is_file():
+        return given
+    if table.secret_file is None:
+        return None
+    path = Path(table.secret_file).expanduser()
+    if not path.is_file():
+        raise UsageError(f"{path} (secret_file) is no file", "name a readable file with [[events]] secret_file")
+    return path.absolute()
 
 
 def is_loopback(host: str) -> bool:

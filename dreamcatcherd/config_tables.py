@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 
 from msgspec import Meta, Struct
 
+from dreamcatcherd.core.events import EventType
 from dreamcatcherd.core.frames import CloseRule, Closing
 
 DEFAULT_URL = "fleet.git"
@@ -136,6 +137,36 @@ class RetentionConfig(Struct, frozen=True, forbid_unknown_fields=True):
     ] = None
 
 
+class EventsConfig(Struct, frozen=True, forbid_unknown_fields=True):
+    """A receiver of events: one table for each, with `url` or `exec`.
+
+    `DREAMCATCHERD_EVENTS='[{url = "https://…", secret_file = "…"}]'` in the environment overrides all of them."""
+
+    url: Annotated[str | None, Meta(description="where events are posted, http(s)://; redirects are not followed")] = (
+        None
+    )
+    exec: Annotated[
+        list[str] | None,
+        Meta(description="a program with its arguments, run for each event, which it gets on standard input"),
+    ] = None
+    secret_file: Annotated[
+        str | None,
+        Meta(
+            description="secrets that sign the events, one per line; needed unless the URL is of this machine; a name "
+            "without a slash is looked for in `$CREDENTIALS_DIRECTORY`, as is `events_secret` by default"
+        ),
+    ] = None
+    types: Annotated[list[EventType], Meta(description="the types of the events; default: all")] = []
+    timeout: Annotated[
+        float, Meta(ge=0.1, le=3600, description="seconds after which a delivery that is not complete has failed")
+    ] = 10.0
+    retry: Annotated[
+        float,
+        Meta(ge=0.1, le=3600, description="maximum seconds between two attempts after failures; they grow from 1"),
+    ] = 60.0
+    ca_file: Annotated[str | None, Meta(description="certificates to trust in place of the system's, PEM")] = None
+
+
 class LogConfig(Struct, frozen=True, forbid_unknown_fields=True):
     """The log, on standard error."""
 
@@ -181,6 +212,7 @@ class Config(Struct, frozen=True, forbid_unknown_fields=True):
     http: HttpConfig = HttpConfig()
     publish: PublishConfig = PublishConfig()
     retention: RetentionConfig = RetentionConfig()
+    events: list[EventsConfig] = []
     hint: HintConfig = HintConfig()
     otel: OtelConfig = OtelConfig()
     log: LogConfig = LogConfig()

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from dreamcatcherd.config import listen_address, load_config, repository_path
+from dreamcatcherd.config import events_secret_file, listen_address, load_config, repository_path
 from dreamcatcherd.config_tables import Config
 from dreamcatcherd.core.errors import UsageError
 from dreamcatcherd.core.frames import Closing
@@ -161,3 +161,55 @@ def test_a_repository_is_named_by_path_or_file_url(tmp_path: Path) -> None:
     odd.mkdir()
     assert repository_path(str(odd)) == repository_path(f"file://{odd}") == odd
     assert repository_path("fleet.git") == Path("fleet.git")
+
+
+EVENTS = [
+    ("", "needs url or exec"),
+    ('url = "http://127.0.0.1/"\nexec = ["true"]', "needs url or exec"),
+    ("exec = []", "not a program"),
+    ('exec = [""]', "not a program"),
+    ('exec = ["true"]\nsecret_file = "x"', "go with url"),
+    ('url = "ftp://127.0.0.1/private"', "not http"),
+    ('url = "http:///private"', "not http"),
+    ('url = "http://127.0.0.1:99999/private"', "not http"),
+    ('url = "http://127.0.0.1/private with space"', "not http"),
+    ('url = "http://user:private@127.0.0.1/"', "user or password"),
+    ('url = "https://hooks.example/private"', "signs nothing"),
+    ('url = "https://hooks.example/private"\nsecret_file = "/no/such/file"', "is no file"),
+    ('url = "http://127.0.0.1/"\ntypes = ["frame.close"]', "did you mean 'frame.closed'?"),
+    ('url = "http://127.0.0.1/"\ntypes = ["nonsense"]', "known are frame.closed, "),
+    ('urll = "http://127.0.0.1/"', "did you mean 'url'?"),
+    ('url = "http://127.0.0.1/"\n[[events]]\nurl = "http://127.0.0.1/"', "the same receiver"),
+]
+
+
+@pytest.mark.parametrize(("keys", "named"), EVENTS)
+def test_a_receiver_of_events_that_cannot_be_one_is_refused(file: Path, keys: str, named: str) -> None:
+    """The cause is named, and no part of a URL that may be a secret."""
+    cause = refused(file, f"[[events]]\n{keys}\n")
+    assert named in cause
+    assert "private" not in cause
+
+
+def test_one_variable_overrides_all_receivers_of_events(file: Path) -> None:
+    """It is a list of tables in TOML; a variable for one key is refused, since it names no table."""
+    file.write_text('[[events]]\nexec = ["one"]\n[[events]]\nexec = ["two"]\n')
+    found = load_config(file, {"DREAMCATCHERD_EVENTS": '[{exec = ["three"], timeout = 2}]'})
+    assert [(table.exec, table.timeout) for table in found.events] == [(["three"], 2.0)]
+    with pytest.raises(UsageError, match="DREAMCATCHERD_EVENTS_TIMEOUT sets one key of several tables"):
+        load_config(file, {"DREAMCATCHERD_EVENTS_TIMEOUT": "2"})
+
+
+def test_secrets_of_events_are_found_among_the_credentials(file: Path, tmp_path: Path) -> None:
+    """A name without a slash, and `events_secret` where none is named, are files of $CREDENTIALS_DIRECTORY."""
+    for name in ("events_secret", "other"):
+        (tmp_path / name).write_text("secret\n")
+    file.write_text(
+        '[[events]]\nurl = "https://a.example/"\n[[events]]\nurl = "https://b.example/"\nsecret_file = "other"\n'
+    )
+    environment = {"CREDENTIALS_DIRECTORY": str(tmp_path)}
+    tables = load_config(file, environment).events
+    found = [events_secret_file(table, environment) for table in tables]
+    assert found == [tmp_path / "events_secret", tmp_path / "other"]
+    with pytest.raises(UsageError):
+        load_config(file, {})

@@ -13,7 +13,7 @@ import msgspec
 from dreamcatcherd.cli.common import on_repository, open_primary, plain, settings_in, with_json, write_json
 from dreamcatcherd.cli.reference import reference, schemas
 from dreamcatcherd.cli.usage import CommandGroup
-from dreamcatcherd.config import load_config
+from dreamcatcherd.config import load_config, without_path
 from dreamcatcherd.config_tables import Config
 from dreamcatcherd.core.errors import DreamcatcherError, UsageError
 from dreamcatcherd.core.paths import SETTINGS
@@ -88,18 +88,21 @@ def _in_repository(repo: str | None, config_file: Path | None) -> _Checked:
 def show_command(config_file: Path | None, as_json: bool) -> None:
     """Show the effective value of every setting: the file overrides the defaults, the environment overrides both.
 
-    A password or token in the URL is omitted."""
+    A password or token in the URL is omitted, and the path of a URL that gets events."""
     tables = msgspec.to_builtins(_read(config_file))
     tables["repository"]["url"] = without_secrets(tables["repository"]["url"])[0]
+    for table in tables["events"]:
+        table["url"] = without_path(table["url"]) if table["url"] else None
     if as_json:
         write_json(tables)
         return
-    for name, table in tables.items():
-        click.echo(f"[{name}]")
-        for key, value in table.items():
-            shown = "" if value is None else json.dumps(value, ensure_ascii=False)
-            click.echo(f"{key} = {shown}" if shown else f"# {key} is not set")
-        click.echo("")
+    for name, found in tables.items():
+        for table in found if isinstance(found, list) else [found]:
+            click.echo(f"[[{name}]]" if isinstance(found, list) else f"[{name}]")
+            for key, value in table.items():
+                shown = "" if value is None else json.dumps(value, ensure_ascii=False)
+                click.echo(f"{key} = {shown}" if shown else f"# {key} is not set")
+            click.echo("")
 
 
 @config_group.command("reference", short_help="Print every setting with its default and values.")

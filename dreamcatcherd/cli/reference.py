@@ -19,8 +19,9 @@ PRIMARY = """\
 Each primary has a TOML file ([an example](../config/dreamcatcherd.toml) with every key). The settings that the merge
 depends on are [in the repository](#the-repositorys-settings). Both files are strict: an unknown key is refused, and the
 error names the nearest known one. Every key may be left out. A variable such as `DREAMCATCHERD_FRAMES_INTERVAL=5`
-overrides the primary's file, and every other key has a variable of the same form. `dreamcatcherd config show` prints
-the effective values. `dreamcatcherd config reference --json` prints this reference as JSON Schema, for an editor.
+overrides the primary's file, and every other key has a variable of the same form; only `[[events]]` has one for all of
+its tables. `dreamcatcherd config show` prints the effective values. `dreamcatcherd config reference --json` prints this
+reference as JSON Schema, for an editor.
 
 ## The primary's file
 
@@ -58,10 +59,11 @@ def _tables(schema: dict[str, Any]) -> str:
     tables = schema["$defs"]
     found = []
     for name, table in tables[schema["$ref"].rpartition("/")[2]]["properties"].items():
-        named = "$ref" in table
-        ref = (table if named else table["additionalProperties"])["$ref"].rpartition("/")[2]
+        shape = "one" if "$ref" in table else "several" if "items" in table else "named"
+        inner = {"one": table, "several": table.get("items"), "named": table.get("additionalProperties")}[shape] or {}
+        ref = inner["$ref"].rpartition("/")[2]
         rows = [_row(key, what) for key, what in tables[ref]["properties"].items()]
-        head = f"### `[{name}]`" if named else f"### `[{name}.<name>]`"
+        head = {"one": f"### `[{name}]`", "several": f"### `[[{name}]]`", "named": f"### `[{name}.<name>]`"}[shape]
         columns = ["| key | default | takes | |", "| --- | --- | --- | --- |"]
         found.append("\n".join([head, "", tables[ref]["description"], "", *columns, *rows, ""]))
     return "\n".join(found)

@@ -16,6 +16,7 @@ from dreamcatcherd.client.session import access_of
 from dreamcatcherd.config import clone_folder, credential_file, repository_path
 from dreamcatcherd.config_tables import Config, RepositoryConfig
 from dreamcatcherd.core.frames import Closing
+from dreamcatcherd.daemon.event_receivers import Subscription, subscriptions_of
 from dreamcatcherd.daemon.hints import read_hint_secrets
 from dreamcatcherd.daemon.primary import Primary
 from dreamcatcherd.daemon.tracing import read_tracing
@@ -39,6 +40,7 @@ class Runtime(NamedTuple):
     watched: tuple[Path, ...] = ()
     tracing: TraceTarget | None = None
     hint_secrets: tuple[bytes, ...] = ()
+    subscriptions: tuple[Subscription, ...] = ()
 
 
 def build_runtime(config: Config, url: str, now: Runtime | None = None) -> Runtime:
@@ -49,14 +51,20 @@ def build_runtime(config: Config, url: str, now: Runtime | None = None) -> Runti
     closing, listening = closing_of(config), read_listening(config.http)
     secrets = read_hint_secrets(config.hint)
     if now is not None and config.repository == now.config.repository:
-        tracing = read_tracing(config.otel, now.store.where)
-        return now._replace(config=config, closing=closing, listening=listening, tracing=tracing, hint_secrets=secrets)
+        tracing, receivers = (
+            read_tracing(config.otel, now.store.where),
+            subscriptions_of(config.events, now.store.identity),
+        )
+        return now._replace(
+            config=config, closing=closing, listening=listening, tracing=tracing, hint_secrets=secrets,
+            subscriptions=receivers,
+        )  # fmt: skip
     store = open_store(config.repository, url)
     # A push to a repository on another machine changes nothing on this disk.
     watched = () if isinstance(store, RemoteStore) else (store.folder / "refs",)
-    tracing = read_tracing(config.otel, store.where)
+    tracing, receivers = read_tracing(config.otel, store.where), subscriptions_of(config.events, store.identity)
     primary = primary_of(config, store, closing)
-    return Runtime(config, store, primary, closing, listening, watched, tracing, secrets)
+    return Runtime(config, store, primary, closing, listening, watched, tracing, secrets, receivers)
 
 
 def open_store(repository: RepositoryConfig, url: str) -> GitStore:

@@ -28,6 +28,7 @@ from dreamcatcherd.daemon.file_watch import FileWatch, degraded_trouble
 from dreamcatcherd.daemon.hints import HintPace
 from dreamcatcherd.daemon.primary import Primary
 from dreamcatcherd.daemon.signals import catch_signals
+from dreamcatcherd.daemon.subscriptions import Subscriptions
 from dreamcatcherd.daemon.systemd import SystemdNotifier
 from dreamcatcherd.daemon.timers import Timers
 from dreamcatcherd.daemon.upkeep import Upkeep
@@ -76,6 +77,8 @@ class Service:
         self._config_watch = FileWatch(beside, self._wake.set, self._watch_degraded, recursive=False)
         self._upkeep = Upkeep(self._timers, self.metrics, self._cycles)
         self._traces = Traces(logger)
+        self._events = Subscriptions(self.live_status.idle)
+        self.metrics.undelivered(self._events.waiting)
         self._backoff = Backoff()
         self._failing: Trouble | None = None
         self._failing_kind = ""
@@ -106,6 +109,7 @@ class Service:
         self._timers.start()
         catch_signals(self._end, self._ask, lambda: self._timers.after("leave", STOP_S, self._leave))
         self._upkeep.start(self._runtime)
+        self._events.start()
         self._watch.start()
         self._config_watch.start()
 
@@ -126,6 +130,7 @@ class Service:
         self._watch.stop()
         self._config_watch.stop()
         self._listener.close()
+        self._events.stop()
         self._traces.stop(FLUSH_S)
         self._timers.stop()
 
@@ -214,6 +219,7 @@ class Service:
             with contextlib.suppress(RefusedError):  # another primary was faster
                 open_first(self.primary.store, frame, now, self.primary.closing, inbox.main)
             found = poll(self.primary)
+        self._events.look(self.primary.last)
         return found
 
     def _failed(self, error: DreamcatcherError, closing: bool) -> float:
@@ -222,6 +228,7 @@ class Service:
         if closing:
             self._traces.failure(self.primary.timeline, error)
         races = error.races if isinstance(error, OvertakenError) else 0
+        self._events.failed(error, self.primary.clock())
         self.metrics.failure(publishing=closing, guard=isinstance(error, GuardError), races=races)
         if self._failing is None or self._failing_kind != error.kind:
             self._failing, self._failing_kind = failing(error, self.primary.clock()), error.kind
@@ -236,9 +243,11 @@ class Service:
 
     def _note(self) -> None:
         """Show the daemon's own troubles, the one that stops frames first."""
-        self.live_status.note(filter(None, (self._failing, self._full, self._refused, self._unwatched)))
+        own = filter(None, (self._failing, self._full, self._refused, self._unwatched))
+        self.live_status.note((*own, *self._events.troubles()))
 
     def _show(self, report: CycleReport) -> None:
+        self._events.look(self.primary.last)
         self.metrics.cycle(report)
         self._cycles.cycle(report)
         self._traces.cycle(report)
@@ -302,6 +311,7 @@ class Service:
         self._upkeep.take_over(runtime)
         self._traces.use(runtime.tracing, self._log)
         self._hints.secrets = runtime.hint_secrets
+        self._events.take_over(runtime.subscriptions, runtime.store.reader, self._log)
 
     def _watch_degraded(self, why: str) -> None:
         """In the watch's thread: what is set here is read at the next step."""

@@ -7,14 +7,27 @@ from collections.abc import Iterable
 from pathlib import Path
 
 
-def write_atomically(path: Path, data: bytes | Iterable[bytes], mode: int | None = None) -> None:
-    """Write a file under a temporary name in the same folder, then rename it; if that fails, nothing is left behind."""
+def write_atomically(
+    path: Path, data: bytes | Iterable[bytes], mode: int | None = None, *, durable: bool = False
+) -> None:
+    """Write a file under a temporary name in the same folder, then rename it; if that fails, nothing is left behind.
+
+    `durable` syncs the file and its name to the disk first: it is there after a power cut, complete."""
     unfinished = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         with unfinished.open("wb") as file:
             file.writelines([data] if isinstance(data, bytes) else data)
+            if durable:
+                file.flush()
+                os.fsync(file.fileno())
         if mode is not None:
             unfinished.chmod(mode)
         unfinished.replace(path)
+        if durable:
+            folder = os.open(path.parent, os.O_RDONLY)
+            try:
+                os.fsync(folder)
+            finally:
+                os.close(folder)
     finally:
         unfinished.unlink(missing_ok=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import platform
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import get_args
 
 import prometheus_client as prom
@@ -32,6 +32,8 @@ class Families:
         # Each counter would have a second series, `…_created`, which nothing here uses.
         prom.disable_created_metrics()  # type: ignore[no-untyped-call]
         self.registry = prom.CollectorRegistry()
+        self.events_waiting: Callable[[], int] = lambda: 0
+        """How many events no receiver has taken yet; read at each scrape."""
         self.ask_again_at = 0.0
         """When a server that wants no requests may be asked again, on the monotonic clock."""
         prom.ProcessCollector(registry=self.registry)
@@ -96,6 +98,8 @@ class Families:
         # Computed at the scrape, so that it counts down between two cycles.
         retry = gauge("remote_retry_after_seconds", "Seconds for which the server wants no more requests, or 0.")
         retry.set_function(lambda: max(0.0, self.ask_again_at - time.monotonic()))
+        undelivered = gauge("events_undelivered", "Events that wait for their receivers, over all subscriptions.")
+        undelivered.set_function(lambda: self.events_waiting())
         self.packs = gauge("repository_packs", "Packs in the folder that this primary works on.")
         self.packed = gauge("repository_packed_bytes", "Bytes of those packs and their indexes.")
         self.free = gauge("disk_free_bytes", "Free bytes on the disk of that folder.")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 from dreamcatcherd.core.collections import DEFAULT_TABLE, DERIVED, EXTRA
 from dreamcatcherd.core.ledger import Violation
@@ -89,6 +89,10 @@ class Metrics:
         self._families.packs.set(found.packs)
         self._families.packed.set(found.packed_bytes)
         self._families.free.set(found.free_bytes)
+
+    def undelivered(self, waiting: Callable[[], int]) -> None:
+        """Show how many events wait for their receivers; `waiting` is called at each scrape, in any thread."""
+        self._families.events_waiting = waiting
 
     def largest(self, size: int) -> None:
         """Set the bytes of the largest file that frames have written."""

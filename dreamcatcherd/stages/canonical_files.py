@@ -54,14 +54,14 @@ def _descendants(inbox: Inbox) -> Iterator[tuple[str, list[str]]]:
     if inbox.published.commit is None or inbox.head not in inbox.commits:
         return
     descend = {inbox.published.commit}
-    for oid in _oldest_first(inbox.commits, inbox.head):
+    for oid in oldest_first(inbox.commits, inbox.head):
         parents = [parent for parent in inbox.commits[oid].parents if parent in descend]
         if parents:
             descend.add(oid)
             yield oid, parents
 
 
-def _oldest_first(commits: dict[str, Commit], head: str) -> Iterator[str]:
+def oldest_first(commits: dict[str, Commit], head: str) -> Iterator[str]:
     """The commits that a head reaches among the given ones, each after its parents. Ties are broken by id."""
     done: set[str] = set()
     stack: list[tuple[str, bool]] = [(head, False)]

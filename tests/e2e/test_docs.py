@@ -8,6 +8,7 @@ import subprocess
 import sys
 import tomllib
 from pathlib import Path
+from typing import get_args
 
 import msgspec
 import pytest
@@ -213,10 +214,12 @@ def test_the_example_configuration_is_the_defaults() -> None:
     """config/dreamcatcherd.toml holds every key of every table, and what is not commented out is the default."""
     path = ROOT / "config/dreamcatcherd.toml"
     assert load_config(path, {}) == Config()
-    blocks = re.findall(r"^\[(\w+)\]\n(.*?)(?=^\[|\Z)", path.read_text(), re.MULTILINE | re.DOTALL)
-    keys = {name: set(re.findall(r"^(?:# )?([a-z_]+) = ", block, re.MULTILINE)) for name, block in blocks}
+    head = r"^(?:# )?\[{1,2}(\w+)\]{1,2}$"  # a table that there may be several of is commented out
+    pattern = rf"{head}(.*?)(?={head}|\Z)"
+    blocks = re.findall(pattern, path.read_text(), re.MULTILINE | re.DOTALL)
+    keys = {name: set(re.findall(r"^(?:# )?([a-z_]+) = ", block, re.MULTILINE)) for name, block, _ in blocks}
     assert keys == {
-        table.name: {field.name for field in msgspec.structs.fields(table.type)}
+        table.name: {field.name for field in msgspec.structs.fields(next(iter(get_args(table.type)), table.type))}
         for table in msgspec.structs.fields(Config)
     }
 

@@ -68,7 +68,14 @@ def causes() -> set[str]:
 def events() -> set[str]:
     """Everything that the daemon logs by name."""
     found: set[str] = set()
-    for name in ("observe/logs.py", "observe/otlp.py", "daemon/service.py", "daemon/upkeep.py"):
+    modules = (
+        "observe/logs.py",
+        "observe/otlp.py",
+        "daemon/service.py",
+        "daemon/upkeep.py",
+        "daemon/event_delivery.py",
+    )
+    for name in modules:
         for node in ast.walk(ast.parse((ROOT / "dreamcatcherd" / name).read_text())):
             if not isinstance(node, ast.Call) or not isinstance(node.func, ast.Attribute):
                 continue
