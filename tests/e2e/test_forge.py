@@ -2,42 +2,51 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import subprocess
 import sys
-import textwrap
 from pathlib import Path
+from typing import Any
 
 import pytest
+import yaml
 
 from tests.e2e.primaries import observations
 from tests.e2e.servers import HttpServer
-from tests.e2e.tools import clone, dc, delta, environment, export_of, git, push
+from tests.e2e.tools import (
+    DREAMCATCHERD,
+    Daemon,
+    clone,
+    dc,
+    delta,
+    environment,
+    export_of,
+    git,
+    primary_toml,
+    push,
+)
 
 FORGE = Path(__file__).parents[2] / "config" / "forge"
 DELTAS = "state/stream_deltas/1"
 
 
-def script_of(workflow: str) -> str:
-    """The script of the step that calls dreamcatcherd."""
-    lines = (FORGE / workflow).read_text().splitlines()
-    (start,) = [number for number, line in enumerate(lines) if line.strip() == "run: |"]
-    depth = len(lines[start]) - len(lines[start].lstrip())
-    body = []
-    for line in lines[start + 1 :]:
-        if line.strip() and len(line) - len(line.lstrip()) <= depth:
-            break
-        body.append(line)
-    script = textwrap.dedent("\n".join(body)) + "\n"
-    assert "dreamcatcherd" in script
-    return script
+def steps_of(workflow: str) -> list[dict[str, Any]]:
+    """The steps of a workflow's one job, or of the action, that run a script."""
+    document = yaml.safe_load((FORGE / workflow).read_text())
+    (job,) = [document["runs"]] if "runs" in document else document["jobs"].values()
+    return [step for step in job["steps"] if "run" in step]
 
 
-def run(workflow: str, cwd: Path, **variables: str) -> subprocess.CompletedProcess[str]:
+def run(
+    workflow: str, cwd: Path, *, step: str = "dreamcatcherd ", **variables: str
+) -> subprocess.CompletedProcess[str]:
+    """Run the script of the step that has these words, as a forge would: with `sh -e`, and the step's variables."""
+    (script,) = [one["run"] for one in steps_of(workflow) if step in one["run"]]
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     return subprocess.run(
-        ["sh", "-e", "-c", script_of(workflow)],
+        ["sh", "-e", "-c", script],
         cwd=cwd,
         env=environment() | {"PATH": path, "TMPDIR": str(cwd), **variables},
         capture_output=True,
@@ -50,10 +59,35 @@ def run(workflow: str, cwd: Path, **variables: str) -> subprocess.CompletedProce
 @pytest.mark.parametrize("workflow", sorted(path.name for path in FORGE.glob("*.yml")))
 def test_actions_are_named_by_commit_with_their_version_beside_it(workflow: str) -> None:
     """A tag can be moved to other code, a commit cannot: every action is a full id, and says which release that is."""
-    lines = [line.strip() for line in (FORGE / workflow).read_text().splitlines() if "uses:" in line]
-    assert lines
+    text = (FORGE / workflow).read_text()
+    lines = [line.strip() for line in text.splitlines() if "uses:" in line and not line.startswith("#")]
+    assert lines or "using: composite" in text
     for line in lines:
         assert re.fullmatch(r"- uses: [\w.-]+/[\w.-]+@[0-9a-f]{40} # v\d+\.\d+\.\d+", line), line
+
+
+@pytest.mark.parametrize("workflow", sorted(path.name for path in FORGE.glob("*.yml")))
+def test_scripts_take_what_others_wrote_from_variables_alone(workflow: str) -> None:
+    """An expression inside a script would be pasted into it: a branch named `$(…)` would be run."""
+    for step in steps_of(workflow):
+        assert "${{" not in step["run"]
+
+
+@pytest.mark.parametrize("workflow", sorted(path.name for path in FORGE.glob("*.yml")))
+def test_nothing_is_installed_by_the_name_of_the_package(workflow: str) -> None:
+    """No index needs to have the package: what pip installs is a variable or the action's own checkout."""
+    (install,) = [step for step in steps_of(workflow) if "pip install" in step["run"]]
+    (what,) = re.findall(r'pip install (?:--quiet )?(".*")$', install["run"].strip())
+    assert re.fullmatch(r'"\$\{[A-Z]+:[?-].*\}"', what)
+    assert "://" not in install["run"]
+
+
+def test_a_workflow_without_the_variable_says_which_one_to_set(tmp_path: Path) -> None:
+    """A fleet that copied the file and did nothing else is told what is missing, before anything is installed."""
+    for workflow in ("merge.yml", "validate.yml"):
+        done = run(workflow, tmp_path, step="pip install", DREAMCATCHERD="")
+        assert done.returncode != 0
+        assert "set the variable DREAMCATCHERD" in done.stderr
 
 
 @pytest.fixture
@@ -107,3 +141,57 @@ def test_merge_closes_a_frame_over_http_and_leaves_no_token(server: HttpServer, 
     assert refused.returncode == 3
     assert "refused the credentials" in refused.stderr
     assert "another" not in refused.stderr
+
+
+def pushed(server: HttpServer, folder: Path, **inputs: str) -> tuple[subprocess.CompletedProcess[str], str]:
+    """Run the action's push, with the command in the place where its first step installs it; returns its output too."""
+    program = folder / "dreamcatcherd" / "bin" / "dreamcatcherd"
+    program.parent.mkdir(parents=True, exist_ok=True)
+    program.write_text(f'#!/bin/sh\nexec {" ".join(DREAMCATCHERD)} "$@"\n')
+    program.chmod(0o755)
+    output = folder / "output"
+    output.write_text("")
+    given = {"WAIT": "30", "REPOSITORY": server.url, "FORGE_USER": "x-access-token", "TOKEN": server.password, **inputs}
+    job = folder / "job"
+    job.mkdir(exist_ok=True)
+    done = run("action.yml", job, step=" push ", RUNNER_TEMP=str(folder), GITHUB_OUTPUT=str(output), **given)
+    assert list(job.iterdir()) == []
+    return done, output.read_text()
+
+
+@pytest.mark.parametrize("server", ["http"], indirect=True)
+def test_the_action_pushes_deltas_and_waits_for_their_frame(server: HttpServer, tmp_path: Path) -> None:
+    """Two files are merged and their receipts are an output; a bad delta and a wrong token fail the job in their own
+    ways; no token is left behind."""
+    server.user = "x-access-token"
+    server.let_in()
+    (tmp_path / "one file.json").write_text(delta(1, "a", observations=["from a job"]))
+    (tmp_path / "-two.json").write_text(delta(1, "b", observations=["another"]))
+    both = f"{tmp_path / 'one file.json'}\n{tmp_path / '-two.json'}\n"
+    with Daemon(tmp_path, "--config", str(primary_toml(tmp_path, "interval", 1.0)), "--repo", str(server.repository)):
+        done, output = pushed(server, tmp_path, DELTA=both)
+    assert done.returncode == 0, done.stderr
+    first, *lines, last = output.splitlines()
+    assert first == f"receipts<<{last}"
+    assert re.fullmatch(r"[0-9a-f]{32}", last)
+    assert [row["outcome"] for row in json.loads("\n".join(lines))] == ["merged", "merged"]
+    assert sorted(observations(export_of(server.repository))) == ["another", "from a job"]
+    (tmp_path / "bad.json").write_text('{"frame": 9}')
+    done, output = pushed(server, tmp_path, DELTA=str(tmp_path / "bad.json"))
+    assert done.returncode == 1
+    assert '"outcome": "refused"' in output
+    (tmp_path / "next.json").write_text(delta(9, "a"))
+    done, _ = pushed(server, tmp_path, DELTA=str(tmp_path / "next.json"), TOKEN="another", WAIT="0")
+    assert done.returncode == 3
+    assert "another" not in done.stderr
+
+
+def test_the_action_installs_its_own_checkout(tmp_path: Path) -> None:
+    """Its first step makes a command that works, from the checkout that the action is in, with no other name for it."""
+    where = {"RUNNER_TEMP": str(tmp_path), "GITHUB_ACTION_PATH": str(FORGE), "PACKAGE": "", "PYTHON": sys.executable}
+    done = run("action.yml", tmp_path, step="pip install", **where)
+    assert done.returncode == 0, done.stderr
+    program = tmp_path / "dreamcatcherd" / "bin" / "dreamcatcherd"
+    shown = subprocess.run([program, "push", "--help"], capture_output=True, text=True, check=False)
+    assert shown.returncode == 0, shown.stderr
+    assert "--wait" in shown.stdout

@@ -1,0 +1,1 @@
+"""Tools for language models: a Model Context Protocol server on standard input and output."""
