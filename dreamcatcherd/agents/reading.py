@@ -108,10 +108,10 @@ def delta_bytes(delta: dict[str, Any] | str) -> bytes:
 
 
 def answer_frame(primary: Primary, given: NoArguments) -> Json:
-    """The open frame, the time by which deltas are stamped, and where deltas go."""
+    """The open frame, the time by which deltas are stamped, where a delta's header is, and what fills a collection."""
     del given
     inbox = primary.read_inbox()
-    state, now = inbox.published.state, primary.clock()
+    state, intake, now = inbox.published.state, inbox.settings.intake, primary.clock()
     return {
         "frame": state.frame,
         "opened_at": state.opened_at,
@@ -120,14 +120,17 @@ def answer_frame(primary: Primary, given: NoArguments) -> Json:
         "digest": inbox.published.snapshot,
         "now": utc_text(now),
         "pending": sum(pending_streams(inbox.arrivals).values()),
-        "roots": list(inbox.settings.intake.roots),
+        "roots": list(intake.roots),
+        "header": {"frame": list(intake.frame), "utc": list(intake.utc), "stream_id": list(intake.stream_id)},
         "collections": {
             name: {
                 "sections": list(row.sections),
                 "keys": [[field.name for field in choice] for choice in row.key],
                 "rule": row.rule,
+                "delete": row.delete,
             }
             for name, row in inbox.settings.table.items()
+            if row.sections  # the others are made by the merge and cannot be written
         },
     }
 

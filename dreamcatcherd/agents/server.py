@@ -5,6 +5,7 @@ Standard output carries the protocol alone. Every answer and every error passes 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import select
 import signal
@@ -240,15 +241,21 @@ async def _serve(reader: SharedReader, repository: RepositoryConfig) -> None:
         loop.add_signal_handler(number, stop)
     try:
         async with stdio_server() as (incoming, outgoing):
-            await server.run(incoming, outgoing, server.create_initialization_options())
+            try:
+                await server.run(incoming, outgoing, server.create_initialization_options())
+            finally:
+                stop()  # where it ended because nobody reads its output, its input would be waited for
     finally:
         agent.close()
 
 
 def serve_stdio(reader: SharedReader, repository: RepositoryConfig) -> None:
     """Serve until standard input ends, or SIGTERM or SIGINT arrives; a push under way is completed first."""
-    asyncio.run(_serve(reader, repository))
-    reader.close()
+    with contextlib.closing(reader):
+        try:
+            asyncio.run(_serve(reader, repository))
+        except* BrokenPipeError:
+            pass  # the client has gone without closing its end first
 
 
 def _feed_standard_input() -> Callable[[], None]:

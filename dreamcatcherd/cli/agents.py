@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import click
@@ -21,10 +22,12 @@ def mcp_command(repo: str | None, config_file: Path | None) -> None:
     end it with 0. It needs the extra mcp: pip install 'dreamcatcherd[mcp]'."""
     try:
         from dreamcatcherd.agents.server import serve_stdio  # the SDK takes longer to import than most commands to run
-    except ModuleNotFoundError as error:
-        if error.name is None or error.name.partition(".")[0] not in ("mcp", "mcp_types"):
+    except ImportError as error:
+        # Only what the SDK itself lacks: anything else that cannot be imported is a mistake of another kind.
+        if (error.name or "").partition(".")[0] not in ("mcp", "mcp_types"):
             raise
-        cause = "the SDK of the Model Context Protocol is not installed"
+        missing = isinstance(error, ModuleNotFoundError)
+        cause = f"the SDK of the Model Context Protocol is {'not installed' if missing else 'of another version'}"
         raise UsageError(cause, "install it: pip install 'dreamcatcherd[mcp]'") from error
     from dreamcatcherd.agents.repository import SharedReader
     from dreamcatcherd.observe.logs import set_up_logs
@@ -34,4 +37,8 @@ def mcp_command(repo: str | None, config_file: Path | None) -> None:
     reader = SharedReader(lambda: open_primary(repo, config_file))
     # A wrong name ends the command here; a remote that is down for now does not.
     reader.open()
+    if sys.stdin is None or sys.stdin.closed:
+        raise UsageError("standard input is closed", "let an agent's program start this command")
+    if sys.stdin.isatty():
+        click.echo("dreamcatcherd: waiting for messages of an agent's program; the end of input ends it", err=True)
     serve_stdio(reader, structs.replace(config.repository, url=url))

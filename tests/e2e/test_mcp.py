@@ -103,20 +103,20 @@ def test_an_agent_claims_a_task_pushes_and_reads_its_receipt(fleet: Path) -> Non
 def test_an_agent_works_over_http_with_credentials_that_it_never_sees(
     server: HttpServer, tmp_path: Path, home: dict[str, str]
 ) -> None:
-    """The same against a web server: the configuration names the token, and no answer has it."""
+    """The same against a web server, through the clone of a daemon that runs beside it; no answer has the token."""
     server.let_in()
     push(
         clone(server.url, tmp_path / "operator", env=server.git_env),
         {"state/dreamcatcher.toml": TASKS},
         env=server.git_env,
     )
-    config = config_for(server, tmp_path / "agent", keys={})
+    config = config_for(server, tmp_path / "both")
 
     async def story() -> None:
         async with agent(tmp_path / "agent.log", "--config", str(config), env=home) as client:
             await work(client, "agent-1")
 
-    with daemon(server.repository):
+    with Daemon(tmp_path / "both", "--config", str(config)):
         play(story())
     assert server.password not in (tmp_path / "agent.log").read_text()
 
@@ -452,6 +452,38 @@ def test_without_the_sdk_the_command_says_what_to_install(fleet: Path) -> None:
     assert done.stdout == ""
     (line,) = done.stderr.splitlines()
     assert "pip install 'dreamcatcherd[mcp]'" in line
+
+
+def test_with_an_sdk_of_another_version_the_command_says_so(fleet: Path) -> None:
+    """What an older release calls otherwise is no internal error."""
+    (fleet.parent / "mcp").mkdir()
+    (fleet.parent / "mcp" / "__init__.py").write_text("")
+    words = [*DREAMCATCHERD, "mcp", "--repo", str(fleet)]
+    env = environment() | {"PYTHONPATH": str(fleet.parent)}
+    done = subprocess.run(words, env=env, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "another version" in done.stderr
+
+
+def test_a_client_that_is_gone_ends_the_server(bare: subprocess.Popen[bytes]) -> None:
+    """Nobody reads the answer any more: the server ends as if it had been asked to, and writes no traceback."""
+    assert bare.stdout
+    assert bare.stderr
+    say(bare, HELLO)
+    bare.stdout.readline()
+    bare.stdout.close()
+    say(bare, {"jsonrpc": "2.0", "method": "notifications/initialized"})
+    say(bare, {"jsonrpc": "2.0", "id": 2, "method": "tools/list"})
+    assert bare.wait(30) == 0
+    assert bare.stderr.read() == b""
+
+
+def test_without_standard_input_the_command_says_who_starts_it(fleet: Path) -> None:
+    """A closed descriptor is wrong usage and not a fault of the disk."""
+    line = f"exec {' '.join(DREAMCATCHERD)} mcp --repo {fleet} <&-"
+    done = subprocess.run(["sh", "-c", line], env=environment(), capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "standard input is closed" in done.stderr
 
 
 def test_a_repository_that_is_not_there_ends_the_command_at_its_start(tmp_path: Path) -> None:
