@@ -276,6 +276,9 @@ def test_errors_have_a_cause_and_a_remedy(fleet: Path) -> None:
                 assert name in error["cause"]
                 assert "the time is 20" in error["remedy"]
                 assert (await ask(client, "validate", delta=part))["ok"] is False
+            reference = {**whole, "posts_created": [{"number": 1, "body_ref": "text.md"}]}
+            (warning,) = (await ask(client, "validate", delta=reference))["warnings"]
+            assert "text.md" in warning
             assert "not-json" in (await refused(client, "push_delta", delta="{"))["cause"]
             assert "wait" in (await refused(client, "push_delta", delta=whole, wait=-1))["cause"]
             assert (await refused(client, "claim", resource="x", stream_id="a/b", wait=0))["kind"] in (
