@@ -143,6 +143,21 @@ def test_merge_closes_a_frame_over_http_and_leaves_no_token(server: HttpServer, 
     assert "another" not in refused.stderr
 
 
+def test_the_examples_give_the_action_inputs_that_it_has() -> None:
+    """Both examples, in the file's head and in docs/workers.md, name the action's folder, and each input that must be
+    given."""
+    inputs = yaml.safe_load((FORGE / "action.yml").read_text())["inputs"]
+    head = "\n".join(line[5:] for line in (FORGE / "action.yml").read_text().splitlines() if line.startswith("#     "))
+    (block,) = re.findall(r"```yaml\n(.*?)```", (FORGE.parents[1] / "docs" / "workers.md").read_text(), re.DOTALL)
+    for example in map(yaml.safe_load, (head, block)):
+        steps = example["steps"] if "steps" in example else example["jobs"]["work"]["steps"]
+        (step,) = [step for step in steps if "uses" in step]
+        assert step["uses"].endswith("/config/forge@COMMIT")
+        assert set(step["with"]) <= set(inputs)
+        assert {name for name, one in inputs.items() if one.get("required")} <= set(step["with"])
+        assert example["permissions"] == {"contents": "write"}
+
+
 def pushed(server: HttpServer, folder: Path, **inputs: str) -> tuple[subprocess.CompletedProcess[str], str]:
     """Run the action's push, with the command in the place where its first step installs it; returns its output too."""
     program = folder / "dreamcatcherd" / "bin" / "dreamcatcherd"
