@@ -55,7 +55,7 @@ class Cut(Struct, frozen=True):
     of: int
 
 
-class Answer(Struct, frozen=True, omit_defaults=True):
+class MarkedAnswer(Struct, frozen=True, omit_defaults=True):
     """`note` says how to read `data`. `truncated` lists the first places where `data` shows less than there is, and
     `more` how to get the rest."""
 
@@ -81,14 +81,14 @@ class ErrorAnswer(Struct, frozen=True):
     error: Failure
 
 
-def mark(value: Json, more: str | None = None) -> Answer:
+def mark(value: Json, more: str | None = None) -> MarkedAnswer:
     """A JSON value as an answer: bounded, each text shown without characters that do not print.
 
     `more` is how to ask for what an answer leaves out."""
     bounds = _Bounds()
     # Before the answer is encoded: a bound on the bytes afterwards could only refuse it, and not shorten it.
     data = bounds.shown(value, "$.data", 0)
-    return Answer(NOTE, data, bounds.cuts, more if bounds.cut_at else None)
+    return MarkedAnswer(NOTE, data, bounds.cuts, more if bounds.cut_at else None)
 
 
 def mark_error(error: DreamcatcherError) -> ErrorAnswer:
@@ -97,7 +97,7 @@ def mark_error(error: DreamcatcherError) -> ErrorAnswer:
     return ErrorAnswer(ERROR_NOTE, Failure(kind, _cut_text(error.cause), _cut_text(error.remedy)))
 
 
-def answer_json(answer: Answer | ErrorAnswer) -> str:
+def answer_json(answer: MarkedAnswer | ErrorAnswer) -> str:
     """An answer as JSON text, the note first. The text has no `<`, `>` or `&`, so it cannot end a tag around it."""
     text = msgspec.json.encode(answer).decode()  # in the order of the fields: the note comes before the data
     return _MARKUP.sub(lambda found: f"\\u{ord(found[0]):04x}", text)

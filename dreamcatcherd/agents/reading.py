@@ -4,29 +4,31 @@ arguments, and gives what the command of the same name prints as JSON (docs/prot
 from __future__ import annotations
 
 import json
-import re
 from typing import Annotated, Any, TypeAlias
 
 from msgspec import Meta, Struct
 
-from dreamcatcherd.core.codec import MAX_FRAME, canonical, decode_exact, utc_text
+from dreamcatcherd.agents.repository import SharedView
+from dreamcatcherd.core.codec import canonical, decode_exact, utc_text
 from dreamcatcherd.core.errors import RefusedError, UsageError
 from dreamcatcherd.core.export import public_record
+from dreamcatcherd.core.key_order import place_of_item
 from dreamcatcherd.core.model import Json
 from dreamcatcherd.core.report import promised
+from dreamcatcherd.core.snapshot import Item
 from dreamcatcherd.core.validation import NO_PATH, check_delta, validation_row
-from dreamcatcherd.daemon.primary import Primary
 from dreamcatcherd.history import queries
+from dreamcatcherd.history.listing import ListingPage, listed_row
+from dreamcatcherd.history.queries import SnapshotView
 from dreamcatcherd.history.receipts import known_receipts
 from dreamcatcherd.stages.attribution import pending_streams
+from dreamcatcherd.stages.published import PublishedState
 
 RECORDS = 50
 """How many records one answer of `show` has at most."""
 
 RECORDS_BYTES = 48 * 1024
 """How many bytes of records one answer of `show` has; the first record is shown whatever its size, within bounds."""
-
-_NEXT = re.compile(r"([0-9]{1,16}):([0-9]{1,12})")
 
 Text: TypeAlias = Annotated[str, Meta(min_length=1, max_length=4_096)]
 DeltaArgument: TypeAlias = Annotated[
@@ -107,11 +109,11 @@ def delta_bytes(delta: dict[str, Any] | str) -> bytes:
         raise UsageError(f"the delta is not JSON: {what}", "write numbers and texts that JSON has") from error
 
 
-def answer_frame(primary: Primary, given: NoArguments) -> Json:
+def answer_frame(view: SharedView, given: NoArguments) -> Json:
     """The open frame, the time by which deltas are stamped, where a delta's header is, and what fills a collection."""
     del given
-    inbox = primary.read_inbox()
-    state, intake, now = inbox.published.state, inbox.settings.intake, primary.clock()
+    inbox = view.primary.read_inbox()
+    state, intake, now = inbox.published.state, inbox.settings.intake, view.primary.clock()
     return {
         "frame": state.frame,
         "opened_at": state.opened_at,
@@ -135,53 +137,67 @@ def answer_frame(primary: Primary, given: NoArguments) -> Json:
     }
 
 
-def answer_validate(primary: Primary, given: ValidateArguments) -> Json:
+def answer_validate(view: SharedView, given: ValidateArguments) -> Json:
     """Whether a delta would merge now, in the form of `validate --json`."""
-    inbox = primary.read_inbox()
+    inbox = view.primary.read_inbox()
     raw = delta_bytes(given.delta)
     # Nothing is attached to what an agent pushes, so no reference of it resolves.
     found = check_delta(raw, NO_PATH, inbox.settings, inbox.published.state.frame, lambda named: named)
     return plain_json(validation_row(NO_PATH, found))
 
 
-def answer_receipt(primary: Primary, given: ReceiptArguments) -> Json:
+def answer_receipt(view: SharedView, given: ReceiptArguments) -> Json:
     """What became of a delta, in the form of `receipt --json`; RefusedError if none has arrived."""
-    return plain_json(known_receipts(primary.store, primary.read_inbox(), given.delta))
+    return plain_json(known_receipts(view.primary.store, view.primary.read_inbox(), given.delta))
 
 
-def answer_show(primary: Primary, given: ShowArguments) -> Json:
-    """A page of records as `{"records", "next"}`, as `show --json` has them. `next` is null after the last page.
+def answer_show(view: SharedView, given: ShowArguments) -> Json:
+    """A page of records in key order as `{"records", "next"}`, as `show --json` has them. `next` is null after the last
+    page; it is the place of a key, so it fits every snapshot, and is the API's `after` too.
 
-    The pages of one question are of one snapshot, whatever is published meanwhile. RefusedError if there is no such
-    collection or key."""
-    base = primary.load_published(primary.store.refs())
-    at, skip = base.state.last_closed, 0
-    if given.after is not None:
-        if (found := _NEXT.fullmatch(given.after)) is None or int(found[1]) > MAX_FRAME:
-            raise UsageError(f"{given.after!r} is not the `next` of an answer", "give `next` as it was answered")
-        at, skip = int(found[1]), int(found[2])
-    # Before the first close there can be an imported snapshot, which no ledger names; it has no later pages then.
-    seen = queries.view(primary.store, base, at if given.after is not None else None)
-    every = queries.entities(primary.store, seen, given.collection, given.key)
-    if not every and given.key is not None:
-        raise RefusedError(f"{given.collection} has no {given.key!r}", "show the collection without a key to see them")
-    records: list[Json] = []
+    RefusedError if there is no such collection or key."""
+    store, base = view.primary.store, _published(view)
+    seen = queries.view(store, base)
+    place = _place(given.after) if given.after is not None else None
+    if given.key is None:
+        page = view.listings.page(store, seen, given.collection, RECORDS, place, RECORDS_BYTES)
+    else:
+        page = _page_below(seen, queries.entities(store, seen, given.collection, given.key), given, place)
+    following = page.after.hex() if page.after is not None else None
+    return {"records": plain_json([public_record(item) for item in page.items]), "next": following}
+
+
+def _page_below(seen: SnapshotView, found: list[Item], given: ShowArguments, place: bytes | None) -> ListingPage:
+    """A page of the records whose keys begin alike: usually there is one, and seldom more than a page."""
+    if not found:
+        raise RefusedError(f"{given.collection} has no {given.key!r}", "leave the key out to see what there is")
+    row = listed_row(seen, given.collection)
+    rest = [item for item in found if place is None or place_of_item(row, item) > place]
+    kept: list[Item] = []
     size = 0
-    for item in every[skip : skip + RECORDS]:
-        raw = canonical(public_record(item))
-        size += len(raw)
-        if records and size > RECORDS_BYTES:
+    for item in rest[:RECORDS]:
+        size += len(canonical(public_record(item)))
+        if kept and size > RECORDS_BYTES:
             break
-        records.append(decode_exact(raw))
-    reached = skip + len(records)
-    rest = reached < len(every) and at is not None
-    return {"records": records, "total": len(every), "next": f"{at}:{reached}" if rest else None}
+        kept.append(item)
+    return ListingPage(kept, place_of_item(row, kept[-1]) if len(kept) < len(rest) else None)
 
 
-def answer_explain(primary: Primary, given: ExplainArguments) -> Json:
+def _place(after: str) -> bytes:
+    try:
+        return bytes.fromhex(after)
+    except ValueError as error:
+        raise UsageError(f"{after!r} is not the `next` of an answer", "give `next` as it was answered") from error
+
+
+def answer_explain(view: SharedView, given: ExplainArguments) -> Json:
     """Who set each field of an entity, in the form of `explain --json`; RefusedError if there is no such entity."""
-    base = primary.load_published(primary.store.refs())
-    return plain_json(queries.explain_entity(primary.store, base, given.collection, given.key))
+    return plain_json(queries.explain_entity(view.primary.store, _published(view), given.collection, given.key))
+
+
+def _published(view: SharedView) -> PublishedState:
+    """The published state as of now."""
+    return view.primary.load_published(view.primary.store.refs())
 
 
 def plain_json(value: object) -> Json:

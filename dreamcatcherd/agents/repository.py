@@ -8,12 +8,20 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 from dreamcatcherd.core.errors import FatalError
 from dreamcatcherd.daemon.primary import Primary
+from dreamcatcherd.history.listing import Listings
 
 _T = TypeVar("_T")
+
+
+class SharedView(NamedTuple):
+    """What tools read: the repository, and what is kept of its collections from one page to the next."""
+
+    primary: Primary
+    listings: Listings
 
 
 class SharedReader:
@@ -23,12 +31,13 @@ class SharedReader:
         self._open = open_primary
         self._thread = ThreadPoolExecutor(1, "reader")
         self._primary: Primary | None = None
+        self._listings = Listings()  # by what files hold: it outlives a store
 
-    def open(self) -> Primary:
+    def open(self) -> None:
         """Open the repository now, so that a wrong name shows at the start. Errors are those of `open_primary`."""
-        return self._thread.submit(self._opened).result()
+        self._thread.submit(self._opened).result()
 
-    async def ask(self, work: Callable[[Primary], _T]) -> _T:
+    async def ask(self, work: Callable[[SharedView], _T]) -> _T:
         """What `work` finds in the repository as it is now."""
         return await asyncio.get_running_loop().run_in_executor(self._thread, self._work, work)
 
@@ -36,12 +45,12 @@ class SharedReader:
         """Stop reading; a question under way is answered first."""
         self._thread.shutdown(cancel_futures=True)
 
-    def _opened(self) -> Primary:
+    def _opened(self) -> SharedView:
         if self._primary is None:
             self._primary = self._open()
-        return self._primary
+        return SharedView(self._primary, self._listings)
 
-    def _work(self, work: Callable[[Primary], _T]) -> _T:
+    def _work(self, work: Callable[[SharedView], _T]) -> _T:
         fresh = self._primary is None
         try:
             return work(self._opened())

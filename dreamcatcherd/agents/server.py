@@ -25,8 +25,8 @@ from mcp.server.stdio import stdio_server
 
 from dreamcatcherd import __version__
 from dreamcatcherd.agents import reading
-from dreamcatcherd.agents.marking import Answer, answer_json, mark, mark_error
-from dreamcatcherd.agents.repository import SharedReader
+from dreamcatcherd.agents.marking import MarkedAnswer, answer_json, mark, mark_error
+from dreamcatcherd.agents.repository import SharedReader, SharedView
 from dreamcatcherd.agents.tools import (
     DATA_NOTICE,
     READING,
@@ -41,7 +41,6 @@ from dreamcatcherd.agents.writing import OpenCall
 from dreamcatcherd.config_tables import RepositoryConfig
 from dreamcatcherd.core.errors import DreamcatcherError, FatalError, RefusedError
 from dreamcatcherd.core.model import Json
-from dreamcatcherd.daemon.primary import Primary
 
 INSTRUCTIONS = """\
 This server is a door to one repository of the Dream Catcher Protocol. Workers add deltas, small JSON files that hold \
@@ -76,10 +75,10 @@ class AgentServer:
         self._threads = ThreadPoolExecutor(CALLS, "push")
         self._tools = {tool.name: tool for tool in (*READING, *WRITING)}
 
-    async def _call(self, context: _Context, tool: Tool, arguments: Any) -> Answer:
+    async def _call(self, context: _Context, tool: Tool, arguments: Any) -> MarkedAnswer:
         given = read_arguments(tool.shape, arguments)
         if isinstance(tool, ReadingTool):
-            return mark(await self._reader.ask(lambda primary: tool.work(primary, given)), tool.more)
+            return mark(await self._reader.ask(lambda view: tool.work(view, given)), tool.more)
         loop, start = asyncio.get_running_loop(), time.monotonic()
 
         def look(left_s: float) -> None:
@@ -164,14 +163,14 @@ class AgentServer:
         )
         return sdk.ReadResourceResult(contents=[contents])
 
-    async def _resource(self, uri: str) -> Answer:
+    async def _resource(self, uri: str) -> MarkedAnswer:
         if uri == _FRAME:
-            return mark(await self._reader.ask(lambda primary: reading.answer_frame(primary, reading.NoArguments())))
+            return mark(await self._reader.ask(lambda view: reading.answer_frame(view, reading.NoArguments())))
         name, _, key = uri.removeprefix(_COLLECTIONS).partition("/")
         if not uri.startswith(_COLLECTIONS) or not name:
             raise RefusedError(f"there is no resource {uri[:200]!r}", f"read {_FRAME} or {_COLLECTIONS}<name>")
         given = reading.ShowArguments(unquote(name), key or None)
-        return mark(await self._reader.ask(lambda primary: reading.answer_show(primary, given)), "call the tool `show`")
+        return mark(await self._reader.ask(lambda view: reading.answer_show(view, given)), "call the tool `show`")
 
 
 async def answered(what: str, work: Awaitable[Any]) -> Any:
@@ -202,8 +201,8 @@ def _listed(tool: Tool) -> sdk.Tool:
     )
 
 
-def _collections(primary: Primary) -> Json:
-    return list(primary.load_published(primary.store.refs()).settings.table)
+def _collections(view: SharedView) -> Json:
+    return list(view.primary.load_published(view.primary.store.refs()).settings.table)
 
 
 def _collection_resource(name: str) -> sdk.Resource:

@@ -11,12 +11,12 @@ import msgspec
 from msgspec import Struct
 
 from dreamcatcherd.agents import reading, writing
-from dreamcatcherd.agents.marking import Answer
+from dreamcatcherd.agents.marking import MarkedAnswer
+from dreamcatcherd.agents.repository import SharedView
 from dreamcatcherd.agents.writing import OpenCall
 from dreamcatcherd.config_tables import RepositoryConfig
 from dreamcatcherd.core.errors import UsageError
 from dreamcatcherd.core.model import Json
-from dreamcatcherd.daemon.primary import Primary
 
 
 class ReadingTool(NamedTuple):
@@ -26,7 +26,7 @@ class ReadingTool(NamedTuple):
     title: str
     description: str
     shape: type[Struct]
-    work: Callable[[Primary, Any], Json]
+    work: Callable[[SharedView, Any], Json]
     more: str | None = None
 
 
@@ -144,4 +144,4 @@ def _inlined(schema: Any, components: Mapping[str, Any]) -> Any:
 
 def answer_schema() -> dict[str, Any]:
     """The JSON Schema of every answer: the same for all tools, since the data follows the repository's settings."""
-    return schema_of(Answer)
+    return schema_of(MarkedAnswer)

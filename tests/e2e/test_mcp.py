@@ -214,7 +214,7 @@ def test_hostile_deltas_reach_a_model_as_data_alone(fleet: Path) -> None:
     assert '"truncated"' in texts[3]
 
 
-def test_pages_follow_each_other_and_stay_in_one_snapshot(fleet: Path) -> None:
+def test_pages_follow_each_other_while_frames_close(fleet: Path) -> None:
     """All records come once, in order, although a frame closes between two pages."""
     worker = clone(fleet, fleet.parent / "worker")
     rows = [{"number": number, "title": str(number)} for number in range(120)]
@@ -236,6 +236,25 @@ def test_pages_follow_each_other_and_stay_in_one_snapshot(fleet: Path) -> None:
                 page = await ask(client, "show", collection="posts", after=page["next"])
 
     assert [row["discussion_number"] for row in play(story())] == list(range(120))
+
+
+def test_the_records_below_a_part_of_a_key_come_in_pages_too(fleet: Path) -> None:
+    """A part of a key that more records share than a page has leads to all of them."""
+    rows = [{"book": "one", "chapter": number, "author": "x"} for number in range(70)]
+    others = [{"book": "other", "chapter": 1, "author": "x"}]
+    worker = clone(fleet, fleet.parent / "worker")
+    push(worker, {"state/stream_deltas/1/a.json": delta(1, "a", chapters_added=rows + others)})
+    dc("merge", "--repo", str(fleet))
+
+    async def story() -> None:
+        async with agent(fleet.parent / "agent.log", "--repo", str(fleet)) as client:
+            first = await ask(client, "show", collection="chapters", key="one")
+            then = await ask(client, "show", collection="chapters", key="one", after=first["next"])
+            assert (len(first["records"]), then["next"]) == (50, None)
+            numbers = [row["chapter"] for row in first["records"] + then["records"]]
+            assert numbers == list(range(70))
+
+    play(story())
 
 
 def test_tools_are_listed_with_strict_arguments_and_say_what_they_change(fleet: Path) -> None:
