@@ -183,7 +183,9 @@ def test_the_action_pushes_deltas_and_waits_for_their_frame(server: HttpServer, 
     (tmp_path / "one file.json").write_text(delta(1, "a", observations=["from a job"]))
     (tmp_path / "-two.json").write_text(delta(1, "b", observations=["another"]))
     both = f"{tmp_path / 'one file.json'}\n{tmp_path / '-two.json'}\n"
-    with Daemon(tmp_path, "--config", str(primary_toml(tmp_path, "interval", 1.0)), "--repo", str(server.repository)):
+    # Both are of one frame, however long the second one takes.
+    config = primary_toml(tmp_path, "quorum", more='streams = ["a", "b"]\ndeadline = 60\n')
+    with Daemon(tmp_path, "--config", str(config), "--repo", str(server.repository)):
         done, output = pushed(server, tmp_path, DELTA=both)
     assert done.returncode == 0, done.stderr
     first, *lines, last = output.splitlines()
