@@ -418,10 +418,12 @@ HELLO = {
 
 @pytest.fixture
 def bare(fleet: Path) -> Iterator[subprocess.Popen[bytes]]:
-    """A server without a client: a test writes the lines."""
+    """A server without a client: a test writes the lines. Its temporary files are in a folder of their own."""
+    temporary = fleet.parent / "temporary"
+    temporary.mkdir()
     process = subprocess.Popen(
         [*DREAMCATCHERD, "mcp", "--repo", str(fleet)],
-        env=environment(),
+        env=environment() | {"TMPDIR": str(temporary)},
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -440,7 +442,8 @@ def say(process: subprocess.Popen[bytes], message: dict[str, Any]) -> None:
 @pytest.mark.parametrize("how", ["end of input", "SIGTERM", "SIGINT"])
 @pytest.mark.parametrize("waiting", [False, True])
 def test_a_server_ends_cleanly(bare: subprocess.Popen[bytes], fleet: Path, how: str, waiting: bool) -> None:
-    """Whether a call waits or not: exit code 0, nothing but messages on standard output, nothing on standard error."""
+    """Whether a call waits or not: exit code 0, messages alone on standard output, nothing on standard error or left on
+    the disk."""
     assert bare.stdin
     assert bare.stdout
     say(bare, HELLO)
@@ -456,6 +459,7 @@ def test_a_server_ends_cleanly(bare: subprocess.Popen[bytes], fleet: Path, how: 
     else:
         bare.send_signal(signal.Signals[how])
     assert bare.wait(30) == 0
+    assert list((fleet.parent / "temporary").iterdir()) == []
     lines += bare.stdout.readlines()
     assert all(json.loads(line)["jsonrpc"] == "2.0" for line in lines)
     assert bare.stderr
