@@ -51,10 +51,8 @@ def build_runtime(config: Config, url: str, now: Runtime | None = None) -> Runti
     closing, listening = closing_of(config), read_listening(config.http)
     secrets = read_hint_secrets(config.hint)
     if now is not None and config.repository == now.config.repository:
-        tracing, receivers = (
-            read_tracing(config.otel, now.store.where),
-            subscriptions_of(config.events, now.store.identity),
-        )
+        tracing = read_tracing(config.otel, now.store.where)
+        receivers = subscriptions_of(config.events, now.store.identity)
         return now._replace(
             config=config, closing=closing, listening=listening, tracing=tracing, hint_secrets=secrets,
             subscriptions=receivers,
