@@ -34,6 +34,7 @@ from dreamcatcherd.observe.logs import CycleLog, EventLogger, set_up_logs
 from dreamcatcherd.observe.metrics import Metrics
 from dreamcatcherd.stages.first_frame import open_first
 from dreamcatcherd.web.app import WebApp, make_app
+from dreamcatcherd.web.forge_links import forge_links
 from dreamcatcherd.web.listener import Listener
 from dreamcatcherd.web.live_status import LiveStatus
 from dreamcatcherd.web.server import HttpServer, Listening
@@ -282,6 +283,8 @@ class Service:
     def _take_over(self, runtime: Runtime) -> None:
         """Let what serves a runtime know of it."""
         self.live_status.where, self.live_status.identity = runtime.store.where, runtime.store.identity
+        links = runtime.config.links
+        self.live_status.links = forge_links(runtime.config.repository.url, links.commit, links.file)
         runtime.primary.closing = runtime.closing
         configure(runtime.primary, runtime.config)
         runtime.primary.progress = self._notifier.alive
