@@ -146,10 +146,11 @@ class StreamPageParams(BeforeParams, frozen=True, kw_only=True):
     id: _Text
 
 
-class CollectionPageParams(OffsetParams, frozen=True, kw_only=True):
-    """A page of a collection's entities."""
+class CollectionPageParams(Struct, frozen=True):
+    """A page of a collection's entities; `after` is from the link to it."""
 
     name: _Text
+    after: _Text | UnsetType = UNSET
 
 
 class EntityPageParams(BeforeParams, frozen=True, kw_only=True):
@@ -166,9 +167,11 @@ class BookPageParams(Struct, frozen=True):
 
 
 class SearchPageParams(Struct, frozen=True):
-    """What is searched for."""
+    """What is searched for; `after` and `frame` are from the link to more."""
 
     q: Annotated[str, Meta(max_length=200)] = ""
+    after: _Text | UnsetType = UNSET
+    frame: _Frame | UnsetType = UNSET
 
 
 class DiffPageParams(Struct, frozen=True, rename={"start": "from", "end": "to"}):

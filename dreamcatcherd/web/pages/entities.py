@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from itertools import islice
+from base64 import urlsafe_b64decode, urlsafe_b64encode
 from urllib.parse import unquote
 
 from dreamcatcherd.core.books.shelf import chapter_entries, shelf
 from dreamcatcherd.core.collections import EXTRA
-from dreamcatcherd.core.errors import RefusedError
+from dreamcatcherd.core.errors import RefusedError, UsageError
 from dreamcatcherd.core.keys import key_part, natural_key
 from dreamcatcherd.core.model import Record, Stamp
-from dreamcatcherd.core.snapshot import Item, has_entities, items, open_snapshot
+from dreamcatcherd.core.snapshot import Item, open_snapshot
 from dreamcatcherd.history import queries
 from dreamcatcherd.history.entity_history import EntityChange, entity_history
 from dreamcatcherd.history.provenance import Field
@@ -19,7 +19,8 @@ from dreamcatcherd.web.pages.lists import book_row, stamp_row
 from dreamcatcherd.web.query_executor import Reading
 
 ENTITIES_SHOWN = 50
-OFFSET_MOST = 10_000
+ENTITIES_BYTES = 2 * 2**20
+COLLECTIONS_SHOWN = 500
 FIELDS_SHOWN = 4
 ENTITY_FIELDS = 200
 CHANGES_SHOWN = 20
@@ -37,34 +38,38 @@ def read_collections(reading: Reading) -> Record:
          "count": counts.get(name, 0)}
         for name, row in base.settings.table.items()
     ]  # fmt: skip
-    if EXTRA in has_entities(open_snapshot(reading.store, base.snapshot)):
-        rows.append({"name": EXTRA, "page": link("collection", {"name": EXTRA}), "rule": "append", "key": "none",
-                     "count": counts.get(EXTRA, 0)})  # fmt: skip
+    sections = reading.listings.sections(reading.store, queries.view(reading.store, base))
+    for section, count in sections.items():
+        name = f"{EXTRA}/{section}"
+        rows.append({"name": clip(name, 80), "page": link("collection", {"name": name}), "rule": "append",
+                     "key": "none", "count": count})  # fmt: skip
+    more = max(0, len(rows) - COLLECTIONS_SHOWN)
     rows.sort(key=lambda one: (not one["count"], one["name"]))
-    return {"rows": rows}
+    return {"rows": rows[:COLLECTIONS_SHOWN], "more": more}
 
 
-def read_collection(reading: Reading, name: str, offset: int) -> Record:
-    """Some entities of a collection, in the order of the snapshot's files. RefusedError if there is no such one."""
+def read_collection(reading: Reading, name: str, after: str | None) -> Record:
+    """Some entities of a collection in key order, behind a place. RefusedError if there is no such collection."""
     base = reading.base
+    seen = queries.view(reading.store, base)
+    found = reading.listings.page(reading.store, seen, name, ENTITIES_SHOWN, _place(after), ENTITIES_BYTES)
     row = base.settings.table.get(name)
-    if row is None and name != EXTRA and not name.startswith(f"{EXTRA}/"):
-        raise RefusedError(f"there is no collection {clip(name, 80)!r}", "see the list of collections")
-    found = items(reading.store, open_snapshot(reading.store, base.snapshot), base.settings.table, name)
-    shown = list(islice(found, offset, offset + ENTITIES_SHOWN + 1))
+    older = {"name": name, "after": urlsafe_b64encode(found.after).decode()} if found.after is not None else None
     return {
         "name": clip(name, 80),
-        "named": name,
         "rule": row.rule if row is not None else "append",
-        "rows": [_row(reading, item) for item in shown[:ENTITIES_SHOWN]],
-        "offset": offset,
-        "newer": max(0, offset - ENTITIES_SHOWN) if offset else None,
-        "older": offset + ENTITIES_SHOWN
-        if len(shown) > ENTITIES_SHOWN and offset + ENTITIES_SHOWN <= OFFSET_MOST
-        else None,
-        "cut": len(shown) > ENTITIES_SHOWN and offset + ENTITIES_SHOWN > OFFSET_MOST,
+        "rows": [_row(reading, item) for item in found.items],
+        "newer": link("collection", {"name": name}) if after is not None else "",
+        "older": link("collection", older) if older else "",
         "count": base.ledger.counts.entities.get(name) if base.ledger else None,
     }
+
+
+def _place(after: str | None) -> bytes | None:
+    try:
+        return urlsafe_b64decode(after) if after is not None else None
+    except ValueError as error:
+        raise UsageError("the parameter 'after' is from no link of this page", "follow the link as it is") from error
 
 
 def _row(reading: Reading, item: Item) -> Record:

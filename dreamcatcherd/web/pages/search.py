@@ -1,13 +1,15 @@
-"""What the search box finds: a frame by its number, streams, collections, books, and an entity by its key."""
+"""What the search box finds: a frame by its number, streams, collections, and texts and keys of entities."""
 
 from __future__ import annotations
 
+import contextlib
+
 from dreamcatcherd.core.errors import RefusedError
-from dreamcatcherd.core.keys import natural_key
 from dreamcatcherd.core.model import Record
 from dreamcatcherd.core.report import Pending
 from dreamcatcherd.history import queries
-from dreamcatcherd.web.pages.display import clip, entity_link, key_text, link, stream_link
+from dreamcatcherd.history.search import Hit, search_texts
+from dreamcatcherd.web.pages.display import clip, entity_link, link, stream_link
 from dreamcatcherd.web.query_executor import Reading
 
 FOUND_SHOWN = 50
@@ -24,37 +26,41 @@ def streams_like(pending: Pending | None, text: str) -> list[Record]:
     return [{"name": clip(name, 64), "page": stream_link(name)} for name in found[:FOUND_SHOWN]]
 
 
-def read_search(reading: Reading, text: str) -> Record:
-    """A frame, collections, and entities whose key is the text, in every collection."""
+def read_search(reading: Reading, text: str, after: str | None, frame: int | None) -> Record:
+    """A frame and collections by name, and the texts and keys that contain the text. With `after` and `frame`, which
+    the link to more has, only more of these texts, of the same snapshot."""
     wanted = text.strip()
+    if not wanted:
+        return {"pages": [], "hits": [], "q": "", "older": "", "first": True}
+    store, base = reading.store, reading.base
+    found = search_texts(store, queries.view(store, base, frame), wanted, FOUND_SHOWN, after)
+    pinned = frame if frame is not None else base.state.last_closed
+    older = link("search", {"q": wanted, "after": found.after, "frame": pinned}) if found.after is not None else ""
+    pages = _pages(reading, wanted) if after is None else []
+    return {"pages": pages, "hits": [_hit(one) for one in found.hits], "q": clip(wanted, 200), "older": older,
+            "first": after is None}  # fmt: skip
+
+
+def _hit(hit: Hit) -> Record:
+    return {
+        "collection": clip(hit.collection, 60),
+        "key": clip(hit.key, 80) if hit.key is not None else "",
+        "page": entity_link(hit.collection, hit.key) if hit.key is not None else "",
+        "field": clip(hit.field, 60),
+        "snippet": clip(hit.snippet, 200),
+    }
+
+
+def _pages(reading: Reading, wanted: str) -> list[Record]:
+    """The frame of that number, and the collections whose names contain the text."""
     pages: list[Record] = []
     if wanted.isdecimal() and len(wanted) <= 16:
-        try:
+        with contextlib.suppress(RefusedError):
             queries.closed_head(reading.store, reading.base, int(wanted))
             pages.append({"kind": "frame", "name": wanted, "page": f"frames/{int(wanted)}"})
-        except RefusedError:
-            pass
-    table = reading.base.settings.table
     pages += [
         {"kind": "collection", "name": clip(name), "page": link("collection", {"name": name})}
-        for name in table
-        if wanted and wanted.casefold() in name.casefold()
+        for name in reading.base.settings.table
+        if wanted.casefold() in name.casefold()
     ]
-    return {"pages": pages, "entities": list(_entities(reading, wanted)) if wanted else [], "q": clip(text, 200)}
-
-
-def _entities(reading: Reading, wanted: str) -> list[Record]:
-    """The entities that the text names completely: each is read from the one file that can hold it."""
-    store, base = reading.store, reading.base
-    seen = queries.view(store, base)
-    found = []
-    for name, row in base.settings.table.items():
-        # A key of several parts is searched by its beginning: all of the collection would be read.
-        if row.rule == "append" or not any(len(choice.names) == 1 and choice.content is None for choice in row.choices):
-            continue
-        if any(choice.content is not None or len(choice.names) > 1 for choice in row.choices):
-            continue
-        for item in queries.entities(store, seen, name, key_text(wanted)):
-            key = natural_key(row, item.record)
-            found.append({"collection": clip(name, 60), "key": clip(key), "page": entity_link(name, key)})
-    return found[:FOUND_SHOWN]
+    return pages

@@ -105,11 +105,7 @@ def _stream_now(current: StatusValue, given: StreamPageParams, found: Record) ->
 
 
 def _collection(reading: Reading, given: CollectionPageParams) -> Record:
-    found = entities.read_collection(reading, given.name, given.offset)
-    for side in ("newer", "older"):
-        offset = found[side]
-        found[side] = link("collection", {"name": given.name, "offset": offset}) if offset is not None else ""
-    return found
+    return entities.read_collection(reading, given.name, optional(given.after))
 
 
 def _entity(reading: Reading, given: EntityPageParams) -> Record:
@@ -131,7 +127,7 @@ def _book(reading: Reading, given: BookPageParams) -> Record:
 
 
 def _search(reading: Reading, given: SearchPageParams) -> Record:
-    return search.read_search(reading, given.q)
+    return search.read_search(reading, given.q, optional(given.after), optional(given.frame))
 
 
 def _diff(reading: Reading, given: DiffPageParams) -> Record:
