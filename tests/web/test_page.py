@@ -16,6 +16,7 @@ from dreamcatcherd import web
 from dreamcatcherd.core.report import CycleReport
 from dreamcatcherd.daemon.cycle import close_frame, poll
 from dreamcatcherd.web.forge_links import forge_links
+from dreamcatcherd.web.pages.display import clip
 from tests.law.fleet import MAIN, commit_files
 from tests.web.served import Served, serve_history
 
@@ -299,6 +300,16 @@ def test_nothing_out_of_a_delta_becomes_markup_or_leaves_its_place(served: Serve
     assert sum("7*7" in page for page in pages) > 6
     conflicts = sections_of(pages[2])["conflicts"]
     assert conflicts.count("&lt;script&gt;") > 3
+
+
+def test_controls_of_direction_are_written_out(served: Served) -> None:
+    """They could end the isolation of a text or swallow its end; letters that are written from the right stay."""
+    assert clip("a\u2069\u202eb\u0627") == "a\\u2069\\u202eb\u0627"
+    served.push(f"x{BIDI}", 1, posts_created=[{"number": 1, BIDI: BIDI}])
+    served.close()
+    served.look()
+    for path in ("/", "/streams", "/frames/1", "/collection?name=posts", "/entity?collection=posts&key=1"):
+        assert not re.search("[\u202a-\u202e\u2066-\u2069]", served.get(path).text), path
 
 
 def test_a_megabyte_is_clipped(served: Served) -> None:

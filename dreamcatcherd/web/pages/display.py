@@ -12,9 +12,13 @@ CLIP = 140
 NOTHING = "\N{EN DASH}"
 
 
+# An unmatched one would end the isolation by <bdi>, or swallow its end, and so reorder what is beside the text.
+_DIRECTION = {code: f"\\u{code:04x}" for code in (*range(0x202A, 0x202F), *range(0x2066, 0x206A))}
+
+
 def clip(value: Json, most: int = CLIP) -> str:
-    """A value as text for people, of at most `most` characters."""
-    text = value if isinstance(value, str) else canonical(value).decode()
+    """A value as text for people, of at most `most` characters; controls of direction are written out."""
+    text = (value if isinstance(value, str) else canonical(value).decode())[: most + 1].translate(_DIRECTION)
     return text if len(text) <= most else text[: most - 1] + "…"
 
 
