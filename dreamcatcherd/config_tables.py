@@ -17,6 +17,11 @@ DEADLINE_S = 300.0
 """The default deadline of a rule that waits for workers: a dead stream must not keep a frame open forever."""
 
 
+_COMMIT_PAGE = r"^(https?://[A-Za-z0-9.:\[\]-]+/[^\s{}]*\{commit\}[^\s{}]*)?$"
+_FILE_PAGE = r"^(https?://[A-Za-z0-9.:\[\]-]+/[^\s{}]*\{commit\}[^\s{}]*\{path\}[^\s{}]*)?$"
+"""Addresses of the web alone, without a user or password in them."""
+
+
 class RepositoryConfig(Struct, frozen=True, forbid_unknown_fields=True):
     """Which repository, how it is reached, and how often it is polled.
 
@@ -115,6 +120,22 @@ class HttpConfig(Struct, frozen=True, forbid_unknown_fields=True):
     ] = []
 
 
+class LinksConfig(Struct, frozen=True, forbid_unknown_fields=True):
+    """Where the status page links commits and files to.
+
+    For GitHub, GitLab, Gitea, Forgejo, Codeberg and Bitbucket the repository's URL is enough, if the host is named
+    after the software. A template that is not given follows from the URL; an empty one turns these links off."""
+
+    commit: Annotated[
+        Annotated[str, Meta(pattern=_COMMIT_PAGE)] | None,
+        Meta(description='the page of a commit, such as `"https://git.example.org/fleet/commit/{commit}"`'),
+    ] = None
+    file: Annotated[
+        Annotated[str, Meta(pattern=_FILE_PAGE)] | None,
+        Meta(description='the page of a file, such as `"https://git.example.org/fleet/file/{commit}/{path}"`'),
+    ] = None
+
+
 class PublishConfig(Struct, frozen=True, forbid_unknown_fields=True):
     """What is published in addition to frames."""
 
@@ -210,6 +231,7 @@ class Config(Struct, frozen=True, forbid_unknown_fields=True):
     repository: RepositoryConfig = RepositoryConfig()
     frames: FramesConfig = FramesConfig()
     http: HttpConfig = HttpConfig()
+    links: LinksConfig = LinksConfig()
     publish: PublishConfig = PublishConfig()
     retention: RetentionConfig = RetentionConfig()
     events: list[EventsConfig] = []

@@ -26,6 +26,7 @@ SLOW = frozenset(
         "tests/daemon/test_closing.py::TestFrames::runTest",
         "tests/daemon/test_event_backlog.py::test_a_cursor_resumed_anywhere_gives_exactly_the_rest",
         "tests/daemon/test_closing.py::test_a_day_of_frames_in_simulated_time",
+        "tests/web/test_page.py::test_many_streams_frames_and_books_are_bounded",
         "tests/web/test_http_slow.py::test_git_has_files_left_in_a_daemon_that_is_crowded",
         "tests/web/test_http_slow.py::test_handshakes_that_are_not_ended_are_bounded_as_well",
         "tests/web/test_http_slow.py::test_probes_and_metrics_are_answered_whatever_others_do",

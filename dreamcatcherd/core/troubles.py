@@ -62,7 +62,16 @@ def overdue(frame: int, due_at_s: float, now: int) -> Trouble | None:
     if now / 1e6 - due_at_s <= OVERDUE_S:
         return None
     remedy = "see that a primary runs on this repository (dreamcatcherd run), and what its log says"
-    return Trouble(f"frame {frame} is overdue", utc_text(round(due_at_s * 1e6)), remedy)
+    return Trouble(_overdue(frame), utc_text(round(due_at_s * 1e6)), remedy)
+
+
+def is_overdue_trouble(trouble: Trouble, frame: int) -> bool:
+    """Whether a trouble is that of `overdue` for a frame."""
+    return trouble.what == _overdue(frame)
+
+
+def _overdue(frame: int) -> str:
+    return f"frame {frame} is overdue"
 
 
 class LargeView(Struct, frozen=True):

@@ -37,6 +37,7 @@ from dreamcatcherd.observe.metrics import Metrics
 from dreamcatcherd.observe.traces import Traces
 from dreamcatcherd.stages.first_frame import open_first
 from dreamcatcherd.web.app import WebApp, make_app
+from dreamcatcherd.web.forge_links import forge_links
 from dreamcatcherd.web.hints import Hints
 from dreamcatcherd.web.listener import Listener
 from dreamcatcherd.web.live_status import LiveStatus
@@ -304,6 +305,8 @@ class Service:
     def _take_over(self, runtime: Runtime) -> None:
         """Let what serves a runtime know of it."""
         self.live_status.where, self.live_status.identity = runtime.store.where, runtime.store.identity
+        links = runtime.config.links
+        self.live_status.links = forge_links(runtime.config.repository.url, links.commit, links.file)
         runtime.primary.closing = runtime.closing
         configure(runtime.primary, runtime.config)
         runtime.primary.progress = self._notifier.alive

@@ -27,11 +27,18 @@ from dreamcatcherd.web.change_feed import ChangeFeed
 from dreamcatcherd.web.compression import CompressionMiddleware
 from dreamcatcherd.web.hints import Hints
 from dreamcatcherd.web.live_status import LiveStatus
-from dreamcatcherd.web.page import Page
+from dreamcatcherd.web.page import Page, page_routes
 from dreamcatcherd.web.query_executor import QueryExecutor
 from dreamcatcherd.web.responses import Handler, error_response, guarded, json_response
 
-_FILES = {"page.css": "text/css", "page.js": "text/javascript", "icon.svg": "image/svg+xml"}
+_FILES = {
+    "page.css": "text/css",
+    "page.js": "text/javascript",
+    "icon.svg": "image/svg+xml",
+    "healthy.svg": "image/svg+xml",
+    "attention.svg": "image/svg+xml",
+    "failing.svg": "image/svg+xml",
+}
 
 
 class WebApp(Starlette):
@@ -44,6 +51,7 @@ class WebApp(Starlette):
         executors: tuple[QueryExecutor, ...],
         auth_policy: AuthPolicy,
         bodies: Bodies,
+        missing: Handler,
     ) -> None:
         self.bodies = bodies
         self._changes = changes
@@ -64,7 +72,7 @@ class WebApp(Starlette):
                 Middleware(AuthMiddleware, changes=changes, auth_policy=auth_policy),
                 Middleware(CompressionMiddleware),
             ],
-            exception_handlers={HTTPException: _not_there},
+            exception_handlers={HTTPException: partial(_not_there, missing)},
             lifespan=lifespan,
         )
 
@@ -112,13 +120,13 @@ def make_app(
     changes = ChangeFeed(live_status)
     executors = QueryExecutor(live_status, open_store), QueryExecutor(live_status, open_store)
     page = Page(live_status, executors[1])
-    paths: dict[str, Handler] = {"/metrics": metrics, "/healthz": healthz, "/readyz": readyz, "/": page.answer}
+    paths: dict[str, Handler] = {"/metrics": metrics, "/healthz": healthz, "/readyz": readyz}
     paths |= {f"/static/{name}": _file(name, kind) for name, kind in _FILES.items()}
     bodies = Bodies()
-    paths |= routes(live_status, changes, executors[0], bodies)
+    paths |= page_routes(page) | routes(live_status, changes, executors[0], bodies)
     if hints is not None:
         paths["/hooks/push"] = guarded(partial(hints.answer, bodies))
-    return WebApp(paths, changes, executors, auth_policy, bodies)
+    return WebApp(paths, changes, executors, auth_policy, bodies, page.missing)
 
 
 def _file(name: str, kind: str) -> Handler:
@@ -135,7 +143,10 @@ def _file(name: str, kind: str) -> Handler:
     return answer
 
 
-async def _not_there(request: Request, error: Exception) -> Response:
+async def _not_there(missing: Handler, request: Request, error: Exception) -> Response:
     if isinstance(error, HTTPException) and error.status_code == 404:
+        # Programs ask for JSON or anything; only a browser names HTML.
+        if "text/html" in request.headers.get("accept", "") and not request.url.path.startswith("/api"):
+            return await missing(request)
         return error_response(RefusedError("there is nothing at this path", "see / and /api/v1/openapi.json"))
     return json_response({"error": "this cannot be answered", "remedy": "see /api/v1/openapi.json"}, 400)

@@ -14,6 +14,7 @@ from msgspec import Struct, structs
 from dreamcatcherd.core.report import CycleReport, Pending
 from dreamcatcherd.core.troubles import Trouble
 from dreamcatcherd.stages.inbox import Inbox
+from dreamcatcherd.web.forge_links import ForgeLinks
 
 TIMES_KEPT = 200
 """For how many closed frames the durations of the phases are kept. They are measured here and in no ledger."""
@@ -52,6 +53,7 @@ class LiveStatus:
         """`where` names the repository for people; `identity` is the same from every folder of this machine."""
         self.where = where
         self.identity = identity
+        self.links = ForgeLinks()
         self.current = StatusValue()
         self.waiting: WaitingInbox | None = None
         self.closing = False

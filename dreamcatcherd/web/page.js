@@ -8,24 +8,33 @@
   let fetching = false;
   let again = false;
   let closed; // the last closed frame, once it is known
+  let word; // the verdict's word, once it is known
+  const root = document.body.dataset.root;
 
   function tick() {
-    const countdown = byId("countdown");
-    if (!countdown) return;
     const now = Date.now() + ahead;
-    const closes = Date.parse(countdown.dataset.closesAt);
-    const opened = Date.parse(countdown.dataset.openedAt);
-    const left = Math.ceil((closes - now) / 1000);
-    const text = left > 0 ? `in ${span(left)}` : "now";
-    if (countdown.textContent !== text) countdown.textContent = text;
+    for (const one of document.querySelectorAll("[data-closes-at]")) {
+      const closes = Date.parse(one.dataset.closesAt);
+      const left = Math.ceil((closes - now) / 1000);
+      let text = left > 0 ? `in ${span(left)}` : "now";
+      if (one.id === "countdown") text = left > -5 ? `closes ${text}` : `was due ${span(-left)} ago`;
+      if (one.textContent !== text) one.textContent = text;
+      // A daemon that hangs sends no event: the page asks by itself whether the frame is overdue.
+      if (left < -5 && left % 5 === 0) refresh();
+    }
+    const countdown = byId("countdown");
     const elapsed = byId("elapsed");
-    if (elapsed) elapsed.value = Math.min(Math.max((now - opened) / 1000, 0), elapsed.max);
+    if (countdown && elapsed) {
+      const gone = (now - Date.parse(countdown.dataset.openedAt)) / 1000;
+      elapsed.value = Math.min(Math.max(gone, 0), elapsed.max);
+    }
   }
 
   function span(seconds) {
     if (seconds < 120) return `${seconds} s`;
     if (seconds < 7200) return `${Math.ceil(seconds / 60)} min`;
-    return `${Math.ceil(seconds / 3600)} h`;
+    if (seconds < 172800) return `${Math.ceil(seconds / 3600)} h`;
+    return `${Math.ceil(seconds / 86400)} days`;
   }
 
   function takeOver(fresh) {
@@ -54,10 +63,20 @@
       });
     }
     document.title = fresh.title;
+    const icon = fresh.getElementById("icon").getAttribute("href");
+    if (byId("icon").getAttribute("href") !== icon) byId("icon").setAttribute("href", icon);
+    const now = fresh.title.split(":")[0];
+    if (word !== undefined && word !== now) say(fresh.title);
+    word = now;
     tick();
   }
 
+  function say(text) {
+    byId("said").textContent = text;
+  }
+
   async function refresh() {
+    if ("error" in document.body.dataset) return; // what was wrong with the address stays wrong
     if (fetching) {
       again = true;
       return;
@@ -65,7 +84,7 @@
     fetching = true;
     again = false;
     try {
-      const answer = await fetch(location.pathname, { headers: { Accept: "text/html" } });
+      const answer = await fetch(location.pathname + location.search, { headers: { Accept: "text/html" } });
       if (answer.ok) takeOver(parser.parseFromString(await answer.text(), "text/html"));
     } catch {
       again = true;
@@ -82,12 +101,12 @@
   }
 
   function follow() {
-    const events = new EventSource("api/v1/events");
+    const events = new EventSource(`${root}api/v1/events`);
     events.addEventListener("status", (event) => {
       const said = JSON.parse(event.data);
       ahead = Date.parse(said.now) - Date.now();
       linked("Live", "good");
-      if (closed !== undefined && said.last_closed !== closed) byId("said").textContent = `Frame ${said.last_closed} is closed.`;
+      if (closed !== undefined && said.last_closed !== closed) say(`Frame ${said.last_closed} is closed.`);
       closed = said.last_closed ?? null;
       refresh();
     });
@@ -97,6 +116,15 @@
     };
   }
 
+  // What is pointed at in a chart is read out below it: the title of an SVG element appears late, and never on a phone.
+  document.addEventListener("pointerover", (event) => {
+    const figure = event.target.closest?.("figure");
+    const title = event.target.closest?.("g")?.querySelector("title");
+    const readout = figure?.querySelector(".readout");
+    if (readout) readout.textContent = title ? title.textContent : "";
+  });
+
+  word = document.title.split(":")[0];
   setInterval(tick, 1000);
   tick();
   linked("Connecting", "quiet");

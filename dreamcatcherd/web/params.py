@@ -7,7 +7,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from functools import cache
-from typing import Annotated, Any, TypeAlias, TypeVar
+from typing import Annotated, Any, Literal, TypeAlias, TypeVar
 
 import msgspec
 from msgspec import UNSET, Meta, Struct, UnsetType
@@ -104,11 +104,89 @@ class ExplainParams(Struct, frozen=True):
     frame: _AtFrame | UnsetType = UNSET
 
 
+class StartParams(Struct, frozen=True):
+    """The range of the trends on the first page."""
+
+    range: Literal["1h", "24h", "7d"] = "24h"
+
+
 class PageParams(Struct, frozen=True, rename={"start": "from", "end": "to"}):
     """The two frames that the status page compares."""
 
     start: Annotated[_Frame, Meta(description="A closed frame.")]
     end: Annotated[_Frame, Meta(description="Another closed frame.")]
+
+
+class FramesPageParams(Struct, frozen=True):
+    """A page of the list of frames: those before one, and only those with some of a kind."""
+
+    before: _Frame | UnsetType = UNSET
+    kind: Literal["late", "conflicts", "quarantined"] | UnsetType = UNSET
+
+
+class BeforeParams(Struct, frozen=True):
+    """A page of rows by frame, newest first."""
+
+    before: _Frame | UnsetType = UNSET
+
+
+class OffsetParams(Struct, frozen=True):
+    """A page of rows in a fixed order."""
+
+    offset: Annotated[int, Meta(ge=0, le=10_000)] = 0
+
+
+class FramePageParams(Struct, frozen=True):
+    """The frame of a page."""
+
+    frame: _Frame
+
+
+class StreamsPageParams(OffsetParams, frozen=True):
+    """A page of the list of streams, of one state or all."""
+
+    state: Literal["silent", "active", "new"] | UnsetType = UNSET
+
+
+class StreamPageParams(BeforeParams, frozen=True, kw_only=True):
+    """One stream, and the frame before which its deltas are listed."""
+
+    id: _Text
+
+
+class CollectionPageParams(Struct, frozen=True):
+    """A page of a collection's entities; `after` is from the link to it."""
+
+    name: _Text
+    after: _Text | UnsetType = UNSET
+
+
+class EntityPageParams(BeforeParams, frozen=True, kw_only=True):
+    """One entity, and the frame before which its changes are listed."""
+
+    collection: _Text
+    key: _Text
+
+
+class BookPageParams(Struct, frozen=True):
+    """One book."""
+
+    key: _Text
+
+
+class SearchPageParams(Struct, frozen=True):
+    """What is searched for; `after` and `frame` are from the link to more."""
+
+    q: Annotated[str, Meta(max_length=200)] = ""
+    after: _Text | UnsetType = UNSET
+    frame: _Frame | UnsetType = UNSET
+
+
+class DiffPageParams(Struct, frozen=True, rename={"start": "from", "end": "to"}):
+    """The two frames to compare; without them the page has the form alone."""
+
+    start: _Frame | UnsetType = UNSET
+    end: _Frame | UnsetType = UNSET
 
 
 class DiffParams(PageParams, frozen=True, rename={"start": "from", "end": "to"}):
@@ -135,17 +213,18 @@ def optional(value: _Value | UnsetType) -> _Value | None:
     return None if isinstance(value, UnsetType) else value
 
 
-def read_parameters(request: Request, shape: type[_Params]) -> _Params:
-    """The request's parameters; UsageError names the parameter that is wrong, and the values that it takes."""
+def read_parameters(request: Request, shape: type[_Params], path: Mapping[str, str] | None = None) -> _Params:
+    """The request's parameters, and those in its path; UsageError names the one that is wrong, and the values that it
+    takes."""
     known = shape.__struct_encode_fields__
     wanted = _properties(shape)
     values: dict[str, str | int] = {}
-    for name, text in request.query_params.multi_items():
+    for name, text in [*(path or {}).items(), *request.query_params.multi_items()]:
         if name not in known:
             raise UsageError(f"there is no parameter {name[:64]!r}", f"known are {', '.join(known) or 'none'}")
         if name in values:
             raise UsageError(f"the parameter {name!r} is given twice", "give it once")
-        if wanted[name]["type"] != "integer":
+        if wanted[name].get("type") != "integer":
             values[name] = text
         elif _DIGITS.fullmatch(text):  # msgspec's lax conversion would take 1e2 and 5.0 too, and refuse 007
             values[name] = int(text)
@@ -171,7 +250,9 @@ def _properties(shape: type[Struct]) -> Mapping[str, Mapping[str, Any]]:
 
 def _refused(name: str, wanted: Mapping[str, Mapping[str, Any]]) -> UsageError:
     rule = wanted[name]
-    if rule["type"] == "integer":
+    if "enum" in rule:
+        what = f"one of {', '.join(rule['enum'])}"
+    elif rule["type"] == "integer":
         what = f"a whole number from {rule['minimum']} to {rule['maximum']}"
     else:
         what = f"a text of {rule['minLength']} to {rule['maxLength']} characters"

@@ -9,6 +9,7 @@ import urllib.error
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 from playwright.sync_api import Browser, Error
@@ -143,7 +144,7 @@ def test_it_fills_up_live_while_workers_push(fleet: Fleet, browser: Browser) -> 
         one.until("document.querySelector('#frame').textContent === '2'")
         assert one.text("#said") == "Frame 1 is closed."
         assert one.page.locator("#frames tbody tr").count() == 1
-        assert one.page.title() == "Frame 2 · dreamcatcherd"
+        assert one.page.title() == "Healthy: frame 2 · dreamcatcherd"
         assert one.complaints == []
 
 
@@ -172,29 +173,44 @@ def test_hostile_deltas_do_nothing(fleet: Fleet, browser: Browser) -> None:
         one.until("document.querySelector('#frame').textContent === '2'")
         fleet.close()
         one.until("document.querySelectorAll('#quarantine tbody tr').length === 2")
-        for path in ("/", "/?from=1&to=2"):
+        one.until("document.title.startsWith('Attention: frame 3')")
+        evil = quote(EVIL, safe="")
+        for path in ("/", "/diff?from=1&to=2", "/frames/1", "/streams", "/conflicts",
+                     "/collection?name=posts", "/entity?collection=posts&key=1", "/quarantine",
+                     f"/book?key={evil}", f"/search?q={evil[:90]}", "/collections",
+                     f"/collection?name=extra%2F{evil}", f"/stream?id=rtl%20{quote(BIDI)}"):  # fmt: skip
             one.page.goto(fleet.daemon.url() + path)
             one.live()
-            assert one.page.title().startswith("Frame 3")
+            assert one.page.title().startswith("Attention: ")
             assert one.page.locator("script").count() == 1
             assert one.page.locator("main img, main style, main iframe").count() == 0
             assert one.page.evaluate("document.documentElement.scrollWidth <= innerWidth")
             assert len(one.page.content()) < 300_000
-            assert "<script>" in one.text("#conflicts")
+            assert accessibility_findings(one.page) == []
             assert one.page.evaluate("""[...document.querySelectorAll('bdi')].every(one =>
                 getComputedStyle(one).unicodeBidi === 'isolate')""")
+        one.page.goto(fleet.daemon.url() + "/conflicts")
+        assert "<script>" in one.text("#conflicts")
         keep_screenshot(one.page, "hostile")
-        assert accessibility_findings(one.page) == []
         assert one.complaints == []
     with tab(browser, "phone") as one:
-        one.page.goto(fleet.daemon.url() + "/")
-        one.live()
-        assert one.page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+        for path in ("/", "/conflicts", "/entity?collection=posts&key=1", "/frames/1"):
+            one.page.goto(fleet.daemon.url() + path)
+            one.live()
+            assert one.page.evaluate("document.documentElement.scrollWidth <= innerWidth"), path
         keep_screenshot(one.page, "hostile-phone")
 
 
+PAGES = (
+    "/", "/?range=1h", "/frames", "/frames/2", "/frames/8", "/streams", "/stream?id=worker-01",
+    "/stream?id=slow-walker",
+    "/collections", "/collection?name=posts", "/entity?collection=agents&key=everyone", "/conflicts", "/quarantine",
+    "/claims", "/books", "/book?key=tides", "/troubles", "/search?q=worker", "/diff?from=6&to=8",
+)  # fmt: skip
+
+
 def test_it_is_for_everybody_in_every_light(tmp_path: Path, browser: Browser) -> None:
-    """axe finds nothing serious, light and dark, wide and on a phone, empty and full; nothing is too wide."""
+    """axe finds nothing on any page, light and dark, wide and on a phone, empty and full; nothing is too wide."""
     fleet = Fleet(tmp_path, close="interval")
     with fleet.daemon:
         url = fleet.daemon.url()
@@ -207,13 +223,121 @@ def test_it_is_for_everybody_in_every_light(tmp_path: Path, browser: Browser) ->
         wait_for(lambda: json.loads(fleet.daemon.get("/api/v1/status"))["pending"]["total"] >= MANY)
         for look in LOOKS:
             with tab(browser, look) as one:
-                one.page.goto(url + "/?from=6&to=8")
+                for path in PAGES:
+                    one.page.goto(url + path)
+                    one.live()
+                    assert accessibility_findings(one.page) == [], (look, path)
+                    assert one.page.evaluate("document.documentElement.scrollWidth <= innerWidth"), (look, path)
+                one.page.goto(url + "/")
                 one.live()
-                one.until("/^in/.test(document.querySelector('#countdown').textContent)")
-                assert accessibility_findings(one.page) == []
-                assert one.page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+                one.until("/^closes in/.test(document.querySelector('#countdown').textContent)")
                 keep_screenshot(one.page, look)
                 assert one.complaints == []
+                one.page.goto(url + "/frames/99")
+                assert accessibility_findings(one.page) == []
+
+
+def test_three_questions_are_answered_within_ten_seconds(fleet: Fleet, browser: Browser) -> None:
+    """Is the fleet healthy: in the first 300 pixels, on a phone too. What happened to a stream: one click, or a search
+    and one click. Who set a field: a search and one click."""
+    fill(fleet)
+    wait_for(lambda: "worker-04" in fleet.daemon.get("/api/v1/status"))
+    for look in ("light", "phone"):
+        with tab(browser, look, java_script_enabled=False) as one:
+            one.page.goto(fleet.daemon.url() + "/")
+            box = one.page.locator("#verdict h1").bounding_box()
+            sentence = one.page.locator("#sentence").bounding_box()
+            assert box is not None
+            assert sentence is not None
+            assert sentence["y"] + sentence["height"] <= 300
+            assert one.text("#verdict h1").startswith("Attention")
+            assert one.text("#sentence").startswith("1 delta was quarantined in the last 8 frames")
+    with tab(browser, java_script_enabled=False) as one:
+        one.page.goto(fleet.daemon.url() + "/")
+        one.page.locator("#streams").get_by_role("link", name="slow-walker").click()
+        assert "late by 2" in one.text("#deltas")
+        one.page.get_by_role("searchbox").fill("walker")
+        one.page.get_by_role("button", name="Search").click()
+        one.page.locator("#results").get_by_role("link", name="slow-walker").click()
+        assert one.page.url.endswith("/stream?id=slow-walker")
+        one.page.get_by_role("searchbox").fill("worker-00 in 1")
+        one.page.get_by_role("searchbox").press("Enter")
+        assert "Nothing was found" in one.text("#results") or one.page.locator("#results table").count() == 1
+        one.page.get_by_role("searchbox").fill("in 8")
+        one.page.get_by_role("searchbox").press("Enter")
+        one.page.locator("#results").get_by_role("link", name="agents everyone").click()
+        assert re.search(r"mood.*worker-\d\d in 8.*worker-\d\d", one.text("#entity"), re.DOTALL)
+        assert "frame 8" in one.text("#entity")
+        assert one.complaints == []
+
+
+def test_the_keyboard_reaches_everything_in_order(fleet: Fleet, browser: Browser) -> None:
+    """The first tab stop skips to the content; no stop is a trap, and all are visible when they have the focus."""
+    fill(fleet)
+    with tab(browser) as one:
+        one.page.goto(fleet.daemon.url() + "/")
+        one.live()
+        one.page.keyboard.press("Tab")
+        assert one.page.evaluate("document.activeElement.className") == "skip"
+        one.page.keyboard.press("Enter")
+        assert one.page.evaluate("document.activeElement.id") == "main"
+        one.page.keyboard.press("Tab")
+        assert one.page.evaluate("document.activeElement.closest('#verdict') !== null")
+        one.page.goto(fleet.daemon.url() + "/frames")
+        one.live()
+        seen = []
+        for _ in range(60):
+            one.page.keyboard.press("Tab")
+            here = one.page.evaluate("""(() => { const at = document.activeElement, box = at.getBoundingClientRect();
+                return [at.tagName, at.href ?? at.name ?? at.className, box.width > 0 && box.height > 0]; })()""")
+            if here[0] == "BODY":
+                break
+            assert here[2], here
+            seen.append(tuple(here))
+        assert len(seen) > 20
+        assert seen[0][1].endswith("#main")
+        assert here[0] == "BODY", "the focus never leaves the page"
+
+
+def test_what_is_pointed_at_in_a_chart_is_read_out(fleet: Fleet, browser: Browser) -> None:
+    """With a script below the chart; without, it is the title of the column. A table has the same numbers."""
+    fleet.push("a", delta(1, "a", observations=[1]))
+    fleet.close()
+    with tab(browser) as one:
+        one.page.goto(fleet.daemon.url() + "/?range=1h")
+        one.live()
+        column = one.page.locator(".trend.deltas g:has(.s0)").last
+        column.locator(".s0").hover()
+        assert re.fullmatch(r"\d\d:\d\d to \d\d:\d\d: 1", one.text(".trend.deltas .readout"))
+        assert column.locator("title").text_content() == one.text(".trend.deltas .readout")
+        one.page.get_by_text("The same numbers as a table").click()
+        assert one.page.locator("#trends tbody tr").count() == 1
+        assert one.complaints == []
+
+
+def test_a_failure_is_seen_at_once_and_so_is_its_end(fleet: Fleet, browser: Browser) -> None:
+    """The verdict, the title, the icon and the words for screen readers change without a reload, on every page."""
+    fleet.push("a", delta(1, "a", observations=[1]))
+    fleet.close()
+    hidden = fleet.repository.with_name("hidden.git")
+    with tab(browser) as one, tab(browser, "dark") as other:
+        one.page.goto(fleet.daemon.url() + "/")
+        other.page.goto(fleet.daemon.url() + "/frames/1")
+        one.live()
+        other.live()
+        assert one.text("#verdict h1").startswith("Healthy")
+        fleet.repository.rename(hidden)
+        one.until("document.querySelector('#verdict.failing')")
+        other.until("document.querySelector('#health.failing')")
+        assert one.page.title().startswith("Failing: ")
+        assert one.page.locator("#icon").get_attribute("href") == "./static/failing.svg"
+        assert one.text("#said").startswith("Failing: ")
+        assert accessibility_findings(one.page) == []
+        keep_screenshot(one.page, "failing")
+        hidden.rename(fleet.repository)
+        one.until("document.querySelector('#verdict.healthy')")
+        other.until("document.querySelector('#health.healthy')")
+        assert one.page.locator("#icon").get_attribute("href") == "./static/healthy.svg"
 
 
 def test_two_frames_are_compared_without_any_script(fleet: Fleet, browser: Browser) -> None:
@@ -228,7 +352,7 @@ def test_two_frames_are_compared_without_any_script(fleet: Fleet, browser: Brows
         one.page.fill("#from", "1")
         one.page.fill("#to", "2")
         one.page.get_by_role("button", name="Compare").click()
-        one.page.wait_for_url("**/?from=1&to=2#diff")
+        one.page.wait_for_url("**/diff?from=1&to=2")
         assert re.search(r"title\s+old\s*→\s*new", one.text("#diff"))
         assert one.complaints == []
 
