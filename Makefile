@@ -17,7 +17,7 @@ VERSION = $(shell sed -n 's/^__version__ = "\(.*\)"/\1/p' dreamcatcherd/__init__
 LOCK = $(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes --no-annotate \
 	--no-emit-index-url --custom-compile-command 'make lock'
 
-.PHONY: help run demo check test lint bench packages lock dist sbom man image mutate law soak soak-hostile soak-lanes bench-lanes bench-shapes dashboard reference openapi pictures clean
+.PHONY: help run demo check test lint bench packages lock dist sbom man image mutate law soak soak-hostile soak-lanes bench-lanes bench-shapes dashboard reference openapi pictures screenshots clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 16
@@ -118,6 +118,9 @@ openapi: $(RUNTIME) ## regenerate dreamcatcherd/web/openapi.json from the types 
 
 pictures: $(DEV) ## redraw docs/pictures/*.svg from their sources, and the sources that come from data
 	$(BIN)/python -m tests.pictures
+
+screenshots: $(DEV) ## draw the status page in every verdict and look in artifacts/page/
+	$(BIN)/python -m tests.e2e.screenshots
 
 clean: ## remove the virtual environment and caches
 	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis
