@@ -16,6 +16,7 @@ from collections.abc import Sequence
 from typing import IO
 
 from dreamcatcherd.core.errors import RetryableError, UsageError
+from dreamcatcherd.git.command import feed_pipe
 from dreamcatcherd.git.http_answers import cut, one_line
 
 INHERITED = ("HOME", "LANG", "LC_ALL", "LOGNAME", "PATH", "TMPDIR", "TZ", "USER")
@@ -106,7 +107,7 @@ def _talk(running: subprocess.Popen[bytes], body: bytes, until: float) -> bytes:
                         running.wait()
                         return bytes(output)
                     if key.fileobj is running.stdin:
-                        left = _fed(key.fd, left)
+                        left = feed_pipe(key.fd, left)
                         if not left:
                             ready.unregister(key.fileobj)
                             running.stdin.close()
@@ -114,16 +115,6 @@ def _talk(running: subprocess.Popen[bytes], body: bytes, until: float) -> bytes:
                         ready.unregister(key.fileobj)
     finally:
         os.close(ended)
-
-
-def _fed(pipe: int, left: memoryview) -> memoryview:
-    """Write what fits; returns the rest. A program that does not want all of its input may say so by closing it."""
-    try:
-        return left[os.write(pipe, left[:_PIECE]) :] if left else left
-    except BlockingIOError:
-        return left
-    except BrokenPipeError:
-        return left[:0]
 
 
 def _keep(pipe: IO[bytes], output: bytearray) -> bool:
