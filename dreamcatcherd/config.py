@@ -50,7 +50,7 @@ def load_config(file: Path | None, environment: Mapping[str, str] = os.environ) 
     try:
         config = msgspec.convert(document, Config)
     except msgspec.ValidationError as error:
-        raise UsageError(f"{where}: {error}{_suggestion(str(error))}", _REMEDY) from error
+        raise UsageError(f"{where}: {_plainly(str(error))}{_suggestion(str(error))}", _REMEDY) from error
     if (why := _contradiction(config)) is not None:
         raise UsageError(f"{where}: {why}", _REMEDY)
     check_listening(config.http, environment)
@@ -87,6 +87,17 @@ def _override(document: dict[str, Any], environment: Mapping[str, str]) -> None:
         table = document.setdefault(match[1].lower(), {})
         if isinstance(table, dict):
             table[match[2].lower()] = value
+
+
+_TEMPLATE = re.compile(r"Expected `str` matching regex .* - at `\$\.links\.(commit|file)`", re.DOTALL)
+
+
+def _plainly(said: str) -> str:
+    """What msgspec says; of a template that does not match, what one looks like and not the regular expression."""
+    if (match := _TEMPLATE.fullmatch(said)) is None:
+        return said
+    needed = "{commit}" if match[1] == "commit" else "{commit}, and {path} after it"
+    return f"[links] {match[1]} is not an http:// or https:// URL with {needed} in its path"
 
 
 def _suggestion(said: str) -> str:

@@ -66,6 +66,8 @@ def test_what_is_given_counts_and_the_rest_keeps_its_default(file: Path) -> None
         ("[retention]\nlanes_keep = true\n", "retention.lanes_keep"),
         ("[log]\nlevel = 'loud'\n", "log.level"),
         ("[http]\nlisten = 'localhost'\n", "'localhost'"),
+        ("[links]\ncommit = 'https://forge.example/x'\n", "URL with {commit} in its path"),
+        ("[links]\nfile = 'ftp://forge.example/{commit}/{path}'\n", "[links] file is not an http:// or https:// URL"),
         ("http = 1\n", "http"),
     ],
 )

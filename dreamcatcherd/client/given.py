@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
@@ -79,6 +80,8 @@ def _encoded(delta: object) -> bytes:
     if not isinstance(delta, Mapping):
         raise UsageError(f"a delta is not {type(delta).__name__}", "give a path, bytes or an object")
     try:
+        # The canonical form has null for numbers that are not finite, and nothing may change silently.
+        json.dumps(dict(delta), allow_nan=False)
         return canonical(dict(delta))
     except (TypeError, ValueError, msgspec.MsgspecError, RecursionError) as error:
         raise UsageError(f"the delta is not JSON: {error}", "give an object of JSON values") from error

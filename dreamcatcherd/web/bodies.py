@@ -5,6 +5,7 @@ uvicorn has none of these limits. A handler gets a body only when its last byte 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -17,6 +18,10 @@ BODY_S = 30.0
 
 BODIES_AT_ONCE = 32
 """How many bodies are read or used at the same time. Further requests get 503."""
+
+DISCARDED_BYTES = 8 * 2**20
+DISCARD_S = 5.0
+"""How far beyond its limit a body is taken in, and for how long, before it is refused. Nothing of it is kept."""
 
 BODIES_BYTES = 64 * 2**20
 """The limit of the bytes of all these bodies together: a body counts as it arrives, until its answer is made."""
@@ -49,6 +54,7 @@ class Bodies:
         # A client that waits for 100 Continue is told before it sends anything.
         declared = request.headers.get("content-length", "")
         if declared.isdecimal() and int(declared[:20]) > limit:
+            await _discard(request, limit + DISCARDED_BYTES)
             raise _too_large(limit)
         if self.reading >= BODIES_AT_ONCE:
             raise _crowded()
@@ -69,6 +75,7 @@ class Bodies:
                     self.bytes += len(piece)
                     body += piece
                     if len(body) > limit:
+                        await _discard(request, limit + DISCARDED_BYTES)
                         raise _too_large(limit)
                     if self.bytes > BODIES_BYTES:
                         raise _crowded()
@@ -78,6 +85,22 @@ class Bodies:
             ) from error
         except ClientDisconnect as error:  # nobody reads this answer; the cause is not this daemon's
             raise BodyError(400, "the body ended early", "send as many bytes as Content-Length says") from error
+
+
+async def _discard(request: Request, most: int) -> None:
+    """Take in the rest of a body that is too long, up to `most` bytes, where the connection ends with the answer.
+
+    A connection that is closed while its client sends is reset, and most clients then never see the answer. One that
+    stays open is read by the server in any case."""
+    if request.headers.get("connection", "").strip().lower() != "close" or "expect" in request.headers:
+        return
+    left = most
+    with contextlib.suppress(TimeoutError, ClientDisconnect, RuntimeError):  # RuntimeError: nothing is left of it
+        async with asyncio.timeout(DISCARD_S):
+            async for piece in request.stream():
+                left -= len(piece)
+                if left < 0:
+                    return
 
 
 def _too_large(limit: int) -> BodyError:

@@ -4,26 +4,20 @@ Owns which requests are taken for hints: those with a signature or a token that 
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
 import hashlib
 import hmac
 from collections.abc import Callable
 
 from starlette.datastructures import Headers
-from starlette.requests import ClientDisconnect, Request
+from starlette.requests import Request
 from starlette.responses import Response
 
 from dreamcatcherd.core.errors import RefusedError
-from dreamcatcherd.web.bodies import Bodies, BodyError
+from dreamcatcherd.web.bodies import Bodies
 from dreamcatcherd.web.responses import json_response
 
 HINT_BYTES = 2**20
 """The largest body of a hint. Nothing in it is read: it is only what the signature is about."""
-
-DISCARDED_BYTES = 8 * 2**20
-DISCARD_S = 5.0
-"""How much of a longer body is taken in, and for how long, before it is refused."""
 
 _SIGNATURES = {"x-hub-signature-256": "sha256=", "x-gitea-signature": "", "x-forgejo-signature": ""}
 """The headers with an HMAC-SHA256 of the body in hex, each with what comes before the digits. `X-Hub-Signature`, which
@@ -46,31 +40,13 @@ class Hints:
         secrets = self.secrets
         if not secrets:
             raise RefusedError("hints are not configured", "set [hint] secret_file")
-        try:
-            async with bodies.read(request, HINT_BYTES) as body:
-                valid = is_signed(request.headers, body, secrets)
-        except BodyError as error:
-            if error.code == 413:
-                await _discard(request)
-            raise
+        async with bodies.read(request, HINT_BYTES) as body:
+            valid = is_signed(request.headers, body, secrets)
         if not valid:
             remedy = "sign the body with the secret of [hint] secret_file, by HMAC-SHA256, or send it as X-Gitlab-Token"
             return json_response({"error": "the hint has no valid signature", "remedy": remedy}, 401)
         self._hinted()
         return json_response({"hint": "taken"}, 202)
-
-
-async def _discard(request: Request) -> None:
-    """Take in the rest of a body that is too long, up to a limit, and keep nothing of it.
-
-    A connection that is closed while its client sends is reset, and most clients then never see the answer."""
-    left = DISCARDED_BYTES
-    with contextlib.suppress(TimeoutError, ClientDisconnect, RuntimeError):  # RuntimeError: nothing is left of it
-        async with asyncio.timeout(DISCARD_S):
-            async for piece in request.stream():
-                left -= len(piece)
-                if left < 0:
-                    return
 
 
 def is_signed(headers: Headers, body: bytes, secrets: tuple[bytes, ...]) -> bool:

@@ -70,6 +70,14 @@ def test_the_stream_must_be_the_one_that_is_named(bare: Path) -> None:
     assert list(refs(bare)) == ["refs/heads/dc/w"]
 
 
+def test_a_number_that_json_lacks_is_refused_and_not_written_as_null(bare: Path) -> None:
+    """NaN and infinities in an object are the caller's mistake, at any depth; nothing is pushed."""
+    for value in (float("nan"), float("inf"), -float("inf")):
+        with pytest.raises(UsageError, match="the delta is not JSON"):
+            push(bare, {**delta(), "observations": [{"deep": [value]}]})
+    assert refs(bare) == {}
+
+
 def test_what_is_no_plain_file_is_not_a_delta(bare: Path, tmp_path: Path) -> None:
     """A folder and a symbolic link are refused; a file that is not there is a mistake of the caller's."""
     written(tmp_path / "d.json", delta())

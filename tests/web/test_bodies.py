@@ -39,6 +39,14 @@ def validate(served: Served, body: bytes, query: str = "", **headers: str) -> An
     return served.get(VALIDATE + query, "POST", None, body, **headers)
 
 
+def test_a_client_that_closes_after_its_request_reads_the_refusal(served: Served) -> None:
+    """`Connection: close`, as urllib sends it: the 413 arrives although megabytes beyond the limit were sent first."""
+    served.look()
+    limit = served.primary.last.settings.limits.delta_bytes  # type: ignore[union-attr]
+    for beyond in (1, 2**20, bodies.DISCARDED_BYTES // 2):
+        assert validate(served, b" " * (limit + beyond)).code == 413
+
+
 def test_a_posted_delta_is_judged_as_by_the_command(served: Served) -> None:
     """The row of `validate --json`: a good delta, one with warnings, and refused ones with reason and JSON path."""
     served.look()

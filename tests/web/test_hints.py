@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 from starlette.datastructures import Headers
 
 from dreamcatcherd.web.auth import AuthPolicy
-from dreamcatcherd.web.hints import DISCARDED_BYTES, HINT_BYTES, Hints, is_signed
+from dreamcatcherd.web.bodies import DISCARDED_BYTES
+from dreamcatcherd.web.hints import HINT_BYTES, Hints, is_signed
 from dreamcatcherd.web.server import Listening
 from tests.web.crowd import connect
 from tests.web.served import Answer, Served
