@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import signal
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -87,6 +88,8 @@ def push_command(
 
     Exit code 0 if all are acknowledged, and merged with --wait; 1 if one is refused or quarantined, or a claim is
     refused; 3 if the repository did not answer, or if the wait ran out: then the outcome is pending."""
+    for number in (signal.SIGTERM, signal.SIGHUP):  # as Ctrl-C, so that the temporary folder goes
+        signal.signal(number, signal.default_int_handler)
     config, url = configuration(repo, config_file)
     repository = structs.replace(config.repository, url=url)
     if claim is not None:

@@ -317,8 +317,10 @@ def test_text_from_deltas_and_servers_cannot_drive_a_terminal(fleet: Path, tmp_p
     assert "\x1b" not in done.stdout + done.stderr + refused.stdout + refused.stderr
 
 
-def test_an_interrupt_ends_it_with_130_and_leaves_nothing(fleet: Path, tmp_path: Path) -> None:
-    """Ctrl-C while it waits: the delta stays pushed, the temporary folder goes, one line is said."""
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_an_interrupt_ends_it_with_130_and_leaves_nothing(number: signal.Signals, fleet: Path, tmp_path: Path) -> None:
+    """Ctrl-C, `kill` or a closed terminal while it waits: the delta stays pushed, the temporary folder goes, one line
+    is said."""
     master, slave = pty.openpty()
     try:
         process = subprocess.Popen(
@@ -328,7 +330,7 @@ def test_an_interrupt_ends_it_with_130_and_leaves_nothing(fleet: Path, tmp_path:
         shown = b""
         while b"waiting for frame 1 to close" not in shown:
             shown += os.read(master, 4096)
-        process.send_signal(signal.SIGINT)
+        process.send_signal(number)
         assert process.wait(timeout=20) == 130
         while b"interrupted" not in shown:
             shown += os.read(master, 4096)
