@@ -30,6 +30,7 @@ SETTINGS = {
     "core.logAllRefUpdates": "always",
     "receive.fsckObjects": "true",
     "commitGraph.generationVersion": "1",
+    "uploadpack.allowFilter": "true",
 }
 FILES = {"README": "a platform\n", "state/agents.json": '{"agents": {}}\n', "src/run.sh": "#!/bin/sh\n"}
 

@@ -77,8 +77,7 @@ def test_a_second_push_needs_no_filters_and_no_new_protocol(
 ) -> None:
     """A lane that is continued, with frames closed before, whatever the server can filter and both protocols."""
     repository = git_or_http.repository
-    if filters != "none":
-        git(repository, "config", "uploadpack.allowFilter", "true")
+    git(repository, "config", "uploadpack.allowFilter", "false" if filters == "none" else "true")
     if filters == "only blob:none":
         git(repository, "config", "uploadpackfilter.allow", "false")
         git(repository, "config", "uploadpackfilter.blob:none.allow", "true")
