@@ -12,7 +12,7 @@ from dreamcatcherd.cli.common import configuration, on_repository, open_primary
 from dreamcatcherd.core.errors import UsageError
 
 
-@click.command("mcp")
+@click.command("mcp", short_help="Serve agents over the Model Context Protocol.")
 @on_repository
 def mcp_command(repo: str | None, config_file: Path | None) -> None:
     """Serve the Model Context Protocol on standard input and output, for an agent that starts this command.

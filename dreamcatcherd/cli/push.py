@@ -49,7 +49,7 @@ def _is_seconds(word: str) -> bool:
         return False
 
 
-@click.command("push", cls=WaitsCommand)
+@click.command("push", cls=WaitsCommand, short_help="Push deltas without a clone, and wait for the outcome.")
 @click.argument("files", nargs=-1, metavar="[FILE…]")
 @click.option("--stream", metavar="ID", help="The stream that each delta must have.")
 @click.option(
@@ -89,7 +89,8 @@ def push_command(
     Exit code 0 if all are acknowledged, and merged with --wait; 1 if one is refused or quarantined, or a claim is
     refused; 3 if the repository did not answer, or if the wait ran out: then the outcome is pending."""
     for number in (signal.SIGTERM, signal.SIGHUP):  # as Ctrl-C, so that the temporary folder goes
-        signal.signal(number, signal.default_int_handler)
+        if signal.getsignal(number) != signal.SIG_IGN:  # nohup stays in force
+            signal.signal(number, signal.default_int_handler)
     config, url = configuration(repo, config_file)
     repository = structs.replace(config.repository, url=url)
     if claim is not None:

@@ -1,6 +1,6 @@
 """Housekeeping of the daemon: the removal of merged lanes, git's maintenance, and the measuring of its folder.
 
-All of it may fail without harm: a failure is logged, and the next interval tries again."""
+All of it may fail without harm: a failure is logged, and the work is due at the next interval."""
 
 from __future__ import annotations
 

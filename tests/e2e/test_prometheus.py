@@ -52,6 +52,7 @@ def test_every_alert_fires_on_its_cause_and_only_then() -> None:
 def watched(tmp_path: Path, addresses: list[str]) -> Path:
     """The example and the rules as shipped, but quick: seconds in place of minutes, and these daemons as targets."""
     rules = re.sub(r"for: \d+m", "for: 0s", RULES.read_text()).replace("> 0) > 60", "> 0) > 1")
+    rules = rules.replace("undelivered[10m]", "undelivered[3s]")
     assert rules.count("for: 0s") >= 5
     assert "> 0) > 1\n" in rules
     (tmp_path / RULES.name).write_text(rules)
@@ -179,8 +180,8 @@ def test_a_real_prometheus_sees_what_is_wrong_with_a_machine(tmp_path: Path) -> 
 
 
 def test_a_real_prometheus_sees_what_servers_and_pushers_do(tmp_path: Path) -> None:
-    """A server that limits, one that refuses a lane, somebody who rewinds `main` after every publication, and one who
-    pushes 51 MB: each alert fires for the right daemon."""
+    """A server that limits, one that refuses a lane, somebody who rewinds `main` after every publication, one who
+    pushes 51 MB, and a receiver of events that is not there: each alert fires for the right daemon."""
     repositories = {name: tmp_path / name / "fleet.git" for name in ("limited", "refused", "rewound", "large")}
     for repository in repositories.values():
         dc("init", str(repository), "--no-hook")
@@ -213,7 +214,8 @@ def test_a_real_prometheus_sees_what_servers_and_pushers_do(tmp_path: Path) -> N
                 tmp_path / name,
                 "interval",
                 INTERVAL_S,
-                f'[repository]\nurl = "{url}"\nclone = "{tmp_path / name / "own"}"\n',
+                f'[repository]\nurl = "{url}"\nclone = "{tmp_path / name / "own"}"\n'
+                + ('[[events]]\nurl = "http://127.0.0.1:1/nobody"\n' if name == "large" else ""),
             )
             for name, url in urls.items()
         }
@@ -230,6 +232,7 @@ def test_a_real_prometheus_sees_what_servers_and_pushers_do(tmp_path: Path) -> N
                 ("DreamcatcherLanesRefused", at["refused"]),
                 ("DreamcatcherEditsRepeated", at["rewound"]),
                 ("DreamcatcherLargeFile", at["large"]),
+                ("DreamcatcherEventsUndelivered", at["large"]),
             }
 
             def seen() -> bool:

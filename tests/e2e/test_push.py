@@ -325,6 +325,7 @@ def test_an_interrupt_ends_it_with_130_and_leaves_nothing(number: signal.Signals
         process = subprocess.Popen(
             [*DREAMCATCHERD, "push", written(tmp_path, "d.json", delta(1, "w")), "--wait", "--repo", str(fleet)],
             env=environment() | {"TMPDIR": str(tmp_path)}, stdout=subprocess.DEVNULL, stderr=slave,
+            preexec_fn=lambda: signal.signal(number, signal.SIG_DFL),  # a test in the background inherits others
         )  # fmt: skip
         shown = b""
         while b"waiting for frame 1 to close" not in shown:

@@ -261,7 +261,7 @@ def test_a_hook_that_read_the_updates_before_lets_nothing_in(tmp_path: Path) -> 
 def test_the_documented_loop_ends_for_a_refused_delta_and_lands_after_a_race(tmp_path: Path) -> None:
     """The worker's loop of docs/workers.md: a refusal ends it with the reason, a lost race is pushed again."""
     page = (Path(__file__).parents[2] / "docs" / "workers.md").read_text()
-    match = re.search(r"^until told=.*?^done$", page, re.DOTALL | re.MULTILINE)
+    match = re.search(r"^until answer=.*?^done$", page, re.DOTALL | re.MULTILINE)
     assert match is not None
     repository = tmp_path / "fleet.git"
     dc("init", str(repository))

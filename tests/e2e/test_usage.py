@@ -70,7 +70,7 @@ def test_each_command_is_described_in_one_complete_line(monkeypatch: pytest.Monk
         assert [line for line in listed if not line.endswith(".") or line.endswith("..")] == []
 
 
-SILENT = {"run", "hook", "hook pre-receive", "completion", "config"}
+SILENT = {"run", "mcp", "hook", "hook pre-receive", "completion", "config"}
 """Commands without output that a program would read as JSON."""
 
 
