@@ -59,6 +59,7 @@ def open_frame(daemon: Daemon) -> int:
 
 def await_frames(daemon: Daemon, number: int) -> int:
     """Wait until so many more frames are closed; returns the open one."""
+    wait_for(lambda: readiness(daemon)[0] == 200)  # before its first look there is no status
     until = open_frame(daemon) + number
     wait_for(lambda: open_frame(daemon) >= until)
     return open_frame(daemon)
