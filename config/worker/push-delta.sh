@@ -72,7 +72,7 @@ if ! verdict=$(git push --porcelain "$repository" "$commit:$ref" 2>"$work/errors
     if grep -q -e 'lane-blocked' -e 'exists; cannot create' "$work/errors"; then
         fail 1 "the lane dc/$stream blocks dc/$stream/...: delete that lane once it is merged, or push the delta to it; the delta itself is valid"
     fi
-    # A ref that could not be locked, and a server that failed by itself, are no judgement of the delta.
+    # A ref that could not be locked, or a failure of the server, says nothing about the delta.
     case $verdict in
     *'cannot lock ref'* | *'failed to update ref'* | *'unpacker error'*) ;;
     *'rejected]'*) fail 1 "the server refused the delta: correct it as described above; the unchanged delta would be refused again" ;;

@@ -3,12 +3,12 @@ arguments, and gives what the command of the same name prints as JSON (docs/prot
 
 from __future__ import annotations
 
-import json
 from typing import Annotated, Any, TypeAlias
 
 from msgspec import Meta, Struct
 
 from dreamcatcherd.agents.repository import SharedView
+from dreamcatcherd.client.given import object_bytes
 from dreamcatcherd.core.codec import canonical, decode_exact, utc_text
 from dreamcatcherd.core.errors import RefusedError, UsageError
 from dreamcatcherd.core.export import public_record
@@ -95,18 +95,13 @@ class ExplainArguments(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 def delta_bytes(delta: dict[str, Any] | str) -> bytes:
-    """The bytes of a delta's file; UsageError for what JSON cannot hold.
-
-    An object is written in the one canonical form, so that the same delta sent twice is the same delta."""
+    """The bytes of a delta's file, given as JSON text or as an object; UsageError for what JSON cannot hold."""
+    if not isinstance(delta, str):
+        return object_bytes(delta)
     try:
-        if isinstance(delta, str):
-            return delta.encode()
-        # The canonical form has null for them, and nothing may change silently.
-        json.dumps(delta, allow_nan=False)
-        return canonical(delta)
-    except (ValueError, RecursionError) as error:
-        what = "a number that is not finite" if "JSON compliant" in str(error) else f"{error}"[:200]
-        raise UsageError(f"the delta is not JSON: {what}", "write numbers and texts that JSON has") from error
+        return delta.encode()
+    except UnicodeEncodeError as error:  # half of a surrogate pair
+        raise UsageError(f"the delta is not JSON: {error}"[:200], "write numbers and texts that JSON has") from error
 
 
 def answer_frame(view: SharedView, given: NoArguments) -> Json:

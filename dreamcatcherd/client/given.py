@@ -48,7 +48,7 @@ def read_given(delta: GivenDelta, attachments: GivenAttachments, limits: Limits,
             return Given(shown, b"", Fault("not-a-file", "not a plain file"))
         raw = _read(path, limits.delta_bytes + 1)
     else:
-        raw = delta if isinstance(delta, bytes) else _encoded(delta)
+        raw = delta if isinstance(delta, bytes) else object_bytes(delta)
     if len(raw) > limits.delta_bytes:
         size = path.stat().st_size if path else len(raw)
         return Given(shown, b"", too_large(size, limits.delta_bytes))
@@ -76,7 +76,10 @@ def check_attachments(attachments: GivenAttachments, given: Sequence[Given]) -> 
             raise UsageError(cause, 'name it in the delta, as in "body_ref": "text.md", or leave it out')
 
 
-def _encoded(delta: object) -> bytes:
+def object_bytes(delta: object) -> bytes:
+    """The bytes of a delta's file from its JSON object; UsageError for what JSON cannot hold.
+
+    They are in the one canonical form, so that the same delta given twice is the same delta."""
     if not isinstance(delta, Mapping):
         raise UsageError(f"a delta is not {type(delta).__name__}", "give a path, bytes or an object")
     try:
@@ -84,7 +87,8 @@ def _encoded(delta: object) -> bytes:
         json.dumps(dict(delta), allow_nan=False)
         return canonical(dict(delta))
     except (TypeError, ValueError, msgspec.MsgspecError, RecursionError) as error:
-        raise UsageError(f"the delta is not JSON: {error}", "give an object of JSON values") from error
+        what = "a number that is not finite" if "JSON compliant" in str(error) else f"{error}"[:200]
+        raise UsageError(f"the delta is not JSON: {what}", "write numbers and texts that JSON has") from error
 
 
 def _named(references: Sequence[str], attachments: GivenAttachments, limits: Limits) -> dict[str, bytes]:
