@@ -60,16 +60,20 @@ def deliver(session: Session, sight: Sight, deltas: Sequence[Ready]) -> Landed |
     Races with other pushes of the stream are run again. After an unclear answer the ref is read before anything is
     pushed again. RetryableError if nothing shows that the deltas arrived: then they may be pushed again."""
     clone, pace = session.clone, Pace()
-    attempted = False
+    attempted, again = False, frozenset[str]()
     while True:
         try:
             target = find_target(session, sight.settings, deltas[0].stream_id)
             there = held_paths(clone, target.head, deltas)
             missing = [one for one in deltas if one.path not in there]
-            # After an answer that was lost, what is there came by this push, and is no duplicate.
-            again = frozenset() if attempted else there
+            # After an answer that was lost, what is there may have come by this push, and is then no duplicate.
+            again = again if attempted else there
             if target.head is not None and not missing:
                 return Landed(target.ref, target.head, again)
+        except RetryableError as failure:
+            pace.failed(failure)
+            continue
+        try:
             answer = _push(session, sight, target, missing)
         except RetryableError as failure:
             attempted = True

@@ -126,6 +126,25 @@ def test_an_answer_that_is_lost_is_looked_up_and_not_pushed_again(bare: Path, mo
     assert git(bare, "rev-list", "--count", "refs/heads/dc/w") == "1"
 
 
+def test_a_repeat_is_known_as_one_after_an_outage_before_anything_was_pushed(
+    bare: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The server does not answer the first question about the lane: what is there was there before this push."""
+    true_find = lane_module.find_target
+    first = one(bare, delta())
+    failures = [RetryableError("the server cannot be reached", "wait")]
+
+    def unreachable_once(*words: Any) -> Any:
+        if failures:
+            raise failures.pop()
+        return true_find(*words)
+
+    monkeypatch.setattr(lane_module, "find_target", unreachable_once)
+    monkeypatch.setattr(Pace, "_pause", lambda *_: None)
+    again = one(bare, delta())
+    assert (again.outcome, again.commit) == ("duplicate", first.commit)
+
+
 def test_an_outage_is_tried_again_with_growing_pauses_and_then_reported(
     bare: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
