@@ -24,7 +24,7 @@ from dreamcatcherd.git.local import LocalStore
 from dreamcatcherd.git.protocols import GitStore, Store
 from dreamcatcherd.git.remote import RemoteStore
 from dreamcatcherd.observe.clock import wall_clock
-from dreamcatcherd.observe.traces import TraceTarget
+from dreamcatcherd.observe.frame_trace import TraceTarget
 from dreamcatcherd.web.server import Listening, read_listening
 
 

@@ -7,7 +7,8 @@ import re
 from dreamcatcherd.config import credential_file
 from dreamcatcherd.config_tables import OtelConfig
 from dreamcatcherd.core.errors import UsageError
-from dreamcatcherd.observe.traces import TraceTarget, check_target
+from dreamcatcherd.observe.frame_trace import TraceTarget
+from dreamcatcherd.observe.traces import check_target
 
 _PATH = "/v1/traces"
 _HEADER = re.compile(r"([!#$%&'*+.^_`|~0-9A-Za-z-]+):[ \t]*([!-~](?:[ -~\t]*[!-~])?)[ \t]*")

@@ -26,8 +26,8 @@ from dreamcatcherd import __version__
 from dreamcatcherd.core.codec import plain
 from dreamcatcherd.core.errors import UsageError
 from dreamcatcherd.core.report import PhaseRun
+from dreamcatcherd.observe.frame_trace import FrameTrace, TraceTarget
 from dreamcatcherd.observe.logs import EventLogger
-from dreamcatcherd.observe.traces import FrameTrace, TraceTarget
 
 SPANS_WAITING = 2_048
 """Spans that wait at most, about 290 frames; then the oldest are dropped."""

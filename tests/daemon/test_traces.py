@@ -8,7 +8,7 @@ import pytest
 
 from dreamcatcherd.core.errors import RetryableError
 from dreamcatcherd.observe.families import PHASES
-from dreamcatcherd.observe.traces import TraceTarget
+from dreamcatcherd.observe.frame_trace import TraceTarget
 from tests.daemon.conftest import Start
 from tests.daemon.tools import INTERVAL_S, Daemon, Scripted, new_store
 from tests.law.fleet import MAIN, NOW, commit_files

@@ -12,8 +12,9 @@ import pytest
 
 from dreamcatcherd.core.errors import UsageError
 from dreamcatcherd.core.report import CloseTimeline, CycleReport, PhaseRun
+from dreamcatcherd.observe.frame_trace import TraceTarget, trace_of
 from dreamcatcherd.observe.otlp import SPANS_WAITING, Pipeline
-from dreamcatcherd.observe.traces import Traces, TraceTarget, check_target, trace_of
+from dreamcatcherd.observe.traces import Traces, check_target
 from tests.daemon.tools import Lines
 from tests.e2e.tools import wait_for
 from tests.observe.collector import OK, Collector, collecting
