@@ -23,7 +23,7 @@ REQUESTS = 100_000
 CONNECTIONS = 16
 DELTAS = 1_000
 STREAMS = 20
-PAUSE_S = 1.0
+PAUSE_S = 5.0
 """Between two closes, so that requests are answered in their midst and not only held up."""
 TURNS = 5
 """Closes in a row without requests, and then with."""
