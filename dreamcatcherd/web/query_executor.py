@@ -13,7 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any, NamedTuple, TypeVar, cast
 
-from dreamcatcherd.core.errors import DreamcatcherError, FatalError, RetryableError
+from dreamcatcherd.core.errors import DreamcatcherError, FatalError, RefusedError, RetryableError
 from dreamcatcherd.core.model import FrameState
 from dreamcatcherd.git.protocols import Commit, QueryReader
 from dreamcatcherd.history.listing import Listings
@@ -137,7 +137,10 @@ class QueryExecutor:
         key = (commit, *what)
         if key in self._answers:
             self._answers.move_to_end(key)
-            return cast(_T, self._answers[key])
+            found = self._answers[key]
+            if isinstance(found, RefusedError):
+                raise found.with_traceback(None)  # one object for all: else its traceback grows with each request
+            return cast(_T, found)
         # Whoever asks for the same while it is computed waits for the same answer.
         future = self._under_way.get(key)
         if future is None:
@@ -151,12 +154,17 @@ class QueryExecutor:
 
     def _done(self, key: Hashable, future: asyncio.Future[Any]) -> None:
         del self._under_way[key]
-        if future.cancelled() or future.exception() is not None:
+        if future.cancelled():
             return
-        size = _size(future.result())
+        # "No" is an answer like any other, and is often the one that takes longest to find. Other failures may pass.
+        error = future.exception()
+        if error is not None and not isinstance(error, RefusedError):
+            return
+        answer = error or future.result()
+        size = _size(answer)
         if size > LARGEST_KEPT_BYTES:
             return
-        self._answers[key] = future.result()
+        self._answers[key] = answer
         self._bytes += size
         while len(self._answers) > ANSWERS_KEPT or self._bytes > ANSWERS_KEPT_BYTES:
             self._bytes -= _size(self._answers.popitem(last=False)[1])
@@ -200,4 +208,6 @@ def _size(answer: object) -> int:
     """The bytes of an answer, or of all answers in a tuple."""
     if isinstance(answer, tuple):
         return sum(map(_size, answer))
+    if isinstance(answer, RefusedError):
+        return len(answer.cause) + len(answer.remedy)
     return len(answer) if isinstance(answer, bytes) else 0

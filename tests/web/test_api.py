@@ -281,6 +281,25 @@ def test_who_asks_the_same_at_once_waits_for_one_answer(served: Served) -> None:
     again.server.stop()
 
 
+@pytest.mark.parametrize(
+    "path", ["receipt?delta=state/stream_deltas/1/nothing.json", "explain?collection=posts&key=99", "frames/99"]
+)
+def test_an_answer_that_is_no_is_computed_once(served: Served, path: str) -> None:
+    """Clients that ask again for what is not there cost nothing until something changes."""
+    serve_history(served)
+    first = served.get(f"/api/v1/{path}")
+    assert first.code == 404
+    reads = served.reader.reads
+    assert reads
+    for _ in range(3):
+        assert served.get(f"/api/v1/{path}").text == first.text
+    assert served.reader.reads == reads
+    served.push("late-comer", 1)
+    served.close()
+    assert served.get(f"/api/v1/{path}").code == 404
+    assert served.reader.reads > reads
+
+
 def test_too_much_at_once_is_told_to_come_again(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
     """Beyond the queue 503 with Retry-After, while metrics, health and status go on being answered."""
     serve_history(served)
