@@ -15,14 +15,15 @@ from pathlib import Path
 from typing import Any
 
 from tests.e2e.proxy import HOST, hold_port, port_of
-from tests.e2e.tools import do_without, environment, program, wait_for
+from tests.e2e.tools import environment, need, program, wait_for
 
 Labels = dict[str, str]
 
 
 def tool(name: str) -> str:
     """Where `prometheus` or `promtool` is."""
-    return program(name) or do_without(f"{name} is not installed: make packages")
+    need(name)
+    return str(program(name))
 
 
 def promtool(*words: str, cwd: Path, stdin: str = "") -> str:

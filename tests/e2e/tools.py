@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import shutil
@@ -29,16 +30,45 @@ def environment() -> dict[str, str]:
 
 
 def do_without(reason: str) -> NoReturn:
-    """Skip the test; but where CI is set fail it, since there a missing part is a mistake and not a circumstance."""
+    """Skip the test; with CI set fail it: there a missing part is a mistake.
+
+    The reason names what is missing and how to get it, as in `no sshd: run make packages as root`."""
     if os.environ.get("CI"):
         pytest.fail(reason)
     pytest.skip(reason)
 
 
+@functools.cache
+def _gits_own() -> str:
+    return git(Path.cwd(), "--exec-path")
+
+
 def program(name: str) -> str | None:
     """Where a program is, looking also where only root's PATH leads and where git keeps its own."""
-    folders = [os.environ.get("PATH", ""), "/usr/local/sbin", "/usr/sbin", git(Path.cwd(), "--exec-path")]
+    folders = [os.environ.get("PATH", ""), "/usr/local/sbin", "/usr/sbin", _gits_own()]
     return shutil.which(name, path=os.pathsep.join(folders))
+
+
+def missing(*programs: str) -> str:
+    """Which of some programs are missing, and how to get them; empty where all are there."""
+    lacking = [name for name in programs if program(name) is None]
+    return f"no {', '.join(lacking)}: run make packages as root" if lacking else ""
+
+
+def need(*programs: str) -> None:
+    """Do without the test where one of the programs is missing."""
+    if reason := missing(*programs):
+        do_without(reason)
+
+
+def unprivileged() -> list[str]:
+    """How a command begins that runs as a user other than root: empty where the tests are another user's."""
+    if os.geteuid():
+        return []
+    begin = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"]
+    if subprocess.run([*begin, *DREAMCATCHERD, "version"], capture_output=True, check=False).returncode:
+        pytest.skip("no Python for other users: make the environment where every user may read")
+    return begin
 
 
 def dc(*words: str, cwd: Path | None = None, code: int = 0, stdin: bytes = b"", both: bool = False) -> str:
