@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.e2e.tools import need
+from tests.e2e.tools import close_warm, need
 from tests.slow import SLOW, SLOW_FIXTURES
 
 ROOT_FIXTURES = frozenset({"host", "image", "small_disk"})
@@ -15,6 +15,11 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
     """Skip a test marked `needs("program", …)` without them; in CI it fails: there a missing part is a mistake."""
     for mark in item.iter_markers("needs"):
         need(*mark.args)
+
+
+def pytest_unconfigure() -> None:
+    """End what the tests of this process share."""
+    close_warm()
 
 
 def function_of(item: pytest.Item) -> str:

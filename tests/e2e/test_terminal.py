@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import subprocess
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,7 +11,7 @@ from typing import Any
 import pytest
 
 from tests.e2e.terminals import in_terminal
-from tests.e2e.tools import DREAMCATCHERD, clone, dc, dc_json, delta, environment, git, try_git
+from tests.e2e.tools import DREAMCATCHERD, clone, dc, dc_json, delta, environment, git, invoke, try_git
 
 EVIL = "\x1b]0;title\x07\x1b[8m\x9b31m\x7f\u202e\u2066\x85\x08"
 FORBIDDEN = re.compile("\x1b\\]|\x1b\\[8m|[\x00-\x08\x0b\x0c\x0e-\x1a\x1c-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
@@ -33,7 +32,7 @@ def on_terminal(words: list[str], cwd: Path, columns: int = 200, until: str = ""
 
 
 def in_pipe(words: list[str], cwd: Path) -> str:
-    done = subprocess.run([*DREAMCATCHERD, *words], cwd=cwd, env=environment(), capture_output=True, check=False)
+    done = invoke(*words, cwd=cwd)
     return (done.stdout + done.stderr).decode("utf-8", "surrogateescape")
 
 

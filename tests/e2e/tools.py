@@ -18,13 +18,16 @@ from typing import Any, NoReturn
 
 import pytest
 
+from tests.e2e.warm import Warm
+
 DREAMCATCHERD = [sys.executable, "-m", "dreamcatcherd"]
 
 
 def environment() -> dict[str, str]:
     """What a process of a test finds: nothing of the user's git, and bytecode, without which each would compile all."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
-    kept.pop("PYTHONDONTWRITEBYTECODE", None)
+    for name in ("PYTHONDONTWRITEBYTECODE", "PYTEST_CURRENT_TEST"):
+        kept.pop(name, None)
     kept |= {"no_proxy": "127.0.0.1", "NO_PROXY": "127.0.0.1"}
     return kept | {"GIT_TERMINAL_PROMPT": "0", "GIT_CONFIG_GLOBAL": "/dev/null", "COLUMNS": "200"}
 
@@ -71,12 +74,36 @@ def unprivileged() -> list[str]:
     return begin
 
 
+_AT_START = environment()
+_warm: list[Warm] = []
+
+
+def invoke(
+    *words: str, cwd: Path | None = None, stdin: bytes = b"", timeout_s: float = 300
+) -> subprocess.CompletedProcess[bytes]:
+    """Run the command as a process; returns what became of it.
+
+    It is forked from a process that has the package loaded, unless a test has changed the environment."""
+    env = environment()
+    if env != _AT_START:
+        return subprocess.run(
+            [*DREAMCATCHERD, *words], cwd=cwd, env=env, input=stdin, capture_output=True, check=False, timeout=timeout_s
+        )
+    if not _warm:
+        _warm.append(Warm(env))
+    return _warm[0].run(words, cwd or Path.cwd(), stdin, timeout_s)
+
+
+def close_warm() -> None:
+    """End the process that commands are forked from."""
+    while _warm:
+        _warm.pop().close()
+
+
 def dc(*words: str, cwd: Path | None = None, code: int = 0, stdin: bytes = b"", both: bool = False) -> str:
     """Run the command, check its exit code, and return what it wrote; no traceback may ever be on stderr. With `both`
     that is returned too where the command went well."""
-    done = subprocess.run(
-        [*DREAMCATCHERD, *words], capture_output=True, cwd=cwd, env=environment(), input=stdin, check=False, timeout=300
-    )
+    done = invoke(*words, cwd=cwd, stdin=stdin)
     errors = done.stderr.decode()
     assert "Traceback" not in errors, errors
     assert done.returncode == code, (words, done.returncode, done.stdout.decode(), errors)
