@@ -74,10 +74,11 @@ class Prometheus:
 @contextlib.contextmanager
 def run_prometheus(folder: Path, config: Path) -> Iterator[Prometheus]:
     """Start it on a configuration, wait until it answers, and stop it in the end."""
+    command = tool("prometheus")  # first, so that a skip leaves no port held: the next test would fail for it
     held = hold_port()
     port = port_of(held)
     words = [
-        tool("prometheus"),
+        command,
         f"--config.file={config}",
         f"--storage.tsdb.path={folder / 'data'}",
         f"--web.listen-address={HOST}:{port}",
