@@ -22,20 +22,16 @@ LOCK = $(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.11
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 16
 
-$(VENV)/bin/python:
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or newer is needed: make PYTHON=python3.12 …" >&2; exit 1; }
-	$(PYTHON) -m venv $(VENV) || { echo "on Debian and Ubuntu: apt install python3-venv" >&2; exit 1; }
-
-$(RUNTIME): pyproject.toml $(VENV)/bin/python
-	$(BIN)/python -m pip install --quiet --editable .
+$(RUNTIME): pyproject.toml
+	@requirements/environment.sh $(PYTHON) $(VENV) run
 	@touch $@
 
 $(DEV): $(RUNTIME)
-	$(BIN)/python -m pip install --quiet --editable '.[dev]'
+	@requirements/environment.sh $(PYTHON) $(VENV) dev
 	@touch $@
 
-run: $(RUNTIME) ## serve ./fleet.git, close a frame every 10 s, metrics on 127.0.0.1:9464
-	@exec $(BIN)/dreamcatcherd run
+run: $(RUNTIME) ## serve ./fleet.git, close a frame every 10 s, metrics on LISTEN=127.0.0.1:9464
+	@DREAMCATCHER_LISTEN_AS='make run LISTEN=' exec $(BIN)/dreamcatcherd run $(if $(LISTEN),--listen '$(LISTEN)')
 
 demo: $(RUNTIME) ## run a fleet of plain-git workers against a temporary repository
 	@exec $(BIN)/dreamcatcherd demo

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.e2e.tools import do_without, program
+from tests.e2e.tools import close_warm, need
 from tests.slow import SLOW, SLOW_FIXTURES
 
 ROOT_FIXTURES = frozenset({"host", "image", "small_disk"})
@@ -14,9 +14,12 @@ ROOT_FIXTURES = frozenset({"host", "image", "small_disk"})
 def pytest_runtest_setup(item: pytest.Item) -> None:
     """Skip a test marked `needs("program", …)` without them; in CI it fails: there a missing part is a mistake."""
     for mark in item.iter_markers("needs"):
-        missing = [name for name in mark.args if program(name) is None]
-        if missing:
-            do_without(f"no {', '.join(missing)}: run make packages as root")
+        need(*mark.args)
+
+
+def pytest_unconfigure() -> None:
+    """End what the tests of this process share."""
+    close_warm()
 
 
 def function_of(item: pytest.Item) -> str:

@@ -31,6 +31,9 @@ from dreamcatcherd.observe.clock import wall_clock
 
 _FRAME = WholeNumber(0, MAX_FRAME)
 
+_LISTEN_AS = "DREAMCATCHER_LISTEN_AS"
+"""The variable with which a wrapper, such as `make run`, names its own way to choose an address, for remedies."""
+
 
 @click.command()
 @click.option(
@@ -62,7 +65,7 @@ def run(repo: str | None, config_file: Path | None, listen: str | None, interval
         service = Service(build_runtime(config, url), logger, source)
         service.start()
     except NotListeningError as error:
-        raise UsageError(error.cause, error.remedy_by("--listen ")) from error
+        raise UsageError(error.cause, error.remedy_by(os.environ.get(_LISTEN_AS, "--listen "))) from error
     if sys.stdout.isatty():
         click.echo(
             f"dreamcatcherd serves {service.primary.store.where}: {_open_frame(service.primary)}, {_closes(config)}\n"
@@ -99,7 +102,8 @@ def _configured(
     except UsageError as error:
         if listen is None or not error.cause.startswith("[http] listen "):
             raise
-        raise UsageError(error.cause.replace("[http] listen ", "--listen ", 1), error.remedy) from error
+        option = os.environ.get(_LISTEN_AS, "--listen ")
+        raise UsageError(error.cause.replace("[http] listen ", option, 1), error.remedy) from error
     # Neither is what was asked for: to ignore the option, or to change what closes frames.
     if interval is not None and config.frames.close != "interval":
         cause = f"--interval {interval:g} has no effect, since [frames] close is {config.frames.close!r}"

@@ -171,6 +171,9 @@ def _cannot_open(path: Path, error: Exception) -> FatalError | UsageError:
     if "owned by" in str(error):
         remedy = f"run as its owner, or allow it: git config --global --add safe.directory {path.resolve()}"
         return FatalError(f"{path} belongs to another user", remedy)
+    if "repository not found" in str(error).lower():
+        remedy = f"name another with --repo, or move it away and make one: dreamcatcherd init {path}"
+        return UsageError(f"{path} is not a git repository", remedy)
     for word, kind, remedy in _UNKNOWN_KINDS:
         if word in str(error).lower():
             return UsageError(f"{path} {kind}, which libgit2 does not read", remedy)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
-from dreamcatcherd.core.errors import RefusedError, UsageError
+from dreamcatcherd.core.errors import FatalError, RefusedError, UsageError
 from dreamcatcherd.core.frames import Closing
 from dreamcatcherd.git.command import error_message, git
+from dreamcatcherd.git.disk_errors import remedy_in
 from dreamcatcherd.git.local import LocalStore
 from dreamcatcherd.hook.install import install_hook
 from dreamcatcherd.stages.first_frame import open_first
@@ -20,6 +22,8 @@ GIT_SETTINGS = (
     ("uploadpack.allowFilter", "true"),  # else a push without a clone fetches all of the newest tree
 )
 """The git settings of a shared repository, with their values."""
+
+_CHOOSE = "choose a path that you may write to"
 
 
 def check_free(path: Path) -> None:
@@ -35,19 +39,31 @@ def create(
     """Create a bare repository at `path` with `frame` open; `hook` says whether the server-side check is installed.
 
     `now` is in microseconds UTC; `branch` has no `refs/heads/`. RefusedError if `path` exists and is not an empty
-    folder; UsageError if it cannot be created."""
+    folder; UsageError if it cannot be created, FatalError if the disk fails. Nothing is left of one that failed."""
     check_free(path)
+    existed = path.exists()
     try:
         path.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise UsageError(f"{path} cannot be made: {error.strerror}", "choose a path that you may write to") from error
+        raise UsageError(f"{path} cannot be made: {error.strerror}", _CHOOSE) from error
+    try:
+        _make_bare(path, branch)
+        if hook:
+            install_hook(path)
+        store = LocalStore(path)
+        open_first(store, frame, now, closing, f"refs/heads/{branch}")
+    except BaseException:  # half a repository would be taken for a damaged one, also after Ctrl-C
+        for left in list(path.iterdir()) if existed else [path]:
+            shutil.rmtree(left, ignore_errors=True)
+        raise
+    return store
+
+
+def _make_bare(path: Path, branch: str) -> None:
     result = git(path, "init", "--quiet", "--bare", f"--initial-branch={branch}")
     for name, value in GIT_SETTINGS:
         result = result if result.returncode else git(path, "config", name, value)
     if result.returncode:
-        raise UsageError(f"{path} cannot be made: {error_message(result)}", "choose a path that you may write to")
-    if hook:
-        install_hook(path)
-    store = LocalStore(path)
-    open_first(store, frame, now, closing, f"refs/heads/{branch}")
-    return store
+        said = error_message(result)
+        remedy = remedy_in(said, path, _CHOOSE)
+        raise (UsageError if remedy == _CHOOSE else FatalError)(f"{path} cannot be made: {said}", remedy)

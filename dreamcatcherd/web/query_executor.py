@@ -129,8 +129,8 @@ class QueryExecutor:
         self._stopped = False
 
     async def ask(self, what: tuple[Hashable, ...], work: Callable[[Reading], _T]) -> _T:
-        """The answer for the key `what`, computed by `work`; BusyError before the first poll, and if too many different
-        answers are in progress."""
+        """The answer for the key `what`, computed by `work`; BusyError before the first poll, if too many different
+        answers are in progress, and after `stop`."""
         if self._live_status.pending is None:
             raise not_read_yet(self._live_status)
         commit = self._live_status.current.published
@@ -150,7 +150,12 @@ class QueryExecutor:
             self._under_way[key] = future
             future.add_done_callback(partial(self._done, key))
         # Shielded: a client that disconnects must not cancel the answer for which others wait.
-        return cast(_T, await asyncio.shield(future))
+        try:
+            return cast(_T, await asyncio.shield(future))
+        except asyncio.CancelledError:
+            if future.cancelled():  # by `stop`, while it waited for its turn
+                raise BusyError("the daemon is stopping", "ask again in a moment") from None
+            raise
 
     def _done(self, key: Hashable, future: asyncio.Future[Any]) -> None:
         del self._under_way[key]

@@ -5,7 +5,6 @@ Contract: docs/protocol.md#the-merge."""
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 from typing import Any
 
@@ -24,8 +23,8 @@ from dreamcatcherd.core.books.compile import (
     target_of,
 )
 from dreamcatcherd.core.model import Record, Stamp
+from tests.corpus import CORPUS, needs_corpus
 
-CORPUS = os.environ.get("DREAMCATCHER_CORPUS")
 REAL = sorted(Path(CORPUS, "books").glob("*-*.json")) if CORPUS else []
 PAGE = ("title", "subtitle", "author", "agent_id", "blurb", "version", "genre", "tags")
 
@@ -47,7 +46,7 @@ def compiled(page: Record, *chapters: Chapter) -> Record:
 # The reference -----------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.skipif(CORPUS is None, reason="DREAMCATCHER_CORPUS names no folder of real books")
+@needs_corpus
 def test_the_real_objects_are_found() -> None:
     """The folder holds real books, so that the tests below are about something."""
     assert len(REAL) == 2
@@ -75,7 +74,7 @@ def test_a_real_book_is_compiled_back_field_for_field(path: Path) -> None:
     assert {name: made[name] for name in made if name not in unlike} == {n: real[n] for n in real if n not in unlike}
 
 
-@pytest.mark.skipif(CORPUS is None, reason="DREAMCATCHER_CORPUS names no folder of real books")
+@needs_corpus
 def test_the_fingerprint_is_the_real_ones() -> None:
     """A real sealed object gives its own fingerprint again, whatever stands in the two fields that it leaves out."""
     assert CORPUS is not None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib import resources
@@ -11,7 +10,7 @@ from typing import Any, NamedTuple
 
 from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
 
-from tests.e2e.tools import do_without
+from tests.e2e.tools import need, program
 
 ARTIFACTS = Path(__file__).parents[2] / "artifacts" / "page"
 """Where screenshots are kept for people to look at; git ignores the folder."""
@@ -30,11 +29,9 @@ LOOKS: dict[str, dict[str, Any]] = {
 @contextmanager
 def chromium() -> Iterator[Browser]:
     """The browser as a process, ended with the block."""
-    path = shutil.which("chromium")
-    if path is None:
-        do_without("chromium is not installed: make packages, as root")
+    need("chromium")
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=path, args=FLAGS.split())
+        browser = playwright.chromium.launch(executable_path=program("chromium"), args=FLAGS.split())
         try:
             yield browser
         finally:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -9,6 +11,15 @@ import pytest
 
 from tests.e2e.servers import KINDS, SERVERS, Served, Server, serve
 from tests.e2e.tools import dc
+
+
+@pytest.fixture
+def reachable() -> Iterator[Path]:
+    """A folder that every user can reach, as pytest's own are not."""
+    folder = Path(tempfile.mkdtemp(prefix="dreamcatcherd-test-"))
+    folder.chmod(0o755)
+    yield folder
+    shutil.rmtree(folder)
 
 
 def served_as(kind: str, tmp_path: Path) -> Iterator[Served]:

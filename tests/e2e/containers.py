@@ -18,7 +18,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from tests.e2e.tools import do_without, environment, program, wait_for
+from tests.e2e.tools import do_without, environment, need, wait_for
 
 ROOT = Path(__file__).parents[2]
 PYTHON = "3.11"  # Debian bookworm's
@@ -91,10 +91,9 @@ def make(*options: str, check: bool = True) -> subprocess.CompletedProcess[str]:
 
 def ready() -> None:
     """Skip the test where images cannot be built; else have the folder that they are kept in."""
-    if missing := [name for name in PROGRAMS if program(name) is None]:
-        do_without(f"{', '.join(missing)} not installed: make packages")
     if os.geteuid() != 0:
-        do_without("images are built as root here")
+        do_without("no root: run as root to build images")
+    need(*PROGRAMS)
     cache().mkdir(parents=True, exist_ok=True)
 
 

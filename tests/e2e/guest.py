@@ -26,7 +26,7 @@ from pathlib import Path
 import pytest
 
 from tests.e2e.processes import living, read
-from tests.e2e.tools import do_without, environment, wait_for
+from tests.e2e.tools import do_without, environment, need, wait_for
 
 ROOT = Path(__file__).parents[2]
 CACHE = Path(os.environ.get("DREAMCATCHER_GUEST_CACHE") or "/var/cache/dreamcatcherd-tests")
@@ -49,16 +49,15 @@ PROJECT = "/root/dreamcatcherd"
 def _machine_can() -> None:
     """Skip where no guest can be booted at all."""
     if os.geteuid() != 0:
-        pytest.skip("booting a guest takes root")
-    for name in ("systemd-nspawn", "mmdebstrap", "unshare", "nsenter"):
-        if shutil.which(name) is None:
-            missing = f"{name} is not installed: make packages"
-            do_without(missing) if shutil.which("apt-get") else pytest.skip(missing)
+        pytest.skip("no root: run as root to boot a guest")
+    if shutil.which("apt-get") is None:
+        pytest.skip("no apt-get: run on Debian or Ubuntu to boot a guest")
+    need("systemd-nspawn", "mmdebstrap", "unshare", "nsenter")
     probe = subprocess.run(
         ["unshare", "--mount", "mount", "-t", "tmpfs", "none", "/mnt"], capture_output=True, check=False
     )
     if probe.returncode:
-        pytest.skip(f"this machine may not mount: {probe.stderr.decode().strip()}")
+        pytest.skip(f"no right to mount: run with CAP_SYS_ADMIN to boot a guest ({probe.stderr.decode().strip()})")
 
 
 def _key(*parts: object) -> str:
@@ -84,7 +83,9 @@ def _made(name: str, key: str, *, make: list[list[str]]) -> Path:
             check=False,
         )
         if done.returncode:
-            do_without(f"{command[0]} could not make {name}: {done.stderr[-2000:]}")
+            do_without(
+                f"no {name} of a guest: make it by hand, to see why it failed: {done.args}\n{done.stderr[-2000:]}"
+            )
     unfinished.rename(folder)
     return folder
 
@@ -96,7 +97,7 @@ def _release() -> tuple[str, str, list[str]]:
     listed = subprocess.run(words, capture_output=True, text=True, check=True).stdout.split("\n")
     found = [line.split() for line in listed if line.startswith(f"{codename} http")]
     if not found:
-        pytest.skip(f"apt has no source for {codename or 'this release'}")
+        pytest.skip(f"no apt source for {codename or 'this release'}: add one, and a guest is made from it")
     mirror = found[0][1]
     return codename, mirror, sorted({part for _, uri, part in found if uri == mirror and part in ("main", "universe")})
 
@@ -109,7 +110,7 @@ def _tree() -> Path:
         try:
             urllib.request.urlopen(f"{mirror.rstrip('/')}/dists/{release}/Release", timeout=20).close()
         except (urllib.error.URLError, TimeoutError) as error:
-            pytest.skip(f"no network to make a guest with: {error}")
+            pytest.skip(f"no network: connect this machine, and a guest is made ({error})")
     source = f"deb {mirror} {release} {' '.join(parts)}"
     return _made("root", key, make=[["mmdebstrap", *OPTIONS, f"--include={PACKAGES}", release, "{}", source]])
 

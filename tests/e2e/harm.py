@@ -12,7 +12,7 @@ import pygit2
 from dreamcatcherd.core import paths
 from dreamcatcherd.git.local import LocalStore
 from dreamcatcherd.git.protocols import Move
-from tests.e2e.tools import DREAMCATCHERD, do_without, environment, git, program, wait_for
+from tests.e2e.tools import DREAMCATCHERD, do_without, environment, git, need, wait_for
 from tests.law.fleet import MAIN
 from tests.stages.test_never_less import craft, snapshot_of
 
@@ -47,12 +47,16 @@ def many_packs(repository: Path, count: int) -> None:
 
 def close_in_the_future(repository: Path) -> None:
     """What a primary does whose clock is an hour ahead."""
-    faketime = program("faketime") or do_without("faketime is not installed: make packages")
-    close = [faketime, "-f", "+1h", *DREAMCATCHERD, "merge", "--repo", str(repository)]
+    need("faketime")
+    close = ["faketime", "-f", "+1h", *DREAMCATCHERD, "merge", "--repo", str(repository)]
     subprocess.run(close, env=environment(), check=True, capture_output=True, timeout=60)
 
 
 def on_a_disk_of(size: str, folder: Path) -> list[str]:
-    """A command that mounts a small disk on a folder, for what it executes there alone."""
+    """A command that mounts a small disk on a folder, for what it executes there alone. Skips where none may mount."""
+    need("unshare")
     own = ["--mount"] if os.getuid() == 0 else ["--mount", "--map-root-user"]
+    mount = ["unshare", *own, "mount", "-t", "tmpfs", "none", str(folder)]
+    if subprocess.run(mount, capture_output=True, check=False).returncode:
+        do_without("no right to mount: run as root, or allow user namespaces")
     return ["unshare", *own, "sh", "-ec", f'mount -t tmpfs -o size={size} none "$0"; cd "$0"; exec "$@"', str(folder)]

@@ -15,14 +15,15 @@ from pathlib import Path
 from typing import Any
 
 from tests.e2e.proxy import HOST, hold_port, port_of
-from tests.e2e.tools import do_without, environment, program, wait_for
+from tests.e2e.tools import environment, need, program, wait_for
 
 Labels = dict[str, str]
 
 
 def tool(name: str) -> str:
     """Where `prometheus` or `promtool` is."""
-    return program(name) or do_without(f"{name} is not installed: make packages")
+    need(name)
+    return str(program(name))
 
 
 def promtool(*words: str, cwd: Path, stdin: str = "") -> str:
@@ -73,10 +74,11 @@ class Prometheus:
 @contextlib.contextmanager
 def run_prometheus(folder: Path, config: Path) -> Iterator[Prometheus]:
     """Start it on a configuration, wait until it answers, and stop it in the end."""
+    command = tool("prometheus")  # first, so that a skip leaves no port held: the next test would fail for it
     held = hold_port()
     port = port_of(held)
     words = [
-        tool("prometheus"),
+        command,
         f"--config.file={config}",
         f"--storage.tsdb.path={folder / 'data'}",
         f"--web.listen-address={HOST}:{port}",

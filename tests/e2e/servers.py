@@ -20,7 +20,7 @@ from typing import ClassVar
 from tests.e2e.processes import Processes
 from tests.e2e.proxy import HOST, Proxy, hold_port, port_of
 from tests.e2e.server_files import NGINX, OPENSSL, SSHD
-from tests.e2e.tools import do_without, environment, git, program, wait_for
+from tests.e2e.tools import environment, git, need, program, wait_for
 
 
 class Served:
@@ -290,17 +290,10 @@ KINDS = ("path", "git", "http", "ssh")
 SERVERS = ("git", "http", "https", "ssh")
 
 
-def unavailable(kind: str) -> str | None:
-    """Why a kind of server cannot be started here, with the remedy; None where it can."""
-    lacking = [name for name in CLASSES[kind].programs if not program(name)]
-    return f"no {', '.join(lacking)} to serve {kind}: run make packages as root" if lacking else None
-
-
 @contextmanager
 def serve(kind: str, repository: Path, folder: Path) -> Iterator[Served]:
     """Serve a bare repository; `folder` takes the server's own files. Skips, in CI fails, where programs lack."""
-    if reason := unavailable(kind):
-        do_without(reason)
+    need(*CLASSES[kind].programs)
     served = CLASSES[kind](repository, folder)
     try:
         served.start()

@@ -131,8 +131,7 @@ def test_a_fuzzer_finds_nothing_that_is_not_described(served: Daemon, tmp_path: 
     )
     assert done.returncode == 0, done.stdout[-6000:] + done.stderr[-2000:]
     assert "17 tested" in done.stdout or re.search(r"Operations:.*17", done.stdout), done.stdout[-3000:]
-    # Further lines may name a frame that nobody closed meanwhile.
-    assert served.get("/readyz").splitlines()[0] == "ready"
+    await_ready(served)  # on a machine that is busy enough a poll can fail, and the next one succeeds
     assert "request failed" not in served.text
 
 

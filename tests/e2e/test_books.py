@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import json
-import os
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -13,10 +12,10 @@ from xml.etree import ElementTree
 import pytest
 
 from dreamcatcherd.cli.authors import bound_books, make_authors
+from tests.corpus import CORPUS, needs_corpus
 from tests.e2e.test_fleet import remerged
 from tests.e2e.tools import Daemon, clone, dc, dc_json, delta, export_of, git, primary_toml, push
 
-CORPUS = os.environ.get("DREAMCATCHER_CORPUS")
 OPF = {"o": "http://www.idpf.org/2007/opf", "d": "http://purl.org/dc/elements/1.1/"}
 XHTML = {"h": "http://www.w3.org/1999/xhtml"}
 
@@ -177,7 +176,7 @@ def test_an_older_shelf_is_shown_by_frame(tmp_path: Path) -> None:
     assert (before[0]["chapters"], after[0]["chapters"]) == (1, 2)
 
 
-@pytest.mark.skipif(CORPUS is None, reason="DREAMCATCHER_CORPUS names no folder of real books")
+@needs_corpus
 @pytest.mark.parametrize("order", [1, -1])
 def test_the_real_book_split_among_five_workers_is_the_original(tmp_path: Path, order: int) -> None:
     """Five workers on lanes bring a chapter each, by attachment or inline, and the object is the original again."""

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.e2e.tools import DREAMCATCHERD, clone, dc, dc_json, delta, environment, export_of, git, push
+from tests.e2e.tools import DREAMCATCHERD, clone, dc, dc_json, delta, environment, export_of, git, push, unprivileged
 
 
 @pytest.fixture
@@ -274,11 +273,12 @@ def test_validate_goes_on_after_files_that_cannot_be_read(tmp_path: Path) -> Non
     assert "not-a-file" in dc("validate", "broken.json", "folder", "good.json", cwd=tmp_path, code=1)
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root reads every file")
-def test_validate_names_a_file_without_permission(tmp_path: Path) -> None:
+def test_validate_names_a_file_without_permission(reachable: Path) -> None:
     """The operating system's reason is in the row, and the files after it are checked."""
-    (tmp_path / "good.json").write_text(delta(7, "a"))
-    (tmp_path / "closed.json").write_text(delta(7, "a"))
-    (tmp_path / "closed.json").chmod(0)
-    said = dc("validate", "closed.json", "good.json", cwd=tmp_path, code=2)
-    assert "closed.json: unreadable: Permission denied\ngood.json: would merge\n" in said
+    (reachable / "good.json").write_text(delta(7, "a"))
+    (reachable / "closed.json").write_text(delta(7, "a"))
+    (reachable / "closed.json").chmod(0)
+    words = [*unprivileged(), *DREAMCATCHERD, "validate", "closed.json", "good.json"]
+    done = subprocess.run(words, cwd=reachable, env=environment(), capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert "closed.json: unreadable: Permission denied\ngood.json: would merge\n" in done.stdout

@@ -26,7 +26,7 @@ def test_with_no_configuration_it_serves_fleet_git_on_the_documented_port(tmp_pa
     with socket.socket() as probe:
         probe.settimeout(1)
         if probe.connect_ex(("127.0.0.1", 9464)) == 0:
-            pytest.skip("something else listens on 127.0.0.1:9464")
+            pytest.skip("no free port 9464: stop what listens on 127.0.0.1:9464")
     with Daemon(tmp_path) as daemon:
         assert daemon.url() == "http://127.0.0.1:9464"
         state = json.loads(git(tmp_path / "fleet.git", "show", "main:state/frame.json"))
@@ -120,7 +120,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     folder.mkdir()
     words = ["mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", str(folder)]
     if shutil.which("mount") is None or subprocess.run(words, capture_output=True, check=False).returncode:
-        pytest.skip("mounting a small file system takes root")
+        pytest.skip("no right to mount: run as root, or with CAP_SYS_ADMIN")
     yield folder
     subprocess.run(["umount", str(folder)], check=True)
 

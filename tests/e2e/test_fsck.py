@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.e2e.primaries import config_for
-from tests.e2e.servers import Served
+from tests.e2e.servers import Served, Server
 from tests.e2e.tools import clone, dc, dc_json, delta, environment, git, push, try_git
 
 PATH = "state/stream_deltas/1/a.json"
@@ -109,12 +109,11 @@ def test_doctor_takes_either_setting_and_its_remedy_mends(name: str, tmp_path: P
     assert "false: pushes of malformed" in dc("doctor", "--repo", str(repository), code=1)
 
 
-def test_of_a_remote_doctor_recommends_it_and_is_content(served: Served, tmp_path: Path) -> None:
+@pytest.mark.parametrize("server", ["git", "http", "ssh"], indirect=True)
+def test_of_a_remote_doctor_recommends_it_and_is_content(server: Server, tmp_path: Path) -> None:
     """What a server does with pushed objects cannot be asked: that is said, and is no fault."""
-    if served.kind == "path":
-        pytest.skip("this one lies on the disk")
-    git(served.repository, "config", "--unset", "receive.fsckObjects")
-    config = config_for(served, tmp_path / "primary", "manual")
+    git(server.repository, "config", "--unset", "receive.fsckObjects")
+    config = config_for(server, tmp_path / "primary", "manual")
     rows = {row["check"]: row for row in dc_json("doctor", "--config", str(config))}
     assert rows["receive.fsckObjects"]["ok"]
     assert "only where the server does" in rows["receive.fsckObjects"]["detail"]

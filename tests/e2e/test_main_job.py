@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 
 import pytest
 
+from tests.corpus import CORPUS, needs_corpus
 from tests.e2e.tools import clone, dc, dc_json, delta, export_of, git, push
 from tests.law.model import Sent, model
-
-CORPUS = os.environ.get("DREAMCATCHER_CORPUS")
 
 
 def test_three_streams_of_one_frame_merge_with_their_attachment(tmp_path: Path) -> None:
@@ -62,7 +60,7 @@ def test_three_streams_of_one_frame_merge_with_their_attachment(tmp_path: Path) 
     assert git(repository, "fsck", "--strict", "--full") == ""
 
 
-@pytest.mark.skipif(CORPUS is None, reason="DREAMCATCHER_CORPUS names no folder of real deltas")
+@needs_corpus
 def test_the_real_deltas_all_merge_whatever_their_order(tmp_path: Path) -> None:
     """All 47 real deltas merge, none is quarantined, every value is in the export, and order changes no byte."""
     assert CORPUS is not None

@@ -14,7 +14,7 @@ import yaml
 
 from dreamcatcherd import __version__
 from dreamcatcherd.config import load_config
-from tests.e2e.tools import do_without, environment, program
+from tests.e2e.tools import environment, need
 
 ROOT = Path(__file__).parents[2]
 KUBERNETES = ROOT / "config/kubernetes"
@@ -32,8 +32,7 @@ def manifest(kind: str) -> dict[str, Any]:
 
 
 def compose(**variables: str) -> subprocess.CompletedProcess[str]:
-    if program("docker-compose") is None:
-        do_without("docker-compose is not installed: make packages")
+    need("docker-compose")
     return subprocess.run(
         ["docker-compose", "--file", "config/compose.yaml", "config"],
         cwd=ROOT, env=environment() | variables, capture_output=True, text=True, check=False, timeout=60,

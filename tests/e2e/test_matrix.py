@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import subprocess
 from collections.abc import Callable
 from pathlib import Path
 from random import Random
@@ -19,7 +18,7 @@ from dreamcatcherd.imports.new_repository import create
 from tests.e2e.primaries import config_for
 from tests.e2e.servers import HttpServer, Server, install_hook, serve
 from tests.e2e.test_policies import OFFENDER, POLICIES, hook, offence, sign
-from tests.e2e.tools import DREAMCATCHERD, clone, dc_json, environment, git, push, try_git
+from tests.e2e.tools import clone, dc_json, git, invoke, push, try_git
 from tests.law.fleet import MAIN, NOW, commit_files
 from tests.stages.test_linear import LINEAR
 from tests.stages.tools import FOLDER, text
@@ -150,10 +149,9 @@ ROWS: dict[str, Callable[[Bed], None]] = {
 
 def run(bed: Bed, *words: str) -> str:
     """What a command of the operator's says, whatever its exit code."""
-    whole = [*DREAMCATCHERD, *words, "--config", str(bed.folder / "primary" / "primary.toml")]
-    done = subprocess.run(whole, env=environment(), capture_output=True, text=True, timeout=60, check=False)
-    assert "Traceback" not in done.stderr
-    return done.stdout + done.stderr
+    done = invoke(*words, "--config", str(bed.folder / "primary" / "primary.toml"), timeout_s=60)
+    assert b"Traceback" not in done.stderr
+    return (done.stdout + done.stderr).decode()
 
 
 def cells() -> dict[str, dict[str, str]]:

@@ -17,7 +17,7 @@ from dreamcatcherd.git.partial_clone import PartialClone
 from tests.client.tools import commit_on, refs
 from tests.e2e.servers import Server, hooked
 from tests.e2e.test_push import worker_config, written
-from tests.e2e.tools import DREAMCATCHERD, dc, delta, environment, export_of, git, wait_for
+from tests.e2e.tools import DREAMCATCHERD, dc, delta, environment, export_of, git, invoke, wait_for
 
 SCRIPT = Path(__file__).parents[2] / "config/worker/push-delta.sh"
 
@@ -99,7 +99,8 @@ def test_both_ways_to_push_have_the_same_exit_codes(name: str, tmp_path: Path, g
 
 
 def command_line(url: str, words: list[str], cwd: Path) -> tuple[int, str]:
-    return outcome_of([*DREAMCATCHERD, "push", *words, "--repo", url], cwd)
+    done = invoke("push", *words, "--repo", url, cwd=cwd, timeout_s=120)
+    return done.returncode, done.stderr.decode()
 
 
 def script_line(url: str, words: list[str], cwd: Path) -> tuple[int, str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import socket
 import subprocess
 from collections.abc import Iterator
@@ -10,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.e2e.harm import on_a_disk_of
 from tests.e2e.test_terminal import on_terminal
 from tests.e2e.tools import DREAMCATCHERD, Daemon, dc, environment, primary_toml, wait_for
 
@@ -110,6 +112,32 @@ def test_a_start_that_fails_leaves_no_repository_behind(tmp_path: Path, taken: i
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize("what", ["a file", "a folder"])
+def test_a_fleet_git_that_is_no_repository_is_left_alone(what: str, tmp_path: Path) -> None:
+    """The error says what it is not, and how to go on with it or without it."""
+    place = tmp_path / "fleet.git"
+    if what == "a folder":
+        place.mkdir()
+    (place / "notes" if what == "a folder" else place).write_text("mine")
+    said = dc("run", "--listen", "127.0.0.1:0", cwd=tmp_path, code=2)
+    assert said == (
+        "dreamcatcherd: fleet.git is not a git repository; "
+        "name another with --repo, or move it away and make one: dreamcatcherd init fleet.git\n"
+    )
+    assert (place / "notes" if what == "a folder" else place).read_text() == "mine"
+
+
+def test_a_disk_without_room_leaves_no_half_of_a_repository(tmp_path: Path) -> None:
+    """The error says to make room, and the next start makes the repository as if there had been none before."""
+    words = on_a_disk_of("64k", tmp_path)
+    command = [*DREAMCATCHERD, "run", "--listen", "127.0.0.1:0"]
+    line = [*words, "sh", "-c", f"{shlex.join(command)}; code=$?; ls; exit $code"]
+    done = subprocess.run(line, env=environment(), capture_output=True, text=True, check=False, timeout=60)
+    assert (done.returncode, done.stdout) == (3, "")
+    assert "No space left on device" in done.stderr
+    assert done.stderr.endswith("; make room on the disk of fleet.git\n")
+
+
 def test_an_address_of_another_machine_is_not_called_taken(fleet: Path) -> None:
     """The remedy fits the cause: nothing can be stopped where the address is not this machine's."""
     (fleet / "open.toml").write_text("[http]\ninsecure = true\n")
@@ -140,7 +168,7 @@ def test_a_port_in_use_on_a_reload_is_answered_with_the_key(fleet: Path, taken: 
 def test_it_listens_on_an_ipv6_address_and_on_a_name(at: str, fleet: Path) -> None:
     """The log has the address as a URL writes it, with the port that was free."""
     if at.startswith("[") and not socket.has_ipv6:
-        pytest.skip("no IPv6 here")
+        pytest.skip("no IPv6: give the loopback interface the address ::1")
     with Daemon(fleet, "--listen", at) as daemon:
         assert daemon.get("/healthz") == "alive\n"
         (line,) = daemon.logged("started")

@@ -252,6 +252,6 @@ def test_a_missing_program_fails_in_ci_and_skips_elsewhere(
     """Where CI is set a server that cannot be started is a failure; elsewhere a skip; both name the remedy."""
     monkeypatch.setattr(SshServer, "programs", ("sshd", "no-such-program"))
     monkeypatch.setenv("CI", ci) if ci else monkeypatch.delenv("CI", raising=False)
-    reason = r"no no-such-program to serve ssh: run make packages as root"
+    reason = r"no no-such-program: run make packages as root"
     with pytest.raises(outcome, match=reason), serve("ssh", tmp_path, tmp_path / "server"):
         pass

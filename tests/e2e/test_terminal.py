@@ -2,22 +2,16 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
-import os
-import pty
 import re
-import select
-import struct
-import subprocess
-import termios
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.e2e.tools import DREAMCATCHERD, clone, dc, dc_json, delta, environment, git, try_git
+from tests.e2e.terminals import in_terminal
+from tests.e2e.tools import DREAMCATCHERD, clone, dc, dc_json, delta, environment, git, invoke, try_git
 
 EVIL = "\x1b]0;title\x07\x1b[8m\x9b31m\x7f\u202e\u2066\x85\x08"
 FORBIDDEN = re.compile("\x1b\\]|\x1b\\[8m|[\x00-\x08\x0b\x0c\x0e-\x1a\x1c-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
@@ -32,33 +26,13 @@ def on_terminal(words: list[str], cwd: Path, columns: int = 200, until: str = ""
     """Run a command whose three streams are a terminal of that width; returns what that terminal received.
 
     One that does not end by itself is ended once it has written `until`."""
-    above, below = pty.openpty()
-    fcntl.ioctl(below, termios.TIOCSWINSZ, struct.pack("HHHH", 50, columns, 0, 0))
     environ = environment() | {"TERM": "xterm-256color"}
     environ.pop("COLUMNS")  # it would override the terminal's own width
-    process = subprocess.Popen(
-        [*DREAMCATCHERD, *words], cwd=cwd, env=environ, stdin=below, stdout=below, stderr=below, start_new_session=True
-    )
-    os.close(below)
-    got = b""
-    while select.select([above], [], [], 60)[0]:
-        try:
-            piece = os.read(above, 65536)
-        except OSError:  # the last process has closed it
-            break
-        if not piece:
-            break
-        got += piece
-        if until and until.encode() in got:
-            process.terminate()
-            until = ""
-    os.close(above)
-    process.wait(timeout=60)
-    return got.decode("utf-8", "surrogateescape")
+    return in_terminal([*DREAMCATCHERD, *words], cwd, environ, until, columns=columns)[1]
 
 
 def in_pipe(words: list[str], cwd: Path) -> str:
-    done = subprocess.run([*DREAMCATCHERD, *words], cwd=cwd, env=environment(), capture_output=True, check=False)
+    done = invoke(*words, cwd=cwd)
     return (done.stdout + done.stderr).decode("utf-8", "surrogateescape")
 
 

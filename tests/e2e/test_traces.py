@@ -181,9 +181,9 @@ def test_a_line_that_is_no_header_is_refused_unseen(tmp_path: Path) -> None:
 def test_a_receiver_of_another_make_reads_the_spans(tmp_path: Path) -> None:
     """oteltap, a receiver in Rust, decodes what is sent, as a process of its own."""
     if platform.machine() != "x86_64":
-        pytest.skip("oteltap is built for x86_64 alone")
+        pytest.skip("no oteltap for this processor: run on x86_64")
     if find_spec("oteltap") is None:
-        do_without("oteltap is not installed: pip install oteltap")
+        do_without("no oteltap: pip install oteltap")
     dc("init", "fleet.git", cwd=tmp_path)
     worker = clone(tmp_path / "fleet.git", tmp_path / "worker")
     context = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"

@@ -10,7 +10,7 @@ import pytest
 
 from tests.e2e.primaries import await_failures, await_frames, await_ready, config_for
 from tests.e2e.servers import HttpsServer, Server, SshServer
-from tests.e2e.tools import Daemon, dc, dc_json
+from tests.e2e.tools import Daemon, dc, dc_json, need
 
 UNTRUSTED = "cannot be trusted: its host key or certificate is unknown or another one"
 TRANSPORTS = ("pygit2", "git")
@@ -64,6 +64,7 @@ def test_certificates_are_found_where_others_find_them(
         folder = tmp_path / "certificates"
         folder.mkdir()
         (folder / "fleet.pem").write_bytes(authority.read_bytes())
+        need("openssl")
         subprocess.run(["openssl", "rehash", str(folder)], check=True, capture_output=True)
         monkeypatch.setenv(named, str(folder))
     else:

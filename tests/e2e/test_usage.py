@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
 from pathlib import Path
 
 import click
@@ -13,7 +12,7 @@ from hypothesis import strategies as st
 
 from dreamcatcherd.cli import cli
 from dreamcatcherd.cli.usage import nearest
-from tests.e2e.tools import DREAMCATCHERD, dc, dc_json, environment
+from tests.e2e.tools import dc, dc_json, invoke
 
 
 @pytest.mark.parametrize(
@@ -46,12 +45,11 @@ def test_wrong_words_are_one_line_that_names_the_nearest(line: str, said: str, t
 @pytest.mark.parametrize("words", [[], ["config"], ["hook"]])
 def test_no_command_shows_the_help_and_one_line(words: list[str], tmp_path: Path) -> None:
     """Without a command the help is on stdout, and stderr has one line: it is an error for whoever wrote a script."""
-    done = subprocess.run(
-        [*DREAMCATCHERD, *words], cwd=tmp_path, env=environment(), capture_output=True, text=True, check=False
-    )
+    done = invoke(*words, cwd=tmp_path)
     assert done.returncode == 2
-    assert done.stdout == dc(*words, "--help")
-    assert done.stderr == f"dreamcatcherd: no command is given; see {' '.join(['dreamcatcherd', *words])} --help\n"
+    assert done.stdout.decode() == dc(*words, "--help")
+    said = " ".join(["dreamcatcherd", *words])
+    assert done.stderr.decode() == f"dreamcatcherd: no command is given; see {said} --help\n"
 
 
 def every_group(group: click.Group) -> list[click.Group]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import shutil
@@ -17,36 +18,92 @@ from typing import Any, NoReturn
 
 import pytest
 
+from tests.e2e.warm import Warm
+
 DREAMCATCHERD = [sys.executable, "-m", "dreamcatcherd"]
 
 
 def environment() -> dict[str, str]:
     """What a process of a test finds: nothing of the user's git, and bytecode, without which each would compile all."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
-    kept.pop("PYTHONDONTWRITEBYTECODE", None)
+    for name in ("PYTHONDONTWRITEBYTECODE", "PYTEST_CURRENT_TEST"):
+        kept.pop(name, None)
     kept |= {"no_proxy": "127.0.0.1", "NO_PROXY": "127.0.0.1"}
     return kept | {"GIT_TERMINAL_PROMPT": "0", "GIT_CONFIG_GLOBAL": "/dev/null", "COLUMNS": "200"}
 
 
 def do_without(reason: str) -> NoReturn:
-    """Skip the test; but where CI is set fail it, since there a missing part is a mistake and not a circumstance."""
+    """Skip the test; with CI set fail it: there a missing part is a mistake.
+
+    The reason names what is missing and how to get it, as in `no sshd: run make packages as root`."""
     if os.environ.get("CI"):
         pytest.fail(reason)
     pytest.skip(reason)
 
 
+@functools.cache
+def _gits_own() -> str:
+    return git(Path.cwd(), "--exec-path")
+
+
 def program(name: str) -> str | None:
     """Where a program is, looking also where only root's PATH leads and where git keeps its own."""
-    folders = [os.environ.get("PATH", ""), "/usr/local/sbin", "/usr/sbin", git(Path.cwd(), "--exec-path")]
+    folders = [os.environ.get("PATH", ""), "/usr/local/sbin", "/usr/sbin", _gits_own()]
     return shutil.which(name, path=os.pathsep.join(folders))
+
+
+def missing(*programs: str) -> str:
+    """Which of some programs are missing, and how to get them; empty where all are there."""
+    lacking = [name for name in programs if program(name) is None]
+    return f"no {', '.join(lacking)}: run make packages as root" if lacking else ""
+
+
+def need(*programs: str) -> None:
+    """Do without the test where one of the programs is missing."""
+    if reason := missing(*programs):
+        do_without(reason)
+
+
+def unprivileged() -> list[str]:
+    """How a command begins that runs as a user other than root: empty where the tests are another user's."""
+    if os.geteuid():
+        return []
+    begin = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"]
+    if subprocess.run([*begin, *DREAMCATCHERD, "version"], capture_output=True, check=False).returncode:
+        pytest.skip("no Python for other users: make the environment where every user may read")
+    return begin
+
+
+_AT_START = environment()
+_warm: list[Warm] = []
+
+
+def invoke(
+    *words: str, cwd: Path | None = None, stdin: bytes = b"", timeout_s: float = 300
+) -> subprocess.CompletedProcess[bytes]:
+    """Run the command as a process; returns what became of it.
+
+    It is forked from a process that has the package loaded, unless a test has changed the environment."""
+    env = environment()
+    if env != _AT_START:
+        return subprocess.run(
+            [*DREAMCATCHERD, *words], cwd=cwd, env=env, input=stdin, capture_output=True, check=False, timeout=timeout_s
+        )
+    if not _warm:
+        _warm.append(Warm(env))
+    return _warm[0].run(words, cwd or Path.cwd(), stdin, timeout_s)
+
+
+def close_warm() -> None:
+    """End the process that commands are forked from."""
+    while _warm:
+        _warm.pop().close()
 
 
 def dc(*words: str, cwd: Path | None = None, code: int = 0, stdin: bytes = b"", both: bool = False) -> str:
     """Run the command, check its exit code, and return what it wrote; no traceback may ever be on stderr. With `both`
     that is returned too where the command went well."""
-    done = subprocess.run(
-        [*DREAMCATCHERD, *words], capture_output=True, cwd=cwd, env=environment(), input=stdin, check=False, timeout=300
-    )
+    done = invoke(*words, cwd=cwd, stdin=stdin)
     errors = done.stderr.decode()
     assert "Traceback" not in errors, errors
     assert done.returncode == code, (words, done.returncode, done.stdout.decode(), errors)

@@ -12,6 +12,8 @@ from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
+from tests.e2e.proxy import hold_port, port_of
+
 
 def free_port() -> int:
     """A port where nobody listens."""
@@ -22,12 +24,14 @@ def free_port() -> int:
 @contextmanager
 def git_daemon(folder: Path) -> Iterator[str]:
     """git's own daemon over the repositories below a folder, pushes allowed; gives `git://` and the address."""
-    port = free_port()
+    held = hold_port()
+    port = port_of(held)
     words = ["git", "daemon", "--reuseaddr", "--listen=127.0.0.1", f"--port={port}", f"--base-path={folder}"]
     words += ["--export-all", "--enable=receive-pack", str(folder)]
-    with subprocess.Popen(words, stderr=subprocess.DEVNULL) as process:
+    with held, subprocess.Popen(words, stderr=subprocess.DEVNULL) as process:
         try:
-            while process.poll() is None:
+            while True:
+                assert process.poll() is None, "git daemon has ended"
                 try:
                     socket.create_connection(("127.0.0.1", port), 5).close()
                     break

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import random
 from collections.abc import Callable
 from pathlib import Path
@@ -23,6 +22,7 @@ from dreamcatcherd.history.verify import Verdict, read_history
 from dreamcatcherd.imports.adopt_export import adopt
 from dreamcatcherd.stages.first_frame import open_first
 from dreamcatcherd.testing import MemoryStore
+from tests.corpus import CORPUS, needs_corpus
 from tests.history.history import copy_of, grow
 from tests.history.tamper import a_shard, blob, chain, following, rewrite
 from tests.law.fleet import MAIN, NOW, close, commit_files, new_primary, primary_on, send
@@ -50,10 +50,7 @@ def test_a_thousand_frames_verify(thousand: Primary) -> None:
     assert verify(thousand) == Verdict(1000, True, None, None)
 
 
-CORPUS = os.environ.get("DREAMCATCHER_CORPUS")
-
-
-@pytest.mark.skipif(CORPUS is None, reason="DREAMCATCHER_CORPUS names no folder of real deltas")
+@needs_corpus
 def test_the_real_deltas_verify_and_any_tampering_is_named() -> None:
     """A history of the platform's own deltas, some of them late, is as published; each kind of tampering is named."""
     assert CORPUS is not None

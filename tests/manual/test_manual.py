@@ -12,7 +12,7 @@ import click
 import pytest
 
 from dreamcatcherd.cli import cli
-from tests.e2e.tools import do_without, program
+from tests.e2e.tools import need
 from tests.manual.__main__ import paragraph, prepare
 
 ROOT = Path(__file__).parents[2]
@@ -39,8 +39,7 @@ def paths(command: click.Command, path: str) -> Iterator[str]:
 
 def rendered(page: Path) -> str:
     """A page as a terminal shows it, with single spaces; groff found no fault in it."""
-    if program("groff") is None:
-        do_without("groff is not installed: make packages")
+    need("groff")
     render = ["groff", "-k", "-man", "-Tutf8", "-ww", "-P-cbou", str(page)]
     done = subprocess.run(render, capture_output=True, text=True, check=True, timeout=60)
     assert done.stderr == ""

@@ -11,6 +11,7 @@ from dreamcatcherd.core import paths
 from dreamcatcherd.core.frames import Closing
 from dreamcatcherd.core.ledger import Ledger
 from dreamcatcherd.imports.new_repository import create
+from tests.e2e.tools import need
 from tests.law.fleet import MAIN, NOW, primary_on
 from tests.stages.tools import FOLDER, close, text
 
@@ -26,6 +27,7 @@ def git(folder: Path, *words: str, given: bytes | None = None) -> str:
 
 def make_keys(folder: Path) -> Path:
     """Write a key pair for each name into a folder; returns the folder."""
+    need("ssh-keygen")
     for name in NAMES:
         kind = "ecdsa" if name == "worker-1" else "ed25519"
         words = ["ssh-keygen", "-q", "-t", kind, "-N", "", "-C", name, "-f", str(folder / name)]

@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 import json
-import os
 from collections import Counter
 from pathlib import Path
 from typing import Any
 
-import pytest
-
 from dreamcatcherd.daemon.cycle import close_frame
+from tests.corpus import CORPUS, needs_corpus
 from tests.law.fleet import MAIN, commit_files, new_primary
 from tests.law.test_law import exported
 
-CORPUS = os.environ.get("DREAMCATCHER_CORPUS")
-pytestmark = pytest.mark.skipif(CORPUS is None, reason="DREAMCATCHER_CORPUS names no folder of real deltas")
+pytestmark = needs_corpus
 
 
 def deltas() -> dict[str, bytes]:

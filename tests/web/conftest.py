@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.tools import do_without, program
+from tests.e2e.tools import need
 from tests.web.served import Served
 
 
@@ -23,8 +23,7 @@ def served() -> Iterator[Served]:
 @pytest.fixture(scope="module")
 def pair(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     """A certificate for localhost and its key."""
-    if program("openssl") is None:
-        do_without("no openssl: run make packages as root")
+    need("openssl")
     folder = tmp_path_factory.mktemp("tls")
     made = folder / "tls.crt", folder / "tls.key"
     words = "req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=localhost -addext subjectAltName=IP:127.0.0.1"

@@ -383,6 +383,26 @@ def test_a_mistake_of_ours_is_500_and_tells_nothing_of_the_inside(
     assert "Traceback" not in told
 
 
+def test_a_request_that_waits_for_its_turn_when_the_daemon_stops_is_answered(served: Served) -> None:
+    """503 with the cause: the answer before it took all the time that was left."""
+    serve_history(served)
+    reading, go_on = threading.Event(), threading.Event()
+
+    def hold_up() -> None:
+        reading.set()
+        go_on.wait(10)
+
+    served.reader.before_read = hold_up
+    with ThreadPoolExecutor(2) as pool:
+        pool.submit(served.get, "/api/v1/log")
+        reading.wait(10)
+        second = pool.submit(served.get, "/api/v1/collections")
+        wait_for(lambda: len(served.server._app._executors[0]._under_way) == 2)
+        served.server.stop(0)
+        assert (second.result().code, second.result().json["error"]) == (503, "the daemon is stopping")
+        go_on.set()
+
+
 def test_answers_wait_while_a_frame_closes_but_not_those_of_probes(served: Served) -> None:
     """The API and scrapes are held until the close ends; health and readiness come at once."""
     serve_history(served)

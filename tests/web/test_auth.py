@@ -17,6 +17,7 @@ from dreamcatcherd.config_tables import HttpConfig
 from dreamcatcherd.core.errors import UsageError
 from dreamcatcherd.web.auth import AuthPolicy, has_token, is_address_or_localhost
 from dreamcatcherd.web.server import Listening, read_listening
+from tests.e2e.tools import need
 from tests.web.served import Served
 
 PATHS = ("/", "/metrics", "/readyz", "/api/v1/status", "/api/v1/events", "/static/page.css", "/nothing")
@@ -176,6 +177,7 @@ def test_files_that_cannot_be_used_are_refused_at_the_start(tmp_path: Path, pair
     empty.write_text("\n")
     with pytest.raises(UsageError, match="holds no token"):
         read_listening(HttpConfig(token_file=str(empty)))
+    need("openssl")
     words = ["openssl", "rsa", "-aes256", "-passout", "pass:x", "-in", str(pair[1]), "-out", str(locked)]
     subprocess.run(words, check=True, capture_output=True, timeout=60)
     for key in (empty, locked):

@@ -37,7 +37,7 @@ def many_files() -> Iterator[None]:
     """Both ends of each connection are this process's."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if hard < 4096:
-        pytest.skip("the hard limit of open files is below 4,096")
+        pytest.skip("no 4,096 open files: raise the hard limit (ulimit -H -n 4096)")
     resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, 4096), hard))
     yield
     resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
