@@ -47,12 +47,13 @@ def run(repo: str | None, config_file: Path | None, listen: str | None, interval
     The log is on stderr: JSON lines, except on a terminal. Only a terminal is shown how to push a first delta."""
     # The server's libraries take half of a command's start-up time, and only this command needs them.
     from dreamcatcherd.daemon.service import Service
-    from dreamcatcherd.observe.logs import set_up_logs
+    from dreamcatcherd.observe.logs import set_up_logs, take_stray_messages
     from dreamcatcherd.web.server import NotListeningError, check_port, read_listening
 
     source = Source(lambda: _configured(repo, config_file, listen, interval), config_file)
     config, url = source.read()
     logger = set_up_logs(config.log.format, config.log.level)
+    take_stray_messages()
     path = repository_path(url)
     new = repo is None and config.repository.url == DEFAULT_URL and path is not None and not path.exists()
     try:
