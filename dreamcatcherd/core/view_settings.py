@@ -5,14 +5,14 @@ Owns the rules of `[views]`; `platform_views` makes the files."""
 from __future__ import annotations
 
 import unicodedata
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from typing import Annotated, Literal
 
 from msgspec import Meta, Struct
 
 from dreamcatcherd.core import paths
 from dreamcatcherd.core.collections import MARKS, Table
-from dreamcatcherd.core.intake import Intake, is_plain_path, overlap
+from dreamcatcherd.core.intake import Intake, PathOwners, is_plain_path
 from dreamcatcherd.core.mistakes import Mistake, most_like
 
 Shape = Literal["map", "list", "lines"]
@@ -43,7 +43,11 @@ Views = Mapping[str, ViewFile]
 
 def view_mistakes(views: Views, table: Table, intake: Intake) -> Iterator[Mistake]:
     """Why the views cannot count: every mistake that their types do not show."""
-    used: dict[str, str] = {}
+    used, canonical, roots = PathOwners(), PathOwners(), PathOwners()
+    for folder in (paths.FRAME, paths.SETTINGS, paths.LEDGER, paths.SNAPSHOT):
+        canonical.add(_compared(folder), folder)
+    for folder in intake.roots:
+        roots.add(_compared(folder), folder)
     for name, view in views.items():
         for keys, what in _why_bad_view(view, table):
             at, *others = (("views", name, key) for key in keys)
@@ -51,12 +55,18 @@ def view_mistakes(views: Views, table: Table, intake: Intake) -> Iterator[Mistak
             yield Mistake(f"[views.{name}]", what, at=(at,), needs=(*others, ("collections", view.collection)))
         at = ("views", name, "path")
         path = _compared(view.path)
-        if (why := _why_bad_path(view.path, intake)) is not None:
-            yield Mistake(f"[views.{name}] path:", why, at=(at,), needs=(("intake", "roots"),))
-        elif (other := next((other for other in used if overlap(path, other)), None)) is not None:
-            yield Mistake(f"[views.{name}]", f"its path is that of [views.{used[other]}]", at=(at,))
+        if not is_plain_path(view.path) or view.path.endswith("/"):
+            what = f"path: {view.path!r} is not a relative path without empty names, `.` and `..`"
+            yield Mistake(f"[views.{name}]", what, at=(at,))
+        elif (other := canonical.overlapping(path)) is not None:
+            yield Mistake(f"[views.{name}]", f"path: {view.path!r} is taken by {other}", at=(at,))
+        elif (other := roots.overlapping(path)) is not None:
+            what = f"path: {view.path!r} is taken by {other}"
+            yield Mistake(f"[views.{name}]", what, at=(at,), needs=(("intake", "roots"),))
+        elif (other := used.overlapping(path)) is not None:
+            yield Mistake(f"[views.{name}]", f"its path is that of [views.{other}]", at=(at,))
         else:
-            used[path] = name
+            used.add(path, name)
 
 
 def _why_bad_view(view: ViewFile, table: Table) -> Iterator[tuple[tuple[str, ...], str]]:
@@ -77,14 +87,6 @@ def _why_bad_view(view: ViewFile, table: Table) -> Iterator[tuple[tuple[str, ...
         yield ("inside", "shape"), "inside goes with the shape map"
     if len({*view.rename.values()}) < len(view.rename) or {*MARKS} & {*view.rename, *view.rename.values()}:
         yield ("rename",), "rename: names must be distinct and not reserved"
-
-
-def _why_bad_path(path: str, intake: Intake) -> str | None:
-    if not is_plain_path(path) or path.endswith("/"):
-        return f"{path!r} is not a relative path without empty names, `.` and `..`"
-    folders: Iterable[str] = (paths.SNAPSHOT, paths.LEDGER, paths.FRAME, paths.SETTINGS, *intake.roots)
-    taken = next((folder for folder in folders if overlap(_compared(path), _compared(folder))), None)
-    return f"{path!r} is taken by {taken}" if taken else None
 
 
 def _compared(path: str) -> str:

@@ -135,6 +135,14 @@ def test_a_file_full_of_mistakes_costs_and_says_no_more_than_a_bound() -> None:
     assert len(str(long.value)) < 500
 
 
+def test_many_roots_and_views_are_not_compared_each_with_each() -> None:
+    """10,000 of them are read; compared in pairs they would take minutes, in every push and at every look."""
+    roots = ", ".join(f'"d/{number}"' for number in range(10_000))
+    views = "".join(f'[views.v{number}]\ncollection = "posts"\npath = "v/{number}"\n' for number in range(10_000))
+    read = read_settings(f"[intake]\nroots = [{roots}]\n{views}".encode())
+    assert (len(read.intake.roots), len(read.views)) == (10_000, 10_000)
+
+
 def test_what_may_follow_from_another_mistake_is_left_out() -> None:
     """From one that is known, one before it, in the same place, or in a table that holds it; others stay."""
     first = Mistake("a", "is wrong", at=(("a", "x"),))
