@@ -17,9 +17,13 @@ DEADLINE_S = 300.0
 """The default deadline of a rule that waits for workers: a dead stream must not keep a frame open forever."""
 
 
+_ORIGIN = r"^(\*|https?://[a-z0-9.:\[\]-]+)$"
 _COMMIT_PAGE = r"^(https?://[A-Za-z0-9.:\[\]-]+/[^\s{}]*\{commit\}[^\s{}]*)?$"
 _FILE_PAGE = r"^(https?://[A-Za-z0-9.:\[\]-]+/[^\s{}]*\{commit\}[^\s{}]*\{path\}[^\s{}]*)?$"
 """Addresses of the web alone, without a user or password in them."""
+_COMMIT_FORM = "an http:// or https:// URL with {commit} in its path"
+_FILE_FORM = "an http:// or https:// URL with {commit}, and {path} after it, in its path"
+"""What errors say of a text that does not match, in place of the expression."""
 
 
 class RepositoryConfig(Struct, frozen=True, forbid_unknown_fields=True):
@@ -115,7 +119,7 @@ class HttpConfig(Struct, frozen=True, forbid_unknown_fields=True):
     tls_key: Annotated[str | None, Meta(description="private key without passphrase, PEM")] = None
     insecure: Annotated[bool, Meta(description="answer other machines without a token and without TLS")] = False
     cors_origins: Annotated[
-        list[Annotated[str, Meta(pattern=r"^(\*|https?://[a-z0-9.:\[\]-]+)$")]],
+        list[Annotated[str, Meta(pattern=_ORIGIN, title="`*` or a site such as https://fleet.example")]],
         Meta(description="sites whose pages may read the API, such as `https://fleet.example`; `*` is any"),
     ] = []
 
@@ -127,11 +131,11 @@ class LinksConfig(Struct, frozen=True, forbid_unknown_fields=True):
     after the software. A template that is not given follows from the URL; an empty one turns these links off."""
 
     commit: Annotated[
-        Annotated[str, Meta(pattern=_COMMIT_PAGE)] | None,
+        Annotated[str, Meta(pattern=_COMMIT_PAGE, title=_COMMIT_FORM)] | None,
         Meta(description='the page of a commit, such as `"https://git.example.org/fleet/commit/{commit}"`'),
     ] = None
     file: Annotated[
-        Annotated[str, Meta(pattern=_FILE_PAGE)] | None,
+        Annotated[str, Meta(pattern=_FILE_PAGE, title=_FILE_FORM)] | None,
         Meta(description='the page of a file, such as `"https://git.example.org/fleet/file/{commit}/{path}"`'),
     ] = None
 
@@ -161,6 +165,8 @@ class RetentionConfig(Struct, frozen=True, forbid_unknown_fields=True):
 class EventsConfig(Struct, frozen=True, forbid_unknown_fields=True):
     """A receiver of events: one table for each, with `url` or `exec`.
 
+    If no `secret_file` is named here, it is looked for in `$CREDENTIALS_DIRECTORY`, as `events_secret`.
+
     `DREAMCATCHERD_EVENTS='[{url = "https://…", secret_file = "…"}]'` in the environment overrides all of them."""
 
     url: Annotated[str | None, Meta(description="where events are posted, http(s)://; redirects are not followed")] = (
@@ -174,7 +180,7 @@ class EventsConfig(Struct, frozen=True, forbid_unknown_fields=True):
         str | None,
         Meta(
             description="secrets that sign the events, one per line; needed unless the URL is of this machine; a name "
-            "without a slash is looked for in `$CREDENTIALS_DIRECTORY`, as is `events_secret` by default"
+            "without a slash is looked for in `$CREDENTIALS_DIRECTORY`"
         ),
     ] = None
     types: Annotated[list[EventType], Meta(description="the types of the events; default: all")] = []

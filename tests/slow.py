@@ -22,6 +22,7 @@ SLOW = frozenset(
         "tests/core/test_codec.py::test_whatever_json_dumps_writes_is_judged_as_by_a_strict_reader",
         "tests/core/test_export.py::test_no_changed_byte_goes_unnoticed",
         "tests/core/test_guard.py::test_no_merge_loses_anything_and_what_it_added_is_what_it_would_lose",
+        "tests/core/test_mistakes.py::test_a_document_has_mistakes_exactly_if_it_is_not_accepted",
         "tests/core/test_merge.py::test_any_order_and_any_batches_give_the_same_digest",
         "tests/daemon/test_closing.py::TestFrames::runTest",
         "tests/daemon/test_event_backlog.py::test_a_cursor_resumed_anywhere_gives_exactly_the_rest",

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import tempfile
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from dreamcatcherd.config import events_secret_file, listen_address, load_config, repository_path
+from dreamcatcherd.config import ConfigError, load_config
+from dreamcatcherd.config_files import events_secret_file, repository_path
+from dreamcatcherd.config_rules import listen_address
 from dreamcatcherd.config_tables import Config
 from dreamcatcherd.core.errors import UsageError
 from dreamcatcherd.core.frames import Closing
@@ -51,24 +56,30 @@ def test_what_is_given_counts_and_the_rest_keeps_its_default(file: Path) -> None
 @pytest.mark.parametrize(
     ("text", "named"),
     [
-        ("[frame]\n", "frame"),
-        ("poll = 1\n", "poll"),
+        ("[frame]\n", "[frame] is unknown; did you mean 'frames'?"),
+        ("poll = 1\n", "poll is unknown; it is a key of [repository]: write it below that line"),
         ("[frames]\nintervall = 1\n", "intervall"),
-        ("[frames]\ninterval = '10'\n", "frames.interval"),
-        ("[frames]\ninterval = 0\n", "frames.interval"),
-        ("[frames]\ninterval = nan\n", "frames.interval"),
-        ("[frames]\ninterval = inf\n", "frames.interval"),
-        ("[frames]\ngrace = -1\n", "frames.grace"),
-        ("[frames]\nclose = 'hourly'\n", "frames.close"),
-        ("[repository]\npoll = 0\n", "repository.poll"),
-        ("[repository]\nurl = ''\n", "repository.url"),
+        ("[frames]\ninterval = '10'\n", "[frames] interval is text: it takes a number from 0.1 to 31536000"),
+        ("[frames]\ninterval = 0\n", "[frames] interval is 0: it takes a number from 0.1 to 31536000"),
+        ("[frames]\ninterval = nan\n", "[frames] interval is nan"),
+        ("[frames]\ninterval = inf\n", "[frames] interval is inf"),
+        ("[frames]\ngrace = -1\n", "[frames] grace is -1: it takes a number from 0 to 31536000"),
+        (
+            "[frames]\nclose = 'hourly'\n",
+            '[frames] close is "hourly": it takes "counter", "cron", "interval", "manual", ',
+        ),
+        ("[repository]\npoll = 0\n", "[repository] poll is 0: it takes a number from 0.05 to 3600"),
+        ("[repository]\nurl = ''\n", "[repository] url is empty"),
         ("[repository]\nbranch = 'a b'\n", "'a b'"),
-        ("[retention]\nlanes_keep = true\n", "retention.lanes_keep"),
-        ("[log]\nlevel = 'loud'\n", "log.level"),
+        ("[retention]\nlanes_keep = true\n", "[retention] lanes_keep is true: it takes a number"),
+        (
+            "[log]\nlevel = 'wanring'\n",
+            '[log] level is "wanring": it takes "debug", "error", "info" or "warning"; did you mean \'warning\'?',
+        ),
         ("[http]\nlisten = 'localhost'\n", "'localhost'"),
         ("[links]\ncommit = 'https://forge.example/x'\n", "URL with {commit} in its path"),
         ("[links]\nfile = 'ftp://forge.example/{commit}/{path}'\n", "[links] file is not an http:// or https:// URL"),
-        ("http = 1\n", "http"),
+        ("http = 1\n", "[http] is a number: it takes a table of keys"),
     ],
 )
 def test_a_mistake_is_named_by_its_key(file: Path, text: str, named: str) -> None:
@@ -177,9 +188,9 @@ EVENTS = [
     ('url = "http://127.0.0.1/private with space"', "not http"),
     ('url = "http://user:private@127.0.0.1/"', "user or password"),
     ('url = "https://hooks.example/private"', "signs nothing"),
-    ('url = "https://hooks.example/private"\nsecret_file = "/no/such/file"', "is no file"),
+    ('url = "https://hooks.example/private"\nsecret_file = "/no/such/file"', "is not a file"),
     ('url = "http://127.0.0.1/"\ntypes = ["frame.close"]', "did you mean 'frame.closed'?"),
-    ('url = "http://127.0.0.1/"\ntypes = ["nonsense"]', "known are frame.closed, "),
+    ('url = "http://127.0.0.1/"\ntypes = ["nonsense"]', 'it takes "book.published", '),
     ('urll = "http://127.0.0.1/"', "did you mean 'url'?"),
     ('url = "http://127.0.0.1/"\n[[events]]\nurl = "http://127.0.0.1/"', "the same receiver"),
 ]
@@ -215,3 +226,161 @@ def test_secrets_of_events_are_found_among_the_credentials(file: Path, tmp_path:
     assert found == [tmp_path / "events_secret", tmp_path / "other"]
     with pytest.raises(UsageError):
         load_config(file, {})
+
+
+MANY = """
+poll = 1
+[frames]
+close = "cron"
+intervall = 3
+grace = -1
+[http]
+listen = "0.0.0.0:80"
+tls_cert = "/no/such/certificate"
+cors_origins = ["*", "fleet.example", 3]
+[[events]]
+exec = ["true"]
+secret_file = "x"
+[[events]]
+url = "https://a.example/private"
+types = ["frame.close"]
+[[events]]
+url = "https://b.example/private"
+timeout = 0
+[repository]
+branch = "a b"
+urll = "private"
+"""
+
+
+def test_every_mistake_is_found_at_once_and_once(file: Path) -> None:
+    """In the order of the file, then values that do not go together. What follows from another mistake is left out: a
+    certificate that is missing, and an unknown key that may be the one that is needed."""
+    file.write_text(MANY)
+    with pytest.raises(ConfigError) as found:
+        load_config(file, {})
+    assert [one.where for one in found.value.mistakes] == [
+        "poll",
+        "[frames] intervall",
+        "[frames] grace",
+        "[http] cors_origins item 2",
+        "[http] cors_origins item 3",
+        "[[events]] table 2 types item 1",
+        "[[events]] table 3 timeout",
+        "[repository] urll",
+        "[repository] branch",
+        "[frames] close",
+        "[http] tls_cert",
+        "[[events]] table 1",
+        "[[events]] table 2",
+        "[[events]] table 3",
+    ]
+    assert all(str(one).startswith(f"{file}: {one.where} ") for one in found.value.mistakes)
+    assert "private" not in str(found.value.mistakes)
+
+
+def test_several_mistakes_are_one_line_that_names_the_command_for_all(file: Path) -> None:
+    """The first one, how many more there are, and how to see them."""
+    file.write_text("[frames]\ngrace = -1\nclose = 'x'\n[log]\nlevel = 1\n")
+    with pytest.raises(ConfigError) as found:
+        load_config(file, {})
+    line = str(found.value)
+    assert line.startswith(
+        f"{file}: [frames] grace is -1: it takes a number from 0 to 31536000 (and 2 more mistakes); "
+    )
+    assert line.endswith(f"`dreamcatcherd config check {file}` lists them")
+
+
+def test_a_mistake_in_a_variable_is_named_by_the_variable(file: Path) -> None:
+    """The file is not blamed for it, and its own mistakes are listed beside."""
+    file.write_text("[frames]\ngrace = 1\n[log]\nlevel = 'x'\n")
+    variables = {
+        "DREAMCATCHERD_FRAMES_GRACE": "soon",
+        "DREAMCATCHERD_FRAMES_CRONN": "x",
+        "DREAMCATCHERD_HTTP_TLS_KEY": "/no/such/key",
+        "DREAMCATCHERD_EVENTS": '[{url = "http://127.0.0.1/", types = ["x"]}, {}]',
+        "DREAMCATCHERD_EVENTS_URL": "x",
+    }
+    with pytest.raises(ConfigError) as found:
+        load_config(file, variables)
+    assert [(one.source, one.where) for one in found.value.mistakes] == [
+        ("", "DREAMCATCHERD_EVENTS_URL"),
+        ("", "DREAMCATCHERD_FRAMES_GRACE"),
+        ("", "DREAMCATCHERD_FRAMES_CRONN"),
+        (str(file), "[log] level"),
+        ("", "DREAMCATCHERD_EVENTS table 1 types item 1"),
+        ("", "DREAMCATCHERD_HTTP_TLS_KEY"),
+        ("", "DREAMCATCHERD_EVENTS table 2"),
+    ]
+
+
+WRONG: dict[tuple[str, str], str] = {
+    ("repository", "url"): '"ext::x"',
+    ("repository", "branch"): '"a b"',
+    ("repository", "clone"): '"-x"',
+    ("frames", "counter"): '"/x"',
+    ("http", "listen"): '"x"',
+    ("http", "token_file"): '"/no/such/file"',
+    ("otel", "endpoint"): '"ftp://x"',
+}
+"""Values of the right type that are mistakes all the same."""
+KEYS = [
+    (table, key)
+    for table in Config.__struct_fields__
+    if table != "events"
+    for key in type(getattr(Config(), table)).__struct_fields__
+]
+
+
+@given(st.sets(st.sampled_from(KEYS)), st.sets(st.sampled_from(sorted(WRONG))), st.integers(0, 3), st.integers(0, 3))
+def test_independent_mistakes_are_all_found_each_once(
+    by_type: set[tuple[str, str]], by_value: set[tuple[str, str]], unknown: int, receivers: int
+) -> None:
+    """Whichever keys have a value of no type that they take, or of the right type that is refused, beside unknown keys
+    and receivers of events that are none: so many mistakes are found, one for each."""
+    by_value -= by_type
+    lines: dict[str, list[str]] = {table: [] for table, _ in KEYS}
+    for table, key in by_type:
+        lines[table].append(f"{key} = 1979-05-27")
+    for table, key in by_value:
+        lines[table].append(f"{key} = {WRONG[table, key]}")
+    lines["log"] += [f"zzz_{number} = 1" for number in range(unknown)]
+    text = "\n".join(f"[{table}]\n" + "\n".join(rows) for table, rows in lines.items())
+    text += "\n[[events]]\nexec = []" * receivers
+    wanted = sorted([f"[{table}] {key}" for table, key in by_type | by_value])
+    wanted += [f"[log] zzz_{number}" for number in range(unknown)]
+    wanted += [f"[[events]] table {number + 1}" for number in range(receivers)]
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "primary.toml"
+        file.write_text(text)
+        try:
+            load_config(file, {})
+        except ConfigError as error:
+            found = [one.where for one in error.mistakes]
+        else:
+            found = []
+    assert sorted(found) == sorted(wanted)
+
+
+def test_what_is_left_of_a_wrong_file_is_what_is_right_in_it(file: Path) -> None:
+    """Keys with mistakes have their defaults in it, so that a caller can go on looking."""
+    file.write_text("[frames]\ngrace = -1\ninterval = 3\n[[events]]\n[[events]]\nexec = ['true']\ntimeout = 0\n[nn]\n")
+    with pytest.raises(ConfigError) as found:
+        load_config(file, {})
+    assert found.value.valid is not None
+    assert (found.value.valid.frames.grace, found.value.valid.frames.interval) == (0.0, 3.0)
+    assert [one.exec for one in found.value.valid.events] == [None, ["true"]]
+    file.write_text("[frames\n")
+    with pytest.raises(ConfigError) as broken:
+        load_config(file, {})
+    assert (broken.value.valid, len(broken.value.mistakes)) == (None, 1)
+
+
+def test_credentials_that_cannot_be_looked_for_are_a_mistake(file: Path) -> None:
+    """Where the operating system refuses to look, as for a folder of another user or here for a name that is too long,
+    that is said, and nothing that follows from it."""
+    file.write_text('[http]\nlisten = "0.0.0.0:80"\n')
+    with pytest.raises(ConfigError) as found:
+        load_config(file, {"CREDENTIALS_DIRECTORY": "/x" * 3000})
+    assert [one.where for one in found.value.mistakes] == ["[http] token_file", "[http] tls_cert", "[http] tls_key"]
+    assert all("which cannot be read: File name too long" in one.line for one in found.value.mistakes)

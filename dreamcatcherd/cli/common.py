@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
@@ -11,12 +12,15 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 import msgspec
+from msgspec import structs
 
-from dreamcatcherd.config import load_config, wrong_url
+from dreamcatcherd.config import load_config
+from dreamcatcherd.config_rules import wrong_url
 from dreamcatcherd.config_tables import Config
 from dreamcatcherd.core.codec import canonical
 from dreamcatcherd.core.codec import plain as plain
 from dreamcatcherd.core.errors import RefusedError, UsageError
+from dreamcatcherd.core.mistakes import MistakesError
 from dreamcatcherd.core.settings import Settings, SettingsError, read_settings
 
 if TYPE_CHECKING:  # the commands of workers load no primary, and no libgit2
@@ -71,11 +75,14 @@ def open_primary(repo: str | None, config_file: Path | None, *, notes: bool = Tr
 
 
 def settings_in(file: Path) -> Settings:
-    """The settings in a dreamcatcher.toml; UsageError if they cannot count."""
+    """The settings in a dreamcatcher.toml; UsageError if they cannot count, as MistakesError with every mistake."""
     try:
         return read_settings(file.read_bytes())
-    except (OSError, SettingsError) as error:
+    except OSError as error:
         raise UsageError(f"{file}: {error}", "name a readable dreamcatcher.toml") from error
+    except SettingsError as error:
+        found = [structs.replace(one, source=str(file)) for one in error.mistakes]
+        raise MistakesError(found, f"dreamcatcherd config check {shlex.quote(str(file))}") from error
 
 
 def with_history(primary: Primary) -> Primary:

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Literal
 
 import click
+from msgspec import structs
 
 from dreamcatcherd.cli.common import configuration, on_repository, plain, with_json, write_json
-from dreamcatcherd.config import credential_file
+from dreamcatcherd.config import ConfigError
 from dreamcatcherd.config_tables import Config
 from dreamcatcherd.core.errors import DreamcatcherError
+from dreamcatcherd.core.mistakes import Mistake
 from dreamcatcherd.core.report import Check
 from dreamcatcherd.daemon.bootstrap import open_store
+from dreamcatcherd.daemon.configured import load_complete
 from dreamcatcherd.doctor.checks import (
     check_folder,
     check_remote,
@@ -22,31 +23,56 @@ from dreamcatcherd.doctor.checks import (
     check_signing,
     check_tools,
 )
+from dreamcatcherd.doctor.configuration import check_configuration, check_named
 from dreamcatcherd.git.remote import RemoteStore
 
 
-@click.command(short_help="Check the repository and the way to it; say what to fix.")
+@click.command(short_help="Check the configuration, the repository and the way to it; say what to fix.")
 @on_repository
 @with_json
 def doctor(repo: str | None, config_file: Path | None, as_json: bool) -> int:
-    """Check the repository, the connection to it, refs, hooks, clock and permissions; say how to fix each fault.
+    """Check the configuration and what it names, the repository, the connection to it, refs, hooks, clock and
+    permissions; say how to fix each fault.
 
-    Changes nothing. Exit code 1 if something must be fixed."""
+    Changes nothing, and does not stop at the first fault. Exit code 1 if something must be fixed."""
     found = list(_checks(repo, config_file))
     if as_json:
         write_json(found)
     else:
         for one in found:
-            click.echo(f"{'ok  ' if one.ok else 'MEND'} {one.check}: {plain(one.detail)}")
+            click.echo(f"{'ok  ' if one.ok else 'FIX '} {one.check}: {plain(one.detail)}")
             if one.remedy:
                 click.echo(f"     {plain(one.remedy)}")
     return 0 if all(one.ok for one in found) else 1
 
 
+_WAY = ("url", "branch", "clone", "user", "token_file", "ssh_key", "known_hosts", "ca_file")
+"""Keys of [repository] without which another repository would be checked, or the right one in another way."""
+
+
 def _checks(repo: str | None, config_file: Path | None) -> Iterator[Check]:
-    config, url = configuration(repo, config_file)
+    mistakes: tuple[Mistake, ...] = ()
+    there = True
+    try:
+        config, url = load_complete(lambda: configuration(repo, config_file), config_file)
+    except ConfigError as error:
+        mistakes, config = error.mistakes, error.valid or Config()
+        url = repo or config.repository.url
+        # A mistake of the syntax hides everything, and so the repository too.
+        wrong = {path[1] for one in mistakes for path in one.at if len(path) > 1 and path[0] == "repository"}
+        there = not wrong & set(_WAY if repo is None else _WAY[1:]) and (error.valid is not None or repo is not None)
+        if "signing_key" in wrong:
+            config = structs.replace(config, repository=structs.replace(config.repository, signing_key=None))
+    yield from check_configuration(mistakes, f"{config_file or 'the defaults'}")
     yield from check_tools()
-    yield from _secrets(config)
+    yield from check_named(config, mistakes)
+    if there:
+        yield from _repository(config, url)
+    else:
+        yield Check("repository", True, "not checked: correct the configuration first")
+
+
+def _repository(config: Config, url: str) -> Iterator[Check]:
     try:
         store = open_store(config.repository, url)
     except DreamcatcherError as error:
@@ -60,32 +86,3 @@ def _checks(repo: str | None, config_file: Path | None) -> Iterator[Check]:
         yield from check_folder(store, main)
     elif found[0].ok:  # further checks of an unreachable remote would fail for the same reason
         yield from check_remote(store)
-
-
-def _secrets(config: Config) -> Iterator[Check]:
-    """Checks that no file with a secret can be read by every user. Another check reports missing files."""
-    repository, http = config.repository, config.http
-    wanted: tuple[tuple[Literal["repository", "http"], str, str | None], ...] = (
-        ("repository", "token_file", repository.token_file),
-        ("repository", "ssh_key", repository.ssh_key),
-        ("repository", "signing_key", repository.signing_key),
-        ("http", "token_file", http.token_file),
-        ("http", "tls_key", http.tls_key),
-    )
-    for table, name, named in wanted:
-        try:
-            file = credential_file(table, name, named)
-        except DreamcatcherError:
-            continue
-        if file is not None and open_to_all(file):
-            cause = f"{file} can be read by everybody on this machine"
-            yield Check(f"[{table}] {name}", False, cause, f"chmod o= {shlex.quote(str(file))}, and change the secret")
-
-
-def open_to_all(file: Path) -> bool:
-    """Whether the modes of a file and all folders above let every user read it; False if it is missing."""
-    try:
-        found = file.resolve()
-        return bool(found.stat().st_mode & 0o004) and all(above.stat().st_mode & 0o001 for above in found.parents)
-    except OSError:
-        return False

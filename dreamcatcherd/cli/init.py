@@ -9,7 +9,8 @@ import click
 
 from dreamcatcherd.cli.common import plain, with_json, write_json
 from dreamcatcherd.cli.usage import WholeNumber
-from dreamcatcherd.config import credential_file, load_config
+from dreamcatcherd.config import load_config
+from dreamcatcherd.config_files import credential_file
 from dreamcatcherd.config_tables import Config
 from dreamcatcherd.core.codec import MAX_FRAME
 from dreamcatcherd.core.paths import FRAME

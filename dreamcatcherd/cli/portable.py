@@ -20,7 +20,7 @@ from dreamcatcherd.cli.common import (
 )
 from dreamcatcherd.cli.files import compressed, is_tar, read_in, tar_bytes, tar_files, write_out
 from dreamcatcherd.cli.usage import WholeNumber
-from dreamcatcherd.config import repository_path
+from dreamcatcherd.config_files import repository_path
 from dreamcatcherd.core.codec import MAX_FRAME
 from dreamcatcherd.core.errors import RefusedError, UsageError
 from dreamcatcherd.core.export import Portable, export, read_portable

@@ -9,7 +9,8 @@ from urllib.parse import unquote
 import msgspec
 from msgspec import Struct
 
-from dreamcatcherd.config import credential_file, listen_address
+from dreamcatcherd.config_files import credential_file
+from dreamcatcherd.config_rules import listen_address
 from dreamcatcherd.config_tables import Config
 from dreamcatcherd.core.errors import DreamcatcherError
 from dreamcatcherd.core.report import REPOSITORY_HEADER, Pending

@@ -17,16 +17,16 @@ PRIMARY = """\
 <!-- Written by `dreamcatcherd config reference` from the structs that read the files: `make reference`. -->
 
 Each primary has a TOML file ([an example](../config/dreamcatcherd.toml) with every key). The settings that the merge
-depends on are [in the repository](#the-repositorys-settings). Both files are strict: an unknown key is refused, and the
-error names the nearest known one. Every key may be left out. A variable such as `DREAMCATCHERD_FRAMES_INTERVAL=5`
-overrides the primary's file, and every other key has a variable of the same form; only `[[events]]` has one for all of
-its tables. `dreamcatcherd config show` prints the effective values. `dreamcatcherd config reference --json` prints this
-reference as JSON Schema, for an editor.
+depends on are [in the repository](#the-repositorys-settings). Both files are strict: an unknown key is refused.
+`dreamcatcherd config check FILE` names every mistake, with the key, what it takes and the nearest known name. Every key
+may be left out. A variable such as `DREAMCATCHERD_FRAMES_INTERVAL=5` overrides the primary's file, and every other key
+has a variable of the same form; only `[[events]]` has one for all of its tables. `dreamcatcherd config show` prints the
+effective values. `dreamcatcherd config reference --json` prints this reference as JSON Schema, for an editor.
 
 ## The primary's file
 
-A change on disk, or SIGHUP, makes the daemon check the file and apply it between two cycles. A wrong file is refused
-and the old configuration stays in force.
+A change on disk, or SIGHUP, makes the daemon check the file and apply it between two cycles. Every key takes effect
+without a restart. A wrong file is refused and the old configuration stays in force.
 """
 
 REPOSITORY = """\

@@ -14,7 +14,8 @@ import msgspec
 
 from dreamcatcherd.cli.common import configuration, on_repository, open_primary, plain, tracked, with_json, write_json
 from dreamcatcherd.cli.usage import Seconds, WholeNumber
-from dreamcatcherd.config import repository_path
+from dreamcatcherd.config import ConfigError
+from dreamcatcherd.config_files import repository_path
 from dreamcatcherd.config_tables import DEFAULT_URL, Config, FramesConfig
 from dreamcatcherd.core.codec import MAX_FRAME
 from dreamcatcherd.core.errors import FatalError, RetryableError, UsageError
@@ -22,6 +23,7 @@ from dreamcatcherd.core.frames import CloseRule
 from dreamcatcherd.core.report import CycleReport, Pending, plural
 from dreamcatcherd.core.summary import frame_summary
 from dreamcatcherd.daemon.bootstrap import Source, build_runtime, closing_of
+from dreamcatcherd.daemon.configured import load_complete
 from dreamcatcherd.daemon.cycle import close_frame, poll
 from dreamcatcherd.daemon.primary import Primary
 from dreamcatcherd.git.maintenance import write_graph
@@ -50,12 +52,16 @@ def run(repo: str | None, config_file: Path | None, listen: str | None, interval
     The log is on stderr: JSON lines, except on a terminal. Only a terminal is shown how to push a first delta."""
     # The server's libraries take half of a command's start-up time, and only this command needs them.
     from dreamcatcherd.daemon.service import Service
-    from dreamcatcherd.observe.logs import set_up_logs
+    from dreamcatcherd.observe.logs import set_up_logs, take_stray_messages
     from dreamcatcherd.web.server import NotListeningError, check_port, read_listening
 
-    source = Source(lambda: _configured(repo, config_file, listen, interval), config_file)
+    def read() -> tuple[Config, str]:
+        return load_complete(lambda: _configured(repo, config_file, listen, interval), config_file)
+
+    source = Source(read, config_file)
     config, url = source.read()
     logger = set_up_logs(config.log.format, config.log.level)
+    take_stray_messages()
     path = repository_path(url)
     new = repo is None and config.repository.url == DEFAULT_URL and path is not None and not path.exists()
     try:
@@ -99,11 +105,11 @@ def _configured(
         variables["DREAMCATCHERD_FRAMES_INTERVAL"] = repr(interval)
     try:
         config, url = configuration(repo, config_file, variables)
-    except UsageError as error:
-        if listen is None or not error.cause.startswith("[http] listen "):
+    except ConfigError as error:
+        if listen is None:
             raise
-        option = os.environ.get(_LISTEN_AS, "--listen ")
-        raise UsageError(error.cause.replace("[http] listen ", option, 1), error.remedy) from error
+        option = os.environ.get(_LISTEN_AS, "--listen ").rstrip("= ")
+        raise error.renamed("DREAMCATCHERD_HTTP_LISTEN", option) from error
     # Neither is what was asked for: to ignore the option, or to change what closes frames.
     if interval is not None and config.frames.close != "interval":
         cause = f"--interval {interval:g} has no effect, since [frames] close is {config.frames.close!r}"

@@ -12,7 +12,8 @@ from pathlib import Path
 from msgspec import Struct, structs
 
 from dreamcatcherd.client.pace import persist
-from dreamcatcherd.config import credential_file, repository_path, wrong_url
+from dreamcatcherd.config_files import credential_file, repository_path
+from dreamcatcherd.config_rules import wrong_url
 from dreamcatcherd.config_tables import RepositoryConfig
 from dreamcatcherd.core import paths
 from dreamcatcherd.core.errors import UsageError

@@ -6,6 +6,7 @@ Owns the rules of `[intake]`; `paths` and `codec` apply them."""
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from functools import cache
 from typing import Annotated
 
@@ -15,6 +16,7 @@ from msgspec import Meta, Struct
 from dreamcatcherd.core import paths
 from dreamcatcherd.core.checkout import unsafe_path
 from dreamcatcherd.core.codec import has_control
+from dreamcatcherd.core.mistakes import Mistake
 
 UTC_NAMES = ("utc", "completed_at", "timestamp")
 FRAME_PATHS = ("frame", "_meta.frame")
@@ -46,23 +48,28 @@ class Intake(Struct, frozen=True, forbid_unknown_fields=True):
         return (*self.frame, *self.utc, *self.stream_id)
 
 
-def why_bad_intake(intake: Intake) -> str | None:
-    """Why the intake cannot count, or None."""
-    for at, root in enumerate(intake.roots):
+def intake_mistakes(intake: Intake) -> Iterator[Mistake]:
+    """Why the intake cannot count: every mistake that its types do not show."""
+    taken = PathOwners()
+    for root in intake.roots:
         if not is_plain_path(root):
-            return f"[intake] roots: {root!r} is not a relative path without empty names, `.` and `..`"
-        if any(overlap(root, other) for other in (paths.SNAPSHOT, paths.LEDGER, paths.FRAME, paths.SETTINGS)):
-            return f"[intake] roots: {root!r} holds canonical files, choose a folder of its own"
-        if any(overlap(root, other) for other in intake.roots[:at]):
-            return f"[intake] roots: {root!r} is given twice, or is inside another root"
+            yield _mistake("roots", f"{root!r} is not a relative path without empty names, `.` and `..`")
+        elif any(overlap(root, other) for other in (paths.SNAPSHOT, paths.LEDGER, paths.FRAME, paths.SETTINGS)):
+            yield _mistake("roots", f"{root!r} holds canonical files, choose a folder of its own")
+        elif taken.overlapping(root) is not None:
+            yield _mistake("roots", f"{root!r} is given twice, or is inside another root")
+        taken.add(root, root)
     for name in ("frame", "utc", "stream_id"):
         for path in getattr(intake, name):
             if not all(path.split(".")):
-                return f"[intake] {name}: {path!r} is not a dotted path"
+                yield _mistake(name, f"{path!r} is not a dotted path")
     for glob in intake.passes:
         if not glob.startswith("state/") or not is_plain_path(glob):
-            return f"[intake] pass: {glob!r} is not a glob below state/"
-    return None
+            yield _mistake("pass", f"{glob!r} is not a glob below state/")
+
+
+def _mistake(key: str, what: str) -> Mistake:
+    return Mistake(f"[intake] {key}:", what)
 
 
 def is_plain_path(path: str) -> bool:
@@ -73,6 +80,31 @@ def is_plain_path(path: str) -> bool:
 def overlap(one: str, other: str) -> bool:
     """Whether two paths are the same, or one is a folder of the other."""
     return one == other or one.startswith(other + "/") or other.startswith(one + "/")
+
+
+class PathOwners:
+    """Paths with the names of their owners: finds one that overlaps with another path without comparing all of them,
+    since anybody may push settings with thousands."""
+
+    def __init__(self) -> None:
+        self._owners: dict[str, str] = {}
+        self._above: dict[str, str] = {}  # by each folder that a path is in
+
+    def add(self, path: str, owner: str) -> None:
+        """Add a path."""
+        self._owners[path] = owner
+        self._above |= dict.fromkeys(_above(path), owner)
+
+    def overlapping(self, path: str) -> str | None:
+        """The owner of a path that is the same, one of its folders, or inside of it; None if there is none."""
+        owners = (self._owners.get(one) for one in (path, *_above(path)))
+        return next((owner for owner in owners if owner is not None), self._above.get(path))
+
+
+def _above(path: str) -> list[str]:
+    """The folders that a path is in."""
+    names = path.split("/")
+    return ["/".join(names[:number]) for number in range(1, len(names))]
 
 
 def passes_through(intake: Intake, path: str) -> bool:

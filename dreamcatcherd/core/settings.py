@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import re
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from functools import cached_property
+from itertools import chain
 from types import MappingProxyType
 
 from msgspec import Struct
@@ -17,12 +18,13 @@ from dreamcatcherd.core.collection_settings import claimed_once, read_table, unm
 from dreamcatcherd.core.collections import DEFAULT_TABLE, DERIVED, Collection
 from dreamcatcherd.core.decimals import SummedSections, summed_sections
 from dreamcatcherd.core.delta_sections import Sections, known_sections
-from dreamcatcherd.core.intake import Intake, why_bad_intake
+from dreamcatcherd.core.intake import Intake, intake_mistakes
+from dreamcatcherd.core.mistakes import Mistake, independent
 from dreamcatcherd.core.model import Limits as Limits
 from dreamcatcherd.core.settings_schema import LANES, Security, parse_settings
 from dreamcatcherd.core.settings_schema import SettingsError as SettingsError
 from dreamcatcherd.core.signers import Signers, read_signers, speaks_for
-from dreamcatcherd.core.view_settings import Views, why_bad_views
+from dreamcatcherd.core.view_settings import Views, view_mistakes
 
 _PREFIX = re.compile(
     r"refs/(?:heads/|(?!heads/|tags/|remotes/|notes/|dreamcatcher/))[A-Za-z0-9_-]+(?:/[A-Za-z0-9_-]+)*/"
@@ -58,25 +60,28 @@ DEFAULT = Settings({**DEFAULT_TABLE, **DERIVED})
 
 
 def read_settings(raw: bytes, blob: str | None = None) -> Settings:
-    """Settings from TOML; SettingsError if they cannot count."""
+    """Settings from TOML; SettingsError with every mistake if they cannot count."""
     try:
-        parsed = parse_settings(tomllib.loads(raw.decode("utf-8")))
+        document = tomllib.loads(raw.decode("utf-8"))
     except (ValueError, RecursionError) as error:
         raise SettingsError(str(error)) from error
-    if not _PREFIX.fullmatch(parsed.lanes.prefix):
-        raise SettingsError(f"[lanes] prefix {parsed.lanes.prefix!r} is no ref prefix such as {LANES!r}")
-    if (why := why_bad_intake(parsed.intake)) is not None:
-        raise SettingsError(why)
+    parsed, mistakes = parse_settings(document)
+    rows, of_rows = read_table(parsed.collections)
     # Collections of the protocol stay although the file does not name them; the file changes or adds.
-    named, lost = claimed_once(read_table(parsed.collections))
+    named, lost = claimed_once(rows)
     table = {**named, **DERIVED}
-    if (why := why_bad_views(parsed.views, table, parsed.intake)) is not None:
-        raise SettingsError(why)
+    signers, of_signers = _signers(parsed.security)
+    contradictions = chain(
+        _lanes(parsed.lanes.prefix), intake_mistakes(parsed.intake), of_rows, of_signers,
+        view_mistakes(parsed.views, table, parsed.intake),
+    )  # fmt: skip
+    if mistakes := [*mistakes, *independent(contradictions, mistakes)]:
+        raise SettingsError(mistakes)
     return Settings(
         table=table,
         limits=parsed.limits,
         lane_prefix=parsed.lanes.prefix,
-        signers=_signers(parsed.security),
+        signers=signers,
         blob=blob,
         linear=parsed.publish.history == "linear",
         intake=parsed.intake,
@@ -85,20 +90,28 @@ def read_settings(raw: bytes, blob: str | None = None) -> Settings:
     )
 
 
-def _signers(security: Security) -> Signers:
+def _lanes(prefix: str) -> Iterator[Mistake]:
+    if not _PREFIX.fullmatch(prefix):
+        yield Mistake("[lanes]", f"prefix {prefix!r} is no ref prefix such as {LANES!r}")
+
+
+def _signers(security: Security) -> tuple[Signers, list[Mistake]]:
+    """The signers, and what is wrong with them."""
     given = security.allowed_signers
     text = given if isinstance(given, str) else "\n".join(given)
+    listed, named = ("security", "allowed_signers"), ("security", "operators")
     try:
         signers = read_signers(text.splitlines(), security.operators)
     except ValueError as error:
-        raise SettingsError(f"[security] allowed_signers: {error}") from error
+        return Signers(), [Mistake("[security] allowed_signers:", str(error), at=(listed,))]
     known = [name for name in signers.operators if any(speaks_for(signers, key, name) for key in _keys(signers))]
     # Without an operator nobody could ever change the file again, not even to remove the signers.
     if signers and not known:
-        raise SettingsError("[security] operators must name one of allowed_signers: nobody could change this file")
+        why = "operators must name one of allowed_signers: nobody could change this file"
+        return signers, [Mistake("[security]", why, at=(named,), needs=(listed,))]
     if signers.operators and not signers:
-        raise SettingsError("[security] operators goes with allowed_signers")
-    return signers
+        return signers, [Mistake("[security]", "operators goes with allowed_signers", at=(named,), needs=(listed,))]
+    return signers, []
 
 
 def _keys(signers: Signers) -> set[str]:

@@ -4,6 +4,7 @@ Owns the names, types and descriptions of its keys; `settings` gives them their 
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from typing import Annotated, Literal
 
 import msgspec
@@ -11,6 +12,7 @@ from msgspec import Meta, Struct
 
 from dreamcatcherd.core.collections import FieldRule, RuleName
 from dreamcatcherd.core.intake import Intake
+from dreamcatcherd.core.mistakes import MISTAKES_MOST, Mistake, listed, mistakes_in, without_mistakes
 from dreamcatcherd.core.model import Limits
 from dreamcatcherd.core.view_settings import ViewFile
 
@@ -105,12 +107,23 @@ class SettingsFile(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class SettingsError(ValueError):
-    """The settings cannot count; the message names the key and the cause."""
+    """The settings cannot count. `mistakes` are all that were found; the message lists them."""
+
+    def __init__(self, found: str | Iterable[Mistake]) -> None:
+        self.mistakes = (Mistake("", found),) if isinstance(found, str) else tuple(found)
+        super().__init__(listed(self.mistakes))
 
 
-def parse_settings(parsed: object) -> SettingsFile:
-    """The file from its decoded TOML; SettingsError if it is not of this schema."""
+def parse_settings(parsed: Mapping[str, object]) -> tuple[SettingsFile, list[Mistake]]:
+    """The file from its decoded TOML, and its mistakes: what has one is left out of the file. SettingsError if nothing
+    can be judged without it."""
     try:
-        return msgspec.convert(parsed, SettingsFile)
+        return msgspec.convert(parsed, SettingsFile), []
     except (RecursionError, msgspec.ValidationError) as error:
-        raise SettingsError(str(error)) from error
+        mistakes = mistakes_in(parsed, SettingsFile) or [Mistake("", str(error))]
+        if len(mistakes) >= MISTAKES_MOST:  # what is left may have further ones
+            raise SettingsError(mistakes) from error
+    try:
+        return msgspec.convert(without_mistakes(parsed, mistakes), SettingsFile), mistakes
+    except (RecursionError, msgspec.ValidationError) as error:
+        raise SettingsError(mistakes) from error

@@ -5,14 +5,15 @@ Owns the rules of `[views]`; `platform_views` makes the files."""
 from __future__ import annotations
 
 import unicodedata
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterator, Mapping
 from typing import Annotated, Literal
 
 from msgspec import Meta, Struct
 
 from dreamcatcherd.core import paths
 from dreamcatcherd.core.collections import MARKS, Table
-from dreamcatcherd.core.intake import Intake, is_plain_path, overlap
+from dreamcatcherd.core.intake import Intake, PathOwners, is_plain_path
+from dreamcatcherd.core.mistakes import Mistake, most_like
 
 Shape = Literal["map", "list", "lines"]
 
@@ -40,40 +41,52 @@ Views = Mapping[str, ViewFile]
 """The views by their names in the settings."""
 
 
-def why_bad_views(views: Views, table: Table, intake: Intake) -> str | None:
-    """Why the views cannot count, or None."""
-    used: dict[str, str] = {}
+def view_mistakes(views: Views, table: Table, intake: Intake) -> Iterator[Mistake]:
+    """Why the views cannot count: every mistake that their types do not show."""
+    used, canonical, roots = PathOwners(), PathOwners(), PathOwners()
+    for folder in (paths.FRAME, paths.SETTINGS, paths.LEDGER, paths.SNAPSHOT):
+        canonical.add(_compared(folder), folder)
+    for folder in intake.roots:
+        roots.add(_compared(folder), folder)
     for name, view in views.items():
-        where = f"[views.{name}]"
-        if view.collection not in table:
-            return f"{where}: there is no collection {view.collection!r}"
-        if view.shape == "map" and table[view.collection].rule == "append":
-            return f"{where}: {view.collection} has no key, so its shape cannot be a map"
-        if (why := _why_bad_path(view.path, intake)) is not None:
-            return f"{where} path: {why}"
-        if view.meta is not None and (view.shape == "lines" or (view.under is None and view.shape == "list")):
-            return f"{where}: meta needs an object to stand in: wrap the list by a key in `under`"
-        if view.under is not None and view.shape == "lines":
-            return f"{where}: the shape lines cannot be wrapped"
-        if view.under is not None and view.under == view.meta:
-            return f"{where}: under and meta are the same key"
-        if view.inside and view.shape != "map":
-            return f"{where}: inside goes with the shape map"
-        if len({*view.rename.values()}) < len(view.rename) or {*MARKS} & {*view.rename, *view.rename.values()}:
-            return f"{where} rename: names must be distinct and not reserved"
+        for keys, what in _why_bad_view(view, table):
+            at, *others = (("views", name, key) for key in keys)
+            # A row of the collections that is wrong may be the one that it names.
+            yield Mistake(f"[views.{name}]", what, at=(at,), needs=(*others, ("collections", view.collection)))
+        at = ("views", name, "path")
         path = _compared(view.path)
-        if (other := next((other for other in used if overlap(path, other)), None)) is not None:
-            return f"{where}: its path is that of [views.{used[other]}]"
-        used[path] = name
-    return None
+        if not is_plain_path(view.path) or view.path.endswith("/"):
+            what = f"path: {view.path!r} is not a relative path without empty names, `.` and `..`"
+            yield Mistake(f"[views.{name}]", what, at=(at,))
+        elif (other := canonical.overlapping(path)) is not None:
+            yield Mistake(f"[views.{name}]", f"path: {view.path!r} is taken by {other}", at=(at,))
+        elif (other := roots.overlapping(path)) is not None:
+            what = f"path: {view.path!r} is taken by {other}"
+            yield Mistake(f"[views.{name}]", what, at=(at,), needs=(("intake", "roots"),))
+        elif (other := used.overlapping(path)) is not None:
+            yield Mistake(f"[views.{name}]", f"its path is that of [views.{other}]", at=(at,))
+        else:
+            used.add(path, name)
 
 
-def _why_bad_path(path: str, intake: Intake) -> str | None:
-    if not is_plain_path(path) or path.endswith("/"):
-        return f"{path!r} is not a relative path without empty names, `.` and `..`"
-    folders: Iterable[str] = (paths.SNAPSHOT, paths.LEDGER, paths.FRAME, paths.SETTINGS, *intake.roots)
-    taken = next((folder for folder in folders if overlap(_compared(path), _compared(folder))), None)
-    return f"{path!r} is taken by {taken}" if taken else None
+def _why_bad_view(view: ViewFile, table: Table) -> Iterator[tuple[tuple[str, ...], str]]:
+    """What is wrong with a view beside its path: the keys that it is about, and why."""
+    if view.collection not in table:
+        near = most_like(view.collection, table)
+        hint = f"; did you mean {near!r}?" if near else ""
+        yield ("collection",), f"there is no collection {view.collection!r}{hint}"
+    elif view.shape == "map" and table[view.collection].rule == "append":
+        yield ("collection", "shape"), f"{view.collection} has no key, so its shape cannot be a map"
+    if view.meta is not None and (view.shape == "lines" or (view.under is None and view.shape == "list")):
+        yield ("meta", "shape", "under"), "meta needs an object to stand in: wrap the list by a key in `under`"
+    if view.under is not None and view.shape == "lines":
+        yield ("under", "shape"), "the shape lines cannot be wrapped"
+    if view.under is not None and view.under == view.meta:
+        yield ("under", "meta"), "under and meta are the same key"
+    if view.inside and view.shape != "map":
+        yield ("inside", "shape"), "inside goes with the shape map"
+    if len({*view.rename.values()}) < len(view.rename) or {*MARKS} & {*view.rename, *view.rename.values()}:
+        yield ("rename",), "rename: names must be distinct and not reserved"
 
 
 def _compared(path: str) -> str:

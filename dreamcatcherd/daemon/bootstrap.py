@@ -13,7 +13,7 @@ from typing import NamedTuple
 from msgspec import structs
 
 from dreamcatcherd.client.session import access_of
-from dreamcatcherd.config import clone_folder, credential_file, repository_path
+from dreamcatcherd.config_files import clone_folder, credential_file, repository_path
 from dreamcatcherd.config_tables import Config, RepositoryConfig
 from dreamcatcherd.core.frames import Closing
 from dreamcatcherd.daemon.event_receivers import Subscription, subscriptions_of

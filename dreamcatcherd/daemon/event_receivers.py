@@ -13,7 +13,8 @@ from urllib.parse import quote
 
 from msgspec import Struct
 
-from dreamcatcherd.config import events_secret_file, state_folder, without_path
+from dreamcatcherd.config_files import events_secret_file, state_folder
+from dreamcatcherd.config_rules import without_path
 from dreamcatcherd.config_tables import EventsConfig
 from dreamcatcherd.core.events import EventType
 from dreamcatcherd.daemon.event_cursor import cursor_path, prepare_folder
@@ -51,11 +52,16 @@ class Subscription(Struct, frozen=True):
 
     def receiver(self) -> Receiver:
         """Make the receiver; UsageError if a secret, a certificate or the program is missing."""
-        table = self.table
-        if table.exec is not None:
-            return Program(table.exec, self.shown, table.timeout)
-        ca_file = Path(table.ca_file).expanduser() if table.ca_file else None
-        return Webhook(table.url or "", self.shown, events_secret_file(table), ca_file, table.timeout)
+        return receiver_of(self.table, self.shown)
+
+
+def receiver_of(table: EventsConfig, shown: str) -> Program | Webhook:
+    """The receiver that a table describes; `shown` names it in errors. UsageError if a secret, a certificate or the
+    program is missing."""
+    if table.exec is not None:
+        return Program(table.exec, shown, table.timeout)
+    ca_file = Path(table.ca_file).expanduser() if table.ca_file else None
+    return Webhook(table.url or "", shown, events_secret_file(table), ca_file, table.timeout)
 
 
 def subscriptions_of(tables: Sequence[EventsConfig], repository: str) -> tuple[Subscription, ...]:

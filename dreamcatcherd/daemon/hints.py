@@ -8,7 +8,7 @@ import threading
 import time
 from collections.abc import Callable
 
-from dreamcatcherd.config import credential_file
+from dreamcatcherd.config_files import credential_file
 from dreamcatcherd.config_tables import HintConfig
 from dreamcatcherd.core.errors import UsageError
 from dreamcatcherd.daemon.timers import Timers

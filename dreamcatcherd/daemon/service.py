@@ -19,10 +19,12 @@ from dreamcatcherd.core.errors import (
     RetryableError,
 )
 from dreamcatcherd.core.frames import Decision
+from dreamcatcherd.core.mistakes import Mistake, MistakesError, listed
 from dreamcatcherd.core.report import CycleReport, status_line
 from dreamcatcherd.core.troubles import Trouble, failing
 from dreamcatcherd.daemon.backoff import Backoff
 from dreamcatcherd.daemon.bootstrap import Runtime, Source, build_runtime, configure
+from dreamcatcherd.daemon.changes import changed_files, changed_keys
 from dreamcatcherd.daemon.cycle import close_frame, poll
 from dreamcatcherd.daemon.file_watch import FileWatch, degraded_trouble
 from dreamcatcherd.daemon.hints import HintPace
@@ -273,20 +275,32 @@ class Service:
             runtime = build_runtime(*self._source.read(), self._runtime)
             self._listener.switch(runtime.listening)
         except DreamcatcherError as error:
-            self._log.error("configuration refused, the old one stays", cause=error.cause, remedy=error.remedy)
-            what = RefusedError(f"the configuration on disk is refused: {error.cause}", error.remedy)
-            self._refused = failing(what, self.primary.clock())
-            self.metrics.configuration(refused=True)
-            self._note()
+            self._refuse(error)
         else:
             self._log = self._cycles.logger = set_up_logs(runtime.config.log.format, runtime.config.log.level)
             self._refused = None
             self.metrics.configuration(refused=False)
+            old = self._runtime
             self._swap(runtime)
             self._note()
-            self._log.info("configuration applied", repository=runtime.store.where, http=self.http.address)
+            self._notifier.note("")
+            changed, files = changed_keys(old.config, runtime.config), changed_files(old, runtime)
+            where = {"repository": runtime.store.where, "http": self.http.address}
+            self._log.info("configuration applied", changed=changed, files=files, **where)
         finally:
             self._notifier.reloaded()
+
+    def _refuse(self, error: DreamcatcherError) -> None:
+        """Report a configuration that is not applied, with every mistake, until another one is."""
+        mistakes = error.mistakes if isinstance(error, MistakesError) else (Mistake("", error.cause, error.remedy),)
+        every = [one.line for one in mistakes]
+        refused = "configuration refused, the old one stays"
+        self._log.error(refused, cause=error.cause, remedy=error.remedy, mistakes=every)
+        what = RefusedError(f"the configuration on disk is refused: {listed(mistakes)}", error.remedy)
+        self._refused = failing(what, self.primary.clock())
+        self.metrics.configuration(refused=True)
+        self._note()
+        self._notifier.note(f"the configuration on disk is refused: {error.cause}")
 
     def _swap(self, runtime: Runtime) -> None:
         """Put another runtime in force in place of the one that is; nothing here can fail."""

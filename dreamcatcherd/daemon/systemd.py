@@ -22,7 +22,7 @@ class SystemdNotifier:
         address = environment.get("NOTIFY_SOCKET", "")
         self._address = "\0" + address[1:] if address.startswith("@") else address
         self._ready = False
-        self._status = ""
+        self._status = self._text = self._note = ""
         self._begun_s = time.monotonic()
         self._extended_s = float("-inf")
         own = environment.get("WATCHDOG_PID") in (None, str(os.getpid()))
@@ -37,9 +37,19 @@ class SystemdNotifier:
 
     def status(self, text: str) -> None:
         """The line that `systemctl status` shows."""
-        if text != self._status:
-            self._status = text
-            self._send(f"STATUS={text}")
+        self._text = text
+        self._show()
+
+    def note(self, text: str) -> None:
+        """What is added to the line until another note takes its place; an empty one ends it."""
+        self._note = text
+        self._show()
+
+    def _show(self) -> None:
+        line = " ".join("; ".join(filter(None, (self._text, self._note))).split())
+        if line != self._status:
+            self._status = line
+            self._send(f"STATUS={line}")
 
     def alive(self) -> None:
         """The loop has got something done since the last call."""

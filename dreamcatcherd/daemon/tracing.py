@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from dreamcatcherd.config import credential_file
+from dreamcatcherd.config_files import credential_file
 from dreamcatcherd.config_tables import OtelConfig
 from dreamcatcherd.core.errors import UsageError
 from dreamcatcherd.observe.frame_trace import TraceTarget

@@ -81,6 +81,15 @@ class Webhook:
         self._aborted = False
         read_keys(secrets)
 
+    def reach(self) -> None:
+        """Connect, with TLS if the URL says so, and let go again; RetryableError if that fails. Nothing is sent."""
+        try:
+            self._connection = self._open(time.monotonic() + self._timeout_s)
+        except OSError as error:
+            raise RetryableError(f"{self.shown} cannot be reached: {_words(error)}", _REMEDY) from error
+        finally:
+            self.close()
+
     def send(self, event_id: str, body: bytes) -> None:
         """Deliver one event; RetryableError if it was not."""
         try:

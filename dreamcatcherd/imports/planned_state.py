@@ -19,6 +19,7 @@ from dreamcatcherd.core.decimals import read_exactly
 from dreamcatcherd.core.errors import FatalError, RefusedError, UsageError
 from dreamcatcherd.core.header import read_header
 from dreamcatcherd.core.merge import merge
+from dreamcatcherd.core.mistakes import listed
 from dreamcatcherd.core.model import Delta, Fault, Json, Version
 from dreamcatcherd.core.platform_views import ViewOrigin, view_bytes
 from dreamcatcherd.core.projections import PROJECTIONS
@@ -26,7 +27,7 @@ from dreamcatcherd.core.records import place
 from dreamcatcherd.core.settings import Settings
 from dreamcatcherd.core.snapshot import items, open_snapshot
 from dreamcatcherd.core.tree import FILE, object_id
-from dreamcatcherd.core.view_settings import ViewFile, why_bad_views
+from dreamcatcherd.core.view_settings import ViewFile, view_mistakes
 from dreamcatcherd.git.overlay import Overlay
 from dreamcatcherd.imports.platform_state import FileMap, MappedRecords, StateMap, deltas_of
 from dreamcatcherd.imports.view_state import Mismatch, first_difference, read_view_file, records_of_view
@@ -81,8 +82,8 @@ def view_records(name: str, view: ViewFile, raw: bytes, settings: Settings) -> t
 
 def check_views(mapping: StateMap, settings: Settings) -> list[str]:
     """UsageError if the views of a mapping cannot count; otherwise what is to be known about them."""
-    if (why := why_bad_views(mapping.views, settings.table, settings.intake)) is not None:
-        raise UsageError(f"the map is wrong: {why}", f"correct it, or commit {paths.SETTINGS} first")
+    if mistakes := [*view_mistakes(mapping.views, settings.table, settings.intake)]:
+        raise UsageError(f"the map is wrong: {listed(mistakes)}", f"correct it, or commit {paths.SETTINGS} first")
     known = {view.path: view for view in settings.views.values()}
     return [
         f"[views.{name}] is not in {paths.SETTINGS}: {view.path} will not be written until it is committed there"

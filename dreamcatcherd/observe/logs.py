@@ -7,6 +7,8 @@ from __future__ import annotations
 import logging
 import os
 import sys
+import threading
+import traceback
 from collections.abc import Iterable
 from typing import Any, Literal, Protocol, TextIO
 
@@ -87,6 +89,31 @@ def _take_library_logs(logger: EventLogger) -> None:
     logging.root.addHandler(LibraryLog(logger))
     # Its warnings are about requests that are no HTTP: anybody who reaches the port could fill the log with them.
     logging.getLogger("uvicorn.error").setLevel(logging.ERROR)
+
+
+def take_stray_messages() -> None:
+    """Send to the log what Python would print on stderr: warnings, and errors in threads and where nobody can catch
+    them. So the log of a daemon holds nothing but lines of its own form."""
+    logging.captureWarnings(True)
+    python = logging.getLogger("python")
+
+    def in_thread(what: threading.ExceptHookArgs) -> None:
+        if what.exc_value is not None and not isinstance(what.exc_value, SystemExit):
+            name = what.thread.name if what.thread else "unknown"
+            python.error("the thread %s ended%s", name, _place(what.exc_value), exc_info=what.exc_value)
+
+    def unraisable(what: sys.UnraisableHookArgs) -> None:
+        if what.exc_value is not None:
+            python.error("%s%s", what.err_msg or "ignored", _place(what.exc_value), exc_info=what.exc_value)
+
+    threading.excepthook = in_thread
+    sys.unraisablehook = unraisable
+
+
+def _place(error: BaseException) -> str:
+    """Where an error was raised, for a line that has no room for the stack."""
+    frames = traceback.extract_tb(error.__traceback__)
+    return f" at {frames[-1].filename}:{frames[-1].lineno}" if frames else ""
 
 
 _PRIORITY = {"debug": 7, "info": 6, "warning": 4, "error": 3, "critical": 2}

@@ -12,7 +12,8 @@ from functools import partial
 import uvicorn
 from msgspec import Struct
 
-from dreamcatcherd.config import credential_file, is_loopback, listen_address
+from dreamcatcherd.config_files import credential_file
+from dreamcatcherd.config_rules import is_loopback, listen_address
 from dreamcatcherd.config_tables import HttpConfig
 from dreamcatcherd.core.errors import UsageError
 from dreamcatcherd.web.app import WebApp

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from dreamcatcherd.core.intake import Intake, overlap, passes_through, why_bad_intake
+from dreamcatcherd.core.intake import Intake, intake_mistakes, overlap, passes_through
 from dreamcatcherd.core.settings import SettingsError, read_settings
 
 
@@ -52,7 +52,7 @@ def test_several_roots_and_other_header_paths_are_fine() -> None:
     """The settings replace the defaults as they are."""
     text = b'[intake]\nroots = ["deltas", "state/inbox"]\nframe = ["tick"]\nutc = ["at.utc"]\nstream_id = ["who"]\n'
     intake = read_settings(text).intake
-    assert why_bad_intake(intake) is None
+    assert [*intake_mistakes(intake)] == []
     assert (intake.roots, intake.header) == (("deltas", "state/inbox"), ("tick", "at.utc", "who"))
 
 

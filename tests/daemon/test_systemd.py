@@ -47,6 +47,21 @@ def test_a_reload_before_the_first_good_look_does_not_make_it_ready(systemd: soc
     assert told(systemd) == ["STATUS=frame 1 open", "READY=1", "RELOADING=1", "READY=1", "STOPPING=1"]
 
 
+def test_a_refused_configuration_stays_in_the_status(systemd: socket.socket) -> None:
+    """It follows whatever else is shown, on one line, until the note ends."""
+    notifier = SystemdNotifier({"NOTIFY_SOCKET": systemd.getsockname()})
+    notifier.status("frame 1 open")
+    notifier.note("the file\nis refused")
+    notifier.status("frame 2 open")
+    notifier.note("")
+    assert told(systemd) == [
+        "STATUS=frame 1 open",
+        "STATUS=frame 1 open; the file is refused",
+        "STATUS=frame 2 open; the file is refused",
+        "STATUS=frame 2 open",
+    ]
+
+
 def test_the_watchdog_is_fed_only_where_it_is_this_process_that_is_watched(systemd: socket.socket) -> None:
     """WATCHDOG_PID names whose watchdog it is; git's processes inherit the rest of the environment."""
     asked = {"NOTIFY_SOCKET": systemd.getsockname(), "WATCHDOG_USEC": "3000000"}

@@ -8,7 +8,7 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -36,13 +36,15 @@ def accepts(port: int) -> bool:
 
 
 class Receiver:
-    """The process of `receiver.py`: it can be killed, and started again on its port."""
+    """The process of `receiver.py`: it can be killed, and started again on its port. `tls` is a certificate with its
+    key, with which it speaks https."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, tls: Sequence[Path] = ()) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self.folder = folder
+        self.tls = tls
         self.port = free_port()
-        self.url = f"http://127.0.0.1:{self.port}/hooks/dreams?team=a"
+        self.url = f"http{'s' if tls else ''}://127.0.0.1:{self.port}/hooks/dreams?team=a"
         self.mode("ok")
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -54,7 +56,7 @@ class Receiver:
 
     def start(self) -> None:
         script = Path(__file__).with_name("receiver.py")
-        command = [sys.executable, str(script), str(self.port), str(self.folder)]
+        command = [sys.executable, str(script), str(self.port), str(self.folder), *map(str, self.tls)]
         self._process = subprocess.Popen(command, env=environment())
         wait_for(lambda: accepts(self.port))
 
@@ -78,9 +80,9 @@ class Receiver:
 
 
 @contextmanager
-def receiving(folder: Path) -> Iterator[Receiver]:
+def receiving(folder: Path, tls: Sequence[Path] = ()) -> Iterator[Receiver]:
     """A receiver that runs, and is gone at the end."""
-    found = Receiver(folder)
+    found = Receiver(folder, tls)
     found.start()
     try:
         yield found

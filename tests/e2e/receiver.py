@@ -1,14 +1,15 @@
 """A receiver of events as a process of its own: it writes down what it gets, and misbehaves as it is told.
 
-Run as `python receiver.py PORT FOLDER`. `FOLDER/mode` is read at each request: `ok`, `hang`, `drip` (a byte of the
-answer now and then), `flood` (an answer without an end), `redirect`, or a status such as `500` or `429` (with a
-Retry-After).
+Run as `python receiver.py PORT FOLDER [CERTIFICATE KEY]`. `FOLDER/mode` is read at each request: `ok`, `hang`, `drip`
+(a byte of the answer now and then), `flood` (an answer without an end), `redirect`, or a status such as `500` or `429`
+(with a Retry-After).
 `FOLDER/got.jsonl` has each request with the mode it met, written before the answer."""
 
 from __future__ import annotations
 
 import http.server
 import json
+import ssl
 import sys
 import time
 from pathlib import Path
@@ -58,4 +59,8 @@ if __name__ == "__main__":
     Handler.folder = Path(sys.argv[2])
     server = http.server.ThreadingHTTPServer(("127.0.0.1", int(sys.argv[1])), Handler)
     server.daemon_threads = True
+    if len(sys.argv) > 3:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(*sys.argv[3:])
+        server.socket = context.wrap_socket(server.socket, server_side=True)
     server.serve_forever()

@@ -211,6 +211,18 @@ class HttpServer(Server):
         return (self.folder / "fcgi.sock").exists() and super()._answers()
 
 
+def certify(folder: Path) -> tuple[Path, Path, Path]:
+    """An authority of its own, and a certificate of 127.0.0.1 that it signed, with the key of that."""
+    (folder / "openssl.cnf").write_text(OPENSSL)
+    by_it = ("-CA", "ca.pem", "-CAkey", "ca.key")
+    for name, subject, signer in (("ca", "/CN=fleet authority", ()), ("server", "/CN=fleet", by_it)):
+        key = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-keyout", f"{name}.key"]
+        what = ["-config", "openssl.cnf", "-extensions", name, "-subj", subject, "-days", "2", "-out", f"{name}.pem"]
+        command = ["openssl", "req", "-x509", *key, *what, *signer]
+        subprocess.run(command, cwd=folder, check=True, capture_output=True, timeout=60)
+    return folder / "ca.pem", folder / "server.pem", folder / "server.key"
+
+
 class HttpsServer(HttpServer):
     """The same with TLS; its certificate is signed by an authority that only `ca_file` knows."""
 
@@ -219,17 +231,8 @@ class HttpsServer(HttpServer):
 
     def _prepare(self) -> None:
         super()._prepare()
-        (self.folder / "openssl.cnf").write_text(OPENSSL)
-        self._certify("ca", "/CN=fleet authority")
-        self._certify("server", "/CN=fleet", "-CA", "ca.pem", "-CAkey", "ca.key")
-        self.ca_file = self.folder / "ca.pem"
+        self.ca_file, _, _ = certify(self.folder)
         self._configure(f"{HOST}:{self.port} ssl", "ssl_certificate server.pem; ssl_certificate_key server.key;")
-
-    def _certify(self, name: str, subject: str, *signer: str) -> None:
-        key = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-keyout", f"{name}.key"]
-        what = ["-config", "openssl.cnf", "-extensions", name, "-subj", subject, "-days", "2", "-out", f"{name}.pem"]
-        command = ["openssl", "req", "-x509", *key, *what, *signer]
-        subprocess.run(command, cwd=self.folder, check=True, capture_output=True, timeout=60)
 
 
 class SshServer(Server):

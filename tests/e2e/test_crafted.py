@@ -126,7 +126,7 @@ def test_a_secret_that_everybody_can_read_is_found(table: str, name: str, public
     config = public / "primary.toml"
     config.write_text(f'{lines[table]}{name} = "{secret}"\n')
     said = dc("doctor", "--config", str(config), code=1)
-    assert f"MEND [{table}] {name}: {secret} can be read by everybody" in said
+    assert f"FIX  [{table}] {name}: {secret} can be read by everybody" in said
     public.chmod(0o700)
     dc("doctor", "--config", str(config))
     public.chmod(0o755)

@@ -244,6 +244,7 @@ def test_every_configuration_block_is_accepted(page: str, tmp_path: Path) -> Non
         tables = set(tomllib.loads(block))
         if tables <= set(Config.__struct_fields__):
             block = re.sub(r"^(\w+) = \"/etc/.*$", r"# \1", block, flags=re.MULTILINE)  # files that only readers have
+            block = block.replace("/usr/local/bin/on-event", "/bin/true")  # as their programs are
             (tmp_path / "primary.toml").write_text(block.replace('"0.0.0.0:', '"127.0.0.1:'))
             assert "valid" in dc("config", "check", str(tmp_path / "primary.toml"))
         elif tables != MAPPING:

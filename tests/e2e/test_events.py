@@ -15,6 +15,7 @@ import pytest
 from tests.e2e.event_tools import SECRET, Receiver, closed, configured, first_of, receiving, verified
 from tests.e2e.primaries import events as logged
 from tests.e2e.primaries import metric, readiness
+from tests.e2e.servers import certify
 from tests.e2e.tools import Daemon, clone, dc, dc_json, delta, git, push, wait_for
 
 SETTINGS = '[collections.tasks]\nsection = "claims"\nkey = ["resource"]\nrule = "claim"\nttl = 2\n'
@@ -493,6 +494,34 @@ def test_after_a_backup_is_restored_new_frames_are_events_again(
         close_some(1, "c")
         wait_for(lambda: closed(receiver.events) == [1, 2, 3, 4, 5, 6, 4])
         assert daemon.stop()[0] == 0
+
+
+@pytest.mark.needs("openssl")
+def test_over_tls_only_a_receiver_that_ca_file_vouches_for_gets_events(fleet: Path, tmp_path: Path) -> None:
+    """With another authority nothing is sent and /readyz names the certificate; with the right one in the same file all
+    arrives, signed, and `doctor` reaches the receiver."""
+    (tmp_path / "tls").mkdir()
+    (tmp_path / "other").mkdir()
+    authority, *pair = certify(tmp_path / "tls")
+    trusted, secret = tmp_path / "trusted.pem", tmp_path / "secret"
+    shutil.copy(certify(tmp_path / "other")[0], trusted)
+    secret.write_text(f"{SECRET}\n")
+    with receiving(tmp_path / "receiver", pair) as receiver:
+        keys = f'secret_file = "{secret}"\nca_file = "{trusted}"\n'
+        file = configured(tmp_path / "p", fleet, table(receiver, keys))
+        with started(tmp_path, file) as daemon:
+            await_frames(daemon, 1)
+            wait_for(lambda: "certificate" in daemon.get("/readyz"))
+            refused = {row["check"]: row for row in dc_json("doctor", "--config", str(file), code=1)}
+            assert "cannot be reached: " in refused["events 1"]["detail"]
+            assert "certificate" in refused["events 1"]["detail"]
+            assert receiver.got == []
+            shutil.copy(authority, trusted)
+            wait_for(lambda: 1 in closed(receiver.events))
+            assert verified(receiver.got[0]).get_type() == "frame.closed"
+            reached = {row["check"]: row for row in dc_json("doctor", "--config", str(file), code=1)}
+            assert reached["events 1"]["ok"]
+            assert {name for name, row in reached.items() if not row["ok"]} == {"hook"}
 
 
 def test_a_cursor_that_cannot_be_kept_is_refused_at_the_start(

@@ -309,7 +309,7 @@ def test_doctor_finds_a_push_that_is_sent_elsewhere(
             "doctor", "--config", str(written(settings(first.url, tmp_path, "a token", transport), tmp_path))
         )
     assert done.returncode == 1
-    assert f"MEND push: {first.url} redirects temporarily (307) to {second.url}" in done.stdout
+    assert f"FIX  push: {first.url} redirects temporarily (307) to {second.url}" in done.stdout
     assert second.logins == []
 
 

@@ -76,6 +76,57 @@ def test_a_refused_configuration_leaves_no_trace_in_the_next(tmp_path: Path) -> 
         assert metric(daemon, "config_refused") == 0
 
 
+SECRET = '[[events]]\nurl = "http://127.0.0.1:1/hooks/private-{0}"\nretry = {1}\n'
+
+
+def test_a_reload_says_what_changed_and_shows_no_secret(tmp_path: Path) -> None:
+    """Each key with its old and its new value, and each key whose file holds something else; passwords, users and the
+    paths of receivers are not shown."""
+    token = tmp_path / "token"
+    token.write_text("private-1\n")
+    one, other = two_repositories(tmp_path)
+    file = tmp_path / "config" / "primary.toml"
+    file.parent.mkdir()
+    http = f'[frames]\nclose = "manual"\n[hint]\nsecret_file = "{token}"\n'
+    write(file, one, f"{http}{SECRET.format(1, 1)}")
+    with Daemon(tmp_path, "--config", str(file)) as daemon:
+        wait_for(lambda: frame_of(daemon) == 1)
+        token.write_text("private-2\n")
+        more = '[[events]]\nexec = ["true", "private-3"]\n[links]\ncommit = ""\n'
+        grace = http.replace('"manual"', '"manual"\ngrace = 2')
+        write(file, other, f"{grace}{SECRET.format(4, 2)}{more}")
+        reload(daemon, "configuration applied", 1)
+        (line,) = events(daemon, "configuration applied")[:1]
+        assert line["changed"] == {
+            "[repository] url": [str(one), str(other)],
+            "[frames] grace": [0.0, 2.0],
+            "[links] commit": [None, ""],
+            "[[events]] table 1 url": ["(not shown)", "(not shown)"],
+            "[[events]] table 1 retry": [1.0, 2.0],
+            "[[events]] table 2": [None, ["true", "…"]],
+        }
+        assert line["files"] == ["[hint] secret_file"]
+        assert "private" not in daemon.text
+        reload(daemon, "configuration applied", len(events(daemon, "configuration applied")) + 1)
+        assert (events(daemon, "configuration applied")[-1]["changed"], line["level"]) == ({}, "info")
+
+
+def test_a_refused_configuration_is_reported_with_every_mistake(tmp_path: Path) -> None:
+    """In the log, in /readyz and as a metric, for as long as it is on the disk."""
+    with served(tmp_path) as (daemon, file, other):
+        write(file, other, '[frames]\ngrace = -1\nclose = "cron"\n[[events]]\nexec = ["/no/such/program"]\n')
+        reload(daemon, "configuration refused, the old one stays", 1)
+        mistakes = events(daemon, "configuration refused, the old one stays")[0]["mistakes"]
+        for wanted, one in zip(("[frames] grace", "needs cron", "/no/such/program"), mistakes, strict=True):
+            assert wanted in one
+            assert wanted in daemon.get("/readyz")
+        assert metric(daemon, "config_refused") == 1
+        write(file, other, MANUAL)
+        reload(daemon, "configuration applied", 1)
+        assert "refused" not in daemon.get("/readyz")
+        assert metric(daemon, "config_refused") == 0
+
+
 def test_the_file_watch_goes_over_to_another_repository(tmp_path: Path) -> None:
     """A push to the repository that is served by now is seen at once, and not only by the next poll."""
     with served(tmp_path) as (daemon, file, other):

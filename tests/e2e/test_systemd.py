@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 import yaml
 
+from dreamcatcherd.config_files import CREDENTIALS
 from tests.e2e.guest import PROJECT, ROOT, Guest, guest
 from tests.e2e.test_docs import blocks
 from tests.e2e.tools import wait_for
@@ -139,6 +140,23 @@ def test_both_units_bound_memory_and_tasks_as_the_document_says() -> None:
             assert f"| `{setting}=` | `{unit[setting]}` |" in document
 
 
+def test_every_credential_that_is_looked_for_is_passed_and_documented() -> None:
+    """The units load what the daemon looks for in $CREDENTIALS_DIRECTORY, and nothing else; the operator's page, the
+    reference and the description of the secret in Kubernetes name each."""
+    names = sorted(CREDENTIALS.values())
+    for name in (OWN, f"{OWN}@"):
+        text = (ROOT / f"systemd/{name}.service").read_text()
+        assert sorted(re.findall(r"^LoadCredential=(\w+):%N\.\1$", text, re.MULTILINE)) == names
+        assert text.count("LoadCredential") == len(names)
+    section = (ROOT / "docs/operations.md").read_text().partition("## Credentials\n")[2].partition("\n## ")[0]
+    reference = (ROOT / "docs/configuration.md").read_text()
+    secret = (ROOT / "config/kubernetes/config.yaml").read_text().partition("\napiVersion")[0]
+    for name in names:
+        assert f"`{name}`" in section
+        assert f"`{name}`" in reference
+        assert re.search(rf"\b{name}\b", secret)
+
+
 def size_of(text: str) -> int:
     """A size of systemd's or Kubernetes's, in bytes."""
     return int(text.rstrip("MGi")) * {"M": 2**20, "G": 2**30}[text.rstrip("i")[-1]]
@@ -149,7 +167,7 @@ def test_systemd_reads_every_line_of_the_units(tmp_path: Path) -> None:
     """`systemd-analyze verify` has nothing to say of either unit, but where a value is none it does."""
     for name in (OWN, f"{OWN}@alpha"):
         text = (ROOT / f"systemd/{name.replace('alpha', '')}.service").read_text()
-        text = re.sub("^ExecStart=.*", "ExecStart=/bin/true", text, flags=re.MULTILINE)
+        text = re.sub("^(Exec\\w+)=.*/opt/.*", r"\1=/bin/true", text, flags=re.MULTILINE)
         unit = tmp_path / f"{name}.service"
         for wrong in (False, True):
             unit.write_text(text.replace("MemoryMax=2G", "MemoryMax=much") if wrong else text)
@@ -224,21 +242,25 @@ def test_it_is_active_only_after_the_first_good_look(host: Host) -> None:
 
 
 def test_credentials_from_the_credstore_open_a_remote_by_ssh(host: Host) -> None:
-    """A key and a known host under the unit's name let libssh2 and ssh in, hardened as it is; root may borrow."""
+    """A key and a known host under the unit's name let libssh2 and ssh in, hardened as it is; root may borrow. With a
+    token of HTTP the daemon listens to other machines, and a reload sees the token too."""
     key = "/etc/credstore/dreamcatcherd@far.ssh_key.pub"
     host.sh(
         f"install -d -o git -g git -m 700 /srv/git/.ssh && install -o git -m 600 {key} /srv/git/.ssh/authorized_keys"
     )
     host.sh(f"{AS_GIT} {COMMAND} init /srv/git/far.git")
-    unit = host.configure("far", "interval = 600", "ssh://git@127.0.0.1/srv/git/far.git")
+    host.sh("install -m 600 /dev/stdin /etc/credstore/dreamcatcherd@far.http_token", stdin="a token\n")
+    listen = "Environment=DREAMCATCHERD_HTTP_LISTEN=0.0.0.0:9599"
+    unit = host.configure("far", "interval = 600", "ssh://git@127.0.0.1/srv/git/far.git", listen)
     host.sh(f"systemctl start {unit}")
+    host.sh(f"systemctl reload {unit}")
     host.close(unit)
     wait_for(
         lambda: host.sh(f"{AS_GIT} git -C /srv/git/far.git log -1 --format=%s main").startswith("frame 1: 0 deltas")
     )
     host.wait(unit, "StatusText", "frame 2 open, .*")
     assert "frame 2" in host.block("borrow")
-    assert host.sh("ls /run/credentials/dreamcatcherd@far.service").split() == ["known_hosts", "ssh_key"]
+    assert host.sh("ls /run/credentials/dreamcatcherd@far.service").split() == ["http_token", "known_hosts", "ssh_key"]
     assert host.sh("ls /run/credentials/dreamcatcherd@alpha.service") == ""
     host.sh(f"systemctl stop {unit}")
 
@@ -280,10 +302,17 @@ def test_a_reload_applies_what_is_right_and_refuses_what_is_wrong(host: Host) ->
     host.sh(f"systemctl reload {unit}")
     host.wait_log(unit, "configuration applied")
     host.wait(unit, "StatusText", r"frame [2-9] open.*")
-    host.configure("fresh", "intervall = 3", port=9600)
-    host.sh(f"systemctl reload {unit}")
+    changed = '"changed": {"[frames] interval": [600.0, 1.0]}'
+    assert changed in host.machine.journal(unit)
+    host.configure("fresh", "intervall = 3\ngrace = -1", port=9600)
+    host.sh(f"systemctl reload {unit}", code=1)
     host.wait_log(unit, "configuration refused, the old one stays")
-    assert "did you mean 'interval'" in host.machine.journal(unit)
+    journal = host.machine.journal(unit)
+    file = "dreamcatcherd: /etc/dreamcatcherd/fresh.toml"
+    assert f"{file}: [frames] intervall is unknown; did you mean 'interval'?\n" in journal
+    assert f"{file}: [frames] grace is -1: it takes a number from 0 to 31536000\n" in journal
+    host.wait(unit, "StatusText", r"frame \d+ open.*; the configuration on disk is refused: .*\(and 1 more mistake\)")
+    assert host.of(unit, "ActiveState") == "active"
     closed = len(host.log("fresh"))
     wait_for(lambda: len(host.log("fresh")) > closed + 1)
     assert host.of(unit, "NRestarts") == "0"

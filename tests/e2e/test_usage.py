@@ -95,8 +95,8 @@ def test_json_of_what_wrote_no_json_before(tmp_path: Path) -> None:
     )
     found = dc_json("config", "check", "primary.toml", "--repo", "fleet.git", cwd=tmp_path)
     assert found == [
-        {"path": "primary.toml", "ok": True, "warnings": []},
-        {"path": "state/dreamcatcher.toml", "ok": True, "warnings": []},
+        {"path": "primary.toml", "ok": True, "warnings": [], "mistakes": []},
+        {"path": "state/dreamcatcher.toml", "ok": True, "warnings": [], "mistakes": []},
     ]
     (row,) = dc_json("config", "check", "dreamcatcher.toml", cwd=tmp_path)
     assert "posts_created" in row["warnings"][0]

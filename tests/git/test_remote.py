@@ -15,7 +15,7 @@ import pytest
 from msgspec import structs
 from rich.pretty import pretty_repr
 
-from dreamcatcherd.config import clone_folder, credential_file, repository_path
+from dreamcatcherd.config_files import clone_folder, credential_file, repository_path
 from dreamcatcherd.config_tables import RepositoryConfig
 from dreamcatcherd.core import paths
 from dreamcatcherd.core.errors import RetryableError, UsageError
@@ -444,7 +444,7 @@ def test_a_credential_is_the_named_file_else_systemds(tmp_path: Path, monkeypatc
     assert credential_file("repository", "ssh_key", None, systemd) == folder / "ssh_key"
     assert credential_file("repository", "known_hosts", None, systemd) is None
     assert credential_file("repository", "token_file", None, {}) is None
-    with pytest.raises(UsageError, match=r"none \(ssh_key\) is no file"):
+    with pytest.raises(UsageError, match=r"\[repository\] ssh_key names .*none, which is not a file"):
         credential_file("repository", "ssh_key", str(tmp_path / "none"), systemd)
     monkeypatch.chdir(tmp_path)
     assert credential_file("repository", "ssh_key", "mine", {}) == given

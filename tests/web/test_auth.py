@@ -158,8 +158,8 @@ def test_other_machines_need_a_token_or_tls(
     [
         ({"tls_cert": "CERT"}, "go together"),
         ({"tls_key": "KEY"}, "go together"),
-        ({"token_file": "missing"}, "no file"),
-        ({"tls_cert": "missing", "tls_key": "KEY"}, "no file"),
+        ({"token_file": "missing"}, "is not a file"),
+        ({"tls_cert": "missing", "tls_key": "KEY"}, "is not a file"),
     ],
 )
 def test_half_a_protection_is_refused(keys: dict[str, str], said: str, tmp_path: Path, pair: tuple[Path, Path]) -> None:

@@ -1,0 +1,174 @@
+"""What a configuration must satisfy beyond the types of its keys: values that go together, and addresses.
+
+Owns these rules; each gives its mistakes as values, so that all are found (docs/protocol.md#configuration)."""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from dreamcatcherd.config_files import credential_file, events_secret_file
+from dreamcatcherd.config_tables import Config, EventsConfig, FramesConfig, HttpConfig, RepositoryConfig
+from dreamcatcherd.core.errors import UsageError
+from dreamcatcherd.core.mistakes import Mistake
+
+_SCHEME = re.compile(r"([a-z+]+)://|([A-Za-z0-9][A-Za-z0-9+.-]*)::")
+_SCHEMES = ("file", "git", "http", "https", "ssh", "git+ssh", "ssh+git")
+_OPTION = re.compile(r"-|[a-z+]+://(?:[^/]*@)?-|[^/:]*@-")
+"""A URL that git would take for an option, or whose host ssh would take for one."""
+_PORT = re.compile(r"[0-9]{1,5}")
+_NOT_IN_HOST = re.compile(r"[/@?#\[\]\s]")
+_BRANCH = re.compile(r"(?!.*(?:\.\.|\.(?:lock)?(?:/|$)))[A-Za-z0-9_][A-Za-z0-9_.-]*(?:/[A-Za-z0-9_][A-Za-z0-9_.-]*)*")
+
+
+def contradictions(config: Config, environment: Mapping[str, str]) -> Iterator[Mistake]:
+    """The mistakes that no type of a single key shows. Files that are named must be there; they are not read."""
+    yield from _repository(config.repository)
+    yield from _frames(config.frames)
+    yield from _listening(config.http, environment)
+    yield from _events(config.events, environment)
+    if config.otel.endpoint is not None and (why := wrong_endpoint(config.otel.endpoint)) is not None:
+        yield _mistake("otel", "endpoint", why)
+
+
+def _mistake(table: str, key: str, what: str, *others: str, remedy: str = "") -> Mistake:
+    """A mistake at a key of a table, judged by other keys of that table."""
+    needs = tuple((table, name) for name in others)
+    return Mistake(f"[{table}] {key}", what, remedy, at=((table, key),), needs=needs)
+
+
+def _repository(repository: RepositoryConfig) -> Iterator[Mistake]:
+    if (why := wrong_url(repository.url)) is not None:
+        yield _mistake("repository", "url", why)
+    if (repository.clone or "").startswith("-"):
+        yield _mistake("repository", "clone", "begins with -, as an option would: write ./ before it")
+    if not _BRANCH.fullmatch(repository.branch):
+        yield _mistake("repository", "branch", f"{repository.branch!r} is not a branch name such as main")
+
+
+def _frames(frames: FramesConfig) -> Iterator[Mistake]:
+    if frames.close == "cron" and frames.cron is None:
+        yield _mistake("frames", "close", '= "cron" needs cron, such as "*/10 * * * *"', "cron")
+    if frames.close == "quorum" and frames.streams == []:
+        yield _mistake("frames", "close", '= "quorum" needs streams: names, or a number of frames', "streams")
+    if frames.counter.startswith(("/", "../")) or "/../" in frames.counter:
+        yield _mistake("frames", "counter", f"{frames.counter!r} is not a path inside the repository")
+
+
+def _listening(http: HttpConfig, environment: Mapping[str, str]) -> Iterator[Mistake]:
+    """Other machines are answered only with a token, with TLS, or if `insecure` is set."""
+    host = None
+    try:
+        host, _ = listen_address(http.listen)
+    except UsageError as error:
+        yield _mistake("http", "listen", error.cause.removeprefix("[http] listen "), remedy=error.remedy)
+    found = {}
+    for key in ("token_file", "tls_cert", "tls_key"):
+        try:
+            found[key] = credential_file("http", key, getattr(http, key), environment)
+        except UsageError as error:
+            yield _mistake("http", key, error.cause.removeprefix(f"[http] {key} "), remedy=error.remedy)
+    certificate, key_file = found.get("tls_cert"), found.get("tls_key")
+    if (certificate is None) != (key_file is None):
+        yield _mistake("http", "tls_cert", "and tls_key go together", "tls_key", remedy="name both or neither")
+    if host is not None and not (is_loopback(host) or any(found.values()) or http.insecure):
+        what = f"{http.listen!r} lets other machines read without a token and without TLS"
+        remedy = "set token_file, or tls_cert and tls_key, or insecure = true if this is intended"
+        yield _mistake("http", "listen", what, "token_file", "tls_cert", "tls_key", "insecure", remedy=remedy)
+
+
+def _events(tables: list[EventsConfig], environment: Mapping[str, str]) -> Iterator[Mistake]:
+    """A receiver of events must be one, is named once, and gets no unsigned events on another machine. No URL is shown:
+    its path may be a secret."""
+    seen: set[str | tuple[str, ...]] = set()
+    for number, table in enumerate(tables):
+        where = f"[[events]] table {number + 1}"
+        at = tuple(("events", number, key) for key in ("url", "exec"))
+        secret = (("events", number, "secret_file"),)
+        if (why := _wrong_receiver(table)) is not None:
+            yield Mistake(where, why, at=at, needs=secret)
+            continue
+        receiver = table.url or tuple(table.exec or ())
+        if receiver in seen:
+            what = "names the same receiver as a table before it: name it once, with all types"
+            yield Mistake(where, what, at=at)
+        seen.add(receiver)
+        try:
+            signed = table.exec is not None or events_secret_file(table, environment) is not None
+        except UsageError as error:
+            yield Mistake(where, error.cause.removeprefix("[[events]] "), error.remedy, at=secret)
+            continue
+        if not signed and not is_loopback(urlsplit(table.url or "").hostname or ""):
+            remedy = "set secret_file: a file with a secret that the receiver knows too, such as whsec_ and base64"
+            yield Mistake(where, "sends to another machine, and signs nothing", remedy, at=secret, needs=at)
+
+
+def _wrong_receiver(table: EventsConfig) -> str | None:
+    if (table.url is None) == (table.exec is None):
+        return "needs url or exec, and not both"
+    if table.exec is not None:
+        if not table.exec or not all(table.exec[:1]) or any("\0" in word for word in table.exec):
+            return 'exec is not a program with its arguments, such as ["/usr/local/bin/on-event", "--fast"]'
+        return "has exec: secret_file and ca_file go with url" if table.secret_file or table.ca_file else None
+    url = table.url or ""
+    try:
+        parts = urlsplit(url)
+        ordinary = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        ordinary = False
+    if not ordinary or not url.isascii() or not url.isprintable() or " " in url or "#" in url:
+        return "url is not http://host/path or https://host/path"
+    return "url has a user or password: receivers know the sender by its signature" if parts.username else None
+
+
+def wrong_endpoint(endpoint: str) -> str | None:
+    """Why a text is not the URL of a collector; None if it is. The text shows no part that can be a secret."""
+    try:
+        parts = urlsplit(endpoint)
+        host, _ = parts.hostname, parts.port
+    except ValueError:
+        host = None
+    if host is None or parts.scheme not in ("http", "https") or not endpoint.isprintable() or " " in endpoint:
+        return "is not a URL such as http://127.0.0.1:4318"
+    if parts.username is not None or parts.query or parts.fragment:
+        return "has more than host, port and path: write tokens into headers_file"
+    return None
+
+
+def wrong_url(url: str) -> str | None:
+    """Why a path or URL is not passed to git; None if it is. The text shows no part that can be a secret."""
+    if _OPTION.match(url):
+        return "begins with -, or its host does, as an option would: write ./ before a path"
+    match = _SCHEME.match(url)
+    if match is None or Path(url).exists() or match[1] in _SCHEMES:
+        return None
+    return f"begins with {match[0][:40]}: write a path, or file://, git://, http(s)://, ssh:// or user@host:path"
+
+
+def without_path(url: str) -> str:
+    """The URL of a receiver as far as it can be shown: its path and query may be a secret."""
+    scheme, _, rest = url.partition("://")
+    host = re.split(r"[/?]", rest, maxsplit=1)[0]
+    return f"{scheme}://{host}/" + ("…" if rest.removeprefix(host).strip("/") else "")
+
+
+def is_loopback(host: str) -> bool:
+    """Whether a host to listen on is this machine alone. No name is resolved: only localhost counts."""
+    if host.lower() == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def listen_address(listen: str) -> tuple[str, int]:
+    """Host and port of `host:port`; UsageError for anything else."""
+    host, _, port = listen.rpartition(":")
+    host = host.removeprefix("[").removesuffix("]")
+    if not host or _NOT_IN_HOST.search(host) or not _PORT.fullmatch(port) or int(port) > 65535:
+        raise UsageError(f"[http] listen {listen!r} is not host:port", "write it as 127.0.0.1:9464")
+    return host, int(port)
