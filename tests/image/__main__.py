@@ -29,8 +29,11 @@ def default_base(dockerfile: str) -> str:
 
 
 def ask(*words: str) -> str | None:
-    """What a command prints, or None if it fails."""
-    done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, check=False)
+    """What a command prints, or None if it fails or is not installed."""
+    try:
+        done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, check=False)
+    except FileNotFoundError:
+        return None
     return done.stdout.strip() if done.returncode == 0 else None
 
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from pathlib import Path
 
 import pytest
 
-from tests.image.__main__ import default_base
+from tests.image.__main__ import default_base, main
 from tests.image.facts import LABEL, Recipe, labels, pinned, statement
 
 THEN = datetime(2026, 1, 2, 3, 4, 5, 600000, tzinfo=UTC)
@@ -56,6 +57,26 @@ def test_provenance_of_what_little_is_known() -> None:
         "base": "python:3.13-slim",
     }
     assert definition["resolvedDependencies"] == [{"name": "base", "uri": "docker-image://python:3.13-slim"}]
+
+
+@pytest.mark.parametrize(
+    ("words", "cause", "remedy"),
+    [
+        (["--engine=no-such-engine"], "no-such-engine is not installed", "ENGINE=podman"),
+        (["--engine=false"], "false pull failed with exit code 1", ""),
+        (["--extras=mcp"], "no requirements/mcp.txt", "EXTRAS is empty or otel"),
+    ],
+)
+def test_what_keeps_the_image_from_being_built_is_named(
+    words: list[str], cause: str, remedy: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Without the engine, the base or the list of an extra the program ends with one line, and no traceback."""
+    given = ["--tag=example.org/a:1", "--version=1.2.3", f"--folder={tmp_path}"]
+    monkeypatch.setattr("sys.argv", ["image", *given, *words])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert cause in str(ended.value)
+    assert remedy in str(ended.value)
 
 
 def test_the_default_base_is_the_one_of_the_dockerfile() -> None:

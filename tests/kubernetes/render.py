@@ -104,6 +104,8 @@ def write_chart(folder: Path, version: str, image: str) -> Path:
             entry.size, entry.mtime = len(data), int(os.environ.get("SOURCE_DATE_EPOCH", "0"))
             archive.addfile(entry, io.BytesIO(data))
     folder.mkdir(parents=True, exist_ok=True)
+    for old in folder.glob(f"{CHART.name}-*.tgz"):
+        old.unlink()  # the page installs dreamcatcherd-*.tgz
     target = folder / f"{CHART.name}-{semantic_version(version)}.tgz"
     target.write_bytes(gzip.compress(packed.getvalue(), mtime=0))
     return target

@@ -89,7 +89,9 @@ def test_the_manifests_name_the_image_in_one_place(tmp_path: Path) -> None:
 
 def test_the_chart_names_version_and_image(tmp_path: Path) -> None:
     """The packed chart has both filled in and every file of the folder, the alert rules among them; bytes repeat."""
+    write_chart(tmp_path / "one", "1.2.2", IMAGE)
     packed = write_chart(tmp_path / "one", "1.2.3.post1.dev4+g0ab", IMAGE)
+    assert list(packed.parent.iterdir()) == [packed]
     assert packed.name == "dreamcatcherd-1.2.4-post.1.dev.4+g0ab.tgz"
     with tarfile.open(packed) as archive:
         texts = {member.name: archive.extractfile(member).read().decode() for member in archive}  # type: ignore[union-attr]
