@@ -21,6 +21,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+from tests.e2e.test_docs import blocks
 from tests.e2e.tools import do_without, environment, program, wait_for
 
 ROOT = Path(__file__).parents[2]
@@ -28,6 +29,8 @@ PYTHON = "3.11"  # Debian bookworm's
 BASE = f"localhost/python:{PYTHON}-slim-bookworm"
 """What stands in for the official image, which is in a registry."""
 IMAGE = "localhost/dreamcatcherd:test"
+DOCUMENTED = "registry.example.org/dreamcatcherd:1.2.3"
+"""The name of the image in docs/container.md."""
 SOURCE = "https://git.example.org/dreamcatcherd"
 USER = 10001
 CERTIFICATES = Path("/etc/ssl/certs/ca-certificates.crt")
@@ -87,23 +90,31 @@ def inspect(image: str) -> dict[str, Any]:
 
 @functools.cache
 def build() -> Path:
-    """Have the image, built by `make image` from the project as it is; layers that did not change are kept. Returns the
-    folder of the files that are written beside it."""
+    """Have the image, built by the commands of docs/container.md from the project as it is; layers that did not change
+    are kept. Returns the folder of the files that are written beside it."""
     ready()
     with (cache() / "lock").open("ab") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if podman("image", "exists", BASE, check=False).returncode:
             _make_base()
-        make(f"DREAMCATCHERD_IMAGE={IMAGE}", f"BASE={BASE}", f"DIST={cache()}")
+        documented = blocks("docs/container.md")["image"]
+        assert DOCUMENTED in documented
+        path = f"PATH={make_program().parent}:{os.environ['PATH']}"
+        run(["env", path, "sh", "-euc", documented.replace(DOCUMENTED, IMAGE)])
         podman("image", "prune", "--force", "--filter=until=72h")
     return cache() / "image"
 
 
 def make(*words: str, check: bool = True) -> subprocess.CompletedProcess[str]:
-    """Run `make image` in the environment of the tests, with what works here in place of docker."""
-    bin_folder = Path(sys.executable).parent
-    given = ["--old-file=.venv/.dev", f"BIN={bin_folder}", f"ENGINE={engine()}", f"SOURCE_URL={SOURCE}"]
-    return run(["make", "--no-print-directory", *given, "image", *words], check=check)
+    """Run `make image` with other variables than the tests use."""
+    return run([str(make_program()), "image", *words], check=check)
+
+
+def make_program() -> Path:
+    """A program `make` that works in the environment of the tests, with what works here in place of docker."""
+    given = [f"BIN={Path(sys.executable).parent}", f"ENGINE={engine()}", f"SOURCE_URL={SOURCE}", f"BASE={BASE}"]
+    options = ["--no-print-directory", "--old-file=.venv/.dev", *given, f"DIST={cache()}"]
+    return _write_program("make", f'#!/bin/sh\nexec {program("make")} {shlex.join(options)} "$@"\n')
 
 
 def engine() -> Path:
@@ -112,12 +123,15 @@ def engine() -> Path:
     trusted = f"--volume={CERTIFICATES}:{CERTIFICATES}:ro" if CERTIFICATES.exists() else ""
     build_options = f"--layers --format=docker --isolation=chroot --network=host --pull=never {trusted}"
     run_options = shlex.join(["--pull=never", "--network=none", *_LIMITS])
-    file = cache() / "bin/docker"
+    text = _ENGINE.format(build=build_options, run=run_options, hide=_OUT_OF_SIGHT, store=shlex.join(_store()))
+    return _write_program("docker", text)
+
+
+def _write_program(name: str, text: str) -> Path:
+    file = cache() / "bin" / name
     file.parent.mkdir(parents=True, exist_ok=True)
-    fresh = file.with_suffix(f".{os.getpid()}")
-    fresh.write_text(
-        _ENGINE.format(build=build_options, run=run_options, hide=_OUT_OF_SIGHT, store=shlex.join(_store()))
-    )
+    fresh = file.with_suffix(f".{os.getpid()}")  # another process may be running the old one
+    fresh.write_text(text)
     fresh.chmod(0o755)
     fresh.replace(file)
     return file
