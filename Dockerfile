@@ -1,23 +1,29 @@
 # The primary in a container. The first stage installs from the hash-pinned lists in requirements/. The last stage contains
 # the result with git and ssh, but no build tools. docs/container.md says how to run it.
-# A tag moves: --build-arg BASE=python:3.13-slim-bookworm@sha256:… builds on exactly that image.
+# A tag moves: --build-arg BASE=python:3.13-slim-bookworm@sha256:… builds on exactly that image. `make image` finds that
+# digest, and adds the labels that differ from build to build.
 ARG PYTHON=3.13
 ARG BASE=python:${PYTHON}-slim-bookworm
 
 FROM ${BASE} AS build
 WORKDIR /src
 ENV PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1
-COPY requirements/build.txt requirements/run.txt requirements/
+COPY requirements/build.txt requirements/run.txt requirements/otel.txt requirements/
+# --build-arg EXTRAS=otel installs what sends traces as well, from its own complete list of pins.
+ARG EXTRAS=
 RUN python -m venv /opt/build \
     && /opt/build/bin/pip install --quiet --only-binary :all: --require-hashes -r requirements/build.txt \
     && python -m venv --without-pip /opt/dreamcatcherd \
     && /opt/build/bin/pip --python /opt/dreamcatcherd/bin/python install --quiet --no-compile \
-        --only-binary :all: --require-hashes -r requirements/run.txt
+        --only-binary :all: --require-hashes -r requirements/${EXTRAS:-run}.txt
 COPY pyproject.toml README.md LICENSE ./
 COPY dreamcatcherd/ dreamcatcherd/
+# Git, which knows the version, is not in the build: --build-arg VERSION=… sets the version of the wheel.
+ARG VERSION=
 # The root file system is read-only later, so Python compiles everything now, except for 500 lexers that nothing imports.
 # The files no longer change, so their timestamps are not checked.
-RUN /opt/build/bin/pip wheel --quiet --no-deps --no-index --no-build-isolation --wheel-dir /tmp/wheel . \
+RUN ${VERSION:+env SETUPTOOLS_SCM_PRETEND_VERSION=${VERSION}} \
+    /opt/build/bin/pip wheel --quiet --no-deps --no-index --no-build-isolation --wheel-dir /tmp/wheel . \
     && /opt/build/bin/pip --python /opt/dreamcatcherd/bin/python install --quiet --no-compile --no-deps --no-index \
         /tmp/wheel/*.whl \
     && python -m compileall -q --invalidation-mode unchecked-hash -x '/pygments/(lexers|styles)/' /opt/dreamcatcherd/lib
@@ -50,11 +56,9 @@ ENV PATH=/opt/dreamcatcherd/bin:$PATH \
     DREAMCATCHERD_HTTP_LISTEN=0.0.0.0:9464 \
     DREAMCATCHERD_HTTP_INSECURE=true \
     PYTHONDONTWRITEBYTECODE=1
-ARG VERSION=unknown
 LABEL org.opencontainers.image.title="dreamcatcherd" \
     org.opencontainers.image.description="The coordinator of the Dream Catcher Protocol" \
-    org.opencontainers.image.licenses="MIT" \
-    org.opencontainers.image.version="${VERSION}"
+    org.opencontainers.image.licenses="MIT"
 USER 10001:10001
 WORKDIR /var/lib/dreamcatcherd
 VOLUME /var/lib/dreamcatcherd

