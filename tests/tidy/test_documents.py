@@ -25,7 +25,7 @@ FOR_CONTRIBUTORS = [
     *sorted((ROOT / "docs/decisions").glob("*.md")),
 ]
 FENCE = re.compile(r"^```.*?^```$", re.MULTILINE | re.DOTALL)
-LINK = re.compile(r"\]\((?!https?://)([^)#]*)(?:#([^)]+))?\)")
+LINK = re.compile(r"\]\((?!https?://)([^)#\"]*?)(?:#([^)\"]+?))?(?: \"[^\"]+\")?\)")
 HTML_LINK = re.compile(r"\b(?:src|srcset|href)=\"(?!https?://)([^\"#]*)(?:#([^\"]+))?\"")
 WEB_LINK = re.compile(r"(?:\]\(|<|(?:src|srcset|href)=\")(https?://[^)>\"\s]+)")
 WEB_HOSTS = frozenset(

@@ -17,7 +17,7 @@ GUARANTEES = re.findall(r"^\| (\*\*.+)\|$", CONTRACT[: CONTRACT.index("## What i
 NOT_GUARANTEED = re.findall(r"^\| (\*\*.+)\|$", CONTRACT[CONTRACT.index("## What is not") :], re.MULTILINE)
 ROWS = re.findall(r"^\| ([^|]+) \| ([^|]+) \| (`[^|]+`) \| [^|]+ \|$", LIMITS, re.MULTILINE)
 UNITS = {"KiB": 2**10, "MiB": 2**20, "GiB": 2**30, "bytes": 1, "s": 1}
-NAMED = re.compile(r"`([\w/]+\.py)::(\w+)`")
+NAMED = re.compile(r"\]\(\.\./tests/([\w/]+\.py) \"(test_\w+)\"\)")
 
 
 @pytest.mark.parametrize("row", GUARANTEES, ids=lambda row: row[2:40])
