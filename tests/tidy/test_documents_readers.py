@@ -62,7 +62,9 @@ def test_the_readme_fits_on_a_page() -> None:
     assert len(lines) <= 90
 
 
-@pytest.mark.parametrize(("page", "section"), [one for one in PAGES if one[0].name not in GENERATED], ids=str)
+@pytest.mark.parametrize(
+    ("page", "section"), [one for one in PAGES if one[0].name not in GENERATED], ids=lambda one: Path(one).name
+)
 def test_a_page_says_whom_it_is_for_and_where_to_go_next(page: Path, section: str) -> None:
     """The first paragraph names the readers, and what they can do afterwards or what the page tells them; the last one
     leads to another page."""
