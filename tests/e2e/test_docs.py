@@ -31,10 +31,11 @@ from tests.e2e.tools import (
     try_git,
     wait_for,
 )
+from tests.tidy.house import documents
 
 ROOT = Path(__file__).parents[2]
 WORKERS = ROOT / "docs/workers.md"
-PAGES = ["README.md", *sorted(str(path.relative_to(ROOT)) for path in (ROOT / "docs").glob("*.md"))]
+PAGES = [str(path.relative_to(ROOT)) for path in documents()]
 
 
 def blocks(document: str) -> dict[str, str]:
@@ -101,7 +102,7 @@ def test_the_lines_for_workers_work_when_pasted(tmp_path: Path) -> None:
 def test_the_check_can_be_copied_to_a_server_that_has_a_repository(tmp_path: Path) -> None:
     """The lines of docs/protocol.md: after them a plain bare repository refuses what is no delta."""
     git(tmp_path, "init", "-q", "--bare", "-b", "main", "srv.git")
-    (text,) = blocks("docs/protocol.md").values()
+    text = blocks("docs/protocol.md")["hook"]
     shell(text.replace("/srv/fleet.git", "srv.git").replace("/tmp/", ""), tmp_path)
     worker = clone(tmp_path / "srv.git", tmp_path / "worker")
     (worker / "state").mkdir()
@@ -115,9 +116,8 @@ def test_the_check_can_be_copied_to_a_server_that_has_a_repository(tmp_path: Pat
 
 def first_steps() -> tuple[str, str]:
     """The README's lines that push a first delta, and those that find it again."""
-    text = (ROOT / "README.md").read_text()
-    push, found = re.findall(r"```sh\n((?:git clone|PATH=).*?)```", text, re.DOTALL)
-    return push, found
+    run = blocks("README.md")
+    return run["push"], run["found"]
 
 
 @pytest.mark.parametrize("closed", [0, 12], ids=["at once", "after twelve frames"])
@@ -222,15 +222,6 @@ def test_the_example_configuration_is_the_defaults() -> None:
         table.name: {field.name for field in msgspec.structs.fields(next(iter(get_args(table.type)), table.type))}
         for table in msgspec.structs.fields(Config)
     }
-
-
-@pytest.mark.parametrize("document", [*PAGES, "CHANGELOG.md"])
-def test_links_in_the_documents_lead_somewhere(document: str) -> None:
-    """Every relative link names a file of the project."""
-    path = ROOT / document
-    links = re.findall(r"\]\((?!https?://|#)([^)#]+)", path.read_text())
-    missing = [link for link in links if not (path.parent / link).exists()]
-    assert missing == []
 
 
 MAPPING = {"frame", "stream_id", "utc", "files"}

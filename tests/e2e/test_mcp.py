@@ -575,5 +575,5 @@ def test_the_example_configurations_start_a_server(name: str, fleet: Path) -> No
 
 def test_the_lines_for_agents_work_when_pasted(fleet: Path) -> None:
     """The check of docs/agents.md passes where everything is in place."""
-    (text,) = blocks("docs/agents.md").values()
+    text = blocks("docs/agents.md")["opens"]
     assert shell(text.replace("/srv/fleet.git", str(fleet)), fleet.parent) == ""

@@ -9,6 +9,9 @@ from dreamcatcherd.core.frames import LIFE, RULES_WITH_DEADLINE, SPEAKS, STATES,
 
 PICTURES = Path(__file__).parents[2] / "docs" / "pictures"
 
+SHOTS = {"light": "status-page.png", "dark": "status-page-dark.png"}
+"""Pictures of the status page by look, which `make screenshots` draws in a browser."""
+
 _WIDTH, _GAP = 162.0, 84.0
 _SHORT: dict[LifeCause, str] = {"rule": "rule", "deadline": "deadline", "grace": "grace", "publication": "published"}
 """What stands at an arrow between two boxes: the space is narrow."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import struct
 import tomllib
 from pathlib import Path
 from xml.etree import ElementTree
@@ -11,7 +12,7 @@ import pytest
 
 from dreamcatcherd.observe.families import PHASES
 from tests.pictures.draw import SIZES, STYLE, Rect, draw, rectangles, text_width
-from tests.pictures.sources import GENERATED, PICTURES, sources
+from tests.pictures.sources import GENERATED, PICTURES, SHOTS, sources
 from tests.tidy.house import PACKAGE, documents
 
 SVG = "{http://www.w3.org/2000/svg}"
@@ -32,14 +33,32 @@ def test_pictures_are_current(source: Path) -> None:
 
 
 def test_every_picture_has_a_source_and_a_place() -> None:
-    """No SVG without a source, and each is shown in a document with words for those who do not see it."""
-    assert {path.stem for path in PICTURES.glob("*.svg")} == {path.stem for path in sources()}
+    """No picture without a source, and each is shown in a document with words for those who do not see it."""
+    drawn = {path.with_suffix(".svg").name for path in sources()} | set(SHOTS.values())
+    assert {path.name for path in PICTURES.iterdir()} - {path.name for path in sources()} == drawn
     shown = {}
     for document in documents():
-        for words, target in re.findall(r"!\[([^\]]*)\]\(([^)]+)\)", document.read_text()):
+        text = document.read_text()
+        for words, target in re.findall(r"!\[([^\]]*)\]\(([^)]+)\)", text):
             shown[(document.parent / target).resolve()] = words
-    assert set(shown) == {path.with_suffix(".svg").resolve() for path in sources()}
+        for picture in re.findall(r"<picture>.*?</picture>", text, re.DOTALL):
+            (words,) = re.findall(r'alt="([^"]+)"', picture)
+            for target in re.findall(r'src(?:set)?="([^"]+)"', picture):
+                shown[(document.parent / target).resolve()] = words
+    assert set(shown) == {PICTURES / name for name in drawn}
     assert all(len(words) > 60 for words in shown.values())
+
+
+@pytest.mark.parametrize("name", SHOTS.values())
+def test_pictures_of_the_page_are_small_and_of_one_size(name: str) -> None:
+    """They are PNG files of at most 150 kB, light and dark of the same size, wide enough for the column of a forge."""
+    heads = [(PICTURES / each).read_bytes()[:24] for each in (name, *SHOTS.values())]
+    assert all(head[:8] == b"\x89PNG\r\n\x1a\n" for head in heads)
+    width, height = struct.unpack(">II", heads[0][16:])
+    assert len({head[16:] for head in heads}) == 1
+    assert width >= 830
+    assert height <= width
+    assert (PICTURES / name).stat().st_size <= 150_000
 
 
 @pytest.mark.parametrize("source", sources(), ids=lambda path: path.stem)

@@ -30,12 +30,9 @@ def modules(package: Path = PACKAGE) -> list[Path]:
 
 
 def documents(root: Path = ROOT) -> list[Path]:
-    """Every document for readers."""
-    return [
-        *sorted(root.glob("*.md")),
-        *sorted((root / ".github").glob("*.md")),
-        *sorted((root / "docs").rglob("*.md")),
-    ]
+    """Every document for readers: those at the top, and those in the folders that hold any."""
+    folders = (".github", "config", "conformance", "docs")
+    return [*sorted(root.glob("*.md")), *(path for name in folders for path in sorted((root / name).rglob("*.md")))]
 
 
 def lines_in(paths: Iterable[Path]) -> int:

@@ -7,6 +7,7 @@ import re
 import tomllib
 from pathlib import Path
 from typing import get_args
+from urllib.parse import urlsplit
 
 import click
 import pytest
@@ -24,7 +25,27 @@ FOR_CONTRIBUTORS = [
     *sorted((ROOT / "docs/decisions").glob("*.md")),
 ]
 FENCE = re.compile(r"^```.*?^```$", re.MULTILINE | re.DOTALL)
-LINK = re.compile(r"\]\((?!https?://)([^)#]*)(?:#([^)]+))?\)")
+LINK = re.compile(r"\]\((?!https?://)([^)#\"]*?)(?:#([^)\"]+?))?(?: \"[^\"]+\")?\)")
+HTML_LINK = re.compile(r"\b(?:src|srcset|href)=\"(?!https?://)([^\"#]*)(?:#([^\"]+))?\"")
+WEB_LINK = re.compile(r"(?:\]\(|<|(?:src|srcset|href)=\")(https?://[^)>\"\s]+)")
+WEB_HOSTS = frozenset(
+    {
+        "automerge.org",
+        "cloudevents.io",
+        "docs.dolthub.com",
+        "docs.github.com",
+        "docs.gitlab.com",
+        "docs.yjs.dev",
+        "fluxcd.io",
+        "github.com",
+        "kafka.apache.org",
+        "semver.org",
+        "www.standardwebhooks.com",
+        "www.w3.org",
+    }
+)
+"""Where links of the documents lead outside the project. No test opens them: open a new one before you add it."""
+
 PATH = re.compile(r"(?:[\w.-]+/)*[\w-]+\.(?:py|toml|md|txt|yaml|yml|jsonl?)|(?:[\w.-]+/)+")
 ELSEWHERE = ("state/", "refs/", "posts/", "hooks/", "dc/", "artifacts/", "dreamcatcherd/dreamcatcherd", "/", ".venv")
 """How paths begin that are not of the project: those of a shared repository, of a machine, or of what tools make."""
@@ -68,11 +89,30 @@ def names_in(module: Path) -> set[str]:
 def test_links_lead_to_a_file_and_a_heading(document: Path) -> None:
     """Every relative link of every document names a file that exists and, after a hash, one of its headings."""
     wrong = []
-    for target, anchor in LINK.findall(FENCE.sub("", document.read_text())):
+    text = re.sub(r"`[^`\n]*`", "", FENCE.sub("", document.read_text()))
+    for target, anchor in LINK.findall(text) + HTML_LINK.findall(text):
         file = document.parent / target if target else document
         if not file.exists() or (anchor and file.suffix == ".md" and anchor not in anchors(file)):
             wrong.append(f"{target}#{anchor}")
     assert wrong == []
+
+
+@pytest.mark.parametrize("document", documents(), ids=named)
+def test_links_to_the_web_are_encrypted_and_lead_to_known_places(document: Path) -> None:
+    """A link outside the project is https to one of a few hosts; the daemon's own page is the only other one."""
+    links = [link for link in WEB_LINK.findall(FENCE.sub("", document.read_text())) if "//127.0.0.1:9464/" not in link]
+    assert [
+        link for link in links if urlsplit(link).scheme != "https" or urlsplit(link).hostname not in WEB_HOSTS
+    ] == []
+
+
+@pytest.mark.parametrize("document", documents(), ids=named)
+def test_a_heading_leads_to_one_place(document: Path) -> None:
+    """No two headings of a page have the same anchor, except in the changelog and in the reference of both files."""
+    headings = [
+        slug(heading) for heading in re.findall(r"^#+ (.+)$", FENCE.sub("", document.read_text()), re.MULTILINE)
+    ]
+    assert document.name in ("CHANGELOG.md", "configuration.md") or len(headings) == len(set(headings))
 
 
 @pytest.mark.parametrize("document", FOR_CONTRIBUTORS, ids=named)

@@ -8,8 +8,12 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-ROWS = [line for line in (ROOT / "docs/security.md").read_text().splitlines() if line.startswith("| ") and "::" in line]
-NAMED = re.compile(r"`([\w/]+\.py)(?:::(\w+))?` \|$")
+ROWS = [
+    line
+    for line in (ROOT / "docs/security.md").read_text().splitlines()
+    if line.startswith("| ") and "](../tests/" in line
+]
+NAMED = re.compile(r"\]\(\.\./tests/([\w/]+\.py)(?: \"(\w+)\")?\) \|$")
 
 
 def test_every_threat_names_a_test() -> None:

@@ -28,13 +28,18 @@ Level = Literal["healthy", "attention", "failing"]
 
 
 @contextmanager
-def page_in(level: Level, hours: float = HOURS) -> Iterator[Served]:
-    """A server whose page has this verdict, after so many hours of frames of a minute."""
+def page_in(level: Level, hours: float = HOURS, period_s: int = 60, closes: int = 0) -> Iterator[Served]:
+    """A server whose page has this verdict, after so many hours of frames of a minute, or of `period_s`. Its daemon
+    has closed the last `closes` of them itself, and so has merge times to show."""
     primary = new_primary(SETTINGS)
     served = Served(primary)
     try:
-        fleet = Fleet(primary, wall_clock(), hours)
+        fleet = Fleet(primary, wall_clock(), hours, period_s)
         fleet.run()
+        for _ in range(closes):
+            served.close()
+            fleet.frames += 1
+            fleet.frame(fleet.frames)
         if level != "healthy":
             fleet.silent = set(fleet.names[:3])
             fleet.harm()
