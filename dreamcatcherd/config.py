@@ -21,6 +21,7 @@ import msgspec
 from dreamcatcherd.config_tables import Config, EventsConfig, HttpConfig, RepositoryConfig
 from dreamcatcherd.core.errors import UsageError
 from dreamcatcherd.core.events import EventType
+from dreamcatcherd.core.format_number import take_format
 
 _REMOTE = re.compile(r"[a-z+]+://|[^/:]+@?[^/:]*:(?!//)[^/]*")
 _SCHEME = re.compile(r"([a-z+]+)://|([A-Za-z0-9][A-Za-z0-9+.-]*)::")
@@ -45,6 +46,8 @@ def load_config(file: Path | None, environment: Mapping[str, str] = os.environ) 
             raise UsageError(cause, "name a readable TOML file with --config") from error
         except (ValueError, RecursionError) as error:
             raise UsageError(f"{file}: {error}", _REMEDY) from error
+    if (why := take_format(document)) is not None:
+        raise UsageError(f"{file}: {why}", "upgrade dreamcatcherd, or use the file of this version")
     _override(document, environment)
     where = str(file) if file is not None else "the environment"
     try:

@@ -10,6 +10,7 @@ import msgspec
 from msgspec import Meta, Struct
 
 from dreamcatcherd.core.collections import FieldRule, RuleName
+from dreamcatcherd.core.format_number import take_format
 from dreamcatcherd.core.intake import Intake
 from dreamcatcherd.core.model import Limits
 from dreamcatcherd.core.view_settings import ViewFile
@@ -110,6 +111,8 @@ class SettingsError(ValueError):
 
 def parse_settings(parsed: object) -> SettingsFile:
     """The file from its decoded TOML; SettingsError if it is not of this schema."""
+    if isinstance(parsed, dict) and (why := take_format(parsed)) is not None:
+        raise SettingsError(why)
     try:
         return msgspec.convert(parsed, SettingsFile)
     except (RecursionError, msgspec.ValidationError) as error:
