@@ -13,11 +13,13 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 ROOT = Path(__file__).parents[1]
-FILES = {name: ROOT / "requirements" / f"{name}.txt" for name in ("run", "dev", "build")}
+FILES = {name: ROOT / "requirements" / f"{name}.txt" for name in ("run", "extras", "dev", "build")}
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
+NEEDS, EXTRAS = PROJECT["project"]["dependencies"], PROJECT["project"]["optional-dependencies"]
 WANTED = {
-    "run": PROJECT["project"]["dependencies"],
-    "dev": PROJECT["project"]["dependencies"] + PROJECT["project"]["optional-dependencies"]["dev"],
+    "run": NEEDS,
+    "extras": NEEDS + EXTRAS["mcp"] + EXTRAS["otel"] + EXTRAS["zstd"],
+    "dev": NEEDS + EXTRAS["dev"],
     "build": PROJECT["build-system"]["requires"],
 }
 PYTHONS = ("3.11", "3.12", "3.13", "3.14")
@@ -89,7 +91,16 @@ def test_what_a_pinned_library_needs_is_pinned_too(name: str) -> None:
                 assert canonicalize_name(needed.name) in found, (requirement.name, str(needed))
 
 
-def test_both_lists_agree() -> None:
-    """What runs in the container is what the tests run with."""
-    run, dev = ({found.name: str(found.specifier) for found, _ in entries(name)} for name in ("run", "dev"))
-    assert {name: dev[name] for name in run} == run
+@pytest.mark.parametrize("python", PYTHONS)
+def test_the_lists_agree(python: str) -> None:
+    """What runs in the container, with or without extras, is what the tests run with, and so is what builds it."""
+    tested = pins("dev", python, "x86_64")
+    for name in ("run", "extras", "build"):
+        found = pins(name, python, "x86_64")
+        assert {one: tested[one] for one in found} == found
+
+
+def test_every_extra_is_in_the_wheelhouse() -> None:
+    """The extras that are pinned for the wheelhouse are all that users can ask for."""
+    lock = (ROOT / "Makefile").read_text()
+    assert {f"--extra {name}" for name in EXTRAS} == set(re.findall(r"--extra \w+", lock))
