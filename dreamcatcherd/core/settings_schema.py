@@ -11,6 +11,7 @@ import msgspec
 from msgspec import Meta, Struct
 
 from dreamcatcherd.core.collections import FieldRule, RuleName
+from dreamcatcherd.core.format_number import take_format
 from dreamcatcherd.core.intake import Intake
 from dreamcatcherd.core.mistakes import MISTAKES_MOST, Mistake, listed, mistakes_in, without_mistakes
 from dreamcatcherd.core.model import Limits
@@ -117,6 +118,8 @@ class SettingsError(ValueError):
 def parse_settings(parsed: Mapping[str, object]) -> tuple[SettingsFile, list[Mistake]]:
     """The file from its decoded TOML, and its mistakes: what has one is left out of the file. SettingsError if nothing
     can be judged without it."""
+    if isinstance(parsed, dict) and (why := take_format(parsed)) is not None:
+        raise SettingsError(why)
     try:
         return msgspec.convert(parsed, SettingsFile), []
     except (RecursionError, msgspec.ValidationError) as error:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.e2e.releases import Release, make_release
 from tests.e2e.servers import KINDS, SERVERS, Served, Server, serve
 from tests.e2e.tools import dc
 
@@ -65,3 +66,9 @@ def _server(kind: str, tmp_path: Path) -> Iterator[Server]:
     for found in served_as(kind, tmp_path):
         assert isinstance(found, Server)
         yield found
+
+
+@pytest.fixture(scope="session")
+def release(tmp_path_factory: pytest.TempPathFactory) -> Release:
+    """A release made as docs/releasing.md says; it takes half a minute, so its tests share the group `wheel`."""
+    return make_release(tmp_path_factory.mktemp("release"))

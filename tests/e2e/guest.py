@@ -16,7 +16,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import tomllib
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
@@ -44,6 +43,9 @@ OPTIONS = (
 )
 PROJECT = "/root/dreamcatcherd"
 """Where the guest finds what a checkout of the project has: dist/, systemd/, config/."""
+NEWER_PROJECT = f"{PROJECT}-newer"
+"""The same for the next release: these sources with a higher version."""
+VERSION, NEWER_VERSION = "1.0.0", "1.1.0"
 
 
 def _machine_can() -> None:
@@ -116,19 +118,21 @@ def _tree() -> Path:
 
 
 def _wheels(tree: Path) -> Path:
-    """The libraries that the project needs, for the guest's Python, and what its wheel is built with."""
+    """The pinned libraries for the guest's Python."""
     version = max(path.name.removeprefix("python") for path in (tree / "usr/bin").glob("python3.*[0-9]"))
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text())
-    needs, build = project["project"]["dependencies"], project["build-system"]["requires"]
-    fetch = [sys.executable, "-m", "pip", "download", "--quiet", "--dest", "{}"]
-    foreign = ["--only-binary=:all:", f"--python-version={version}"]
-    return _made("wheels", _key(version, needs, build), make=[[*fetch, *foreign, *needs], [*fetch, *build]])
+    pins = ROOT / "requirements/run.txt"
+    fetch = [sys.executable, "-m", "pip", "download", "--quiet", "--dest", "{}", "--require-hashes", "--no-deps"]
+    foreign = ["--only-binary=:all:", f"--python-version={version}", f"--requirement={pins}"]
+    return _made("wheels", _key(version, pins.read_text()), make=[[*fetch, *foreign]])
 
 
-def build_wheel(wheels: Path, into: Path) -> None:
-    """Build this project's wheel from the tree, without network."""
-    words = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--no-index", f"--find-links={wheels}"]
-    subprocess.run([*words, f"--wheel-dir={into}", str(ROOT)], env=environment(), check=True, capture_output=True)
+def build_wheel(into: Path, version: str) -> None:
+    """Build this project's wheel as a version, without network, into a folder like that of `make dist`."""
+    words = [sys.executable, "-m", "build", "--no-isolation", "--wheel", f"--outdir={into}", str(ROOT)]
+    env = environment() | {"SETUPTOOLS_SCM_PRETEND_VERSION_FOR_DREAMCATCHERD": version}
+    subprocess.run(words, env=env, check=True, capture_output=True)
+    shutil.copyfile(ROOT / "requirements/run.txt", into / "requirements.txt")
+    (into / "wheelhouse").mkdir()  # the place to mount the libraries at
 
 
 class Guest:
@@ -142,7 +146,7 @@ class Guest:
         clean = {"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "HOME": "/root", "LC_ALL": "C"}
         return subprocess.run(
             ["nsenter", "-t", str(self.leader), "-a", "sh", "-eu", "-c", f"cd /\n{script}"],
-            env=clean | {"PIP_NO_INDEX": "1", "PIP_FIND_LINKS": f"{PROJECT}/wheels"},
+            env=clean,
             input=stdin,
             capture_output=True,
             text=True,
@@ -178,16 +182,12 @@ def guest(folder: Path) -> Iterator[Guest]:
         fcntl.flock(lock, fcntl.LOCK_EX)
         tree = _tree()
         wheels = _wheels(tree)
-        build_wheel(wheels, folder / "dist")
-        binds = [
-            f"--bind-ro={here}:{PROJECT}/{name}"
-            for name, here in (
-                ("wheels", wheels),
-                ("dist", folder / "dist"),
-                ("systemd", ROOT / "systemd"),
-                ("config", ROOT / "config"),
-            )
-        ]
+        binds = []
+        for project, version in ((PROJECT, VERSION), (NEWER_PROJECT, NEWER_VERSION)):
+            dist = folder / version
+            build_wheel(dist, version)
+            shared = {"dist": dist, "dist/wheelhouse": wheels, "systemd": ROOT / "systemd", "config": ROOT / "config"}
+            binds += [f"--bind-ro={here}:{project}/{name}" for name, here in shared.items()]
         with _booted(tree, binds, folder / "guest.log") as leader:
             yield Guest(leader)
 

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import http.server
 import json
 import os
 import re
 import subprocess
 import sys
+import threading
+from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +18,7 @@ import pytest
 import yaml
 
 from tests.e2e.primaries import observations
+from tests.e2e.releases import Release
 from tests.e2e.servers import HttpServer
 from tests.e2e.tools import (
     DREAMCATCHERD,
@@ -74,20 +79,61 @@ def test_scripts_take_what_others_wrote_from_variables_alone(workflow: str) -> N
 
 
 @pytest.mark.parametrize("workflow", sorted(path.name for path in FORGE.glob("*.yml")))
-def test_nothing_is_installed_by_the_name_of_the_package(workflow: str) -> None:
-    """No index needs to have the package: what pip installs is a variable or the action's own checkout."""
+def test_nothing_is_installed_from_an_index_by_the_name_of_the_package(workflow: str) -> None:
+    """An index need not have the package, and whatever it has under that name is not installed."""
     (install,) = [step for step in steps_of(workflow) if "pip install" in step["run"]]
-    (what,) = re.findall(r'pip install (?:--quiet )?(".*")$', install["run"].strip())
-    assert re.fullmatch(r'"\$\{[A-Z]+:[?-].*\}"', what)
+    lines = [line for line in install["run"].splitlines() if line.endswith(" dreamcatcherd")]
+    assert lines
+    assert all("--no-index --find-links" in line for line in lines)
     assert "://" not in install["run"]
 
 
 def test_a_workflow_without_the_variable_says_which_one_to_set(tmp_path: Path) -> None:
-    """A fleet that copied the file and did nothing else is told what is missing, before anything is installed."""
+    """A fleet that copied the file and did nothing else learns what is missing, before anything is installed."""
     for workflow in ("merge.yml", "validate.yml"):
-        done = run(workflow, tmp_path, step="pip install", DREAMCATCHERD="")
+        done = run(workflow, tmp_path, step="pip install", DREAMCATCHERD_DIST="")
         assert done.returncode != 0
-        assert "set the variable DREAMCATCHERD" in done.stderr
+        assert "set the variable DREAMCATCHERD_DIST" in done.stderr
+
+
+class Listing(http.server.SimpleHTTPRequestHandler):
+    """A web server that lists folders, as many do."""
+
+    def log_request(self, code: object = "-", size: object = "-") -> None:
+        """Nothing is logged."""
+
+
+@pytest.fixture(scope="module")
+def listed(release: Release) -> Iterator[str]:
+    """The artefacts of a release behind a web server: its URL."""
+    handler = partial(Listing, directory=str(release.dist))
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+
+
+@pytest.mark.xdist_group("wheel")
+@pytest.mark.parametrize("place", ["folder", "URL", "URL/"])
+def test_workflows_install_the_artefacts_of_a_release(
+    place: str, release: Release, listed: str, tmp_path: Path
+) -> None:
+    """From a folder or a URL, and from no index: the command is that of the release. The workflows that are copied have
+    one script, and the action makes an environment for it."""
+    scripts = [steps_of(name)[0]["run"] for name in ("merge.yml", "validate.yml")]
+    assert scripts[0] == scripts[1]
+    dist = {"folder": str(release.dist), "URL": listed, "URL/": f"{listed}/"}[place]
+    where = {"DREAMCATCHERD_DIST": dist, "PIP_INDEX_URL": "http://127.0.0.1:9/", "PYTHON": sys.executable}
+    if place == "folder":
+        done = run("action.yml", tmp_path, step="pip install", RUNNER_TEMP=str(tmp_path), **where)
+        command, path = [str(tmp_path / "dreamcatcherd/bin/dreamcatcherd")], ""
+    else:
+        done = run("merge.yml", tmp_path, step="pip install", PIP_TARGET=str(tmp_path / "target"), **where)
+        command, path = DREAMCATCHERD, str(tmp_path / "target")
+    assert done.returncode == 0, done.stderr
+    env = environment() | {"PYTHONPATH": path}
+    shown = subprocess.run([*command, "--version"], cwd=tmp_path, env=env, capture_output=True, text=True, check=True)
+    assert shown.stdout == f"dreamcatcherd {release.version}\n"
 
 
 @pytest.fixture
@@ -205,7 +251,7 @@ def test_the_action_pushes_deltas_and_waits_for_their_frame(server: HttpServer, 
 
 def test_the_action_installs_its_own_checkout(tmp_path: Path) -> None:
     """Its first step makes a command that works, from the checkout that the action is in, with no other name for it."""
-    where = {"RUNNER_TEMP": str(tmp_path), "GITHUB_ACTION_PATH": str(FORGE), "PACKAGE": "", "PYTHON": sys.executable}
+    where = {"RUNNER_TEMP": str(tmp_path), "GITHUB_ACTION_PATH": str(FORGE), "PYTHON": sys.executable}
     done = run("action.yml", tmp_path, step="pip install", **where)
     assert done.returncode == 0, done.stderr
     program = tmp_path / "dreamcatcherd" / "bin" / "dreamcatcherd"

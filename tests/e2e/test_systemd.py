@@ -15,7 +15,7 @@ import pytest
 import yaml
 
 from dreamcatcherd.config_files import CREDENTIALS
-from tests.e2e.guest import PROJECT, ROOT, Guest, guest
+from tests.e2e.guest import NEWER_PROJECT, NEWER_VERSION, PROJECT, ROOT, VERSION, Guest, guest
 from tests.e2e.test_docs import blocks
 from tests.e2e.tools import wait_for
 
@@ -36,6 +36,24 @@ printf '{{"frame": 1, "utc": "2026-01-01T00:00:00Z", "stream_id": "{stream}", "o
 git add state
 git -c user.name=w -c user.email=w@localhost commit -qm {stream}
 git push -q origin HEAD:refs/heads/dc/{stream}
+"""
+
+LOAD = """
+cd $(mktemp -d)
+export GIT_CONFIG_GLOBAL=/dev/null
+git clone -q {state}/fleet.git worker
+cd worker
+mkdir -p state/stream_deltas/1
+n=0
+while [ ! -e {state}/enough ]; do
+    n=$((n + 1))
+    printf '{{"frame": 1, "utc": "2026-01-01T00:00:00Z", "stream_id": "load", "observations": ["%s"]}}' $n \
+        > state/stream_deltas/1/$n.json
+    git add state
+    git -c user.name=w -c user.email=w@localhost commit -qm $n
+    until git push -q origin HEAD:refs/heads/dc/load; do sleep 0.1; done
+    echo $n > {state}/acknowledged
+done
 """
 
 LARGE = """
@@ -64,9 +82,9 @@ class Host:
         self.sh = machine.sh
         self.port = 9500
 
-    def block(self, name: str) -> str:
+    def block(self, name: str, project: str = PROJECT) -> str:
         """Run a block of the document, in what is a checkout there."""
-        return self.sh(f"cd {PROJECT}\n{BESIDE if 'beside ' in DOCS[name] else ''}{DOCS[name]}")
+        return self.sh(f"cd {project}\n{BESIDE if 'beside ' in DOCS[name] else ''}{DOCS[name]}")
 
     def configure(self, name: str, frames: str, url: str = "fleet.git", drop_in: str = "", port: int = 0) -> str:
         """Write an instance's configuration and a drop-in; returns its unit."""
@@ -178,12 +196,12 @@ def test_systemd_reads_every_line_of_the_units(tmp_path: Path) -> None:
 
 
 def test_the_document_has_no_command_that_is_not_run() -> None:
-    """Every shell block but the wheel's, which the guest's maker runs, has a name that a test runs: here, or in
-    test_init."""
-    used = set(re.findall(r'block\("(\w+)"\)', Path(__file__).read_text()))
+    """Every shell block but `make dist`, which test_releasing runs, has a name that a test runs, here or elsewhere."""
+    used = set(re.findall(r'block\("(\w+)"', Path(__file__).read_text()))
     used |= set(re.findall(r'run\("(\w+)"\)', (ROOT / "tests/e2e/test_init.py").read_text()))
     used |= {"install", "enable", "credentials", "several", "outside"}
     used |= {"reading"}  # in test_reading
+    used |= {"offline", "pipx", "uv"}  # in test_release
     assert used == set(DOCS)
     assert (ROOT / "docs/operations.md").read_text().count("```sh\n") == len(DOCS) + 1
 
@@ -409,3 +427,44 @@ def test_upgrade_backup_and_restore_keep_what_was_merged(host: Host) -> None:
     assert (sum(row["deltas"] for row in again), len(again) > 1) == (1, True)
     shared = [row for row in rows if row[0] <= saved[-1]["frame"]]
     assert shared == [(row["frame"], row["digest"], row["deltas"]) for row in saved]
+
+
+def test_an_upgrade_and_a_rollback_under_load_lose_nothing(host: Host) -> None:
+    """A worker pushes all the time while the service is upgraded by the document and rolled back: each restart brings
+    the other version, every acknowledged delta is merged once, and all frames verify."""
+    state = "/var/lib/dreamcatcherd/load"
+    unit = host.configure("load", "interval = 1")
+    host.sh(f"systemctl start {unit}")
+    as_daemon = "-p DynamicUser=yes -p User=dreamcatcherd -p StateDirectory=dreamcatcherd/load -p UMask=0077"
+    script = shlex.quote(LOAD.format(state=state))
+    host.sh(f"systemd-run --quiet --unit=worker -p StateDirectoryMode=0700 {as_daemon} sh -eu -c {script}")
+
+    def pushed(more_than: int) -> int:
+        """How many deltas are acknowledged, once there are more than so many."""
+
+        def count() -> int:
+            found = int(host.machine.try_sh(f"cat {state}/acknowledged").stdout or 0)
+            return found if found > more_than else 0
+
+        return int(wait_for(count, 60))
+
+    before = pushed(3)
+    host.block("upgrade", NEWER_PROJECT)
+    assert host.sh(f"{COMMAND} version") == f"dreamcatcherd {NEWER_VERSION}"
+    between = pushed(before + 3)
+    host.block("upgrade")
+    pushed(between + 3)
+    host.sh(f"touch {state}/enough")
+    wait_for(lambda: host.of("worker", "ActiveState") == "inactive", 60)
+    acknowledged = pushed(between)
+
+    def merged() -> list[int]:
+        shown = json.loads(host.beside("load", f"{COMMAND} export --repo fleet.git"))
+        return sorted(int(row["value"]) for row in shown["state"]["observations"])
+
+    wait_for(lambda: len(merged()) >= acknowledged, 60)
+    assert merged() == list(range(1, acknowledged + 1))
+    started = [json.loads(line) for line in host.machine.journal(unit).splitlines() if '"event": "started"' in line]
+    assert [line["version"] for line in started] == [VERSION, NEWER_VERSION, VERSION]
+    host.beside("load", f"{COMMAND} verify --repo fleet.git")
+    host.sh(f"systemctl stop {unit}")

@@ -54,9 +54,10 @@ def main() -> None:
     """Write the pages; their date is SOURCE_DATE_EPOCH, in seconds since 1970, where it is set, else today."""
     parser = argparse.ArgumentParser(prog="python -m tests.manual", description="Write the manual pages.")
     parser.add_argument("folder", type=Path, help="an existing folder for the pages")
-    folder = parser.parse_args().folder
+    parser.add_argument("version", nargs="?", default=__version__, help="the version that they name")
+    given = parser.parse_args()
     prepare(cli, click.Context(cli, info_name="dreamcatcherd", **cli.context_settings))
-    write_man_pages("dreamcatcherd", cli, version=__version__, target_dir=str(folder))
+    write_man_pages("dreamcatcherd", cli, version=given.version, target_dir=str(given.folder))
 
 
 if __name__ == "__main__":
