@@ -332,7 +332,12 @@ KEYS = [
 ]
 
 
-@given(st.sets(st.sampled_from(KEYS)), st.sets(st.sampled_from(sorted(WRONG))), st.integers(0, 3), st.integers(0, 3))
+@given(
+    st.sets(st.sampled_from(KEYS), max_size=8),
+    st.sets(st.sampled_from(sorted(WRONG)), max_size=8),
+    st.integers(0, 3),
+    st.integers(0, 3),
+)
 def test_independent_mistakes_are_all_found_each_once(
     by_type: set[tuple[str, str]], by_value: set[tuple[str, str]], unknown: int, receivers: int
 ) -> None:

@@ -56,7 +56,7 @@ FOLDER = Path(sys.prefix) / "kube"
 def tool(name: str) -> Path:
     """The path of helm or kubectl; without it the test is skipped."""
     if platform.machine() != "x86_64":
-        do_without("helm and kubectl are installed for x86-64 alone")
+        do_without("no helm for this processor: use an x86-64 machine")
     if not (FOLDER / name).is_file():
         do_without(f"no {name}: run make kube")
     return FOLDER / name

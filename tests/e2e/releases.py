@@ -108,7 +108,7 @@ def make_release(folder: Path) -> Release:
         follow(checkout, "key", "prepare", "build", "sign", "publish")
     except AssertionError as error:
         if re.search("name resolution|dns error", str(error)):
-            do_without("the libraries cannot be fetched: no network")
+            do_without("no network: connect this machine, and the libraries are fetched")
         raise
     return Release(checkout, checkout / "dist", "0.2.0")
 

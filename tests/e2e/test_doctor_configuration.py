@@ -116,7 +116,7 @@ def test_a_taken_port_is_found_unless_a_daemon_has_it(fleet: Path, tmp_path: Pat
         assert port == (True, f"a daemon answers at {daemon.url().removeprefix('http://')}; None")
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="root alone can give a file away")
+@pytest.mark.skipif(os.geteuid() != 0, reason="no root: run as root to give a file to another user")
 def test_a_secret_of_events_that_everybody_can_read_is_found(fleet: Path, tmp_path: Path) -> None:
     """As are those of the repository and of HTTP."""
     for folder in (tmp_path, *tmp_path.parents):

@@ -94,7 +94,7 @@ def test_sources_without_a_tag_or_without_git_have_the_fallback(sources: Path, t
     assert make(inner, "version") == f"{FALLBACK}\n"
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="giving files to another user takes root")
+@pytest.mark.skipif(os.geteuid() != 0, reason="no root: run as root to give files to another user")
 def test_a_tree_of_another_user_has_its_version(sources: Path, tmp_path: Path) -> None:
     """git alone refuses such a repository; the build reads its tags all the same."""
     work = tmp_path / "work"

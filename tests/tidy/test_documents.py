@@ -40,6 +40,7 @@ WEB_HOSTS = frozenset(
         "github.com",
         "kafka.apache.org",
         "semver.org",
+        "slsa.dev",
         "www.standardwebhooks.com",
         "www.w3.org",
     }
