@@ -10,6 +10,8 @@ ENGINE ?= docker
 WORKERS ?= $(shell expr $$(nproc) + 1)
 # `make mutate`: how many mutants to run, and which ones.
 SAMPLE ?= 150
+# Where `make deb` writes.
+DIST ?= dist
 # `make law`: how many sets of deltas for each property and hash seed. There are five properties and four seeds.
 EXAMPLES ?= 600
 SEED ?= 1
@@ -17,7 +19,7 @@ VERSION = $(shell sed -n 's/^__version__ = "\(.*\)"/\1/p' dreamcatcherd/__init__
 LOCK = $(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes --no-annotate \
 	--no-emit-index-url --custom-compile-command 'make lock'
 
-.PHONY: help run demo check test lint bench packages lock dist sbom man image mutate law soak soak-hostile soak-lanes bench-lanes bench-shapes dashboard reference openapi pictures screenshots clean
+.PHONY: help run demo check test lint bench packages lock dist sbom man deb image mutate law soak soak-hostile soak-lanes bench-lanes bench-shapes dashboard reference openapi pictures screenshots clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 16
@@ -81,6 +83,9 @@ sbom: $(DEV) ## write dist/dreamcatcherd.cdx.json: the contents of an installati
 man: $(DEV) ## write dist/man/: a manual page for every command, generated from the help
 	mkdir -p dist/man
 	$(BIN)/python -m tests.manual dist/man
+
+deb: $(DEV) ## write dist/dreamcatcherd_VERSION_amd64.deb, the package for Debian 12; VERSION=1.2.3 for another version
+	$(BIN)/python -m tests.debian $(VERSION) $(DIST)
 
 image: ## build the container image, with docker or ENGINE=podman, on another base with BASE=IMAGE@sha256:…
 	$(ENGINE) build $(if $(findstring podman,$(ENGINE)),--format docker) $(if $(BASE),--build-arg BASE=$(BASE)) --build-arg VERSION=$(VERSION) --tag dreamcatcherd:$(VERSION) .

@@ -1,8 +1,8 @@
 """A machine with a real systemd: a Debian tree booted by systemd-nspawn, with this project beside it.
 
-Owns the tree and the wheels, which are made once and kept in a cache (DREAMCATCHER_GUEST_CACHE, else a folder below
-/var/cache), keyed by what goes into them. One guest lives at a time on a machine. What it writes goes to memory and is
-gone with it; it has no network but its own loopback."""
+Owns the trees, the wheels and the packages, which are made once and kept in a cache (DREAMCATCHER_GUEST_CACHE, else a
+folder below /var/cache), keyed by what goes into them. One guest runs at a time on a machine. What it writes goes to
+memory and is gone with it; it has no network but its own loopback."""
 
 from __future__ import annotations
 
@@ -30,9 +30,15 @@ from tests.e2e.tools import do_without, environment, wait_for
 
 ROOT = Path(__file__).parents[2]
 CACHE = Path(os.environ.get("DREAMCATCHER_GUEST_CACHE") or "/var/cache/dreamcatcherd-tests")
-PACKAGES = (  # an ordinary host of that release, and what docs/operations.md asks for
-    "systemd,systemd-sysv,dbus,libnss-systemd,python3,python3-venv,git,procps,openssh-client,openssh-server"
-)
+BARE = "systemd,systemd-sysv,dbus"
+"""A machine that only boots and has apt."""
+
+PACKAGES = "libnss-systemd python3 python3-venv git procps openssh-client openssh-server"
+"""What an ordinary host of that release has besides, and what docs/operations.md asks for."""
+
+OFFERED = "prometheus ca-certificates"
+"""What a bare guest can install besides those, from a folder that takes the place of the network."""
+
 OPTIONS = (
     "--mode=root",
     "--variant=apt",
@@ -45,12 +51,15 @@ OPTIONS = (
 PROJECT = "/root/dreamcatcherd"
 """Where the guest finds what a checkout of the project has: dist/, systemd/, config/."""
 
+OFFERS = "/srv/apt"
+"""Where a bare guest finds packages to install."""
+
 
 def _machine_can() -> None:
     """Skip where no guest can be booted at all."""
     if os.geteuid() != 0:
         pytest.skip("booting a guest takes root")
-    for name in ("systemd-nspawn", "mmdebstrap", "unshare", "nsenter"):
+    for name in ("systemd-nspawn", "mmdebstrap", "dpkg-scanpackages", "unshare", "nsenter"):
         if shutil.which(name) is None:
             missing = f"{name} is not installed: make packages"
             do_without(missing) if shutil.which("apt-get") else pytest.skip(missing)
@@ -65,7 +74,7 @@ def _key(*parts: object) -> str:
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:16]
 
 
-def _made(name: str, key: str, *, make: list[list[str]]) -> Path:
+def in_cache(name: str, key: str, *, make: list[list[str]]) -> Path:
     """A folder of the cache, made by commands that write to `{}` where it is not there yet; older ones go away."""
     folder = CACHE / f"{name}-{key}"
     if folder.is_dir():
@@ -101,17 +110,36 @@ def _release() -> tuple[str, str, list[str]]:
     return codename, mirror, sorted({part for _, uri, part in found if uri == mirror and part in ("main", "universe")})
 
 
-def _tree() -> Path:
-    """The guest's file system, as apt makes it from this machine's own mirror."""
+def _trees() -> Path:
+    """The file systems `bare` and `host`, as apt makes them from this machine's own mirror, and `apt`, a folder of
+    packages that the bare one installs from."""
     release, mirror, parts = _release()
-    key = _key(release, PACKAGES, OPTIONS)
-    if not (CACHE / f"root-{key}").is_dir():
+    steps = _steps()
+    key = _key(release, BARE, OPTIONS, steps)
+    if not (CACHE / f"trees-{key}").is_dir():
         try:
             urllib.request.urlopen(f"{mirror.rstrip('/')}/dists/{release}/Release", timeout=20).close()
         except (urllib.error.URLError, TimeoutError) as error:
             pytest.skip(f"no network to make a guest with: {error}")
     source = f"deb {mirror} {release} {' '.join(parts)}"
-    return _made("root", key, make=[["mmdebstrap", *OPTIONS, f"--include={PACKAGES}", release, "{}", source]])
+    hooks = [f"--customize-hook={step}" for step in steps]
+    command = ["mmdebstrap", *OPTIONS, f"--include={BARE}", *hooks, release, "{}/host", source]
+    return in_cache("trees", key, make=[command])
+
+
+def _steps() -> list[str]:
+    """What mmdebstrap does, in the tree "$1", after the packages of a bare machine are installed."""
+    install = 'chroot "$1" apt-get install -y --no-install-recommends'
+    return [
+        'cp -ax "$1" {}/bare',
+        # Until mmdebstrap ends, these keep services from starting in the tree, and so in its copy.
+        "rm {}/bare/usr/sbin/policy-rc.d && mv {}/bare/sbin/start-stop-daemon.REAL {}/bare/sbin/start-stop-daemon",
+        "rm -rf {}/bare/var/lib/apt/lists/* {}/bare/var/cache/apt/archives/*.deb",
+        f"echo 'deb [trusted=yes] file:{OFFERS} ./' > {{}}/bare/etc/apt/sources.list",
+        f"{install} {PACKAGES}",
+        f"{install} --download-only {OFFERED}",
+        'mkdir {}/apt && mv "$1"/var/cache/apt/archives/*.deb {}/apt && cd {}/apt && dpkg-scanpackages . > Packages',
+    ]
 
 
 def _wheels(tree: Path) -> Path:
@@ -121,7 +149,7 @@ def _wheels(tree: Path) -> Path:
     needs, build = project["project"]["dependencies"], project["build-system"]["requires"]
     fetch = [sys.executable, "-m", "pip", "download", "--quiet", "--dest", "{}"]
     foreign = ["--only-binary=:all:", f"--python-version={version}"]
-    return _made("wheels", _key(version, needs, build), make=[[*fetch, *foreign, *needs], [*fetch, *build]])
+    return in_cache("wheels", _key(version, needs, build), make=[[*fetch, *foreign, *needs], [*fetch, *build]])
 
 
 def build_wheel(wheels: Path, into: Path) -> None:
@@ -146,7 +174,7 @@ class Guest:
             capture_output=True,
             text=True,
             check=False,
-            timeout=120,
+            timeout=300,
         )
 
     def sh(self, script: str, code: int = 0, stdin: str = "") -> str:
@@ -170,29 +198,40 @@ class Guest:
 
 @contextmanager
 def guest(folder: Path) -> Iterator[Guest]:
-    """Boot a guest, with its log in `folder`; powered off at the end, by force where that does not help."""
-    _machine_can()
-    CACHE.mkdir(parents=True, exist_ok=True)
-    with (CACHE / "lock").open("ab") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        tree = _tree()
+    """Boot a guest with the project beside it, with its log in `folder`; powered off at the end."""
+    with _alone():
+        tree = _trees() / "host"
         wheels = _wheels(tree)
         build_wheel(wheels, folder / "dist")
-        binds = [
-            f"--bind-ro={here}:{PROJECT}/{name}"
-            for name, here in (
-                ("wheels", wheels),
-                ("dist", folder / "dist"),
-                ("systemd", ROOT / "systemd"),
-                ("config", ROOT / "config"),
-            )
-        ]
-        with _booted(tree, binds, folder / "guest.log") as leader:
+        beside = {"wheels": wheels, "dist": folder / "dist", "systemd": ROOT / "systemd", "config": ROOT / "config"}
+        shown = {f"{PROJECT}/{name}": here for name, here in beside.items()}
+        with _booted(tree, shown, folder / "guest.log") as leader:
             yield Guest(leader)
 
 
 @contextmanager
-def _booted(tree: Path, binds: list[str], log: Path) -> Iterator[int]:
+def bare_guest(folder: Path, shown: dict[str, Path]) -> Iterator[Guest]:
+    """Boot a guest that has apt and little else, and can install packages; `shown` are folders for it, by its paths."""
+    with _alone():
+        trees = _trees()
+        with _booted(trees / "bare", {OFFERS: trees / "apt"} | shown, folder / "guest.log") as leader:
+            yield Guest(leader)
+
+
+@contextmanager
+def _alone() -> Iterator[None]:
+    """Hold this machine for one guest, or wait for the end of another; skips where none can be booted."""
+    _machine_can()
+    CACHE.mkdir(parents=True, exist_ok=True)
+    with (CACHE / "lock").open("ab") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+@contextmanager
+def _booted(tree: Path, shown: dict[str, Path], log: Path) -> Iterator[int]:
+    """Boot a tree; powered off at the end, by force where that does not help."""
+    binds = [f"--bind-ro={here}:{there}" for there, here in shown.items()]
     # nspawn wants /run in memory, and it must not outlive the tests, however they end.
     script = 'mount -t tmpfs tmpfs /run && exec setpriv --pdeathsig TERM systemd-nspawn "$@"'
     words = ["--boot", "--register=no", "--keep-unit", "--console=pipe", "--machine=dreamcatcher", "--private-network"]
