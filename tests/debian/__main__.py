@@ -93,7 +93,7 @@ def build_wheel(version: str, folder: Path) -> Path:
         line = f'__version__ = "{version}"'
         module.write_text(re.sub('^__version__ = ".*"$', line, module.read_text(), flags=re.MULTILINE))
         words = ["--no-isolation", "--wheel", "--outdir", str(folder), str(source)]
-        run([sys.executable, "-m", "build", *words], ROOT, SETUPTOOLS_SCM_PRETEND_VERSION=version)
+        run([sys.executable, "-m", "build", *words], ROOT, SETUPTOOLS_SCM_PRETEND_VERSION_FOR_DREAMCATCHERD=version)
     (wheel,) = folder.glob("*.whl")
     return wheel
 

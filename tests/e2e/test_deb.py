@@ -25,6 +25,19 @@ DOCS = blocks("docs/operations.md")
 OLD, NEW = "0.0.9", "99.1.0"
 """The versions of the two packages, around every one that the tree may have."""
 
+RELABEL = f"""
+cd "$1"
+dpkg-deb --raw-extract {NEW}/*.deb tree
+sed -i 's/^Version: {NEW}/Version: {OLD}/' tree/DEBIAN/control
+library=tree/opt/dreamcatcherd/lib/python3.11/site-packages
+sed -i 's/{NEW}/{OLD}/' $library/dreamcatcherd/__init__.py $library/dreamcatcherd-*/METADATA
+rm $library/dreamcatcherd/__pycache__/__init__.*
+mkdir {OLD}
+dpkg-deb --root-owner-group --build tree {OLD}
+rm -r tree
+"""
+"""Makes the older package of the newer one: it differs in its version alone."""
+
 FOLDERS = {OLD: "/srv/old", NEW: "/srv/new"}
 FIVE_MINUTES = ("package", "configure", "scrape", "healthy", "drill")
 """The blocks that lead from nothing to a monitored service, in the order of the document."""
@@ -54,7 +67,7 @@ done
 
 @pytest.fixture(scope="module")
 def packages() -> Path:
-    """A folder with the package of an old and of a new version, each built by `make deb` and in a folder of its own."""
+    """A folder with a package that `make deb` built, and with the same as an older version; each has a folder."""
     if problem := why_not_here():
         pytest.skip(problem) if "is for Debian 12" in problem else do_without(problem)
     inputs = ("config", "docs", "systemd", "dreamcatcherd", "tests/debian", "tests/manual", "requirements")
@@ -64,9 +77,10 @@ def packages() -> Path:
     for path in files:
         if "__pycache__" not in path.parts:
             key.update(f"{path.relative_to(ROOT)} {hashlib.sha256(path.read_bytes()).hexdigest()}\n".encode())
-    build = ["env", "DPKG_DEB_COMPRESSOR_TYPE=gzip", "DPKG_DEB_COMPRESSOR_LEVEL=1", "make", "--no-print-directory"]
-    make = [[*build, "deb", f"VERSION={version}", f"DIST={{}}/{version}"] for version in (OLD, NEW)]
-    return in_cache("deb", key.hexdigest()[:16], make=make)
+    quick = ["env", "DPKG_DEB_COMPRESSOR_TYPE=gzip", "DPKG_DEB_COMPRESSOR_LEVEL=1"]
+    build = [*quick, "make", "--no-print-directory", "deb", f"VERSION={NEW}", f"DIST={{}}/{NEW}"]
+    relabel = [*quick, "sh", "-euc", RELABEL, "sh", "{}"]
+    return in_cache("deb", key.hexdigest()[:16], make=[build, relabel])
 
 
 def package_of(folder: Path) -> Path:
@@ -165,7 +179,7 @@ def test_the_package_holds_what_the_document_says(packages: Path) -> None:
     assert sorted(name for name in files if name.startswith("opt/dreamcatcherd/bin/")) == [
         f"opt/dreamcatcherd/bin/{name}" for name in ("dreamcatcherd", "python", "python3", "python3.11")
     ]
-    assert not [name for name in files if "/pip" in name or "/setuptools" in name]
+    assert not [name for name in files if re.search("site-packages/(pip|setuptools)/", name)]
     about = subprocess.run(["dpkg-deb", "--info", package], capture_output=True, text=True, check=True).stdout
     assert f"Version: {NEW}-1~deb12" in about
     assert "built for Debian 12" in about
@@ -202,7 +216,9 @@ def test_the_installed_package_does_the_main_job(host: Host) -> None:
     host.sh(f"systemctl kill --kill-who=main --signal=SIGUSR1 {OWN}")
     wait_for(lambda: "1 delta from 1 stream" in host.sh(f"{AS_GIT} git -C /srv/git/fleet.git log --format=%s main"))
     assert host.sh(f"ps -o user= -p $(systemctl show -P MainPID {OWN})") == OWN
-    assert host.sh("dpkg --verify dreamcatcherd") == "??5??????   c /etc/dreamcatcherd/dreamcatcherd.toml"
+    # A guest leaves out documentation.
+    verified = host.sh("dpkg --verify dreamcatcherd | grep -v '^missing *[/]usr/share/[dm][oa][cn]/'")
+    assert verified.split() == ["??5??????", "c", "/etc/dreamcatcherd/dreamcatcherd.toml"]
 
 
 def test_rollback_and_upgrade_under_load_lose_nothing(host: Host) -> None:
