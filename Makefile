@@ -12,6 +12,8 @@ DIST ?= dist
 WORKERS ?= $(shell expr $$(nproc) + 1)
 # `make mutate`: how many mutants to run, and which ones.
 SAMPLE ?= 150
+# Where `make deb` writes.
+DIST ?= dist
 # `make law`: how many sets of deltas for each property and hash seed. There are five properties and four seeds.
 EXAMPLES ?= 600
 SEED ?= 1
@@ -30,7 +32,7 @@ DREAMCATCHERD_IMAGE ?= localhost/dreamcatcherd:$(subst +,-,$(VERSION))
 LOCK = $(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes --no-annotate \
 	--no-emit-index-url --custom-compile-command 'make lock'
 
-.PHONY: help run demo check test lint bench kube packages lock version dist wheelhouse sbom sums man image manifests chart mutate law soak soak-hostile soak-lanes bench-lanes bench-shapes dashboard reference openapi pictures screenshots clean
+.PHONY: help run demo check test lint bench kube packages lock version dist wheelhouse sbom sums man deb image manifests chart mutate law soak soak-hostile soak-lanes bench-lanes bench-shapes dashboard reference openapi pictures screenshots clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 16
@@ -126,6 +128,9 @@ manifests: $(DEV) ## write dist/kubernetes/: the manifests with the image filled
 
 chart: $(DEV) ## write dist/dreamcatcherd-VERSION.tgz: the Helm chart with version and image filled in
 	$(BIN)/python -m tests.kubernetes chart --version $(VERSION) --image $(DREAMCATCHERD_IMAGE) --folder $(DIST)
+
+deb: $(DEV) ## write dist/dreamcatcherd_VERSION_amd64.deb, the package for Debian 12; VERSION=1.2.3 for another version
+	$(BIN)/python -m tests.debian $(VERSION) $(DIST)
 
 mutate: $(DEV) ## run a sample of mutants of the core and the stages in ten minutes; SAMPLE=150 SEED=1
 	$(BIN)/python -m tests.mutation --sample $(SAMPLE) --seed $(SEED)

@@ -1,8 +1,8 @@
 """A machine with a real systemd: a Debian tree booted by systemd-nspawn, with this project beside it.
 
-Owns the tree and the wheels, which are made once and kept in a cache (DREAMCATCHER_GUEST_CACHE, else a folder below
-/var/cache), keyed by what goes into them. One guest lives at a time on a machine. What it writes goes to memory and is
-gone with it; it has no network but its own loopback."""
+Owns the trees, the wheels and the packages, which are made once and kept in a cache (DREAMCATCHER_GUEST_CACHE, else a
+folder below /var/cache), keyed by what goes into them. One guest runs at a time on a machine. What it writes goes to
+memory and is gone with it; it has no network but its own loopback."""
 
 from __future__ import annotations
 
@@ -29,9 +29,15 @@ from tests.e2e.tools import do_without, environment, need, wait_for
 
 ROOT = Path(__file__).parents[2]
 CACHE = Path(os.environ.get("DREAMCATCHER_GUEST_CACHE") or "/var/cache/dreamcatcherd-tests")
-PACKAGES = (  # an ordinary host of that release, and what docs/operations.md asks for
-    "systemd,systemd-sysv,dbus,libnss-systemd,python3,python3-venv,git,procps,openssh-client,openssh-server"
-)
+BARE = "systemd,systemd-sysv,dbus"
+"""A machine that only boots and has apt."""
+
+PACKAGES = "libnss-systemd python3 python3-venv git procps openssh-client openssh-server"
+"""What an ordinary host of that release has besides, and what docs/operations.md asks for."""
+
+OFFERED = "prometheus ca-certificates"
+"""What a bare guest can install besides those, from a folder that takes the place of the network."""
+
 OPTIONS = (
     "--mode=root",
     "--variant=apt",
@@ -47,6 +53,9 @@ NEWER_PROJECT = f"{PROJECT}-newer"
 """The same for the next release: these sources with a higher version."""
 VERSION, NEWER_VERSION = "1.0.0", "1.1.0"
 
+OFFERS = "/srv/apt"
+"""Where a bare guest finds packages to install."""
+
 
 def _machine_can() -> None:
     """Skip where no guest can be booted at all."""
@@ -54,7 +63,7 @@ def _machine_can() -> None:
         pytest.skip("no root: run as root to boot a guest")
     if shutil.which("apt-get") is None:
         pytest.skip("no apt-get: run on Debian or Ubuntu to boot a guest")
-    need("systemd-nspawn", "mmdebstrap", "unshare", "nsenter")
+    need("systemd-nspawn", "mmdebstrap", "dpkg-scanpackages", "unshare", "nsenter")
     probe = subprocess.run(
         ["unshare", "--mount", "mount", "-t", "tmpfs", "none", "/mnt"], capture_output=True, check=False
     )
@@ -66,7 +75,7 @@ def _key(*parts: object) -> str:
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:16]
 
 
-def _made(name: str, key: str, *, make: list[list[str]]) -> Path:
+def in_cache(name: str, key: str, *, make: list[list[str]]) -> Path:
     """A folder of the cache, made by commands that write to `{}` where it is not there yet; older ones go away."""
     folder = CACHE / f"{name}-{key}"
     if folder.is_dir():
@@ -104,17 +113,36 @@ def _release() -> tuple[str, str, list[str]]:
     return codename, mirror, sorted({part for _, uri, part in found if uri == mirror and part in ("main", "universe")})
 
 
-def _tree() -> Path:
-    """The guest's file system, as apt makes it from this machine's own mirror."""
+def _trees() -> Path:
+    """The file systems `bare` and `host`, as apt makes them from this machine's own mirror, and `apt`, a folder of
+    packages that the bare one installs from."""
     release, mirror, parts = _release()
-    key = _key(release, PACKAGES, OPTIONS)
-    if not (CACHE / f"root-{key}").is_dir():
+    steps = _steps()
+    key = _key(release, BARE, OPTIONS, steps)
+    if not (CACHE / f"trees-{key}").is_dir():
         try:
             urllib.request.urlopen(f"{mirror.rstrip('/')}/dists/{release}/Release", timeout=20).close()
         except (urllib.error.URLError, TimeoutError) as error:
             pytest.skip(f"no network: connect this machine, and a guest is made ({error})")
     source = f"deb {mirror} {release} {' '.join(parts)}"
-    return _made("root", key, make=[["mmdebstrap", *OPTIONS, f"--include={PACKAGES}", release, "{}", source]])
+    hooks = [f"--customize-hook={step}" for step in steps]
+    command = ["mmdebstrap", *OPTIONS, f"--include={BARE}", *hooks, release, "{}/host", source]
+    return in_cache("trees", key, make=[command])
+
+
+def _steps() -> list[str]:
+    """What mmdebstrap does, in the tree "$1", after the packages of a bare machine are installed."""
+    install = 'chroot "$1" apt-get install -y --no-install-recommends'
+    return [
+        'cp -ax "$1" {}/bare',
+        # Until mmdebstrap ends, these keep services from starting in the tree, and so in its copy.
+        "rm {}/bare/usr/sbin/policy-rc.d && mv {}/bare/sbin/start-stop-daemon.REAL {}/bare/sbin/start-stop-daemon",
+        "rm -rf {}/bare/var/lib/apt/lists/* {}/bare/var/cache/apt/archives/*.deb",
+        f"echo 'deb [trusted=yes] file:{OFFERS} ./' > {{}}/bare/etc/apt/sources.list",
+        f"{install} {PACKAGES}",
+        f"{install} --download-only {OFFERED}",
+        'mkdir {}/apt && mv "$1"/var/cache/apt/archives/*.deb {}/apt && cd {}/apt && dpkg-scanpackages . > Packages',
+    ]
 
 
 def _wheels(tree: Path) -> Path:
@@ -123,7 +151,7 @@ def _wheels(tree: Path) -> Path:
     pins = ROOT / "requirements/run.txt"
     fetch = [sys.executable, "-m", "pip", "download", "--quiet", "--dest", "{}", "--require-hashes", "--no-deps"]
     foreign = ["--only-binary=:all:", f"--python-version={version}", f"--requirement={pins}"]
-    return _made("wheels", _key(version, pins.read_text()), make=[[*fetch, *foreign]])
+    return in_cache("wheels", _key(version, pins.read_text()), make=[[*fetch, *foreign]])
 
 
 def build_wheel(into: Path, version: str) -> None:
@@ -151,7 +179,7 @@ class Guest:
             capture_output=True,
             text=True,
             check=False,
-            timeout=120,
+            timeout=300,
         )
 
     def sh(self, script: str, code: int = 0, stdin: str = "") -> str:
@@ -175,25 +203,43 @@ class Guest:
 
 @contextmanager
 def guest(folder: Path) -> Iterator[Guest]:
-    """Boot a guest, with its log in `folder`; powered off at the end, by force where that does not help."""
-    _machine_can()
-    CACHE.mkdir(parents=True, exist_ok=True)
-    with (CACHE / "lock").open("ab") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        tree = _tree()
+    """Boot a guest with the project beside it, with its log in `folder`; powered off at the end."""
+    with _alone():
+        tree = _trees() / "host"
         wheels = _wheels(tree)
-        binds = []
+        shown = {}
         for project, version in ((PROJECT, VERSION), (NEWER_PROJECT, NEWER_VERSION)):
             dist = folder / version
             build_wheel(dist, version)
             shared = {"dist": dist, "dist/wheelhouse": wheels, "systemd": ROOT / "systemd", "config": ROOT / "config"}
-            binds += [f"--bind-ro={here}:{project}/{name}" for name, here in shared.items()]
-        with _booted(tree, binds, folder / "guest.log") as leader:
+            shown |= {f"{project}/{name}": here for name, here in shared.items()}
+        with _booted(tree, shown, folder / "guest.log") as leader:
             yield Guest(leader)
 
 
 @contextmanager
-def _booted(tree: Path, binds: list[str], log: Path) -> Iterator[int]:
+def bare_guest(folder: Path, shown: dict[str, Path]) -> Iterator[Guest]:
+    """Boot a guest that has apt and little else, and can install packages; `shown` are folders for it, by its paths."""
+    with _alone():
+        trees = _trees()
+        with _booted(trees / "bare", {OFFERS: trees / "apt"} | shown, folder / "guest.log") as leader:
+            yield Guest(leader)
+
+
+@contextmanager
+def _alone() -> Iterator[None]:
+    """Hold this machine for one guest, or wait for the end of another; skips where none can be booted."""
+    _machine_can()
+    CACHE.mkdir(parents=True, exist_ok=True)
+    with (CACHE / "lock").open("ab") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+@contextmanager
+def _booted(tree: Path, shown: dict[str, Path], log: Path) -> Iterator[int]:
+    """Boot a tree; powered off at the end, by force where that does not help."""
+    binds = [f"--bind-ro={here}:{there}" for there, here in shown.items()]
     # nspawn wants /run in memory, and it must not outlive the tests, however they end.
     script = 'mount -t tmpfs tmpfs /run && exec setpriv --pdeathsig TERM systemd-nspawn "$@"'
     words = ["--boot", "--register=no", "--keep-unit", "--console=pipe", "--machine=dreamcatcher", "--private-network"]

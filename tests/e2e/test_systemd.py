@@ -202,6 +202,10 @@ def test_the_document_has_no_command_that_is_not_run() -> None:
     used |= {"install", "enable", "credentials", "several", "outside"}
     used |= {"reading"}  # in test_reading
     used |= {"offline", "pipx", "uv"}  # in test_release
+    deb = (ROOT / "tests/e2e/test_deb.py").read_text()
+    used |= set(re.findall(r'\("(package_\w+)"', deb)) | set(
+        re.findall(r'"(\w+)"', deb.partition("FIVE_MINUTES = ")[2].partition("\n")[0])
+    )
     assert used == set(DOCS)
     assert (ROOT / "docs/operations.md").read_text().count("```sh\n") == len(DOCS) + 1
 

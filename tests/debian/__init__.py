@@ -1,0 +1,1 @@
+"""The Debian package, made with debhelper from config/debian: `make deb`."""
