@@ -207,7 +207,7 @@ def guest(folder: Path) -> Iterator[Guest]:
     with _alone():
         tree = _trees() / "host"
         wheels = _wheels(tree)
-        shown = {}
+        shown: dict[str, Path] = {}
         for project, version in ((PROJECT, VERSION), (NEWER_PROJECT, NEWER_VERSION)):
             dist = folder / version
             build_wheel(dist, version)
