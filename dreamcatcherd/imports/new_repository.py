@@ -19,6 +19,7 @@ GIT_SETTINGS = (
     ("core.logAllRefUpdates", "always"),
     ("receive.fsckObjects", "true"),  # else malformed trees, commits and tags are accepted
     ("commitGraph.generationVersion", "1"),  # else a commit dated near 2^64 keeps the server's own gc busy for ever
+    ("core.fsync", "all"),  # else a power failure can take a small push that was acknowledged
     ("uploadpack.allowFilter", "true"),  # else a push without a clone fetches all of the newest tree
 )
 """The git settings of a shared repository, with their values."""

@@ -39,6 +39,7 @@ SETTINGS = {
     "core.logAllRefUpdates": "always",
     "receive.fsckObjects": "true",
     "commitGraph.generationVersion": "1",
+    "core.fsync": "all",
     "uploadpack.allowFilter": "true",
 }
 FILES = {"README": "a platform\n", "state/agents.json": '{"agents": {}}\n', "src/run.sh": "#!/bin/sh\n"}
@@ -100,6 +101,28 @@ def test_a_repository_with_a_history_is_prepared_on_top_of_it(tmp_path: Path) ->
     assert {path: git(repository, "show", f"main:{path}") for path in FILES} == {
         path: text.strip() for path, text in FILES.items()
     }
+
+
+def test_an_acknowledged_push_is_synced_to_the_disk_of_the_server(tmp_path: Path) -> None:
+    """The objects and the ref of a small push; git by itself syncs neither, as a repository without `init` shows."""
+    synced = {}
+    for name in ("plain", "fleet"):
+        repository = tmp_path / f"{name}.git"
+        git(tmp_path, "init", "-q", "--bare", str(repository))
+        if name == "fleet":
+            shutil.rmtree(repository)
+            dc("init", "--no-hook", str(repository))
+        worker, trace = clone(repository, tmp_path / name), tmp_path / f"{name}.json"
+        file = {f"state/stream_deltas/1/{name}.json": delta(1, name, observations=["x"])}
+        push(worker, file, f"refs/heads/dc/{name}", env={**environment(), "GIT_TRACE2_EVENT": str(trace)})
+        events = [json.loads(line) for line in trace.read_text().splitlines()]
+        # The worker's own commands write their traces to the same file; the server's have a longer session id.
+        pushed = [one["sid"] for one in events if one["event"] == "cmd_name" and one["name"] == "receive-pack"]
+        flushes = [one for one in events if one.get("category") == "fsync" and one["sid"].startswith(tuple(pushed))]
+        assert pushed
+        synced[name] = sum(int(one["value"]) for one in flushes if one["key"] == "fsync/hardware-flush")
+    assert synced["plain"] == 0
+    assert synced["fleet"] >= 7  # a commit, four trees, a blob and the ref, each a file of its own
 
 
 def test_a_dry_run_lists_the_changes_and_writes_nothing(tmp_path: Path) -> None:
