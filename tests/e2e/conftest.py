@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.e2e.event_tools import Receiver, receiving
 from tests.e2e.releases import Release, make_release
 from tests.e2e.servers import KINDS, SERVERS, Served, Server, serve
 from tests.e2e.tools import dc
@@ -21,6 +22,13 @@ def reachable() -> Iterator[Path]:
     folder.chmod(0o755)
     yield folder
     shutil.rmtree(folder)
+
+
+@pytest.fixture
+def receiver(tmp_path: Path) -> Iterator[Receiver]:
+    """A process that receives events."""
+    with receiving(tmp_path / "receiver") as found:
+        yield found
 
 
 def served_as(kind: str, tmp_path: Path) -> Iterator[Served]:

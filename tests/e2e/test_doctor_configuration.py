@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import os
 import socket
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.e2e.event_tools import Receiver, free_port, receiving
+from tests.e2e.event_tools import Receiver, free_port
 from tests.e2e.tools import Daemon, dc, dc_json, wait_for
 
 
@@ -19,12 +18,6 @@ def fleet(tmp_path: Path) -> Path:
     repository = tmp_path / "fleet.git"
     dc("init", str(repository), "--no-hook")
     return repository
-
-
-@pytest.fixture
-def receiver(tmp_path: Path) -> Iterator[Receiver]:
-    with receiving(tmp_path / "receiver") as found:
-        yield found
 
 
 def findings(folder: Path, text: str, *words: str) -> list[tuple[str, bool, str]]:

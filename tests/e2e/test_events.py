@@ -6,7 +6,7 @@ import json
 import re
 import shutil
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -34,12 +34,6 @@ def fleet(tmp_path: Path) -> Path:
     repository = tmp_path / "fleet.git"
     dc("init", str(repository), "--no-hook")
     return repository
-
-
-@pytest.fixture
-def receiver(tmp_path: Path) -> Iterator[Receiver]:
-    with receiving(tmp_path / "receiver") as found:
-        yield found
 
 
 def started(folder: Path, file: Path) -> Daemon:
