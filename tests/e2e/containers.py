@@ -63,6 +63,11 @@ _LIMITS = ["--cgroups=disabled", "--ulimit=nofile=1024:1024", "--ulimit=nproc=10
 _HARDENED = ["--read-only", "--read-only-tmpfs=false", "--cap-drop=all", "--security-opt=no-new-privileges"]
 
 
+def version() -> str:
+    """The version that a build has now; that of an editable installation is as old as the installation."""
+    return run([sys.executable, "-m", "hatchling", "version"]).stdout.strip()
+
+
 def cache() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or Path("~/.cache").expanduser()) / "dreamcatcherd-tests"
 

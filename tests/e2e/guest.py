@@ -1,7 +1,7 @@
 """A machine with a real systemd: a Debian tree booted by systemd-nspawn, with this project beside it.
 
 Owns the trees, the wheels and the packages, which are made once and kept in a cache (DREAMCATCHER_GUEST_CACHE, else a
-folder below /var/cache), keyed by what goes into them. One guest runs at a time on a machine. What it writes goes to
+folder of the user), keyed by what goes into them. One guest runs at a time on a machine. What it writes goes to
 memory and is gone with it; it has no network but its own loopback."""
 
 from __future__ import annotations
@@ -28,7 +28,8 @@ from tests.e2e.processes import living, read
 from tests.e2e.tools import do_without, environment, need, wait_for
 
 ROOT = Path(__file__).parents[2]
-CACHE = Path(os.environ.get("DREAMCATCHER_GUEST_CACHE") or "/var/cache/dreamcatcherd-tests")
+_OWN_CACHE = "/var/cache/dreamcatcherd-tests" if os.geteuid() == 0 else "~/.cache/dreamcatcherd-tests/guest"
+CACHE = Path(os.environ.get("DREAMCATCHER_GUEST_CACHE") or _OWN_CACHE).expanduser()
 BARE = "systemd,systemd-sysv,dbus"
 """A machine that only boots and has apt."""
 
@@ -83,7 +84,7 @@ def in_cache(name: str, key: str, *, make: list[list[str]]) -> Path:
     for old in CACHE.glob(f"{name}-*"):
         shutil.rmtree(old)
     unfinished = CACHE / f"{name}-unfinished"
-    unfinished.mkdir()
+    unfinished.mkdir(parents=True)
     for command in make:
         done = subprocess.run(
             [word.replace("{}", str(unfinished)) for word in command],

@@ -17,8 +17,7 @@ from in_toto_attestation.v1.statement import Statement
 from in_toto_attestation.v1.statement_pb2 import Statement as StatementPB
 from packaging.utils import canonicalize_name
 
-from dreamcatcherd import __version__
-from tests.e2e.containers import BASE, IMAGE, PYTHON, ROOT, build, cache, engine, inspect, once
+from tests.e2e.containers import BASE, IMAGE, PYTHON, ROOT, build, cache, engine, inspect, once, version
 from tests.e2e.test_docs import blocks
 from tests.e2e.tools import environment, git
 from tests.image.__main__ import sha256
@@ -66,7 +65,7 @@ def test_the_provenance_names_this_image_and_what_it_was_made_from(image: Path) 
         "image.tar": sha256(image / "image.tar"),
     }
     definition = said["predicate"]["buildDefinition"]
-    assert definition["externalParameters"] == {"image": IMAGE, "version": __version__, "base": BASE}
+    assert definition["externalParameters"] == {"image": IMAGE, "version": version(), "base": BASE}
     found = {one["name"]: one["digest"] for one in definition["resolvedDependencies"]}
     assert found == {
         "base": {"sha256": inspect(BASE)["Digest"].removeprefix("sha256:")},
@@ -92,7 +91,7 @@ def test_the_bill_of_materials_names_all_that_is_in_the_image(image: Path) -> No
     listed = set(page("contents", image).splitlines())
     assert debian <= listed
     python: dict[str, str] = {canonicalize_name(name): version for name, version in map(str.split, listed - debian)}
-    assert python.pop("dreamcatcherd") == __version__
+    assert python.pop("dreamcatcherd") == version()
     assert python == pins("run", PYTHON, platform.machine())
 
 

@@ -13,8 +13,21 @@ from pathlib import Path
 
 import pytest
 
-from dreamcatcherd import __version__
-from tests.e2e.containers import BASE, IMAGE, ROOT, SOURCE, USER, Container, build, cache, inspect, make, once, volume
+from tests.e2e.containers import (
+    BASE,
+    IMAGE,
+    ROOT,
+    SOURCE,
+    USER,
+    Container,
+    build,
+    cache,
+    inspect,
+    make,
+    once,
+    version,
+    volume,
+)
 from tests.e2e.servers import serve
 from tests.e2e.test_docs import blocks
 from tests.e2e.tools import clone, dc, delta, export_of, git, push, wait_for
@@ -66,7 +79,7 @@ def test_the_labels_say_what_the_image_is_and_was_made_from() -> None:
         f"{LABEL}.title": "dreamcatcherd",
         f"{LABEL}.description": project["description"].partition(":")[0],
         f"{LABEL}.licenses": project["license"],
-        f"{LABEL}.version": __version__,
+        f"{LABEL}.version": version(),
         f"{LABEL}.source": SOURCE,
         f"{LABEL}.url": SOURCE,
         f"{LABEL}.documentation": SOURCE,
@@ -89,7 +102,7 @@ def test_the_image_holds_what_is_pinned_and_nothing_that_builds() -> None:
     told = json.loads(once("version", "--json").stdout)
     lines = (Path(__file__).parents[2] / "requirements/run.txt").read_text().splitlines()
     pinned = dict(line.split(" ")[0].split("==") for line in lines if "==" in line)
-    assert told["dreamcatcherd"] == __version__
+    assert told["dreamcatcherd"] == version()
     assert {name: pinned[name] for name in told["libraries"]} == told["libraries"]
     look = "ls /opt/dreamcatcherd/bin; command -v gcc cc make; ssh -V 2>&1; git --version; ls -A /var/lib/apt/lists"
     seen = once("-c", look, options=("--entrypoint=sh",), check=False).stdout
