@@ -151,5 +151,5 @@ def test_a_file_without_a_secret_is_refused(tmp_path: Path, content: bytes) -> N
 
 def test_a_missing_file_is_named() -> None:
     """The error has the path and the key."""
-    with pytest.raises(UsageError, match=r"/nowhere/secret \(secret_file\)"):
+    with pytest.raises(UsageError, match=r"\[hint\] secret_file names /nowhere/secret"):
         read_hint_secrets(HintConfig("/nowhere/secret"))

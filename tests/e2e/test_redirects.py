@@ -522,8 +522,9 @@ def test_a_url_that_would_be_a_command_is_refused(
 )
 def test_names_that_would_be_options_are_refused(key: str, value: str) -> None:
     """A clone and a branch that begin with a hyphen are wrong in the configuration."""
-    with pytest.raises(UsageError, match=rf"\[repository\] {key} "):
-        load_config(None, {f"DREAMCATCHERD_REPOSITORY_{key.upper()}": value})
+    variable = f"DREAMCATCHERD_REPOSITORY_{key.upper()}"
+    with pytest.raises(UsageError, match=f"{variable} "):
+        load_config(None, {variable: value})
 
 
 def test_a_path_with_colons_is_a_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
