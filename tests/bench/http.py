@@ -21,6 +21,8 @@ from tests.e2e.tools import Daemon, primary_toml, wait_for
 
 REQUESTS = 100_000
 CONNECTIONS = 16
+THINK_S = 0.05
+"""Between an answer and the next request of one client: together about 300 requests a second."""
 DELTAS = 1_000
 STREAMS = 20
 PAUSE_S = 5.0
@@ -67,7 +69,15 @@ def bench_http(folder: Path, requests: int = REQUESTS) -> tuple[Times, Times]:
             for _ in range(TURNS):
                 frame = close_one(daemon, store, frame, quiet)
             part = requests // 5
-            words = [sys.executable, "-m", "tests.bench.requests", daemon.url(), str(part), str(CONNECTIONS)]
+            words = [
+                sys.executable,
+                "-m",
+                "tests.bench.requests",
+                daemon.url(),
+                str(part),
+                str(CONNECTIONS),
+                str(THINK_S),
+            ]
             asking = subprocess.Popen(words, stdout=subprocess.PIPE, text=True)
             begun = time.monotonic()
             while asking.poll() is None:

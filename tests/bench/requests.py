@@ -1,7 +1,8 @@
-"""`python -m tests.bench.requests URL COUNT CONNECTIONS`: asks a daemon for its page and API, over and over.
+"""`python -m tests.bench.requests URL COUNT CONNECTIONS PAUSE`: asks a daemon for its page and API, over and over.
 
 A process of its own at the lowest priority, since it stands for other machines. A third of the clients take gzip, and a
-third ask with the ETag that they got before, as a dashboard does. Prints how many answers had which code."""
+third ask with the ETag that they got before, as a dashboard does. Each client waits for PAUSE seconds between two
+requests. Prints how many answers had which code."""
 
 from __future__ import annotations
 
@@ -35,7 +36,9 @@ PATHS = (
 DELTA = b'{"frame": 1, "utc": "2026-01-01T00:00:00Z", "stream_id": "asks", "posts_created": [{"number": 1}]}'
 
 
-async def client(host: str, port: int, numbers: count[int], most: int, codes: Counter[str], kind: int) -> None:
+async def client(
+    host: str, port: int, numbers: count[int], most: int, codes: Counter[str], kind: int, pause_s: float
+) -> None:
     """One connection that asks for one path after another until so many were asked for by all."""
     reader, writer = await asyncio.open_connection(host, port)
     tags: dict[str, str] = {}
@@ -48,6 +51,7 @@ async def client(host: str, port: int, numbers: count[int], most: int, codes: Co
         if kind % 3 == 1 and "etag" in headers:
             tags[path] = next(line[6:] for line in head.decode().split("\r\n") if line.lower().startswith("etag: "))
         await reader.readexactly(int(headers.get("content-length", "0")))
+        await asyncio.sleep(pause_s)
     writer.close()
     await writer.wait_closed()
 
@@ -66,17 +70,20 @@ def request_of(path: str, host: str, kind: int, tags: dict[str, str]) -> bytes:
     return "\r\n".join([*lines, "", ""]).encode() + body
 
 
-async def load(url: str, most: int, connections: int) -> Counter[str]:
+async def load(url: str, most: int, connections: int, pause_s: float) -> Counter[str]:
     parts = urlsplit(url)
     codes: Counter[str] = Counter()
     numbers = count()
     await asyncio.gather(
-        *(client(parts.hostname or "", parts.port or 80, numbers, most, codes, kind) for kind in range(connections))
+        *(
+            client(parts.hostname or "", parts.port or 80, numbers, most, codes, kind, pause_s)
+            for kind in range(connections)
+        )
     )
     return codes
 
 
 if __name__ == "__main__":
     os.nice(19)
-    found = asyncio.run(load(sys.argv[1], int(sys.argv[2]), int(sys.argv[3])))
+    found = asyncio.run(load(sys.argv[1], int(sys.argv[2]), int(sys.argv[3]), float(sys.argv[4])))
     print(" ".join(f"{code}:{number}" for code, number in sorted(found.items())))

@@ -85,7 +85,10 @@ def run(command: list[str], *, check: bool = True, timeout_s: float = 300) -> su
 
 
 def podman(*words: str, check: bool = True) -> subprocess.CompletedProcess[str]:
-    return run(["unshare", "--mount", "sh", "-c", _OUT_OF_SIGHT, "sh", "podman", *_store(), *words], check=check)
+    try:
+        return run(["unshare", "--mount", "sh", "-c", _OUT_OF_SIGHT, "sh", "podman", *_store(), *words], check=check)
+    finally:
+        os.chown("/dev/null", 0, 0)  # crun gives this machine's to the container's user, as its standard input
 
 
 def inspect(image: str) -> dict[str, Any]:
