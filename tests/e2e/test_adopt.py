@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from tests.e2e.primaries import await_ready
 from tests.e2e.test_docs import ROOT, blocks, shell
 from tests.e2e.tools import Daemon, clone, dc, dc_json, delta, export_of, git, primary_toml, push, try_git, wait_for
 
@@ -111,7 +112,7 @@ def test_without_the_check_a_view_is_restored_within_seconds(tmp_path: Path, pla
     true = shown(platform, "state/agents.json")
     config = primary_toml(tmp_path, "manual")
     with Daemon(tmp_path, "--config", str(config), "--repo", str(platform)) as daemon:
-        wait_for(lambda: "200" if daemon.get("/readyz") else "")
+        await_ready(daemon)
         stale = clone(platform, tmp_path / "stale")
         assert commit_and_push(stale, {"state/agents.json": '{"agents": {}}'}) == ""
         wait_for(lambda: shown(platform, "state/agents.json") == true, 10)
