@@ -32,7 +32,7 @@ REACH_S = 5.0
 """How long a receiver or collector may take to accept a connection."""
 _ASK_S = 2.0
 _PUBLIC = {"known_hosts", "ca_file", "tls_cert"}
-"""Credentials that are no secret."""
+"""Credentials that everybody may read."""
 
 
 def check_configuration(mistakes: Sequence[Mistake], named: str) -> Iterator[Check]:
