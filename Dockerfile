@@ -64,7 +64,7 @@ WORKDIR /var/lib/dreamcatcherd
 VOLUME /var/lib/dreamcatcherd
 EXPOSE 9464
 STOPSIGNAL SIGTERM
-HEALTHCHECK --interval=30s --timeout=5s --start-period=10s --retries=3 CMD ["python", "-I", "-c", \
-    "import http.client, os, sys; c = http.client.HTTPConnection('127.0.0.1', int(os.environ['DREAMCATCHERD_HTTP_LISTEN'].rpartition(':')[2]), timeout=4); c.request('GET', '/healthz'); sys.exit(c.getresponse().status != 200)"]
+HEALTHCHECK --interval=30s --timeout=5s --start-period=10s --retries=3 \
+    CMD ["python", "-I", "-m", "dreamcatcherd.web.healthcheck"]
 ENTRYPOINT ["tini", "--", "dreamcatcherd"]
 CMD ["run"]

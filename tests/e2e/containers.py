@@ -167,12 +167,14 @@ def once(*words: str, options: tuple[str, ...] = (), check: bool = True) -> subp
 
 
 class Container:
-    """The image, running `words`; removed with its anonymous volumes at the end of a `with` block."""
+    """An image, running `words`; removed with its anonymous volumes at the end of a `with` block."""
 
-    def __init__(self, *words: str, options: tuple[str, ...] = (), network: str = "none") -> None:
+    def __init__(
+        self, *words: str, options: tuple[str, ...] = (), network: str = "none", image: str = IMAGE
+    ) -> None:
         self.name = f"dreamcatcherd-{secrets.token_hex(4)}"
         start = ["run", "--detach", f"--name={self.name}", "--pull=never", f"--network={network}"]
-        podman(*start, *_LIMITS, *_HARDENED, *options, IMAGE, *words)
+        podman(*start, *_LIMITS, *_HARDENED, *options, image, *words)
 
     def __enter__(self) -> Container:
         return self

@@ -32,6 +32,7 @@ from tests.e2e.servers import serve
 from tests.e2e.test_docs import blocks
 from tests.e2e.tools import clone, dc, delta, export_of, git, push, wait_for
 from tests.image.facts import LABEL
+from tests.observe.collector import collecting
 
 pytestmark = pytest.mark.xdist_group("image")  # what all of them need is made once
 
@@ -156,6 +157,24 @@ def test_the_main_job_on_a_remote_repository(tmp_path: Path) -> None:
                 assert container.stop() == 0
         assert sorted(observed(repository)) == ["first", "second"]
     assert git(repository, "fsck", "--full", "--strict", "--no-dangling") == ""
+
+
+def test_an_image_with_the_extra_otel_sends_traces() -> None:
+    """Built with EXTRAS=otel, its bill of materials names what sends them, and a collector gets a frame's trace."""
+    image, folder = f"{IMAGE}-otel", cache() / "otel"
+    make(f"DREAMCATCHERD_IMAGE={image}", "EXTRAS=otel", f"DIST={folder}")
+    contents = json.loads((folder / "image/sbom.cdx.json").read_text())
+    assert "opentelemetry-sdk" in {one["name"] for one in contents["components"]}
+    with collecting() as collector:
+        options = (
+            f"--env=DREAMCATCHERD_OTEL_ENDPOINT={collector.url}",
+            "--env=DREAMCATCHERD_HTTP_LISTEN=127.0.0.1:0",
+            "--env=DREAMCATCHERD_FRAMES_INTERVAL=1",
+        )
+        with Container(options=options, network="host", image=image) as container:
+            container.wait_started()
+            root = wait_for(lambda: next(iter(collector.named("frame")), None), 60)
+    assert root.resource["service.name"] == "dreamcatcherd"
 
 
 @pytest.mark.parametrize("entrypoint", [(), ("--entrypoint=dreamcatcherd",)], ids=["tini", "alone"])

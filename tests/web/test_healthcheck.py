@@ -1,0 +1,54 @@
+"""The health check of the container image, against real servers."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sys
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from dreamcatcherd.config_tables import HttpConfig
+from dreamcatcherd.web.server import read_listening
+from tests.web.served import Served
+
+
+def check(port: int, interpreter: tuple[str, ...] = ()) -> subprocess.CompletedProcess[str]:
+    words = [sys.executable, "-I", *interpreter, "-m", "dreamcatcherd.web.healthcheck"]
+    env = os.environ | {"DREAMCATCHERD_HTTP_LISTEN": f"0.0.0.0:{port}"}
+    return subprocess.run(words, env=env, capture_output=True, text=True, check=False, timeout=60)
+
+
+@pytest.mark.parametrize("encrypted", [False, True], ids=["http", "https"])
+def test_a_daemon_is_healthy_with_and_without_tls(encrypted: bool, pair: tuple[Path, Path]) -> None:
+    """Exit 0 and nothing printed, also where the certificate is for another name."""
+    more = {"tls_cert": str(pair[0]), "tls_key": str(pair[1])} if encrypted else {}
+    served = Served(listening=read_listening(HttpConfig("127.0.0.1:0", **more)))
+    try:
+        done = check(served.server.port)
+    finally:
+        served.server.stop()
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+
+def test_a_port_that_nobody_answers_is_unhealthy() -> None:
+    """Exit 1 and one line, where nothing listens and where a listener says nothing."""
+    with closing(socket.socket()) as silent:
+        silent.bind(("127.0.0.1", 0))
+        for listen in (lambda: None, silent.listen):
+            listen()
+            done = check(silent.getsockname()[1])
+            assert (done.returncode, done.stderr.count("\n")) == (1, 1)
+            assert done.stderr.startswith("no answer on port ")
+
+
+def test_it_loads_no_library() -> None:
+    """Every 30 s a process is started for it, so only the standard library and this package's own names are loaded."""
+    done = check(1, ("-X", "importtime"))
+    loaded = {line.rpartition("|")[2].strip().partition(".")[0] for line in done.stderr.splitlines() if "|" in line}
+    assert "http" in loaded
+    interpreters = {"imported package", "sitecustomize", "_distutils_hack"}  # the head of the list; what Python starts
+    assert loaded - sys.stdlib_module_names - interpreters == {"dreamcatcherd"}
