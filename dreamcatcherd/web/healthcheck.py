@@ -31,7 +31,7 @@ def why_unhealthy(port: int) -> str | None:
     return f"no answer on port {port}: {'; '.join(failures)}"
 
 
-def main() -> None:
+def check_health() -> None:
     """Exit with 0 if the daemon at `DREAMCATCHERD_HTTP_LISTEN` is healthy, and with 1 and the reason if not."""
     port = int(os.environ["DREAMCATCHERD_HTTP_LISTEN"].rpartition(":")[2])
     if (why := why_unhealthy(port)) is not None:
@@ -39,4 +39,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    check_health()

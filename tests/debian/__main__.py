@@ -19,6 +19,7 @@ from email.utils import formatdate
 from pathlib import Path
 
 from tests.debian.version import debian_version
+from tests.wheels import build_wheel
 
 ROOT = Path(__file__).parents[2]
 MAINTAINER = "dreamcatcherd developers <dreamcatcherd@users.noreply.invalid>"
@@ -79,14 +80,6 @@ def prepare(tree: Path, version: str) -> None:
         f"  * dreamcatcherd {version}. What changed is in changelog.gz.\n\n"
         f" -- {maintainer()}  {formatdate(build_time())}\n"
     )
-
-
-def build_wheel(version: str, folder: Path) -> Path:
-    """The project's wheel of any version."""
-    words = ["--no-isolation", "--wheel", "--outdir", str(folder), str(ROOT)]
-    run([sys.executable, "-m", "build", *words], ROOT, SETUPTOOLS_SCM_PRETEND_VERSION_FOR_DREAMCATCHERD=version)
-    (wheel,) = folder.glob("*.whl")
-    return wheel
 
 
 def generate(wheel: Path, version: str, tree: Path) -> None:

@@ -169,9 +169,7 @@ def once(*words: str, options: tuple[str, ...] = (), check: bool = True) -> subp
 class Container:
     """An image, running `words`; removed with its anonymous volumes at the end of a `with` block."""
 
-    def __init__(
-        self, *words: str, options: tuple[str, ...] = (), network: str = "none", image: str = IMAGE
-    ) -> None:
+    def __init__(self, *words: str, options: tuple[str, ...] = (), network: str = "none", image: str = IMAGE) -> None:
         self.name = f"dreamcatcherd-{secrets.token_hex(4)}"
         start = ["run", "--detach", f"--name={self.name}", "--pull=never", f"--network={network}"]
         podman(*start, *_LIMITS, *_HARDENED, *options, image, *words)

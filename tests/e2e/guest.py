@@ -26,6 +26,7 @@ import pytest
 
 from tests.e2e.processes import living, read
 from tests.e2e.tools import do_without, environment, need, wait_for
+from tests.wheels import build_wheel
 
 ROOT = Path(__file__).parents[2]
 _OWN_CACHE = "/var/cache/dreamcatcherd-tests" if os.geteuid() == 0 else "~/.cache/dreamcatcherd-tests/guest"
@@ -155,11 +156,9 @@ def _wheels(tree: Path) -> Path:
     return in_cache("wheels", _key(version, pins.read_text()), make=[[*fetch, *foreign]])
 
 
-def build_wheel(into: Path, version: str) -> None:
-    """Build this project's wheel as a version, without network, into a folder like that of `make dist`."""
-    words = [sys.executable, "-m", "build", "--no-isolation", "--wheel", f"--outdir={into}", str(ROOT)]
-    env = environment() | {"SETUPTOOLS_SCM_PRETEND_VERSION_FOR_DREAMCATCHERD": version}
-    subprocess.run(words, env=env, check=True, capture_output=True)
+def like_dist(into: Path, version: str) -> None:
+    """Build this project's wheel as a version, into a folder like that of `make dist`."""
+    build_wheel(version, into)
     shutil.copyfile(ROOT / "requirements/run.txt", into / "requirements.txt")
     (into / "wheelhouse").mkdir()  # the place to mount the libraries at
 
@@ -211,7 +210,7 @@ def guest(folder: Path) -> Iterator[Guest]:
         shown: dict[str, Path] = {}
         for project, version in ((PROJECT, VERSION), (NEWER_PROJECT, NEWER_VERSION)):
             dist = folder / version
-            build_wheel(dist, version)
+            like_dist(dist, version)
             shared = {"dist": dist, "dist/wheelhouse": wheels, "systemd": ROOT / "systemd", "config": ROOT / "config"}
             shown |= {f"{project}/{name}": here for name, here in shared.items()}
         with _booted(tree, shown, folder / "guest.log") as leader:

@@ -13,10 +13,9 @@ from typing import NamedTuple
 
 from tests.e2e.test_docs import blocks
 from tests.e2e.tools import do_without, environment, git, program
+from tests.wheels import build_wheel
 
 ROOT = Path(__file__).parents[2]
-PRETEND = "SETUPTOOLS_SCM_PRETEND_VERSION_FOR_DREAMCATCHERD"
-"""The variable that gives a build its version."""
 FUTURE_S = 4_102_444_800
 """A time that no file of a test has, in seconds since 1970: the year 2100."""
 BLOCKS = blocks("docs/releasing.md")
@@ -115,8 +114,7 @@ def make_release(folder: Path) -> Release:
 
 def wheel_of(release: Release, version: str, folder: Path) -> Path:
     """The same sources as a wheel of another version, in a folder with the release's libraries beside it."""
-    words = [sys.executable, "-m", "build", "--no-isolation", "--wheel", "--outdir", str(folder)]
-    run(*words, str(release.checkout), env={PRETEND: version})
+    wheel = build_wheel(version, folder, release.checkout)
     (folder / "requirements.txt").write_bytes((release.dist / "requirements.txt").read_bytes())
     (folder / "wheelhouse").symlink_to(release.dist / "wheelhouse")
-    return folder / f"dreamcatcherd-{version}-py3-none-any.whl"
+    return wheel

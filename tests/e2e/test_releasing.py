@@ -17,7 +17,6 @@ from packaging.version import Version
 
 from tests.e2e.releases import (
     BLOCKS,
-    PRETEND,
     ROOT,
     Release,
     commit_all,
@@ -29,6 +28,7 @@ from tests.e2e.releases import (
     version_of,
 )
 from tests.e2e.tools import environment, git, program, try_git
+from tests.wheels import PRETEND
 
 FALLBACK = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["hatch"]["version"]["fallback-version"]
 
