@@ -32,7 +32,7 @@ DREAMCATCHERD_IMAGE ?= localhost/dreamcatcherd:$(subst +,-,$(VERSION))
 LOCK = $(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes --no-annotate \
 	--no-emit-index-url --custom-compile-command 'make lock'
 
-.PHONY: help run demo check test lint bench kube packages lock version dist wheelhouse sbom sums man deb image manifests chart mutate law soak soak-hostile soak-lanes bench-lanes bench-shapes dashboard reference openapi pictures screenshots clean
+.PHONY: help run demo check test lint bench kube packages lock version dist wheelhouse sbom sums man deb image manifests chart mutate five-minutes law soak soak-hostile soak-lanes bench-lanes bench-shapes dashboard reference openapi pictures screenshots clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 16
@@ -134,6 +134,9 @@ deb: $(DEV) ## write dist/dreamcatcherd_VERSION_amd64.deb, the package for Debia
 
 mutate: $(DEV) ## run a sample of mutants of the core and the stages in ten minutes; SAMPLE=150 SEED=1
 	$(BIN)/python -m tests.mutation --sample $(SAMPLE) --seed $(SEED)
+
+five-minutes: $(DEV) ## as root, on Debian 12: follow the operator's page from a bare machine to alerts, at the real pace
+	DREAMCATCHER_REAL_PACE=1 $(BIN)/python -m pytest -q -s tests/e2e/test_deb.py -k five_minutes
 
 law: $(DEV) ## run the law on EXAMPLES=600 generated sets for each property, under four hash seeds
 	$(BIN)/python -m tests.law.run $(EXAMPLES)
