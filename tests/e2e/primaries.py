@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 import re
+import signal
 import urllib.error
 from collections.abc import Mapping
 from pathlib import Path
@@ -130,3 +131,9 @@ def assert_only_fast_forwards(repository: Path, ref: str = "main") -> None:
 def observations(export: dict[str, Any]) -> list[Any]:
     """The plain values that were observed, in the snapshot's order."""
     return [row["value"] for row in export["state"]["observations"]]
+
+
+def close_by_hand(daemon: Daemon, frame: int) -> None:
+    """Let the daemon close its open frame."""
+    daemon.process.send_signal(signal.SIGUSR1)
+    wait_for(lambda: [one for one in events(daemon, "frame closed") if one["frame"] == frame])

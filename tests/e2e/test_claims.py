@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from tests.e2e.primaries import close_by_hand
 from tests.e2e.tools import Daemon, clone, dc, dc_json, delta, export_of, git, primary_toml, push, wait_for
 
 SETTINGS = '[collections.tasks]\nsection = "claims"\nkey = ["resource"]\nrule = "claim"\nttl = 2\n'
@@ -132,10 +133,13 @@ def test_a_record_of_another_operation_is_a_misfit(fleet: Path) -> None:
 
 def test_metrics_and_page_show_who_holds_what(fleet: Path, tmp_path: Path) -> None:
     """The gauge counts held resources by collection and falls when they expire; the page names the holder."""
-    config = primary_toml(tmp_path, "interval", 0.5)
-    with Daemon(tmp_path, "--config", str(config), "--repo", str(fleet)) as daemon:
+    with Daemon(tmp_path, "--config", str(primary_toml(tmp_path)), "--repo", str(fleet)) as daemon:
+        daemon.url()
         claim(fleet, "holder-one", 1)
         gauge = 'dreamcatcher_claims_held{collection="tasks"}'
+        close_by_hand(daemon, 1)
         wait_for(lambda: f"{gauge} 1.0" in daemon.get("/metrics"))
         assert "holder-one" in daemon.get("/")
+        for frame in (2, 3):
+            close_by_hand(daemon, frame)
         wait_for(lambda: f"{gauge} 0.0" in daemon.get("/metrics"))

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.primaries import events
+from tests.e2e.primaries import close_by_hand, events
 from tests.e2e.test_docs import ROOT, blocks, shell
 from tests.e2e.tools import Daemon, clone, dc, delta, do_without, environment, primary_toml, push, wait_for
 from tests.git.wires import free_port
@@ -40,12 +40,6 @@ def configured(folder: Path, endpoint: str, more: str = "", close: str = "manual
 
 def applied(daemon: Daemon, count: int) -> bool:
     return len(events(daemon, "configuration applied")) >= count
-
-
-def close_by_hand(daemon: Daemon, frame: int) -> None:
-    """Let the daemon close its open frame."""
-    daemon.process.send_signal(signal.SIGUSR1)
-    wait_for(lambda: [one for one in events(daemon, "frame closed") if one["frame"] == frame])
 
 
 def test_a_frame_is_found_by_the_commands_of_the_page(tmp_path: Path, collector: Collector) -> None:
