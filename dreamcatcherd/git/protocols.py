@@ -82,7 +82,8 @@ class RefReader(Protocol):
     """Refs, and what is known of a published ref that was lost."""
 
     def refs(self) -> dict[str, str]:
-        """All refs with the commits that they name, read again at each call."""
+        """All refs with the commits that they name, looked at again at each call. The caller must not change what is
+        returned: a store may return the same object again while nothing changes."""
 
     def lost_history(self) -> str | None:
         """The commit that was published here, or `unknown`, as far as anything but the refs shows; otherwise None."""

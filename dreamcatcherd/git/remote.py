@@ -116,6 +116,7 @@ class RemoteStore:
 
     def discard(self) -> None:
         self._writer.discard()
+        self._history.forget()
 
     # Polling ------------------------------------------------------------------------------------------------------
 
@@ -158,7 +159,7 @@ class RemoteStore:
             self._fetch(heads)
         if self._shown is None:
             self._shown = self._mirrored()
-        return dict(self._shown)
+        return self._shown
 
     def _fetch(self, heads: dict[str, str]) -> None:
         """Fetch what the remote has; locks that a killed process left in the clone are removed."""
