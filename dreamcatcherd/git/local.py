@@ -102,6 +102,10 @@ class LocalStore:
         check_critical(self.folder, found, self._repository.ref_files.damaged)
         return found
 
+    @property
+    def loose_refs(self) -> int:
+        return self._repository.ref_files.loose
+
     def lost_history(self) -> str | None:
         return lost_history(self.folder)
 

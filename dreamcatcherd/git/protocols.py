@@ -164,6 +164,10 @@ class GitStore(Store, Protocol):
     `folder` is that repository, `identity` what two stores on the same shared repository agree on. Snapshot commits are
     signed with `signing_key`, if there is one. `progress` is called while a step takes long."""
 
+    @property
+    def loose_refs(self) -> int:
+        """How many refs have a file of their own, which every look at the refs asks; 0 if none is asked."""
+
     folder: Path
     identity: str
     signing_key: Path | None

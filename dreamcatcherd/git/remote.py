@@ -264,6 +264,10 @@ class RemoteStore:
         if (self.folder / "HEAD").exists():
             self._repository.refresh()
 
+    @property
+    def loose_refs(self) -> int:
+        return 0  # the clone's refs are read once, and then follow from what the remote lists
+
     def lost_history(self) -> str | None:
         return None  # what was seen published is in the clone, or `recall` has it
 
