@@ -25,7 +25,7 @@ RACY_S = 2.5
 """How long a stamp must have been seen before it proves anything. The coarsest clock of a file system ticks every two
 seconds. Measured on this machine's steady clock, because the clock of a file server may be wrong."""
 
-RELIST_S = 45.0
+RELIST_S = 30.0
 """How often everything is read again."""
 
 _OID = re.compile(rb"([0-9a-fA-F]{40})(?:\s|$)")
@@ -85,6 +85,7 @@ class RefFiles:
         self._files: dict[str, _File] = {}
         self._packed = _PackedFile(None, 0.0, 0.0, b"", {})
         self._refs: dict[str, str] | None = None
+        self._moved = False  # whether something changed since `_refs` was made, also in a look that failed
         self._relist_s = 0.0
         self.damaged: tuple[str, ...] = ()
 
@@ -100,15 +101,16 @@ class RefFiles:
         now = self._clock()
         every = self._refs is None or now >= self._relist_s
         try:
-            moved = self._look_at_files(now, every)
-            moved = self._look_at_packed(now, every) or moved
+            self._moved |= self._look_at_files(now, every)
+            self._moved |= self._look_at_packed(now, every)
         except OSError as error:
             remedy = f"see with git -C {self._root} for-each-ref what is wrong; a daemon goes on by itself"
             raise DamagedRefsError(f"the refs of {self._root} cannot be read: {error}", remedy) from error
-        if moved or every or self._refs is None:
+        if self._moved or every or self._refs is None:
             loose = {name: file.oid for name, file in self._files.items()}
             packed = {name: oid for name, oid in self._packed.refs.items() if name not in loose}
             self._refs = {**packed, **{name: oid for name, oid in loose.items() if oid is not None}}
+            self._moved = False
         if every:
             self._relist_s = now + RELIST_S
         return self._refs

@@ -113,10 +113,7 @@ class Repository:
         before. So the repository is opened again after a repack, and when another folder is in its place."""
         check_there(self.folder)
         packs = _pack_names(self.folder)
-        replaced = _identity(self.folder) != self._opened
-        if replaced:
-            self.ref_files = RefFiles(self.folder)
-        if replaced or self._packs - packs:
+        if _identity(self.folder) != self._opened or self._packs - packs:
             self.close()
             self.reopen()
         self._packs = packs
@@ -133,6 +130,8 @@ class Repository:
         except UsageError as error:
             check_there(self.folder)
             raise FatalError(error.cause, error.remedy) from error
+        if identity != self._opened:  # nothing that is known of other files holds for these
+            self.ref_files = RefFiles(self.folder)
         self._opened, self._packs = identity, packs
 
 

@@ -62,6 +62,7 @@ def measure(folder: Path, lanes: int) -> Idle:
     repository = make_repository(folder, lanes)
     config = primary_toml(folder, "manual", more="[repository]\npoll = 1\n")
     with Daemon(folder, "--repo", str(repository), "--config", str(config)) as daemon:
+        wait_for(lambda: daemon.logged("started"), 120)
         await_ready(daemon)
         wait_for(lambda: settled(daemon, repository), 90)
         before, start = processor_s(daemon.process.pid), time.monotonic()

@@ -196,7 +196,7 @@ def test_names_and_contents_count_as_they_do_for_git(fleet: Path) -> None:
 
 @pytest.mark.parametrize("raw", [b"", b"# pack-refs with: peeled \n0123", b"nonsense\n", b"# x\n%s refs/heads/a"])
 def test_damaged_packed_refs_are_never_an_empty_list(fleet: Path, raw: bytes) -> None:
-    """Cut or overwritten, they fail each look until they are restored."""
+    """Cut or overwritten, they fail each look until they are restored. What moved meanwhile is not forgotten then."""
     git(fleet, "pack-refs", "--all")
     files, good = RefFiles(fleet), (fleet / "packed-refs").read_bytes()
     before = files.look()
@@ -204,8 +204,12 @@ def test_damaged_packed_refs_are_never_an_empty_list(fleet: Path, raw: bytes) ->
     for looking in (files, files, RefFiles(fleet)):
         with pytest.raises(DamagedRefsError):
             looking.look()
+    (fleet / "refs/heads/dc").mkdir()
+    (fleet / "refs/heads/dc/a").write_text(before["refs/heads/main"])
+    with pytest.raises(DamagedRefsError):
+        files.look()
     (fleet / "packed-refs").write_bytes(good)
-    assert files.look() == before
+    assert files.look() == {**before, "refs/heads/dc/a": before["refs/heads/main"]} == listed(fleet)
 
 
 def test_a_ref_whose_file_is_damaged_keeps_what_it_named(fleet: Path) -> None:
