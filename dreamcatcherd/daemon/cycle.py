@@ -56,8 +56,9 @@ def poll(primary: Primary, restore: bool = False) -> tuple[CycleReport, Decision
     inbox = primary.read_inbox(phases)
     primary.streams.update(primary.store, inbox.published)
     decision = primary.decide(inbox)
-    due_at_s = None if decision.wake_in_s is None else primary.clock() / 1e6 + decision.wake_in_s
-    pending = structs.replace(primary.pending(inbox), due_at_s=due_at_s)
+    pending = primary.pending(inbox)
+    if (due_at_s := primary.due_at_s(decision)) is not None:
+        pending = structs.replace(pending, due_at_s=due_at_s)
     restored = primary.restore(inbox, phases) if restore and not decision.due else None
     if (landed := primary.confirmed(inbox)) is not None:
         return CycleReport(

@@ -13,6 +13,12 @@ import watchfiles
 
 from dreamcatcherd.core.troubles import Trouble
 
+STEP_MS = 10
+"""How often a watch looks whether changes were reported, in milliseconds."""
+
+SLOW_STEP_MS = 250
+"""The same where nobody waits for it: a hundred wake-ups a second are most of what an idle daemon costs."""
+
 
 class FileWatch:
     """One watch, in a thread of its own from `start` on; no thread if there is nothing to watch."""
@@ -24,13 +30,16 @@ class FileWatch:
         degraded: Callable[[str], None] = lambda _: None,
         *,
         recursive: bool = True,
+        step_ms: int = STEP_MS,
     ) -> None:
         """`changed` and `degraded` are called in the watch's thread; `degraded` when changes are no longer reported.
-        Without `recursive` only the files directly in the folders are watched."""
+        Without `recursive` only the files directly in the folders are watched. A change is reported after one to two
+        steps; each step wakes the thread up."""
         self._folders = folders
         self._changed = changed
         self._degraded = degraded
         self._recursive = recursive
+        self._step_ms = step_ms
         self._stop = threading.Event()
 
     def start(self) -> None:
@@ -48,8 +57,8 @@ class FileWatch:
         try:
             # The default filter of watchfiles hides `.git`, where the refs of a repository with a work tree are.
             changes = watchfiles.watch(
-                *self._folders, watch_filter=None, debounce=50, step=10, rust_timeout=500, stop_event=self._stop,
-                recursive=self._recursive,
+                *self._folders, watch_filter=None, debounce=50, step=self._step_ms, rust_timeout=500,
+                stop_event=self._stop, recursive=self._recursive,
             )  # fmt: skip
             # What changed does not matter: the poll that follows looks at all refs.
             for _ in changes:

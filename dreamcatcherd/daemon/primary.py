@@ -36,7 +36,7 @@ from dreamcatcherd.stages.ingest import InboxReader
 from dreamcatcherd.stages.largest_file import Largest
 from dreamcatcherd.stages.merge import NewBase
 from dreamcatcherd.stages.published import PublishedState
-from dreamcatcherd.stages.recent_streams import ACTIVE, RecentStreams
+from dreamcatcherd.stages.recent_streams import RecentStreams
 from dreamcatcherd.stages.restore_pace import RestorePace
 from dreamcatcherd.stages.server_policy import ServerPolicy
 from dreamcatcherd.stages.snapshot import CloseContext, FrameCommit, SnapshotOptions, snapshot_frame
@@ -46,6 +46,9 @@ from dreamcatcherd.stages.views import large_views
 from dreamcatcherd.stages.violations import find_violations, new_unsafe_paths
 
 _COUNTER_BYTES = 65_536
+
+SAME_MOMENT_S = 0.01
+"""How far apart two times may be that mean one moment."""
 
 
 class Unconfirmed(Struct, frozen=True):
@@ -95,6 +98,8 @@ class Primary:
         self._early = EarlyCounts()
         self._claims = HeldClaims()
         self._unsafe: tuple[object, list[tuple[NamePath, str]]] = (None, [])
+        self._shown: tuple[Inbox, Pending] | None = None
+        self._due_at_s = 0.0
 
     # Stages -------------------------------------------------------------------------------------------------------
 
@@ -192,6 +197,16 @@ class Primary:
         self._watch = decision.watch
         return decision
 
+    def due_at_s(self, decision: Decision) -> float | None:
+        """When the open frame is or was due, in seconds since 1970; None if no time says so. Two readings of the clock
+        are not two answers: the same moment is the same number."""
+        if decision.wake_in_s is None:
+            return None
+        at_s = self.clock() / 1e6 + decision.wake_in_s
+        if abs(at_s - self._due_at_s) > SAME_MOMENT_S:
+            self._due_at_s = at_s
+        return self._due_at_s
+
     def _signs(self, inbox: Inbox) -> Signs:
         """What the closing rule goes by."""
         frame, closing = inbox.published.state.frame, self.closing
@@ -239,26 +254,37 @@ class Primary:
         return inbox.head == inbox.published.commit or not self.violations(inbox, [])
 
     def pending(self, inbox: Inbox) -> Pending:
-        """What waits and what is wrong, as `status` and the metrics report it."""
+        """What waits and what is wrong, as `status` and the metrics report it. What follows from the inbox alone is
+        found out once; the same object is returned while nothing changes."""
+        base, now = inbox.published, self.clock()
+        shown = self._shown
+        if shown is None or shown[1].seen is not self.streams.last() or not inbox.shows_the_same(shown[0]):
+            shown = self._shown = (inbox, self._unchanging(inbox))
+        known = shown[1]
+        due = [one for one in inbox.arrivals if _is_due(one, base.state.frame)]
+        left_out = self.policy.troubles(inbox)
+        troubles = [*self.store.troubles(), *known.troubles, *left_out]
+        closes_at = utc_micros(base.state.closes_at) if base.state.closes_at else None
+        # A frame that waits for its first delta (`skip_empty`) is not overdue.
+        if closes_at is not None and (known.streams or not self.closing.skip_empty):
+            late = overdue(base.state.frame, closes_at / 1e6 + self.closing.grace_s, now)
+            troubles += [late] if late else []
+        behind_s = max((age_s(one, now) for one in due), default=0.0)
+        if troubles == known.troubles and behind_s == 0:
+            return known
+        return structs.replace(known, behind_s=behind_s, troubles=troubles, lanes_refused=len(left_out))
+
+    def _unchanging(self, inbox: Inbox) -> Pending:
+        """What waits and what is wrong, as far as neither time nor the server's policy changes it."""
         base = inbox.published
         waiting = [one for one in inbox.arrivals if isinstance(one, DeltaArrival)]
         early = self._waiting(inbox)
-        now = self.clock()
-        seen = self.streams.last()
-        active = self.streams.within(ACTIVE)
         bad = [one for one in inbox.arrivals if isinstance(one, RejectArrival)]
         violations = self.violations(inbox, bad)
         strays = self._strays.troubles(self.store, inbox.refs, self.main, inbox.settings, base.commit)
         unreadable = troubles_of(inbox.unreadable, self.main)
-        left_out = self.policy.troubles(inbox)
         large, warnings = large_views(self.store, base), inbox.settings.warnings
-        others = (*violated(violations), *unreadable, *left_out, *strays, *unmatched_settings(warnings))
-        troubles = [*self.store.troubles(), *others, *map(oversized, large)]
-        closes_at = utc_micros(base.state.closes_at) if base.state.closes_at else None
-        # A frame that waits for its first delta (`skip_empty`) is not overdue.
-        if closes_at is not None and (waiting or early or not self.closing.skip_empty):
-            late = overdue(base.state.frame, closes_at / 1e6 + self.closing.grace_s, now)
-            troubles += [late] if late else []
+        others = (*violated(violations), *unreadable, *strays, *unmatched_settings(warnings))
         return Pending(
             frame=base.state.frame,
             opened_at=base.state.opened_at,
@@ -268,13 +294,12 @@ class Primary:
             digest=base.snapshot,
             streams=dict(sorted((Counter(pending_streams(inbox.arrivals)) + Counter(early)).items())),
             held=sum(not _is_due(a, base.state.frame) for a in waiting) + sum(early.values()),
-            behind_s=max((age_s(a, now) for a in waiting if _is_due(a, base.state.frame)), default=0.0),
+            behind_s=0.0,
             entities=base.ledger.counts.entities if base.ledger else {},
-            seen=seen,
-            silent=[stream for stream in seen if stream not in active],
-            troubles=troubles,
+            seen=self.streams.last(),
+            silent=self.streams.silent(),
+            troubles=[*others, *map(oversized, large)],
             violations=violations,
-            lanes_refused=len(left_out),
             claims_held=self._claims.held(self.store, base),
             settings=inbox.settings.blob,
             settings_warnings=warnings,

@@ -26,7 +26,7 @@ from dreamcatcherd.daemon.backoff import Backoff
 from dreamcatcherd.daemon.bootstrap import Runtime, Source, build_runtime, configure
 from dreamcatcherd.daemon.changes import changed_files, changed_keys
 from dreamcatcherd.daemon.cycle import close_frame, poll
-from dreamcatcherd.daemon.file_watch import FileWatch, degraded_trouble
+from dreamcatcherd.daemon.file_watch import SLOW_STEP_MS, FileWatch, degraded_trouble
 from dreamcatcherd.daemon.hints import HintPace
 from dreamcatcherd.daemon.primary import Primary
 from dreamcatcherd.daemon.signals import catch_signals
@@ -77,7 +77,9 @@ class Service:
         self._notifier = SystemdNotifier()
         self._watch = FileWatch(runtime.watched, self._wake.set, self._watch_degraded)
         beside = [source.file.absolute().parent] if source and source.file else []
-        self._config_watch = FileWatch(beside, self._wake.set, self._watch_degraded, recursive=False)
+        self._config_watch = FileWatch(
+            beside, self._wake.set, self._watch_degraded, recursive=False, step_ms=SLOW_STEP_MS
+        )
         self._upkeep = Upkeep(self._timers, self.metrics, self._cycles)
         self._traces = Traces(logger)
         self._events = Subscriptions(self.live_status.idle)

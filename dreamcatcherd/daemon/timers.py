@@ -16,6 +16,8 @@ from dreamcatcherd.core.errors import UsageError
 _LONGEST_S = 86_400.0
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
+_SAME_MOMENT = timedelta(milliseconds=10)
+
 # APScheduler drops a run that is a second late, and a second run of a job that still runs. Both are wanted here: a tick
 # that was missed while the machine slept is made up for, once.
 _LATE_RUNS = {"misfire_grace_time": None, "coalesce": True}
@@ -36,6 +38,9 @@ class Timers:
 
         The job is repeated a day later: the scheduler's thread dies if a job ends just while it is shut down."""
         moment = datetime.now(UTC) + timedelta(seconds=min(max(seconds, 0.0), _LONGEST_S))
+        job = self._scheduler.get_job(name)
+        if job is not None and job.func == call and abs(job.next_run_time - moment) < _SAME_MOMENT:
+            return  # every poll says again when the frame is due; setting it would wake the scheduler
         self._scheduler.add_job(
             call, "interval", days=1, next_run_time=moment, id=name, replace_existing=True, **_LATE_RUNS
         )

@@ -1,10 +1,13 @@
-"""Housekeeping of the daemon: the removal of merged lanes, git's maintenance, and the measuring of its folder.
+"""Housekeeping of the daemon: the removal of merged lanes, git's maintenance, packing refs, measuring its folder.
 
 All of it may fail without harm: a failure is logged, and the work is due at the next interval."""
 
 from __future__ import annotations
 
 import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
 
 from dreamcatcherd.core.errors import FatalError, RetryableError
 from dreamcatcherd.core.troubles import Trouble, disk_full
@@ -12,7 +15,7 @@ from dreamcatcherd.daemon.bootstrap import Runtime
 from dreamcatcherd.daemon.cycle import remove_silent_lanes
 from dreamcatcherd.daemon.timers import Timers
 from dreamcatcherd.git.disk_usage import disk_usage
-from dreamcatcherd.git.maintenance import maintain
+from dreamcatcherd.git.maintenance import LOOSE_MOST, maintain, pack_refs
 from dreamcatcherd.git.reachability import has_graph
 from dreamcatcherd.observe.logs import CycleLog
 from dreamcatcherd.observe.metrics import Metrics
@@ -27,6 +30,9 @@ MAINTENANCE_EVERY_S = 600.0
 MAINTENANCE_CLOSES = 32
 """After how many closes that is done in any case: each leaves a pack."""
 
+PACK_EVERY_S = 60.0
+"""How often refs are packed at most, where many workers push all the time."""
+
 
 class Upkeep:
     """What is due by time or by count. Timers only note it; the daemon's loop does it between two cycles."""
@@ -38,6 +44,7 @@ class Upkeep:
         self._due: set[str] = set()
         self._closes = 0
         self._maintenance: threading.Thread | None = None
+        self._pack_from_s = 0.0
 
     def start(self, runtime: Runtime) -> None:
         """Set the timers."""
@@ -77,14 +84,15 @@ class Upkeep:
             if "lanes" in self._due:
                 self._due.discard("lanes")
                 self._remove_lanes(runtime)
-            running = self._maintenance is not None and self._maintenance.is_alive()
-            if not running and (self._closes >= MAINTENANCE_CLOSES or "maintenance" in self._due):
+            if self._maintenance is not None and self._maintenance.is_alive():
+                return
+            if self._closes >= MAINTENANCE_CLOSES or "maintenance" in self._due:
                 self._closes = 0
                 self._due.discard("maintenance")
-                self._maintenance = threading.Thread(
-                    target=self._maintain, args=(runtime,), name="maintenance", daemon=True
-                )
-                self._maintenance.start()
+                self._begin(maintain, runtime)
+            elif runtime.store.loose_refs > LOOSE_MOST and time.monotonic() >= self._pack_from_s:
+                self._pack_from_s = time.monotonic() + PACK_EVERY_S
+                self._begin(pack_refs, runtime)
         except (RetryableError, FatalError) as error:
             self._cycles.hitch(error)
 
@@ -97,9 +105,15 @@ class Upkeep:
             why = f"completely merged, and silent for {keep_s:g} s"
             self._cycles.logger.info("lane removed", lane=ref, why=why)
 
-    def _maintain(self, runtime: Runtime) -> None:
+    def _begin(self, work: Callable[[Path], None], runtime: Runtime) -> None:
+        self._maintenance = threading.Thread(
+            target=self._maintain, args=(work, runtime.store.folder), name="maintenance", daemon=True
+        )
+        self._maintenance.start()
+
+    def _maintain(self, work: Callable[[Path], None], folder: Path) -> None:
         """Runs beside the loop: git works in a process of its own, and touches nothing that a cycle holds."""
         try:
-            maintain(runtime.store.folder)
+            work(folder)
         except (RetryableError, FatalError) as error:
             self._cycles.hitch(error)

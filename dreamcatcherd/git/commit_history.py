@@ -19,6 +19,12 @@ from dreamcatcherd.git.reachability import Reached, has_graph, near_commits, rea
 from dreamcatcherd.git.repository import Repository
 from dreamcatcherd.git.rev_list import header_of, list_commits
 
+WIDE = 32
+"""A commit with more parents than this is kept when it was read: its size grows with the lanes that it merged."""
+
+WIDE_KEPT = 8
+"""How many of them."""
+
 
 class CommitHistory:
     """Commits of a repository, as the store `objects` reads them."""
@@ -29,12 +35,19 @@ class CommitHistory:
         self._folder = repository.folder
         self._cut = repository.cut
         self._large: dict[str, Commit] = {}  # commits too large to be read, as git follows them
+        self._wide: dict[str, Commit] = {}  # the last merges of many lanes, which every look at the refs asks for
         self._reached = Reached(self.commit, self._everything)
 
     def commit(self, oid: str) -> Commit:
         """A commit by id, without parents if history is cut off there."""
-        commit = self._large.get(oid) or read_commit(self._objects, oid)
+        commit = self._large.get(oid) or self._wide.get(oid) or read_commit(self._objects, oid)
+        if len(commit.parents) > WIDE and oid not in self._wide:
+            self._wide = {**dict(list(self._wide.items())[1 - WIDE_KEPT :]), oid: commit}
         return structs.replace(commit, parents=()) if oid in self._cut else commit
+
+    def forget(self) -> None:
+        """Forget commits that were read: they may not have been flushed."""
+        self._wide.clear()
 
     def through(self, oid: str) -> Commit:
         """A commit that is too large to be read, with its tree and parents if git can follow it."""

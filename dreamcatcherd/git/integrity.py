@@ -6,6 +6,7 @@ disk unmounted, a repository would look as if nothing had ever been published in
 from __future__ import annotations
 
 import re
+from collections.abc import Container, Iterable
 from pathlib import Path
 
 from dreamcatcherd.core.errors import FatalError
@@ -16,7 +17,6 @@ MARKER = "dreamcatcherd-published"
 """A file in the repository that names the last commit that a primary published here, in case the refs are lost."""
 
 _OID = re.compile(r"[0-9a-f]{40}")
-_REF = re.compile(rb"(?:[0-9a-f]{40}|ref: \S+)\s*")
 
 
 class DamagedRefsError(FatalError):
@@ -31,46 +31,24 @@ def check_there(folder: Path) -> None:
         raise FatalError(f"the repository {folder} is gone: it has no {missing[0]}", remedy)
 
 
-def check_packed(folder: Path) -> None:
-    """DamagedRefsError if `packed-refs` is empty, as a power cut may leave it: git always writes a header."""
-    try:
-        size = (folder / "packed-refs").stat().st_size
-    except OSError:
-        return
-    if size == 0:
-        raise _damaged(folder, f"{folder / 'packed-refs'} is empty", PUBLISHED, "packed-refs")
+def empty_packed_refs(folder: Path) -> DamagedRefsError:
+    """The failure of an empty `packed-refs`, as a power cut may leave it: git always writes a header."""
+    return _damaged(folder, f"{folder / 'packed-refs'} is empty", PUBLISHED, "packed-refs")
 
 
-def check_critical(folder: Path, refs: dict[str, str]) -> None:
-    """DamagedRefsError if the published ref, or the branch that HEAD names, cannot be read, or is missing although its
+def check_critical(folder: Path, refs: Container[str], damaged: Container[str]) -> None:
+    """DamagedRefsError if the published ref, or the branch that HEAD names, is damaged, or is missing although its
     reflog is there: git deletes both together."""
     for name in (PUBLISHED, head_branch(folder)):
-        if name is None or name in refs:
+        if name is None or (name in refs and name not in damaged):
             continue
-        if (folder / name).is_file():
+        if name in damaged or (folder / name).is_file():
             raise _damaged(folder, f"the ref {name} is damaged: {folder / name} holds no commit", name, name)
         if last_value(folder, name) is not None:
             raise _damaged(folder, f"the ref {name} is lost", name, None)
 
 
-def damaged_refs(folder: Path) -> dict[str, str | None]:
-    """Loose refs whose file contains no object id, each with the last value in its reflog."""
-    found: dict[str, str | None] = {}
-    # libgit2 and git list only refs that they can read: damaged ones are found by their files.
-    for path in (folder / "refs").rglob("*"):
-        if path.suffix == ".lock" or not path.is_file():
-            continue
-        try:
-            intact = _REF.fullmatch(path.read_bytes()) is not None
-        except OSError:
-            continue
-        if not intact:
-            name = path.relative_to(folder).as_posix()
-            found[name] = last_value(folder, name)
-    return found
-
-
-def ref_troubles(folder: Path, damaged: dict[str, str | None]) -> list[Trouble]:
+def ref_troubles(folder: Path, damaged: Iterable[str]) -> list[Trouble]:
     """The troubles to report for damaged refs that are not needed to publish."""
     return [
         Trouble(

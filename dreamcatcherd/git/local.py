@@ -18,7 +18,7 @@ from dreamcatcherd.git.atomic_write import write_atomically
 from dreamcatcherd.git.command import error_message, git
 from dreamcatcherd.git.commit_history import CommitHistory
 from dreamcatcherd.git.disk_errors import remedy_in
-from dreamcatcherd.git.integrity import MARKER, check_critical, damaged_refs, lost_history, ref_troubles
+from dreamcatcherd.git.integrity import MARKER, check_critical, lost_history, ref_troubles
 from dreamcatcherd.git.locks import LOCK_POLL_S, LOCK_WAIT_S, locks_of, remove_stale
 from dreamcatcherd.git.pack_writer import PackWriter
 from dreamcatcherd.git.packs import sync_folder
@@ -42,8 +42,6 @@ class LocalStore:
         self.identity = str(path.resolve())
         self.signing_key: Path | None = None
         self.progress: Callable[[], None] = lambda: None  # no step here takes long enough to call it
-        self._damaged: dict[str, str | None] | None = None  # by ref, with the reflog's last value; None: not known yet
-        self._listed: dict[str, str] = {}
         self._known: str | None = None
 
     # Objects ------------------------------------------------------------------------------------------------------
@@ -88,6 +86,7 @@ class LocalStore:
 
     def discard(self) -> None:
         self._writer.discard()
+        self._history.forget()
 
     # Refs ---------------------------------------------------------------------------------------------------------
 
@@ -95,25 +94,23 @@ class LocalStore:
         self._repository.refresh()
 
     def refs(self) -> dict[str, str]:
-        """All refs; DamagedRefsError if one is damaged that nothing can be published without."""
+        """All refs; DamagedRefsError if one is damaged that nothing can be published without.
+
+        A ref that was damaged since the last look was not deleted: the commit that it named still counts."""
         self.refresh()
         found = self._repository.refs()
-        check_critical(self.folder, found)
-        missing = self._listed.keys() - found.keys()
-        # This reads every loose ref: it is done once, and when a ref is no longer listed although its file is there.
-        if self._damaged is None or any((self.folder / name).is_file() for name in missing):
-            self._damaged = damaged_refs(self.folder)
-        self._damaged = {name: last for name, last in self._damaged.items() if name not in found}
-        # A ref that was damaged since the last poll was not deleted: the commit that it named still counts.
-        found |= {name: self._listed[name] for name in missing & self._damaged.keys()}
-        self._listed = found
-        return dict(found)
+        check_critical(self.folder, found, self._repository.ref_files.damaged)
+        return found
+
+    @property
+    def loose_refs(self) -> int:
+        return self._repository.ref_files.loose
 
     def lost_history(self) -> str | None:
         return lost_history(self.folder)
 
     def troubles(self) -> list[Trouble]:
-        return [*ref_troubles(self.folder, self._damaged or {}), *self._repository.gaps()]
+        return [*ref_troubles(self.folder, self._repository.ref_files.damaged), *self._repository.gaps()]
 
     def move_refs(self, moves: list[Move], reason: str) -> bool:
         """Move refs in one transaction. A lock in the way is waited for; one that a killed process left is removed."""

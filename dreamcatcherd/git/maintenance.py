@@ -1,7 +1,8 @@
-"""Maintenance of a repository: packs are joined, unreachable objects pruned, the commit-graph written."""
+"""Maintenance of a repository: packs are joined, unreachable objects pruned, the commit-graph written, refs packed."""
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 from dreamcatcherd.core.errors import RetryableError
@@ -17,6 +18,9 @@ MAINTENANCE_S = 3600.0
 MAINTENANCE_LOCK_S = 12 * 3600.0
 """git treats a gc.pid older than 12 hours as stale, but never removes its maintenance lock, whatever its age."""
 
+LOOSE_MOST = 256
+"""How many refs may have a file of their own. Each look at the refs, here or at a push, asks all of these files."""
+
 
 def maintain(repository: Path) -> None:
     """Join small packs, at a cost that depends on what is new, and prune if git finds that worthwhile.
@@ -27,8 +31,26 @@ def maintain(repository: Path) -> None:
     try:
         with maintaining(repository):
             _maintain(repository)
+            if sum(len(files) for _, _, files in os.walk(repository / "refs")) > LOOSE_MOST:
+                _pack_refs(repository)
     except OSError as error:
         raise disk_failure(f"maintenance of {repository} failed", error, repository) from error
+
+
+def pack_refs(repository: Path) -> None:
+    """Move all refs into `packed-refs`; RetryableError if it fails. A ref that moves later has a file again."""
+    try:
+        with maintaining(repository):
+            _pack_refs(repository)
+    except OSError as error:
+        raise disk_failure(f"the refs of {repository} could not be packed", error, repository) from error
+
+
+def _pack_refs(repository: Path) -> None:
+    result = git(repository, "pack-refs", "--all", timeout_s=MAINTENANCE_S)
+    if result.returncode:
+        remedy = f"run git -C {repository} pack-refs --all by hand and see what it says"
+        raise RetryableError(f"the refs of {repository} could not be packed: {error_message(result)}", remedy)
 
 
 def _maintain(repository: Path) -> None:

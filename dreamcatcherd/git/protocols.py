@@ -82,7 +82,8 @@ class RefReader(Protocol):
     """Refs, and what is known of a published ref that was lost."""
 
     def refs(self) -> dict[str, str]:
-        """All refs with the commits that they name, read again at each call."""
+        """All refs with the commits that they name, looked at again at each call. The caller must not change what is
+        returned: a store may return the same object again while nothing changes."""
 
     def lost_history(self) -> str | None:
         """The commit that was published here, or `unknown`, as far as anything but the refs shows; otherwise None."""
@@ -162,6 +163,10 @@ class GitStore(Store, Protocol):
 
     `folder` is that repository, `identity` what two stores on the same shared repository agree on. Snapshot commits are
     signed with `signing_key`, if there is one. `progress` is called while a step takes long."""
+
+    @property
+    def loose_refs(self) -> int:
+        """How many refs have a file of their own, which every look at the refs asks; 0 if none is asked."""
 
     folder: Path
     identity: str

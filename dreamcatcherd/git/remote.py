@@ -116,6 +116,7 @@ class RemoteStore:
 
     def discard(self) -> None:
         self._writer.discard()
+        self._history.forget()
 
     # Polling ------------------------------------------------------------------------------------------------------
 
@@ -158,7 +159,7 @@ class RemoteStore:
             self._fetch(heads)
         if self._shown is None:
             self._shown = self._mirrored()
-        return dict(self._shown)
+        return self._shown
 
     def _fetch(self, heads: dict[str, str]) -> None:
         """Fetch what the remote has; locks that a killed process left in the clone are removed."""
@@ -262,6 +263,10 @@ class RemoteStore:
         """See packs that were replaced. A clone that is gone or damaged is recreated when it is asked for something."""
         if (self.folder / "HEAD").exists():
             self._repository.refresh()
+
+    @property
+    def loose_refs(self) -> int:
+        return 0  # the clone's refs are read once, and then follow from what the remote lists
 
     def lost_history(self) -> str | None:
         return None  # what was seen published is in the clone, or `recall` has it

@@ -14,7 +14,8 @@ from dreamcatcherd.core.errors import FatalError, UsageError
 from dreamcatcherd.core.troubles import Trouble
 from dreamcatcherd.git.commits import check_ceiling
 from dreamcatcherd.git.incomplete_clone import SHALLOW, complete, is_partial, shallow_commits, unshallow
-from dreamcatcherd.git.integrity import DamagedRefsError, check_packed, check_there
+from dreamcatcherd.git.integrity import check_there
+from dreamcatcherd.git.ref_files import RefFiles
 
 _UNKNOWN_KINDS = (
     ("object format", "has SHA-256 object ids", "use a SHA-1 repository: git init --object-format=sha1"),
@@ -42,6 +43,7 @@ class Repository:
         self._partial = is_partial(self.handle)
         self._opened = _identity(self.folder)
         self._packs = _pack_names(self.folder)
+        self.ref_files = RefFiles(self.folder)
 
     # Objects ------------------------------------------------------------------------------------------------------
 
@@ -89,16 +91,9 @@ class Repository:
     # Refs ---------------------------------------------------------------------------------------------------------
 
     def refs(self) -> dict[str, str]:
-        """The refs in this folder with the commits that they name, without symbolic ones; DamagedRefsError if they
-        cannot be listed. libgit2 leaves out a ref whose file is damaged."""
-        check_packed(self.folder)
-        try:
-            refs = list(self.handle.references.iterator())
-        except _UNANSWERED as error:
-            check_there(self.folder)
-            remedy = f"restore packed-refs from a backup; reflogs in {self.folder / 'logs'} have the last values"
-            raise DamagedRefsError(f"the refs of {self.where} cannot be read: {error}", remedy) from error
-        return {ref.name: str(ref.target) for ref in refs if isinstance(ref.target, pygit2.Oid)}
+        """The refs in this folder with the objects that they name, without symbolic ones; DamagedRefsError if they
+        cannot be listed. The same object as before if nothing changed: the caller must not change it."""
+        return self.ref_files.look()
 
     # The folder ---------------------------------------------------------------------------------------------------
 
@@ -135,6 +130,8 @@ class Repository:
         except UsageError as error:
             check_there(self.folder)
             raise FatalError(error.cause, error.remedy) from error
+        if identity != self._opened:  # nothing that is known of other files holds for these
+            self.ref_files = RefFiles(self.folder)
         self._opened, self._packs = identity, packs
 
 

@@ -29,6 +29,8 @@ class Metrics:
         self._open: int | None = None  # the open frame, as last reported
         # A violation is reported at each poll until a ledger lists it, and is counted once.
         self._violated: set[tuple[str, str, str | None]] = set()
+        self._shown: Pending | None = None
+        self._seen: tuple[object, object] = (None, None)
         self._guarded: int | None = None  # the frame that the guard kept from being published
 
     def cycle(self, report: CycleReport) -> None:
@@ -48,6 +50,9 @@ class Metrics:
 
     def show(self, pending: Pending) -> None:
         """Set the gauges from a poll, and count new violations: they are reported before their frame closes."""
+        if pending == self._shown:  # most polls find nothing new
+            return
+        self._shown = pending
         self._count_violations(pending.violations)
         self._open = pending.frame
         self._families.frame.set(pending.frame)
@@ -106,6 +111,10 @@ class Metrics:
         return collection
 
     def _show_streams(self, pending: Pending) -> None:
+        # The same objects while no frame closes, which costs nothing for each stream.
+        if self._seen[0] is pending.seen and self._seen[1] is pending.silent:
+            return
+        self._seen = (pending.seen, pending.silent)
         self._families.silent.set(len(pending.silent))
         self._families.active.set(len(pending.seen) - len(pending.silent))
         latest = sorted(pending.seen, key=lambda name: (-pending.seen[name].frame, name))[:STREAM_LABELS]

@@ -4,7 +4,7 @@ The `View` serves the entire close: no later stage asks for refs again, so all o
 
 from __future__ import annotations
 
-from msgspec import Struct
+from msgspec import Struct, structs
 
 from dreamcatcherd.core.ledger import Ledger
 from dreamcatcherd.core.paths import PUBLISHED
@@ -28,6 +28,16 @@ class View(Struct, frozen=True):
     refused: str | None = None
     seen_at: int = 0
 
+    def shows_the_same(self, other: View) -> bool:
+        """Whether another view shows the same repository, at whatever time. Refs and published state are compared as
+        objects, which costs nothing for each ref: a store gives the same ones out while nothing changes."""
+        return (
+            self.refs is other.refs
+            and self.published is other.published
+            and (self.main, self.head, self.refused) == (other.main, other.head, other.refused)
+            and self.settings == other.settings
+        )
+
 
 class Fetcher:
     """Fetches one view after another. What it remembers is a cache: without it the same is read from git again."""
@@ -35,10 +45,23 @@ class Fetcher:
     def __init__(self, main: str) -> None:
         self._main = main
         self._known: tuple[tuple[str | None, str | None], PublishedState] | None = None
+        self._last: View | None = None
 
     def fetch(self, store: Store, now: int) -> View:
         """Look at the refs (microseconds UTC `now`); FatalError if the published commit cannot be read."""
         refs = store.refs()
+        last, self._last = self._last, None
+        # Who may change the settings is a question of time: a view that refuses them is made again at each look.
+        if last is not None and last.refs is refs and self._is_current(last.published) and last.refused is None:
+            self._last = structs.replace(last, seen_at=now)
+        else:
+            self._last = self._view(store, refs, now)
+        return self._last
+
+    def _is_current(self, published: PublishedState) -> bool:
+        return self._known is not None and self._known[1] is published
+
+    def _view(self, store: Store, refs: dict[str, str], now: int) -> View:
         seen = readable_refs(store, refs, self._main)
         published = self.load_published(store, seen)
         settings, refused = current_settings(store, seen.get(self._main), published, now)

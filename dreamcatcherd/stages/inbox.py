@@ -41,6 +41,21 @@ class Inbox(Struct, frozen=True):
     unreadable: tuple[Unreadable, ...] = ()
     unreported: tuple[Unreadable, ...] = ()
 
+    def shows_the_same(self, other: Inbox) -> bool:
+        """Whether the same waits in another inbox of the same reader. Contents are compared as objects, which costs
+        nothing for each ref and delta."""
+        return self.view.shows_the_same(other.view) and all(
+            one is that
+            for one, that in (
+                (self.lanes, other.lanes),
+                (self.commits, other.commits),
+                (self.arrivals, other.arrivals),
+                (self.rewinds, other.rewinds),
+                (self.unreadable, other.unreadable),
+                (self.unreported, other.unreported),
+            )
+        )
+
     @property
     def refs(self) -> dict[str, str]:
         """All refs of the view."""

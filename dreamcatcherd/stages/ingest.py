@@ -61,11 +61,22 @@ class InboxReader:
         self._blocked: dict[str, str] = {}  # lane heads that bring an unreadable commit; each is read once
         self._reported: set[tuple[str, str]] = set()  # unreadable commits that a ledger names, as (ref, commit)
         self._judged_by: object = None
+        self._is_lane: tuple[object, dict[str, bool]] = (None, {})  # by ref, under one prefix
+        self._last: Inbox | None = None
 
     def read(self, store: Store, view: View) -> Inbox:
-        """Find all that waits on `main` and on the lanes. New commits arrived at the view's time."""
+        """Find all that waits on `main` and on the lanes. New commits arrived at the view's time.
+
+        A view that shows what the last one did costs nothing for each lane: the inbox is that of the last one."""
+        last, self._last = self._last, None
+        if last is None or not view.shows_the_same(last.view):
+            last = self._read_all(store, view)
+        self._last = structs.replace(last, view=view)
+        return self._last
+
+    def _read_all(self, store: Store, view: View) -> Inbox:
         refs, main, head, base, settings = view.refs, view.main, view.head, view.published, view.settings
-        lanes = {ref: oid for ref, oid in refs.items() if paths.lane_stream(ref, settings.lane_prefix) and ref != main}
+        lanes = self._lanes(refs, main, settings.lane_prefix)
         if not self.settled and base.commit:
             self.settled = _merged_lately(store, base.commit, lanes)
         self._note_rewinds(store, base, refs, lanes)
@@ -96,6 +107,15 @@ class InboxReader:
             arrivals = self.only_signed(store, arrivals, settings.signers, view.seen_at or None)
         unreported = tuple(one for one in self._unreadable if (one.ref, one.commit) not in self._reported)
         return Inbox(view, live, commits, arrivals, tuple(self._rewinds), self._unreadable, unreported)
+
+    def _lanes(self, refs: dict[str, str], main: str, prefix: str) -> dict[str, str]:
+        """The refs that are lanes. Each name is judged once: a fleet has thousands, and one of them moves."""
+        by, known = self._is_lane
+        if by != (main, prefix) or len(known) > 2 * len(refs) + 1_000:  # names that are gone do not pile up
+            self._is_lane = ((main, prefix), known := {})
+        for ref in refs.keys() - known.keys():
+            known[ref] = ref != main and paths.lane_stream(ref, prefix) is not None
+        return {ref: oid for ref, oid in refs.items() if known[ref]}
 
     def _arrivals_of(
         self, store: ObjectReader, view: View, oid: str, commit: Commit, sources: list[str]
@@ -164,6 +184,7 @@ class InboxReader:
 
     def published(self) -> None:
         """The rewinds and unreadable commits that were noticed so far are in a ledger now."""
+        self._last = None
         self._rewinds.clear()
         self._reported = {(one.ref, one.commit) for one in self._unreadable}
 
@@ -172,9 +193,10 @@ class InboxReader:
 
         A rewind that the last ledger names was seen by another primary, and is not reported twice."""
         left_alone = {one.ref for one in self._unreadable}
-        for ref, old in self._seen.items():
+        moved = [(ref, old) for ref, old in self._seen.items() if refs.get(ref) != old]
+        for ref, old in moved:
             new = refs.get(ref)
-            if new == old or (new is not None and store.descends(new, old)):
+            if new is not None and store.descends(new, old):
                 continue
             merged = any(store.descends(tip, old) for tip in base.tips)
             # The old head may be gone from the object database already: then there is nothing to merge.

@@ -19,6 +19,9 @@ class RecentStreams:
     def __init__(self) -> None:
         self._frames: dict[int, dict[str, int]] = {}
         self._ledgers: str | None = None
+        self._last: dict[str, LastDelta] = {}
+        self._within: dict[int, frozenset[str]] = {}
+        self._silent: list[str] = []
 
     def update(self, store: ObjectReader, base: PublishedState) -> None:
         """Follow the base: read the ledgers that are new, forget those that are old."""
@@ -32,16 +35,28 @@ class RecentStreams:
             frame: kept[frame] if frame in kept else streams_of(store, base.ledgers, frame) for frame in wanted
         }
         self._ledgers = base.ledgers
-
-    def last(self) -> dict[str, LastDelta]:
-        """Each stream with the frame and UTC of its last delta."""
         found: dict[str, LastDelta] = {}
         for frame in sorted(self._frames):
             for stream, utc in self._frames[frame].items():
                 found[stream] = LastDelta(frame, utc)
-        return dict(sorted(found.items()))
+        # Polls ask each second, and there may be thousands of streams: what follows from the ledgers is kept.
+        self._last = dict(sorted(found.items()))
+        self._within = {}
+        active = self.within(ACTIVE)
+        self._silent = [stream for stream in self._last if stream not in active]
+
+    def last(self) -> dict[str, LastDelta]:
+        """Each stream with the frame and UTC of its last delta; the same object until the next update changes it."""
+        return self._last
+
+    def silent(self) -> list[str]:
+        """The streams that delivered in none of the last ACTIVE frames; the same object until an update."""
+        return self._silent
 
     def within(self, frames: int) -> frozenset[str]:
         """The streams that delivered in the last so many closed frames."""
-        newest = sorted(self._frames)[-frames:]
-        return frozenset(stream for frame in newest for stream in self._frames[frame])
+        known = self._within.get(frames)
+        if known is None:
+            newest = sorted(self._frames)[-frames:]
+            known = self._within[frames] = frozenset(stream for frame in newest for stream in self._frames[frame])
+        return known

@@ -22,16 +22,26 @@ class StrayBranches:
 
     def __init__(self) -> None:
         self._known: dict[tuple[str, str | None, paths.Roots], int] = {}
+        self._last: tuple[dict[str, str], object, list[Trouble]] | None = None
 
     def troubles(
         self, store: ObjectReader, refs: dict[str, str], main: str, settings: Settings, published: str | None
     ) -> list[Trouble]:
         """One trouble for each branch whose commits bring deltas that nobody merges."""
+        key = (main, settings.lane_prefix, settings.intake.roots, published)
+        # Compared as an object: between two polls mostly nothing changes, and there may be thousands of refs.
+        if self._last is None or self._last[0] is not refs or self._last[1] != key:
+            self._last = (refs, key, self._look(store, refs, main, settings, published))
+        return self._last[2]
+
+    def _look(
+        self, store: ObjectReader, refs: dict[str, str], main: str, settings: Settings, published: str | None
+    ) -> list[Trouble]:
         found: list[Trouble] = []
         known: dict[tuple[str, str | None, paths.Roots], int] = {}
         roots = settings.intake.roots
-        strays = [ref for ref in sorted(refs) if never_merged(ref, main, settings.lane_prefix) is not None]
-        for ref in strays[:BRANCHES]:
+        strays = [ref for ref in refs if never_merged(ref, main, settings.lane_prefix) is not None]
+        for ref in sorted(strays)[:BRANCHES]:
             key = (refs[ref], published, roots)
             count = self._known.get(key)
             if count is None:

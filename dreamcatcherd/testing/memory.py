@@ -29,6 +29,7 @@ class MemoryStore:
         self._unflushed: dict[str, tuple[Kind, bytes]] = {}
         self._reached = Reached(self.commit)
         self._known: str | None = None
+        self._shown: dict[str, str] = {}
 
     def read(self, oid: str) -> bytes:
         found = self._unflushed.get(oid) or self.objects.get(oid)
@@ -82,7 +83,9 @@ class MemoryStore:
         self._unflushed.clear()
 
     def refs(self) -> dict[str, str]:
-        return dict(self.heads)
+        if self._shown != self.heads:
+            self._shown = dict(self.heads)
+        return self._shown
 
     def lost_history(self) -> str | None:
         return None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import errno
 import socket
@@ -26,6 +27,9 @@ descriptor beyond the limit of `connections`."""
 
 BACKLOG = 1_024
 """How many connections the kernel keeps until they are accepted. The clients of further ones retry after a second."""
+
+TICK_S = 1.0
+"""How often the server wakes up while nobody asks for anything: the Date header has seconds."""
 
 
 class Listening(Struct, frozen=True):
@@ -93,6 +97,27 @@ def _context(listening: Listening) -> ssl.SSLContext | None:
 
 
 class _Server(uvicorn.Server):
+    """uvicorn, which asks ten times a second whether it should end, and here is told: a daemon that nobody asks for
+    anything sleeps."""
+
+    def __init__(self, config: uvicorn.Config) -> None:
+        super().__init__(config)
+        self._running: tuple[asyncio.AbstractEventLoop, asyncio.Event] | None = None
+
+    async def main_loop(self) -> None:
+        self._running = (asyncio.get_running_loop(), ended := asyncio.Event())
+        while not await self.on_tick(0):  # it also makes the Date header of the next second
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(ended.wait(), TICK_S)
+
+    def end(self) -> None:
+        """Stop listening; can be called from any thread."""
+        self.should_exit = True
+        if self._running is not None:
+            loop, ended = self._running
+            with contextlib.suppress(RuntimeError):  # the loop has ended already
+                loop.call_soon_threadsafe(ended.set)
+
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
         for one in sockets or ():
@@ -145,7 +170,7 @@ class HttpServer:
 
     def stop(self, wait_s: float = 0.5) -> None:
         """Stop listening, and wait up to `wait_s` for the thread. If it is still busy, it ends by itself later."""
-        self._server.should_exit = True
+        self._server.end()
         self._app.stop()
         if self._thread is None or self._socket is None:
             return

@@ -28,6 +28,7 @@ from dreamcatcherd.imports.new_repository import create
 from dreamcatcherd.observe.clock import wall_clock
 from tests.bench.fleet import DAY, push
 from tests.bench.http import bench_http
+from tests.bench.idle import SIZES, bench_idle
 from tests.e2e.primaries import await_ready
 from tests.e2e.tools import Daemon, clone, primary_toml
 from tests.e2e.tools import push as git_push
@@ -39,6 +40,7 @@ RUNS = 5
 STATE = 300_000
 SMALL = 200
 MANUAL = Closing("manual")
+EVERY = ["frame", "state", "reaction", "idle", "http"]
 
 
 def primary_on(store: Store) -> Primary:
@@ -182,13 +184,15 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="dreamcatcherd-bench-", ignore_cleanup_errors=True) as name:
         folder = Path(name)
         numbers = [int(word) for word in sys.argv[1:] if word.isdecimal()]
-        chosen = [word for word in sys.argv[1:] if not word.isdecimal()] or ["frame", "state", "reaction", "http"]
+        chosen = [word for word in sys.argv[1:] if not word.isdecimal()] or EVERY
         if "frame" in chosen:
             bench_frame(folder)
         if "state" in chosen:
             bench_state(folder)
         if "reaction" in chosen:
             bench_reaction(folder)
+        if "idle" in chosen:
+            bench_idle(tuple(numbers) or SIZES)
         if "http" in chosen:
             quiet, loaded = bench_http(folder, *numbers)
             nobody = "with nobody asking"

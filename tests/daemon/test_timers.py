@@ -56,6 +56,20 @@ def test_a_time_that_was_put_off_wakes_nobody(timers: Timers, woken: threading.E
     assert not woken.is_set()
 
 
+def test_the_same_time_again_leaves_the_job_as_it_is(timers: Timers, woken: threading.Event) -> None:
+    """Each poll says again when the frame is due: only another time, or another call, is set."""
+    timers.after("due", FAR_S, woken.set)
+    (first,) = timers._scheduler.get_jobs()
+    moment = first.next_run_time
+    timers.after("due", moment.timestamp() - time.time(), woken.set)
+    assert timers._scheduler.get_jobs()[0].next_run_time == moment
+    timers.after("due", FAR_S + 1, woken.set)
+    assert timers._scheduler.get_jobs()[0].next_run_time != moment
+    other = threading.Event()
+    timers.after("due", FAR_S + 1, other.set)
+    assert timers._scheduler.get_jobs()[0].func == other.set
+
+
 def test_a_time_that_is_over_wakes_at_once(timers: Timers, woken: threading.Event) -> None:
     """A tick that was missed, however long ago, is made up for."""
     timers.after("due", -FAR_S, woken.set)

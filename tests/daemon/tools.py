@@ -74,6 +74,7 @@ class Scripted(MemoryStore):
 
     folder: Path = Path("/nonexistent")
     signing_key: Path | None = None
+    loose_refs: int = 0
 
     def __init__(self, shared: MemoryStore | None = None) -> None:
         super().__init__(shared)

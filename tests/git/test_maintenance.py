@@ -36,6 +36,26 @@ def test_packs_are_joined_under_a_primary_that_goes_on_reading(tmp_path: Path) -
         store.read(entry.oid)
 
 
+def test_many_refs_with_files_of_their_own_are_packed(tmp_path: Path) -> None:
+    """A few stay as they are; many are packed, also those in folders of their own, and every one still names one."""
+    store = create(tmp_path / "fleet.git", 1, NOW, Closing("manual"))
+    maintain(store.folder)
+    assert not (store.folder / "packed-refs").exists()
+    lines = "".join(f"create refs/heads/dc/w{n}/x {store.refs()[MAIN]}\n" for n in range(maintenance.LOOSE_MOST))
+    assert git(store.folder, "update-ref", "--stdin", stdin=lines.encode()).returncode == 0
+    before = dict(store.refs())
+    maintain(store.folder)
+    assert not (store.folder / "refs/heads/dc").exists()
+    assert store.refs() == before
+
+
+def test_refs_that_cannot_be_packed_are_reported_with_a_remedy(tmp_path: Path) -> None:
+    """A failure of git's is retryable: the refs stay where they are."""
+    with pytest.raises(RetryableError, match="could not be packed") as caught:
+        maintenance.pack_refs(tmp_path)
+    assert "by hand" in caught.value.remedy
+
+
 @pytest.mark.parametrize(("age_s", "done"), [(60.0, False), (13 * 3600.0, True)])
 def test_the_lock_of_a_maintenance_that_was_killed_is_removed(tmp_path: Path, age_s: float, done: bool) -> None:
     """git itself would pass maintenance over for ever, and say nothing; a lock of today may be another git's."""

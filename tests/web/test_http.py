@@ -10,6 +10,7 @@ from http.client import HTTPConnection
 from dreamcatcherd.core.errors import RetryableError
 from dreamcatcherd.daemon.cycle import close_frame, poll
 from dreamcatcherd.observe.logs import CycleLog
+from tests.e2e.tools import wait_for
 from tests.law.fleet import MAIN, commit_files, new_primary
 from tests.stages.tools import FOLDER, text
 from tests.web.served import Served
@@ -54,6 +55,12 @@ def test_an_answer_is_not_held_back_on_a_connection_that_is_kept(served: Served)
         (kept,) = served.server._server.server_state.connections
         accepted = kept.transport.get_extra_info("socket")
         assert accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+
+
+def test_the_date_of_an_answer_follows_the_clock_of_a_server_that_sleeps(served: Served) -> None:
+    """Nothing but a tick each second wakes it, and the header has seconds."""
+    first = served.get("/healthz").headers["date"]
+    wait_for(lambda: served.get("/healthz").headers["date"] != first)
 
 
 def test_readiness_follows_the_last_cycle_and_says_why(served: Served) -> None:

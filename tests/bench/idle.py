@@ -1,0 +1,110 @@
+"""What a daemon costs while nothing happens, by the number of merged lanes, and how fast it sees a push then.
+
+`python -m tests.bench.idle 10 1000 10000`. A real daemon with `poll = 1` on a repository on this disk: processor time
+of its process and of those that it started, from /proc. Every lane has a commit of its own, merged before."""
+
+from __future__ import annotations
+
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.request
+from pathlib import Path
+from typing import NamedTuple
+
+from dreamcatcherd.core.codec import utc_text
+from tests.bench.fleet import DAY
+from tests.bench.lanes import AT_ONCE, push_lanes
+from tests.e2e.primaries import await_ready, metric
+from tests.e2e.tools import Daemon, clone, dc, primary_toml, wait_for
+from tests.e2e.tools import push as git_push
+
+SIZES = (10, 1_000, 10_000)
+SECONDS = 20.0
+PUSHES = 10
+
+
+class Idle(NamedTuple):
+    """Seconds of processor time for each second, and milliseconds from a push to the delta in `status`."""
+
+    busy: float
+    reactions_ms: list[float]
+
+
+def processor_s(pid: int) -> float:
+    """Processor time of a process, in user and system mode, with its children that ended."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return sum(map(int, fields[11:15])) / os.sysconf("SC_CLK_TCK")
+
+
+def make_repository(folder: Path, lanes: int) -> Path:
+    """A repository with so many merged lanes, each in a file of its own."""
+    repository = folder / "fleet.git"
+    dc("init", str(repository))
+    for first in range(0, lanes, AT_ONCE):
+        push_lanes(repository, 1 + first // AT_ONCE, first, min(AT_ONCE, lanes - first))
+        dc("merge", "--repo", str(repository))
+    return repository
+
+
+def settled(daemon: Daemon, repository: Path) -> bool:
+    """Whether the daemon has put the lanes in order, and has polled since."""
+    loose = subprocess.run(["find", repository / "refs", "-type", "f"], capture_output=True, check=True).stdout
+    return len(loose.splitlines()) < 300 and metric(daemon, 'polls_total{result="ok"}') > 10
+
+
+def measure(folder: Path, lanes: int) -> Idle:
+    """One daemon beside so many lanes: first alone, then with a few pushes."""
+    repository = make_repository(folder, lanes)
+    config = primary_toml(folder, "manual", more="[repository]\npoll = 1\n")
+    with Daemon(folder, "--repo", str(repository), "--config", str(config)) as daemon:
+        wait_for(lambda: daemon.logged("started"), 120)
+        await_ready(daemon)
+        wait_for(lambda: settled(daemon, repository), 90)
+        before, start = processor_s(daemon.process.pid), time.monotonic()
+        time.sleep(SECONDS)
+        busy = (processor_s(daemon.process.pid) - before) / (time.monotonic() - start)
+        reactions = [reaction_ms(daemon, worker, number) for worker, number in workers(folder, repository)]
+        daemon.stop()
+    return Idle(busy, reactions)
+
+
+def workers(folder: Path, repository: Path) -> list[tuple[Path, int]]:
+    worker = clone(repository, folder / "worker")
+    return [(worker, number) for number in range(1, PUSHES + 1)]
+
+
+def reaction_ms(daemon: Daemon, worker: Path, number: int) -> float:
+    """From the end of a plain git push to the delta in `/api/v1/status`."""
+    url = daemon.url() + "/api/v1/status"
+    frame = json.loads(urllib.request.urlopen(url).read())["frame"]
+    body = {"frame": frame, "utc": utc_text(DAY + number), "stream_id": "a", "observations": [number]}
+    git_push(worker, {f"state/stream_deltas/{frame}/a-{number}.json": json.dumps(body)}, "refs/heads/dc/a")
+    start = time.perf_counter()
+    while json.loads(urllib.request.urlopen(url).read())["pending"]["total"] < number:
+        pass
+    return 1000 * (time.perf_counter() - start)
+
+
+def bench_idle(sizes: tuple[int, ...] = SIZES) -> None:
+    """Print one line for each number of lanes, with the ratio to the first."""
+    first: float | None = None
+    for lanes in sizes:
+        with tempfile.TemporaryDirectory(prefix="dreamcatcherd-bench-", ignore_cleanup_errors=True) as name:
+            found = measure(Path(name), lanes)
+        first = first or found.busy
+        took = sorted(found.reactions_ms)
+        print(
+            f"idle beside {lanes} merged lanes: {100 * found.busy:.2f} % of a processor, "
+            f"{found.busy / first:.2f} times that beside the fewest; push to pending {statistics.median(took):.1f} ms "
+            f"(from {took[0]:.1f} to {took[-1]:.1f}, {len(took)} pushes)",
+            flush=True,
+        )
+
+
+if __name__ == "__main__":
+    bench_idle(tuple(int(word) for word in sys.argv[1:]) or SIZES)
