@@ -1,8 +1,9 @@
 """The process that checks pushes for hooks: `python -m dreamcatcherd.hook.check_server REPOSITORY`, run by the daemon.
 
-Everything that a check needs is loaded once; each push is then checked by a fork of this process, in the same way as by
-the hook itself: with the push's environment, in its own main thread, which the time limit interrupts, and without any
-effect on the daemon, whatever is pushed. It ends when its standard input does, and so with the daemon.
+Everything that a check needs is loaded once, and forked into a few workers. A worker checks one push after the other as
+the hook itself would: with the push's environment, and in its main thread, which a time limit interrupts. A push that
+needs long is given back to its hook, so that it holds nobody up. The daemon is a process of its own, and whatever is
+pushed has no effect on it. All of them end when standard input does, and so with the daemon.
 
 Owns the socket file: who binds it, when a left-over one is replaced, and how many checks run at the same time."""
 
@@ -12,22 +13,26 @@ import contextlib
 import fcntl
 import gc
 import os
+import resource
 import select
 import signal
 import socket
 import stat
 import sys
 import time
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NoReturn
 
 import dreamcatcherd.git.signatures
 import dreamcatcherd.hook.publication_check
 import dreamcatcherd.stages.published
-import dreamcatcherd.stages.settings_authority  # noqa: F401 (these four are imported by few checks, within functions)
+import dreamcatcherd.stages.settings_authority  # noqa: F401 (few checks import these four, within functions)
 from dreamcatcherd.core.codec import plain
 from dreamcatcherd.core.errors import DreamcatcherError
+from dreamcatcherd.git.protocols import ObjectReader
 from dreamcatcherd.git.quarantine import QuarantinedReader
+from dreamcatcherd.hook.backpressure import must_wait
 from dreamcatcherd.hook.check_socket import (
     CHECKING,
     ELSEWHERE,
@@ -41,45 +46,53 @@ from dreamcatcherd.hook.check_socket import (
     other_account,
     unsafe_folder,
 )
-from dreamcatcherd.hook.pre_receive import judge, outcome
+from dreamcatcherd.hook.pre_receive import OutOfTimeError, judge, outcome
+from dreamcatcherd.hook.push import Offence, Update
 
-CHECKS_AT_ONCE = 8
-"""How many checks run at the same time; further hooks wait in the queue of the socket, and then check themselves."""
+WORKERS = 4
+"""How many checks run at the same time. A hook that finds no worker within `check_socket.BEGIN_S` checks by itself."""
+CHECK_S = 2.0
+"""How long a check may take here, in seconds. The hook of a longer one does it, with the rest of its own limit."""
 _QUEUE = 64
-_READ_S = 2.0
+_READ_S = 1.0
 """How long a hook may take to ask, in seconds."""
-_LIFE_S = 20.0
-"""After how many seconds a check is killed. Its own limits end it before, unless it hangs where it sees no signal."""
+_HANGS_S = 20.0
+"""After how many seconds of processor time a check is killed: where it hangs, no other limit may reach it."""
+_CHECKS_MOST = 1_000
+"""After how many checks a worker is replaced."""
+_LONG_S = 0.5
+_GROWN_KIB = 64 * 1024
+"""After a check that took longer, or more memory, a worker is replaced: what it holds would stay."""
+_REPLACE_S = 0.1
+"""The pause before a worker that ended is replaced, in seconds."""
+
 _SOCKET = Path(SOCKET)
 _LOCK = Path(FOLDER, "check.lock")
 
-Stamps = dict[str, tuple[int, int, int] | None]
-"""Size, time and inode of source files, by path."""
+Stamps = dict[Path, tuple[int, int] | None]
+"""Time and inode of folders."""
 
 
 def main() -> int:
     """Serve the repository that the first argument names; returns the exit code, 0 after the end of standard input.
 
     One line on standard output says `ready`, or why pushes are not checked here."""
-    repository = Path(sys.argv[1])
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the daemon, which ends this process
     try:
-        os.chdir(repository)
+        os.chdir(sys.argv[1])
         lock = _lock()
         listener = _bind()
     except (OSError, DreamcatcherError) as error:
-        why = error.cause if isinstance(error, DreamcatcherError) else str(error)
-        _report(why)
+        _report(error.cause if isinstance(error, DreamcatcherError) else str(error))
         return 1
+    with contextlib.suppress(OSError):
+        # If memory is short, these processes go first, and hooks check pushes themselves.
+        Path("/proc/self/oom_score_adj").write_text("1000")
     try:
-        with contextlib.suppress(OSError):
-            # If memory is short, this process goes first, and hooks check pushes themselves.
-            Path("/proc/self/oom_score_adj").write_text("1000")
-        gc.collect()
-        gc.freeze()  # what is loaded is not copied by each fork's collections
+        _warm_up()
         _report("ready")
-        _serve(listener, [lock])
+        _supervise(listener, lock)
     finally:
         with contextlib.suppress(OSError):
             _SOCKET.unlink()
@@ -90,6 +103,9 @@ def _report(line: str) -> None:
     """Say one line to the daemon, which reads standard output."""
     sys.stdout.write(f"{line}\n")
     sys.stdout.flush()
+
+
+# The socket -----------------------------------------------------------------------------------------------------------
 
 
 def _lock() -> int:
@@ -124,54 +140,79 @@ def _bind() -> socket.socket:
     return listener
 
 
-def _serve(listener: socket.socket, others: list[int]) -> None:
-    """Check pushes until standard input ends. `others` are files that a check must not hold open."""
-    loaded = source_stamps()
+# Workers --------------------------------------------------------------------------------------------------------------
+
+
+def _warm_up() -> None:
+    """Check once before forking, so that no worker has to make what the first check makes."""
+    with contextlib.suppress(Exception):  # an empty or damaged repository: the checks will say what is wrong
+        store = QuarantinedReader({})
+        head = store.refs()[store.head_branch or ""]
+        store.close()
+        _judge({}, f"{head} {head} {store.head_branch}\n".encode())
+    gc.collect()
+    gc.freeze()  # a collection in a worker would copy every page that has objects
+
+
+def _supervise(listener: socket.socket, lock: int) -> None:
+    """Keep WORKERS workers until standard input ends, and end them then."""
+    loaded = package_stamps()
+    alive, held = os.pipe2(os.O_CLOEXEC)
     waking, wake = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
-    signal.set_wakeup_fd(wake, warn_on_full_buffer=False)
     signal.signal(signal.SIGCHLD, lambda *_: None)
-    running: dict[int, float] = {}
-    while True:
-        wanted = [sys.stdin.fileno(), waking, *([listener.fileno()] if len(running) < CHECKS_AT_ONCE else [])]
-        ready, _, _ = select.select(wanted, [], [], 1.0 if running else None)
-        if sys.stdin.fileno() in ready and not os.read(sys.stdin.fileno(), 1):
-            return
-        if waking in ready:
-            os.read(waking, 4096)
-        _reap(running)
-        if listener.fileno() not in ready:
-            continue
-        try:
-            connection, _ = listener.accept()
-        except OSError:  # the hook is gone, or no more files can be opened: the next one may have more luck
-            time.sleep(0.01)
-            continue
-        with connection:
-            try:
+    signal.set_wakeup_fd(wake, warn_on_full_buffer=False)
+    workers: set[int] = set()
+    try:
+        while True:
+            while len(workers) < WORKERS:
                 child = os.fork()
+                if child == 0:
+                    for open_file in (lock, held, waking, wake, sys.stdin.fileno()):
+                        os.close(open_file)
+                    _work(listener, alive, loaded)
+                workers.add(child)
+            ready, _, _ = select.select([sys.stdin.fileno(), waking], [], [])
+            if sys.stdin.fileno() in ready and not os.read(sys.stdin.fileno(), 1):
+                return
+            if waking in ready:
+                os.read(waking, 4096)
+            ended = {child for child in workers if os.waitpid(child, os.WNOHANG)[0]}
+            workers -= ended
+            if ended:
+                time.sleep(_REPLACE_S)  # one that cannot live is not replaced without a pause
+    finally:
+        for child in workers:
+            os.kill(child, signal.SIGTERM)
+
+
+def _work(listener: socket.socket, alive: int, loaded: Stamps) -> NoReturn:
+    """In a fork: check pushes one after the other until the supervisor is gone, or one has left too much behind."""
+    signal.set_wakeup_fd(-1)
+    for number in (signal.SIGTERM, signal.SIGCHLD):
+        signal.signal(number, signal.SIG_DFL)
+    try:
+        waiting = select.epoll()
+        waiting.register(listener.fileno(), select.EPOLLIN | select.EPOLLEXCLUSIVE)  # a push wakes one worker
+        waiting.register(alive, select.EPOLLIN)
+        for _ in range(_CHECKS_MOST):
+            if any(number == alive for number, _ in waiting.poll()):
+                break
+            try:
+                connection, _ = listener.accept()
             except OSError:
-                continue  # the hook sees an early end
-            if child == 0:
-                signal.set_wakeup_fd(-1)
-                for open_file in (listener.fileno(), waking, wake, *others):
-                    os.close(open_file)
-                _check(connection, loaded)
-            running[child] = time.monotonic()
+                continue  # another worker has it, or the hook is gone
+            with connection:
+                if not _serve(connection, loaded):
+                    break
+    finally:
+        os._exit(0)
 
 
-def _reap(running: dict[int, float]) -> None:
-    """Forget the checks that have ended, and kill those that hang."""
-    for child, begun in list(running.items()):
-        if os.waitpid(child, os.WNOHANG)[0]:
-            del running[child]
-        elif time.monotonic() - begun > _LIFE_S:
-            os.kill(child, signal.SIGKILL)
-
-
-def _check(connection: socket.socket, loaded: Stamps) -> NoReturn:
-    """In the fork: answer one hook, and end. Whatever fails, the hook checks the push itself."""
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+def _serve(connection: socket.socket, loaded: Stamps) -> bool:
+    """Answer one hook; False if this process is better replaced. Whatever fails, the hook checks the push itself."""
+    begun = time.monotonic()
+    signal.setitimer(signal.ITIMER_PROF, _HANGS_S)
+    used_kib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     try:
         connection.settimeout(_READ_S)
         if other_account(connection):
@@ -179,21 +220,47 @@ def _check(connection: socket.socket, loaded: Stamps) -> NoReturn:
         question = decode_question(_read(connection))
         _like_the_hook(question, loaded)
         connection.sendall(CHECKING)
-        code, text = outcome(judge(QuarantinedReader, os.environ, question.updates.splitlines(keepends=True)))
-        connection.sendall(encode_answer(code, text))
-    except BaseException as error:  # this process ends here: nothing above it may go on with what it is
-        why = error.cause if isinstance(error, DreamcatcherError) else f"{type(error).__name__}: {error}"
-        with contextlib.suppress(BaseException):
-            connection.sendall(ELSEWHERE + plain(" ".join(why.split())).encode("utf-8", "replace") + b"\n")
+        connection.sendall(encode_answer(*_judge(os.environ.copy(), question.updates)))
+    except DreamcatcherError as error:
+        _give_back(connection, error.cause)
+    except OutOfTimeError:
+        _give_back(connection, f"the check takes longer than {CHECK_S:g} s")
+        return False
+    except Exception as error:
+        _give_back(connection, f"{type(error).__name__}: {error}")
+        return False
+    grown_kib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - used_kib
+    return time.monotonic() - begun < _LONG_S and grown_kib < _GROWN_KIB
+
+
+def _judge(variables: dict[str, str], updates: bytes) -> tuple[int, str]:
+    """The exit code and the text of the check; ElsewhereError if it would take longer than is allowed here."""
+    store = QuarantinedReader(variables)
+    try:
+        return outcome(judge(store, variables, updates.splitlines(keepends=True), CHECK_S, _wait_elsewhere))
     finally:
-        os._exit(0)
+        store.close()
+
+
+def _wait_elsewhere(
+    store: ObjectReader, updates: Sequence[Update], main: str, head: Callable[[], str | None]
+) -> Offence | None:
+    if must_wait(store, updates, main):
+        raise elsewhere("a frame is overdue, and the push waits for it")
+    return None
+
+
+def _give_back(connection: socket.socket, why: str) -> None:
+    with contextlib.suppress(OSError):
+        connection.sendall(ELSEWHERE + plain(" ".join(why.split())).encode("utf-8", "replace") + b"\n")
 
 
 def _read(connection: socket.socket) -> bytes:
+    until = time.monotonic() + _READ_S
     raw = bytearray()
     while piece := connection.recv(65_536):
         raw += piece
-        if len(raw) > QUESTION_MOST:
+        if len(raw) > QUESTION_MOST or time.monotonic() > until:
             raise elsewhere("the push moves too many refs")
     return bytes(raw)
 
@@ -208,18 +275,18 @@ def _like_the_hook(question: Question, loaded: Stamps) -> None:
     os.environ.update(question.variables)
 
 
-def source_stamps() -> Stamps:
-    """What the source files of this package that are loaded look like at this moment."""
-    found = (module.__file__ for name, module in sys.modules.items() if name.partition(".")[0] == "dreamcatcherd")
-    return {path: _stamp(path) for path in found if path}
+def package_stamps() -> Stamps:
+    """What the folders of this package look like now. Whoever replaces a file of it changes its folder, too."""
+    files = (module.__file__ for name, module in sys.modules.items() if name.partition(".")[0] == "dreamcatcherd")
+    return {folder: _stamp(folder) for folder in sorted({Path(file).parent for file in files if file})}
 
 
-def _stamp(path: str) -> tuple[int, int, int] | None:
+def _stamp(folder: Path) -> tuple[int, int] | None:
     try:
-        found = Path(path).stat()
+        found = folder.stat()
     except OSError:
         return None
-    return found.st_size, found.st_mtime_ns, found.st_ino
+    return found.st_mtime_ns, found.st_ino
 
 
 if __name__ == "__main__":

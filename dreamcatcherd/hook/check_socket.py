@@ -43,9 +43,8 @@ QUESTION_MOST = 16 * 2**20
 
 BEGIN_S = 2
 """How long the hook waits for `checking`, in whole seconds: the process is busy, stopped or gone."""
-ANSWER_S = 14
-"""How long the hook then waits for the answer, in whole seconds: the limit of a check, the longest wait for an overdue
-frame, and reserve."""
+ANSWER_S = 3
+"""How long the hook then waits for the answer, in whole seconds: a check may take two here."""
 
 _SIZES = re.compile(rb"(\d{1,9}) (\d{1,9}) (\d{1,9})\n")
 _ANSWER = re.compile(rb"([01]) (\d{1,9})\n")

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import signal
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
@@ -138,33 +138,19 @@ def _limited(seconds: float) -> Iterator[None]:
                 signal.signal(signal.SIGALRM, before)
 
 
-def judge(
-    open_store: Callable[[Mapping[str, str]], PushStore],
-    variables: Mapping[str, str],
-    lines: Iterable[bytes],
-    limit_s: float = CHECK_LIMIT_S,
-) -> CheckResult:
-    """Check the push whose updates are in `lines`, in the repository that `open_store` opens for git's `variables`.
-
-    A push that takes longer than `limit_s` seconds is refused. DreamcatcherError, OSError, ValueError or LookupError if
-    it cannot be checked."""
-    try:
-        store = open_store(variables)
-        try:
-            return _answer(store, variables, read_updates(lines), limit_s)
-        finally:
-            store.close()
-    except OutOfTimeError:
-        return CheckResult([_TOO_LONG.format(limit_s)], [])
-
-
 def check_push(variables: Mapping[str, str], lines: Iterable[bytes], limit_s: float = CHECK_LIMIT_S) -> CheckResult:
     """Check the push whose updates are in `lines`, in the repository that git's `variables` name.
 
     A push that cannot be checked, or not within `limit_s` seconds, is refused, since accepted history
     counts as checked. Errors in reading the repository are refusals, too."""
     try:
-        return judge(PushReader, variables, lines, limit_s)
+        store = PushReader(variables)
+        try:
+            return judge(store, variables, lines, limit_s, wait_while_overdue)
+        finally:
+            store.close()
+    except OutOfTimeError:
+        return CheckResult([_TOO_LONG.format(limit_s)], [])
     except DreamcatcherError as error:
         return CheckResult([plain(f"dreamcatcherd cannot check this push: {error}")], [])
     except (OSError, ValueError, LookupError) as error:
@@ -172,7 +158,18 @@ def check_push(variables: Mapping[str, str], lines: Iterable[bytes], limit_s: fl
         return CheckResult([plain(f"dreamcatcherd cannot check this push: {what}; nothing was changed, report it")], [])
 
 
-def _answer(store: PushStore, variables: Mapping[str, str], updates: list[Update], limit_s: float) -> CheckResult:
+Wait = Callable[[PushStore, Sequence[Update], str, Callable[[], str | None]], Offence | None]
+"""What an accepted push does before it lands: `wait_while_overdue`, with its first four parameters."""
+
+
+def judge(
+    store: PushStore, variables: Mapping[str, str], lines: Iterable[bytes], limit_s: float, wait: Wait
+) -> CheckResult:
+    """Check the push whose updates are in `lines`, by an account that `variables` name.
+
+    OutOfTimeError if that takes longer than `limit_s` seconds, without `wait`; DreamcatcherError, OSError, ValueError
+    or LookupError if it cannot be checked."""
+    updates = read_updates(lines)
     if not updates:  # git never calls the hook without any
         return CheckResult([_EMPTY], [])
     with _limited(limit_s):
@@ -181,7 +178,7 @@ def _answer(store: PushStore, variables: Mapping[str, str], updates: list[Update
         offences = judge_read_push(push, updates, gate)
         found = [] if offences else warnings(push, updates, open_frame_at(store, store.refs().get(gate.main)))
     # Outside the limit: this wait for an overdue frame costs no processor time.
-    if not offences and (stale := wait_while_overdue(store, updates, gate.main, partial(_head, store, gate.main))):
+    if not offences and (stale := wait(store, updates, gate.main, partial(_head, store, gate.main))):
         offences = [stale]
     if offences:
         return CheckResult([plain(line) for line in _report(offences)], [])
