@@ -10,8 +10,10 @@ Owns the socket file: who binds it, when a left-over one is replaced, and how ma
 from __future__ import annotations
 
 import contextlib
+import difflib  # noqa: F401 (few checks import this, json and tomllib, within functions)
 import fcntl
 import gc
+import json  # noqa: F401
 import os
 import resource
 import select
@@ -20,6 +22,7 @@ import socket
 import stat
 import sys
 import time
+import tomllib  # noqa: F401
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NoReturn
@@ -43,6 +46,7 @@ from dreamcatcherd.hook.check_socket import (
     decode_question,
     elsewhere,
     encode_answer,
+    foreign,
     other_account,
     unsafe_folder,
 )
@@ -65,6 +69,9 @@ _GROWN_KIB = 64 * 1024
 """After a check that took longer, or more memory, a worker is replaced: what it holds would stay."""
 _REPLACE_S = 0.1
 """The pause before a worker that ended is replaced, in seconds."""
+
+_OURS = (signal.SIGTERM, signal.SIGCHLD)
+"""The signals that the supervisor handles."""
 
 _SOCKET = Path(SOCKET)
 _LOCK = Path(FOLDER, "check.lock")
@@ -110,6 +117,8 @@ def _report(line: str) -> None:
 
 def _lock() -> int:
     """Take the lock that one process for each repository has, as long as it lives."""
+    if why := foreign(Path()):
+        raise elsewhere(why)
     with contextlib.suppress(FileExistsError):
         Path(FOLDER).mkdir(0o700)
     if why := unsafe_folder(Path()):
@@ -165,11 +174,12 @@ def _supervise(listener: socket.socket, lock: int) -> None:
     try:
         while True:
             while len(workers) < WORKERS:
+                # A worker that took a signal as this process does would end its siblings and remove the socket.
+                signal.pthread_sigmask(signal.SIG_BLOCK, _OURS)
                 child = os.fork()
                 if child == 0:
-                    for open_file in (lock, held, waking, wake, sys.stdin.fileno()):
-                        os.close(open_file)
-                    _work(listener, alive, loaded)
+                    _work(listener, alive, loaded, (lock, held, waking, wake, sys.stdin.fileno()))
+                signal.pthread_sigmask(signal.SIG_UNBLOCK, _OURS)
                 workers.add(child)
             ready, _, _ = select.select([sys.stdin.fileno(), waking], [], [])
             if sys.stdin.fileno() in ready and not os.read(sys.stdin.fileno(), 1):
@@ -185,12 +195,17 @@ def _supervise(listener: socket.socket, lock: int) -> None:
             os.kill(child, signal.SIGTERM)
 
 
-def _work(listener: socket.socket, alive: int, loaded: Stamps) -> NoReturn:
-    """In a fork: check pushes one after the other until the supervisor is gone, or one has left too much behind."""
-    signal.set_wakeup_fd(-1)
-    for number in (signal.SIGTERM, signal.SIGCHLD):
-        signal.signal(number, signal.SIG_DFL)
+def _work(listener: socket.socket, alive: int, loaded: Stamps, others: Sequence[int]) -> NoReturn:
+    """In a fork: check pushes one after the other until the supervisor is gone, or one has left too much behind.
+
+    `others` are the supervisor's files, which are closed."""
     try:
+        signal.set_wakeup_fd(-1)
+        for number in _OURS:
+            signal.signal(number, signal.SIG_DFL)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, _OURS)
+        for file in others:
+            os.close(file)
         waiting = select.epoll()
         waiting.register(listener.fileno(), select.EPOLLIN | select.EPOLLEXCLUSIVE)  # a push wakes one worker
         waiting.register(alive, select.EPOLLIN)

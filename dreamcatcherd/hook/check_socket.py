@@ -110,17 +110,25 @@ def decode_answer(raw: bytes) -> tuple[int, str]:
     raise elsewhere("the answer is incomplete")
 
 
+def foreign(repository: Path) -> str | None:
+    """Why this account serves no hooks of a repository, whatever is in it; None if it is the owner's."""
+    try:
+        owner = repository.stat().st_uid
+    except OSError as error:
+        return f"{repository} cannot be read: {error.strerror}"
+    return None if owner == os.geteuid() else f"{repository.absolute()} belongs to another account"
+
+
 def unsafe_folder(repository: Path) -> str | None:
     """Why no socket in this repository is to be trusted by this account; None if the folder for it is safe.
 
     A repository of another account is not served: who owns the socket approves pushes."""
+    if why := foreign(repository):
+        return why
     try:
-        owner = repository.stat()
         folder = (repository / FOLDER).lstat()
     except OSError as error:
         return f"{repository / FOLDER} cannot be read: {error.strerror}"
-    if owner.st_uid != os.geteuid():
-        return f"{repository} belongs to another account"
     if not stat.S_ISDIR(folder.st_mode):
         return f"{repository / FOLDER} is not a folder"
     if folder.st_uid != os.geteuid():
