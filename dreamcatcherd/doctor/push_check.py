@@ -65,4 +65,4 @@ def _asked(folder: Path, hook: Path, updates: bytes) -> Check:
             why = error.cause
     if why is None:
         return Check("push check", True, "a running daemon checks the pushes of this account")
-    return Check("push check", True, f"each push starts the check, and no daemon does it: {why}")
+    return Check("push check", True, f"each push starts the complete check: {why}")

@@ -24,7 +24,7 @@ def serving(repository: Path) -> Iterator[subprocess.Popen[str]]:
 
 
 def note_complete_checks(repository: Path) -> Path:
-    """Let the installed hook write a line to a file whenever it starts the complete check; returns that file."""
+    """Let the installed hook write a letter to a file whenever it starts the complete check; returns that file."""
     hook, note = repository / "hooks/pre-receive", repository / FELL_BACK
     text = hook.read_text()
     assert SOCKET in text
@@ -35,7 +35,7 @@ def note_complete_checks(repository: Path) -> Path:
 def complete_checks(repository: Path) -> int:
     """How often the hook has started the complete check since `note_complete_checks`."""
     try:
-        return len((repository / FELL_BACK).read_text().splitlines())
+        return len((repository / FELL_BACK).read_text())
     except FileNotFoundError:
         return 0
 
