@@ -48,6 +48,7 @@ from dreamcatcherd.hook.check_socket import (
     encode_answer,
     foreign,
     other_account,
+    this_python,
     unsafe_folder,
 )
 from dreamcatcherd.hook.pre_receive import OutOfTimeError, judge, outcome
@@ -233,7 +234,7 @@ def _serve(connection: socket.socket, loaded: Stamps) -> bool:
         if other_account(connection):
             raise elsewhere("the hook runs under another account")
         question = decode_question(_read(connection))
-        _like_the_hook(question, loaded)
+        become_the_hook(question, loaded)
         connection.sendall(CHECKING)
         connection.sendall(encode_answer(*_judge(os.environ.copy(), question.updates)))
     except DreamcatcherError as error:
@@ -280,10 +281,10 @@ def _read(connection: socket.socket) -> bytes:
     return bytes(raw)
 
 
-def _like_the_hook(question: Question, loaded: Stamps) -> None:
+def become_the_hook(question: Question, loaded: Stamps) -> None:
     """Become what the hook's own process would be; ElsewhereError if that would run other code than this one."""
-    if question.python != sys.executable:
-        raise elsewhere(f"the hook starts {question.python}, the daemon runs {sys.executable}")
+    if question.python != this_python():
+        raise elsewhere(f"the hook starts {question.python}, the daemon runs {this_python()}")
     if {path: _stamp(path) for path in loaded} != loaded:
         raise elsewhere("dreamcatcherd was installed again since the daemon was started")
     os.environ.clear()

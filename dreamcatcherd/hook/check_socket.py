@@ -4,7 +4,8 @@ Owns where the socket is, who may ask and answer on it, and the form of question
 approves pushes, so both ends require the repository's owner, by the modes of the files and by SO_PEERCRED.
 
     question    dreamcatcherd-check 1, a line feed; three sizes in bytes, separated by spaces, a line feed; then the
-                hook's Python, its environment (name=value, separated by NUL) and its standard input; then the end
+                hook's Python (see `this_python`), its environment (name=value, separated by NUL) and its standard
+                input; then the end
     answer      `checking`, a line feed, at once; then the exit code, a space, the size in bytes of the text for the
                 pusher, a line feed, the text, and `end`, a line feed
     or          `elsewhere`, a space, the reason, a line feed: the hook has to check the push itself
@@ -63,11 +64,18 @@ def elsewhere(why: str) -> ElsewhereError:
 
 
 class Question(Struct, frozen=True):
-    """What a hook asks: the Python that it would start, its environment, and the ref updates on its standard input."""
+    """What a hook asks: the Python that it would start, as `this_python` names it, its environment, and the ref updates
+    on its standard input."""
 
     python: str
     variables: dict[str, str]
     updates: bytes
+
+
+def this_python() -> str:
+    """The Python of this process: its path, and device and inode. In a container another one may have this path."""
+    found = Path(sys.executable).lstat()
+    return f"{sys.executable} {found.st_dev}:{found.st_ino}"
 
 
 def encode_question(question: Question) -> bytes:
@@ -168,7 +176,7 @@ def ask(repository: Path, updates: bytes, variables: Mapping[str, str] = os.envi
     if why := unsafe_socket(repository):
         raise elsewhere(why)
     known = {name: value for name, value in variables.items() if not name.startswith("GIT_")} | {"GIT_DIR": "."}
-    asked = encode_question(Question(sys.executable, known, updates))
+    asked = encode_question(Question(this_python(), known, updates))
     opened = os.open(repository, os.O_PATH | os.O_DIRECTORY)
     try:
         with socket.socket(socket.AF_UNIX) as connection:

@@ -67,8 +67,9 @@ my ($code, $text) = eval {
     (unpack "i3", $peer)[1] == $> or unclear;
     { local $/; $updates = <STDIN> }
     my $variables = join "\0", map { "$_=$ENV{$_}" } keys %ENV;
-    my $asked = sprintf "@QUESTION@\n%d %d %d\n", length $ARGV[0], length $variables, length $updates;
-    $asked .= $ARGV[0] . $variables . $updates;
+    my $python = "$ARGV[0] " . join ":", (lstat $ARGV[0])[0, 1];
+    my $asked = sprintf "@QUESTION@\n%d %d %d\n", length $python, length $variables, length $updates;
+    $asked .= $python . $variables . $updates;
     for (my $at = 0; $at < length $asked;) {
         $at += syswrite($daemon, $asked, length($asked) - $at, $at) || unclear;
     }

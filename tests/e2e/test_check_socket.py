@@ -138,15 +138,6 @@ def test_the_process_is_not_asked_where_anything_is_unclear(plain: Path, worker:
         before = complete_checks(plain)
         assert lane(worker, "asked").startswith("ok")
         assert complete_checks(plain) == before
-        os.utime(Path(dc_folder()))  # as a new installation does
-        alone("installed")
-
-
-def dc_folder() -> str:
-    """The folder of a package of ours that a check has loaded."""
-    import dreamcatcherd.hook
-
-    return str(Path(dreamcatcherd.hook.__file__).parent)
 
 
 YES = {

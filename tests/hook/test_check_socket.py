@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from dreamcatcherd.hook.check_server import become_the_hook, package_stamps
 from dreamcatcherd.hook.check_socket import (
     FOLDER,
     QUESTION,
@@ -21,6 +22,7 @@ from dreamcatcherd.hook.check_socket import (
     encode_answer,
     encode_question,
     other_account,
+    this_python,
     unsafe_socket,
 )
 
@@ -62,6 +64,19 @@ def test_a_reason_to_check_elsewhere_is_passed_on() -> None:
     """It is what `doctor` shows."""
     with pytest.raises(ElsewhereError, match=r"^a frame is overdue; "):
         decode_answer(b"elsewhere a frame is overdue\n")
+
+
+def test_a_process_answers_only_with_the_code_that_the_hook_would_run(tmp_path: Path) -> None:
+    """Not for another Python, also one at the same path elsewhere, and not once the package was installed again."""
+    before = dict(os.environ)
+    for python in ("/elsewhere/python 1:1", f"{this_python()}1"):
+        with pytest.raises(ElsewhereError, match="the hook starts"):
+            become_the_hook(Question(python, {}, b""), {})
+    stamps = package_stamps()
+    assert stamps
+    with pytest.raises(ElsewhereError, match="installed again"):
+        become_the_hook(Question(this_python(), {}, b""), {**stamps, tmp_path: (1, 1)})
+    assert dict(os.environ) == before
 
 
 @pytest.fixture
