@@ -39,14 +39,14 @@ from dreamcatcherd.hook.backpressure import must_wait
 from dreamcatcherd.hook.check_socket import (
     CHECKING,
     ELSEWHERE,
-    FOLDER,
     QUESTION_MOST,
     SOCKET,
+    SOCKET_FOLDER,
     Question,
     decode_question,
-    elsewhere,
     encode_answer,
     foreign,
+    left_to_hook,
     other_account,
     this_python,
     unsafe_folder,
@@ -75,13 +75,13 @@ _OURS = (signal.SIGTERM, signal.SIGCHLD)
 """The signals that the supervisor handles."""
 
 _SOCKET = Path(SOCKET)
-_LOCK = Path(FOLDER, "check.lock")
+_LOCK = Path(SOCKET_FOLDER, "check.lock")
 
 Stamps = dict[Path, tuple[int, int] | None]
 """Time and inode of folders."""
 
 
-def main() -> int:
+def serve_hooks() -> int:
     """Serve the repository that the first argument names; returns the exit code, 0 after the end of standard input.
 
     One line on standard output says `ready`, or why pushes are not checked here."""
@@ -119,17 +119,17 @@ def _report(line: str) -> None:
 def _lock() -> int:
     """Take the lock that one process for each repository has, as long as it lives."""
     if why := foreign(Path()):
-        raise elsewhere(why)
+        raise left_to_hook(why)
     with contextlib.suppress(FileExistsError):
-        Path(FOLDER).mkdir(0o700)
+        Path(SOCKET_FOLDER).mkdir(0o700)
     if why := unsafe_folder(Path()):
-        raise elsewhere(why)
+        raise left_to_hook(why)
     lock = os.open(_LOCK, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError as error:
         os.close(lock)
-        raise elsewhere("another daemon checks the pushes to this repository") from error
+        raise left_to_hook("another daemon checks the pushes to this repository") from error
     return lock
 
 
@@ -137,7 +137,7 @@ def _bind() -> socket.socket:
     """Listen at the socket, in place of the one that a killed process left; the lock says that it is nobody's."""
     with contextlib.suppress(FileNotFoundError):
         if not stat.S_ISSOCK(_SOCKET.lstat().st_mode):
-            raise elsewhere(f"{SOCKET} is not a socket: remove it")
+            raise left_to_hook(f"{SOCKET} is not a socket: remove it")
         _SOCKET.unlink()
     listener = socket.socket(socket.AF_UNIX)
     before = os.umask(0o177)
@@ -232,7 +232,7 @@ def _serve(connection: socket.socket, loaded: Stamps) -> bool:
     try:
         connection.settimeout(_READ_S)
         if other_account(connection):
-            raise elsewhere("the hook runs under another account")
+            raise left_to_hook("the hook runs under another account")
         question = decode_question(_read(connection))
         become_the_hook(question, loaded)
         connection.sendall(CHECKING)
@@ -262,7 +262,7 @@ def _wait_elsewhere(
     store: ObjectReader, updates: Sequence[Update], main: str, head: Callable[[], str | None]
 ) -> Offence | None:
     if must_wait(store, updates, main):
-        raise elsewhere("a frame is overdue, and the push waits for it")
+        raise left_to_hook("a frame is overdue, and the push waits for it")
     return None
 
 
@@ -277,16 +277,16 @@ def _read(connection: socket.socket) -> bytes:
     while piece := connection.recv(65_536):
         raw += piece
         if len(raw) > QUESTION_MOST or time.monotonic() > until:
-            raise elsewhere("the push moves too many refs")
+            raise left_to_hook("the push moves too many refs")
     return bytes(raw)
 
 
 def become_the_hook(question: Question, loaded: Stamps) -> None:
     """Become what the hook's own process would be; ElsewhereError if that would run other code than this one."""
     if question.python != this_python():
-        raise elsewhere(f"the hook starts {question.python}, the daemon runs {this_python()}")
+        raise left_to_hook(f"the hook starts {question.python}, the daemon runs {this_python()}")
     if {path: _stamp(path) for path in loaded} != loaded:
-        raise elsewhere("dreamcatcherd was installed again since the daemon was started")
+        raise left_to_hook("dreamcatcherd was installed again since the daemon was started")
     os.environ.clear()
     os.environ.update(question.variables)
 
@@ -306,4 +306,4 @@ def _stamp(folder: Path) -> tuple[int, int] | None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(serve_hooks())

@@ -28,9 +28,9 @@ from msgspec import Struct
 
 from dreamcatcherd.core.errors import DreamcatcherError
 
-FOLDER = "dreamcatcherd"
+SOCKET_FOLDER = "dreamcatcherd"
 """The folder in the repository that has the socket."""
-SOCKET = f"{FOLDER}/check.sock"
+SOCKET = f"{SOCKET_FOLDER}/check.sock"
 """The socket, relative to the repository. It is bound and reached from there, since the path of a socket has at most
 107 bytes."""
 
@@ -58,7 +58,7 @@ class ElsewhereError(DreamcatcherError):
     """The push is not checked by way of the socket; the cause says why. The hook checks it itself."""
 
 
-def elsewhere(why: str) -> ElsewhereError:
+def left_to_hook(why: str) -> ElsewhereError:
     """The error that a push is not checked by way of the socket."""
     return ElsewhereError(why, "nothing needs to be done: the hook checks the push itself")
 
@@ -89,11 +89,11 @@ def decode_question(raw: bytes) -> Question:
     """A question from its bytes; ElsewhereError if they have another form or version, or are incomplete."""
     sizes = _SIZES.match(raw, len(QUESTION)) if raw.startswith(QUESTION) else None
     if sizes is None:
-        raise elsewhere("the question has another version")
+        raise left_to_hook("the question has another version")
     python, variables, updates = map(int, sizes.groups())
     at = sizes.end()
     if len(raw) != at + python + variables + updates:
-        raise elsewhere("the question is incomplete")
+        raise left_to_hook("the question is incomplete")
     named = (one.partition(b"=") for one in raw[at + python : at + python + variables].split(b"\0") if one)
     return Question(
         os.fsdecode(raw[at : at + python]),
@@ -114,8 +114,8 @@ def decode_answer(raw: bytes) -> tuple[int, str]:
     if found is not None and len(raw) == found.end() + int(found[2]) + len(_END) and raw.endswith(_END):
         return int(found[1]), raw[found.end() : -len(_END)].decode("utf-8", "replace")
     if raw.startswith(ELSEWHERE):
-        raise elsewhere(raw.removeprefix(ELSEWHERE).decode("utf-8", "replace").strip())
-    raise elsewhere("the answer is incomplete")
+        raise left_to_hook(raw.removeprefix(ELSEWHERE).decode("utf-8", "replace").strip())
+    raise left_to_hook("the answer is incomplete")
 
 
 def foreign(repository: Path) -> str | None:
@@ -134,21 +134,21 @@ def unsafe_folder(repository: Path) -> str | None:
     if why := foreign(repository):
         return why
     try:
-        folder = (repository / FOLDER).lstat()
+        folder = (repository / SOCKET_FOLDER).lstat()
     except OSError as error:
-        return f"{repository / FOLDER} cannot be read: {error.strerror}"
+        return f"{repository / SOCKET_FOLDER} cannot be read: {error.strerror}"
     if not stat.S_ISDIR(folder.st_mode):
-        return f"{repository / FOLDER} is not a folder"
+        return f"{repository / SOCKET_FOLDER} is not a folder"
     if folder.st_uid != os.geteuid():
-        return f"{repository / FOLDER} belongs to another account"
+        return f"{repository / SOCKET_FOLDER} belongs to another account"
     if folder.st_mode & _OTHERS_WRITE:
-        return f"other accounts may write to {repository / FOLDER}"
+        return f"other accounts may write to {repository / SOCKET_FOLDER}"
     return None
 
 
 def unsafe_socket(repository: Path) -> str | None:
     """Why the socket of this repository is not to be trusted by this account; None if it is."""
-    if not (repository / FOLDER).exists():
+    if not (repository / SOCKET_FOLDER).exists():
         return "no daemon serves this repository here"
     if why := unsafe_folder(repository):
         return why
@@ -174,7 +174,7 @@ def ask(repository: Path, updates: bytes, variables: Mapping[str, str] = os.envi
 
     ElsewhereError says why the hook would check the push itself."""
     if why := unsafe_socket(repository):
-        raise elsewhere(why)
+        raise left_to_hook(why)
     known = {name: value for name, value in variables.items() if not name.startswith("GIT_")} | {"GIT_DIR": "."}
     asked = encode_question(Question(this_python(), known, updates))
     opened = os.open(repository, os.O_PATH | os.O_DIRECTORY)
@@ -183,12 +183,12 @@ def ask(repository: Path, updates: bytes, variables: Mapping[str, str] = os.envi
             connection.settimeout(BEGIN_S)
             connection.connect(f"/proc/self/fd/{opened}/{SOCKET}")
             if other_account(connection):
-                raise elsewhere("the process at the socket runs under another account")
+                raise left_to_hook("the process at the socket runs under another account")
             connection.sendall(asked)
             connection.shutdown(socket.SHUT_WR)
             return decode_answer(_answer(connection))
     except OSError as error:
-        raise elsewhere(f"{repository / SOCKET} does not answer: {error}") from error
+        raise left_to_hook(f"{repository / SOCKET} does not answer: {error}") from error
     finally:
         os.close(opened)
 

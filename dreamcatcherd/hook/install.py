@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Literal
 
 from dreamcatcherd.git.atomic_write import write_atomically
-from dreamcatcherd.hook.check_socket import ANSWER_S, BEGIN_S, FOLDER, QUESTION, SOCKET
+from dreamcatcherd.hook.check_socket import ANSWER_S, BEGIN_S, QUESTION, SOCKET, SOCKET_FOLDER
 
 _OURS = "# The server-side check of dreamcatcherd, installed by `dreamcatcherd init`."
 _HOOK = """\
@@ -134,7 +134,7 @@ def kind_of_hook(path: Path) -> HookKind:
 def _script() -> bytes:
     asking = _ASKING
     for name, value in (
-        ("@FOLDER@", FOLDER),
+        ("@FOLDER@", SOCKET_FOLDER),
         ("@SOCKET@", SOCKET),
         ("@QUESTION@", QUESTION.decode().strip()),
         ("@BEGIN_S@", str(BEGIN_S)),

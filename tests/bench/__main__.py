@@ -26,6 +26,7 @@ from dreamcatcherd.git.local import LocalStore
 from dreamcatcherd.git.protocols import Move, Store
 from dreamcatcherd.imports.new_repository import create
 from dreamcatcherd.observe.clock import wall_clock
+from tests.bench.check import bench_check
 from tests.bench.fleet import DAY, push
 from tests.bench.http import bench_http
 from tests.e2e.primaries import await_ready
@@ -182,7 +183,13 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="dreamcatcherd-bench-", ignore_cleanup_errors=True) as name:
         folder = Path(name)
         numbers = [int(word) for word in sys.argv[1:] if word.isdecimal()]
-        chosen = [word for word in sys.argv[1:] if not word.isdecimal()] or ["frame", "state", "reaction", "http"]
+        chosen = [word for word in sys.argv[1:] if not word.isdecimal()] or [
+            "frame",
+            "state",
+            "reaction",
+            "http",
+            "check",
+        ]
         if "frame" in chosen:
             bench_frame(folder)
         if "state" in chosen:
@@ -194,6 +201,8 @@ def main() -> None:
             nobody = "with nobody asking"
             print_medians("a merge while thousands of requests are answered", loaded.merge, quiet.merge, nobody)
             print_medians("the whole close of it", loaded.close, quiet.close, nobody)
+        if "check" in chosen:
+            bench_check(folder)
 
 
 if __name__ == "__main__":

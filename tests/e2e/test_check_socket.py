@@ -20,7 +20,7 @@ from pathlib import Path
 import pytest
 
 from dreamcatcherd.daemon.push_checks import start_process
-from dreamcatcherd.hook.check_socket import ANSWER_S, BEGIN_S, FOLDER, SOCKET, ElsewhereError, ask
+from dreamcatcherd.hook.check_socket import ANSWER_S, BEGIN_S, SOCKET, SOCKET_FOLDER, ElsewhereError, ask
 from tests.e2e import test_hook
 from tests.e2e.primaries import await_ready
 from tests.e2e.test_hook import FOLDER as DELTAS
@@ -123,9 +123,9 @@ def test_the_process_is_not_asked_where_anything_is_unclear(plain: Path, worker:
         (plain / SOCKET).chmod(0o666)
         alone("mode")
         (plain / SOCKET).chmod(0o600)
-        (plain / FOLDER).chmod(0o777)
+        (plain / SOCKET_FOLDER).chmod(0o777)
         alone("folder")
-        (plain / FOLDER).chmod(0o700)
+        (plain / SOCKET_FOLDER).chmod(0o700)
         hook.write_text(text.replace(f"python={sys.executable}", f"python={other}"))
         alone("python")
         hook.write_text(text.replace("exec perl", "export GIT_REF_PARANOIA=1; exec perl"))
@@ -161,7 +161,7 @@ def test_only_a_complete_answer_counts(plain: Path, worker: Path, monkeypatch: p
     """A process that is killed or stopped in the middle, or says anything else, neither lets a push in nor keeps it
     out: the hook checks it, with what is left of its time."""
     monkeypatch.chdir(plain)
-    (plain / FOLDER).mkdir(0o700)
+    (plain / SOCKET_FOLDER).mkdir(0o700)
     with socket.socket(socket.AF_UNIX) as listener:
         listener.bind(SOCKET)
         (plain / SOCKET).chmod(0o600)

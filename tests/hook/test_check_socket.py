@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 
 from dreamcatcherd.hook.check_server import become_the_hook, package_stamps
 from dreamcatcherd.hook.check_socket import (
-    FOLDER,
     QUESTION,
     SOCKET,
+    SOCKET_FOLDER,
     ElsewhereError,
     Question,
     decode_answer,
@@ -82,7 +82,7 @@ def test_a_process_answers_only_with_the_code_that_the_hook_would_run(tmp_path: 
 @pytest.fixture
 def bound(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder with a socket at the place of the check's, and the modes that it has."""
-    (tmp_path / FOLDER).mkdir(0o700)
+    (tmp_path / SOCKET_FOLDER).mkdir(0o700)
     monkeypatch.chdir(tmp_path)
     with socket.socket(socket.AF_UNIX) as listener:
         listener.bind(SOCKET)
@@ -96,14 +96,14 @@ def test_a_socket_is_used_only_if_it_is_for_this_account_alone(bound: Path) -> N
     (bound / SOCKET).chmod(0o660)
     assert "not for this account alone" in str(unsafe_socket(bound))
     (bound / SOCKET).chmod(0o600)
-    (bound / FOLDER).chmod(0o770)
+    (bound / SOCKET_FOLDER).chmod(0o770)
     assert "other accounts may write" in str(unsafe_socket(bound))
-    (bound / FOLDER).chmod(0o700)
-    (bound / FOLDER).rename(bound / "real")
-    (bound / FOLDER).symlink_to("real")
+    (bound / SOCKET_FOLDER).chmod(0o700)
+    (bound / SOCKET_FOLDER).rename(bound / "real")
+    (bound / SOCKET_FOLDER).symlink_to("real")
     assert "is not a folder" in str(unsafe_socket(bound))
-    (bound / FOLDER).unlink()
-    (bound / FOLDER).mkdir(0o700)
+    (bound / SOCKET_FOLDER).unlink()
+    (bound / SOCKET_FOLDER).mkdir(0o700)
     assert "no daemon" in str(unsafe_socket(bound))
     (bound / SOCKET).symlink_to("../real/check.sock")
     assert "is not a socket" in str(unsafe_socket(bound))
@@ -112,7 +112,7 @@ def test_a_socket_is_used_only_if_it_is_for_this_account_alone(bound: Path) -> N
 @pytest.mark.root
 def test_nobody_asks_at_the_socket_of_another_account(bound: Path) -> None:
     """Neither a socket nor a folder nor a repository of somebody else's is used, by root neither."""
-    for path, why in ((bound / SOCKET, "not for this account"), (bound / FOLDER, "belongs"), (bound, "belongs")):
+    for path, why in ((bound / SOCKET, "not for this account"), (bound / SOCKET_FOLDER, "belongs"), (bound, "belongs")):
         os.chown(path, 12_345, -1)
         assert why in str(unsafe_socket(bound))
         os.chown(path, 0, -1)
