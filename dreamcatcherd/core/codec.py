@@ -5,7 +5,6 @@ Owns every check of a delta that needs only its bytes and path. It never reads a
 from __future__ import annotations
 
 import itertools
-import json
 import re
 import unicodedata
 from collections import Counter
@@ -163,6 +162,7 @@ def duplicate_key(raw: bytes, value: Json) -> str | None:
     escaped = b"\\" in raw and b"\\u003" in raw  # a single byte is found ten times faster than several
     if not escaped and raw.count(b":") == _encode_plain(value).count(b":"):
         return None
+    import json  # slow to load, and every push to a server starts a process that rarely needs it
 
     def unique(pairs: list[tuple[str, Json]]) -> Record:
         seen = dict(pairs)

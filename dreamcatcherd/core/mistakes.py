@@ -6,8 +6,6 @@ are read so: a primary's own and the settings of a repository."""
 
 from __future__ import annotations
 
-import difflib
-import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from typing import Annotated, Any, get_args, get_origin
@@ -245,6 +243,8 @@ def why_not(value: object, kind: Any) -> str:
 
 def wanted(schema: Mapping[str, Any]) -> str:
     """What a JSON Schema of one type takes, in words."""
+    import json  # here and below: slow to load, and the check of a push loads this module and finds few mistakes
+
     if "enum" in schema:
         return _either(json.dumps(name) for name in schema["enum"] if name is not None)
     kind = schema.get("type")
@@ -271,6 +271,8 @@ def most_like(name: str, known: Iterable[str]) -> str | None:
     """The known name that is most like another one, if there is any."""
     if len(name) > _TEXT_MOST:
         return None
+    import difflib
+
     return next(iter(difflib.get_close_matches(name.lower(), sorted(known), n=1)), None)
 
 
@@ -282,6 +284,8 @@ def _either(texts: Iterable[str]) -> str:
 
 def _shown(value: object) -> str:
     if isinstance(value, str):
+        import json
+
         return json.dumps(shortened(value), ensure_ascii=False)
     if isinstance(value, bool):
         return "true" if value else "false"

@@ -29,6 +29,7 @@ from dreamcatcherd.daemon.cycle import close_frame, poll
 from dreamcatcherd.daemon.file_watch import SLOW_STEP_MS, FileWatch, degraded_trouble
 from dreamcatcherd.daemon.hints import HintPace
 from dreamcatcherd.daemon.primary import Primary
+from dreamcatcherd.daemon.push_checks import PushChecks
 from dreamcatcherd.daemon.signals import catch_signals
 from dreamcatcherd.daemon.subscriptions import Subscriptions
 from dreamcatcherd.daemon.systemd import SystemdNotifier
@@ -82,6 +83,7 @@ class Service:
         )
         self._upkeep = Upkeep(self._timers, self.metrics, self._cycles)
         self._traces = Traces(logger)
+        self._checks = PushChecks(logger)
         self._events = Subscriptions(self.live_status.idle)
         self.metrics.undelivered(self._events.waiting)
         self._backoff = Backoff()
@@ -115,6 +117,7 @@ class Service:
         catch_signals(self._end, self._ask, lambda: self._timers.after("leave", STOP_S, self._leave))
         self._upkeep.start(self._runtime)
         self._events.start()
+        self._checks.start()
         self._watch.start()
         self._config_watch.start()
 
@@ -136,6 +139,7 @@ class Service:
         self._config_watch.stop()
         self._listener.close()
         self._events.stop()
+        self._checks.stop()
         self._traces.stop(FLUSH_S)
         self._timers.stop()
 
@@ -330,6 +334,7 @@ class Service:
         self._upkeep.take_over(runtime)
         self._traces.use(runtime.tracing, self._log)
         self._hints.secrets = runtime.hint_secrets
+        self._checks.use(runtime.store.folder if runtime.watched else None, self._log)
         self._events.take_over(runtime.subscriptions, runtime.store.reader, self._log)
 
     def _watch_degraded(self, why: str) -> None:

@@ -27,6 +27,7 @@ from dreamcatcherd.core.codec import plain
 from dreamcatcherd.core.errors import DreamcatcherError
 from dreamcatcherd.core.report import Check
 from dreamcatcherd.core.troubles import Trouble, unmatched_settings
+from dreamcatcherd.doctor.push_check import check_hook
 from dreamcatcherd.doctor.sizes import check_largest, check_packs, check_space, check_view_sizes
 from dreamcatcherd.git.command import git
 from dreamcatcherd.git.locks import all_locks, stale
@@ -47,7 +48,6 @@ LANES_MANY = 5_000
 NAMES_SHOWN = 20
 OFFSET_S = 5.0
 """The largest accepted difference between two clocks, in seconds."""
-HOOK_TIMEOUT_S = 60.0
 
 
 def check_tools() -> Iterator[Check]:
@@ -216,7 +216,7 @@ def check_folder(store: GitStore, main: str) -> Iterator[Check]:
     yield _objects(folder)
     yield _as_stored(folder)
     yield _head(folder, main)
-    yield _hook(folder, main)
+    yield from check_hook(folder, main)
     yield _locks(folder)
     yield check_packs(folder)
     yield check_space(folder)
@@ -253,38 +253,6 @@ def _head(folder: Path, main: str) -> Check:
         return Check("HEAD", True, paths.short_ref(main))
     cause = f"HEAD names {named or 'no branch'}: clones check it out, and the hook guards it instead of {main}"
     return Check("HEAD", False, cause, f"git -C {folder} symbolic-ref HEAD {main}")
-
-
-def _hook(folder: Path, main: str) -> Check:
-    """Whether the hook that git would run is this check and works: it is run with an update that moves nothing.
-
-    `core.hooksPath` may have moved it."""
-    named = git(folder, "rev-parse", "--git-path", "hooks/pre-receive").stdout.decode("utf-8", "replace").strip()
-    hook = folder / named
-    if not hook.is_file() or "dreamcatcherd" not in hook.read_text("utf-8", "replace"):
-        cause = f"no pre-receive check at {hook}: pushes are not checked"
-        remedy = f"dreamcatcherd init {folder} installs it; docs/protocol.md, The server-side check, does so by hand"
-        return Check("hook", False, cause, remedy)
-    if not os.access(hook, os.X_OK):
-        return Check("hook", False, f"{hook} is not executable: git ignores it", f"chmod +x {hook}")
-    head = git(folder, "rev-parse", "--verify", "--quiet", main).stdout.decode().strip() or "0" * 40
-    try:
-        asked = subprocess.run(
-            [hook.absolute()],
-            cwd=folder,
-            input=f"{head} {head} {main}\n".encode(),  # an update that moves nothing
-            capture_output=True,
-            timeout=HOOK_TIMEOUT_S,
-            check=False,
-        )
-        reported = " ".join(asked.stderr.decode("utf-8", "replace").split()) or f"it ended with {asked.returncode}"
-        why = reported if asked.returncode else None
-    except (OSError, subprocess.TimeoutExpired) as error:
-        why = str(error)
-    if why is not None:
-        remedy = f"make a new one: dreamcatcherd init /tmp/model.git, then cp /tmp/model.git/hooks/pre-receive {hook}"
-        return Check("hook", False, f"every push is refused: {why}", remedy)
-    return Check("hook", True, "the pre-receive check is installed, and runs")
 
 
 def _locks(folder: Path) -> Check:

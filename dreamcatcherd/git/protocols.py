@@ -4,6 +4,7 @@
     RefReader           refs, and what is known of lost ones
     SignatureChecker    who signed a commit
     RepositoryReader    these three: all that the hook has, so a check can change nothing
+    PushStore           a RepositoryReader during a push, with the push's objects and the settings of git
     QueryReader         objects and abbreviated ids: a reader beside the primary, in another thread
     ObjectWriter        new objects, durable after a flush
     RefStore            refs that can be moved
@@ -24,6 +25,7 @@ from dreamcatcherd.core.tree import Objects, Reader
 
 if TYPE_CHECKING:
     from pathlib import Path
+    from subprocess import CompletedProcess
 
     from dreamcatcherd.core.troubles import Trouble  # it imports ledgers and the merge, which the hook must not load
 
@@ -99,6 +101,24 @@ class SignatureChecker(Protocol):
 
 class RepositoryReader(ObjectReader, RefReader, SignatureChecker, Protocol):
     """A repository that can only be read: enough to check a push, and to find what was published."""
+
+
+class PushStore(RepositoryReader, Protocol):
+    """A repository during a push, which may still be refused: its objects can be read, and it has moved no ref.
+
+    `head_branch` is the branch that HEAD names, as a full ref name; None if that branch does not exist."""
+
+    folder: Path
+    head_branch: str | None
+
+    def settings(self, section: str) -> dict[str, list[str]]:
+        """The git settings of a section, by name in lower case; all values of each."""
+
+    def git(self, *words: str, stdin: bytes = b"", may_fail: bool = False) -> CompletedProcess[bytes]:
+        """Run git on the repository with the push's objects; FatalError if it fails, unless it `may_fail`."""
+
+    def close(self) -> None:
+        """Let go of what was opened to read."""
 
 
 class QueryReader(ObjectReader, Protocol):

@@ -8,14 +8,13 @@ from __future__ import annotations
 import re
 import subprocess
 from collections.abc import Iterable, Mapping
-from pathlib import Path
 
 from dreamcatcherd.core.errors import FatalError, UnreadableError, UsageError
-from dreamcatcherd.git.command import AS_STORED, error_message, git
+from dreamcatcherd.git.command import AS_STORED, error_message
 from dreamcatcherd.git.commits import check_ceiling, read_commit
 from dreamcatcherd.git.protocols import Commit
-from dreamcatcherd.git.reachability import Reached, has_graph, reach, reaches
-from dreamcatcherd.git.rev_list import list_commits
+from dreamcatcherd.git.push_git import PushGit
+from dreamcatcherd.git.reachability import reaches
 
 _KINDS = {b"commit": 1, b"tree": 2}
 """git's own numbers of the kinds that have a ceiling."""
@@ -24,7 +23,7 @@ _PREFIX = re.compile("[0-9a-f]{4,40}")
 
 
 class PushReader:
-    """The repository that git's variables name, as it is during a push; it keeps the Protocols `RepositoryReader` and
+    """The repository that git's variables name, as it is during a push; it keeps the Protocols `PushStore` and
     `QueryReader`.
 
     A git process answers the reads from the constructor on, until `close`. The refs are those of the start."""
@@ -32,15 +31,14 @@ class PushReader:
     cut: frozenset[str] = frozenset()
 
     def __init__(self, variables: Mapping[str, str]) -> None:
-        self.folder = Path(variables.get("GIT_DIR") or ".").resolve()
+        self._git = PushGit(variables, self.commit)
+        self.folder = self._git.folder
         self.where = str(self.folder)
         self.head_branch: str | None = None
         known = variables.items()
-        self._variables = {name: value for name, value in known if name.startswith("GIT_") and name != "GIT_DIR"}
         self._refs = self._read_refs()
         self._environment = {name: value for name, value in known if name != "GIT_DIR"} | {"LC_ALL": "C", **AS_STORED}
         self._reader = self._start()
-        self._reached = Reached(self.commit)
 
     def _start(self) -> subprocess.Popen[bytes]:
         try:
@@ -94,40 +92,19 @@ class PushReader:
         return self.commit(oid)  # a push that brings a commit too large to be read is refused, so none is followed
 
     def new_commits(self, tips: Iterable[str], hidden: Iterable[str]) -> dict[str, Commit]:
-        tips, hidden = list(dict.fromkeys(tips)), list(dict.fromkeys(hidden))
-        if not hidden or has_graph(self.folder):
-            listed = list_commits(self.folder, tips, hidden, self._variables)
-            if listed is not None:
-                return {oid: self.commit(oid) for oid in listed}
-        known = list_commits(self.folder, hidden, [], self._variables)
-        if known is None:
-            return self._reached.new_commits(tips, hidden)
-        return reach(self.commit, tips, set(known))
+        return self._git.new_commits(tips, hidden)
 
     def descends(self, oid: str, ancestor: str) -> bool:
         return reaches(self.commit, oid, ancestor)
 
     def good_signatures(self, commits: Iterable[str], signers: Iterable[str]) -> dict[str, str]:
-        from dreamcatcherd.git.signatures import good_signatures  # few pushes need it, and each pays for its start
-
-        return good_signatures(self.folder, commits, signers, self._variables)
+        return self._git.good_signatures(commits, signers)
 
     def settings(self, section: str) -> dict[str, list[str]]:
-        """The git settings of a section, by name in lower case; all values of each."""
-        found: dict[str, list[str]] = {}
-        done = self.git("config", "-z", "--get-regexp", rf"^{section}\.", may_fail=True)
-        for line in done.stdout.decode("utf-8", "surrogateescape").split("\0"):
-            name, _, value = line.partition("\n")
-            if value:
-                found.setdefault(name.lower(), []).append(value)
-        return found
+        return self._git.settings(section)
 
     def git(self, *words: str, stdin: bytes = b"", may_fail: bool = False) -> subprocess.CompletedProcess[bytes]:
-        """Run git on the repository and its quarantine; FatalError if it fails, unless it `may_fail`."""
-        done = git(self.folder, *words, stdin=stdin, variables=self._variables)
-        if done.returncode and not may_fail:
-            raise FatalError(f"git {words[0]} failed on {self.where}: {error_message(done)}", "run git fsck there")
-        return done
+        return self._git.run(*words, stdin=stdin, may_fail=may_fail)
 
     def _read_refs(self) -> dict[str, str]:
         done = self.git("for-each-ref", "--format=%(objectname)%(HEAD)%(refname)", may_fail=True)

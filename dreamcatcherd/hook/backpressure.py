@@ -34,17 +34,28 @@ def wait_while_overdue(
 
     `head` reads the branch's present commit. If it moves during the wait, the result is an offence: the push could not
     land any more. None if the push may go on. A push that also moves refs of the primary never waits."""
-    ours = next((update for update in updates if update.ref == main), None)
-    if ours is None or ours.old is None or any(update.ref.startswith(PRIMARY_REFS) for update in updates):
-        return None
-    if not is_overdue(store, ours.old, time.time()):
+    ours = _ours(updates, main)
+    if ours is None or not is_overdue(store, ours, time.time()):
         return None
     until = time.monotonic() + WAIT_S
     while time.monotonic() < until:
         sleep(_ASK_S)
-        if head() != ours.old:
+        if head() != ours:
             return Offence(main, "main-moved", "a frame was due, and its publication or another push came first")
     return None
+
+
+def must_wait(store: ObjectReader, updates: Sequence[Update], main: str) -> bool:
+    """Whether `wait_while_overdue` would let a push wait."""
+    ours = _ours(updates, main)
+    return ours is not None and is_overdue(store, ours, time.time())
+
+
+def _ours(updates: Sequence[Update], main: str) -> str | None:
+    """The commit from which a push moves the shared branch; None if it moves it not, or is a primary's."""
+    ours = next((update for update in updates if update.ref == main), None)
+    publishes = any(update.ref.startswith(PRIMARY_REFS) for update in updates)
+    return None if ours is None or publishes else ours.old
 
 
 def is_overdue(store: ObjectReader, commit: str, now_s: float) -> bool:

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import signal
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
@@ -16,6 +16,7 @@ from dreamcatcherd.core.codec import plain
 from dreamcatcherd.core.errors import DreamcatcherError, UsageError
 from dreamcatcherd.core.paths import printable
 from dreamcatcherd.core.signers import lines_at
+from dreamcatcherd.git.protocols import PushStore
 from dreamcatcherd.git.push_reader import PushReader
 from dreamcatcherd.hook.backpressure import wait_while_overdue
 from dreamcatcherd.hook.branch_rules import PRIMARY_REFS, judge_read_push, read_push
@@ -103,6 +104,9 @@ class CheckResult(NamedTuple):
     warnings: list[str]
 
 
+_LEAST_S = 1.0
+"""How long a check may take at least, in seconds, whatever was spent before it."""
+
 _AGAIN_S = 0.25
 """The interval at which the alarm is repeated after the time limit, in seconds."""
 
@@ -142,7 +146,7 @@ def check_push(variables: Mapping[str, str], lines: Iterable[bytes], limit_s: fl
     try:
         store = PushReader(variables)
         try:
-            return _answer(store, variables, read_updates(lines), limit_s)
+            return judge(store, variables, lines, limit_s, wait_while_overdue)
         finally:
             store.close()
     except OutOfTimeError:
@@ -154,7 +158,18 @@ def check_push(variables: Mapping[str, str], lines: Iterable[bytes], limit_s: fl
         return CheckResult([plain(f"dreamcatcherd cannot check this push: {what}; nothing was changed, report it")], [])
 
 
-def _answer(store: PushReader, variables: Mapping[str, str], updates: list[Update], limit_s: float) -> CheckResult:
+Wait = Callable[[PushStore, Sequence[Update], str, Callable[[], str | None]], Offence | None]
+"""What an accepted push does before it lands: `wait_while_overdue`, with its first four parameters."""
+
+
+def judge(
+    store: PushStore, variables: Mapping[str, str], lines: Iterable[bytes], limit_s: float, wait: Wait
+) -> CheckResult:
+    """Check the push whose updates are in `lines`, by an account that `variables` name.
+
+    OutOfTimeError if that takes longer than `limit_s` seconds, without `wait`; DreamcatcherError, OSError, ValueError
+    or LookupError if it cannot be checked."""
+    updates = read_updates(lines)
     if not updates:  # git never calls the hook without any
         return CheckResult([_EMPTY], [])
     with _limited(limit_s):
@@ -163,21 +178,28 @@ def _answer(store: PushReader, variables: Mapping[str, str], updates: list[Updat
         offences = judge_read_push(push, updates, gate)
         found = [] if offences else warnings(push, updates, open_frame_at(store, store.refs().get(gate.main)))
     # Outside the limit: this wait for an overdue frame costs no processor time.
-    if not offences and (stale := wait_while_overdue(store, updates, gate.main, partial(_head, store, gate.main))):
+    if not offences and (stale := wait(store, updates, gate.main, partial(_head, store, gate.main))):
         offences = [stale]
     if offences:
         return CheckResult([plain(line) for line in _report(offences)], [])
     return CheckResult([], [plain(f"warning: {line}") for line in found])
 
 
-def run_hook(variables: Mapping[str, str], lines: Iterable[bytes], out: TextIO) -> int:
-    """The pre-receive hook: returns its exit code, 1 to refuse the push. git shows the pusher what `out` gets."""
-    answer = check_push(variables, lines)
-    out.writelines(f"{line}\n" for line in (*answer.warnings, *answer.refused))
-    return 1 if answer.refused else 0
+def run_hook(variables: Mapping[str, str], lines: Iterable[bytes], out: TextIO, spent_s: float = 0.0) -> int:
+    """The pre-receive hook: returns its exit code, 1 to refuse the push. git shows the pusher what `out` gets.
+
+    `spent_s` seconds of the time limit were spent already, on asking a daemon that did not answer."""
+    code, text = outcome(check_push(variables, lines, max(_LEAST_S, CHECK_LIMIT_S - spent_s)))
+    out.write(text)
+    return code
 
 
-def _gate(store: PushReader, variables: Mapping[str, str], updates: list[Update]) -> Gate:
+def outcome(answer: CheckResult) -> tuple[int, str]:
+    """A hook's exit code for the result of a check, and the text that the pusher is shown."""
+    return (1 if answer.refused else 0), "".join(f"{line}\n" for line in (*answer.warnings, *answer.refused))
+
+
+def _gate(store: PushStore, variables: Mapping[str, str], updates: list[Update]) -> Gate:
     main = shared_branch(store, {update.ref for update in updates})
     # Most pushes are of lanes alone; they are spared a git process that reads settings they do not need.
     if not any(update.ref == main or update.ref.startswith(PRIMARY_REFS) for update in updates):
@@ -192,7 +214,7 @@ def _gate(store: PushReader, variables: Mapping[str, str], updates: list[Update]
     return Gate(main, counter, is_primary if users or keys else None)
 
 
-def shared_branch(store: PushReader, pushed: set[str]) -> str:
+def shared_branch(store: PushStore, pushed: set[str]) -> str:
     """The branch that HEAD names; `main` if that branch does not exist and `main` does or is being pushed."""
     if store.head_branch is not None:
         return store.head_branch
@@ -201,12 +223,12 @@ def shared_branch(store: PushReader, pushed: set[str]) -> str:
     return store.git("symbolic-ref", "--quiet", "HEAD", may_fail=True).stdout.decode().strip() or _MAIN
 
 
-def _head(store: PushReader, ref: str) -> str | None:
+def _head(store: PushStore, ref: str) -> str | None:
     """The commit of a ref at this moment, not at the start of the check; None if there is none."""
     return store.git("rev-parse", "--verify", "--quiet", ref, may_fail=True).stdout.decode().strip() or None
 
 
-def _is_signed(store: PushReader, commit: str, signers: str) -> bool:
+def _is_signed(store: PushStore, commit: str, signers: str) -> bool:
     """Whether a commit has a good ssh signature by a key of an allowed-signers file that is valid now."""
     file = store.folder / Path(signers).expanduser()
     if not file.is_file():

@@ -26,6 +26,7 @@ from dreamcatcherd.git.local import LocalStore
 from dreamcatcherd.git.protocols import Move, Store
 from dreamcatcherd.imports.new_repository import create
 from dreamcatcherd.observe.clock import wall_clock
+from tests.bench.check import bench_check
 from tests.bench.fleet import DAY, push
 from tests.bench.http import bench_http
 from tests.bench.idle import SIZES, bench_idle
@@ -40,7 +41,7 @@ RUNS = 5
 STATE = 300_000
 SMALL = 200
 MANUAL = Closing("manual")
-EVERY = ["frame", "state", "reaction", "idle", "http"]
+EVERY = ["frame", "state", "reaction", "idle", "check", "http"]
 
 
 def primary_on(store: Store) -> Primary:
@@ -198,6 +199,8 @@ def main() -> None:
             nobody = "with nobody asking"
             print_medians("a merge while thousands of requests are answered", loaded.merge, quiet.merge, nobody)
             print_medians("the whole close of it", loaded.close, quiet.close, nobody)
+        if "check" in chosen:
+            bench_check(folder)
 
 
 if __name__ == "__main__":

@@ -15,6 +15,7 @@ from dreamcatcherd.core.tree import FILE, Entry, read_tree
 from dreamcatcherd.git.local import LocalStore
 from dreamcatcherd.git.protocols import Move, Store
 from dreamcatcherd.git.push_reader import PushReader
+from dreamcatcherd.git.quarantine import QuarantinedReader
 from dreamcatcherd.imports.new_repository import create
 from dreamcatcherd.stages.first_frame import open_first
 from dreamcatcherd.testing import MemoryStore
@@ -133,13 +134,17 @@ def test_packs_are_what_git_itself_accepts(tmp_path: Path) -> None:
     assert int(size.stdout) == store.size(oids[-1])
 
 
-def test_plumbing_reads_what_the_git_store_reads(tmp_path: Path) -> None:
-    """Through git's own commands the same refs, commits, objects and history come out, and the same failures."""
+@pytest.mark.parametrize("reader", [PushReader, QuarantinedReader])
+def test_the_readers_of_the_check_read_what_the_git_store_reads(
+    tmp_path: Path, reader: type[PushReader | QuarantinedReader]
+) -> None:
+    """Through git's own commands and in process the same refs, commits, objects and history come out, and the same
+    failures."""
     store = create(tmp_path / "fleet.git", 1, NOW, Closing("manual"))
     first = store.refs()[MAIN]
     second = commit_files(store, MAIN, {"a.txt": b"one\ntwo\n", "empty": b""})
     orphan = commit_files(store, "refs/heads/dc/a", {"b.txt": bytes(range(256))}, orphan=True)
-    plumbing = PushReader({**os.environ, "GIT_DIR": str(store.folder)})
+    plumbing = reader({**os.environ, "GIT_DIR": str(store.folder)})
     try:
         assert (plumbing.refs(), plumbing.head_branch) == (store.refs(), MAIN)
         for tip, hidden in (([second, orphan], [first]), ([second], []), ([first], [second]), ([orphan], [second])):
@@ -154,3 +159,31 @@ def test_plumbing_reads_what_the_git_store_reads(tmp_path: Path) -> None:
         assert plumbing.read(second) == store.read(second)
     finally:
         plumbing.close()
+
+
+def test_both_readers_of_the_check_list_the_same_refs(tmp_path: Path) -> None:
+    """Tags, symbolic refs, refs that lead nowhere, packed refs and a HEAD that names no branch are the same to both."""
+    store = create(tmp_path / "fleet.git", 1, NOW, Closing("manual"))
+    folder = tmp_path / "fleet.git"
+    variables = {**os.environ, "GIT_DIR": str(folder)}
+
+    def listed(reader: type[PushReader | QuarantinedReader]) -> tuple[dict[str, str], str | None]:
+        one = reader(variables)
+        one.close()
+        return one.refs(), one.head_branch
+
+    def run(*words: str) -> None:
+        subprocess.run(["git", "-C", str(folder), *words], check=True, capture_output=True)
+
+    run("-c", "user.name=a", "-c", "user.email=a@b", "tag", "-a", "-m", "one", "v1", store.refs()[MAIN])
+    run("symbolic-ref", "refs/remotes/origin/HEAD", MAIN)
+    run("symbolic-ref", "refs/heads/nowhere", "refs/heads/none")
+    run("branch", "ü", "main")
+    assert listed(PushReader) == listed(QuarantinedReader)
+    assert listed(PushReader)[0]["refs/remotes/origin/HEAD"] == store.refs()[MAIN]
+    run("pack-refs", "--all")
+    for head in ("refs/heads/none", "refs/heads/ü"):
+        run("symbolic-ref", "HEAD", head)
+        assert listed(PushReader) == listed(QuarantinedReader)
+    run("update-ref", "--no-deref", "HEAD", "main")
+    assert listed(PushReader) == listed(QuarantinedReader)

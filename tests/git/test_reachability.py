@@ -16,6 +16,7 @@ from dreamcatcherd.git.local import LocalStore
 from dreamcatcherd.git.maintenance import write_graph
 from dreamcatcherd.git.protocols import Commit, Store
 from dreamcatcherd.git.push_reader import PushReader
+from dreamcatcherd.git.quarantine import QuarantinedReader
 from dreamcatcherd.git.reachability import has_graph
 from dreamcatcherd.testing import MemoryStore
 
@@ -87,7 +88,7 @@ def forget_graph(folder: Path) -> None:
 def test_new_is_the_difference_of_sets_whatever_the_dates(
     repository: Path, history: History, data: st.DataObject
 ) -> None:
-    """Memory, git in process, git by set, git by graph and the hook's reader all give plain set difference."""
+    """Memory, git in process, git by set, git by graph and both readers of the check give plain set difference."""
     index = st.integers(0, len(history) - 1)
     tips, hidden = data.draw(st.sets(index, min_size=1, max_size=4)), data.draw(st.sets(index, max_size=4))
     covered = data.draw(index)
@@ -106,11 +107,12 @@ def test_new_is_the_difference_of_sets_whatever_the_dates(
             write_graph(repository, ids[covered])  # what is not in the graph has to come out right, too
             assert has_graph(repository)
         assert {place[oid] for oid in store.new_commits(*asked)} == want
-        hook = PushReader(variables)
-        try:
-            assert {place[oid] for oid in hook.new_commits(*asked)} == want
-        finally:
-            hook.close()
+        for reader in (PushReader, QuarantinedReader):
+            hook = reader(variables)
+            try:
+                assert {place[oid] for oid in hook.new_commits(*asked)} == want
+            finally:
+                hook.close()
 
 
 @settings(max_examples=60, deadline=None)
