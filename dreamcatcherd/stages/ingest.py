@@ -65,7 +65,7 @@ class InboxReader:
     def read(self, store: Store, view: View) -> Inbox:
         """Find all that waits on `main` and on the lanes. New commits arrived at the view's time."""
         refs, main, head, base, settings = view.refs, view.main, view.head, view.published, view.settings
-        lanes = {ref: oid for ref, oid in refs.items() if paths.lane_stream(ref, settings.lane_prefix) and ref != main}
+        lanes = {ref: oid for ref, oid in refs.items() if settings.is_lane(ref) and ref != main}
         if not self.settled and base.commit:
             self.settled = _merged_lately(store, base.commit, lanes)
         self._note_rewinds(store, base, refs, lanes)
@@ -105,7 +105,7 @@ class InboxReader:
         if known is None or known[0] != sources:
             arrived = self._arrived.setdefault(oid, view.seen_at or None)
             read = self._read(store, oid, commit, view.settings)
-            known = (sources, attribute(read, sources, view.settings.lane_prefix, commit.time, arrived))
+            known = (sources, attribute(read, sources, view.settings, commit.time, arrived))
             self._arrivals[oid] = known
         return known[1]
 
@@ -191,7 +191,7 @@ class InboxReader:
     def _forget(self, settings: Settings, commits: dict[str, Commit]) -> None:
         """Drop what is remembered of commits that are no longer new, and everything if the settings changed."""
         # In settings without a file of their own, as in tests, the values themselves are compared.
-        judged_by = (settings.blob, settings.limits, settings.lane_prefix, settings.intake)
+        judged_by = (settings.blob, settings.limits, settings.lane_prefix, settings.relays, settings.intake)
         if judged_by != self._judged_by:
             self._judged.clear()
             self._arrivals.clear()
