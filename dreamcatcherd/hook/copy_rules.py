@@ -1,7 +1,7 @@
 """The rules of the server-side check for the repository of a relay (docs/relay.md).
 
-Its shared branch is a copy of upstream's. Deltas that are pushed to it are forwarded; everything else would be lost with
-the next copy, so it is refused."""
+Its shared branch is a copy of upstream's. Deltas that are pushed to it are forwarded; everything else would be lost
+with the next copy, so it is refused."""
 
 from __future__ import annotations
 
