@@ -201,7 +201,6 @@ class Service:
                 return 0.0
             return self._failed(error, closing)
         self._backoff.end()
-        # A publication that landed late was shown above.
         if closing or report.ledger is None:
             self._show(report)
         self._upkeep.tidy(self._runtime, closing)

@@ -1,4 +1,4 @@
-"""Regions with relays, stepped by hand: real repositories on this disk, and an upstream whose primary the test steps."""
+"""Regions with relays, stepped by hand: real repositories on this disk, and an upstream whose primary a test steps."""
 
 from __future__ import annotations
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from pathlib import Path
 
@@ -12,12 +13,14 @@ from dreamcatcherd.core.errors import FatalError
 from dreamcatcherd.core.frames import Closing
 from dreamcatcherd.core.tree import FILE, Entry, walk
 from dreamcatcherd.daemon.cycle import close_frame
+from dreamcatcherd.git.failures import PushRefusedError
 from dreamcatcherd.git.local import LocalStore
 from dreamcatcherd.git.protocols import Move
 from dreamcatcherd.history.verify import read_history, verify_frame
 from dreamcatcherd.imports.new_repository import create
 from tests.daemon.relays import LISTED, Deciding, Region, commit_settings, digest_of_flat, push
 from tests.law.fleet import MAIN, NOW, primary_on
+from tests.stages.signed import make_keys
 from tests.stages.tools import FOLDER, close, merged, put, text
 
 
@@ -155,11 +158,13 @@ def test_a_relay_that_dies_after_its_push_does_not_push_again(tmp_path: Path, mo
     north.look()
     north.push("alice")
 
-    def lost(*_: object, **__: object) -> None:
+    original = north.relay._upstream.push
+
+    def dies(*args: object) -> None:
+        original(*args)  # type: ignore[arg-type]
         raise KeyboardInterrupt
 
-    original = north.relay._upstream.push
-    monkeypatch.setattr(north.relay._upstream, "push", lambda *args: (original(*args), lost()))
+    monkeypatch.setattr(north.relay._upstream, "push", dies)
     with pytest.raises(KeyboardInterrupt):
         north.try_look()
     landed = up.lane()
@@ -425,3 +430,40 @@ def test_attachments_are_forwarded_with_their_delta(tmp_path: Path) -> None:
     put(north.store, "refs/heads/dc/s", entries)
     north.look()
     assert up.close().counts.unresolved == 0
+
+
+def signers(keys: Path, *more: str) -> str:
+    """Settings that list the relay `north`, with a key for each of some principals, named `principal=key`."""
+    names = [one.partition("=") for one in ("ops=ops", "alice=alice", *more)]
+    lines = [f"{principal} {(keys / f'{key}.pub').read_text()}".strip() for principal, _, key in names]
+    return f'{LISTED}[security]\nallowed_signers = {json.dumps(lines)}\noperators = ["ops"]\n'
+
+
+def signed_push(region: Region, keys: Path, stream: str, by: str, number: int = 0) -> None:
+    region.store.signing_key = keys / by
+    region.push(stream, number)
+    region.store.signing_key = None
+
+
+def test_with_signers_the_relays_key_vouches_for_its_lane_and_each_stream_for_its_deltas(
+    tmp_path: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    """Without a key of `dc-relay/north` upstream refuses the lane and says what to do; with it, a delta that its stream
+    has not signed is left out, and the others are merged."""
+    keys = make_keys(tmp_path_factory.mktemp("keys"))
+    up = Deciding(tmp_path, hook=True, settings=signers(keys, "dc-relay/north=worker-1"))
+    north = Region(tmp_path, up.bare)
+    north.look()
+    signed_push(north, keys, "alice", "alice")
+    north.try_look()
+    assert isinstance(north.relay.failure, PushRefusedError)
+    assert "not-a-relay" in north.relay.failure.cause
+    assert "principal dc-relay/north" in north.relay.failure.cause
+    north.store.signing_key = keys / "worker-1"
+    assert north.look().forwarded is not None
+    signed_push(north, keys, "bob", "mallory")
+    signed_push(north, keys, "alice", "alice", 2)
+    north.store.signing_key = keys / "worker-1"
+    report = north.look()
+    assert [lane for lane, _ in report.lanes_refused] == ["dc/bob"]
+    assert merged(up.close()) == ["alice-0.json", "alice-2.json"]
