@@ -188,7 +188,7 @@ class Service:
             report, decision = self._poll()
             if report.ledger is not None:  # an earlier publication had landed after all
                 self._show(report)
-            by_hand = "close" in self._asked
+            by_hand = "close" in self._asked and self._runtime.relay is None
             closing = (decision.due or by_hand) and not self._stop.is_set()
             if closing:
                 self._asked.discard("close")

@@ -1,0 +1,171 @@
+"""Relays as processes: killed in turn, with an upstream that goes away, while workers of the region push."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+from contextlib import ExitStack
+from pathlib import Path
+from urllib.error import URLError
+
+from dreamcatcherd.demo.fleet import compare_publishing, make_fleet
+from tests.e2e.primaries import assert_only_fast_forwards, observations, readiness
+from tests.e2e.servers import serve
+from tests.e2e.test_docs import blocks, shell
+from tests.e2e.tools import (
+    Daemon,
+    clone,
+    dc,
+    dc_json,
+    delta,
+    environment,
+    export_of,
+    git,
+    push,
+    try_git,
+    wait_for,
+)
+
+
+def list_relays(upstream: Path, folder: Path, *names: str) -> None:
+    """Let the repository upstream list relays, as an operator does."""
+    listed = ", ".join(f'"{name}"' for name in names)
+    push(clone(upstream, folder), {"state/dreamcatcher.toml": f"[lanes]\nrelays = [{listed}]\n"})
+
+
+def relay_toml(folder: Path, region: Path, upstream: str, name: str = "north") -> Path:
+    """A relay's configuration; it looks often, and tries again soon."""
+    folder.mkdir(exist_ok=True)
+    path = folder / "relay.toml"
+    path.write_text(
+        f'[repository]\nurl = "{region}"\npoll = 0.2\n[http]\nlisten = "127.0.0.1:0"\n'
+        f'[relay]\nupstream = "{upstream}"\nname = "{name}"\npoll = 0.2\nretry = 0.5\n[retention]\nlanes_keep = 0\n'
+    )
+    return path
+
+
+def lanes(repository: Path) -> list[str]:
+    return git(repository, "for-each-ref", "--format=%(refname:short)", "refs/heads/dc/").split()
+
+
+def test_two_relays_killed_in_turn_with_an_upstream_that_goes_away_lose_nothing(tmp_path: Path) -> None:
+    """Workers push to a region, to lanes and to its shared branch. Each acknowledged delta is merged upstream once, the
+    region's branch only ever moves forward and ends as upstream's, and merged lanes leave the region."""
+    upstream, region = tmp_path / "served" / "fleet.git", tmp_path / "region.git"
+    dc("init", str(upstream))
+    list_relays(upstream, tmp_path / "operator", "north")
+    (tmp_path / "workers").mkdir()
+    with ExitStack() as stack:
+        server = stack.enter_context(serve("git", upstream, tmp_path / "server"))
+        starts = [
+            (folder, "--config", str(relay_toml(folder, region, server.url)))
+            for folder in (tmp_path / "relay-0", tmp_path / "relay-1")
+        ]
+        daemons = [stack.enter_context(Daemon(*starts[0]))]
+        wait_for(lambda: waiting(daemons[0]) == 0, 60)
+        daemons.append(stack.enter_context(Daemon(*starts[1])))
+        (region / "hooks" / "pre-receive").unlink()  # the check of a region is tested below
+        fleet = make_fleet(region, tmp_path / "workers", 2, 0, environment())
+        for worker in fleet:
+            worker.start()
+        for turn in range(3):
+            sent = sum(len(worker.sent) for worker in fleet)
+            wait_for(lambda sent=sent: sum(len(worker.sent) for worker in fleet) > sent + 1, 60)  # type: ignore[misc]
+            if turn == 1:
+                server.stop()
+                wait_for(lambda: readiness(daemons[0])[0] == 503, 60)
+            daemons[turn % 2].process.kill()
+            daemons[turn % 2].process.wait()
+            daemons[turn % 2] = stack.enter_context(Daemon(*starts[turn % 2]))
+            if turn == 1:
+                server.start()
+            dc("close", "--repo", str(upstream))
+        for worker in fleet:
+            worker.stop()
+        for worker in fleet:
+            worker.join(timeout=60)
+        assert [worker.failure for worker in fleet if worker.failure] == []
+        wait_for(lambda: waiting(daemons[0]) == 0, 60)
+        dc("close", "--repo", str(upstream))
+        wait_for(lambda: git(region, "rev-parse", "main") == git(upstream, "rev-parse", "main"), 60)
+        wait_for(lambda: lanes(region) == [], 60)
+        for daemon in daemons:
+            assert daemon.stop()[0] == 0
+            assert "Traceback" not in daemon.text
+    sent_deltas = [one for worker in fleet for one in worker.sent]
+    verdict = compare_publishing(sent_deltas, observations(export_of(upstream)))
+    assert verdict.holds, verdict
+    assert dc_json("verify", "--repo", str(upstream))["ok"]
+    assert_only_fast_forwards(region)
+
+
+def waiting(daemon: Daemon) -> float:
+    """How many deltas upstream does not have, from the metrics of a daemon that is ready."""
+    try:
+        if readiness(daemon)[0] != 200:
+            return -1.0
+    except URLError:  # it starts just now
+        return -1.0
+    line = next(one for one in daemon.get("/metrics").splitlines() if one.startswith("dreamcatcher_relay_pending"))
+    return float(line.split()[1])
+
+
+def test_a_repository_of_a_relay_closes_no_frame_and_takes_deltas_alone(tmp_path: Path) -> None:
+    """`close` and `merge` are refused with the reason, a signal closes nothing, and the check refuses other files."""
+    upstream, region = tmp_path / "fleet.git", tmp_path / "region.git"
+    dc("init", str(upstream))
+    list_relays(upstream, tmp_path / "operator", "north")
+    config = relay_toml(tmp_path / "relay", region, str(upstream))
+    with Daemon(tmp_path / "relay", "--config", str(config)) as daemon:
+        wait_for(lambda: waiting(daemon) == 0, 60)
+        for command in ("close", "merge"):
+            assert "frames are closed upstream" in dc(command, "--repo", str(region), code=1)
+        daemon.process.send_signal(signal.SIGUSR1)
+        found = wait_for(lambda: daemon.logged("no frame closed"))
+        assert found[0]["remedy"] == "close it there, or wait for the primary there"
+        worker = clone(region, tmp_path / "worker")
+        assert "relay-copy" in refused(worker, {"README": "mine"})
+        path = "state/stream_deltas/1/w.json"
+        push(worker, {path: delta(1, "w", observations=["x"])})
+        assert dc_json("receipt", path, "--repo", str(region))[0]["outcome"] == "pending"
+        wait_for(lambda: git(upstream, "for-each-ref", "refs/heads/dc-relay/north"))
+        dc("close", "--repo", str(upstream))
+        wait_for(lambda: dc_json("receipt", path, "--repo", str(region))[0]["outcome"] == "merged")
+        assert git(region, "rev-parse", "main") == git(upstream, "rev-parse", "main")
+
+
+def refused(worker: Path, files: dict[str, str]) -> str:
+    """Commit files, push them to the shared branch, and take the commit back; returns what git said."""
+    for name, text in files.items():
+        (worker / name).write_text(text)
+    git(worker, "add", "-A")
+    git(worker, "commit", "-q", "-m", "try")
+    said = try_git(worker, "push", "origin", "HEAD:main").stderr
+    git(worker, "reset", "-q", "--hard", "HEAD^")
+    return said
+
+
+def test_the_commands_of_the_page_make_a_relay(tmp_path: Path) -> None:
+    """docs/relay.md: an operator lists the relay, it starts, a worker waits for its receipt in the region, and the region
+    goes on alone."""
+    run = blocks("docs/relay.md")
+    assert list(run) == ["list", "start", "push", "part"]
+    upstream, region = tmp_path / "fleet.git", tmp_path / "north.git"
+    dc("init", str(upstream))
+    operator = clone(upstream, tmp_path / "operator")
+    for key in ("name", "email"):
+        git(operator, "config", f"user.{key}", "ops@localhost")
+    shell(run["list"], operator)
+    config = relay_toml(tmp_path / "relay", region, str(upstream))
+    check, start = run["start"].replace("/etc/dreamcatcherd/north.toml", str(config)).splitlines()
+    shell(check, tmp_path)
+    (tmp_path / "alice.json").write_text(delta(1, "alice", observations=["hello"]))
+    with Daemon(tmp_path / "relay", *start.split()[2:]) as daemon:
+        wait_for(lambda: waiting(daemon) == 0, 60)
+        with subprocess.Popen(["sh", "-c", run["push"].replace("/srv", str(tmp_path))], cwd=tmp_path) as worker:
+            wait_for(lambda: git(upstream, "for-each-ref", "refs/heads/dc-relay/north"), 60)
+            dc("close", "--repo", str(upstream))
+            assert worker.wait(timeout=60) == 0
+        daemon.stop()
+    shell(run["part"].replace("/srv", str(tmp_path)), tmp_path)
+    assert "frame 2" in dc("close", "--repo", str(region))
