@@ -127,14 +127,14 @@ def _relay(config: Config, environment: Mapping[str, str]) -> Iterator[Mistake]:
         yield _mistake("relay", key, f"goes with {other}", other, remedy="name both or neither")
     if relay.name is not None and not paths.is_relay_name(relay.name):
         yield _mistake("relay", "name", f"{relay.name!r} is not 1 to 40 letters, digits, - and _, such as north")
+    if relay.upstream is None:
+        return
     for table, key in CREDENTIALS:
         try:
             if table == "relay":
                 credential_file("relay", key, getattr(relay, key), environment)
         except UsageError as error:
             yield _mistake("relay", key, error.cause.removeprefix(f"[relay] {key} "), remedy=error.remedy)
-    if relay.upstream is None:
-        return
     if (why := wrong_url(relay.upstream)) is not None:
         yield _mistake("relay", "upstream", why)
     if repository_path(repository.url) is None:

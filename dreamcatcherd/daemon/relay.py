@@ -55,7 +55,7 @@ _NOT_A_RELAY = "not-a-relay"
 _OVERDUE = "frames are closed upstream: see that a primary runs there, and that upstream can be reached"
 _PATH = "name a path in [repository] url, or run the relay where the repository is"
 
-NOTHING = Pending(0, None, None, None, None, None, {}, 0, 0.0, {})
+UNREAD = Pending(0, None, None, None, None, None, {}, 0, 0.0, {})
 """What a report says before the repository was read."""
 
 
@@ -94,7 +94,7 @@ class Relay:
 
         A failure of upstream is in `failure`; FatalError if the relay's own repository cannot be worked on."""
         primary, phases = self._primary, Phases(self._primary)
-        report = CycleReport(NOTHING, phases=phases.seconds)
+        report = CycleReport(UNREAD, phases=phases.seconds)
         inbox = None
         if self.left_s <= 0 or (hinted and self.failure is None):
             self._next_s = self._steady() + self.config.poll

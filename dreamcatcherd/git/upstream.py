@@ -18,14 +18,12 @@ from dreamcatcherd.git.failures import LimitedError, PushRefusedError
 from dreamcatcherd.git.incomplete_clone import SHALLOW
 from dreamcatcherd.git.own_clone import set_refs
 from dreamcatcherd.git.protocols import Move
+from dreamcatcherd.git.remote import FIRST_FETCH
 from dreamcatcherd.git.requests import GitRequests
 from dreamcatcherd.git.transport import Transport
 
 OFFER = f"{paths.UPSTREAM}offer"
 """The forwarding commit that was made last."""
-
-FIRST_FETCH = 20
-"""How many times the time limit the first fetch may take: it brings all of the history."""
 
 
 class UpstreamRefs(Struct, frozen=True):

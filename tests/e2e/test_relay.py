@@ -44,8 +44,12 @@ def relay_toml(folder: Path, region: Path, upstream: str, name: str = "north") -
     return path
 
 
-def lanes(repository: Path) -> list[str]:
-    return git(repository, "for-each-ref", "--format=%(refname:short)", "refs/heads/dc/").split()
+def is_merged(region: Path, upstream: Path) -> bool:
+    """Close a frame upstream, and see whether all of the region is in its history and no lane is left in the region."""
+    dc("close", "--repo", str(upstream))
+    main = git(region, "rev-parse", "main")
+    merged = try_git(upstream, "merge-base", "--is-ancestor", main, "main").returncode == 0
+    return merged and not git(region, "for-each-ref", "refs/heads/dc/")
 
 
 def test_two_relays_killed_in_turn_with_an_upstream_that_goes_away_lose_nothing(tmp_path: Path) -> None:
@@ -68,12 +72,12 @@ def test_two_relays_killed_in_turn_with_an_upstream_that_goes_away_lose_nothing(
         fleet = make_fleet(region, tmp_path / "workers", 2, 0, environment())
         for worker in fleet:
             worker.start()
-        for turn in range(3):
+        for turn in range(2):
             sent = sum(len(worker.sent) for worker in fleet)
             wait_for(lambda sent=sent: sum(len(worker.sent) for worker in fleet) > sent + 1, 60)  # type: ignore[misc]
             if turn == 1:
                 server.stop()
-                wait_for(lambda: readiness(daemons[0])[0] == 503, 60)
+                wait_for(lambda: health(daemons[0]) == 503, 60)
             daemons[turn % 2].process.kill()
             daemons[turn % 2].process.wait()
             daemons[turn % 2] = stack.enter_context(Daemon(*starts[turn % 2]))
@@ -85,10 +89,8 @@ def test_two_relays_killed_in_turn_with_an_upstream_that_goes_away_lose_nothing(
         for worker in fleet:
             worker.join(timeout=60)
         assert [worker.failure for worker in fleet if worker.failure] == []
-        wait_for(lambda: waiting(daemons[0]) == 0, 60)
-        dc("close", "--repo", str(upstream))
+        wait_for(lambda: is_merged(region, upstream), 120)
         wait_for(lambda: git(region, "rev-parse", "main") == git(upstream, "rev-parse", "main"), 60)
-        wait_for(lambda: lanes(region) == [], 60)
         for daemon in daemons:
             assert daemon.stop()[0] == 0
             assert "Traceback" not in daemon.text
@@ -99,39 +101,20 @@ def test_two_relays_killed_in_turn_with_an_upstream_that_goes_away_lose_nothing(
     assert_only_fast_forwards(region)
 
 
+def health(daemon: Daemon) -> int:
+    """What /readyz answers; 0 from a daemon that is starting."""
+    try:
+        return readiness(daemon)[0] if daemon.logged("started") else 0
+    except URLError:  # the log still has the address of the one before
+        return 0
+
+
 def waiting(daemon: Daemon) -> float:
     """How many deltas upstream does not have, from the metrics of a daemon that is ready."""
-    try:
-        if readiness(daemon)[0] != 200:
-            return -1.0
-    except URLError:  # it starts just now
+    if health(daemon) != 200:
         return -1.0
     line = next(one for one in daemon.get("/metrics").splitlines() if one.startswith("dreamcatcher_relay_pending"))
     return float(line.split()[1])
-
-
-def test_a_repository_of_a_relay_closes_no_frame_and_takes_deltas_alone(tmp_path: Path) -> None:
-    """`close` and `merge` are refused with the reason, a signal closes nothing, and the check refuses other files."""
-    upstream, region = tmp_path / "fleet.git", tmp_path / "region.git"
-    dc("init", str(upstream))
-    list_relays(upstream, tmp_path / "operator", "north")
-    config = relay_toml(tmp_path / "relay", region, str(upstream))
-    with Daemon(tmp_path / "relay", "--config", str(config)) as daemon:
-        wait_for(lambda: waiting(daemon) == 0, 60)
-        for command in ("close", "merge"):
-            assert "frames are closed upstream" in dc(command, "--repo", str(region), code=1)
-        daemon.process.send_signal(signal.SIGUSR1)
-        found = wait_for(lambda: daemon.logged("no frame closed"))
-        assert found[0]["remedy"] == "close it there, or wait for the primary there"
-        worker = clone(region, tmp_path / "worker")
-        assert "relay-copy" in refused(worker, {"README": "mine"})
-        path = "state/stream_deltas/1/w.json"
-        push(worker, {path: delta(1, "w", observations=["x"])})
-        assert dc_json("receipt", path, "--repo", str(region))[0]["outcome"] == "pending"
-        wait_for(lambda: git(upstream, "for-each-ref", "refs/heads/dc-relay/north"))
-        dc("close", "--repo", str(upstream))
-        wait_for(lambda: dc_json("receipt", path, "--repo", str(region))[0]["outcome"] == "merged")
-        assert git(region, "rev-parse", "main") == git(upstream, "rev-parse", "main")
 
 
 def refused(worker: Path, files: dict[str, str]) -> str:
@@ -146,8 +129,8 @@ def refused(worker: Path, files: dict[str, str]) -> str:
 
 
 def test_the_commands_of_the_page_make_a_relay(tmp_path: Path) -> None:
-    """docs/relay.md: an operator lists the relay, it starts, a worker waits for its receipt in the region, and the region
-    goes on alone."""
+    """docs/relay.md: an operator lists the relay, it starts, and a worker waits for its receipt in the region. The
+    region closes no frame and takes deltas alone, until it is parted from its upstream."""
     run = blocks("docs/relay.md")
     assert list(run) == ["list", "start", "push", "part"]
     upstream, region = tmp_path / "fleet.git", tmp_path / "north.git"
@@ -162,6 +145,11 @@ def test_the_commands_of_the_page_make_a_relay(tmp_path: Path) -> None:
     (tmp_path / "alice.json").write_text(delta(1, "alice", observations=["hello"]))
     with Daemon(tmp_path / "relay", *start.split()[2:]) as daemon:
         wait_for(lambda: waiting(daemon) == 0, 60)
+        for command in ("close", "merge"):
+            assert "frames are closed upstream" in dc(command, "--repo", str(region), code=1)
+        daemon.process.send_signal(signal.SIGUSR1)
+        assert wait_for(lambda: daemon.logged("no frame closed"), 60)[0]["cause"].endswith("closed upstream")
+        assert "relay-copy" in refused(clone(region, tmp_path / "worker"), {"README": "mine"})
         with subprocess.Popen(["sh", "-c", run["push"].replace("/srv", str(tmp_path))], cwd=tmp_path) as worker:
             wait_for(lambda: git(upstream, "for-each-ref", "refs/heads/dc-relay/north"), 60)
             dc("close", "--repo", str(upstream))
