@@ -111,6 +111,8 @@ class Relay:
                 self.failure = None
                 self.backoff.end()
         inbox = inbox or primary.read_inbox(phases)
+        if self._seen == UpstreamRefs():  # upstream is down since the start: what was seen before counts
+            self._seen = known_upstream(inbox.refs)
         primary.streams.update(primary.store, inbox.published)
         self._note_merged()
         decision = structs.replace(primary.decide(inbox), due=False, closed_by="", wake_in_s=self.left_s)

@@ -6,10 +6,10 @@ import signal
 import subprocess
 from contextlib import ExitStack
 from pathlib import Path
-from urllib.error import URLError
 
 from dreamcatcherd.demo.fleet import compare_publishing, make_fleet
-from tests.e2e.primaries import assert_only_fast_forwards, observations, readiness
+from tests.e2e.primaries import assert_only_fast_forwards, observations
+from tests.e2e.relays import health, list_relays, relay_toml, waiting
 from tests.e2e.servers import serve
 from tests.e2e.test_docs import blocks, shell
 from tests.e2e.tools import (
@@ -21,27 +21,9 @@ from tests.e2e.tools import (
     environment,
     export_of,
     git,
-    push,
     try_git,
     wait_for,
 )
-
-
-def list_relays(upstream: Path, folder: Path, *names: str) -> None:
-    """Let the repository upstream list relays, as an operator does."""
-    listed = ", ".join(f'"{name}"' for name in names)
-    push(clone(upstream, folder), {"state/dreamcatcher.toml": f"[lanes]\nrelays = [{listed}]\n"})
-
-
-def relay_toml(folder: Path, region: Path, upstream: str, name: str = "north") -> Path:
-    """A relay's configuration; it looks often, and tries again soon."""
-    folder.mkdir(exist_ok=True)
-    path = folder / "relay.toml"
-    path.write_text(
-        f'[repository]\nurl = "{region}"\npoll = 0.2\n[http]\nlisten = "127.0.0.1:0"\n'
-        f'[relay]\nupstream = "{upstream}"\nname = "{name}"\npoll = 0.2\nretry = 0.5\n[retention]\nlanes_keep = 0\n'
-    )
-    return path
 
 
 def is_merged(region: Path, upstream: Path) -> bool:
@@ -99,22 +81,6 @@ def test_two_relays_killed_in_turn_with_an_upstream_that_goes_away_lose_nothing(
     assert verdict.holds, verdict
     assert dc_json("verify", "--repo", str(upstream))["ok"]
     assert_only_fast_forwards(region)
-
-
-def health(daemon: Daemon) -> int:
-    """What /readyz answers; 0 from a daemon that is starting."""
-    try:
-        return readiness(daemon)[0] if daemon.logged("started") else 0
-    except URLError:  # the log still has the address of the one before
-        return 0
-
-
-def waiting(daemon: Daemon) -> float:
-    """How many deltas upstream does not have, from the metrics of a daemon that is ready."""
-    if health(daemon) != 200:
-        return -1.0
-    line = next(one for one in daemon.get("/metrics").splitlines() if one.startswith("dreamcatcher_relay_pending"))
-    return float(line.split()[1])
 
 
 def refused(worker: Path, files: dict[str, str]) -> str:
