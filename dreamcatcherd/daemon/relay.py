@@ -262,11 +262,19 @@ def relay_of(config: Config, store: GitStore, primary: Primary, now: Relay | Non
         return None
     if now is not None and now.config == relay and now.serves(primary):
         return now
+    upstream = upstream_of(config, store)
+    primary.policy = ServerPolicy(store.folder)
+    return Relay(relay, upstream, primary)
+
+
+def upstream_of(config: Config, store: GitStore) -> Upstream:
+    """The upstream of a configuration that has one; nothing is asked of it.
+
+    UsageError if the repository is on another machine or a credential file is missing."""
+    relay = config.relay
     if not isinstance(store, LocalStore):
         raise UsageError(f"{store.where} is on another machine: a relay works on a repository of its own disk", _PATH)
-    path = repository_path(relay.upstream)
-    url = relay.upstream if path is None else str(path.absolute())
+    path = repository_path(relay.upstream or "")
+    url = (relay.upstream or "") if path is None else str(path.absolute())
     access = remote_access(relay, url, lambda key: credential_file("relay", key, getattr(relay, key)))
-    primary.policy = ServerPolicy(store.folder)
-    upstream = Upstream(access, store.folder, config.repository.branch, relay.name, lambda: store.progress())
-    return Relay(relay, upstream, primary)
+    return Upstream(access, store.folder, config.repository.branch, relay.name or "", lambda: store.progress())

@@ -76,9 +76,19 @@ class Upstream:
         except RetryableError as error:
             raise _of_relay(error) from error
 
-    def _fetch(self, known: UpstreamRefs, has: str | None) -> UpstreamRefs:
+    def listed(self) -> UpstreamRefs:
+        """The refs as they are now; nothing is fetched. RetryableError if upstream cannot be reached."""
+        try:
+            return UpstreamRefs(**self._listed())
+        except RetryableError as error:
+            raise _of_relay(error) from error
+
+    def _listed(self) -> dict[str, str | None]:
         heads = self._requests.heads(list(self._names.values()))
-        now = {name: heads.get(ref) for name, ref in self._names.items()}
+        return {name: heads.get(ref) for name, ref in self._names.items()}
+
+    def _fetch(self, known: UpstreamRefs, has: str | None) -> UpstreamRefs:
+        now = self._listed()
         changed = {name: oid for name, oid in now.items() if oid != getattr(known, name)}
         wanted = [name for name, oid in changed.items() if oid is not None and oid != has]
         if wanted:

@@ -115,6 +115,8 @@ def test_the_commands_of_the_page_make_a_relay(tmp_path: Path) -> None:
             assert "frames are closed upstream" in dc(command, "--repo", str(region), code=1)
         daemon.process.send_signal(signal.SIGUSR1)
         assert wait_for(lambda: daemon.logged("no frame closed"), 60)[0]["cause"].endswith("closed upstream")
+        found = {one["check"]: one for one in dc_json("doctor", "--config", str(config))}
+        assert (found["upstream"]["ok"], found["relay"]["ok"]) == (True, True)
         assert "relay-copy" in refused(clone(region, tmp_path / "worker"), {"README": "mine"})
         with subprocess.Popen(["sh", "-c", run["push"].replace("/srv", str(tmp_path))], cwd=tmp_path) as worker:
             wait_for(lambda: git(upstream, "for-each-ref", "refs/heads/dc-relay/north"), 60)
