@@ -32,7 +32,7 @@ DREAMCATCHERD_IMAGE ?= localhost/dreamcatcherd:$(subst +,-,$(VERSION))
 LOCK = $(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes --no-annotate \
 	--no-emit-index-url --custom-compile-command 'make lock'
 
-.PHONY: help run demo check test lint bench kube packages lock version dist wheelhouse sbom sums man deb image manifests chart mutate five-minutes law soak soak-hostile soak-lanes bench-costs bench-lanes bench-shapes dashboard reference openapi pictures screenshots clean
+.PHONY: help run demo check test lint bench kube packages lock version dist wheelhouse sbom sums man deb image manifests chart mutate five-minutes law soak soak-hostile soak-lanes bench-costs bench-lanes bench-shapes bench-regions dashboard reference openapi pictures screenshots clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 16
@@ -158,6 +158,9 @@ bench-lanes: $(DEV) ## measure the cost of thousands of merged lanes for an idle
 
 bench-shapes: $(DEV) ## measure the cost of deltas of hostile shapes, compared with ordinary ones
 	$(BIN)/python -m tests.bench.shapes
+
+bench-regions: $(DEV) ## measure three regions of 20 workers through relays against 60 workers in one repository
+	$(BIN)/python -m tests.bench.regions
 
 dashboard: $(DEV) ## regenerate config/grafana/dreamcatcherd.json from tests/dashboard
 	$(BIN)/python -m tests.dashboard

@@ -31,6 +31,10 @@ CREDENTIALS: Mapping[tuple[str, str], str] = MappingProxyType(
         ("otel", "headers_file"): "otel_headers",
         ("otel", "ca_file"): "otel_ca_file",
         ("events", "secret_file"): "events_secret",
+        ("relay", "token_file"): "relay_token",
+        ("relay", "ssh_key"): "relay_ssh_key",
+        ("relay", "known_hosts"): "relay_known_hosts",
+        ("relay", "ca_file"): "relay_ca_file",
     }
 )
 """The name in `$CREDENTIALS_DIRECTORY` under which the file of each key is looked for, if the key names none. The units
@@ -63,7 +67,7 @@ def state_folder(environment: Mapping[str, str] = os.environ) -> Path:
 
 
 def credential_file(
-    table: Literal["repository", "http", "hint", "otel"],
+    table: Literal["repository", "http", "hint", "otel", "relay"],
     name: str,
     named: str | None,
     environment: Mapping[str, str] = os.environ,

@@ -10,8 +10,17 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from dreamcatcherd.config_files import credential_file, events_secret_file
-from dreamcatcherd.config_tables import Config, EventsConfig, FramesConfig, HttpConfig, RepositoryConfig
+from dreamcatcherd.config_files import CREDENTIALS, credential_file, events_secret_file, repository_path
+from dreamcatcherd.config_tables import (
+    Config,
+    EventsConfig,
+    FramesConfig,
+    HttpConfig,
+    PublishConfig,
+    RepositoryConfig,
+    RetentionConfig,
+)
+from dreamcatcherd.core import paths
 from dreamcatcherd.core.errors import UsageError
 from dreamcatcherd.core.mistakes import Mistake
 
@@ -30,6 +39,7 @@ def contradictions(config: Config, environment: Mapping[str, str]) -> Iterator[M
     yield from _frames(config.frames)
     yield from _listening(config.http, environment)
     yield from _events(config.events, environment)
+    yield from _relay(config, environment)
     if config.otel.endpoint is not None and (why := wrong_endpoint(config.otel.endpoint)) is not None:
         yield _mistake("otel", "endpoint", why)
 
@@ -104,6 +114,39 @@ def _events(tables: list[EventsConfig], environment: Mapping[str, str]) -> Itera
         if not signed and not is_loopback(urlsplit(table.url or "").hostname or ""):
             remedy = "set secret_file: a file with a secret that the receiver knows too, such as whsec_ and base64"
             yield Mistake(where, "sends to another machine, and signs nothing", remedy, at=secret, needs=at)
+
+
+_RELAY_CLOSES = "has no effect in a relay: frames are closed upstream"
+
+
+def _relay(config: Config, environment: Mapping[str, str]) -> Iterator[Mistake]:
+    """A relay has an upstream and a name, works on a repository of this disk, and closes and publishes nothing."""
+    relay, repository = config.relay, config.repository
+    if (relay.upstream is None) != (relay.name is None):
+        key, other = ("upstream", "name") if relay.upstream is not None else ("name", "upstream")
+        yield _mistake("relay", key, f"goes with {other}", other, remedy="name both or neither")
+    if relay.name is not None and not paths.is_relay_name(relay.name):
+        yield _mistake("relay", "name", f"{relay.name!r} is not 1 to 40 letters, digits, - and _, such as north")
+    if relay.upstream is None:
+        return
+    for table, key in CREDENTIALS:
+        try:
+            if table == "relay":
+                credential_file("relay", key, getattr(relay, key), environment)
+        except UsageError as error:
+            yield _mistake("relay", key, error.cause.removeprefix(f"[relay] {key} "), remedy=error.remedy)
+    if (why := wrong_url(relay.upstream)) is not None:
+        yield _mistake("relay", "upstream", why)
+    if repository_path(repository.url) is None:
+        what = "is on another machine: a relay works on a repository of its own disk"
+        yield Mistake("[repository] url", what, "name a path", at=(("repository", "url"), ("relay", "upstream")))
+    if relay.upstream == repository.url:
+        yield Mistake("[relay] upstream", "is the relay's own repository", at=(("relay", "upstream"),))
+    defaults = ("frames", FramesConfig()), ("publish", PublishConfig()), ("retention", RetentionConfig())
+    for table, default in defaults:
+        for key in default.__struct_fields__:
+            if key != "lanes_keep" and getattr(getattr(config, table), key) != getattr(default, key):
+                yield Mistake(f"[{table}] {key}", _RELAY_CLOSES, "leave it out", at=((table, key),))
 
 
 def _wrong_receiver(table: EventsConfig) -> str | None:

@@ -71,6 +71,49 @@ class RepositoryConfig(Struct, frozen=True, forbid_unknown_fields=True):
     signing_key: Annotated[str | None, Meta(description="snapshot commits are signed with this ssh key")] = None
 
 
+class RemoteKeys(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """How one more repository beside `[repository]` is reached: the keys that every such table has."""
+
+    timeout: Annotated[
+        float, Meta(ge=0.1, le=3600, description="time limit of every network operation, in seconds")
+    ] = 30.0
+    retry: Annotated[
+        float,
+        Meta(ge=0.1, le=3600, description="maximum seconds between two attempts after failures; they grow from 1"),
+    ] = 60.0
+    user: Annotated[str | None, Meta(description="user name for http; for ssh it is part of the URL")] = None
+    token_file: Annotated[str | None, Meta(description="password or token for http, on its first line")] = None
+    ssh_key: Annotated[
+        str | None, Meta(description="private key without passphrase; default: the keys of the ssh agent")
+    ] = None
+    known_hosts: Annotated[
+        str | None, Meta(description="default: `~/.ssh/known_hosts`; an unknown host is always refused")
+    ] = None
+    ca_file: Annotated[str | None, Meta(description="certificates to trust in place of the system's, PEM")] = None
+
+
+class RelayConfig(RemoteKeys, frozen=True, forbid_unknown_fields=True):
+    """A relay: the repository is a copy of the one upstream, and what workers push to it is forwarded there.
+
+    A relay closes no frames. Its commits upstream are signed with `[repository] signing_key`. Files that are not named
+    here are looked for in `$CREDENTIALS_DIRECTORY`, as `relay_token`, `relay_ssh_key`, `relay_known_hosts` or
+    `relay_ca_file`."""
+
+    upstream: Annotated[
+        str | None,
+        Meta(
+            description="the repository that decides: a path, or file://, git://, http(s)://, ssh:// or user@host:path"
+        ),
+    ] = None
+    name: Annotated[
+        str | None,
+        Meta(description="the relay's name, listed upstream in `[lanes] relays`; it pushes to `dc-relay/<name>`"),
+    ] = None
+    poll: Annotated[
+        float, Meta(ge=0.05, le=3600, description="seconds between two looks at upstream; each pushes once at most")
+    ] = 1.0
+
+
 class FramesConfig(Struct, frozen=True, forbid_unknown_fields=True):
     """When the open frame closes."""
 
@@ -243,6 +286,7 @@ class Config(Struct, frozen=True, forbid_unknown_fields=True):
     events: list[EventsConfig] = []
     hint: HintConfig = HintConfig()
     otel: OtelConfig = OtelConfig()
+    relay: RelayConfig = RelayConfig()
     log: LogConfig = LogConfig()
 
     @property

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dreamcatcherd.config import ConfigError, load_config
-from dreamcatcherd.config_files import events_secret_file, repository_path
+from dreamcatcherd.config_files import credential_file, events_secret_file, repository_path
 from dreamcatcherd.config_rules import listen_address
 from dreamcatcherd.config_tables import Config
 from dreamcatcherd.core.errors import UsageError
@@ -57,7 +57,7 @@ def test_what_is_given_counts_and_the_rest_keeps_its_default(file: Path) -> None
     ("text", "named"),
     [
         ("[frame]\n", "[frame] is unknown; did you mean 'frames'?"),
-        ("poll = 1\n", "poll is unknown; it is a key of [repository]: write it below that line"),
+        ("poll = 1\n", "poll is unknown; it is a key of [repository] and of [relay]: write it below that line"),
         ("[frames]\nintervall = 1\n", "intervall"),
         ("[frames]\ninterval = '10'\n", "[frames] interval is text: it takes a number from 0.1 to 31536000"),
         ("[frames]\ninterval = 0\n", "[frames] interval is 0: it takes a number from 0.1 to 31536000"),
@@ -389,3 +389,39 @@ def test_credentials_that_cannot_be_looked_for_are_a_mistake(file: Path) -> None
         load_config(file, {"CREDENTIALS_DIRECTORY": "/x" * 3000})
     assert [one.where for one in found.value.mistakes] == ["[http] token_file", "[http] tls_cert", "[http] tls_key"]
     assert all("which cannot be read: File name too long" in one.line for one in found.value.mistakes)
+
+
+RELAY = '[relay]\nupstream = "https://git.example.org/fleet.git"\nname = "north"\n'
+
+
+@pytest.mark.parametrize(
+    ("text", "named"),
+    [
+        ('[relay]\nname = "north"\n', "[relay] name goes with upstream"),
+        ('[relay]\nupstream = "up.git"\n', "[relay] upstream goes with name"),
+        (RELAY.replace("north", "no/rth"), "[relay] name 'no/rth' is not 1 to 40 letters, digits, - and _"),
+        (
+            RELAY + '[repository]\nurl = "git://host/fleet.git"\n',
+            "[repository] url is on another machine: a relay works",
+        ),
+        ('[relay]\nupstream = "fleet.git"\nname = "north"\n', "[relay] upstream is the relay's own repository"),
+        (RELAY + '[frames]\nclose = "manual"\n', "[frames] close has no effect in a relay: frames are closed upstream"),
+        (RELAY + "[frames]\ninterval = 5\n", "[frames] interval has no effect in a relay"),
+        (RELAY + '[publish]\nrestore = "close"\n', "[publish] restore has no effect in a relay"),
+        (RELAY + "[retention]\ndeltas_frames = 9\n", "[retention] deltas_frames has no effect in a relay"),
+        (RELAY + 'ssh_key = "/nowhere"\n', "[relay] ssh_key names /nowhere, which is not a file"),
+    ],
+)
+def test_what_a_relay_cannot_be_configured_to_do_is_a_mistake(file: Path, text: str, named: str) -> None:
+    """A relay has an upstream, a name and a repository on its own disk, and closes and publishes nothing."""
+    assert named in refused(file, text)
+
+
+def test_a_relay_keeps_the_secrets_of_its_upstream_apart(file: Path, tmp_path: Path) -> None:
+    """Its credentials are files of their own names; a password in the URL is not shown."""
+    (tmp_path / "relay_token").write_text("secret\n")
+    file.write_text(RELAY)
+    config = load_config(file, {})
+    named = credential_file("relay", "token_file", None, {"CREDENTIALS_DIRECTORY": str(tmp_path)})
+    assert (config.relay.name, named) == ("north", tmp_path / "relay_token")
+    assert credential_file("repository", "token_file", None, {"CREDENTIALS_DIRECTORY": str(tmp_path)}) is None

@@ -24,6 +24,7 @@ from dreamcatcherd.doctor.checks import (
     check_tools,
 )
 from dreamcatcherd.doctor.configuration import check_configuration, check_named
+from dreamcatcherd.doctor.relays import check_relay
 from dreamcatcherd.git.remote import RemoteStore
 
 
@@ -82,6 +83,7 @@ def _repository(config: Config, url: str) -> Iterator[Check]:
     yield from check_signing(store.signing_key)
     found = list(check_repository(store, main))
     yield from found
+    yield from check_relay(config, store)
     if not isinstance(store, RemoteStore):
         yield from check_folder(store, main)
     elif found[0].ok:  # further checks of an unreachable remote would fail for the same reason

@@ -18,8 +18,9 @@ from dreamcatcherd.config import ConfigError
 from dreamcatcherd.config_files import repository_path
 from dreamcatcherd.config_tables import DEFAULT_URL, Config, FramesConfig
 from dreamcatcherd.core.codec import MAX_FRAME
-from dreamcatcherd.core.errors import FatalError, RetryableError, UsageError
+from dreamcatcherd.core.errors import FatalError, RefusedError, RetryableError, UsageError
 from dreamcatcherd.core.frames import CloseRule
+from dreamcatcherd.core.paths import is_copy
 from dreamcatcherd.core.report import CycleReport, Pending, plural
 from dreamcatcherd.core.summary import frame_summary
 from dreamcatcherd.daemon.bootstrap import Source, build_runtime, closing_of
@@ -28,8 +29,9 @@ from dreamcatcherd.daemon.cycle import close_frame, poll
 from dreamcatcherd.daemon.primary import Primary
 from dreamcatcherd.git.maintenance import write_graph
 from dreamcatcherd.git.protocols import GitStore, Store
-from dreamcatcherd.imports.new_repository import create
+from dreamcatcherd.imports.new_repository import create, create_empty
 from dreamcatcherd.observe.clock import wall_clock
+from dreamcatcherd.stages.relay_copy import CLOSE_UPSTREAM, NO_CLOSE
 
 _FRAME = WholeNumber(0, MAX_FRAME)
 
@@ -64,10 +66,13 @@ def run(repo: str | None, config_file: Path | None, listen: str | None, interval
     take_stray_messages()
     path = repository_path(url)
     new = repo is None and config.repository.url == DEFAULT_URL and path is not None and not path.exists()
+    new = new and config.relay.upstream is None
     try:
         if new and path is not None:
             check_port(read_listening(config.http))  # a start that fails leaves no repository behind
             create(path, 1, wall_clock(), closing_of(config), config.repository.branch)
+        if config.relay.upstream is not None and path is not None and not path.exists():
+            create_empty(path, config.repository.branch)
         service = Service(build_runtime(config, url), logger, source)
         service.start()
     except NotListeningError as error:
@@ -119,6 +124,8 @@ def _configured(
 
 def _closes(config: Config) -> str:
     frames = config.frames
+    if config.relay.upstream is not None:
+        return "frames close upstream"
     texts: dict[CloseRule, str] = {
         "manual": "frames close by hand: dreamcatcherd close",
         "interval": f"frames close every {frames.interval:g} s",
@@ -162,6 +169,7 @@ def merge_command(frame: int | None, repo: str | None, config_file: Path | None,
 
     The frame closes whether or not its time is over. If frame N is closed already, --frame N does nothing."""
     primary = open_primary(repo, config_file, notes=False)
+    check_closes(primary)
     pending = poll(primary)[0].pending
     last = pending.frame if frame is None else frame
     closed: list[CycleReport] = []
@@ -182,6 +190,12 @@ def merge_command(frame: int | None, repo: str | None, config_file: Path | None,
         click.echo(f"frame {last} is closed already: nothing to do")
 
 
+def check_closes(primary: Primary) -> None:
+    """RefusedError if the repository is a relay's: no frame closes there."""
+    if is_copy(primary.store.refs()):
+        raise RefusedError(f"{primary.store.where}: {NO_CLOSE}", CLOSE_UPSTREAM)
+
+
 def keep_graph(store: Store) -> None:
     """Add the published commits to the commit-graph. It only saves time, so a failure is ignored."""
     if isinstance(store, GitStore) and (published := store.recall()) is not None:
@@ -195,6 +209,7 @@ def keep_graph(store: Store) -> None:
 def close(repo: str | None, config_file: Path | None, as_json: bool) -> None:
     """Close the open frame now, whatever its rule, also while a daemon runs; SIGUSR1 makes a daemon do the same."""
     primary = open_primary(repo, config_file, notes=False)
+    check_closes(primary)
     report = close_frame(primary, "manual")
     if as_json:
         write_json([_summary(report)] if report.ledger else [])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from functools import cache
 
 from dreamcatcherd.core.checkout import unsafe_path
@@ -19,6 +20,10 @@ SETTINGS = "state/dreamcatcher.toml"
 PUBLISHED = "refs/dreamcatcher/published"
 SEEN = "refs/dreamcatcher/seen"
 """Holds the merged lanes if the history of `main` is linear."""
+RELAYS = "refs/heads/dc-relay/"
+"""Below it each listed relay has a lane, by its name: the lane may bring deltas of any stream."""
+UPSTREAM = "refs/dreamcatcher/upstream/"
+"""In the repository of a relay alone: what the relay last saw at its upstream."""
 TRIAL = "refs/dreamcatcher/doctor"
 """At a remote while `doctor` tries whether it may push there."""
 
@@ -28,6 +33,7 @@ DELTA_LEVELS = 64
 _SHORT = 3_000
 """A root of at most so many bytes leaves room for a frame and a plain name in a path that every clone can hold."""
 _SURROGATE = re.compile("[\ud800-\udfff]")
+_RELAY = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9_-]{0,39})")
 _FLAT = re.compile(r"frame-([0-9]+)(?:-.*)?\.json", re.DOTALL)
 
 
@@ -148,6 +154,21 @@ def lane_stream(ref: str, prefix: str) -> str | None:
         return None
     stream = ref[len(prefix) :].partition("/")[0]
     return stream if is_stream_id(stream) else None
+
+
+def is_relay_name(name: str) -> bool:
+    """Whether a relay can have this name: 1 to 40 letters, digits, `-` and `_`, of which the first is no sign."""
+    return _RELAY.fullmatch(name) is not None
+
+
+def relay_name(ref: str) -> str | None:
+    """The name of the relay that a lane ref belongs to; None if the ref is below no relay's prefix."""
+    return ref[len(RELAYS) :] if ref.startswith(RELAYS) else None
+
+
+def is_copy(refs: Iterable[str]) -> bool:
+    """Whether a repository with these refs is a relay's: its shared branch is a copy, and no frame closes in it."""
+    return any(ref.startswith(UPSTREAM) for ref in refs)
 
 
 def short_ref(ref: str) -> str:

@@ -30,7 +30,7 @@ class Pending(Struct, frozen=True):
     among those of `streams`. `seen` has each stream of the last 100 frames with its last delta; `silent` are those that
     delivered in none of the last 10. `claims_held` counts the resources that somebody holds in the open frame, by
     collection. `settings` is the file of those in force, with the warnings about it. `large_views` are among the
-    troubles, and logged."""
+    troubles, and logged. `relay_pending` counts the deltas that a relay's upstream does not have."""
 
     frame: int
     opened_at: str | None
@@ -52,6 +52,7 @@ class Pending(Struct, frozen=True):
     settings: str | None = None
     settings_warnings: tuple[str, ...] = ()
     large_views: list[LargeView] = []
+    relay_pending: int = 0
 
 
 class Check(Struct, frozen=True):
@@ -61,6 +62,15 @@ class Check(Struct, frozen=True):
     ok: bool
     detail: str
     remedy: str | None = None
+
+
+class Forwarded(Struct, frozen=True):
+    """One push of a relay: its commit upstream, and how many commits, deltas and lanes it brought there."""
+
+    commit: str
+    commits: int
+    deltas: int
+    lanes: int
 
 
 class DiskUsage(Struct, frozen=True):
@@ -116,7 +126,7 @@ class CycleReport(Struct, frozen=True):
 
     `restored` is the commit that put canonical files back, if one was made. `lanes_refused` are lanes that a server's
     policy refuses since this close, each with the server's message. `phases` are seconds, `ages_s` the seconds from
-    each merged delta's commit to its publication. `timeline` is None for a poll."""
+    each merged delta's commit to its publication. `timeline` is None for a poll. `forwarded` is what a relay pushed."""
 
     pending: Pending
     ledger: Ledger | None = None
@@ -128,6 +138,7 @@ class CycleReport(Struct, frozen=True):
     restored: str | None = None
     lanes_refused: list[tuple[str, str]] = []
     timeline: CloseTimeline | None = None
+    forwarded: Forwarded | None = None
 
 
 def status_line(pending: Pending, now: int) -> str:

@@ -13,6 +13,7 @@ from types import MappingProxyType
 
 from msgspec import Struct
 
+from dreamcatcherd.core import paths
 from dreamcatcherd.core.collection_settings import claimed_once, read_table, unmatched
 from dreamcatcherd.core.collections import DEFAULT_TABLE, DERIVED, Collection
 from dreamcatcherd.core.decimals import SummedSections, summed_sections
@@ -20,7 +21,7 @@ from dreamcatcherd.core.delta_sections import Sections, known_sections
 from dreamcatcherd.core.intake import Intake, intake_mistakes
 from dreamcatcherd.core.mistakes import Mistake, independent
 from dreamcatcherd.core.model import Limits as Limits
-from dreamcatcherd.core.settings_schema import LANES, Security, parse_settings
+from dreamcatcherd.core.settings_schema import LANES, Lanes, Security, parse_settings
 from dreamcatcherd.core.settings_schema import SettingsError as SettingsError
 from dreamcatcherd.core.signers import Signers, read_signers, speaks_for
 from dreamcatcherd.core.view_settings import Views, view_mistakes
@@ -43,6 +44,11 @@ class Settings(Struct, frozen=True, dict=True):
     intake: Intake = Intake()
     views: Views = MappingProxyType({})
     warnings: tuple[str, ...] = ()
+    relays: tuple[str, ...] = ()
+
+    def is_lane(self, ref: str) -> bool:
+        """Whether deltas are read from a ref that is not the shared branch: a stream's lane, or a listed relay's."""
+        return paths.lane_stream(ref, self.lane_prefix) is not None or paths.relay_name(ref) in self.relays
 
     @cached_property
     def sections(self) -> Sections:
@@ -73,7 +79,7 @@ def read_settings(raw: bytes, blob: str | None = None) -> Settings:
     table = {**named, **DERIVED}
     signers, of_signers = _signers(parsed.security)
     contradictions = chain(
-        _lanes(parsed.lanes.prefix), intake_mistakes(parsed.intake), of_rows, of_signers,
+        _lanes(parsed.lanes), intake_mistakes(parsed.intake), of_rows, of_signers,
         view_mistakes(parsed.views, table, parsed.intake),
     )  # fmt: skip
     if mistakes := [*mistakes, *independent(contradictions, mistakes)]:
@@ -88,12 +94,18 @@ def read_settings(raw: bytes, blob: str | None = None) -> Settings:
         intake=parsed.intake,
         views=parsed.views,
         warnings=(*lost, *unmatched(named, parsed.intake)),
+        relays=tuple(dict.fromkeys(parsed.lanes.relays)),
     )
 
 
-def _lanes(prefix: str) -> Iterator[Mistake]:
-    if not _PREFIX.fullmatch(prefix):
-        yield Mistake("[lanes]", f"prefix {prefix!r} is no ref prefix such as {LANES!r}")
+def _lanes(lanes: Lanes) -> Iterator[Mistake]:
+    if not _PREFIX.fullmatch(lanes.prefix):
+        yield Mistake("[lanes]", f"prefix {lanes.prefix!r} is no ref prefix such as {LANES!r}")
+    elif lanes.prefix.startswith(paths.RELAYS):
+        yield Mistake("[lanes]", f"prefix {lanes.prefix!r} is where the lanes of relays are")
+    for name in lanes.relays:
+        if not paths.is_relay_name(name):
+            yield Mistake("[lanes]", f"relays names {name!r}: a relay's name has 1 to 40 letters, digits, - and _")
 
 
 def _signers(security: Security) -> tuple[Signers, list[Mistake]]:

@@ -24,6 +24,10 @@ class Lanes(Struct, frozen=True, forbid_unknown_fields=True):
     """Where lanes live."""
 
     prefix: Annotated[str, Meta(description="a ref prefix that ends in a slash")] = LANES
+    relays: Annotated[
+        list[str],
+        Meta(description="names of relays: the lane `dc-relay/<name>` of each may bring deltas of any stream"),
+    ] = []
 
 
 class Security(Struct, frozen=True, forbid_unknown_fields=True):

@@ -19,6 +19,7 @@ from dreamcatcherd.core.frames import Closing
 from dreamcatcherd.daemon.event_receivers import Subscription, subscriptions_of
 from dreamcatcherd.daemon.hints import read_hint_secrets
 from dreamcatcherd.daemon.primary import Primary
+from dreamcatcherd.daemon.relay import Relay, relay_of
 from dreamcatcherd.daemon.tracing import read_tracing
 from dreamcatcherd.git.local import LocalStore
 from dreamcatcherd.git.protocols import GitStore, Store
@@ -41,6 +42,7 @@ class Runtime(NamedTuple):
     tracing: TraceTarget | None = None
     hint_secrets: tuple[bytes, ...] = ()
     subscriptions: tuple[Subscription, ...] = ()
+    relay: Relay | None = None
 
 
 def build_runtime(config: Config, url: str, now: Runtime | None = None) -> Runtime:
@@ -55,14 +57,15 @@ def build_runtime(config: Config, url: str, now: Runtime | None = None) -> Runti
         receivers = subscriptions_of(config.events, now.store.identity)
         return now._replace(
             config=config, closing=closing, listening=listening, tracing=tracing, hint_secrets=secrets,
-            subscriptions=receivers,
+            subscriptions=receivers, relay=relay_of(config, now.store, now.primary, now.relay),
         )  # fmt: skip
     store = open_store(config.repository, url)
     # A push to a repository on another machine changes nothing on this disk.
     watched = () if isinstance(store, RemoteStore) else (store.folder / "refs",)
     tracing, receivers = read_tracing(config.otel, store.where), subscriptions_of(config.events, store.identity)
     primary = primary_of(config, store, closing)
-    return Runtime(config, store, primary, closing, listening, watched, tracing, secrets, receivers)
+    relay = relay_of(config, store, primary, None)
+    return Runtime(config, store, primary, closing, listening, watched, tracing, secrets, receivers, relay)
 
 
 def open_store(repository: RepositoryConfig, url: str) -> GitStore:

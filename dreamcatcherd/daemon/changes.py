@@ -48,12 +48,12 @@ def _shown(where: str, key: str, value: Any) -> Any:
     """A value as far as it can be shown."""
     if value is None:
         return None
-    if (where, key) == ("[repository]", "url"):
+    if (where, key) in (("[repository]", "url"), ("[relay]", "upstream")):
         try:
             return without_secrets(value)[0]
         except DreamcatcherError:
             return _HIDDEN
-    if (where, key) == ("[repository]", "user"):  # forges accept a token in its place
+    if key == "user" and where in ("[repository]", "[relay]"):  # forges accept a token in its place
         return _HIDDEN
     if where.startswith("[[events]]") and key == "url":
         return without_path(value)

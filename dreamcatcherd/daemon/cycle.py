@@ -21,6 +21,7 @@ from dreamcatcherd.core.frames import Decision
 from dreamcatcherd.core.ledger import Ledger
 from dreamcatcherd.core.merge import Merged
 from dreamcatcherd.core.model import DeltaArrival
+from dreamcatcherd.core.paths import is_copy
 from dreamcatcherd.core.plan import merged_id
 from dreamcatcherd.core.report import CloseTimeline, CycleReport, trace_links
 from dreamcatcherd.core.snapshot import MergedId
@@ -34,6 +35,7 @@ from dreamcatcherd.stages.lane_cleanup import remove_lanes, silent_lanes
 from dreamcatcherd.stages.merge import NewBase, merge_frame
 from dreamcatcherd.stages.plan import plan_frame
 from dreamcatcherd.stages.publish import publish
+from dreamcatcherd.stages.relay_copy import CLOSE_UPSTREAM, NO_CLOSE
 from dreamcatcherd.stages.snapshot import FrameCommit, frame_ledger, subject_of
 
 RACES = 60
@@ -86,6 +88,8 @@ def close_frame(
     phases = Phases(primary, primary.read_runs if inbox else ())  # a poll's reading is part of the close
     with _collector_off():
         inbox = inbox or primary.read_inbox(phases)
+        if is_copy(inbox.refs):  # a frame that closed here would part it from upstream for ever
+            raise FatalError(f"{store.where}: {NO_CLOSE}", CLOSE_UPSTREAM)
         frame = inbox.published.state.frame if frame is None else frame
         # Known to the primary from here on, with the runs as they grow: a close that fails is traced as well.
         primary.timeline = CloseTimeline(frame, closed_by, inbox.published.commit, phases.runs)

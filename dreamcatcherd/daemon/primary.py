@@ -18,7 +18,7 @@ from dreamcatcherd.core.frames import Closing, Decision, Moment, Signs, Watch, d
 from dreamcatcherd.core.ledger import Ledger, Violation
 from dreamcatcherd.core.merge import Merged
 from dreamcatcherd.core.model import Arrival, DeltaArrival, RejectArrival
-from dreamcatcherd.core.paths import ROOTS
+from dreamcatcherd.core.paths import ROOTS, is_copy
 from dreamcatcherd.core.plan import Plan
 from dreamcatcherd.core.report import CloseTimeline, Pending, PhaseRun
 from dreamcatcherd.core.tree import NamePath, blob_at
@@ -177,7 +177,12 @@ class Primary:
         """Put edited canonical files back by a commit of its own; returns it.
 
         None if there is nothing to restore, it is too early to do so again, or another primary was faster."""
-        if not self.restores or not is_edited(self.store, inbox) or self._pace.wait_s(self._steady()) > 0:
+        if (
+            not self.restores
+            or is_copy(inbox.refs)
+            or not is_edited(self.store, inbox)
+            or self._pace.wait_s(self._steady()) > 0
+        ):
             return None
         with phases.of("publish"):
             self.store.discard()

@@ -20,7 +20,7 @@ from dreamcatcherd.core.errors import (
 )
 from dreamcatcherd.core.frames import Decision
 from dreamcatcherd.core.mistakes import Mistake, MistakesError, listed
-from dreamcatcherd.core.report import CycleReport, status_line
+from dreamcatcherd.core.report import CycleReport, Pending, status_line
 from dreamcatcherd.core.troubles import Trouble, failing
 from dreamcatcherd.daemon.backoff import Backoff
 from dreamcatcherd.daemon.bootstrap import Runtime, Source, build_runtime, configure
@@ -39,6 +39,7 @@ from dreamcatcherd.observe.logs import CycleLog, EventLogger, set_up_logs
 from dreamcatcherd.observe.metrics import Metrics
 from dreamcatcherd.observe.traces import Traces
 from dreamcatcherd.stages.first_frame import open_first
+from dreamcatcherd.stages.relay_copy import CLOSE_UPSTREAM, NO_CLOSE
 from dreamcatcherd.web.app import WebApp, make_app
 from dreamcatcherd.web.forge_links import forge_links
 from dreamcatcherd.web.hints import Hints
@@ -73,7 +74,7 @@ class Service:
         self.metrics = Metrics()
         self.live_status = LiveStatus()
         self._timers = Timers()
-        self._hints = Hints(HintPace(self._timers, self._wake.set).hint)
+        self._hints = Hints(HintPace(self._timers, lambda: self._ask("hint")).hint)
         self._listener = Listener(self._application, runtime.listening)
         self._notifier = SystemdNotifier()
         self._watch = FileWatch(runtime.watched, self._wake.set, self._watch_degraded)
@@ -186,19 +187,18 @@ class Service:
         if measured:
             self._full = full
             self._note()
-        if self._backoff.left_s > 0:  # whatever else woke us
-            return self._backoff.left_s
+        if (left_s := self._backoff.left_s) > 0:  # whatever else woke us
+            return left_s
         closing = False
         try:
             report, decision = self._poll()
             if report.ledger is not None:  # an earlier publication had landed after all
                 self._show(report)
-            by_hand = "close" in self._asked
+            by_hand = "close" in self._asked and self._runtime.relay is None
             closing = (decision.due or by_hand) and not self._stop.is_set()
             if closing:
                 self._asked.discard("close")
-                self.metrics.show(report.pending)  # what waits now, whatever becomes of the close
-                self.live_status.update(report.pending, self.primary.last)
+                self._show_pending(report.pending)
                 closed_by = "manual" if by_hand else decision.closed_by
                 with self.live_status.merging():
                     report = close_frame(self.primary, closed_by, report.pending.frame, self.primary.last)
@@ -207,7 +207,6 @@ class Service:
                 return 0.0
             return self._failed(error, closing)
         self._backoff.end()
-        # A publication that landed late was shown above; the poll that found it has nothing more to say.
         if closing or report.ledger is None:
             self._show(report)
         self._upkeep.tidy(self._runtime, closing)
@@ -221,6 +220,10 @@ class Service:
 
     def _poll(self) -> tuple[CycleReport, Decision]:
         """One poll; a repository without any commit gets its first frame opened on the way."""
+        if (relay := self._runtime.relay) is not None:
+            if self._take("close"):
+                self._log.warning("no frame closed", cause=NO_CLOSE, remedy=CLOSE_UPSTREAM)
+            return relay.poll(self._take("hint"), self._show_pending)
         found = poll(self.primary, restore=True)
         inbox = self.primary.last
         if inbox is not None and inbox.head is None and inbox.published.commit is None:
@@ -230,6 +233,11 @@ class Service:
             found = poll(self.primary)
         self._events.look(self.primary.last)
         return found
+
+    def _show_pending(self, pending: Pending) -> None:
+        """Show what waits in the middle of a cycle, whatever becomes of it."""
+        self.metrics.show(pending)
+        self.live_status.update(pending, self.primary.last)
 
     def _failed(self, error: DreamcatcherError, closing: bool) -> float:
         """Account for a failed cycle; returns the seconds to wait."""
@@ -246,6 +254,10 @@ class Service:
         self._notifier.status(f"not ready: {error.cause}")
         if isinstance(error, FatalError):
             self._notifier.ready()  # the daemon is up and answers; what is broken is the repository
+        relay = self._runtime.relay
+        if relay is not None and error is relay.failure:
+            self.metrics.left_alone(relay.backoff.until)
+            return relay.left_s
         wait_s = self._backoff.wait_s(error, self._runtime.config.repository.retry)
         self.metrics.left_alone(self._backoff.until)
         return wait_s

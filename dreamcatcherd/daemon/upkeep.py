@@ -19,7 +19,7 @@ from dreamcatcherd.git.maintenance import LOOSE_MOST, maintain, pack_refs
 from dreamcatcherd.git.reachability import has_graph
 from dreamcatcherd.observe.logs import CycleLog
 from dreamcatcherd.observe.metrics import Metrics
-from dreamcatcherd.stages.lane_cleanup import LANES_AT_ONCE
+from dreamcatcherd.stages.lane_cleanup import LANES_AT_ONCE, remove_lanes
 
 MEASURE_S = 60.0
 """How often the daemon's folder and its disk are measured."""
@@ -98,7 +98,10 @@ class Upkeep:
 
     def _remove_lanes(self, runtime: Runtime) -> None:
         keep_s = runtime.config.retention.lanes_keep
-        removed = remove_silent_lanes(runtime.primary, keep_s)
+        if runtime.relay is not None:
+            removed = remove_lanes(runtime.store, runtime.relay.silent_lanes(keep_s))
+        else:
+            removed = remove_silent_lanes(runtime.primary, keep_s)
         if len(removed) >= LANES_AT_ONCE:  # there may be more
             self._due.add("lanes")
         for ref in removed:

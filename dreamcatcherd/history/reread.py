@@ -60,7 +60,7 @@ def arrivals_of(store: RepositoryReader, inbox: Inbox, ledger: Ledger) -> list[A
             source = sources_of.get((paths.printable(version.path), version.blob, oid)) or alike[version.blob, oid]
             ref = source if source.startswith("refs/") else f"refs/heads/{source}"
             sources = ["main"] if oid in on_main or (gone and source == "main") else [ref]
-            arrivals += attribute([found], sources, settings.lane_prefix, commit.time, None)
+            arrivals += attribute([found], sources, settings, commit.time, None)
     if not settings.signers:
         return arrivals
     arrivals = reader.only_signed(store, arrivals, settings.signers)

@@ -21,6 +21,7 @@ from dreamcatcherd.core.model import Delta, Fault, Reject
 from dreamcatcherd.core.settings import Settings, SettingsError
 from dreamcatcherd.core.tree import Entry, differences, entries_at, subtree
 from dreamcatcherd.git.protocols import Commit, RepositoryReader
+from dreamcatcherd.hook.copy_rules import judge_copy
 from dreamcatcherd.hook.lane_rules import judge_lanes
 from dreamcatcherd.hook.push import (
     KINDS,
@@ -62,6 +63,7 @@ def judge_read_push(push: Push, updates: Sequence[Update], gate: Gate) -> list[O
     primary = [offence for update in updates for offence in _for_primary(push, update)]
     found = chain(
         _replacements(updates),
+        judge_copy(push, updates),
         primary,
         *(_on_main(push, update, not primary and _publishes(push)) for update in updates if update.ref == gate.main),
         judge_lanes(push, updates),
@@ -109,7 +111,7 @@ def read_push(store: RepositoryReader, updates: Sequence[Update], gate: Gate) ->
     settings = settings_at(store, refs, gate.main, head)
     prefixes = (settings.lane_prefix, PRIMARY_REFS)
     # Other branches and tags were never checked, so their commits count as new when they reach `main` or a lane.
-    hidden = [oid for ref, oid in refs.items() if ref == gate.main or ref.startswith(prefixes)]
+    hidden = [oid for ref, oid in refs.items() if ref == gate.main or ref.startswith(prefixes) or settings.is_lane(ref)]
     old = refs.get(gate.main)
     previous = settings if old == head else settings_at(store, refs, gate.main, old)
     return Push(store, gate, refs, moves, head, settings, hidden, Past(store, old), previous, time.time_ns() // 1000)

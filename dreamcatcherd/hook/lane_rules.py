@@ -1,6 +1,7 @@
 """The rules of the server-side check for lanes (docs/protocol.md#the-server-side-check).
 
-A lane brings valid deltas of its own stream, on a tree that is otherwise `main`'s."""
+A lane brings valid deltas of its own stream, on a tree that is otherwise `main`'s. The lane of a listed relay brings
+valid deltas of any stream: what else its commits may hold was judged in its region, by the `main` that is there."""
 
 from __future__ import annotations
 
@@ -26,6 +27,10 @@ from dreamcatcherd.hook.push import (
     unsigned_offences,
     violation_kind_of,
 )
+from dreamcatcherd.stages.never_merged import UNLISTED_RELAY
+
+_ANY = "/"
+"""Stands for any stream among the owners of a relay's commits: no stream has a slash."""
 
 
 def judge_lanes(push: Push, updates: Sequence[Update]) -> Iterator[Offence]:
@@ -33,9 +38,11 @@ def judge_lanes(push: Push, updates: Sequence[Update]) -> Iterator[Offence]:
 
     FatalError if an object cannot be read."""
     prefix = push.settings.lane_prefix
-    lanes = [update for update in updates if update.ref != push.gate.main and update.ref.startswith(prefix)]
+    prefixes = (prefix, paths.RELAYS)
+    lanes = [update for update in updates if update.ref != push.gate.main and update.ref.startswith(prefixes)]
     for update in lanes:
         yield from _lane_itself(push, update)
+    lanes = [update for update in lanes if push.settings.is_lane(update.ref) or update.ref.startswith(prefix)]
     yield from _deletions(push, lanes)
     yield from _blocked(push, lanes)
     for update in updates:
@@ -59,7 +66,9 @@ def _lane_itself(push: Push, update: Update) -> Iterator[Offence]:
     """Refuse refs below the lane prefix that cannot be lanes, by their name or because they name no commit."""
     if update.new is None:
         return
-    if paths.lane_stream(update.ref, push.settings.lane_prefix) is None:
+    if (relay := paths.relay_name(update.ref)) is not None and relay not in push.settings.relays:
+        yield Offence(update.ref, "not-a-relay", UNLISTED_RELAY)
+    elif relay is None and paths.lane_stream(update.ref, push.settings.lane_prefix) is None:
         want = f"{push.settings.lane_prefix}<stream_id>"
         yield Offence(update.ref, "bad-lane", f"not a valid stream_id: a lane is {want}, or {want}/<anything>")
     elif not push.store.commit(update.new).tree:
@@ -88,7 +97,7 @@ def _blocked(push: Push, lanes: Sequence[Update]) -> Iterator[Offence]:
 
 
 def _not_entitled(push: Push, lanes: Sequence[Update]) -> Iterator[Offence]:
-    """If signers are set: refuse lanes whose head no key of their stream signed."""
+    """If signers are set: refuse lanes whose head no key of their stream, or of their relay, signed."""
     # Also lanes without deltas: git cannot hold `dc/alice` and `dc/alice/x`, so an empty lane can shut out a stream.
     signers = push.previous.signers
     if not signers:
@@ -97,14 +106,19 @@ def _not_entitled(push: Push, lanes: Sequence[Update]) -> Iterator[Offence]:
     good = push.good_signatures(moved.values(), signers)
     for ref, oid in moved.items():
         stream = paths.lane_stream(ref, push.settings.lane_prefix)
-        if stream is not None and not speaks_for(signers, good.get(oid), stream):
+        relay = paths.short_ref(ref) if paths.relay_name(ref) is not None else None
+        if relay is not None and not speaks_for(signers, good.get(oid), relay):
+            detail = f"its head {oid[:10]} has no good signature by a key of the principal {relay}"
+            yield Offence(ref, "not-a-relay", detail)
+        elif stream is not None and not speaks_for(signers, good.get(oid), stream):
             detail = f"its head {oid[:10]} has no good signature by a key of the stream {quoted_stream(stream)}"
             yield Offence(ref, "wrong-stream", detail)
 
 
 def _on_lanes(push: Push, lanes: Sequence[Update]) -> Iterator[Offence]:
     """Refuse versions in new commits that are not deltas of the lane's stream, and other changes below `state/`."""
-    streams = {update: paths.lane_stream(update.ref, push.settings.lane_prefix) for update in lanes}
+    prefix = push.settings.lane_prefix
+    streams = {one: _ANY if paths.relay_name(one.ref) else paths.lane_stream(one.ref, prefix) for one in lanes}
     tips = [update.new for update, stream in streams.items() if update.new is not None and stream is not None]
     commits = dict(push.unchecked(tips, push.head))
     # A commit may be on several of the lanes; a delta in it has to belong to one of them.
@@ -119,12 +133,13 @@ def _on_lanes(push: Push, lanes: Sequence[Update]) -> Iterator[Offence]:
             for item in push.judged(oid, commit):
                 if isinstance(item, Reject):
                     yield rejected(item)
-                elif item.stream_id not in owners[oid]:
+                elif item.stream_id not in owners[oid] and _ANY not in owners[oid]:
                     yield _wrong_stream(item, owners[oid])
                 else:
                     push.accept(item)
                     deltas.append(structs.replace(item, body=None))
-            yield from _not_inherited(push, oid, commit)
+            if _ANY not in owners[oid]:
+                yield from _not_inherited(push, oid, commit)
         except UnreadableError as error:
             yield unreadable(oid, error)
     yield from (Offence(path, "bad-name", why) for path, why in push.unsafe)

@@ -14,7 +14,7 @@ from typing import NamedTuple, TextIO
 
 from dreamcatcherd.core.codec import plain
 from dreamcatcherd.core.errors import DreamcatcherError, UsageError
-from dreamcatcherd.core.paths import printable
+from dreamcatcherd.core.paths import is_copy, printable
 from dreamcatcherd.core.signers import lines_at
 from dreamcatcherd.git.protocols import PushStore
 from dreamcatcherd.git.push_reader import PushReader
@@ -63,6 +63,11 @@ _REMEDIES = {
     "not-a-commit": "push a commit",
     "main-deleted": "keep the shared branch",
     "main-moved": "git pull --rebase, and push again; a lane never waits",
+    "not-a-relay": (
+        "let an operator list the relay in state/dreamcatcher.toml ([lanes] relays), with a key of the principal "
+        "dc-relay/<name> where signers are set"
+    ),
+    "relay-copy": "push it to the repository upstream, from where it is copied here",
     "not-the-primary": f"leave it to the primary, whom git config {USER} or {KEY} names on the server",
 }
 
@@ -178,7 +183,9 @@ def judge(
         offences = judge_read_push(push, updates, gate)
         found = [] if offences else warnings(push, updates, open_frame_at(store, store.refs().get(gate.main)))
     # Outside the limit: this wait for an overdue frame costs no processor time.
-    if not offences and (stale := wait(store, updates, gate.main, partial(_head, store, gate.main))):
+    # A relay copies frames within milliseconds, so pushes to its repository need not give way.
+    waits = not offences and not is_copy(push.refs)
+    if waits and (stale := wait(store, updates, gate.main, partial(_head, store, gate.main))):
         offences = [stale]
     if offences:
         return CheckResult([plain(line) for line in _report(offences)], [])

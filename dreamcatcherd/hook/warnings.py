@@ -40,7 +40,7 @@ def _settings(push: Push) -> Iterator[str]:
 def _refs(push: Push, updates: Sequence[Update]) -> Iterator[str]:
     for update in updates:
         if update.new is not None and update.ref not in (push.gate.main, paths.PUBLISHED):
-            why = never_merged(update.ref, push.gate.main, push.settings.lane_prefix)
+            why = never_merged(update.ref, push.gate.main, push.settings)
             if why is not None:
                 yield f"{paths.short_ref(update.ref)}: {why}"
 

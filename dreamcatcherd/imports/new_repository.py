@@ -34,6 +34,23 @@ def check_free(path: Path) -> None:
         raise RefusedError(cause, "choose another path")
 
 
+def create_empty(path: Path, branch: str = "main") -> None:
+    """Create a bare repository without commits, with the server-side check, for a relay to copy upstream into.
+
+    RefusedError if `path` exists and is not an empty folder; UsageError if it cannot be created."""
+    check_free(path)
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UsageError(f"{path} cannot be made: {error.strerror}", _CHOOSE) from error
+    try:
+        _make_bare(path, branch)
+        install_hook(path)
+    except BaseException:
+        shutil.rmtree(path, ignore_errors=True)
+        raise
+
+
 def create(
     path: Path, frame: int, now: int, closing: Closing, branch: str = "main", *, hook: bool = True
 ) -> LocalStore:

@@ -90,6 +90,7 @@ class Families:
         self.degraded = gauge("watch_degraded", "1 while changes of files are noticed by polling alone.")
         self.refused = gauge("config_refused", "1 while the configuration on disk is refused.")
         self.lanes_refused = gauge("lanes_refused", "Lanes left out of main because the server refuses them.")
+        self.relay_pending = gauge("relay_pending_deltas", "Deltas here that a relay's upstream does not have; or 0.")
 
     def _add_machine(self) -> None:
         """Sizes on disk, the server's wishes, and the build."""

@@ -170,6 +170,9 @@ class CycleLog:
         for lane, why in report.lanes_refused:
             remedy = "nothing of it is merged until its owner pushes another history, or the server accepts this one"
             self.logger.warning("lane left out", lane=lane, cause=why, remedy=remedy)
+        if (pushed := report.forwarded) is not None:
+            brought = {"commits": pushed.commits, "deltas": pushed.deltas, "lanes": pushed.lanes}
+            self.logger.info("deltas forwarded", **brought, commit=pushed.commit)
         self._large(report.pending)
         if report.lost:
             self.logger.debug("another primary was faster", frame=report.pending.last_closed)

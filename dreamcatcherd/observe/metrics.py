@@ -64,6 +64,7 @@ class Metrics:
         self._families.held.set(pending.held)
         self._families.behind.set(pending.behind_s)
         self._families.lanes_refused.set(pending.lanes_refused)
+        self._families.relay_pending.set(pending.relay_pending)
         counted: Counter[str] = Counter()
         for name, count in pending.entities.items():
             counted[self._label(name)] += count

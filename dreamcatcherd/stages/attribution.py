@@ -9,6 +9,7 @@ from msgspec import structs
 from dreamcatcherd.core import paths
 from dreamcatcherd.core.codec import has_control
 from dreamcatcherd.core.model import Arrival, Delta, Fault, Reject, RejectArrival, arrival_of
+from dreamcatcherd.core.settings import Settings
 from dreamcatcherd.git.protocols import Commit
 from dreamcatcherd.git.reachability import reach_within
 from dreamcatcherd.stages.delta_reader import ReadVersion
@@ -41,22 +42,30 @@ def sources_of(
 
 
 def attribute(
-    judged: Iterable[ReadVersion], sources: list[str], prefix: str, committed_s: int, arrived: int | None
+    judged: Iterable[ReadVersion],
+    sources: list[str],
+    settings: Settings,
+    committed_s: int,
+    arrived: int | None,
 ) -> list[Arrival]:
     """What one commit brings, each version with the ref that is named as its source.
 
-    A delta that comes by lanes alone must be of a lane's own stream (docs/protocol.md#a-delta). If several lanes bring
-    one commit, each delta is attributed to the lane of its stream."""
+    A delta that comes by lanes alone must be of a lane's own stream (docs/protocol.md#a-delta), unless a listed relay's
+    lane brings it. If several lanes bring one commit, each delta is attributed to the lane of its stream, else to the
+    relay's."""
     first = paths.short_ref(sources[0])
     lanes: dict[str | None, str] = {}
     for ref in sources:
-        lanes.setdefault(paths.lane_stream(ref, prefix), paths.short_ref(ref))
+        lanes.setdefault(paths.lane_stream(ref, settings.lane_prefix), paths.short_ref(ref))
+    relays = [paths.short_ref(ref) for ref in sources if paths.relay_name(ref) in settings.relays]
     found = []
     for item, more in judged:
         source = first
         if sources != ["main"] and isinstance(item, Delta):
             if item.stream_id in lanes:
                 source = lanes[item.stream_id]
+            elif relays:
+                source = relays[0]
             else:
                 item = _of_another(item, first)
         found.append(arrival_of(item, source, None, committed_s, arrived, more))

@@ -61,7 +61,7 @@ class InboxReader:
         self._blocked: dict[str, str] = {}  # lane heads that bring an unreadable commit; each is read once
         self._reported: set[tuple[str, str]] = set()  # unreadable commits that a ledger names, as (ref, commit)
         self._judged_by: object = None
-        self._is_lane: tuple[object, dict[str, bool]] = (None, {})  # by ref, under one prefix
+        self._is_lane: tuple[object, dict[str, bool]] = (None, {})  # by ref, under one prefix and list of relays
         self._last: Inbox | None = None
 
     def read(self, store: Store, view: View) -> Inbox:
@@ -76,7 +76,7 @@ class InboxReader:
 
     def _read_all(self, store: Store, view: View) -> Inbox:
         refs, main, head, base, settings = view.refs, view.main, view.head, view.published, view.settings
-        lanes = self._lanes(refs, main, settings.lane_prefix)
+        lanes = self._lanes(refs, main, settings)
         if not self.settled and base.commit:
             self.settled = _merged_lately(store, base.commit, lanes)
         self._note_rewinds(store, base, refs, lanes)
@@ -108,13 +108,14 @@ class InboxReader:
         unreported = tuple(one for one in self._unreadable if (one.ref, one.commit) not in self._reported)
         return Inbox(view, live, commits, arrivals, tuple(self._rewinds), self._unreadable, unreported)
 
-    def _lanes(self, refs: dict[str, str], main: str, prefix: str) -> dict[str, str]:
+    def _lanes(self, refs: dict[str, str], main: str, settings: Settings) -> dict[str, str]:
         """The refs that are lanes. Each name is judged once: a fleet has thousands, and one of them moves."""
         by, known = self._is_lane
-        if by != (main, prefix) or len(known) > 2 * len(refs) + 1_000:  # names that are gone do not pile up
-            self._is_lane = ((main, prefix), known := {})
+        now = (main, settings.lane_prefix, settings.relays)
+        if by != now or len(known) > 2 * len(refs) + 1_000:  # names that are gone do not pile up
+            self._is_lane = (now, known := {})
         for ref in refs.keys() - known.keys():
-            known[ref] = ref != main and paths.lane_stream(ref, prefix) is not None
+            known[ref] = ref != main and settings.is_lane(ref)
         return {ref: oid for ref, oid in refs.items() if known[ref]}
 
     def _arrivals_of(
@@ -125,7 +126,7 @@ class InboxReader:
         if known is None or known[0] != sources:
             arrived = self._arrived.setdefault(oid, view.seen_at or None)
             read = self._read(store, oid, commit, view.settings)
-            known = (sources, attribute(read, sources, view.settings.lane_prefix, commit.time, arrived))
+            known = (sources, attribute(read, sources, view.settings, commit.time, arrived))
             self._arrivals[oid] = known
         return known[1]
 
@@ -213,7 +214,7 @@ class InboxReader:
     def _forget(self, settings: Settings, commits: dict[str, Commit]) -> None:
         """Drop what is remembered of commits that are no longer new, and everything if the settings changed."""
         # In settings without a file of their own, as in tests, the values themselves are compared.
-        judged_by = (settings.blob, settings.limits, settings.lane_prefix, settings.intake)
+        judged_by = (settings.blob, settings.limits, settings.lane_prefix, settings.relays, settings.intake)
         if judged_by != self._judged_by:
             self._judged.clear()
             self._arrivals.clear()

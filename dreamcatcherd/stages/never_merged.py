@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 from dreamcatcherd.core import paths
+from dreamcatcherd.core.settings import Settings
+
+UNLISTED_RELAY = f"the lane of a relay that [lanes] relays in {paths.SETTINGS} does not list: nothing is merged from it"
 
 
-def never_merged(ref: str, main: str, prefix: str) -> str | None:
+def never_merged(ref: str, main: str, settings: Settings) -> str | None:
     """Why nothing is merged from a ref; None for the shared branch, lanes, and the primary's own refs."""
+    prefix = settings.lane_prefix
     if ref == main or ref.startswith((prefix, "refs/dreamcatcher/")):
         return None
+    if (relay := paths.relay_name(ref)) is not None:
+        return None if relay in settings.relays else UNLISTED_RELAY
     lane = f"{paths.short_ref(prefix)}<stream_id>"
     if ref.lower().startswith(prefix.lower()):
         return f"not a lane: lanes are called {lane}, in lower case; nothing is merged from it"

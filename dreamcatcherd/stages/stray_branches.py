@@ -40,7 +40,7 @@ class StrayBranches:
         found: list[Trouble] = []
         known: dict[tuple[str, str | None, paths.Roots], int] = {}
         roots = settings.intake.roots
-        strays = [ref for ref in refs if never_merged(ref, main, settings.lane_prefix) is not None]
+        strays = [ref for ref in refs if never_merged(ref, main, settings) is not None]
         for ref in sorted(strays)[:BRANCHES]:
             key = (refs[ref], published, roots)
             count = self._known.get(key)
@@ -50,7 +50,10 @@ class StrayBranches:
             if count:
                 what = f"{paths.short_ref(ref)} brings {count} versions of deltas that are never merged"
                 lane = f"{paths.short_ref(settings.lane_prefix)}<stream_id>"
-                found.append(Trouble(what, None, f"push them to {paths.short_ref(main)} or to {lane}"))
+                remedy = f"push them to {paths.short_ref(main)} or to {lane}"
+                if (relay := paths.relay_name(ref)) is not None:
+                    remedy = f'list the relay in {paths.SETTINGS}: [lanes] relays = ["{relay}"], or delete the branch'
+                found.append(Trouble(plain(what), None, remedy))
         self._known = known
         return found
 
@@ -86,7 +89,7 @@ def why_unseen(store: ObjectReader, refs: dict[str, str], main: str, settings: S
         if lookup(store, store.commit(refs[ref]).tree, path) is None:
             continue
         where = paths.short_ref(ref)
-        if (why := never_merged(ref, main, settings.lane_prefix)) is not None:
+        if (why := never_merged(ref, main, settings)) is not None:
             return f"{path} is on {where}, which is {why}"
         if paths.root_above(path, settings.intake.roots) is None:
             return f"{path} is on {where}, outside {paths.named_roots(settings.intake.roots)}: it is never merged"

@@ -323,3 +323,16 @@ def test_signers_that_lock_everybody_out_or_do_not_read_are_refused(text: str, w
     """There must be an operator with a key, and every line must be one that git can use."""
     with pytest.raises(SettingsError, match=word):
         read(f"[security]\n{text}")
+
+
+def test_relays_are_listed_by_names_that_a_ref_can_have() -> None:
+    """The lane of a listed relay is one, and no other below the prefix of relays, which is not that of streams."""
+    settings = read_settings(b'[lanes]\nrelays = ["north", "south", "north"]\n')
+    assert settings.relays == ("north", "south")
+    lanes = {ref: settings.is_lane(f"refs/heads/{ref}") for ref in ("dc-relay/north", "dc-relay/west", "dc/w", "main")}
+    assert lanes == {"dc-relay/north": True, "dc-relay/west": False, "dc/w": True, "main": False}
+    for name in ("", "-x", "a/b", "a.b", "x" * 41):
+        with pytest.raises(SettingsError, match="a relay's name has 1 to 40 letters"):
+            read_settings(f'[lanes]\nrelays = ["{name}"]\n'.encode())
+    with pytest.raises(SettingsError, match="is where the lanes of relays are"):
+        read_settings(b'[lanes]\nprefix = "refs/heads/dc-relay/"\n')

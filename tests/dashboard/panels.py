@@ -213,6 +213,13 @@ ROWS: dict[str, tuple[Shown, ...]] = {
             stacked=True,
         ),
         Shown(
+            "Not forwarded",
+            "Deltas of a relay's region that its upstream does not have.",
+            8,
+            "short",
+            (each("relay_pending_deltas", "deltas"),),
+        ),
+        Shown(
             "Disk",
             "The packs of the folder that a primary works on, and what its disk has left.",
             8,

@@ -15,6 +15,7 @@ from tests.e2e.front import Answer, Front, front
 from tests.e2e.harm import close_in_the_future, many_packs, on_a_disk_of, trip_guard
 from tests.e2e.prometheus import Prometheus, promtool, run_prometheus
 from tests.e2e.proxy import hold_port, port_of
+from tests.e2e.relays import relay_toml
 from tests.e2e.servers import install_hook
 from tests.e2e.tools import (
     Daemon,
@@ -181,7 +182,8 @@ def test_a_real_prometheus_sees_what_is_wrong_with_a_machine(tmp_path: Path) -> 
 
 def test_a_real_prometheus_sees_what_servers_and_pushers_do(tmp_path: Path) -> None:
     """A server that limits, one that refuses a lane, somebody who rewinds `main` after every publication, one who
-    pushes 51 MB, and a receiver of events that is not there: each alert fires for the right daemon."""
+    pushes 51 MB, a receiver of events that is not there, and a relay that upstream does not list: each alert fires for
+    the right daemon."""
     repositories = {name: tmp_path / name / "fleet.git" for name in ("limited", "refused", "rewound", "large")}
     for repository in repositories.values():
         dc("init", str(repository), "--no-hook")
@@ -220,12 +222,17 @@ def test_a_real_prometheus_sees_what_servers_and_pushers_do(tmp_path: Path) -> N
             for name, url in urls.items()
         }
         with ExitStack() as stack:
+            dc("init", str(tmp_path / "region.git"))
+            configs["relay"] = relay_toml(tmp_path / "relay", tmp_path / "region.git", str(repositories["large"]))
             daemons = {
-                name: stack.enter_context(Daemon(tmp_path / name, "--config", str(configs[name]))) for name in urls
+                name: stack.enter_context(Daemon(tmp_path / name, "--config", str(path)))
+                for name, path in configs.items()
             }
             at = {name: daemon.url().removeprefix("http://") for name, daemon in daemons.items()}
             prometheus = stack.enter_context(run_prometheus(tmp_path, watched(tmp_path, list(at.values()))))
-            wait_for(lambda: len(prometheus.query("dreamcatcher_lanes_refused")) == len(urls))
+            wait_for(lambda: len(prometheus.query("dreamcatcher_lanes_refused")) == len(configs))
+            region = clone(tmp_path / "region.git", tmp_path / "regional")
+            push(region, {"state/stream_deltas/1/r.json": delta(1, "r", observations=[1])}, "refs/heads/dc/r")
             limits.set()
             wanted = {
                 ("DreamcatcherServerLimits", at["limited"]),
@@ -233,6 +240,7 @@ def test_a_real_prometheus_sees_what_servers_and_pushers_do(tmp_path: Path) -> N
                 ("DreamcatcherEditsRepeated", at["rewound"]),
                 ("DreamcatcherLargeFile", at["large"]),
                 ("DreamcatcherEventsUndelivered", at["large"]),
+                ("DreamcatcherRelayBehind", at["relay"]),
             }
 
             def seen() -> bool:

@@ -46,6 +46,7 @@ FAMILIES = {
     "config_refused": "gauge",
     "claims_held": "gauge",
     "lanes_refused": "gauge",
+    "relay_pending_deltas": "gauge",
     "events_undelivered": "gauge",
     "largest_blob_bytes": "gauge",
     "remote_retry_after_seconds": "gauge",
