@@ -137,6 +137,8 @@ def show_command(config_file: Path | None, as_json: bool) -> None:
     closing_of(config)  # refuses a cron expression that cannot be read
     tables = msgspec.to_builtins(config)
     tables["repository"]["url"] = without_secrets(tables["repository"]["url"])[0]
+    for table in tables["mirrors"]:
+        table["url"] = without_secrets(table["url"])[0]
     for table in tables["events"]:
         table["url"] = without_path(table["url"]) if table["url"] else None
     if as_json:

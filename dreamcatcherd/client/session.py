@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from msgspec import Struct, structs
@@ -14,7 +14,7 @@ from msgspec import Struct, structs
 from dreamcatcherd.client.pace import persist
 from dreamcatcherd.config_files import credential_file, repository_path
 from dreamcatcherd.config_rules import wrong_url
-from dreamcatcherd.config_tables import RepositoryConfig
+from dreamcatcherd.config_tables import RemoteKeys, RepositoryConfig
 from dreamcatcherd.core import paths
 from dreamcatcherd.core.errors import UsageError
 from dreamcatcherd.core.model import FrameState
@@ -112,15 +112,20 @@ def connect(repository: Named) -> Iterator[Session]:
 
 def access_of(config: RepositoryConfig, url: str) -> Access:
     """How a repository on another machine is reached; UsageError if a credential file is missing."""
+    found = remote_access(config, url, lambda key: credential_file("repository", key, getattr(config, key)))
+    return structs.replace(found, transport=config.transport)
+
+
+def remote_access(config: RepositoryConfig | RemoteKeys, url: str, file_of: Callable[[str], Path | None]) -> Access:
+    """How the repository at a URL is reached, by the keys of its table; `file_of` gives the file of a key, if any."""
     plain, user, password = without_secrets(url)
     return Access(
         url=plain,
         user=config.user or user or ANYBODY,
         password=password,
-        token_file=credential_file("repository", "token_file", config.token_file),
-        ssh_key=credential_file("repository", "ssh_key", config.ssh_key),
-        known_hosts=credential_file("repository", "known_hosts", config.known_hosts),
-        ca_file=credential_file("repository", "ca_file", config.ca_file),
+        token_file=file_of("token_file"),
+        ssh_key=file_of("ssh_key"),
+        known_hosts=file_of("known_hosts"),
+        ca_file=file_of("ca_file"),
         timeout_s=config.timeout,
-        transport=config.transport,
     )

@@ -28,6 +28,7 @@ from dreamcatcherd.daemon.changes import changed_files, changed_keys
 from dreamcatcherd.daemon.cycle import close_frame, poll
 from dreamcatcherd.daemon.file_watch import FileWatch, degraded_trouble
 from dreamcatcherd.daemon.hints import HintPace
+from dreamcatcherd.daemon.mirrors import Mirrors
 from dreamcatcherd.daemon.primary import Primary
 from dreamcatcherd.daemon.signals import catch_signals
 from dreamcatcherd.daemon.subscriptions import Subscriptions
@@ -82,6 +83,8 @@ class Service:
         self._traces = Traces(logger)
         self._events = Subscriptions(self.live_status.idle)
         self.metrics.undelivered(self._events.waiting)
+        self._mirrors = Mirrors(self._wake.set)
+        self.metrics.mirrors(self._mirrors.states)
         self._backoff = Backoff()
         self._failing: Trouble | None = None
         self._failing_kind = ""
@@ -113,6 +116,7 @@ class Service:
         catch_signals(self._end, self._ask, lambda: self._timers.after("leave", STOP_S, self._leave))
         self._upkeep.start(self._runtime)
         self._events.start()
+        self._mirrors.start()
         self._watch.start()
         self._config_watch.start()
 
@@ -134,6 +138,7 @@ class Service:
         self._config_watch.stop()
         self._listener.close()
         self._events.stop()
+        self._mirrors.stop()
         self._traces.stop(FLUSH_S)
         self._timers.stop()
 
@@ -247,10 +252,11 @@ class Service:
     def _note(self) -> None:
         """Show the daemon's own troubles, the one that stops frames first."""
         own = filter(None, (self._failing, self._full, self._refused, self._unwatched))
-        self.live_status.note((*own, *self._events.troubles()))
+        self.live_status.note((*own, *self._events.troubles(), *self._mirrors.troubles()))
 
     def _show(self, report: CycleReport) -> None:
         self._events.look(self.primary.last)
+        self._mirrors.look(self.primary.last)
         self.metrics.cycle(report)
         self._cycles.cycle(report)
         self._traces.cycle(report)
@@ -329,6 +335,8 @@ class Service:
         self._traces.use(runtime.tracing, self._log)
         self._hints.secrets = runtime.hint_secrets
         self._events.take_over(runtime.subscriptions, runtime.store.reader, self._log)
+        self._mirrors.take_over(runtime.mirrors, runtime.mirror_base, runtime.store.recall, self._log)
+        runtime.primary.beside = self._mirrors.beside
 
     def _watch_degraded(self, why: str) -> None:
         """In the watch's thread: what is set here is read at the next step."""

@@ -50,13 +50,15 @@ def attribute(
     first = paths.short_ref(sources[0])
     lanes: dict[str | None, str] = {}
     for ref in sources:
-        lanes.setdefault(paths.lane_stream(ref, prefix), paths.short_ref(ref))
+        lanes.setdefault(paths.source_stream(ref, prefix), paths.short_ref(ref))
     found = []
     for item, more in judged:
         source = first
         if sources != ["main"] and isinstance(item, Delta):
             if item.stream_id in lanes:
                 source = lanes[item.stream_id]
+            elif None in lanes:  # the shared branch of a mirror, where every stream may push
+                source = lanes[None]
             else:
                 item = _of_another(item, first)
         found.append(arrival_of(item, source, None, committed_s, arrived, more))

@@ -4,6 +4,9 @@ The `View` serves the entire close: no later stage asks for refs again, so all o
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from types import MappingProxyType
+
 from msgspec import Struct
 
 from dreamcatcherd.core.ledger import Ledger
@@ -36,16 +39,18 @@ class Fetcher:
         self._main = main
         self._known: tuple[tuple[str | None, str | None], PublishedState] | None = None
 
-    def fetch(self, store: Store, now: int) -> View:
-        """Look at the refs (microseconds UTC `now`); FatalError if the published commit cannot be read."""
-        refs = store.refs()
+    def fetch(self, store: Store, now: int, beside: Mapping[str, str] = MappingProxyType({})) -> View:
+        """Look at the refs (microseconds UTC `now`); FatalError if the published commit cannot be read.
+
+        `beside` are refs that the store does not list: what mirrors brought to the clone of a remote."""
+        refs = {**store.refs(), **beside}
         seen = readable_refs(store, refs, self._main)
         published = self.load_published(store, seen)
         settings, refused = current_settings(store, seen.get(self._main), published, now)
         # The settings name the prefix of the lanes. If it is new, the lanes below it have not been fetched yet; the
         # branch stays where it was, because the settings were read from that commit.
         if store.follow(settings.lane_prefix):
-            refs = {**store.refs(), **{ref: oid for ref, oid in refs.items() if ref == self._main}}
+            refs = {**store.refs(), **beside, **{ref: oid for ref, oid in refs.items() if ref == self._main}}
         return View(refs, self._main, seen.get(self._main), published, settings, refused, now)
 
     def load_published(self, store: Store, refs: dict[str, str]) -> PublishedState:
