@@ -327,7 +327,7 @@ WRONG: dict[tuple[str, str], str] = {
 KEYS = [
     (table, key)
     for table in Config.__struct_fields__
-    if table != "events"
+    if table not in ("events", "mirrors")
     for key in type(getattr(Config(), table)).__struct_fields__
 ]
 

@@ -18,7 +18,7 @@ from dreamcatcherd.config_tables import Config, RepositoryConfig
 from dreamcatcherd.core.frames import Closing
 from dreamcatcherd.daemon.event_receivers import Subscription, subscriptions_of
 from dreamcatcherd.daemon.hints import read_hint_secrets
-from dreamcatcherd.daemon.mirror_config import Mirror, mirrors_of
+from dreamcatcherd.daemon.mirror_config import MirrorSite, mirrors_of
 from dreamcatcherd.daemon.mirror_keeper import MirrorBase
 from dreamcatcherd.daemon.primary import Primary
 from dreamcatcherd.daemon.tracing import read_tracing
@@ -44,7 +44,7 @@ class Runtime(NamedTuple):
     tracing: TraceTarget | None = None
     hint_secrets: tuple[bytes, ...] = ()
     subscriptions: tuple[Subscription, ...] = ()
-    mirrors: tuple[Mirror, ...] = ()
+    mirrors: tuple[MirrorSite, ...] = ()
 
     @property
     def mirror_base(self) -> MirrorBase:

@@ -13,25 +13,25 @@ from dreamcatcherd.core.errors import DreamcatcherError, UsageError
 from dreamcatcherd.git.access import Access
 
 
-class Mirror(Struct, frozen=True):
+class MirrorSite(Struct, frozen=True):
     """A mirror and how it is reached."""
 
     table: MirrorConfig
     access: Access
 
 
-def mirror_of(table: MirrorConfig) -> Mirror:
+def mirror_of(table: MirrorConfig) -> MirrorSite:
     """The mirror that a table describes; UsageError if a credential file is missing or the URL is none."""
     path = repository_path(table.url)
     if path is not None:
-        return Mirror(table, Access(url=str(path.absolute()), timeout_s=table.timeout))
+        return MirrorSite(table, Access(url=str(path.absolute()), timeout_s=table.timeout))
     try:
-        return Mirror(table, remote_access(table, table.url, lambda key: mirror_file(table, key)))
+        return MirrorSite(table, remote_access(table, table.url, lambda key: mirror_file(table, key)))
     except UsageError as error:
         raise UsageError(of_mirror(error.cause, table.name), error.remedy) from error
 
 
-def mirrors_of(tables: Sequence[MirrorConfig]) -> tuple[Mirror, ...]:
+def mirrors_of(tables: Sequence[MirrorConfig]) -> tuple[MirrorSite, ...]:
     """The mirrors of a configuration; UsageError says what is wrong."""
     return tuple(map(mirror_of, tables))
 

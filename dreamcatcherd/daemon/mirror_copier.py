@@ -16,7 +16,7 @@ from dreamcatcherd.stages.lane_cleanup import LANES_AT_ONCE, silent_lanes
 from dreamcatcherd.stages.mirror_copy import copied, copy_moves, is_here, next_step
 from dreamcatcherd.stages.snapshot_chain import tips_of
 
-PUSHES = 32
+COPIES_AT_ONCE = 32
 """How many pushes one look may take: a mirror that was down for long may get its frames in several."""
 
 _ALL = 2**30
@@ -46,7 +46,7 @@ class MirrorCopier:
 
         RetryableError if it refuses. Where its shared branch has commits that wait to be merged, nothing is copied."""
         refs = dict(listed)
-        for _ in range(PUSHES):
+        for _ in range(COPIES_AT_ONCE):
             state = copied(store, published, refs.get(paths.PUBLISHED))
             missing = state.missing
             self.behind_since = store.commit(missing[-1].oid).time if missing else None

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 
 from dreamcatcherd.core import paths
 from dreamcatcherd.core.report import plural
-from dreamcatcherd.daemon.mirror_config import Mirror
+from dreamcatcherd.daemon.mirror_config import MirrorSite
 from dreamcatcherd.git.kept_refs import KeptRefs
 from dreamcatcherd.git.mirror import MirrorWire
 from dreamcatcherd.git.protocols import QueryReader
@@ -24,7 +24,7 @@ LANES_MOST = 20_000
 class MirrorIntake:
     """One mirror as it is read. One thread owns it."""
 
-    def __init__(self, mirror: Mirror, wire: MirrorWire, kept: KeptRefs) -> None:
+    def __init__(self, mirror: MirrorSite, wire: MirrorWire, kept: KeptRefs) -> None:
         """`dropping` are the refs that the loop needs no longer, `blocked` those whose heads cannot be merged."""
         self._mirror = mirror
         self._wire = wire

@@ -15,7 +15,7 @@ from dreamcatcherd.core import paths
 from dreamcatcherd.core.errors import DreamcatcherError, RetryableError
 from dreamcatcherd.core.troubles import Trouble, failing
 from dreamcatcherd.daemon.backoff import Backoff
-from dreamcatcherd.daemon.mirror_config import Mirror, said_of
+from dreamcatcherd.daemon.mirror_config import MirrorSite, said_of
 from dreamcatcherd.daemon.mirror_copier import MirrorCopier
 from dreamcatcherd.daemon.mirror_intake import MirrorIntake
 from dreamcatcherd.git.kept_refs import KeptRefs
@@ -52,7 +52,7 @@ class StoppedError(Exception):
 class MirrorKeeper:
     """One mirror. All but its thread's own functions may be called from any thread."""
 
-    def __init__(self, mirror: Mirror, base: MirrorBase, logger: EventLogger, came: Callable[[], None]) -> None:
+    def __init__(self, mirror: MirrorSite, base: MirrorBase, logger: EventLogger, came: Callable[[], None]) -> None:
         """`came` is called when other heads are kept than before."""
         self.mirror = mirror
         self.base = base

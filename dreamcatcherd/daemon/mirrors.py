@@ -12,13 +12,13 @@ from itertools import chain
 from dreamcatcherd.core import paths
 from dreamcatcherd.core.errors import DreamcatcherError
 from dreamcatcherd.core.troubles import Trouble
-from dreamcatcherd.daemon.mirror_config import Mirror
+from dreamcatcherd.daemon.mirror_config import MirrorSite
 from dreamcatcherd.daemon.mirror_keeper import MirrorBase, MirrorKeeper, MirrorTask
 from dreamcatcherd.observe.logs import EventLogger
 from dreamcatcherd.stages.inbox import Inbox
 from dreamcatcherd.stages.mirrored import droppable, mirrored_heads
 
-ENDED_WITHIN_S = 1.1
+MIRRORS_END_S = 1.1
 """How long the end of the threads is waited for: git, where it runs, is ended within a second."""
 
 
@@ -33,7 +33,7 @@ class Mirrors:
         self._task: MirrorTask | None = None
 
     def take_over(
-        self, wanted: Iterable[Mirror], base: MirrorBase, recall: Callable[[], str | None], logger: EventLogger
+        self, wanted: Iterable[MirrorSite], base: MirrorBase, recall: Callable[[], str | None], logger: EventLogger
     ) -> None:
         """Look at these mirrors and no others; one that is as it was goes on. `recall` gives the last publication that
         is known before the first poll, if any."""
@@ -91,6 +91,6 @@ class Mirrors:
         """End all threads; what git is doing is broken off."""
         for keeper in self._running.values():
             keeper.stop()
-        until = time.monotonic() + ENDED_WITHIN_S
+        until = time.monotonic() + MIRRORS_END_S
         for keeper in self._running.values():
             keeper.join(max(0.0, until - time.monotonic()))

@@ -14,14 +14,12 @@ from dreamcatcherd.core.paths import TRIAL
 from dreamcatcherd.git.access import Access
 from dreamcatcherd.git.command import git
 from dreamcatcherd.git.protocols import Move
+from dreamcatcherd.git.remote import FIRST_FETCH
 from dreamcatcherd.git.requests import GitRequests
 from dreamcatcherd.git.transport import Transport
 
 FETCHES = 32
 """How many fetches one look may take to find the heads that bring objects that git refuses."""
-
-FIRST_FETCH = 20
-"""How many times the time limit a fetch may take: the first one may bring much."""
 
 _REFUSED = re.compile(r"fsck|index-pack|unpack-objects|did not send all necessary|bad object|missing (?:blob|tree)")
 """What git says of objects that it refuses, and not of a connection."""

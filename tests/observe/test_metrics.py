@@ -47,6 +47,8 @@ FAMILIES = {
     "claims_held": "gauge",
     "lanes_refused": "gauge",
     "events_undelivered": "gauge",
+    "mirror_lag_seconds": "gauge",
+    "mirror_up": "gauge",
     "largest_blob_bytes": "gauge",
     "remote_retry_after_seconds": "gauge",
     "repository_packs": "gauge",
