@@ -90,7 +90,7 @@ class Worker:
                     self.acknowledged.append(mark)
                     self.by[url] += 1
                     break
-            self._end.wait(0.1)
+            self._end.wait(0.25)
 
     def _commit(self, mark: str) -> str:
         """A commit without a parent that holds one delta of frame 1: late ones are merged like any other."""
