@@ -96,6 +96,10 @@ class MirrorKeeper:
         if self._thread.is_alive():
             self._thread.join(seconds)
 
+    def is_running(self) -> bool:
+        """Whether its thread has not ended yet."""
+        return self._thread.is_alive()
+
     def lag_s(self) -> float:
         """Seconds since the oldest publication was made that the mirror lacks; 0 if it lacks none, or gets none."""
         if not self.mirror.table.publish:

@@ -87,6 +87,10 @@ class Mirrors:
         """For each mirror its lag in seconds and whether the last look succeeded. Can be called from any thread."""
         return {name: (one.lag_s(), one.is_up) for name, one in tuple(self._running.items())}
 
+    def has_ended(self) -> bool:
+        """Whether no thread runs any more."""
+        return not any(keeper.is_running() for keeper in self._running.values())
+
     def stop(self) -> None:
         """End all threads; what git is doing is broken off."""
         for keeper in self._running.values():

@@ -131,6 +131,8 @@ class Service:
             self._notifier.stopping()
             self.close()
         self._log.info("stopped")
+        if not self._mirrors.has_ended():  # a git that a mirror keeps waiting: nothing that it does counts any more
+            os._exit(0)
 
     def close(self) -> None:
         """Let go what `start` took. The timers end last: they bound how long the rest may take."""

@@ -1,5 +1,5 @@
-"""The checks of `dreamcatcherd doctor` for mirrors: whether each can be reached, is one of this repository, takes pushes,
-and how far it is behind. A trial ref is pushed and deleted again; nothing else is changed."""
+"""The checks of `dreamcatcherd doctor` for mirrors: whether each can be reached, is one of this repository and takes
+pushes, and how far it is behind. A trial ref is pushed and deleted again; nothing else is changed."""
 
 from __future__ import annotations
 

@@ -197,7 +197,7 @@ def two_forges(folder: Path, workers: int, interval: float) -> Iterator[TwoForge
             git(Path.cwd(), "init", "-q", str(clone))
             order = [server.url for server in servers][:: -1 if number % 2 else 1]
             found.append(Worker(f"w{number}", clone, order))
-        forges = TwoForges(*servers, daemon, found)
+        forges = TwoForges(servers[0], servers[1], daemon, found)
         for worker in found:
             worker.start()
         yield forges
