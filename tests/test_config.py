@@ -389,3 +389,30 @@ def test_credentials_that_cannot_be_looked_for_are_a_mistake(file: Path) -> None
         load_config(file, {"CREDENTIALS_DIRECTORY": "/x" * 3000})
     assert [one.where for one in found.value.mistakes] == ["[http] token_file", "[http] tls_cert", "[http] tls_key"]
     assert all("which cannot be read: File name too long" in one.line for one in found.value.mistakes)
+
+
+@pytest.mark.parametrize(
+    ("tables", "where"),
+    [
+        ('name = "a"\nurl = "fleet.git"', "[[mirrors]] table 1 url"),
+        ('name = "a"\nurl = "ext::x"', "[[mirrors]] table 1 url"),
+        ('name = "a"\nurl = "x"\n[[mirrors]]\nname = "a"\nurl = "y"', "[[mirrors]] table 2 name"),
+        ('name = "a"\nurl = "x"\n[[mirrors]]\nname = "b"\nurl = "x"', "[[mirrors]] table 2 url"),
+        ('name = "a b"\nurl = "x"', "[[mirrors]] table 1 name"),
+        ('name = "a"', "[[mirrors]] table 1"),
+        ('name = "a"\nurl = "x"\ntoken_file = "/no/such/file"', "[[mirrors]] table 1"),
+    ],
+)
+def test_a_mirror_that_cannot_be_one_is_refused(file: Path, tables: str, where: str) -> None:
+    """Each is another repository than the one that decides, is named once, and has files that exist."""
+    file.write_text(f"[[mirrors]]\n{tables}\n")
+    with pytest.raises(ConfigError) as found:
+        load_config(file, {})
+    assert [one.where for one in found.value.mistakes] == [where]
+
+
+def test_one_variable_overrides_all_mirrors(file: Path) -> None:
+    """A list of tables in TOML."""
+    file.write_text('[[mirrors]]\nname = "north"\nurl = "x"\n')
+    found = load_config(file, {"DREAMCATCHERD_MIRRORS": '[{name = "south", url = "y", intake = false}]'})
+    assert [(one.name, one.intake, one.publish) for one in found.mirrors] == [("south", False, True)]

@@ -49,8 +49,7 @@ class Pair:
 
     @property
     def published(self) -> str:
-        found = self.store.refs()[paths.PUBLISHED]
-        return found
+        return self.store.refs()[paths.PUBLISHED]
 
     def listed(self) -> dict[str, str]:
         return self.intake.list_heads(MAIN, LANES)
@@ -91,7 +90,7 @@ def test_what_was_read_counts_without_the_mirror(pair: Pair) -> None:
     assert "missing" not in git(pair.store.folder, "fsck", "--connectivity-only")
     pair.restart()
     pair.intake.dropping = frozenset(pair.intake.kept_heads())
-    with pytest.raises(RetryableError, match="north.git"):
+    with pytest.raises(RetryableError, match=r"north\.git"):
         pair.read()
     assert len(pair.kept.read()) == 2
 

@@ -1,4 +1,4 @@
-"""`make soak-mirrors`: a fleet over two forges, each down for ten minutes under load and back as an older copy of itself.
+"""`make soak-mirrors`: a fleet over two forges, each down for ten minutes under load and back as an older copy.
 
 First the deciding repository, then the mirror. Prints what each of them took, and ends with 1 where an acknowledged
 delta was not merged exactly once, `verify` disagrees, or the mirror is not brought forward. With a number as its
