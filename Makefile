@@ -32,7 +32,7 @@ DREAMCATCHERD_IMAGE ?= localhost/dreamcatcherd:$(subst +,-,$(VERSION))
 LOCK = $(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes --no-annotate \
 	--no-emit-index-url --custom-compile-command 'make lock'
 
-.PHONY: help run demo check test lint bench kube packages lock version dist wheelhouse sbom sums man deb image manifests chart mutate five-minutes law soak soak-hostile soak-lanes bench-costs bench-lanes bench-shapes bench-regions dashboard reference openapi pictures screenshots clean
+.PHONY: help run demo check test lint bench kube packages lock version dist wheelhouse sbom sums man deb image manifests chart mutate five-minutes law soak soak-hostile soak-lanes soak-mirrors bench-costs bench-lanes bench-shapes bench-regions dashboard reference openapi pictures screenshots clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 16
@@ -152,6 +152,9 @@ soak-lanes: $(DEV) ## run a fleet over http with new lanes in every frame for te
 
 bench-costs: $(DEV) ## measure what one delta, one frame and one ref cost, for docs/scale.md
 	$(BIN)/python -m tests.bench.costs
+
+soak-mirrors: $(DEV) ## run a fleet over two forges, each of which is down for ten minutes and comes back as an older copy
+	$(BIN)/python -m tests.soak.mirrors
 
 bench-lanes: $(DEV) ## measure the cost of thousands of merged lanes for an idle poll and a close, over a path and over http
 	$(BIN)/python -m tests.bench.lanes

@@ -17,7 +17,7 @@ import msgspec
 from msgspec import structs
 
 from dreamcatcherd.config_rules import contradictions
-from dreamcatcherd.config_tables import Config, EventsConfig
+from dreamcatcherd.config_tables import Config, EventsConfig, MirrorConfig
 from dreamcatcherd.core.errors import UsageError
 from dreamcatcherd.core.format_number import take_format
 from dreamcatcherd.core.mistakes import (
@@ -30,7 +30,7 @@ from dreamcatcherd.core.mistakes import (
 )
 
 _VARIABLE = re.compile(rf"DREAMCATCHERD_({'|'.join(Config.__struct_fields__).upper()})(?:_([A-Z_]+))?")
-_LISTS = {"events": EventsConfig}
+_LISTS = {"events": EventsConfig, "mirrors": MirrorConfig}
 """Tables that there may be several of, each with the struct of one."""
 
 

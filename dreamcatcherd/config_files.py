@@ -12,7 +12,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Literal
 
-from dreamcatcherd.config_tables import EventsConfig, RepositoryConfig
+from dreamcatcherd.config_tables import EventsConfig, MirrorConfig, RepositoryConfig
 from dreamcatcherd.core.errors import UsageError
 
 _REMOTE = re.compile(r"[a-z+]+://|[^/:]+@?[^/:]*:(?!//)[^/]*")
@@ -87,6 +87,15 @@ def events_secret_file(table: EventsConfig, environment: Mapping[str, str] = os.
     if given is not None or table.secret_file is None:
         return given
     return _existing("[[events]] secret_file", table.secret_file)
+
+
+def mirror_file(table: MirrorConfig, key: str, environment: Mapping[str, str] = os.environ) -> Path | None:
+    """The file of one credential of a mirror: as configured, else systemd's `mirror_<name>_<key>`, else None. Never a
+    file of `[repository]`: that is for another host. UsageError if it is missing."""
+    where, named = f"[[mirrors]] {key}", getattr(table, key)
+    if named:
+        return _existing(where, named)
+    return _given(where, f"mirror_{table.name}_{CREDENTIALS['repository', key]}", environment)
 
 
 def _given(key: str, name: str, environment: Mapping[str, str]) -> Path | None:

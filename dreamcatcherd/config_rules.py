@@ -10,12 +10,19 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from dreamcatcherd.config_files import CREDENTIALS, credential_file, events_secret_file, repository_path
+from dreamcatcherd.config_files import (
+    CREDENTIALS,
+    credential_file,
+    events_secret_file,
+    mirror_file,
+    repository_path,
+)
 from dreamcatcherd.config_tables import (
     Config,
     EventsConfig,
     FramesConfig,
     HttpConfig,
+    MirrorConfig,
     PublishConfig,
     RepositoryConfig,
     RetentionConfig,
@@ -40,6 +47,7 @@ def contradictions(config: Config, environment: Mapping[str, str]) -> Iterator[M
     yield from _listening(config.http, environment)
     yield from _events(config.events, environment)
     yield from _relay(config, environment)
+    yield from _mirrors(config.mirrors, config.repository.url, environment)
     if config.otel.endpoint is not None and (why := wrong_endpoint(config.otel.endpoint)) is not None:
         yield _mistake("otel", "endpoint", why)
 
@@ -147,6 +155,31 @@ def _relay(config: Config, environment: Mapping[str, str]) -> Iterator[Mistake]:
         for key in default.__struct_fields__:
             if key != "lanes_keep" and getattr(getattr(config, table), key) != getattr(default, key):
                 yield Mistake(f"[{table}] {key}", _RELAY_CLOSES, "leave it out", at=((table, key),))
+
+
+MIRROR_FILES = ("token_file", "ssh_key", "known_hosts", "ca_file")
+"""The keys of a mirror that name files."""
+
+
+def _mirrors(tables: list[MirrorConfig], repository: str, environment: Mapping[str, str]) -> Iterator[Mistake]:
+    """A mirror is another repository than the one that decides, and is named once. No URL is shown: it may have a
+    password."""
+    seen: dict[str, set[str]] = {"name": set(), "url": {repository}}
+    for number, table in enumerate(tables):
+        where = f"[[mirrors]] table {number + 1}"
+        if (why := wrong_url(table.url)) is not None:
+            yield Mistake(f"{where} url", why, at=(("mirrors", number, "url"),))
+        for key, known in seen.items():
+            if (value := getattr(table, key)) in known:
+                what = "names the same repository as [repository] or a table before it" if key == "url" else "is taken"
+                yield Mistake(f"{where} {key}", what, "name each mirror once", at=(("mirrors", number, key),))
+            known.add(value)
+        for key in MIRROR_FILES:
+            try:
+                mirror_file(table, key, environment)
+            except UsageError as error:
+                what = error.cause.removeprefix("[[mirrors]] ")
+                yield Mistake(where, what, error.remedy, at=(("mirrors", number, key),))
 
 
 def _wrong_receiver(table: EventsConfig) -> str | None:

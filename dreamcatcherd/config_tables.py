@@ -23,6 +23,8 @@ _FILE_PAGE = r"^(https?://[A-Za-z0-9.:\[\]-]+/[^\s{}]*\{commit\}[^\s{}]*\{path\}
 """Addresses of the web alone, without a user or password in them."""
 _COMMIT_FORM = "an http:// or https:// URL with {commit} in its path"
 _FILE_FORM = "an http:// or https:// URL with {commit}, and {path} after it, in its path"
+_MIRROR = r"^[a-z0-9][a-z0-9-]{0,39}$"
+_MIRROR_FORM = "1 to 40 of a-z, 0-9 and -, such as north"
 """What errors say of a text that does not match, in place of the expression."""
 
 
@@ -112,6 +114,26 @@ class RelayConfig(RemoteKeys, frozen=True, forbid_unknown_fields=True):
     poll: Annotated[
         float, Meta(ge=0.05, le=3600, description="seconds between two looks at upstream; each pushes once at most")
     ] = 1.0
+
+
+class MirrorConfig(RemoteKeys, frozen=True, forbid_unknown_fields=True):
+    """A mirror of the repository: one table for each. Its lanes are read too, and publications are copied there.
+
+    `[repository]` decides; a mirror never does. Credential files that are not named here are looked for in
+    `$CREDENTIALS_DIRECTORY`, as `mirror_<name>_token`, `mirror_<name>_ssh_key`, `mirror_<name>_known_hosts` or
+    `mirror_<name>_ca_file`.
+
+    `DREAMCATCHERD_MIRRORS='[{name = "north", url = "https://…"}]'` in the environment overrides all of them."""
+
+    name: Annotated[
+        str, Meta(pattern=_MIRROR, title=_MIRROR_FORM, description="its name in metrics, ledgers and messages")
+    ]
+    url: Annotated[
+        str, Meta(min_length=1, description="a path, or file://, git://, http(s)://, ssh:// or user@host:path")
+    ]
+    intake: Annotated[bool, Meta(description="deltas are read from its lanes and its shared branch")] = True
+    publish: Annotated[bool, Meta(description="publications are copied there, and merged lanes deleted")] = True
+    poll: Annotated[float, Meta(ge=0.05, le=3600, description="seconds between two looks at it")] = 5.0
 
 
 class FramesConfig(Struct, frozen=True, forbid_unknown_fields=True):
@@ -284,6 +306,7 @@ class Config(Struct, frozen=True, forbid_unknown_fields=True):
     publish: PublishConfig = PublishConfig()
     retention: RetentionConfig = RetentionConfig()
     events: list[EventsConfig] = []
+    mirrors: list[MirrorConfig] = []
     hint: HintConfig = HintConfig()
     otel: OtelConfig = OtelConfig()
     relay: RelayConfig = RelayConfig()

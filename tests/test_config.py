@@ -327,7 +327,7 @@ WRONG: dict[tuple[str, str], str] = {
 KEYS = [
     (table, key)
     for table in Config.__struct_fields__
-    if table != "events"
+    if table not in ("events", "mirrors")
     for key in type(getattr(Config(), table)).__struct_fields__
 ]
 
@@ -425,3 +425,30 @@ def test_a_relay_keeps_the_secrets_of_its_upstream_apart(file: Path, tmp_path: P
     named = credential_file("relay", "token_file", None, {"CREDENTIALS_DIRECTORY": str(tmp_path)})
     assert (config.relay.name, named) == ("north", tmp_path / "relay_token")
     assert credential_file("repository", "token_file", None, {"CREDENTIALS_DIRECTORY": str(tmp_path)}) is None
+
+
+@pytest.mark.parametrize(
+    ("tables", "where"),
+    [
+        ('name = "a"\nurl = "fleet.git"', "[[mirrors]] table 1 url"),
+        ('name = "a"\nurl = "ext::x"', "[[mirrors]] table 1 url"),
+        ('name = "a"\nurl = "x"\n[[mirrors]]\nname = "a"\nurl = "y"', "[[mirrors]] table 2 name"),
+        ('name = "a"\nurl = "x"\n[[mirrors]]\nname = "b"\nurl = "x"', "[[mirrors]] table 2 url"),
+        ('name = "a b"\nurl = "x"', "[[mirrors]] table 1 name"),
+        ('name = "a"', "[[mirrors]] table 1"),
+        ('name = "a"\nurl = "x"\ntoken_file = "/no/such/file"', "[[mirrors]] table 1"),
+    ],
+)
+def test_a_mirror_that_cannot_be_one_is_refused(file: Path, tables: str, where: str) -> None:
+    """Each is another repository than the one that decides, is named once, and has files that exist."""
+    file.write_text(f"[[mirrors]]\n{tables}\n")
+    with pytest.raises(ConfigError) as found:
+        load_config(file, {})
+    assert [one.where for one in found.value.mistakes] == [where]
+
+
+def test_one_variable_overrides_all_mirrors(file: Path) -> None:
+    """A list of tables in TOML."""
+    file.write_text('[[mirrors]]\nname = "north"\nurl = "x"\n')
+    found = load_config(file, {"DREAMCATCHERD_MIRRORS": '[{name = "south", url = "y", intake = false}]'})
+    assert [(one.name, one.intake, one.publish) for one in found.mirrors] == [("south", False, True)]

@@ -139,6 +139,8 @@ def show_command(config_file: Path | None, as_json: bool) -> None:
     tables["repository"]["url"] = without_secrets(tables["repository"]["url"])[0]
     if tables["relay"]["upstream"]:
         tables["relay"]["upstream"] = without_secrets(tables["relay"]["upstream"])[0]
+    for table in tables["mirrors"]:
+        table["url"] = without_secrets(table["url"])[0]
     for table in tables["events"]:
         table["url"] = without_path(table["url"]) if table["url"] else None
     if as_json:

@@ -24,6 +24,7 @@ from dreamcatcherd.doctor.checks import (
     check_tools,
 )
 from dreamcatcherd.doctor.configuration import check_configuration, check_named
+from dreamcatcherd.doctor.mirrors import check_mirrors
 from dreamcatcherd.doctor.relays import check_relay
 from dreamcatcherd.git.remote import RemoteStore
 
@@ -88,3 +89,5 @@ def _repository(config: Config, url: str) -> Iterator[Check]:
         yield from check_folder(store, main)
     elif found[0].ok:  # further checks of an unreachable remote would fail for the same reason
         yield from check_remote(store)
+    if found[0].ok:
+        yield from check_mirrors(store, main, config.mirrors)

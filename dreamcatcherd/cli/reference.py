@@ -21,8 +21,9 @@ Each primary has a TOML file ([an example](../config/dreamcatcherd.toml) with ev
 depends on are [in the repository](#the-repositorys-settings). Both files are strict: an unknown key is refused.
 `dreamcatcherd config check FILE` names every mistake, with the key, what it takes and the nearest known name. Every key
 may be left out. A variable such as `DREAMCATCHERD_FRAMES_INTERVAL=5` overrides the primary's file, and every other key
-has a variable of the same form; only `[[events]]` has one for all of its tables. `dreamcatcherd config show` prints the
-effective values. `dreamcatcherd config reference --json` prints this reference as JSON Schema, for an editor.
+has a variable of the same form; only `[[events]]` and `[[mirrors]]` have one for all tables. `dreamcatcherd config
+show` prints the effective values, and `dreamcatcherd config reference --json` this reference as JSON Schema, for an
+editor.
 
 Both files may begin with `format = 1`, the number of their [format](compatibility.md), which is 1 where it is absent.
 

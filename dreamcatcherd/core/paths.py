@@ -24,6 +24,10 @@ RELAYS = "refs/heads/dc-relay/"
 """Below it each listed relay has a lane, by its name: the lane may bring deltas of any stream."""
 UPSTREAM = "refs/dreamcatcher/upstream/"
 """In the repository of a relay alone: what the relay last saw at its upstream."""
+MIRRORS = "refs/dreamcatcher/mirrors/"
+"""What mirrors brought and no publication holds yet: `<mirror>/<commit>/<branch>`, the branch as one name.
+
+Each head has a ref of its own, so that a mirror that was rewound takes nothing back."""
 TRIAL = "refs/dreamcatcher/doctor"
 """At a remote while `doctor` tries whether it may push there."""
 
@@ -34,6 +38,7 @@ _SHORT = 3_000
 """A root of at most so many bytes leaves room for a frame and a plain name in a path that every clone can hold."""
 _SURROGATE = re.compile("[\ud800-\udfff]")
 _RELAY = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9_-]{0,39})")
+_MIRRORED = re.compile(rf"{MIRRORS}([a-z0-9-]+)/([0-9a-f]{{40}})/([^/]+)")
 _FLAT = re.compile(r"frame-([0-9]+)(?:-.*)?\.json", re.DOTALL)
 
 
@@ -148,6 +153,29 @@ def beside(path: str, blob: str) -> str:
     return f"{path.removesuffix('.json')}~{blob[:8]}.json"
 
 
+def mirrored_ref(mirror: str, branch: str, oid: str) -> str:
+    """The ref that keeps a commit which a mirror has on a branch (its name without `refs/heads/`)."""
+    return f"{MIRRORS}{mirror}/{oid}/{branch.replace('%', '%25').replace('/', '%2F')}"
+
+
+def mirrored_branch(ref: str) -> tuple[str, str] | None:
+    """The mirror and the branch that a ref of `mirrored_ref` stands for; None for any other ref."""
+    match = _MIRRORED.fullmatch(ref)
+    return (match[1], match[3].replace("%2F", "/").replace("%25", "%")) if match else None
+
+
+def mirrored_source(source: str) -> tuple[str, str] | None:
+    """The mirror and the branch of a ledger's source such as `mirror/north:dc/alice`; None for any other."""
+    name, colon, branch = source.removeprefix("mirror/").partition(":")
+    return (name, branch) if colon and source.startswith("mirror/") else None
+
+
+def source_stream(ref: str, prefix: str) -> str | None:
+    """The stream that owns a lane, here or at a mirror; None for the shared branch of a mirror."""
+    found = mirrored_branch(ref)
+    return lane_stream(ref if found is None else f"refs/heads/{found[1]}", prefix)
+
+
 def lane_stream(ref: str, prefix: str) -> str | None:
     """The stream that owns a lane ref, or None if the ref is not a lane."""
     if not ref.startswith(prefix):
@@ -172,5 +200,7 @@ def is_copy(refs: Iterable[str]) -> bool:
 
 
 def short_ref(ref: str) -> str:
-    """A branch without `refs/heads/`, for people and printable."""
+    """A branch without `refs/heads/`, for people and printable; one of a mirror as `mirror/<name>:<branch>`."""
+    if ref.startswith(MIRRORS) and (found := mirrored_branch(ref)) is not None:
+        return printable(f"mirror/{found[0]}:{found[1]}")
     return printable(ref.removeprefix("refs/heads/"))

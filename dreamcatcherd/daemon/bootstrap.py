@@ -18,9 +18,12 @@ from dreamcatcherd.config_tables import Config, RepositoryConfig
 from dreamcatcherd.core.frames import Closing
 from dreamcatcherd.daemon.event_receivers import Subscription, subscriptions_of
 from dreamcatcherd.daemon.hints import read_hint_secrets
+from dreamcatcherd.daemon.mirror_config import MirrorSite, mirrors_of
+from dreamcatcherd.daemon.mirror_keeper import MirrorBase
 from dreamcatcherd.daemon.primary import Primary
 from dreamcatcherd.daemon.relay import Relay, relay_of
 from dreamcatcherd.daemon.tracing import read_tracing
+from dreamcatcherd.git.kept_refs import KeptRefs
 from dreamcatcherd.git.local import LocalStore
 from dreamcatcherd.git.protocols import GitStore, Store
 from dreamcatcherd.git.remote import RemoteStore
@@ -42,7 +45,14 @@ class Runtime(NamedTuple):
     tracing: TraceTarget | None = None
     hint_secrets: tuple[bytes, ...] = ()
     subscriptions: tuple[Subscription, ...] = ()
+    mirrors: tuple[MirrorSite, ...] = ()
     relay: Relay | None = None
+
+    @property
+    def mirror_base(self) -> MirrorBase:
+        """What the mirrors of this repository work with."""
+        kept = kept_refs(self.store, self.config.repository.timeout)
+        return MirrorBase(self.primary.main, self.config.retention.lanes_keep, kept, self.store.reader)
 
 
 def build_runtime(config: Config, url: str, now: Runtime | None = None) -> Runtime:
@@ -50,14 +60,14 @@ def build_runtime(config: Config, url: str, now: Runtime | None = None) -> Runti
 
     If the repository is the one that is served `now`, its store is kept: a second one would wait for the first one's
     lock on the clone. Its primary is kept as well, with all that it has read."""
-    closing, listening = closing_of(config), read_listening(config.http)
+    closing, listening, mirrors = closing_of(config), read_listening(config.http), mirrors_of(config.mirrors)
     secrets = read_hint_secrets(config.hint)
     if now is not None and config.repository == now.config.repository:
         tracing = read_tracing(config.otel, now.store.where)
         receivers = subscriptions_of(config.events, now.store.identity)
         return now._replace(
             config=config, closing=closing, listening=listening, tracing=tracing, hint_secrets=secrets,
-            subscriptions=receivers, relay=relay_of(config, now.store, now.primary, now.relay),
+            subscriptions=receivers, mirrors=mirrors, relay=relay_of(config, now.store, now.primary, now.relay),
         )  # fmt: skip
     store = open_store(config.repository, url)
     # A push to a repository on another machine changes nothing on this disk.
@@ -65,7 +75,12 @@ def build_runtime(config: Config, url: str, now: Runtime | None = None) -> Runti
     tracing, receivers = read_tracing(config.otel, store.where), subscriptions_of(config.events, store.identity)
     primary = primary_of(config, store, closing)
     relay = relay_of(config, store, primary, None)
-    return Runtime(config, store, primary, closing, listening, watched, tracing, secrets, receivers, relay)
+    return Runtime(config, store, primary, closing, listening, watched, tracing, secrets, receivers, mirrors, relay)
+
+
+def kept_refs(store: GitStore, timeout_s: float) -> KeptRefs:
+    """The refs that keep what mirrors brought, in the repository of a store."""
+    return KeptRefs(store.folder, is_clone=isinstance(store, RemoteStore), timeout_s=timeout_s)
 
 
 def open_store(repository: RepositoryConfig, url: str) -> GitStore:
@@ -87,8 +102,12 @@ def closing_of(config: Config) -> Closing:
 
 
 def open_configured(config: Config, url: str) -> Primary:
-    """A primary on the repository that a path or URL names."""
-    return primary_of(config, open_store(config.repository, url))
+    """A primary on the repository that a path or URL names, which reads what a daemon's mirrors brought there."""
+    store = open_store(config.repository, url)
+    primary = primary_of(config, store)
+    if config.mirrors:
+        primary.beside = kept_refs(store, config.repository.timeout).read
+    return primary
 
 
 def primary_of(config: Config, store: Store, closing: Closing | None = None) -> Primary:

@@ -4,12 +4,13 @@ Owns what is shown of them: never a secret, nor a part of a value that can be on
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import msgspec
 
 from dreamcatcherd.config_rules import without_path
-from dreamcatcherd.config_tables import Config, EventsConfig
+from dreamcatcherd.config_tables import Config, EventsConfig, MirrorConfig
 from dreamcatcherd.core.errors import DreamcatcherError
 from dreamcatcherd.daemon.bootstrap import Runtime
 from dreamcatcherd.git.access import without_secrets
@@ -21,7 +22,7 @@ def changed_keys(old: Config, new: Config) -> dict[str, list[Any]]:
     """The keys whose effective values differ, each with [old, new]; `[frames] interval` is how a key is named."""
     found: dict[str, list[Any]] = {}
     for table in Config.__struct_fields__:
-        if table != "events":
+        if table not in ("events", "mirrors"):
             found |= _changed(f"[{table}]", getattr(old, table), getattr(new, table))
     for number in range(max(len(old.events), len(new.events))):
         name = f"[[events]] table {number + 1}"
@@ -30,7 +31,24 @@ def changed_keys(old: Config, new: Config) -> dict[str, list[Any]]:
             found |= _changed(name, before, after)
         else:
             found[name] = [_receiver(before), _receiver(after)]
+    return found | _mirrors(old, new)
+
+
+def _mirrors(old: Config, new: Config) -> dict[str, list[Any]]:
+    """The mirrors that came, went or changed; each has its name."""
+    before, after = ({one.name: one for one in config.mirrors} for config in (old, new))
+    found: dict[str, list[Any]] = {}
+    for name in sorted(before.keys() | after.keys()):
+        where = f"[[mirrors]] {name}"
+        if name in before and name in after:
+            found |= _changed(where, before[name], after[name])
+        else:
+            found[where] = [_shown(where, "url", one.url) if one else None for one in map(_get(name), (before, after))]
     return found
+
+
+def _get(name: str) -> Callable[[dict[str, MirrorConfig]], MirrorConfig | None]:
+    return lambda tables: tables.get(name)
 
 
 def _changed(where: str, old: Any, new: Any) -> dict[str, list[Any]]:
@@ -48,12 +66,13 @@ def _shown(where: str, key: str, value: Any) -> Any:
     """A value as far as it can be shown."""
     if value is None:
         return None
-    if (where, key) in (("[repository]", "url"), ("[relay]", "upstream")):
+    remote = where.startswith(("[repository]", "[[mirrors]]", "[relay]"))
+    if remote and key in ("url", "upstream"):
         try:
             return without_secrets(value)[0]
         except DreamcatcherError:
             return _HIDDEN
-    if key == "user" and where in ("[repository]", "[relay]"):  # forges accept a token in its place
+    if remote and key == "user":  # forges accept a token in its place
         return _HIDDEN
     if where.startswith("[[events]]") and key == "url":
         return without_path(value)

@@ -19,6 +19,7 @@ from dreamcatcherd.core.mistakes import Mistake
 from dreamcatcherd.daemon.bootstrap import closing_of
 from dreamcatcherd.daemon.event_receivers import receiver_of
 from dreamcatcherd.daemon.hints import read_hint_secrets
+from dreamcatcherd.daemon.mirror_config import mirror_of
 from dreamcatcherd.daemon.tracing import read_tracing
 from dreamcatcherd.web.server import read_listening
 
@@ -45,8 +46,8 @@ def unusable(config: Config) -> list[Mistake]:
             use()
         except UsageError as error:
             table, number = f"[{at[0]}]", ""
-            if at[0] == "events" and isinstance(at[1], int):
-                table, number = "[[events]]", f" table {at[1] + 1}"
+            if at[0] in ("events", "mirrors") and isinstance(at[1], int):
+                table, number = f"[[{at[0]}]]", f" table {at[1] + 1}"
             # Some causes begin with their key, others with the file.
             own = error.cause.startswith(f"{table} ")
             what = error.cause.removeprefix(f"{table} ")
@@ -66,3 +67,5 @@ def _uses(config: Config) -> Iterator[tuple[tuple[str | int, ...], Callable[[], 
     yield ("otel",), lambda: read_tracing(config.otel, "")
     for number, one in enumerate(config.events):
         yield ("events", number), lambda one=one: receiver_of(one, "").close()  # type: ignore[misc]
+    for number, mirror in enumerate(config.mirrors):
+        yield ("mirrors", number), lambda mirror=mirror: mirror_of(mirror)  # type: ignore[misc]

@@ -21,7 +21,7 @@ from dreamcatcherd.core.frames import Decision
 from dreamcatcherd.core.ledger import Ledger
 from dreamcatcherd.core.merge import Merged
 from dreamcatcherd.core.model import DeltaArrival
-from dreamcatcherd.core.paths import is_copy
+from dreamcatcherd.core.paths import MIRRORS, is_copy
 from dreamcatcherd.core.plan import merged_id
 from dreamcatcherd.core.report import CloseTimeline, CycleReport, trace_links
 from dreamcatcherd.core.snapshot import MergedId
@@ -231,5 +231,7 @@ def remove_silent_lanes(primary: Primary, keep_s: float) -> list[str]:
     if inbox is None or inbox.published.commit is None:
         return []
     since_s = primary.clock() / 1e6 - keep_s
-    lanes = silent_lanes(primary.store, primary.reader.settled, inbox.published.commit, since_s)
+    # Those of mirrors are deleted there, and the refs that keep them here go at once.
+    settled = {ref: oid for ref, oid in primary.reader.settled.items() if not ref.startswith(MIRRORS)}
+    lanes = silent_lanes(primary.store, settled, inbox.published.commit, since_s)
     return remove_lanes(primary.store, lanes)

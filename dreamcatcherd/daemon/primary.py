@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import msgspec
 from msgspec import Struct, structs
@@ -87,6 +87,7 @@ class Primary:
         self.deltas_frames: int | None = None  # after how many closed frames delta files leave the tree
         self.restores = True  # whether canonical files that somebody edited are put back before the close
         self.progress: Callable[[], None] = lambda: None
+        self.beside: Callable[[], Mapping[str, str]] = dict  # refs of mirrors' heads that the store does not list
         self._steady = steady
         self._watch: Watch | None = None
         self._fetcher = Fetcher(self.main)
@@ -108,7 +109,7 @@ class Primary:
         phases = phases or Phases(self)
         before = len(phases.runs)
         with phases.of("fetch"):
-            view = self._fetcher.fetch(self.store, self.clock())
+            view = self._fetcher.fetch(self.store, self.clock(), self.beside())
         with phases.of("ingest"):
             self.last = self.reader.read(self.store, view)
         self.read_runs = phases.runs[before:]
@@ -133,7 +134,7 @@ class Primary:
 
     def look(self) -> View:
         """One look at the refs; nothing of it is kept."""
-        return Fetcher(self.main).fetch(self.store, self.clock())
+        return Fetcher(self.main).fetch(self.store, self.clock(), self.beside())
 
     def load_published(self, refs: dict[str, str]) -> PublishedState:
         """The published state that some refs lead to."""

@@ -28,6 +28,7 @@ from dreamcatcherd.daemon.changes import changed_files, changed_keys
 from dreamcatcherd.daemon.cycle import close_frame, poll
 from dreamcatcherd.daemon.file_watch import SLOW_STEP_MS, FileWatch, degraded_trouble
 from dreamcatcherd.daemon.hints import HintPace
+from dreamcatcherd.daemon.mirrors import Mirrors
 from dreamcatcherd.daemon.primary import Primary
 from dreamcatcherd.daemon.push_checks import PushChecks
 from dreamcatcherd.daemon.signals import catch_signals
@@ -87,6 +88,8 @@ class Service:
         self._checks = PushChecks(logger)
         self._events = Subscriptions(self.live_status.idle)
         self.metrics.undelivered(self._events.waiting)
+        self._mirrors = Mirrors(self._wake.set)
+        self.metrics.mirrors(self._mirrors.states)
         self._backoff = Backoff()
         self._failing: Trouble | None = None
         self._failing_kind = ""
@@ -119,6 +122,7 @@ class Service:
         self._upkeep.start(self._runtime)
         self._events.start()
         self._checks.start()
+        self._mirrors.start()
         self._watch.start()
         self._config_watch.start()
 
@@ -133,6 +137,8 @@ class Service:
             self._notifier.stopping()
             self.close()
         self._log.info("stopped")
+        if not self._mirrors.has_ended():  # a git that a mirror keeps waiting: nothing that it does counts any more
+            os._exit(0)
 
     def close(self) -> None:
         """Let go what `start` took. The timers end last: they bound how long the rest may take."""
@@ -141,6 +147,7 @@ class Service:
         self._listener.close()
         self._events.stop()
         self._checks.stop()
+        self._mirrors.stop()
         self._traces.stop(FLUSH_S)
         self._timers.stop()
 
@@ -265,10 +272,11 @@ class Service:
     def _note(self) -> None:
         """Show the daemon's own troubles, the one that stops frames first."""
         own = filter(None, (self._failing, self._full, self._refused, self._unwatched))
-        self.live_status.note((*own, *self._events.troubles()))
+        self.live_status.note((*own, *self._events.troubles(), *self._mirrors.troubles()))
 
     def _show(self, report: CycleReport) -> None:
         self._events.look(self.primary.last)
+        self._mirrors.look(self.primary.last)
         self.metrics.cycle(report)
         self._cycles.cycle(report)
         self._traces.cycle(report)
@@ -348,6 +356,8 @@ class Service:
         self._hints.secrets = runtime.hint_secrets
         self._checks.use(runtime.store.folder if runtime.watched else None, self._log)
         self._events.take_over(runtime.subscriptions, runtime.store.reader, self._log)
+        self._mirrors.take_over(runtime.mirrors, runtime.mirror_base, runtime.store.recall, self._log)
+        runtime.primary.beside = self._mirrors.beside
 
     def _watch_degraded(self, why: str) -> None:
         """In the watch's thread: what is set here is read at the next step."""

@@ -33,6 +33,11 @@ _CONFIG = (
 )
 
 
+def lock_of(clone: Path) -> Path:
+    """The file by which a clone is held, beside it: the clone itself may be recreated."""
+    return clone.with_name(f"{clone.name}.lock")
+
+
 @contextlib.contextmanager
 def hold(lock: Path, timeout_s: float) -> Iterator[None]:
     """Hold a clone for one operation: a command and the daemon may share it.

@@ -26,7 +26,7 @@ from dreamcatcherd.git.incomplete_clone import SHALLOW
 from dreamcatcherd.git.integrity import DamagedRefsError
 from dreamcatcherd.git.libgit2 import set_up_libgit2
 from dreamcatcherd.git.local import LocalStore
-from dreamcatcherd.git.own_clone import hold, make_clone, prepare_clone
+from dreamcatcherd.git.own_clone import hold, lock_of, make_clone, prepare_clone
 from dreamcatcherd.git.pack_writer import PackWriter
 from dreamcatcherd.git.protocols import Commit, Move
 from dreamcatcherd.git.repository import Repository
@@ -52,7 +52,7 @@ class RemoteStore:
     One thread owns the store; commands may share its clone with a running daemon. It keeps the `GitStore` Protocol."""
 
     def __init__(self, access: Access, clone: Path) -> None:
-        self._lock = clone.with_name(clone.name + ".lock")
+        self._lock = lock_of(clone)
         self._held = False
         self._access = access
         with self._hold():

@@ -58,7 +58,9 @@ def arrivals_of(store: RepositoryReader, inbox: Inbox, ledger: Ledger) -> list[A
         for found in read_versions(store, oid, versions_of(store, commit, settings.intake.roots), settings):
             version = found.item.version
             source = sources_of.get((paths.printable(version.path), version.blob, oid)) or alike[version.blob, oid]
+            mirrored = paths.mirrored_source(source)
             ref = source if source.startswith("refs/") else f"refs/heads/{source}"
+            ref = paths.mirrored_ref(*mirrored, oid) if mirrored else ref
             sources = ["main"] if oid in on_main or (gone and source == "main") else [ref]
             arrivals += attribute([found], sources, settings, commit.time, None)
     if not settings.signers:

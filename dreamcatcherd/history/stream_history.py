@@ -12,7 +12,7 @@ from msgspec import Struct
 
 from dreamcatcherd.core.codec import canonical
 from dreamcatcherd.core.ledger import DeltaRow, Ledger, QuarantinedRow, read_ledger
-from dreamcatcherd.core.paths import lane_stream, ledger_path
+from dreamcatcherd.core.paths import lane_stream, ledger_path, mirrored_source
 from dreamcatcherd.core.tree import blob_at
 from dreamcatcherd.git.protocols import ObjectReader
 from dreamcatcherd.history.queries import Chain, LostConflict
@@ -119,4 +119,5 @@ def _is_of(row: QuarantinedRow, stream_id: str, prefix: str) -> bool:
     # Only what is too far ahead could be read, and has a stream of its own.
     if row.stream_id is not None:
         return row.stream_id == stream_id
-    return lane_stream(f"refs/heads/{row.source}", prefix) == stream_id
+    mirrored = mirrored_source(row.source)
+    return lane_stream(f"refs/heads/{mirrored[1] if mirrored else row.source}", prefix) == stream_id

@@ -111,7 +111,11 @@ def read_push(store: RepositoryReader, updates: Sequence[Update], gate: Gate) ->
     settings = settings_at(store, refs, gate.main, head)
     prefixes = (settings.lane_prefix, PRIMARY_REFS)
     # Other branches and tags were never checked, so their commits count as new when they reach `main` or a lane.
-    hidden = [oid for ref, oid in refs.items() if ref == gate.main or ref.startswith(prefixes) or settings.is_lane(ref)]
+    # What mirrors brought was never checked here either, although its refs are the primary's.
+    known = {ref: oid for ref, oid in refs.items() if not ref.startswith(paths.MIRRORS)}
+    hidden = [
+        oid for ref, oid in known.items() if ref == gate.main or ref.startswith(prefixes) or settings.is_lane(ref)
+    ]
     old = refs.get(gate.main)
     previous = settings if old == head else settings_at(store, refs, gate.main, old)
     return Push(store, gate, refs, moves, head, settings, hidden, Past(store, old), previous, time.time_ns() // 1000)

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import platform
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import get_args
 
 import prometheus_client as prom
+from prometheus_client.core import GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
 
 from dreamcatcherd import __version__
 from dreamcatcherd.core.collections import DEFAULT_TABLE, DERIVED, EXTRA
@@ -23,6 +25,25 @@ STREAM_LABELS = 100
 PHASES = ("fetch", "ingest", "plan", "merge", "snapshot", "publish")
 
 
+class _MirrorCollector(Collector):
+    """The families of mirrors: a label for each that is configured now, and none for any other."""
+
+    def __init__(self, states: Callable[[], Mapping[str, tuple[float, bool]]]) -> None:
+        self._states = states
+
+    def collect(self) -> Iterator[Metric]:
+        """The families with their present values."""
+        text = "Seconds since the oldest publication was made that the mirror lacks, or 0."
+        lag = GaugeMetricFamily("dreamcatcher_mirror_lag_seconds", text, labels=["mirror"])
+        up = GaugeMetricFamily(
+            "dreamcatcher_mirror_up", "1 if the last look at the mirror succeeded.", labels=["mirror"]
+        )
+        for name, (lag_s, is_up) in sorted(self._states().items()):
+            lag.add_metric([name], lag_s)
+            up.add_metric([name], float(is_up))
+        yield from (lag, up)
+
+
 class Families:
     """All metric families in one registry, each as an attribute.
 
@@ -36,7 +57,10 @@ class Families:
         """How many events no receiver has taken yet; read at each scrape."""
         self.ask_again_at = 0.0
         """When a server that wants no requests may be asked again, on the monotonic clock."""
+        self.mirror_states: Callable[[], Mapping[str, tuple[float, bool]]] = dict
+        """The lag of each mirror in seconds, and whether its last look succeeded; read at each scrape."""
         prom.ProcessCollector(registry=self.registry)
+        self.registry.register(_MirrorCollector(lambda: self.mirror_states()))
         self._add_frames()
         self._add_activity()
         self._add_machine()

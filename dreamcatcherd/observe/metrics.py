@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 
 from dreamcatcherd.core.collections import DEFAULT_TABLE, DERIVED, EXTRA
 from dreamcatcherd.core.ledger import Violation
@@ -99,6 +99,11 @@ class Metrics:
     def undelivered(self, waiting: Callable[[], int]) -> None:
         """Show how many events wait for their receivers; `waiting` is called at each scrape, in any thread."""
         self._families.events_waiting = waiting
+
+    def mirrors(self, states: Callable[[], Mapping[str, tuple[float, bool]]]) -> None:
+        """Show the lag of each mirror in seconds, and whether its last look succeeded; `states` is called at each
+        scrape, in any thread."""
+        self._families.mirror_states = states
 
     def largest(self, size: int) -> None:
         """Set the bytes of the largest file that frames have written."""

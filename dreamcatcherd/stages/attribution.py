@@ -54,18 +54,22 @@ def attribute(
     lane brings it. If several lanes bring one commit, each delta is attributed to the lane of its stream, else to the
     relay's."""
     first = paths.short_ref(sources[0])
-    lanes: dict[str | None, str] = {}
+    lanes: dict[str, str] = {}
+    shared: list[str] = []  # where every stream may push: relays' lanes, and the shared branches of mirrors
     for ref in sources:
-        lanes.setdefault(paths.lane_stream(ref, settings.lane_prefix), paths.short_ref(ref))
-    relays = [paths.short_ref(ref) for ref in sources if paths.relay_name(ref) in settings.relays]
+        stream = paths.source_stream(ref, settings.lane_prefix)
+        if stream is not None:
+            lanes.setdefault(stream, paths.short_ref(ref))
+        elif paths.relay_name(ref) is None or paths.relay_name(ref) in settings.relays:
+            shared.append(paths.short_ref(ref))
     found = []
     for item, more in judged:
         source = first
         if sources != ["main"] and isinstance(item, Delta):
             if item.stream_id in lanes:
                 source = lanes[item.stream_id]
-            elif relays:
-                source = relays[0]
+            elif shared:
+                source = shared[0]
             else:
                 item = _of_another(item, first)
         found.append(arrival_of(item, source, None, committed_s, arrived, more))

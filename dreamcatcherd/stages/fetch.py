@@ -4,6 +4,9 @@ The `View` serves the entire close: no later stage asks for refs again, so all o
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from types import MappingProxyType
+
 from msgspec import Struct, structs
 
 from dreamcatcherd.core.ledger import Ledger
@@ -46,29 +49,34 @@ class Fetcher:
         self._main = main
         self._known: tuple[tuple[str | None, str | None], PublishedState] | None = None
         self._last: View | None = None
+        self._seen: tuple[dict[str, str], Mapping[str, str]] | None = None
 
-    def fetch(self, store: Store, now: int) -> View:
-        """Look at the refs (microseconds UTC `now`); FatalError if the published commit cannot be read."""
-        refs = store.refs()
+    def fetch(self, store: Store, now: int, beside: Mapping[str, str] = MappingProxyType({})) -> View:
+        """Look at the refs (microseconds UTC `now`); FatalError if the published commit cannot be read.
+
+        `beside` are refs that the store does not list: what mirrors brought to the clone of a remote."""
+        seen = (store.refs(), beside)
         last, self._last = self._last, None
+        same = self._seen is not None and self._seen[0] is seen[0] and self._seen[1] == beside
         # Who may change the settings is a question of time: a view that refuses them is made again at each look.
-        if last is not None and last.refs is refs and self._is_current(last.published) and last.refused is None:
+        if last is not None and same and self._is_current(last.published) and last.refused is None:
             self._last = structs.replace(last, seen_at=now)
         else:
-            self._last = self._view(store, refs, now)
+            self._last = self._view(store, {**seen[0], **beside} if beside else seen[0], beside, now)
+        self._seen = seen
         return self._last
 
     def _is_current(self, published: PublishedState) -> bool:
         return self._known is not None and self._known[1] is published
 
-    def _view(self, store: Store, refs: dict[str, str], now: int) -> View:
+    def _view(self, store: Store, refs: dict[str, str], beside: Mapping[str, str], now: int) -> View:
         seen = readable_refs(store, refs, self._main)
         published = self.load_published(store, seen)
         settings, refused = current_settings(store, seen.get(self._main), published, now)
         # The settings name the prefix of the lanes. If it is new, the lanes below it have not been fetched yet; the
         # branch stays where it was, because the settings were read from that commit.
         if store.follow(settings.lane_prefix):
-            refs = {**store.refs(), **{ref: oid for ref, oid in refs.items() if ref == self._main}}
+            refs = {**store.refs(), **beside, **{ref: oid for ref, oid in refs.items() if ref == self._main}}
         return View(refs, self._main, seen.get(self._main), published, settings, refused, now)
 
     def load_published(self, store: Store, refs: dict[str, str]) -> PublishedState:

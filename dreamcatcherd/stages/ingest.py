@@ -20,6 +20,7 @@ from dreamcatcherd.stages.delta_reader import ReadVersion, deltas_among, files_o
 from dreamcatcherd.stages.early_deltas import ending
 from dreamcatcherd.stages.fetch import View
 from dreamcatcherd.stages.inbox import Inbox, Rewind
+from dreamcatcherd.stages.mirrored import mirrored_heads, without_covered
 from dreamcatcherd.stages.published import PublishedState
 from dreamcatcherd.stages.snapshot_chain import merged_heads, recent_links
 from dreamcatcherd.stages.unreadable import (
@@ -80,6 +81,8 @@ class InboxReader:
         if not self.settled and base.commit:
             self.settled = _merged_lately(store, base.commit, lanes)
         self._note_rewinds(store, base, refs, lanes)
+        mirrored = mirrored_heads(refs, settings, main)  # their refs never move, so they are never rewound
+        lanes = {**lanes, **mirrored}
         self._blocked = {ref: oid for ref, oid in self._blocked.items() if lanes.get(ref) == oid}
 
         # A fleet has thousands of lanes and few of them bring something: settled and blocked ones are not walked again.
@@ -96,6 +99,8 @@ class InboxReader:
         live = [(ref, oid) for ref, oid in lanes.items() if oid in commits]
         live = sorted(live + [(ref, oid) for oid, ref in self._rewound.items()])
         live = self._readable(store, commits, settings, refs.get(main), main, live)
+        if mirrored:
+            live = without_covered(commits, live)
         heads = readable_heads(commits, self._faults, refs.get(main))
         if head is None:
             live = [(main, oid) for oid in heads] + live

@@ -4,7 +4,7 @@ Their commits stay reachable: from `main`, or in a linear history from the commi
 
 from __future__ import annotations
 
-from dreamcatcherd.git.protocols import Move, Store
+from dreamcatcherd.git.protocols import Move, ObjectReader, Store
 from dreamcatcherd.stages.snapshot_chain import links, merged_heads
 
 LANES_AT_ONCE = 100
@@ -13,7 +13,7 @@ _STRAGGLERS = 16
 """How many snapshot commits in a row must be older than the time in question: one alone may be of a slow clock."""
 
 
-def silent_lanes(store: Store, settled: dict[str, str], published: str, since_s: float) -> dict[str, str]:
+def silent_lanes(store: ObjectReader, settled: dict[str, str], published: str, since_s: float) -> dict[str, str]:
     """The merged lanes whose head was published before `since_s` (seconds since 1970), by ref.
 
     `settled` are the lanes whose heads the published commit reaches. When a head was merged is read from history: the

@@ -198,6 +198,13 @@ ROWS: dict[str, tuple[Shown, ...]] = {
             ),
         ),
         Shown(
+            "Mirrors",
+            "How old the oldest publication is that a mirror lacks. Empty of names without mirrors.",
+            8,
+            "s",
+            (Query(f"max by (mirror) ({series('mirror_lag_seconds')}) or on() vector(0)", "{{mirror}}"),),
+        ),
+        Shown(
             "Entities",
             "What the snapshot holds, by collection.",
             8,

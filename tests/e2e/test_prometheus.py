@@ -33,6 +33,12 @@ FOLDER = Path(__file__).parents[2] / "config" / "prometheus"
 RULES = FOLDER / "dreamcatcherd.rules.yml"
 RULE_TESTS = FOLDER / "dreamcatcherd.rules.test.yml"
 INTERVAL_S = 0.3
+GONE = """[[events]]
+url = "http://127.0.0.1:1/nobody"
+[[mirrors]]
+name = "gone"
+url = "git://127.0.0.1:1/fleet.git"
+"""
 
 
 def test_the_rules_and_the_example_are_accepted() -> None:
@@ -53,7 +59,7 @@ def test_every_alert_fires_on_its_cause_and_only_then() -> None:
 def watched(tmp_path: Path, addresses: list[str]) -> Path:
     """The example and the rules as shipped, but quick: seconds in place of minutes, and these daemons as targets."""
     rules = re.sub(r"for: \d+m", "for: 0s", RULES.read_text()).replace("> 0) > 60", "> 0) > 1")
-    rules = rules.replace("undelivered[10m]", "undelivered[3s]")
+    rules = rules.replace("undelivered[10m]", "undelivered[3s]").replace("lag_seconds > 300", "lag_seconds > 3")
     assert rules.count("for: 0s") >= 5
     assert "> 0) > 1\n" in rules
     (tmp_path / RULES.name).write_text(rules)
@@ -182,8 +188,8 @@ def test_a_real_prometheus_sees_what_is_wrong_with_a_machine(tmp_path: Path) -> 
 
 def test_a_real_prometheus_sees_what_servers_and_pushers_do(tmp_path: Path) -> None:
     """A server that limits, one that refuses a lane, somebody who rewinds `main` after every publication, one who
-    pushes 51 MB, a receiver of events that is not there, and a relay that upstream does not list: each alert fires for
-    the right daemon."""
+    pushes 51 MB, a receiver of events and a mirror that are not there, and a relay that upstream does not list: each
+    alert fires for the right daemon."""
     repositories = {name: tmp_path / name / "fleet.git" for name in ("limited", "refused", "rewound", "large")}
     for repository in repositories.values():
         dc("init", str(repository), "--no-hook")
@@ -217,7 +223,7 @@ def test_a_real_prometheus_sees_what_servers_and_pushers_do(tmp_path: Path) -> N
                 "interval",
                 INTERVAL_S,
                 f'[repository]\nurl = "{url}"\nclone = "{tmp_path / name / "own"}"\n'
-                + ('[[events]]\nurl = "http://127.0.0.1:1/nobody"\n' if name == "large" else ""),
+                + (GONE if name == "large" else ""),
             )
             for name, url in urls.items()
         }
@@ -241,6 +247,8 @@ def test_a_real_prometheus_sees_what_servers_and_pushers_do(tmp_path: Path) -> N
                 ("DreamcatcherLargeFile", at["large"]),
                 ("DreamcatcherEventsUndelivered", at["large"]),
                 ("DreamcatcherRelayBehind", at["relay"]),
+                ("DreamcatcherMirrorUnreachable", at["large"]),
+                ("DreamcatcherMirrorLags", at["large"]),
             }
 
             def seen() -> bool:

@@ -48,6 +48,8 @@ FAMILIES = {
     "lanes_refused": "gauge",
     "relay_pending_deltas": "gauge",
     "events_undelivered": "gauge",
+    "mirror_lag_seconds": "gauge",
+    "mirror_up": "gauge",
     "largest_blob_bytes": "gauge",
     "remote_retry_after_seconds": "gauge",
     "repository_packs": "gauge",
@@ -285,3 +287,15 @@ def test_the_folder_and_its_disk_are_shown() -> None:
         4096,
         10**9,
     ]
+
+
+def test_each_mirror_has_its_lag_and_whether_it_is_up() -> None:
+    """A label for each that is configured at the moment of the scrape, and none for one that was taken out."""
+    metrics = Metrics()
+    states = {"north": (12.5, True), "south": (0.0, False)}
+    metrics.mirrors(lambda: states)
+    shown = Shown(metrics)
+    assert [shown.series[f'mirror_lag_seconds{{mirror="{name}"}}'] for name in states] == [12.5, 0]
+    assert [shown.series[f'mirror_up{{mirror="{name}"}}'] for name in states] == [1, 0]
+    del states["north"]
+    assert Shown(metrics).labels("mirror_up", "mirror") == {"south"}

@@ -1,0 +1,251 @@
+"""Mirrors of a repository on this disk: what is read from them and kept, and how they are brought forward."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from dreamcatcherd.config_tables import MirrorConfig
+from dreamcatcherd.core import paths
+from dreamcatcherd.core.errors import RefusedError, RetryableError
+from dreamcatcherd.core.frames import Closing
+from dreamcatcherd.daemon.cycle import poll
+from dreamcatcherd.daemon.mirror_config import mirror_of, mirrors_of
+from dreamcatcherd.daemon.mirror_copier import MirrorCopier
+from dreamcatcherd.daemon.mirror_intake import MirrorIntake
+from dreamcatcherd.git.kept_refs import KeptRefs
+from dreamcatcherd.git.local import LocalStore
+from dreamcatcherd.git.mirror import MirrorWire
+from dreamcatcherd.git.ref_names import is_plain_branch
+from dreamcatcherd.imports.new_repository import create
+from tests.e2e.servers import install_hook, remove_hook
+from tests.e2e.tools import git, try_git
+from tests.law.fleet import MAIN, NOW, commit_files, primary_on
+from tests.stages.tools import close, merged, text
+
+LANES = "refs/heads/dc/"
+
+
+class Pair:
+    """A deciding repository with its primary, and a mirror that was cloned from it."""
+
+    def __init__(self, folder: Path) -> None:
+        self.store = create(folder / "main.git", 1, NOW, Closing("manual"))
+        self.primary = primary_on(self.store)
+        self.path = folder / "north.git"
+        git(folder, "clone", "-q", "--mirror", str(self.store.folder), str(self.path))
+        self.mirror = LocalStore(self.path)
+        self.kept = KeptRefs(self.store.folder, is_clone=False)
+        self.restart()
+
+    def restart(self) -> None:
+        """Forget what is in memory."""
+        site = mirror_of(MirrorConfig(name="north", url=str(self.path), timeout=20))
+        self.wire = MirrorWire(site.access, self.store.folder)
+        self.intake = MirrorIntake(site, self.wire, self.kept)
+        self.copier = MirrorCopier(self.wire)
+
+    @property
+    def published(self) -> str:
+        return self.store.refs()[paths.PUBLISHED]
+
+    def listed(self) -> dict[str, str]:
+        return self.intake.list_heads(MAIN, LANES)
+
+    def read(self) -> list[tuple[str, str] | None]:
+        """One look; returns the branches whose heads are kept then."""
+        reader = self.store.reader()
+        listed = self.listed()
+        self.intake.judge(reader, listed, self.published)
+        return sorted(map(paths.mirrored_branch, self.intake.read(reader, listed, self.published, MAIN)), key=str)
+
+    def copy(self) -> None:
+        self.copier.bring_forward(self.store.reader(), self.published, MAIN, self.listed(), self.listed)
+
+    def push(self, name: str, ref: str = f"{LANES}s", number: int = 0, *, orphan: bool = True) -> str:
+        files = {f"{paths.DELTAS}/1/{name}.json": text(number=number)}
+        return commit_files(self.mirror, ref, files, orphan=orphan)
+
+    def is_current(self) -> bool:
+        refs = self.listed()
+        return refs[MAIN] == refs[paths.PUBLISHED] == self.published
+
+
+@pytest.fixture
+def pair(tmp_path: Path) -> Pair:
+    return Pair(tmp_path)
+
+
+def test_what_was_read_counts_without_the_mirror(pair: Pair) -> None:
+    """After a look the heads are kept by refs, objects and all: a mirror that is gone for good, and a restart, lose
+    nothing. Once they are merged the refs go."""
+    pair.push("lane")
+    pair.push("shared", MAIN, 1, orphan=False)
+    assert pair.read() == [("north", "dc/s"), ("north", "main")]
+    shutil.rmtree(pair.path)
+    pair.primary = primary_on(LocalStore(pair.store.folder))
+    assert merged(close(pair.primary)) == ["lane.json", "shared.json"]
+    assert "missing" not in git(pair.store.folder, "fsck", "--connectivity-only")
+    pair.restart()
+    pair.intake.dropping = frozenset(pair.intake.kept_heads())
+    with pytest.raises(RetryableError, match=r"north\.git"):
+        pair.read()
+    assert len(pair.kept.read()) == 2
+
+
+def test_heads_that_are_merged_are_not_kept_again(pair: Pair) -> None:
+    """Neither at the next look, nor after a restart, nor when the mirror comes back as an older copy of itself."""
+    old = pair.push("old")
+    pair.push("new", number=1, orphan=False)
+    pair.read()
+    assert merged(close(pair.primary)) == ["new.json", "old.json"]
+    poll(pair.primary)
+    pair.intake.dropping = frozenset(pair.kept.read())
+    assert pair.read() == []
+    git(pair.path, "update-ref", f"{LANES}s", old)
+    assert pair.read() == []
+    pair.restart()
+    assert pair.read() == []
+    assert pair.kept.read() == {}
+
+
+def test_refs_that_vanish_are_asked_for_again(pair: Pair) -> None:
+    """In a clone that was made again nothing is kept any more, although the mirror's heads are known."""
+    pair.push("delta")
+    assert len(pair.read()) == 1
+    for ref in pair.kept.read():
+        git(pair.store.folder, "update-ref", "-d", ref)
+    assert pair.read() == [("north", "dc/s")]
+
+
+def test_one_head_that_git_refuses_keeps_out_no_other(pair: Pair) -> None:
+    """A commit without an author's address does not pass git's check: its lane is named, and all others are read. Once
+    its owner pushed another history it is read as well."""
+    tree = git(pair.path, "rev-parse", f"{MAIN}^{{tree}}")
+    raw = pair.path / "raw"
+    raw.write_text(f"tree {tree}\nauthor nobody 1 +0000\ncommitter nobody 1 +0000\n\nbad\n")
+    bad = git(pair.path, "hash-object", "-t", "commit", "-w", "--literally", str(raw))
+    git(pair.path, "update-ref", f"{LANES}bad", bad)
+    for number in range(5):
+        pair.push(f"d{number}", f"{LANES}s/{number}", number)
+    assert pair.read() == [("north", f"dc/s/{number}") for number in range(5)]
+    ((cause, remedy),) = pair.intake.troubles()
+    assert "1 head with objects that git refuses, such as dc/bad" in cause
+    assert "another history" in remedy
+    pair.push("good", f"{LANES}bad")
+    assert len(pair.read()) == 6
+    assert pair.intake.troubles() == []
+
+
+def test_a_mirror_that_lists_what_is_no_commit_brings_nothing_of_it(pair: Pair) -> None:
+    """A lane that names a file is passed by."""
+    raw = pair.path / "raw"
+    raw.write_text("no commit")
+    blob = git(pair.path, "hash-object", "-w", str(raw))
+    (pair.path / "refs/heads/dc").mkdir(parents=True)
+    (pair.path / "refs/heads/dc/x").write_text(f"{blob}\n")
+    pair.push("delta")
+    assert pair.read() == [("north", "dc/s")]
+
+
+@pytest.mark.parametrize("url", ["published", "branch"])
+def test_a_mirror_of_another_history_is_refused(pair: Pair, url: str, tmp_path: Path) -> None:
+    """Its published ref, or a shared branch that does not begin on ours: nothing of it is kept or moved."""
+    other = create(tmp_path / "other.git", 7, NOW, Closing("manual"))
+    commit_files(other, f"{LANES}eve", {f"{paths.DELTAS}/1/x.json": text(stream="eve")})
+    if url == "branch":
+        git(other.folder, "update-ref", "-d", paths.PUBLISHED)
+    pair.path = other.folder
+    pair.restart()
+    with pytest.raises(RefusedError, match="of another history"):
+        pair.read()
+    assert pair.kept.read() == {}
+
+
+@pytest.mark.parametrize(
+    "ref",
+    ["refs/heads/dc/a:refs/heads/main", "refs/heads/dc/+a b", "refs/heads/dc/../x", "refs/heads/dc/" + "x" * 200,
+     "refs/heads/dc/x.lock", "refs/heads/dc/x*", "refs/tags/dc/x", "refs/heads/-x", "refs/heads/dc//x"],
+)  # fmt: skip
+def test_names_that_would_mean_something_else_are_not_read(ref: str) -> None:
+    """A server may list any name; git would write what it fetches for `a:b` to another ref."""
+    assert not is_plain_branch(ref)
+
+
+def test_each_publication_is_copied_and_nothing_goes_back(pair: Pair) -> None:
+    """After closes, from a mirror that came back older, and where a second primary has published more than we know."""
+    close(pair.primary)
+    first = pair.published
+    pair.copy()
+    assert pair.is_current()
+    close(pair.primary)
+    close(pair.primary)
+    pair.copy()
+    assert pair.is_current()
+    assert pair.copier.behind_since is None
+    for ref in (MAIN, paths.PUBLISHED):
+        git(pair.path, "update-ref", ref, first)
+    pair.copy()
+    assert pair.is_current()
+    newest = pair.published
+    pair.copier.bring_forward(pair.store.reader(), first, MAIN, pair.listed(), pair.listed)
+    assert pair.listed()[paths.PUBLISHED] == newest
+
+
+def test_a_branch_with_commits_of_its_own_waits_for_the_close_that_merges_them(pair: Pair) -> None:
+    """Nothing is forced over them; the mirror is behind until then, and has them in its history afterwards."""
+    theirs = pair.push("shared", MAIN, orphan=False)
+    close(pair.primary)
+    pair.copy()
+    assert pair.listed()[MAIN] == theirs
+    assert pair.copier.behind_since is not None
+    pair.read()
+    assert merged(close(pair.primary)) == ["shared.json"]
+    pair.copy()
+    assert pair.is_current()
+    assert try_git(pair.path, "merge-base", "--is-ancestor", theirs, MAIN).returncode == 0
+
+
+def test_a_check_that_takes_few_frames_at_once_gets_them_in_several_pushes(pair: Pair) -> None:
+    """As one that judges a push for ten seconds; one that takes nothing is a failure with its own words."""
+    for _ in range(9):
+        close(pair.primary)
+    script = 'while read -r old new ref; do test "$(git rev-list --count "$old..$new")" -le 2 || exit 1; done'
+    install_hook(pair.path, script)
+    pair.copy()
+    assert pair.is_current()
+    remove_hook(pair.path)
+    close(pair.primary)
+    install_hook(pair.path, "echo not you >&2; exit 1")
+    with pytest.raises(RetryableError, match="not you"):
+        pair.copy()
+    assert pair.copier.behind_since is not None
+
+
+def test_merged_lanes_are_deleted_at_the_mirror_alone_where_they_are_silent(pair: Pair) -> None:
+    """Not before their frame is as old as lanes are kept, and never one that has more than was merged."""
+    pair.push("merged", f"{LANES}s/merged")
+    pair.read()
+    close(pair.primary)
+    pair.push("fresh", f"{LANES}s/fresh", 1)
+    reader, lanes = pair.store.reader(), {ref: oid for ref, oid in pair.listed().items() if ref.startswith(LANES)}
+    pair.wire.fetch(lanes)
+    reader.refresh()
+    now_s = NOW / 1e6
+    assert pair.copier.delete_lanes(reader, pair.published, lanes, 60.0, now_s) == []
+    pair.copier = MirrorCopier(pair.wire)
+    assert pair.copier.delete_lanes(reader, pair.published, lanes, 60.0, now_s + 61) == [f"{LANES}s/merged"]
+    assert [ref for ref in pair.listed() if ref.startswith(LANES)] == [f"{LANES}s/fresh"]
+
+
+def test_each_mirror_has_credentials_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Those of `[repository]` are not looked at; systemd's are named after the mirror."""
+    for name in ("token", "mirror_north_token"):
+        (tmp_path / name).write_text("x")
+    monkeypatch.setenv("CREDENTIALS_DIRECTORY", str(tmp_path))
+    tables = [MirrorConfig(name=name, url=f"https://{name}.example/fleet.git") for name in ("north", "south")]
+    north, south = mirrors_of(tables)
+    assert north.access.token_file == tmp_path / "mirror_north_token"
+    assert south.access.token_file is None
