@@ -37,7 +37,7 @@ _PASSED_OVER = re.compile(r"^(?:#.*|\^[0-9a-f]{40})$", re.MULTILINE)
 _UNREAD = (0, 0, 0, 0, 0)
 _GONE = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG, errno.EISDIR)
 
-Stamp = tuple[int, int, int, int, int]
+FileStamp = tuple[int, int, int, int, int]
 
 
 class _File(Struct, frozen=True):
@@ -45,7 +45,7 @@ class _File(Struct, frozen=True):
 
     The stamp was first seen at `seen_s`, and the file last read by the look that began at `read_s`."""
 
-    stamp: Stamp
+    stamp: FileStamp
     seen_s: float
     read_s: float
     oid: str | None
@@ -55,7 +55,7 @@ class _File(Struct, frozen=True):
 class _Folder(Struct, frozen=True):
     """One folder of loose refs: its sub-folders as ref names, and its files as (file name, ref name)."""
 
-    stamp: Stamp
+    stamp: FileStamp
     seen_s: float
     read_s: float
     folders: tuple[str, ...]
@@ -65,7 +65,7 @@ class _Folder(Struct, frozen=True):
 class _PackedFile(Struct, frozen=True):
     """`packed-refs`, with all of its bytes: it is parsed again only if these differ."""
 
-    stamp: Stamp | None
+    stamp: FileStamp | None
     seen_s: float
     read_s: float
     raw: bytes
@@ -223,11 +223,11 @@ class RefFiles:
         return refs is not known.refs
 
 
-def _stamp(found: os.stat_result) -> Stamp:
+def _stamp(found: os.stat_result) -> FileStamp:
     return (found.st_mtime_ns, found.st_ctime_ns, found.st_ino, found.st_size, found.st_dev)
 
 
-def _is_unchanged(known: _File | _Folder | _PackedFile, stamp: Stamp) -> bool:
+def _is_unchanged(known: _File | _Folder | _PackedFile, stamp: FileStamp) -> bool:
     """Whether a stamp proves that what was read still holds."""
     return known.stamp == stamp and known.read_s >= known.seen_s + RACY_S
 
@@ -236,7 +236,7 @@ def _same(one: _File, other: _File) -> bool:
     return one.oid == other.oid and one.damaged == other.damaged
 
 
-def _read(path: str, handle: int | None) -> tuple[Stamp, str, bytes]:
+def _read(path: str, handle: int | None) -> tuple[FileStamp, str, bytes]:
     """The stamp of a file, where it leads if it is a symbolic link, and its first bytes."""
     link = ""
     try:

@@ -74,7 +74,7 @@ class CoarseTimes:
         self._skew_s = skew_s
         self._seen: dict[Path, object] = {}
         self._ticks: dict[Path, float] = {}
-        self._stamps: dict[int, ref_files.Stamp] = {}
+        self._stamps: dict[int, ref_files.FileStamp] = {}
 
     def note(self) -> None:
         self._stamps = {}
@@ -90,7 +90,7 @@ class CoarseTimes:
             size = 0 if path.is_dir() else found.st_size
             self._stamps[found.st_ino] = (int(self._ticks[path]), 0, 0, size, 0)
 
-    def stamp(self, found: os.stat_result) -> ref_files.Stamp:
+    def stamp(self, found: os.stat_result) -> ref_files.FileStamp:
         return self._stamps[found.st_ino]
 
 
