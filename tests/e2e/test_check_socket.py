@@ -289,7 +289,7 @@ def test_a_frame_that_is_overdue_is_waited_for_by_the_hook(plain: Path, worker: 
     commit(worker, {"state/frame.json": json.dumps({**state, "closes_at": late})})
     git(worker, "push", "-q", "origin", "HEAD:main")
     hook.chmod(0o755)
-    with serving(plain):
+    with serving(plain, waits=True):
         git(worker, "fetch", "-q")
         assert lane(worker, "a").startswith("ok")
         assert complete_checks(plain) == 0

@@ -9,7 +9,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from dreamcatcherd.hook.check_server import WORKERS
 from dreamcatcherd.hook.check_socket import ANSWER_S, BEGIN_S, SOCKET
+from tests.e2e.tools import wait_for
 
 FELL_BACK = "fell-back"
 
@@ -18,17 +20,22 @@ _PATIENT = """
 import sys
 import dreamcatcherd.hook.check_server as server
 server.CHECK_S = server.READ_S = 60.0
+if sys.argv[2] == "no waiting":
+    server.must_wait = lambda *_: False
 sys.exit(server.serve_hooks())
 """
 
 
 @contextmanager
-def serving(repository: Path) -> Iterator[subprocess.Popen[str]]:
-    """A process that checks the pushes to a repository, ready to be asked. Its limits are those of a busy machine."""
-    words = [sys.executable, "-P", "-c", _PATIENT, str(repository)]
+def serving(repository: Path, *, waits: bool = False) -> Iterator[subprocess.Popen[str]]:
+    """A process that checks the pushes to a repository, ready to be asked. Its limits are those of a busy machine.
+
+    Only if it `waits`, a push that has to wait for an overdue frame is given back to its hook."""
+    words = [sys.executable, "-P", "-c", _PATIENT, str(repository), "waits" if waits else "no waiting"]
     with subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         assert process.stdout.readline() == "ready\n"
+        wait_for(lambda: len(workers_of(process)) == WORKERS)
         yield process
 
 
