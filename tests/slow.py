@@ -48,6 +48,7 @@ SLOW = frozenset(
         "tests/git/test_clone.py::test_a_lock_that_maintenance_may_hold_is_waited_for",
         "tests/git/test_command.py::test_errors_without_end_cost_neither_memory_nor_more_than_the_time",
         "tests/stages/test_linear.py::test_primaries_at_a_distance_share_a_linear_history",
+        "tests/git/test_quarantine.py::test_new_commits_of_a_push_are_the_difference_of_sets",
         "tests/git/test_reachability.py::test_new_is_the_difference_of_sets_whatever_the_dates",
         "tests/git/test_remote.py::test_a_server_that_sends_slowly_is_not_listened_to_for_ever",
         "tests/stages/test_largest_file.py::test_what_is_followed_is_what_a_whole_walk_finds",

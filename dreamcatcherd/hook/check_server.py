@@ -59,7 +59,7 @@ WORKERS = 4
 CHECK_S = 2.0
 """How long a check may take here, in seconds. The hook of a longer one does it, with the rest of its own limit."""
 _QUEUE = 64
-_READ_S = 1.0
+READ_S = 1.0
 """How long a hook may take to ask, in seconds."""
 _HANGS_S = 20.0
 """After how many seconds of processor time a check is killed: where it hangs, no other limit may reach it."""
@@ -230,7 +230,7 @@ def _serve(connection: socket.socket, loaded: Stamps) -> bool:
     signal.setitimer(signal.ITIMER_PROF, _HANGS_S)
     used_kib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     try:
-        connection.settimeout(_READ_S)
+        connection.settimeout(READ_S)
         if other_account(connection):
             raise left_to_hook("the hook runs under another account")
         question = decode_question(_read(connection))
@@ -272,7 +272,7 @@ def _give_back(connection: socket.socket, why: str) -> None:
 
 
 def _read(connection: socket.socket) -> bytes:
-    until = time.monotonic() + _READ_S
+    until = time.monotonic() + READ_S
     raw = bytearray()
     while piece := connection.recv(65_536):
         raw += piece

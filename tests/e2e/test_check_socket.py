@@ -5,6 +5,8 @@ answered by it. Contract: docs/protocol.md#the-server-side-check."""
 
 from __future__ import annotations
 
+import contextlib
+import itertools
 import json
 import os
 import select
@@ -20,6 +22,7 @@ from pathlib import Path
 import pytest
 
 from dreamcatcherd.daemon.push_checks import start_process
+from dreamcatcherd.hook.check_server import WORKERS
 from dreamcatcherd.hook.check_socket import ANSWER_S, BEGIN_S, SOCKET, SOCKET_FOLDER, ElsewhereError, ask
 from tests.e2e import test_hook
 from tests.e2e.primaries import await_ready
@@ -91,18 +94,19 @@ def test_both_ways_say_the_same(plain: Path, worker: Path) -> None:
         f"{DELTAS}/2/w.json": delta(2, "w", coments_added=[1], posts_created=[{"x": 1}]),
         f"{DELTAS}/2/stray.txt": "x",
     }
-    warned = commit(worker, {**far, "deltas/2/c.json": "{}"})
+    commit(worker, {**far, "deltas/2/c.json": "{}"})
 
     def said(suffix: str) -> list[str]:
         answers = [pushed(worker, f"{refused}:main"), pushed(worker, f"{refused}:refs/heads/dc/w/r")]
-        answers += [pushed(worker, f"{warned}:refs/heads/dc/w/{suffix}", f"{warned}:refs/heads/topic-{suffix}")]
+        git(worker, "commit", "-q", "--amend", "-m", suffix)  # a known commit would bring nothing to warn of
+        answers += [pushed(worker, f"HEAD:refs/heads/dc/w/{suffix}", f"HEAD:refs/heads/topic-{suffix}")]
         assert [one.split()[0] for one in answers] == ["refused", "refused", "ok"]
         return [line.replace(suffix, "x") for one in answers for line in remarks(one)]
 
-    alone = said("1")
+    alone = said("one-way")
     assert complete_checks(plain) == 3
     with serving(plain):
-        assert said("2") == alone
+        assert said("other-way") == alone
     assert complete_checks(plain) == 3
     assert len(alone) > 10
 
@@ -161,6 +165,7 @@ def test_only_a_complete_answer_counts(plain: Path, worker: Path, monkeypatch: p
     """A process that is killed or stopped in the middle, or says anything else, neither lets a push in nor keeps it
     out: the hook checks it, with what is left of its time."""
     monkeypatch.chdir(plain)
+    hurry(plain)
     (plain / SOCKET_FOLDER).mkdir(0o700)
     with socket.socket(socket.AF_UNIX) as listener:
         listener.bind(SOCKET)
@@ -174,6 +179,12 @@ def test_only_a_complete_answer_counts(plain: Path, worker: Path, monkeypatch: p
             assert ("not-json" in said) is (kind in YES), kind
             assert complete_checks(plain) == number + 1, kind
             thread.join(60)
+
+
+def hurry(repository: Path) -> None:
+    """Let the hook wait for a second only."""
+    hook = repository / "hooks/pre-receive"
+    hook.write_text(hook.read_text().replace("alarm 60;", "alarm 1;"))
 
 
 def answer_once(listener: socket.socket, kind: str, answer: bytes | None) -> None:
@@ -223,34 +234,50 @@ def test_a_process_that_is_killed_leaves_a_working_hook(plain: Path, worker: Pat
 
 def test_a_stopped_process_delays_a_push_and_does_not_keep_it_out(plain: Path, worker: Path) -> None:
     """A process that is stopped takes connections and answers none: after a short time the hook checks alone."""
+    hook = plain / "hooks/pre-receive"
+    text = hook.read_text()
     with serving(plain) as process:
         stopped = [process.pid, *workers_of(process)]
-        for pid in stopped:
-            os.kill(pid, signal.SIGSTOP)
-        assert lane(worker, "a").startswith("ok")
-        assert complete_checks(plain) == 1
-        for pid in stopped:
-            os.kill(pid, signal.SIGCONT)
-        assert lane(worker, "b").startswith("ok")
-        assert complete_checks(plain) == 1
+        hurry(plain)
+        try:
+            for pid in stopped:
+                os.kill(pid, signal.SIGSTOP)
+            assert lane(worker, "a").startswith("ok")
+            assert lane(worker, "b", BROKEN).startswith("refused")
+            assert complete_checks(plain) == 2
+        finally:
+            for pid in stopped:
+                os.kill(pid, signal.SIGCONT)
+        hook.write_text(text)
+        assert lane(worker, "c").startswith("ok")
+        assert complete_checks(plain) == 2
 
 
-def test_hooks_that_connect_and_say_nothing_hold_nobody_up(plain: Path, worker: Path) -> None:
+def test_hooks_that_connect_and_say_nothing_hold_nobody_up(
+    plain: Path, worker: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """More silent connections than there are workers are dropped after a second each, and pushes are answered again."""
-    with serving(plain):
-        opened = []
-        for _ in range(6):
-            one = socket.socket(socket.AF_UNIX)
-            one.connect(os.path.relpath(plain / SOCKET))
-            opened.append(one)
-        assert lane(worker, "a").startswith("ok")
-        for one in opened:
-            one.settimeout(30)
-            assert one.recv(100).startswith((b"elsewhere", b""))
-            one.close()
-        before = complete_checks(plain)
-        assert lane(worker, "b").startswith("ok")
-        assert complete_checks(plain) == before
+    monkeypatch.chdir(plain)
+    with start_process(plain) as process, contextlib.ExitStack() as opened:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "ready\n"
+        silent = [opened.enter_context(socket.socket(socket.AF_UNIX)) for _ in range(WORKERS + 2)]
+        for one in silent:
+            one.connect(SOCKET)
+        for one in silent:
+            one.settimeout(60)
+            assert one.recv(100).startswith(b"elsewhere ")
+        answered_at_last(plain, worker)
+
+
+def answered_at_last(repository: Path, worker: Path) -> None:
+    """Push until the process with its real limits has answered: on a busy machine they may be over before."""
+    for number in itertools.count():
+        before = complete_checks(repository)
+        assert lane(worker, f"again-{number}").startswith("ok")
+        if complete_checks(repository) == before:
+            return
+        assert number < 20
 
 
 def test_a_frame_that_is_overdue_is_waited_for_by_the_hook(plain: Path, worker: Path) -> None:
@@ -262,7 +289,7 @@ def test_a_frame_that_is_overdue_is_waited_for_by_the_hook(plain: Path, worker: 
     commit(worker, {"state/frame.json": json.dumps({**state, "closes_at": late})})
     git(worker, "push", "-q", "origin", "HEAD:main")
     hook.chmod(0o755)
-    with serving(plain):
+    with serving(plain, waits=True):
         git(worker, "fetch", "-q")
         assert lane(worker, "a").startswith("ok")
         assert complete_checks(plain) == 0
@@ -311,9 +338,7 @@ def test_the_daemon_keeps_the_process_running(plain: Path, worker: Path, tmp_pat
         await_ready(daemon)
         (line,) = wait_for(lambda: daemon.logged("checking pushes for the hook"))
         assert reported() == "a running daemon checks the pushes of this account"
-        before = complete_checks(plain)
-        assert lane(worker, "a").startswith("ok")
-        assert complete_checks(plain) == before
+        answered_at_last(plain, worker)
         assert daemon.stop()[0] == 0
         wait_for(lambda: not Path(f"/proc/{line['pid']}").exists())
         assert not (plain / SOCKET).exists()

@@ -4,31 +4,57 @@ from __future__ import annotations
 
 import os
 import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from dreamcatcherd.daemon.push_checks import start_process
-from dreamcatcherd.hook.check_socket import SOCKET
+from dreamcatcherd.hook.check_server import WORKERS
+from dreamcatcherd.hook.check_socket import ANSWER_S, BEGIN_S, SOCKET
+from tests.e2e.tools import wait_for
 
 FELL_BACK = "fell-back"
 
 
+_PATIENT = """
+import sys
+import dreamcatcherd.hook.check_server as server
+server.CHECK_S = server.READ_S = 60.0
+if sys.argv[2] == "no waiting":
+    server.must_wait = lambda *_: False
+sys.exit(server.serve_hooks())
+"""
+
+
 @contextmanager
-def serving(repository: Path) -> Iterator[subprocess.Popen[str]]:
-    """A process that checks the pushes to a repository, ready to be asked."""
-    with start_process(repository) as process:
+def serving(repository: Path, *, waits: bool = False) -> Iterator[subprocess.Popen[str]]:
+    """A process that checks the pushes to a repository, ready to be asked. Its limits are those of a busy machine.
+
+    Only if it `waits`, a push that has to wait for an overdue frame is given back to its hook."""
+    words = [sys.executable, "-P", "-c", _PATIENT, str(repository), "waits" if waits else "no waiting"]
+    with subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         assert process.stdout.readline() == "ready\n"
+        wait_for(lambda: len(workers_of(process)) == WORKERS)
         yield process
 
 
-def note_complete_checks(repository: Path) -> Path:
-    """Let the installed hook write a letter to a file whenever it starts the complete check; returns that file."""
+def note_complete_checks(repository: Path, patience_s: int = 60) -> Path:
+    """Let the installed hook write a letter to a file whenever it starts the complete check; returns that file.
+
+    The hook waits `patience_s` seconds for each part of an answer, and takes none of it off the time of that check."""
     hook, note = repository / "hooks/pre-receive", repository / FELL_BACK
     text = hook.read_text()
     assert SOCKET in text
-    hook.write_text(text.replace("full='\n", f'full=\'\nopen("{note}", "a").write("x\\\\n")\n', 1))
+    for old, new in (
+        ("full='\n", f'full=\'\nopen("{note}", "a").write("x")\n'),
+        (f"alarm {BEGIN_S};", f"alarm {patience_s};"),
+        (f"alarm {ANSWER_S};", f"alarm {patience_s};"),
+        ("time - $begun", "0"),
+    ):
+        assert text.count(old) == 1
+        text = text.replace(old, new)
+    hook.write_text(text)
     return note
 
 
