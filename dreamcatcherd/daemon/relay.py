@@ -16,7 +16,7 @@ from dreamcatcherd.client.session import remote_access
 from dreamcatcherd.config_files import credential_file, repository_path
 from dreamcatcherd.config_tables import Config, RelayConfig
 from dreamcatcherd.core import paths
-from dreamcatcherd.core.errors import FatalError, RetryableError, UsageError
+from dreamcatcherd.core.errors import RetryableError, UsageError
 from dreamcatcherd.core.frames import Decision
 from dreamcatcherd.core.report import CycleReport, Forwarded, Pending
 from dreamcatcherd.core.troubles import Trouble, is_overdue_trouble
@@ -54,6 +54,9 @@ _NOT_A_RELAY = "not-a-relay"
 
 _OVERDUE = "frames are closed upstream: see that a primary runs there, and that upstream can be reached"
 _PATH = "name a path in [repository] url, or run the relay where the repository is"
+
+LOST = Forwarded("", 0, 0, 0)
+"""What a push brought that another relay of the same name forestalled: nothing."""
 
 UNREAD = Pending(0, None, None, None, None, None, {}, 0, 0.0, {})
 """What a report says before the repository was read."""
@@ -130,16 +133,12 @@ class Relay:
         """Fetch what upstream has, and bring the shared branch to it."""
         store, main = self._primary.store, self._primary.main
         refs = store.refs()
+        if main in refs and not paths.is_copy(refs):
+            check_copy(store, main, self._upstream.peek())  # before anything marks the repository as a copy
         self._seen = self._upstream.fetch(known_upstream(refs))
         if self._seen.main is None:
             remedy = "name a repository that dreamcatcherd init made or prepared"
             raise RetryableError(f"{self._upstream.where} has no {paths.short_ref(main)}", remedy)
-        if not paths.is_copy(refs):
-            try:
-                check_copy(store, main, self._seen)
-            except FatalError:
-                self._upstream.forget()
-                raise
         roots = self._primary.last.settings.intake.roots if self._primary.last else paths.ROOTS
         for _ in range(FOLLOWED_MOST):
             if follow_upstream(store, main, self._seen, roots, self._primary.clock()):
@@ -167,6 +166,8 @@ class Relay:
                 policy.refused(error)
                 last = error
                 continue
+            if pushed is LOST:
+                return report
             refused = policy.taken(waiting, attempt, self._primary.clock())
             if pushed is None and last is not None and not attempt.refused:
                 raise last  # nothing is left that could be tried, and nothing shows which lane is the cause
@@ -176,7 +177,7 @@ class Relay:
         return report
 
     def _push(self, chosen: Inbox, missing: dict[str, Commit]) -> Forwarded | None:
-        """One push of what is chosen; None if there is nothing, or if the lane was moved first.
+        """One push of what is chosen; None if there is nothing, LOST if the lane was moved first.
 
         If the check finds that the push takes too long to check, half of it is pushed, and so on."""
         tips = [oid for _, oid in chosen.lanes] + [oid for oid in (chosen.head, *chosen.published.tips) if oid]
@@ -194,7 +195,7 @@ class Relay:
                 continue
             if found is None:  # another relay of this name was first: look again soon, and not at the same moment
                 self._next_s = self._steady() + random.uniform(0, self.config.poll / 2)  # noqa: S311 (no secret)
-                return None
+                return LOST
             self._seen = found
             self._most = min(2 * self._most, COMMITS_MOST)
             return forwarded(found.lane or "", chosen, batch)

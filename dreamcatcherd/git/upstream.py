@@ -25,6 +25,8 @@ from dreamcatcherd.git.transport import Transport
 OFFER = f"{paths.UPSTREAM}offer"
 """The forwarding commit that was made last."""
 
+_FETCH = ("fetch", "--quiet", "--no-tags", "--no-write-fetch-head", "--no-auto-gc", "--")
+
 
 class UpstreamRefs(Struct, frozen=True):
     """What upstream's refs name; None where there is no such ref. `lane` is the relay's own."""
@@ -76,6 +78,18 @@ class Upstream:
         except RetryableError as error:
             raise _of_relay(error) from error
 
+    def peek(self) -> UpstreamRefs:
+        """The refs as they are now, with all that they reach and without a note of them: nothing marks the repository
+        as a copy yet. RetryableError if upstream cannot be reached."""
+        found = self.listed()
+        refs = [ref for name, ref in self._names.items() if getattr(found, name) is not None]
+        try:
+            if refs:
+                self._requests.git(*_FETCH, self.where, *refs, limit_s=self._access.timeout_s * FIRST_FETCH)
+        except RetryableError as error:
+            raise _of_relay(error) from error
+        return found
+
     def listed(self) -> UpstreamRefs:
         """The refs as they are now; nothing is fetched. RetryableError if upstream cannot be reached."""
         try:
@@ -94,8 +108,7 @@ class Upstream:
         if wanted:
             limit_s = self._access.timeout_s * (1 if known.main else FIRST_FETCH)
             specs = [f"+{self._names[name]}:{paths.UPSTREAM}{name}" for name in wanted]
-            words = ("fetch", "--quiet", "--no-tags", "--no-write-fetch-head", "--no-auto-gc", "--", self.where)
-            self._requests.git(*words, *specs, limit_s=limit_s)
+            self._requests.git(*_FETCH, self.where, *specs, limit_s=limit_s)
         self._note({name: oid for name, oid in changed.items() if name not in wanted})
         # A ref may have moved since it was listed: what counts is what was fetched.
         found = self._noted() if changed else known
@@ -118,11 +131,6 @@ class Upstream:
         if trouble is not None:
             raise _of_relay(trouble) from trouble
         return None
-
-    def forget(self) -> None:
-        """Drop all that was noted of upstream."""
-        found = self._noted()
-        self._note({name: None for name in self._names if getattr(found, name) is not None})
 
     def _noted(self) -> UpstreamRefs:
         form = "--format=%(objectname) %(refname)"
