@@ -43,7 +43,10 @@ class Fetcher:
         """Look at the refs (microseconds UTC `now`); FatalError if the published commit cannot be read.
 
         `beside` are refs that the store does not list: what mirrors brought to the clone of a remote."""
-        refs = {**store.refs(), **beside}
+        refs = store.refs()
+        # The clone may have been made again meanwhile, without the objects that mirrors brought.
+        beside = {ref: oid for ref, oid in beside.items() if ref in refs or store.resolve(oid) == oid}
+        refs = {**refs, **beside} if beside else refs
         seen = readable_refs(store, refs, self._main)
         published = self.load_published(store, seen)
         settings, refused = current_settings(store, seen.get(self._main), published, now)
