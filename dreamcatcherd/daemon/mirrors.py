@@ -30,6 +30,8 @@ class Mirrors:
         self._came = came
         self._running: dict[str, MirrorKeeper] = {}
         self._started = False
+        self._base: MirrorBase | None = None
+        self._left: dict[str, str] = {}  # heads that are kept, of mirrors that are not configured any more
         self._task: MirrorTask | None = None
 
     def take_over(
@@ -41,7 +43,7 @@ class Mirrors:
         for name, keeper in list(self._running.items()):
             if here.get(name) != keeper.mirror or base != keeper.base:
                 self._running.pop(name).stop()
-        self._task = None
+        self._base, self._task = base, None
         with contextlib.suppress(DreamcatcherError):  # the first poll says what is wrong
             if here and (published := recall()) is not None:
                 self._task = MirrorTask(published)
@@ -54,16 +56,28 @@ class Mirrors:
                 self._running[name].look(self._task)
             if self._started:
                 self._running[name].start()
+        self._read_left()
+
+    def _read_left(self) -> None:
+        """What was read from a mirror counts, although it was taken out of the configuration since."""
+        self._left = {}
+        if self._base is None or not self._started:
+            return
+        with contextlib.suppress(DreamcatcherError):
+            kept = self._base.kept.read()
+            named = {ref: paths.mirrored_branch(ref) for ref in kept}
+            self._left = {ref: kept[ref] for ref, one in named.items() if one and one[0] not in self._running}
 
     def start(self) -> None:
         """Start the threads."""
         self._started = True
+        self._read_left()
         for keeper in self._running.values():
             keeper.start()
 
     def look(self, inbox: Inbox | None) -> None:
         """Pass on what the primary found."""
-        if inbox is None or inbox.published.commit is None or not self._running:
+        if inbox is None or inbox.published.commit is None or not (self._running or self._left):
             return
         blocked = frozenset(one.ref for one in inbox.unreadable if one.ref.startswith(paths.MIRRORS))
         heads = mirrored_heads(inbox.refs, inbox.settings, inbox.main)
@@ -72,12 +86,21 @@ class Mirrors:
         if task == self._task:
             return
         self._task = task
+        self._drop_left(dropping)
         for keeper in self._running.values():
             keeper.look(task)
 
+    def _drop_left(self, dropping: frozenset[str]) -> None:
+        gone = dropping & self._left.keys()
+        if not gone or self._base is None:
+            return
+        with contextlib.suppress(DreamcatcherError):  # they are in nobody's way, and the next change tries again
+            self._base.kept.change({}, gone)
+            self._left = {ref: oid for ref, oid in self._left.items() if ref not in gone}
+
     def beside(self) -> dict[str, str]:
         """The refs of all heads that are kept, with their commits."""
-        return dict(chain.from_iterable(one.heads.items() for one in self._running.values()))
+        return dict(chain(self._left.items(), *(one.heads.items() for one in self._running.values())))
 
     def troubles(self) -> Iterator[Trouble]:
         """The troubles of all mirrors."""

@@ -55,15 +55,17 @@ class Fetcher:
         """Look at the refs (microseconds UTC `now`); FatalError if the published commit cannot be read.
 
         `beside` are refs that the store does not list: what mirrors brought to the clone of a remote."""
-        seen = (store.refs(), beside)
+        listed = store.refs()
+        # The clone may have been made again meanwhile, without the objects that mirrors brought.
+        beside = {ref: oid for ref, oid in beside.items() if ref in listed or store.resolve(oid) == oid}
         last, self._last = self._last, None
-        same = self._seen is not None and self._seen[0] is seen[0] and self._seen[1] == beside
+        same = self._seen is not None and self._seen[0] is listed and self._seen[1] == beside
         # Who may change the settings is a question of time: a view that refuses them is made again at each look.
         if last is not None and same and self._is_current(last.published) and last.refused is None:
             self._last = structs.replace(last, seen_at=now)
         else:
-            self._last = self._view(store, {**seen[0], **beside} if beside else seen[0], beside, now)
-        self._seen = seen
+            self._last = self._view(store, {**listed, **beside} if beside else listed, beside, now)
+        self._seen = (listed, beside)
         return self._last
 
     def _is_current(self, published: PublishedState) -> bool:

@@ -15,11 +15,14 @@ from dreamcatcherd.daemon.cycle import poll
 from dreamcatcherd.daemon.mirror_config import mirror_of, mirrors_of
 from dreamcatcherd.daemon.mirror_copier import MirrorCopier
 from dreamcatcherd.daemon.mirror_intake import MirrorIntake
+from dreamcatcherd.daemon.mirror_keeper import MirrorBase
+from dreamcatcherd.daemon.mirrors import Mirrors
 from dreamcatcherd.git.kept_refs import KeptRefs
 from dreamcatcherd.git.local import LocalStore
 from dreamcatcherd.git.mirror import MirrorWire
 from dreamcatcherd.git.ref_names import is_plain_branch
 from dreamcatcherd.imports.new_repository import create
+from dreamcatcherd.observe.logs import set_up_logs
 from tests.e2e.servers import install_hook, remove_hook
 from tests.e2e.tools import git, try_git
 from tests.law.fleet import MAIN, NOW, commit_files, primary_on
@@ -238,6 +241,23 @@ def test_merged_lanes_are_deleted_at_the_mirror_alone_where_they_are_silent(pair
     pair.copier = MirrorCopier(pair.wire)
     assert pair.copier.delete_lanes(reader, pair.published, lanes, 60.0, now_s + 61) == [f"{LANES}s/merged"]
     assert [ref for ref in pair.listed() if ref.startswith(LANES)] == [f"{LANES}s/fresh"]
+
+
+def test_what_was_read_counts_after_the_mirror_was_taken_out(pair: Pair) -> None:
+    """Its heads are still beside the refs, until they are merged; then nothing of it is left."""
+    pair.push("delta")
+    pair.read()
+    mirrors = Mirrors(lambda: None)
+    base = MirrorBase(MAIN, 60.0, pair.kept, pair.store.reader)
+    mirrors.take_over((), base, lambda: None, set_up_logs("json", "error"))
+    mirrors.start()
+    assert mirrors.beside() == pair.kept.read() != {}
+    pair.primary.beside = mirrors.beside
+    assert merged(close(pair.primary)) == ["delta.json"]
+    poll(pair.primary)
+    mirrors.look(pair.primary.last)
+    assert (mirrors.beside(), pair.kept.read()) == ({}, {})
+    assert mirrors.has_ended()
 
 
 def test_each_mirror_has_credentials_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

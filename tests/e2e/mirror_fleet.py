@@ -187,8 +187,10 @@ def two_forges(folder: Path, workers: int, interval: float) -> Iterator[TwoForge
             server = stack.enter_context(serve("git", repository, folder / f"{name}-server"))
             assert isinstance(server, Server)
             servers.append(server)
-        config = config_for(servers[0], folder / "primary", interval=interval, timeout=5)
-        config.write_text(config.read_text() + mirror_table(servers[1], "north", "timeout = 5\n"))
+        config = config_for(servers[0], folder / "primary", interval=interval)
+        # Without empty frames there is a last publication, which the mirror has to get.
+        text = config.read_text().replace("[frames]\n", "[frames]\nskip_empty = true\n")
+        config.write_text(text + mirror_table(servers[1], "north"))
         daemon = stack.enter_context(Daemon(folder / "primary", "--config", str(config)))
         await_ready(daemon)
         found = []

