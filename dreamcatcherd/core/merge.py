@@ -49,6 +49,10 @@ class Column(NamedTuple):
     records: list[Record]
     stamps: list[Stamp]
 
+    def at(self, chosen: Iterable[int]) -> Column:
+        """The chosen records, in the order in which they are named."""
+        return Column(*(list(map(side.__getitem__, chosen)) for side in self))
+
 
 class Fold(NamedTuple):
     """New deltas folded by collection: keyed records in columns, appended ones as finished lines."""
@@ -261,8 +265,7 @@ def _by_entity(
     changes: list[Change[Contributions]] = [
         (path, raw_key, b"", brought[raw_key]) for path, raw_key in zip(paths, keys, strict=True)
     ]
-    rest = Column(*(list(map(side.__getitem__, single)) for side in column))
-    return changes, [raw_keys[at] for at in single], rest
+    return changes, [raw_keys[at] for at in single], column.at(single)
 
 
 def append_changes(

@@ -38,6 +38,9 @@ from dreamcatcherd.core.snapshot import (
 )
 from dreamcatcherd.core.tree import Objects, format_tree, read_tree
 
+IDS_AT_ONCE = 50_000
+"""How many content ids are noted as merged at a time: a change of a line takes many times its bytes."""
+
 
 class MergedPart(NamedTuple):
     """One part of a merge: the snapshot's folder `state` with the changes of this part alone, and what it found."""
@@ -59,7 +62,7 @@ def split(folded: Fold, table: Table, parts: int) -> list[Fold]:
     found = [Fold({}, {}, [], {}) for _ in range(parts)]
     for name, column in folded.keyed.items():
         for part, chosen in _by_part([zone_of(near) % parts for near in near_paths(table[name], column.keys)]):
-            found[part].keyed[name] = Column(*([side[at] for at in chosen] for side in column))
+            found[part].keyed[name] = column.at(chosen)
     for name, lines in folded.appended.items():
         skipped = 4 if name == EXTRA else 0
         for part, chosen in _by_part([appended_share(line[0][skipped:], parts) for line in lines]):
@@ -97,7 +100,7 @@ def gather(folds: Iterable[Fold]) -> Fold:
     for name, column in keyed.items():
         # The sort is stable: the records of one delta stay in their order.
         order = sorted(range(len(column.stamps)), key=column.stamps.__getitem__)
-        keyed[name] = Column(*([side[at] for at in order] for side in column))
+        keyed[name] = column.at(order)
     return Fold(keyed, appended, misfits, unknown)
 
 
@@ -126,7 +129,7 @@ def join_parts(
     objects: Objects,
     snapshot: str | None,
     parts: Sequence[MergedPart],
-    ids: Sequence[MergedId],
+    ids: Iterable[MergedId],
     table: Table,
     projections: Sequence[NewProjection],
     closing: ClosingFrame,
@@ -154,7 +157,9 @@ def join_parts(
         derived = view.update(objects, before, folders)
         merged.added.update(derived.added)
         merged.rows.extend(derived.rows)
-    add_merged(objects, folders, ids)
+    ordered = sorted(ids)  # neighbours share files
+    for at in range(0, len(ordered), IDS_AT_ONCE):
+        add_merged(objects, folders, ordered[at : at + IDS_AT_ONCE])
     claims.sort(key=lambda one: (canonical([one.collection, one.key]), closing(one.stamp), one.stamp))
     return merged._replace(tree=close_snapshot(objects, folders), conflicts=sorted(merged.conflicts, key=canonical))
 

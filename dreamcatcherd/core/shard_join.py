@@ -81,7 +81,7 @@ def _put(objects: Objects, folder: dict[str, Entry], name: str, node: _Node) -> 
         keep_file(objects, folder, name, list(node.values()))
 
 
-def _joined_lines(objects: Objects, base: _Node, changed: list[_Node]) -> Lines:
+def _joined_lines(objects: Objects, base: _Node, changed: Sequence[_Node]) -> Lines:
     """The base's lines with those that differ from it in each changed version."""
     known = _lines_of(objects, base)
     lines = dict(known)
