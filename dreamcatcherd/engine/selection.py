@@ -73,7 +73,7 @@ def text_of(store: ObjectReader, settings: Settings) -> SettingsText:
     return SettingsText(settings.blob, store.read(settings.blob) if settings.blob is not None else None)
 
 
-def is_large(engine: Engine, deltas: Sequence[Delta]) -> bool:
+def is_large(engine: Engine, deltas: Sequence[object]) -> bool:
     """Whether a frame is merged by the workers of an engine."""
     return engine.kind != "inline" and len(deltas) > engine.threshold
 
@@ -82,19 +82,32 @@ def merge_spread(
     engine: Engine,
     store: ObjectReader,
     settings: Settings,
+    note: Callable[[int], None],
+    objects: Objects,
+    snapshot: str | None,
+    deltas: Sequence[Delta],
+    frame: int,
+) -> Merged:
+    """The merge of one frame by an engine's workers: the deltas, which are in `store`, into a snapshot of `objects`."""
+    with engine.pool(folder_of(store), deltas[0].version.blob if deltas else None) as pool:
+        return merge_in(pool, store, settings, objects, snapshot, deltas, frame, note)
+
+
+def merge_in(
+    pool: Pool,
+    store: ObjectReader,
+    settings: Settings,
     objects: Objects,
     snapshot: str | None,
     deltas: Sequence[Delta],
     frame: int,
     note: Callable[[int], None],
 ) -> Merged:
-    """The merge of one frame by an engine's workers: the deltas, which are in `store`, into a snapshot of `objects`."""
+    """The same by the workers of a pool."""
     items = [Item(*_version(one), one.content_id, frame) for one in deltas]
-    folder = folder_of(store)
     text = text_of(store, settings)
     work = Work([(text, items)], text, sum(one.cost for one in deltas), note)
-    with engine.pool(folder, deltas[0].version.blob if deltas else None) as pool:
-        return merge_large(pool, Place(store, folder), objects, snapshot, work)[0]
+    return merge_large(pool, Place(store, folder_of(store)), objects, snapshot, work)[0]
 
 
 def _version(delta: Delta) -> tuple[str, str, str]:

@@ -24,7 +24,8 @@ from dreamcatcherd.core.snapshot import empty_snapshot
 from dreamcatcherd.core.tree import blob_at, subtree
 from dreamcatcherd.engine.large_merge import Place, Spent, Work, estimated_cost, merge_large
 from dreamcatcherd.engine.pools import Pool
-from dreamcatcherd.engine.tasks import Item, SettingsText, read_merged
+from dreamcatcherd.engine.selection import text_of
+from dreamcatcherd.engine.tasks import Item, read_merged
 from dreamcatcherd.git.overlay import DiskOverlay, Overlay
 from dreamcatcherd.git.protocols import ObjectReader
 from dreamcatcherd.stages.snapshot_chain import Link
@@ -218,19 +219,15 @@ def _work(store: ObjectReader, members: Sequence[_Part], own_frames: bool, note:
     cost = sum(estimated_cost(store.size(row.blob)) for _, row, _ in chosen) * len(members) // len(chosen)
     groups = (list(group) for _, group in groupby(members, key=lambda part: part[0].settings.blob))
     batches = (
-        (_text(store, group[0][0].settings), [_item(chapter, row, own_frames) for chapter, row, _ in group])
+        (text_of(store, group[0][0].settings), [_item(chapter, row, own_frames) for chapter, row, _ in group])
         for group in groups
     )
-    return Work(batches, _text(store, members[0][2]), cost, note)
+    return Work(batches, text_of(store, members[0][2]), cost, note)
 
 
 def _item(chapter: ClosedFrame, row: DeltaRow, own_frames: bool) -> Item:
     closing = frame_of_row(chapter, row) if own_frames else chapter.link.frame
     return Item(row.path, row.blob, row.commit, row.content_id or row.blob, closing)
-
-
-def _text(store: ObjectReader, settings: Settings) -> SettingsText:
-    return SettingsText(settings.blob, store.read(settings.blob) if settings.blob is not None else None)
 
 
 def _merged_here(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from random import Random
 
 import pytest
@@ -92,5 +93,5 @@ def test_no_file_of_appended_records_is_in_many_parts() -> None:
     pieces = split(fold(deltas, TABLE), TABLE, 4)
     ranges = [[line[0] for line in piece.appended["observations"] if line[0].startswith("g1")] for piece in pieces]
     assert all(ranges)
-    for before, after in zip(ranges, ranges[1:], strict=False):
+    for before, after in pairwise(ranges):
         assert max(before) < min(after)
