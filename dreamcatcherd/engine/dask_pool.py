@@ -59,7 +59,11 @@ class DaskPool:
             try:
                 if scheduler is None:
                     self._cluster = _LocalCluster(
-                        n_workers=workers, threads_per_worker=1, dashboard_address=None, host="127.0.0.1"
+                        n_workers=workers,
+                        threads_per_worker=1,
+                        dashboard_address=None,
+                        host="127.0.0.1",
+                        silence_logs=logging.CRITICAL,
                     )
                 self._client = _Client(
                     self._cluster or scheduler, security=security, timeout=CONNECT_S, set_as_default=False
@@ -140,7 +144,7 @@ class DaskPool:
 
     def _check_versions(self) -> None:
         """RetryableError if a worker has another version than this process, or none."""
-        mine = metadata.version("dreamcatcherd")
+        mine = own_version()
         for worker, found in self._ask(metadata.version, "dreamcatcherd").items():
             if found != mine:
                 theirs = "no dreamcatcherd" if isinstance(found, Exception) else f"dreamcatcherd {found}"
@@ -170,6 +174,11 @@ class DaskPool:
         said = str(error).splitlines()[0][:200] if str(error) else type(error).__name__
         remedy = "look whether it runs, and at its address and certificates in [engine]; or use the engine processes"
         return RetryableError(f"the scheduler {self._where} is lost or cannot be reached: {said}", remedy)
+
+
+def own_version() -> str:
+    """The version of this process. A constant of the package would not do: workers are asked for what is installed."""
+    return metadata.version("dreamcatcherd")
 
 
 def holds(folder: str, oid: str) -> bool:
