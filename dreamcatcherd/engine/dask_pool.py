@@ -82,8 +82,7 @@ class DaskPool:
     @property
     def workers(self) -> int:
         """How many threads the workers of the cluster have together."""
-        found = self._client.scheduler_info(n_workers=-1)["workers"].values()
-        return max(1, sum(int(worker["nthreads"]) for worker in found))
+        return max(1, sum(int(worker["nthreads"]) for worker in self._workers().values()))
 
     def run(self, function: Function, tasks: Iterable[Task[_Tag]]) -> Iterator[tuple[_Tag, bytes]]:
         source = iter(tasks)
@@ -120,6 +119,8 @@ class DaskPool:
             try:
                 result: bytes = future.result(timeout=_POLL_S)
             except TimeoutError as error:
+                if self._client.status != "running":  # a task that was sent meanwhile is never answered
+                    raise self._lost(ConnectionError("the connection was closed")) from error
                 alone_since = None if self._has_workers() else alone_since or time.monotonic()
                 if alone_since is not None and time.monotonic() - alone_since > WORKERLESS_S:
                     raise self._workerless() from error
@@ -133,8 +134,12 @@ class DaskPool:
             else:
                 return result
 
+    def _workers(self) -> dict[str, Any]:
+        found: dict[str, Any] = self._client.scheduler_info(n_workers=-1).get("workers", {})
+        return found
+
     def _has_workers(self) -> bool:
-        return bool(self._client.scheduler_info(n_workers=-1)["workers"])
+        return bool(self._workers())
 
     def _wait_for_workers(self) -> None:
         try:

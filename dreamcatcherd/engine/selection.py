@@ -18,6 +18,7 @@ from dreamcatcherd.core.tree import Objects
 from dreamcatcherd.engine.large_merge import Place, Work, merge_large
 from dreamcatcherd.engine.pools import InlinePool, Pool, ProcessPool
 from dreamcatcherd.engine.tasks import Item, SettingsText
+from dreamcatcherd.git.overlay import DiskOverlay
 from dreamcatcherd.git.protocols import GitStore, ObjectReader
 
 Kind = Literal["inline", "processes", "dask"]
@@ -107,7 +108,12 @@ def merge_in(
     items = [Item(*_version(one), one.content_id, frame) for one in deltas]
     text = text_of(store, settings)
     work = Work([(text, items)], text, sum(one.cost for one in deltas), note)
-    return merge_large(pool, Place(store, folder_of(store)), objects, snapshot, work)[0]
+    # Parts write files that others change again. Only what the result names is kept.
+    scratch = DiskOverlay(objects)
+    merged = merge_large(pool, Place(store, folder_of(store)), scratch, snapshot, work)[0]
+    for kind, data in scratch.reached(merged.tree):
+        objects.write(kind, data)
+    return merged
 
 
 def _version(delta: Delta) -> tuple[str, str, str]:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import tempfile
+import weakref
+from collections.abc import Iterator
 
 from dreamcatcherd.core.errors import RetryableError
 from dreamcatcherd.core.tree import Kind, Reader, object_id, parse
@@ -58,8 +60,9 @@ class DiskOverlay:
 
     def __init__(self, store: Reader) -> None:
         self._store = store
-        self._file = tempfile.TemporaryFile(prefix="dreamcatcherd-")  # noqa: SIM115 (closed when it is let go)
-        self._places: dict[str, tuple[int, int]] = {}
+        self._file = tempfile.TemporaryFile(prefix="dreamcatcherd-")  # noqa: SIM115 (closed with this object)
+        weakref.finalize(self, self._file.close)
+        self._places: dict[str, tuple[int, int, Kind]] = {}
         self._end = 0
 
     def read(self, oid: str) -> bytes:
@@ -79,9 +82,21 @@ class DiskOverlay:
             except OSError as error:
                 cause = f"a computed object could not be written to {tempfile.gettempdir()}: {error.strerror}"
                 raise RetryableError(cause, "free some space there, or name another folder: TMPDIR=…") from error
-            self._places[oid] = (self._end, len(data))
+            self._places[oid] = (self._end, len(data), kind)
             self._end += len(data)
         return oid
 
     def keep(self, tree: str) -> None:
         """Nothing: what a tree does not reach costs disk alone."""
+
+    def reached(self, tree: str) -> Iterator[tuple[Kind, bytes]]:
+        """The written objects that a tree reaches, one at a time."""
+        todo, seen = [tree], set[str]()
+        while todo:
+            oid = todo.pop()
+            if oid in self._places and oid not in seen:
+                seen.add(oid)
+                kind, data = self._places[oid][2], self.read(oid)
+                yield kind, data
+                if kind == "tree":
+                    todo += [entry.oid for entry in parse(data).values()]

@@ -105,16 +105,22 @@ def test_workers_end_with_a_parent_that_is_killed(tmp_path: Path) -> None:
         "        time.sleep(600)\n"
     )
     root = Path(__file__).parents[2]
-    parent = subprocess.Popen(
+    with subprocess.Popen(
         [sys.executable, str(program)], stdout=subprocess.PIPE, text=True, env={**os.environ, "PYTHONPATH": str(root)}
-    )
-    assert parent.stdout is not None
-    worker = int(parent.stdout.readline())
-    assert Path(f"/proc/{worker}").exists()
-    parent.kill()
-    parent.wait()
-    while Path(f"/proc/{worker}").exists() and " Z " not in Path(f"/proc/{worker}/stat").read_text():
+    ) as parent:
+        assert parent.stdout is not None
+        worker = int(parent.stdout.readline())
+        assert Path(f"/proc/{worker}").exists()
+        parent.kill()
+    while _runs(worker):
         time.sleep(0.05)
+
+
+def _runs(pid: int) -> bool:
+    try:
+        return " Z " not in Path(f"/proc/{pid}/stat").read_text()
+    except FileNotFoundError:
+        return False
 
 
 def pid_of(_: bytes) -> bytes:
