@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.e2e.test_docs import blocks, shell
 from tests.e2e.tools import dc, dc_json
 from tests.stages.tools import text
 
@@ -44,6 +45,12 @@ def test_replay_and_verify_on_a_dask_cluster(fleet: str) -> None:
     """A cluster of this machine is started for the command, and ends with it."""
     here = dc_json("replay", "--repo", fleet)
     assert dc_json("replay", "--repo", fleet, "--engine", "dask", "--workers", "1") == here
+
+
+def test_the_options_of_the_page(fleet: str) -> None:
+    """The block of docs/engine.md runs as it is on a repository with closed frames."""
+    done = shell(blocks("docs/engine.md")["options"], Path(fleet).parent)
+    assert "2 frames computed again: all as published" in done
 
 
 @pytest.mark.parametrize(
