@@ -8,8 +8,8 @@ ARG BASE=python:${PYTHON}-slim-bookworm
 FROM ${BASE} AS build
 WORKDIR /src
 ENV PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1
-COPY requirements/build.txt requirements/run.txt requirements/otel.txt requirements/
-# --build-arg EXTRAS=otel installs what sends traces as well, from its own complete list of pins.
+COPY requirements/build.txt requirements/run.txt requirements/otel.txt requirements/dask.txt requirements/
+# --build-arg EXTRAS=otel installs what sends traces as well, EXTRAS=dask the engine dask: each from its own list of pins.
 ARG EXTRAS=
 RUN python -m venv /opt/build \
     && /opt/build/bin/pip install --quiet --only-binary :all: --require-hashes -r requirements/build.txt \

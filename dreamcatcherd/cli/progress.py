@@ -6,6 +6,10 @@ reaches. It counts only while that commit is part of the chain."""
 from __future__ import annotations
 
 import random
+import sys
+import time
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import click
@@ -15,9 +19,13 @@ from msgspec import Struct
 from dreamcatcherd.cli.common import tracked
 from dreamcatcherd.core.codec import read_as
 from dreamcatcherd.core.errors import RefusedError, UsageError
+from dreamcatcherd.engine.pools import Pool
+from dreamcatcherd.engine.selection import Engine, folder_of
 from dreamcatcherd.git.atomic_write import write_atomically
 from dreamcatcherd.git.protocols import Store
-from dreamcatcherd.history.verify import History, Verdict, verify_frame
+from dreamcatcherd.history.shown_branch import Difference
+from dreamcatcherd.history.verify import History, Verdict
+from dreamcatcherd.history.verify_spread import verify_frames
 
 _EVERY = 100
 
@@ -30,15 +38,42 @@ class Mark(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 def check_frames(
-    store: Store, history: History, start: int | None, sample: int | None = None, resume: Path | None = None
+    store: Store,
+    history: History,
+    start: int | None,
+    sample: int | None = None,
+    resume: Path | None = None,
+    engine: Engine | None = None,
 ) -> Verdict:
-    """Check the chosen frames in order, up to the first that differs."""
+    """Check the chosen frames in order, up to the first that differs; by the workers of an engine if it is named."""
     chosen = _chosen(history, start, sample, resume)
+    with _pool(store, history, engine) as pool:
+        found = verify_frames(store, history, chosen, pool, engine.threshold if engine is not None else 0)
+        return _checked(history, chosen, zip(chosen, found, strict=True), sample, resume)
+
+
+@contextmanager
+def _pool(store: Store, history: History, engine: Engine | None) -> Iterator[Pool | None]:
+    """The workers that check frames; none if no engine is named, or it is this process."""
+    if engine is None or engine.kind == "inline":
+        yield None
+        return
+    with engine.pool(folder_of(store), history.links[-1].oid) as pool:
+        yield pool
+
+
+def _checked(
+    history: History,
+    chosen: list[int],
+    checked: Iterable[tuple[int, Difference | None]],
+    sample: int | None,
+    resume: Path | None,
+) -> Verdict:
+    """The verdict on frames that are checked one after the other, up to the first that differs."""
     good: int | None = None
     count = 0
     try:
-        for at in tracked(chosen, len(chosen), "recomputing frames"):
-            found = verify_frame(store, history, at)
+        for at, found in tracked(checked, len(chosen), "recomputing frames"):
             count += 1
             if found is not None:
                 return Verdict(count, False, found.frame, found.why)
@@ -98,3 +133,48 @@ def _resumed(history: History, file: Path) -> int:
 def _note(file: Path, history: History, at: int) -> None:
     link = history.links[at]
     write_atomically(file, msgspec.json.encode(Mark(link.frame, link.oid)) + b"\n")
+
+
+REPORT_S = 30.0
+"""How often progress is a line of text where there is no terminal."""
+
+
+@contextmanager
+def counted(total: int, what: str) -> Iterator[Callable[[int], None]]:
+    """A function to call with how many more of `total` are done. A terminal shows the rate and the remaining time;
+    elsewhere a line on stderr says so now and then."""
+    if not sys.stderr.isatty():
+        yield _Lines(total, what).note
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, TextColumn, TimeRemainingColumn
+    from rich.progress import Task as Shown
+    from rich.text import Text
+
+    class _Rate(ProgressColumn):
+        def render(self, task: Shown) -> Text:
+            return Text(f"{task.speed:,.0f}/s" if task.speed else "")
+
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), _Rate(), TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task(what, total=total)
+        yield lambda more: bar.advance(task, more)
+
+
+class _Lines:
+    """Progress as lines of text."""
+
+    def __init__(self, total: int, what: str) -> None:
+        self._total, self._what = total, what
+        self._done = 0
+        self._begun = self._said = time.monotonic()
+
+    def note(self, more: int) -> None:
+        self._done += more
+        now = time.monotonic()
+        if now - self._said >= REPORT_S and self._done:
+            self._said = now
+            rate = self._done / (now - self._begun)
+            left = max(0, self._total - self._done) / rate
+            line = f"{self._what}: {self._done:,} of {self._total:,}, {rate:,.0f}/s, about {left:,.0f} s left"
+            click.echo(f"dreamcatcherd: {line}", err=True)

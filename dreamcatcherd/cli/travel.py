@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import click
@@ -16,15 +18,19 @@ from dreamcatcherd.cli.common import (
     with_json,
     write_json,
 )
+from dreamcatcherd.cli.engines import chosen_engine, with_engine
 from dreamcatcherd.cli.files import write_out
-from dreamcatcherd.cli.progress import check_frames
+from dreamcatcherd.cli.progress import check_frames, counted
 from dreamcatcherd.cli.usage import WholeNumber
 from dreamcatcherd.core.codec import MAX_FRAME
 from dreamcatcherd.core.errors import DreamcatcherError, RefusedError, UsageError
 from dreamcatcherd.core.export import export
 from dreamcatcherd.core.report import plural
+from dreamcatcherd.engine.large_merge import Place
+from dreamcatcherd.engine.selection import Engine, Kind, folder_of
+from dreamcatcherd.git.protocols import Store
 from dreamcatcherd.history.archive import holds, open_archive
-from dreamcatcherd.history.replay import closed_frames, replay_hindsight, replay_to
+from dreamcatcherd.history.replay import Spread, closed_frames, replay_hindsight, replay_to
 from dreamcatcherd.history.verify import Verdict, read_history
 from dreamcatcherd.stages.snapshot_chain import links, since_base
 
@@ -43,6 +49,7 @@ _FRAME = WholeNumber(0, MAX_FRAME)
 @click.option(
     "--archive", type=click.Path(path_type=Path), metavar="FILE", help="Check an archive instead of a repository."
 )
+@with_engine
 @on_repository
 @with_json
 def verify(
@@ -50,6 +57,9 @@ def verify(
     sample: int | None,
     resume: Path | None,
     archive: Path | None,
+    kind: Kind | None,
+    workers: int | None,
+    scheduler: str | None,
     repo: str | None,
     config_file: Path | None,
     as_json: bool,
@@ -61,13 +71,14 @@ def verify(
     differs."""
     if sample is not None and resume is not None:
         raise UsageError("--sample and --resume do not go together", "leave one of them out")
+    engine = chosen_engine(repo, config_file, kind, workers, scheduler)
     if archive is not None:
-        verdict = _verify_archive(archive, start, sample, resume)
+        verdict = _verify_archive(archive, start, sample, resume, engine)
     else:
         primary = with_history(open_primary(repo, config_file, notes=False))
         store = primary.store
         history = read_history(store, store.refs(), primary.main)
-        verdict = check_frames(store, history, start, sample, resume)
+        verdict = check_frames(store, history, start, sample, resume, engine)
     if as_json:
         write_json(verdict)
     elif verdict.ok:
@@ -77,7 +88,7 @@ def verify(
     return 0 if verdict.ok else 1
 
 
-def _verify_archive(file: Path, start: int | None, sample: int | None, resume: Path | None) -> Verdict:
+def _verify_archive(file: Path, start: int | None, sample: int | None, resume: Path | None, engine: Engine) -> Verdict:
     """Check the frames of an archive, each on the one before it."""
     with open_archive(file) as (store, manifest):
         try:
@@ -89,7 +100,18 @@ def _verify_archive(file: Path, start: int | None, sample: int | None, resume: P
             raise RefusedError(f"{file} is not a complete archive: {error.cause}", "use another copy") from error
         if not holds(store, manifest, history.links):
             raise RefusedError(f"{file} does not have the frames that its manifest names", "use another copy")
-        return check_frames(store, history, max(start or 0, manifest.first), sample, resume)
+        return check_frames(store, history, max(start or 0, manifest.first), sample, resume, engine)
+
+
+@contextmanager
+def _spread(store: Store, engine: Engine, total: int, tip: str | None, *, asked: bool) -> Iterator[Spread | None]:
+    """Who replays so many deltas: the workers of an engine if these are many or it was asked for, else this process."""
+    if not asked and total <= engine.threshold:
+        yield None
+        return
+    folder = folder_of(store)
+    with engine.pool(folder, tip) as pool, counted(total, "replaying deltas") as note:
+        yield Spread(pool, Place(store, folder), engine.threshold, note, lambda _: None)
 
 
 @click.command(short_help="Rebuild the state after a frame from the deltas alone.")
@@ -98,16 +120,26 @@ def _verify_archive(file: Path, start: int | None, sample: int | None, resume: P
 @click.option(
     "-o", "--output", type=click.Path(path_type=Path), metavar="FILE", help="The output file. [default: stdout]"
 )
+@with_engine
 @on_repository
 @with_json
 def replay(
-    to: int | None, hindsight: bool, output: Path | None, repo: str | None, config_file: Path | None, as_json: bool
+    to: int | None,
+    hindsight: bool,
+    output: Path | None,
+    kind: Kind | None,
+    workers: int | None,
+    scheduler: str | None,
+    repo: str | None,
+    config_file: Path | None,
+    as_json: bool,
 ) -> int:
     """Rebuild the state after a frame from the deltas alone, and write it as `export` does.
 
     The state is the one that was published then, or with --hindsight the one with late deltas as if they had arrived in
     time. With --json only frame, digests and the number of deltas are written. Exit code 1 if the state differs from
     the ledger's digest; with --hindsight it may differ."""
+    engine = chosen_engine(repo, config_file, kind, workers, scheduler)
     primary = with_history(open_primary(repo, config_file, notes=False))
     store = primary.store
     base = base_of(primary)
@@ -115,8 +147,10 @@ def replay(
         raise RefusedError(f"{store.where} has no closed frame", "close a frame first: dreamcatcherd merge")
     frame = base.state.last_closed if to is None else to
     chain = since_base(store, list(links(store, base.commit))[::-1])
-    frames = tracked(closed_frames(store, chain), len(chain), "reading frames")
-    done = (replay_hindsight if hindsight else replay_to)(store, frames, frame)
+    frames = list(tracked(closed_frames(store, chain), len(chain), "reading frames"))
+    total = sum(len(one.ledger.deltas) for one in frames if hindsight or one.link.frame <= frame)
+    with _spread(store, engine, total, base.commit, asked=kind is not None or scheduler is not None) as spread:
+        done = (replay_hindsight if hindsight else replay_to)(store, frames, frame, spread)
     ledger, settings = done.chapter.ledger, done.chapter.settings
     as_known = done.tree == ledger.snapshot
     if as_json:

@@ -49,6 +49,10 @@ class Column(NamedTuple):
     records: list[Record]
     stamps: list[Stamp]
 
+    def at(self, chosen: Iterable[int]) -> Column:
+        """The chosen records, in the order in which they are named."""
+        return Column(*(list(map(side.__getitem__, chosen)) for side in self))
+
 
 class Fold(NamedTuple):
     """New deltas folded by collection: keyed records in columns, appended ones as finished lines."""
@@ -122,7 +126,7 @@ def merge(
     masks = [0] * len(deltas)
     for part in range(parts):
         folded = fold(deltas, table, load, part, parts, masks)
-        _apply(objects, folders, folded, table, _Noted(merged.added, merged.conflicts, collapsed, claims, closing))
+        apply_fold(objects, folders, folded, table, Noted(merged.added, merged.conflicts, collapsed, claims, closing))
         unknown.update(folded.unknown)
         merged.misfits.extend(folded.misfits)
         for view in views:
@@ -137,7 +141,7 @@ def merge(
     return merged._replace(tree=close_snapshot(objects, folders), conflicts=sorted(merged.conflicts, key=canonical))
 
 
-class _Noted(NamedTuple):
+class Noted(NamedTuple):
     """What is found while records are joined, and the frame that each claim is decided in."""
 
     added: dict[str, int]
@@ -147,7 +151,7 @@ class _Noted(NamedTuple):
     closing: ClosingFrame
 
 
-def _apply(objects: Objects, folders: Folders, folded: Fold, table: Table, noted: _Noted) -> None:
+def apply_fold(objects: Objects, folders: Folders, folded: Fold, table: Table, noted: Noted) -> None:
     """Join the folded records with the stored ones."""
     added = noted.added
     # The largest collection first: the store compresses its files on another core while the others are merged.
@@ -261,8 +265,7 @@ def _by_entity(
     changes: list[Change[Contributions]] = [
         (path, raw_key, b"", brought[raw_key]) for path, raw_key in zip(paths, keys, strict=True)
     ]
-    rest = Column(*(list(map(side.__getitem__, single)) for side in column))
-    return changes, [raw_keys[at] for at in single], rest
+    return changes, [raw_keys[at] for at in single], column.at(single)
 
 
 def append_changes(
@@ -277,7 +280,7 @@ def append_changes(
         yield begin + number_path(rank), raw_key, line_of(raw_key, raw), None
 
 
-def _joining(row: Collection, noted: _Noted) -> Layout[Contributions]:
+def _joining(row: Collection, noted: Noted) -> Layout[Contributions]:
     """A layout that makes lines by the collection's rule, and notes conflicts, collapsed records and how many entities
     are there. They are found here because only here the stored entity and the new records are in memory together."""
     if row.rule == "claim":
@@ -295,7 +298,7 @@ def _joining(row: Collection, noted: _Noted) -> Layout[Contributions]:
     return keyed_layout(row, combine)
 
 
-def _claiming(row: Collection, noted: _Noted) -> Callable[[bytes, bytes | None, Contributions], bytes]:
+def _claiming(row: Collection, noted: Noted) -> Callable[[bytes, bytes | None, Contributions], bytes]:
     """How claims on one resource are decided, in the order of the closes that merge them."""
 
     def combine(raw_key: bytes, stored: bytes | None, brought: Contributions) -> bytes:
@@ -312,7 +315,7 @@ def _claiming(row: Collection, noted: _Noted) -> Callable[[bytes, bytes | None, 
     return combine
 
 
-def _count(row: Collection, noted: _Noted, old: Entity | None, entity: Entity) -> None:
+def _count(row: Collection, noted: Noted, old: Entity | None, entity: Entity) -> None:
     """Correct the number of new lines by what is a tombstone, before or now."""
     if entity.deleted is None and (old is None or old.deleted is None):
         return

@@ -7,7 +7,7 @@ deltas alone, as the snapshot does."""
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from dreamcatcherd.core.collections import Table
 from dreamcatcherd.core.ledger import BookRow
@@ -38,6 +38,12 @@ class Projection(Protocol):
     def note(self, brought: BroughtRecords) -> None:
         """Note the new records of one part of the frame. Parts come one after the other, and each is freed before the
         next is folded, so a projection must not keep a reference to one."""
+
+    def notes(self) -> Any:
+        """What was noted so far, for `recall` of another one that notes other parts: plain values and stamps."""
+
+    def recall(self, notes: Any) -> None:
+        """Add what another one noted of other entities."""
 
     def update(self, objects: Objects, before: dict[str, Entry], folders: Folders) -> Derived:
         """Bring the derived collections up to the records that have just been merged into `folders`. `before` is the

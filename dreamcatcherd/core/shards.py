@@ -102,13 +102,13 @@ def _update(
             new, less = _update(objects, inner, step, group, layout, depth + 1)
             added, shorter = added + new, shorter or less
         # Without a bound in bytes only the number of lines counts, and an update never lowers that.
-        if shorter and layout.most_bytes is not None and (lines := _as_one_file(objects, inner, layout)) is not None:
+        if shorter and layout.most_bytes is not None and (lines := as_one_file(objects, inner, layout)) is not None:
             del folder[name]
-            _keep_file(objects, folder, name, lines)
+            keep_file(objects, folder, name, lines)
             return added, True
         folder[name] = Entry(TREE, objects.write("tree", format_tree(inner)))
         return added, False
-    stored = _lines(objects, folder.pop(name + SUFFIX, None))
+    stored = lines_in(objects, folder.pop(name + SUFFIX, None))
     before = len(stored)
     combine = layout.combine
     shorter = False
@@ -122,11 +122,11 @@ def _update(
     after = len(placed) + len(stored)
     lines = [*stored.values(), *(line for _, line in placed)]
     if layout.fits(after, _size(lines)):
-        _keep_file(objects, folder, name, lines)
+        keep_file(objects, folder, name, lines)
     else:
         placed += [(layout.path_of(key), line) for key, line in stored.items()]
         placed.sort(key=itemgetter(0))
-        _keep(objects, folder, name, placed, layout, depth)
+        lay_out(objects, folder, name, placed, layout, depth)
         shorter = False  # it became a folder, so the folder around cannot be one file
     return after - before, shorter
 
@@ -135,7 +135,7 @@ def _size(lines: list[bytes]) -> int:
     return sum(map(len, lines)) + len(lines)
 
 
-def _as_one_file(objects: Reader, inner: dict[str, Entry], layout: Layout[_T]) -> list[bytes] | None:
+def as_one_file(objects: Reader, inner: dict[str, Entry], layout: Layout[_T]) -> list[bytes] | None:
     """All lines of a folder if they fit one file. Reading stops at the file with which they do not."""
     found: list[bytes] = []
     count = size = 0
@@ -155,7 +155,7 @@ def _files(objects: Reader, folder: dict[str, Entry]) -> Iterator[bytes]:
             yield objects.read(entry.oid)
 
 
-def _keep(
+def lay_out(
     objects: Objects,
     folder: dict[str, Entry],
     name: str,
@@ -167,14 +167,14 @@ def _keep(
     if len(placed) <= layout.limit:
         lines = [line for _, line in placed]
         if layout.fits(len(lines), _size(lines)):
-            _keep_file(objects, folder, name, lines)
+            keep_file(objects, folder, name, lines)
             return
     if len(placed[0][0]) == depth:
         rest = layout.rest_of
         placed = sorted((path + rest(key_of(line)) if len(path) == depth else path, line) for path, line in placed)
     inner: dict[str, Entry] = {}
     for step, group in _steps(placed, depth):
-        _keep(objects, inner, step, group, layout, depth + 1)
+        lay_out(objects, inner, step, group, layout, depth + 1)
     folder[name] = Entry(TREE, objects.write("tree", format_tree(inner)))
 
 
@@ -190,7 +190,7 @@ def _steps(placed: list[P], depth: int) -> Iterator[tuple[str, list[P]]]:
         start = end
 
 
-def _keep_file(objects: Objects, folder: dict[str, Entry], name: str, lines: list[bytes]) -> None:
+def keep_file(objects: Objects, folder: dict[str, Entry], name: str, lines: list[bytes]) -> None:
     lines.sort()
     folder[name + SUFFIX] = Entry(FILE, objects.write("blob", b"\n".join([*lines, b""])))
 
@@ -205,7 +205,7 @@ def find(
         for step, group in _steps(wanted, depth):
             found.update(find(objects, inner, step, group, depth + 1))
     elif name + SUFFIX in folder:
-        lines = _lines(objects, folder[name + SUFFIX])
+        lines = lines_in(objects, folder[name + SUFFIX])
         found = {key: lines[key] for _, key in wanted if key in lines}
     return found
 
@@ -213,7 +213,7 @@ def find(
 def scan(objects: Reader, folder: dict[str, Entry], name: str, prefix: str = "") -> Iterator[bytes]:
     """All lines kept under `name`, file by file; with a prefix, only the files in which such paths may be."""
     if name + SUFFIX in folder:
-        yield from _lines(objects, folder[name + SUFFIX]).values()
+        yield from lines_in(objects, folder[name + SUFFIX]).values()
     elif name in folder:
         inner = read_tree(objects, folder[name].oid)
         for step in sorted({entry.removesuffix(SUFFIX) for entry in inner}):
@@ -235,7 +235,7 @@ def blobs_of(objects: Reader, folder: dict[str, Entry], name: str, prefix: str =
 def scan_below(objects: Reader, folder: dict[str, Entry], name: str, bound: str, at: str = "") -> Iterator[bytes]:
     """The lines of all files in which paths below a bound may be; a file may hold others as well."""
     if name + SUFFIX in folder:
-        yield from _lines(objects, folder[name + SUFFIX]).values()
+        yield from lines_in(objects, folder[name + SUFFIX]).values()
     elif name in folder:
         inner = read_tree(objects, folder[name].oid)
         for step in sorted({entry.removesuffix(SUFFIX) for entry in inner}):
@@ -247,7 +247,7 @@ def sorted_changes(changes: Iterable[Change[_T]]) -> list[Change[_T]]:
     return sorted(changes, key=itemgetter(0))
 
 
-def _lines(objects: Reader, entry: Entry | None) -> dict[bytes, bytes]:
+def lines_in(objects: Reader, entry: Entry | None) -> dict[bytes, bytes]:
     if entry is None:
         return {}
     return {key_of(line): line for line in objects.read(entry.oid).split(b"\n") if line}
@@ -268,8 +268,8 @@ def remove_lines(
             folder.update(as_folder)
             return
     else:
-        lines = _lines(objects, folder.pop(name + SUFFIX, None))
+        lines = lines_in(objects, folder.pop(name + SUFFIX, None))
         gone = {key for _, key in doomed}
         left = [line for key, line in lines.items() if key not in gone]
     if left:
-        _keep_file(objects, folder, name, left)
+        keep_file(objects, folder, name, left)

@@ -142,6 +142,13 @@ def appended_path(stamp: Stamp) -> str:
     return number_path(stamp.frame) + stamp.content_id
 
 
+def appended_share(path: str, parts: int) -> int:
+    """Which of several parts takes an appended record, by its path: those of one frame are split by content id into
+    ranges, so that nearly every file is in one part."""
+    digits = path[1 + _LETTERS.index(path[0]) :][:4]
+    return int(digits, 16) * parts >> 16
+
+
 def section_path(section: str) -> str:
     """The beginning of the paths of all records of an extra section."""
     return _text_path(section.encode())

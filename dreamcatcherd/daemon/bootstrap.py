@@ -16,6 +16,7 @@ from dreamcatcherd.client.session import access_of
 from dreamcatcherd.config_files import clone_folder, credential_file, repository_path
 from dreamcatcherd.config_tables import Config, RepositoryConfig
 from dreamcatcherd.core.frames import Closing
+from dreamcatcherd.daemon.engines import engine_of
 from dreamcatcherd.daemon.event_receivers import Subscription, subscriptions_of
 from dreamcatcherd.daemon.hints import read_hint_secrets
 from dreamcatcherd.daemon.mirror_config import MirrorSite, mirrors_of
@@ -121,6 +122,7 @@ def configure(primary: Primary, config: Config) -> None:
     """Give a primary what the configuration says about what is written; it cannot fail."""
     primary.deltas_frames = config.retention.deltas_frames
     primary.restores = config.publish.restore == "now"
+    primary.engine = engine_of(config.engine)
 
 
 class Source:

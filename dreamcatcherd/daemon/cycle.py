@@ -32,7 +32,7 @@ from dreamcatcherd.git.failures import PushRefusedError
 from dreamcatcherd.git.incomplete_clone import UNSHALLOW
 from dreamcatcherd.stages.inbox import Inbox
 from dreamcatcherd.stages.lane_cleanup import remove_lanes, silent_lanes
-from dreamcatcherd.stages.merge import NewBase, merge_frame
+from dreamcatcherd.stages.merge import NewBase
 from dreamcatcherd.stages.plan import plan_frame
 from dreamcatcherd.stages.publish import publish
 from dreamcatcherd.stages.relay_copy import CLOSE_UPSTREAM, NO_CLOSE
@@ -100,7 +100,7 @@ def close_frame(
                 plan = plan_frame(store, chosen, tries.merged_ids)
             with phases.of("merge"):
                 base = onto(chosen) if onto is not None else None
-                merged = tries.merged or merge_frame(store, chosen, plan, base)
+                merged = tries.merged or primary.merge(chosen, plan, base)
             with phases.of("snapshot"):
                 commit = primary.write_snapshot(chosen, plan, merged, closed_by, base)
             with phases.of("publish"):
@@ -117,7 +117,7 @@ def close_frame(
 def draft_ledger(primary: Primary, inbox: Inbox, closed_by: str) -> Ledger:
     """The ledger that a close would publish now. Nothing is published, and nothing that was written is kept."""
     plan = plan_frame(primary.store, inbox)
-    merged = merge_frame(primary.store, inbox, plan)
+    merged = primary.merge(inbox, plan)
     return frame_ledger(primary.store, inbox, plan, merged, primary.context(inbox, plan, closed_by))
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 
 import msgspec
 from msgspec import Struct, structs
@@ -24,6 +25,7 @@ from dreamcatcherd.core.report import CloseTimeline, Pending, PhaseRun
 from dreamcatcherd.core.tree import NamePath, blob_at
 from dreamcatcherd.core.troubles import overdue, oversized, unmatched_settings, violated
 from dreamcatcherd.daemon.phases import Phases
+from dreamcatcherd.engine.selection import Engine, is_large, merge_spread
 from dreamcatcherd.git.protocols import Move, Store
 from dreamcatcherd.git.remote import RemoteStore
 from dreamcatcherd.stages.attribution import pending_streams
@@ -34,7 +36,7 @@ from dreamcatcherd.stages.held_claims import HeldClaims
 from dreamcatcherd.stages.inbox import Inbox
 from dreamcatcherd.stages.ingest import InboxReader
 from dreamcatcherd.stages.largest_file import Largest
-from dreamcatcherd.stages.merge import NewBase
+from dreamcatcherd.stages.merge import NewBase, Spread, merge_frame
 from dreamcatcherd.stages.published import PublishedState
 from dreamcatcherd.stages.recent_streams import RecentStreams
 from dreamcatcherd.stages.restore_pace import RestorePace
@@ -86,6 +88,7 @@ class Primary:
         self.unconfirmed: Unconfirmed | None = None
         self.deltas_frames: int | None = None  # after how many closed frames delta files leave the tree
         self.restores = True  # whether canonical files that somebody edited are put back before the close
+        self.engine = Engine()  # who merges large frames
         self.progress: Callable[[], None] = lambda: None
         self.beside: Callable[[], Mapping[str, str]] = dict  # refs of mirrors' heads that the store does not list
         self._steady = steady
@@ -114,6 +117,15 @@ class Primary:
             self.last = self.reader.read(self.store, view)
         self.read_runs = phases.runs[before:]
         return self.last
+
+    def merge(self, inbox: Inbox, plan: Plan, base: NewBase | None = None) -> Merged:
+        """Stage 4; a large frame by the engine's workers. RetryableError if they are lost."""
+        spread: Spread | None = None
+        if is_large(self.engine, plan.deltas):
+            spread = partial(
+                merge_spread, self.engine, self.store, inbox.settings, lambda _: self.progress(), self.store
+            )
+        return merge_frame(self.store, inbox, plan, base, spread)
 
     def write_snapshot(
         self, inbox: Inbox, plan: Plan, merged: Merged, closed_by: str, base: NewBase | None = None

@@ -1,11 +1,11 @@
 """States recomputed from the deltas: as they were known at the time, or with hindsight.
 
-The result is kept in memory as an overlay; nothing is written to the repository. The ledgers are trusted to say which
-deltas were merged; `verify` checks whether they are right."""
+The result is an overlay, in memory or on disk; nothing is written to the repository. The ledgers are trusted to say
+which deltas were merged; `verify` checks whether they are right."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from itertools import groupby, takewhile
 from typing import NamedTuple
@@ -13,23 +13,40 @@ from typing import NamedTuple
 from msgspec import structs
 
 from dreamcatcherd.core import paths
-from dreamcatcherd.core.collections import Table
 from dreamcatcherd.core.errors import FatalError, RefusedError
 from dreamcatcherd.core.ledger import CONVERT, IMPORT, RECLASSIFY, DeltaRow, Ledger, read_ledger
 from dreamcatcherd.core.merge import merge
-from dreamcatcherd.core.model import Delta, Stamp, Version
+from dreamcatcherd.core.model import Delta, Stamp
 from dreamcatcherd.core.projections import PROJECTIONS
 from dreamcatcherd.core.reclassify import place_extra
 from dreamcatcherd.core.settings import DEFAULT, Settings, read_settings
 from dreamcatcherd.core.snapshot import empty_snapshot
-from dreamcatcherd.core.tree import FILE, blob_at, subtree
-from dreamcatcherd.git.overlay import Overlay
+from dreamcatcherd.core.tree import blob_at, subtree
+from dreamcatcherd.engine.large_merge import Place, Spent, Work, estimated_cost, merge_large
+from dreamcatcherd.engine.pools import Pool
+from dreamcatcherd.engine.selection import text_of
+from dreamcatcherd.engine.tasks import Item, read_merged
+from dreamcatcherd.git.overlay import DiskOverlay, Overlay
 from dreamcatcherd.git.protocols import ObjectReader
-from dreamcatcherd.stages.delta_reader import read_delta
 from dreamcatcherd.stages.snapshot_chain import Link
 
 BATCH = 2_000
 """How many deltas are merged in one step. The merge is a function of their set, so the size changes no byte."""
+
+
+SAMPLE = 1_000
+"""How many deltas are looked at to estimate the cost of all."""
+
+
+class Spread(NamedTuple):
+    """Who recomputes large states: workers, and where the deltas are; from how many deltas on; whom to tell how many
+    more were read, and what the workers spent."""
+
+    pool: Pool
+    place: Place
+    threshold: int
+    note: Callable[[int], None]
+    spent: Callable[[Spent], None]
 
 
 class ClosedFrame(NamedTuple):
@@ -49,7 +66,7 @@ class Replayed(NamedTuple):
     tree: str
     chapter: ClosedFrame
     deltas: int
-    overlay: Overlay
+    overlay: Overlay | DiskOverlay
 
 
 def own_ledger(store: ObjectReader, link: Link) -> bytes | None:
@@ -83,20 +100,25 @@ def is_base(ledger: Ledger) -> bool:
     return ledger.closed_by == IMPORT and ledger.previous is None and not any(ledger.rows())
 
 
-def replay_to(store: ObjectReader, history: Iterable[ClosedFrame], to: int) -> Replayed:
+def replay_to(store: ObjectReader, history: Iterable[ClosedFrame], to: int, spread: Spread | None = None) -> Replayed:
     """The state after frame `to` as it was known at the time: from all deltas merged in frames up to it.
 
-    `history` is oldest first. RefusedError if the frame is not closed; FatalError if a delta is not as merged."""
+    `history` is oldest first. The workers of `spread` recompute large states. RefusedError if the frame is not closed;
+    FatalError if a delta is not as merged; RetryableError if workers are lost."""
     chapters = list(takewhile(lambda chapter: chapter.link.frame <= to, history))
     if not chapters or chapters[-1].link.frame != to:
         raise _not_closed(to)
-    overlay = Overlay(store)
-    tree, count = recomputed(overlay, store, chapters)
+    overlay = Overlay(store) if spread is None else DiskOverlay(store)
+    tree, count = recomputed(overlay, store, chapters, spread=spread)
     return Replayed(to, tree, chapters[-1], count, overlay)
 
 
 def recomputed(
-    overlay: Overlay, store: ObjectReader, chapters: Sequence[ClosedFrame], settings: Settings | None = None
+    overlay: Overlay | DiskOverlay,
+    store: ObjectReader,
+    chapters: Sequence[ClosedFrame],
+    settings: Settings | None = None,
+    spread: Spread | None = None,
 ) -> tuple[str, int]:
     """The snapshot after closed frames, oldest first, and the number of deltas merged.
 
@@ -114,10 +136,12 @@ def recomputed(
     # The base has no deltas to place anew, only its records.
     if start is not None and last is not None:
         start = place_extra(overlay, start, last.table, PROJECTIONS)
-    return _merged(overlay, start, _by_settings(store, parts)), len(parts)
+    return _merged(overlay, start, store, parts, spread), len(parts)
 
 
-def replay_hindsight(store: ObjectReader, history: Iterable[ClosedFrame], to: int) -> Replayed:
+def replay_hindsight(
+    store: ObjectReader, history: Iterable[ClosedFrame], to: int, spread: Spread | None = None
+) -> Replayed:
     """The state after frame `to` as if all deltas known today had come in time: a late one is merged in its own frame.
 
     `history` is oldest first, up to today. RefusedError if the frame is not closed; FatalError if a delta is not as it
@@ -135,7 +159,7 @@ def replay_hindsight(store: ObjectReader, history: Iterable[ClosedFrame], to: in
     for chapter in chapters:
         if chapter.ledger.closed_by == RECLASSIFY and chapter.link.frame <= to:
             last = chapter
-    overlay = Overlay(store)
+    overlay = Overlay(store) if spread is None else DiskOverlay(store)
     if last is not None:
         then |= {frame: last.settings for frame in then if frame < last.link.frame}
         start = place_extra(overlay, start, last.settings.table, PROJECTIONS) if start is not None else None
@@ -146,7 +170,7 @@ def replay_hindsight(store: ObjectReader, history: Iterable[ClosedFrame], to: in
         if frame_of_row(chapter, row) <= to
     ]
     parts.sort(key=lambda part: frame_of_row(part[0], part[1]))
-    tree = _merged(overlay, start, (batch._replace(closing={}) for batch in _by_settings(store, parts)))
+    tree = _merged(overlay, start, store, parts, spread, own_frames=True)
     return Replayed(to, tree, here, len(parts), overlay)
 
 
@@ -157,49 +181,74 @@ def frame_of_row(chapter: ClosedFrame, row: DeltaRow) -> int:
 
 def delta_of(store: ObjectReader, row: DeltaRow, settings: Settings) -> Delta:
     """Read a merged delta again; FatalError if it is not what its ledger says."""
-    item = read_delta(store, Version(row.path, row.blob, FILE, row.commit), settings)
-    if not isinstance(item, Delta) or item.content_id != (row.content_id or row.blob):
-        why = "an attachment differs" if isinstance(item, Delta) else item.fault.detail
-        remedy = "run dreamcatcherd verify, which names the first damaged frame"
-        raise FatalError(f"the delta {row.path} {row.blob} is not what was merged: {why}", remedy)
-    return item
+    return read_merged(store, row.path, row.blob, row.commit, row.content_id or row.blob, settings)
 
 
 _Part = tuple[ClosedFrame, DeltaRow, Settings]
 """A merged delta: the frame that merged it, its row there, and the settings whose collections it is merged under."""
 
 
-class _Batch(NamedTuple):
-    """Deltas that are merged together, by one table; and the frames that merged them, where claims depend on it."""
-
-    deltas: list[Delta]
-    table: Table
-    closing: dict[Stamp, int]
-
-
-def _by_settings(store: ObjectReader, parts: Iterable[_Part]) -> Iterator[_Batch]:
-    """Batches of deltas in the order of the parts, each with the one table that it is merged under."""
+def _merged(
+    overlay: Overlay | DiskOverlay,
+    start: str | None,
+    store: ObjectReader,
+    parts: Sequence[_Part],
+    spread: Spread | None,
+    own_frames: bool = False,
+) -> str:
+    """The snapshot that deltas give, in the order of the parts, each under its settings. With `own_frames` claims are
+    decided as if each delta had been merged in its own frame."""
+    tree = start
     for _, group in groupby(parts, key=lambda part: part[2].blob):
         members = list(group)
-        for at in range(0, len(members), BATCH):
-            batch = _Batch([], members[0][2].table, {})
-            for chapter, row, settings in members[at : at + BATCH]:
-                # It was read under the limits of its time; the table says which numbers are read exactly.
-                then = chapter.settings
-                if settings is not then:
-                    then = structs.replace(settings, limits=then.limits, intake=then.intake)
-                delta = delta_of(store, row, then)
-                batch.deltas.append(delta)
-                batch.closing[delta.stamp] = chapter.link.frame
-            yield batch
+        if spread is not None and len(members) > spread.threshold:
+            work = _work(store, members, own_frames, spread.note)
+            merged, spent = merge_large(spread.pool, spread.place, overlay, tree, work)
+            tree = merged.tree
+            spread.spent(spent)
+        else:
+            tree = _merged_here(overlay, tree or empty_snapshot(overlay), store, members, own_frames)
+            if spread is not None:
+                spread.note(len(members))
+    return tree or empty_snapshot(overlay)
 
 
-def _merged(overlay: Overlay, start: str | None, batches: Iterable[_Batch]) -> str:
-    tree = start or empty_snapshot(overlay)
-    for deltas, table, closing in batches:
+def _work(store: ObjectReader, members: Sequence[_Part], own_frames: bool, note: Callable[[int], None]) -> Work:
+    """The work that deltas of one table are for an engine."""
+    chosen = members[:: max(1, len(members) // SAMPLE)]
+    cost = sum(estimated_cost(store.size(row.blob)) for _, row, _ in chosen) * len(members) // len(chosen)
+    groups = (list(group) for _, group in groupby(members, key=lambda part: part[0].settings.blob))
+    batches = (
+        (text_of(store, group[0][0].settings), [_item(chapter, row, own_frames) for chapter, row, _ in group])
+        for group in groups
+    )
+    return Work(batches, text_of(store, members[0][2]), cost, note)
+
+
+def _item(chapter: ClosedFrame, row: DeltaRow, own_frames: bool) -> Item:
+    closing = frame_of_row(chapter, row) if own_frames else chapter.link.frame
+    return Item(row.path, row.blob, row.commit, row.content_id or row.blob, closing)
+
+
+def _merged_here(
+    overlay: Overlay | DiskOverlay, tree: str, store: ObjectReader, members: Sequence[_Part], own_frames: bool
+) -> str:
+    """The snapshot after deltas of one table, merged in this process."""
+    for at in range(0, len(members), BATCH):
+        deltas: list[Delta] = []
+        closing: dict[Stamp, int] = {}
+        for chapter, row, settings in members[at : at + BATCH]:
+            # It was read under the limits of its time; the table says which numbers are read exactly.
+            then = chapter.settings
+            if settings is not then:
+                then = structs.replace(settings, limits=then.limits, intake=then.intake)
+            delta = delta_of(store, row, then)
+            deltas.append(delta)
+            if not own_frames:
+                closing[delta.stamp] = chapter.link.frame
         deltas.sort(key=lambda delta: delta.stamp)
         frame_of = partial(_closing_frame, closing)
-        tree = merge(overlay, tree, deltas, table, PROJECTIONS, closing=frame_of).tree
+        tree = merge(overlay, tree, deltas, members[0][2].table, PROJECTIONS, closing=frame_of).tree
         overlay.keep(tree)
     return tree
 

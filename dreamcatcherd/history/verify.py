@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 from collections import Counter
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import NamedTuple
 
@@ -24,7 +25,7 @@ from dreamcatcherd.core.ledger import (
     write_ledger,
 )
 from dreamcatcherd.core.ledger_builder import Basis, make_ledger
-from dreamcatcherd.core.merge import merge
+from dreamcatcherd.core.merge import Merged, merge
 from dreamcatcherd.core.model import Delta, FrameState
 from dreamcatcherd.core.plan import make_plan
 from dreamcatcherd.core.projections import PROJECTIONS
@@ -91,7 +92,14 @@ def _tip(store: Store, refs: dict[str, str], main: str) -> str | None:
         return refs.get(paths.PUBLISHED) or refs.get(main)
 
 
-def verify_frame(store: RepositoryReader, history: History, at: int) -> Difference | None:
+SpreadMerge = Callable[[Settings, Overlay, str | None, Sequence[Delta], int], Merged | None]
+"""Who merges large frames: settings, objects, snapshot, deltas and frame to the merge, or to None if it is not
+large."""
+
+
+def verify_frame(
+    store: RepositoryReader, history: History, at: int, spread: SpreadMerge | None = None
+) -> Difference | None:
     """Recompute the frame at index `at` of the chain from the one before it; None if it is as published.
 
     A Difference may name another frame: the one before if that cannot be read, an earlier one if `main` differs there.
@@ -103,7 +111,7 @@ def verify_frame(store: RepositoryReader, history: History, at: int) -> Differen
     except FatalError as error:
         return Difference(before.frame if before else link.frame, f"snapshot edited: {error.cause}")
     try:
-        found = _check(store, history, link, base)
+        found = _check(store, history, link, base, spread)
     except FatalError as error:
         found = Difference(link.frame, f"delta missing: {error.cause}")
     # What `main` shows is known before any frame is recomputed, but reported in its turn: the first bad frame counts.
@@ -112,7 +120,9 @@ def verify_frame(store: RepositoryReader, history: History, at: int) -> Differen
     return found
 
 
-def _check(store: RepositoryReader, history: History, link: Link, base: PublishedState) -> Difference | None:
+def _check(
+    store: RepositoryReader, history: History, link: Link, base: PublishedState, spread: SpreadMerge | None
+) -> Difference | None:
     frame = link.frame
     # A dropped snapshot commit leaves the others consistent, except that the one before it opened another frame.
     if base.state.frame != frame:
@@ -153,7 +163,7 @@ def _check(store: RepositoryReader, history: History, link: Link, base: Publishe
     roots = (inbox or base).settings.intake.roots
     # In this order: recomputing relies on the ledger's rows being exactly the versions that came in.
     why = _account(store, link, base, ledger, commits, roots)
-    why = why or _recompute(store, history, link, base, ledger, raw, inbox)
+    why = why or _recompute(store, history, link, base, ledger, raw, inbox, spread)
     return Difference(frame, why) if why else None
 
 
@@ -217,6 +227,7 @@ def _recompute(
     ledger: Ledger,
     raw: bytes,
     inbox: Inbox | None,
+    spread: SpreadMerge | None,
 ) -> str | None:
     """Why the frame's deltas do not give its ledger and snapshot; None if they do."""
     if inbox is None:
@@ -244,8 +255,10 @@ def _recompute(
         deferred.__contains__,
     )
     deltas = [arrival.item for arrival in plan.deltas]
-    load = partial(with_body, store, settings=settings)
-    merged = merge(overlay, before, deltas, settings.table, PROJECTIONS, load, lambda _: link.frame)
+    merged = spread(settings, overlay, before, deltas, link.frame) if spread is not None else None
+    if merged is None:
+        load = partial(with_body, store, settings=settings)
+        merged = merge(overlay, before, deltas, settings.table, PROJECTIONS, load, lambda _: link.frame)
     basis = Basis(
         previous=base.snapshot if base.ledger else None,
         entities=entities,
@@ -261,7 +274,8 @@ def _recompute(
     if write_ledger(made) != raw:
         return f"ledger edited: {_unlike(ledger, made)}"
     # An equal tree id says nothing about the objects stored under it: a missing or damaged one is found only here.
-    for oid, (_, data) in overlay.written.items():
+    # A merge in parts also writes files that another part changes again; nothing names those.
+    for oid, (_, data) in overlay.reached(made.snapshot).items():
         if oid not in not_published and store.read(oid) != data:
             return f"snapshot edited: its object {oid} holds other bytes"
     return _misplaced(store, overlay, link, base, ledger, tree, raw, settings)

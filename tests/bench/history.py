@@ -56,7 +56,8 @@ def write_repository(store: MemoryStore, repository: Path) -> None:
     git = ["git", "-C", str(repository)]
     pack = repository / "objects" / "pack" / "history.pack"
     write_pack(store, pack)
-    subprocess.run([*git, "index-pack", "--stdin"], stdin=pack.open("rb"), check=True, stdout=subprocess.DEVNULL)
+    with pack.open("rb") as file:
+        subprocess.run([*git, "index-pack", "--stdin"], stdin=file, check=True, stdout=subprocess.DEVNULL)
     pack.unlink()
     refs = "".join(f"create {ref} {oid}\n" for ref, oid in store.heads.items())
     subprocess.run([*git, "update-ref", "--stdin"], input=refs, text=True, check=True)

@@ -30,6 +30,12 @@ class Counting:
     def note(self, brought: BroughtRecords) -> None:
         self.parts.append(len(brought["posts"][1]) if "posts" in brought else 0)
 
+    def notes(self) -> list[int]:
+        return self.parts
+
+    def recall(self, notes: list[int]) -> None:
+        self.parts.extend(notes)
+
     def update(self, objects: Objects, before: dict[str, Entry], folders: Folders) -> Derived:
         count = [
             len(list(items(objects, Folders({}, state), self.table, "posts"))) for state in (before, folders.state)

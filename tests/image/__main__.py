@@ -81,7 +81,7 @@ def recipe_of(words: argparse.Namespace) -> Recipe:
     base = words.base or default_base((ROOT / "Dockerfile").read_text())
     lists = ["Dockerfile", "requirements/build.txt", f"requirements/{words.extras or 'run'}.txt"]
     if not (ROOT / lists[-1]).is_file():
-        sys.exit(f"no {lists[-1]}: EXTRAS is empty or otel")
+        sys.exit(f"no {lists[-1]}: EXTRAS is empty, otel or dask")
     commit, modified = revision()
     return Recipe(
         image=words.tag, version=words.version, base=base, base_digest=base_digest(words.engine, base),
@@ -113,7 +113,7 @@ def main() -> None:
     parser.add_argument("--tag", required=True, help="complete name of the image")
     parser.add_argument("--version", required=True)
     parser.add_argument("--base", default="", help="base image, by tag or digest")
-    parser.add_argument("--extras", default="", help="otel, or nothing")
+    parser.add_argument("--extras", default="", help="otel, dask, or nothing")
     parser.add_argument("--source", default="", help="URL at which the sources are published")
     parser.add_argument("--builder", default="", help="URI that names the machine that builds")
     parser.add_argument("--folder", type=Path, default=Path("dist/image"))

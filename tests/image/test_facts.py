@@ -64,7 +64,7 @@ def test_provenance_of_what_little_is_known() -> None:
     [
         (["--engine=no-such-engine"], "no-such-engine is not installed", "ENGINE=podman"),
         (["--engine=false"], "false pull failed with exit code 1", ""),
-        (["--extras=mcp"], "no requirements/mcp.txt", "EXTRAS is empty or otel"),
+        (["--extras=mcp"], "no requirements/mcp.txt", "EXTRAS is empty, otel or dask"),
     ],
 )
 def test_what_keeps_the_image_from_being_built_is_named(

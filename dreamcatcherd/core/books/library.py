@@ -62,6 +62,17 @@ class BooksProjection:
                 if "target_chapters" in record:
                     marks.targets[stamp] = target_of(record["target_chapters"])
 
+    def notes(self) -> dict[bytes, tuple[Json, Marks]]:
+        return self._touched
+
+    def recall(self, notes: dict[bytes, tuple[Json, Marks]]) -> None:
+        """Books are shared between parts only if a part had some of the chapters; the first stamp of each counts."""
+        for raw_book, (book, marks) in notes.items():
+            _, known = self._touched.setdefault(raw_book, (book, Marks({}, {})))
+            for number, stamp in marks.numbers.items():
+                known.numbers[number] = min(stamp, known.numbers.get(number, stamp))
+            known.targets.update(marks.targets)
+
     def update(self, objects: Objects, before: Folder, folders: Folders) -> Derived:
         """If the settings gave chapters or books other keys or another rule, before there were any, nothing
         compiles."""

@@ -1,0 +1,56 @@
+"""The options that choose an engine for one command, and what they make of the configuration."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+from msgspec import structs
+
+from dreamcatcherd.cli.common import configuration
+from dreamcatcherd.cli.usage import WholeNumber
+from dreamcatcherd.config_rules import wrong_scheduler
+from dreamcatcherd.core.errors import UsageError
+from dreamcatcherd.daemon.engines import engine_of
+from dreamcatcherd.engine.selection import Engine, Kind
+
+_Command = TypeVar("_Command", bound=Callable[..., Any])
+
+_ENGINE = click.option(
+    "--engine", "kind", type=click.Choice(["inline", "processes", "dask"]),
+    help="Where it is computed, whatever its size. [default: as [engine] says, if it is large]",
+)  # fmt: skip
+_WORKERS = click.option(
+    "--workers", type=WholeNumber(1, 1024), metavar="N", help="Processes, or workers of a Dask cluster on this machine."
+)
+_SCHEDULER = click.option("--scheduler", metavar="ADDR", help="A Dask scheduler: tls://HOST:PORT, tcp:// on loopback.")
+
+
+def with_engine(command: _Command) -> _Command:
+    """The options `--engine`, `--workers` and `--scheduler`."""
+    return _ENGINE(_WORKERS(_SCHEDULER(command)))
+
+
+def chosen_engine(
+    repo: str | None, config_file: Path | None, kind: Kind | None, workers: int | None, scheduler: str | None
+) -> Engine:
+    """The engine of `[engine]` with the options in place of its keys. An engine that is named is used whatever the size
+    of the work; a scheduler names Dask. UsageError for options that do not go together."""
+    table = configuration(repo, config_file)[0].engine
+    if scheduler is not None:
+        if kind not in (None, "dask"):
+            raise UsageError(f"--scheduler and --engine {kind} do not go together", "use --engine dask")
+        if (why := wrong_scheduler(scheduler)) is not None:
+            raise UsageError(f"--scheduler {why}", "name the address that dask scheduler prints")
+        if scheduler.startswith("tls://") and table.ca_file is None:
+            remedy = "set ca_file, tls_cert and tls_key in [engine] of the configuration, and name it with --config"
+            raise UsageError("--scheduler tls:// needs certificates", remedy)
+        kind = "dask"
+        table = structs.replace(table, scheduler=scheduler)
+    if kind is not None:
+        table = structs.replace(table, kind=kind, threshold=0)
+    if workers is not None:
+        table = structs.replace(table, workers=workers)
+    return engine_of(table)

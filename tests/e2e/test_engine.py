@@ -1,0 +1,69 @@
+"""`replay` and `verify` with an engine, and configurations and options of one that are refused."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.e2e.test_docs import blocks, shell
+from tests.e2e.tools import dc, dc_json
+from tests.stages.tools import text
+
+
+@pytest.fixture
+def fleet(tmp_path: Path) -> str:
+    """A repository with two closed frames."""
+    repository = str(tmp_path / "fleet.git")
+    dc("init", repository)
+    for frame in (1, 2):
+        for number in range(3):
+            file = tmp_path / f"{frame}-{number}.json"
+            file.write_bytes(
+                text(frame, f"s{number}", number, posts_created=[{"number": number, "title": f"t{frame}"}])
+            )
+            dc("push", str(file), "--repo", repository)
+        dc("merge", "--repo", repository)
+    return repository
+
+
+def test_replay_and_verify_by_processes(fleet: str, tmp_path: Path) -> None:
+    """The digest, the export and the verdict are those of a computation in one process; an archive is checked too."""
+    here = dc_json("replay", "--repo", fleet)
+    assert dc_json("replay", "--repo", fleet, "--engine", "processes", "--workers", "2") == here
+    assert here["digest"] == here["known"]
+    exports = [dc("replay", "--repo", fleet, *more) for more in ((), ("--engine", "processes"))]
+    assert exports[0] == exports[1]
+    verdict = {"frames": 2, "ok": True, "first_bad": None, "why": None}
+    assert dc_json("verify", "--repo", fleet, "--engine", "processes", "--workers", "2") == verdict
+    archive = str(tmp_path / "fleet.tar")
+    dc("archive", "--repo", fleet, "-o", archive)
+    assert dc_json("verify", "--archive", archive, "--engine", "processes", "--workers", "2") == verdict
+
+
+def test_replay_and_verify_on_a_dask_cluster(fleet: str) -> None:
+    """A cluster of this machine is started for the command, and ends with it."""
+    here = dc_json("replay", "--repo", fleet)
+    assert dc_json("replay", "--repo", fleet, "--engine", "dask", "--workers", "1") == here
+
+
+def test_the_options_of_the_page(fleet: str) -> None:
+    """The block of docs/engine.md runs as it is on a repository with closed frames."""
+    done = shell(blocks("docs/engine.md")["options"], Path(fleet).parent)
+    assert "2 frames computed again: all as published" in done
+
+
+@pytest.mark.parametrize(
+    ("options", "code", "said"),
+    [
+        (["--scheduler", "tcp://192.0.2.1:8786"], 2, "is on another machine: Dask runs what it is sent"),
+        (["--scheduler", "tls://192.0.2.1:8786"], 2, "needs certificates"),
+        (["--scheduler", "here"], 2, "is not an address such as tls://"),
+        (["--scheduler", "tcp://127.0.0.1:1", "--engine", "processes"], 2, "do not go together"),
+        (["--scheduler", "tcp://127.0.0.1:1"], 3, "the scheduler tcp://127.0.0.1:1 is lost or cannot be reached"),
+    ],
+)
+def test_a_scheduler_that_is_refused_or_not_there(fleet: str, options: list[str], code: int, said: str) -> None:
+    """One line, with exit code 2 for what can never work and 3 for a scheduler that does not answer."""
+    done = dc("replay", "--repo", fleet, "--json", *options, code=code)
+    assert said in done
