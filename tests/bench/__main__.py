@@ -27,6 +27,7 @@ from dreamcatcherd.git.protocols import Move, Store
 from dreamcatcherd.imports.new_repository import create
 from dreamcatcherd.observe.clock import wall_clock
 from tests.bench.fleet import DAY, push
+from tests.bench.growth import SHORT_HISTORY, SHORT_STATE, bench_history, bench_states
 from tests.bench.http import bench_http
 from tests.e2e.primaries import await_ready
 from tests.e2e.tools import Daemon, clone, primary_toml
@@ -182,11 +183,20 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="dreamcatcherd-bench-", ignore_cleanup_errors=True) as name:
         folder = Path(name)
         numbers = [int(word) for word in sys.argv[1:] if word.isdecimal()]
-        chosen = [word for word in sys.argv[1:] if not word.isdecimal()] or ["frame", "state", "reaction", "http"]
+        chosen = [word for word in sys.argv[1:] if not word.isdecimal()] or [
+            "frame",
+            "state",
+            "reaction",
+            "http",
+            "growth",
+        ]
         if "frame" in chosen:
             bench_frame(folder)
         if "state" in chosen:
             bench_state(folder)
+        if "growth" in chosen:
+            bench_history(folder, SHORT_HISTORY, RUNS)
+            bench_states(folder, SHORT_STATE, RUNS)
         if "reaction" in chosen:
             bench_reaction(folder)
         if "http" in chosen:
