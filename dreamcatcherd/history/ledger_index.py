@@ -99,7 +99,7 @@ class _Searched(Struct):
 _searched = msgspec.json.Decoder(_Searched)
 
 
-def words_of(raw: bytes) -> set[bytes]:
+def ledger_words(raw: bytes) -> set[bytes]:
     """All words by which a ledger is found."""
     try:
         found = _searched.decode(raw)
@@ -232,7 +232,7 @@ class _Folder:
         try:
             for at, frame in enumerate(self._fresh):
                 digits = frame % _THOUSAND
-                words.update(_hashed(word) | digits for word in words_of(self._store.read(ledgers[frame])))
+                words.update(_hashed(word) | digits for word in ledger_words(self._store.read(ledgers[frame])))
                 upto, rest = digits, self._fresh[at + 1 :]
         except FatalError:
             pass  # a search that concerns this ledger says what is wrong with it
