@@ -14,7 +14,7 @@ from pathlib import Path
 from dreamcatcherd.git.atomic_write import write_atomically
 from dreamcatcherd.git.protocols import GitStore, ObjectReader
 
-DERIVED = "dreamcatcherd-derived"
+DERIVED_FOLDER = "dreamcatcherd-derived"
 """The folder of these files, in the repository's folder."""
 
 
@@ -23,7 +23,7 @@ class DerivedFiles:
 
     def __init__(self, folder: Path) -> None:
         self._repository = folder
-        self._folder = folder / DERIVED
+        self._folder = folder / DERIVED_FOLDER
 
     def read(self, name: str, offset: int = 0, size: int = -1) -> bytes | None:
         """So many bytes of a file (all of the rest for -1); None if it cannot be read."""

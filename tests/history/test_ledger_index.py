@@ -17,7 +17,7 @@ from dreamcatcherd.core.ledger import DeltaRow, HeldRow, Ledger, read_ledger
 from dreamcatcherd.core.snapshot import items, open_snapshot
 from dreamcatcherd.core.tree import Kind
 from dreamcatcherd.daemon.primary import Primary
-from dreamcatcherd.git.derived_files import DERIVED, DerivedFiles
+from dreamcatcherd.git.derived_files import DERIVED_FOLDER, DerivedFiles
 from dreamcatcherd.history import ledger_index
 from dreamcatcherd.history.ledger_index import LINEAR, LedgerIndex, content_word, entity_word, path_word, time_word
 from dreamcatcherd.history.provenance import explain_item
@@ -107,7 +107,7 @@ def test_receipts_and_explanations_are_those_of_reading_every_ledger(
     index = LedgerIndex(DerivedFiles(tmp_path))
     for base in bases(sixty, 25):
         assert_same_answers(sixty, base, index, 3)
-    assert [file.name for file in (tmp_path / DERIVED).iterdir()] == ["0"]
+    assert [file.name for file in (tmp_path / DERIVED_FOLDER).iterdir()] == ["0"]
 
 
 @settings(max_examples=5, deadline=None, suppress_health_check=list(HealthCheck))
@@ -185,7 +185,7 @@ def test_a_damaged_file_is_not_believed(
     index = LedgerIndex(DerivedFiles(tmp_path))
     early, newest = list(bases(sixty, 30))
     assert_same_answers(sixty, newest, index, 99)
-    file = tmp_path / DERIVED / "0"
+    file = tmp_path / DERIVED_FOLDER / "0"
     raw = bytearray(file.read_bytes())
     if damage == "cut":
         file.write_bytes(raw[: len(raw) // 2])
@@ -216,7 +216,7 @@ def test_without_the_right_to_write_every_ledger_is_looked_at(
     assert_same_answers(sixty, base, LedgerIndex(DerivedFiles(tmp_path)), 20)
     assert not list(tmp_path.iterdir())
     monkeypatch.undo()
-    (tmp_path / DERIVED).write_bytes(b"in the way")
+    (tmp_path / DERIVED_FOLDER).write_bytes(b"in the way")
     monkeypatch.setattr(ledger_index, "UNINDEXED", 3)
     assert_same_answers(sixty, base, LedgerIndex(DerivedFiles(tmp_path)), 20)
 

@@ -8,7 +8,7 @@ import pytest
 
 from dreamcatcherd.core.report import LastDelta
 from dreamcatcherd.daemon.primary import Primary
-from dreamcatcherd.git.derived_files import DERIVED, DerivedFiles
+from dreamcatcherd.git.derived_files import DERIVED_FOLDER, DerivedFiles
 from dreamcatcherd.stages.published import read_published, streams_of
 from dreamcatcherd.stages.recent_streams import KEPT_AFTER, RecentStreams
 from dreamcatcherd.stages.snapshot_chain import links
@@ -76,8 +76,8 @@ def test_the_second_process_reads_no_ledger(fleet: Primary, tmp_path: Path) -> N
 def test_a_file_that_says_something_else_changes_nothing(fleet: Primary, tmp_path: Path, raw: bytes) -> None:
     """A damaged file, and one that is about other ledgers, are as good as none, and are replaced."""
     expected, _ = seen(fleet, RecentStreams())
-    (tmp_path / DERIVED).mkdir()
-    (tmp_path / DERIVED / "streams").write_bytes(raw)
+    (tmp_path / DERIVED_FOLDER).mkdir()
+    (tmp_path / DERIVED_FOLDER / "streams").write_bytes(raw)
     assert seen(fleet, RecentStreams(DerivedFiles(tmp_path))) == (expected, 100)
     assert seen(fleet, RecentStreams(DerivedFiles(tmp_path))) == (expected, 0)
 
@@ -89,7 +89,7 @@ def test_a_process_that_follows_reads_each_ledger_once(fleet: Primary, tmp_path:
     chain = list(links(store, fleet.load_published(store.refs()).commit))[::-1]
     streams = RecentStreams(DerivedFiles(tmp_path))
     streams.update(store, read_published(store, chain[99].oid))
-    file = tmp_path / DERIVED / "streams"
+    file = tmp_path / DERIVED_FOLDER / "streams"
     before = file.read_bytes()
     for at, link in enumerate(chain[100:], 1):
         base = read_published(store, link.oid)
