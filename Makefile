@@ -12,6 +12,8 @@ DIST ?= dist
 WORKERS ?= $(shell expr $$(nproc) + 1)
 # `make mutate`: how many mutants to run, and which ones.
 SAMPLE ?= 150
+# `make bench-growth`: the folder in which its repositories are kept, several GB.
+GROWTH ?= artifacts/growth
 # Where `make deb` writes.
 DIST ?= dist
 # `make bench-replay`: how many deltas, and in how many frames.
@@ -35,7 +37,7 @@ DREAMCATCHERD_IMAGE ?= localhost/dreamcatcherd:$(subst +,-,$(VERSION))
 LOCK = $(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes --no-annotate \
 	--no-emit-index-url --custom-compile-command 'make lock'
 
-.PHONY: help run demo check test lint bench kube packages lock version dist wheelhouse sbom sums man deb image manifests chart mutate five-minutes law soak soak-hostile soak-lanes soak-mirrors bench-costs bench-lanes bench-replay bench-shapes bench-regions dashboard reference openapi pictures screenshots clean
+.PHONY: help run demo check test lint bench kube packages lock version dist wheelhouse sbom sums man deb image manifests chart mutate five-minutes law soak soak-hostile soak-lanes soak-mirrors bench-costs bench-lanes bench-replay bench-shapes bench-growth bench-regions dashboard reference openapi pictures screenshots clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 16
@@ -71,6 +73,9 @@ lint: $(DEV) ## run ruff, mypy strict, import-linter
 
 bench: $(DEV) ## measure ratios in one run on this machine
 	$(BIN)/python -m tests.bench
+
+bench-growth: $(DEV) ## measure commands on up to 100,000 frames and 3,000,000 entities; keeps repositories in GROWTH=artifacts/growth
+	$(BIN)/python -m tests.bench.growth --folder $(GROWTH) --history 100 10000 100000 --state 0 300000 3000000
 
 kube: $(KUBE) ## install helm and kubectl for the tests of the chart, in .venv/kube (37 MB)
 

@@ -18,6 +18,7 @@ from dreamcatcherd.core.report import promised
 from dreamcatcherd.core.snapshot import Item
 from dreamcatcherd.core.validation import NO_PATH, check_delta, validation_row
 from dreamcatcherd.history import queries
+from dreamcatcherd.history.ledger_index import ledger_index
 from dreamcatcherd.history.listing import ListingPage, listed_row
 from dreamcatcherd.history.queries import SnapshotView
 from dreamcatcherd.history.receipts import known_receipts
@@ -143,7 +144,8 @@ def answer_validate(view: SharedView, given: ValidateArguments) -> Json:
 
 def answer_receipt(view: SharedView, given: ReceiptArguments) -> Json:
     """What became of a delta, in the form of `receipt --json`; RefusedError if none has arrived."""
-    return plain_json(known_receipts(view.primary.store, view.primary.read_inbox(), given.delta))
+    store = view.primary.store
+    return plain_json(known_receipts(store, view.primary.read_inbox(), given.delta, ledger_index(store)))
 
 
 def answer_show(view: SharedView, given: ShowArguments) -> Json:
@@ -187,7 +189,8 @@ def _place(after: str) -> bytes:
 
 def answer_explain(view: SharedView, given: ExplainArguments) -> Json:
     """Who set each field of an entity, in the form of `explain --json`; RefusedError if there is no such entity."""
-    return plain_json(queries.explain_entity(view.primary.store, _published(view), given.collection, given.key))
+    store, base = view.primary.store, _published(view)
+    return plain_json(queries.explain_entity(store, base, given.collection, given.key, index=ledger_index(store)))
 
 
 def _published(view: SharedView) -> PublishedState:

@@ -16,6 +16,7 @@ from dreamcatcherd.core.model import Json, Stamp
 from dreamcatcherd.core.rules import Entity
 from dreamcatcherd.core.snapshot import Item
 from dreamcatcherd.history import queries
+from dreamcatcherd.history.ledger_index import ledger_index
 from dreamcatcherd.history.provenance import Field, Origin, find_origins
 
 _FRAME = WholeNumber(0, MAX_FRAME)
@@ -41,7 +42,7 @@ def diff_command(start: int, end: int, repo: str | None, config_file: Path | Non
     for changed in (one for rows in found.changed.values() for one in rows):
         stamps |= {stamp for name in changed.fields if (stamp := _stamp(changed.after, name))}
     # Frames may be named in either order; only ledgers between them can have these stamps.
-    origins = find_origins(store, base.ledgers, stamps, max(start, end), min(start, end) + 1)
+    origins = find_origins(store, base.ledgers, stamps, max(start, end), min(start, end) + 1, ledger_index(store))
     for name, items in found.added.items():
         for item in items:
             sources = "; ".join(_who(stamp, origins) for stamp in sorted(_stamps(item)))
@@ -104,7 +105,8 @@ def explain_command(
 
     The parts of a KEY are joined by `/`, each percent-encoded, as for `show`; all parts are required."""
     primary = open_primary(repo, config_file)
-    explained = queries.explain_entity(primary.store, base_of(primary), collection, key, field, frame)
+    index = ledger_index(primary.store)
+    explained = queries.explain_entity(primary.store, base_of(primary), collection, key, field, frame, index)
     if as_json:
         write_json(explained)
         return

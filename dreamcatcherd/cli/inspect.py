@@ -27,6 +27,7 @@ from dreamcatcherd.core.model import Json
 from dreamcatcherd.core.report import promised, status_json
 from dreamcatcherd.daemon import bootstrap
 from dreamcatcherd.daemon.cycle import draft_ledger, poll
+from dreamcatcherd.history.ledger_index import ledger_index
 from dreamcatcherd.history.queries import entities, view
 from dreamcatcherd.history.receipts import known_receipts
 
@@ -122,7 +123,7 @@ def receipt_command(path_or_blob: str, repo: str | None, config_file: Path | Non
     utc, stream_id and content id joined by `/`, percent-encoded, the last two optional; or a stamp as JSON. Each pushed
     version has its own line. Exit code 1 if the delta is unknown."""
     primary = open_primary(repo, config_file)
-    found = known_receipts(primary.store, primary.read_inbox(), path_or_blob)
+    found = known_receipts(primary.store, primary.read_inbox(), path_or_blob, ledger_index(primary.store))
     if as_json:
         write_json(found)
         return

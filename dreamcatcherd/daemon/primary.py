@@ -26,6 +26,7 @@ from dreamcatcherd.core.tree import NamePath, blob_at
 from dreamcatcherd.core.troubles import overdue, oversized, unmatched_settings, violated
 from dreamcatcherd.daemon.phases import Phases
 from dreamcatcherd.engine.selection import Engine, is_large, merge_spread
+from dreamcatcherd.git.derived_files import derived_files
 from dreamcatcherd.git.protocols import Move, Store
 from dreamcatcherd.git.remote import RemoteStore
 from dreamcatcherd.stages.attribution import pending_streams
@@ -80,7 +81,7 @@ class Primary:
         self.closing = closing
         self.clock = clock
         self.reader = InboxReader()
-        self.streams = RecentStreams()
+        self.streams = RecentStreams(derived_files(store))
         self.policy = ServerPolicy(store.folder if isinstance(store, RemoteStore) else None)
         self.last: Inbox | None = None
         self.read_runs: list[PhaseRun] = []  # the phases of reading `last`

@@ -1,6 +1,7 @@
 """Where values came from: the delta behind a stamp, and the values that lost. Reads ledgers, never the state.
 
-A ledger is searched as bytes first and decoded only if something is found, so that a long history stays cheap."""
+The index says which ledgers may have something. A ledger is searched as bytes first and decoded only if something is
+found, so that a long history stays cheap."""
 
 from __future__ import annotations
 
@@ -20,6 +21,7 @@ from dreamcatcherd.core.rules import Entity
 from dreamcatcherd.core.snapshot import Item
 from dreamcatcherd.core.tree import read_tree
 from dreamcatcherd.git.protocols import ObjectReader
+from dreamcatcherd.history.ledger_index import LINEAR, LedgerIndex, content_word, entity_word
 
 
 class Origin(Struct, frozen=True):
@@ -105,15 +107,13 @@ def ledger_frames(
                 yield frame, names[f"{frame}.json"].oid
 
 
-def ledgers_from(
-    store: ObjectReader, ledgers: str | None, first: int, last: int | None = None
-) -> Iterator[tuple[int, bytes]]:
-    """The bytes of the ledgers of frames `first` to `last` (None: to the end), each with its frame; oldest first."""
-    return ((frame, store.read(oid)) for frame, oid in ledger_frames(store, ledgers, first, last))
-
-
 def find_origins(
-    store: ObjectReader, ledgers: str | None, stamps: Iterable[Stamp], last: int | None = None, first: int = 0
+    store: ObjectReader,
+    ledgers: str | None,
+    stamps: Iterable[Stamp],
+    last: int | None = None,
+    first: int = 0,
+    index: LedgerIndex = LINEAR,
 ) -> dict[Stamp, Origin]:
     """The deltas behind stamps; a stamp that no ledger has is left out.
 
@@ -123,7 +123,8 @@ def find_origins(
     found: dict[Stamp, Origin] = {}
     if not missing:
         return found
-    for frame, raw in ledgers_from(store, ledgers, max(first, min(stamp.frame for stamp in missing)), last):
+    words = [content_word(stamp.content_id) for stamp in missing]
+    for frame, raw in index.search(store, ledgers, words, max(first, min(stamp.frame for stamp in missing)), last):
         if any(stamp.content_id.encode() in raw for stamp in missing if stamp.frame <= frame):
             for row in _decode(raw).deltas:
                 own = frame if row.frame is None else row.frame
@@ -145,12 +146,12 @@ def author_of(store: ObjectReader, commit: str) -> str | None:
 
 
 def lost_values(
-    store: ObjectReader, ledgers: str | None, collection: str, key: Json, last: int | None
+    store: ObjectReader, ledgers: str | None, collection: str, key: Json, last: int | None, index: LedgerIndex = LINEAR
 ) -> Iterator[tuple[int, Conflict]]:
     """All conflicts of one entity up to frame `last`, each with the frame whose ledger lists it; oldest first."""
     raw_key = canonical(key)
     needle = b'"key":' + raw_key + b","
-    for frame, raw in ledgers_from(store, ledgers, 0, last):
+    for frame, raw in index.search(store, ledgers, [entity_word(collection, key)], 0, last):
         if needle in raw:
             for row in _decode(raw).conflicts:
                 if row.collection == collection and canonical(row.key) == raw_key:
@@ -164,6 +165,7 @@ def explain_item(
     item: Item,
     field: str | None = None,
     last: int | None = None,
+    index: LedgerIndex = LINEAR,
 ) -> Explanation:
     """Who set each field of an entity (or only `field`), and who lost.
 
@@ -174,7 +176,7 @@ def explain_item(
     flat = leaf_entity(Entity(item.record, item.stamps), row.rules)
     names = {name for name in flat.record if name not in keys} or keys  # a record with only a key explains its key
     losers: dict[str, list[tuple[int, Conflict]]] = {}
-    for frame, conflict in lost_values(store, ledgers, row.name, key, last):
+    for frame, conflict in lost_values(store, ledgers, row.name, key, last, index):
         one = {conflict.field: conflict.value} if conflict.field is not None else _unlike(flat, keys, conflict.value)
         for name, value in one.items():
             losers.setdefault(name, []).append((frame, structs.replace(conflict, field=name, value=value)))
@@ -182,7 +184,7 @@ def explain_item(
     stamps = {name: _stamp_of(flat, name, keys) for name in wanted}
     asked = {stamp for stamp in (*stamps.values(), item.deleted) if stamp is not None}
     asked |= {conflict.loser for name in wanted for _, conflict in losers.get(name, ())}
-    origins = find_origins(store, ledgers, asked, last)
+    origins = find_origins(store, ledgers, asked, last, index=index)
     fields: dict[str, Field] = {}
     for name in wanted:
         stamp = stamps[name]

@@ -26,6 +26,7 @@ from dreamcatcherd.core.snapshot import Item, get_keyed, items, open_snapshot
 from dreamcatcherd.core.summary import frame_summary
 from dreamcatcherd.core.tree import blob_at
 from dreamcatcherd.git.protocols import ObjectReader
+from dreamcatcherd.history.ledger_index import LINEAR, LedgerIndex
 from dreamcatcherd.history.provenance import Explanation
 from dreamcatcherd.history.provenance import explain_item as explanation
 from dreamcatcherd.stages.published import PublishedState, load_head, load_ledger
@@ -153,6 +154,7 @@ def explain_entity(
     key: str,
     field: str | None = None,
     frame: int | None = None,
+    index: LedgerIndex = LINEAR,
 ) -> Explanation:
     """Who set each field of one entity (or only `field`), and who lost, in the newest snapshot or that of a frame.
 
@@ -166,7 +168,7 @@ def explain_entity(
         found = [item for item in found if len(_parts(row, item)) == len(_key_parts(key)[0])]
     if row is None or len(found) != 1:
         raise RefusedError(f"{collection} has no {key!r}", f"list the keys: dreamcatcherd show {collection}")
-    explained = explanation(store, base.ledgers, row, found[0], field, frame)
+    explained = explanation(store, base.ledgers, row, found[0], field, frame, index)
     if field is not None and not explained.fields:
         raise RefusedError(f"{collection} {key} has no field {field!r}", "leave the field out to see all")
     return explained

@@ -16,8 +16,9 @@ from dreamcatcherd.core.intake import Intake
 from dreamcatcherd.core.ledger import ClaimRow, Ledger, MisfitRow, QuarantinedRow, read_ledger
 from dreamcatcherd.core.model import Arrival, Conflict, Delta, Fault, Json, Stamp
 from dreamcatcherd.core.settings import Limits
-from dreamcatcherd.core.tree import blob_at, read_tree
+from dreamcatcherd.core.tree import blob_at
 from dreamcatcherd.git.protocols import QueryReader
+from dreamcatcherd.history.ledger_index import LINEAR, UNLISTED, LedgerIndex, content_word, path_word, time_word
 from dreamcatcherd.stages.inbox import Inbox
 from dreamcatcherd.stages.published import PublishedState
 from dreamcatcherd.stages.stray_branches import why_unseen
@@ -62,10 +63,10 @@ class Asked(Struct, frozen=True):
 _KEY = re.compile(r"[0-9]{1,16}/[^/]+(?:/[^/]+){0,2}")
 
 
-def known_receipts(store: QueryReader, inbox: Inbox, text: str) -> list[Receipt]:
+def known_receipts(store: QueryReader, inbox: Inbox, text: str, index: LedgerIndex = LINEAR) -> list[Receipt]:
     """The receipts of a delta as of an inbox, pending ones too; RefusedError says why there is none."""
     asked = text.removeprefix("./")
-    found = receipts(store, inbox.published, inbox.arrivals, asked)
+    found = receipts(store, inbox.published, inbox.arrivals, asked, index=index)
     if found:
         return found
     why = why_unseen(store, inbox.refs, inbox.main, inbox.settings, asked)
@@ -98,7 +99,12 @@ def read_asked(store: QueryReader, text: str) -> Asked:
 
 
 def receipts(
-    store: QueryReader, base: PublishedState, waiting: list[Arrival], text: str, since: int = 0
+    store: QueryReader,
+    base: PublishedState,
+    waiting: list[Arrival],
+    text: str,
+    since: int = 0,
+    index: LedgerIndex = LINEAR,
 ) -> list[Receipt]:
     """The outcome of every version of the delta that `text` names, oldest frame first; empty if there is none.
 
@@ -107,9 +113,8 @@ def receipts(
     asked = read_asked(store, text)
     found: dict[tuple[str, str], Receipt] = {}
     merged: dict[Stamp, tuple[str, str]] = {}
-    for frame in _frames(store, base, asked, since):
-        oid = blob_at(store, base.ledgers, paths.ledger_path(frame))
-        raw = store.read(oid) if oid else b""
+    search = index.search(store, base.ledgers, _words(asked), _first_frame(store, base, asked, since))
+    for _, raw in search:
         # A field can be lost in a later frame, to a late delta. That ledger has the content id of the losing version.
         needles = [_needle(asked), *(stamp.content_id.encode() for stamp in merged)]
         # If a blob came under very many names, the ledger lists some and counts the others: the path may be absent.
@@ -123,6 +128,7 @@ def receipts(
             _keep_best(found, receipt)
             if stamp is not None:
                 merged[stamp] = (receipt.path, receipt.blob)
+                search.want([content_word(stamp.content_id)])
         for conflict in ledger.conflicts:
             if conflict.loser in merged:
                 found[merged[conflict.loser]].lost.append(conflict)
@@ -142,11 +148,17 @@ def _needle(asked: Asked) -> bytes:
     return canonical(asked.path if asked.path is not None else asked.blob)[1:-1]
 
 
-def _frames(store: QueryReader, base: PublishedState, asked: Asked, since: int) -> range:
-    """The frames whose ledgers may list a delta: its own and all later ones, from `since` on."""
-    last = base.state.last_closed
-    if last is None:
-        return range(0)
+def _words(asked: Asked) -> list[bytes]:
+    """The words of the ledgers in which the delta may be."""
+    if asked.path is not None:
+        return [path_word(asked.path), UNLISTED]
+    if asked.key:
+        return [time_word(asked.key[1]) if len(asked.key) < 4 else content_word(str(asked.key[3]))]
+    return [content_word(asked.blob or "")]
+
+
+def _first_frame(store: QueryReader, base: PublishedState, asked: Asked, since: int) -> int:
+    """The first frame whose ledger may list a delta: its own, or `since` if that is later or its own is not known."""
     intake = base.settings.intake
     if asked.key:
         first = asked.key[0]
@@ -154,13 +166,8 @@ def _frames(store: QueryReader, base: PublishedState, asked: Asked, since: int) 
         first = paths.frame_of(asked.path, intake.roots)
     else:
         first = _frame_in(store, asked.blob, intake)
-    oldest = max(since, _oldest(store, base))
-    return range(max(oldest, first) if first is not None and first <= last else oldest, last + 1)
-
-
-def _oldest(store: QueryReader, base: PublishedState) -> int:
-    thousands = min((int(name) for name in read_tree(store, base.ledgers) if name.isdigit()), default=0)
-    return thousands * 1000
+    last = base.state.last_closed
+    return max(since, first) if first is not None and last is not None and first <= last else since
 
 
 def _frame_in(store: QueryReader, blob: str | None, intake: Intake) -> int | None:

@@ -148,8 +148,13 @@ def _load(store: ObjectReader, ledgers: str | None, frame: int, read: Callable[[
 def streams_of(store: ObjectReader, ledgers: str | None, frame: int) -> dict[str, int]:
     """The streams that delivered in a closed frame, each with its latest UTC; nothing else of its ledger is decoded."""
     oid = blob_at(store, ledgers, paths.ledger_path(frame))
+    return streams_in(store.read(oid)) if oid else {}
+
+
+def streams_in(raw: bytes) -> dict[str, int]:
+    """The same, from the ledger's bytes."""
     found: dict[str, int] = {}
-    for row in _streams.decode(store.read(oid)).deltas if oid else ():
+    for row in _streams.decode(raw).deltas:
         found[row.stream_id] = max(row.utc, found.get(row.stream_id, row.utc))
     return found
 

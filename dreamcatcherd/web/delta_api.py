@@ -42,7 +42,7 @@ class DeltaApi:
             # The last poll may have seen a commit that the reader's store does not know yet.
             if reading.base.commit != inbox.published.commit:
                 reading.store.refresh()
-            return within_bounds(known_receipts(reading.store, inbox, delta))
+            return within_bounds(known_receipts(reading.store, inbox, delta, reading.ledger_index))
 
         return json_response(await self._executor.ask(("receipt", delta, number), work))
 

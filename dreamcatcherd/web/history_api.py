@@ -70,7 +70,8 @@ class HistoryApi:
         field, frame = optional(given.field), optional(given.frame)
 
         def work(reading: Reading) -> Answer:
-            found = queries.explain_entity(reading.store, reading.base, given.collection, given.key, field, frame)
+            asked = (given.collection, given.key, field, frame)
+            found = queries.explain_entity(reading.store, reading.base, *asked, reading.ledger_index)
             return Answer(within_bounds(found), commit_tag(reading.base))
 
         return tagged(request, await self._executor.ask(("explain", given), work))

@@ -16,6 +16,7 @@ from typing import Any, NamedTuple, TypeVar, cast
 from dreamcatcherd.core.errors import DreamcatcherError, FatalError, RefusedError, RetryableError
 from dreamcatcherd.core.model import FrameState
 from dreamcatcherd.git.protocols import Commit, QueryReader
+from dreamcatcherd.history.ledger_index import LINEAR, LedgerIndex, ledger_index
 from dreamcatcherd.history.listing import Listings
 from dreamcatcherd.history.queries import Chain
 from dreamcatcherd.stages.published import PublishedState, read_published
@@ -54,6 +55,7 @@ class Reading(NamedTuple):
     base: PublishedState
     chain: Chain
     listings: Listings
+    ledger_index: LedgerIndex
 
 
 class _BoundedStore:
@@ -122,6 +124,7 @@ class QueryExecutor:
         self._bounded: _BoundedStore | None = None
         self._chain = Chain()
         self._listings = Listings()
+        self._index = LINEAR
         self._base: PublishedState | None = None
         self._answers: OrderedDict[Hashable, Any] = OrderedDict()
         self._bytes = 0
@@ -188,18 +191,19 @@ class QueryExecutor:
 
     def _reading(self, commit: str | None) -> Reading:
         if self._bounded is None:
-            self._bounded = _BoundedStore(self._open(), self._live_status)
+            store = self._open()
+            self._bounded, self._index = _BoundedStore(store, self._live_status), ledger_index(store)
         self._bounded.begin()
         if self._stopped:
             self._bounded.end()
-        store = self._bounded
+        bounded = self._bounded
         # The answer is of the commit that the status showed, even if a newer one is published meanwhile.
         if self._base is None or self._base.commit != commit:
             pending = self._live_status.pending
             bare = PublishedState(None, FrameState(pending.frame if pending else 1))
-            store.refresh()
-            self._base = read_published(store, commit) if commit else bare
-        return Reading(store, self._base, self._chain, self._listings)
+            bounded.refresh()
+            self._base = read_published(bounded, commit) if commit else bare
+        return Reading(bounded, self._base, self._chain, self._listings, self._index)
 
     def stop(self) -> None:
         """Stop reading. Can be called from any thread."""

@@ -28,6 +28,7 @@ from dreamcatcherd.imports.new_repository import create
 from dreamcatcherd.observe.clock import wall_clock
 from tests.bench.check import bench_check
 from tests.bench.fleet import DAY, push
+from tests.bench.growth import SHORT_HISTORY, SHORT_STATE, bench_history, bench_states
 from tests.bench.http import bench_http
 from tests.bench.idle import SIZES, bench_idle
 from tests.e2e.primaries import await_ready
@@ -41,7 +42,7 @@ RUNS = 5
 STATE = 300_000
 SMALL = 200
 MANUAL = Closing("manual")
-EVERY = ["frame", "state", "reaction", "idle", "check", "http"]
+EVERY = ["frame", "state", "reaction", "idle", "check", "http", "growth"]
 
 
 def primary_on(store: Store) -> Primary:
@@ -190,6 +191,9 @@ def main() -> None:
             bench_frame(folder)
         if "state" in chosen:
             bench_state(folder)
+        if "growth" in chosen:
+            bench_history(folder, SHORT_HISTORY, RUNS)
+            bench_states(folder, SHORT_STATE, RUNS)
         if "reaction" in chosen:
             bench_reaction(folder)
         if "idle" in chosen:

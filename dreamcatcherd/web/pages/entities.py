@@ -107,7 +107,7 @@ def _latest(item: Item) -> Stamp | None:
 def entity_page(reading: Reading, collection: str, key: str, before: int | None) -> Record:
     """One entity: its fields with who set each and who lost, and its changes. RefusedError if there is none."""
     store, base, chain = reading.store, reading.base, reading.chain
-    explained = queries.explain_entity(store, base, collection, key)
+    explained = queries.explain_entity(store, base, collection, key, index=reading.ledger_index)
     found = queries.entities(store, queries.view(store, base), collection, key, tombstones=True)
     row = base.settings.table[collection]
     item = next(one for one in found if natural_key(row, one.record) == explained.key)
