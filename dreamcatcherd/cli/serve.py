@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import shlex
 import sys
@@ -22,13 +21,11 @@ from dreamcatcherd.core.errors import FatalError, RetryableError, UsageError
 from dreamcatcherd.core.frames import CloseRule
 from dreamcatcherd.core.report import CycleReport, Pending, plural
 from dreamcatcherd.core.summary import frame_summary
-from dreamcatcherd.daemon.bootstrap import Source, build_runtime, closing_of
-from dreamcatcherd.daemon.configured import load_complete
 from dreamcatcherd.daemon.cycle import close_frame, poll
+from dreamcatcherd.daemon.opening import closing_of
 from dreamcatcherd.daemon.primary import Primary
 from dreamcatcherd.git.maintenance import write_graph
 from dreamcatcherd.git.protocols import GitStore, Store
-from dreamcatcherd.imports.new_repository import create
 from dreamcatcherd.observe.clock import wall_clock
 
 _FRAME = WholeNumber(0, MAX_FRAME)
@@ -51,7 +48,10 @@ def run(repo: str | None, config_file: Path | None, listen: str | None, interval
 
     The log is on stderr: JSON lines, except on a terminal. Only a terminal is shown how to push a first delta."""
     # The server's libraries take half of a command's start-up time, and only this command needs them.
+    from dreamcatcherd.daemon.bootstrap import Source, build_runtime
+    from dreamcatcherd.daemon.configured import load_complete
     from dreamcatcherd.daemon.service import Service
+    from dreamcatcherd.imports.new_repository import create
     from dreamcatcherd.observe.logs import set_up_logs, take_stray_messages
     from dreamcatcherd.web.server import NotListeningError, check_port, read_listening
 
@@ -92,6 +92,8 @@ def _configured(
     UsageError names the option whose value cannot count."""
     variables = dict(os.environ)
     if listen is not None:
+        import json  # the other commands do not need it
+
         variables["DREAMCATCHERD_HTTP_LISTEN"] = json.dumps(listen)
     if interval is not None:
         try:
@@ -165,12 +167,13 @@ def merge_command(frame: int | None, repo: str | None, config_file: Path | None,
     pending = poll(primary)[0].pending
     last = pending.frame if frame is None else frame
     closed: list[CycleReport] = []
+    inbox = primary.last  # what the poll read; a further frame is read anew
     # Each report names the next open frame: another primary may close frames in between.
     for _ in tracked(range(pending.frame, last + 1), max(0, last + 1 - pending.frame), "closing frames"):
         if pending.frame > last:
             break
-        report = close_frame(primary, "merge", pending.frame)
-        pending = report.pending
+        report = close_frame(primary, "merge", pending.frame, inbox)
+        pending, inbox = report.pending, None
         closed.append(report)
         if not as_json:
             click.echo(_line(report, pending))

@@ -5,7 +5,6 @@ Owns every check of a delta that needs only its bytes and path. It never reads a
 from __future__ import annotations
 
 import itertools
-import json
 import re
 import unicodedata
 from collections import Counter
@@ -169,6 +168,8 @@ def duplicate_key(raw: bytes, value: Json) -> str | None:
         if len(seen) != len(pairs):
             raise _DuplicateKeyError(Counter(name for name, _ in pairs).most_common(1)[0][0])
         return seen
+
+    import json  # nearly no delta needs it, and every command would wait for it
 
     try:
         json.loads(raw, object_pairs_hook=unique)

@@ -6,7 +6,6 @@ Owns the reading and the refusal of settings; callers decide where they come fro
 from __future__ import annotations
 
 import re
-import tomllib
 from collections.abc import Iterator, Mapping
 from functools import cached_property
 from itertools import chain
@@ -61,6 +60,8 @@ DEFAULT = Settings({**DEFAULT_TABLE, **DERIVED})
 
 def read_settings(raw: bytes, blob: str | None = None) -> Settings:
     """Settings from TOML; SettingsError with every mistake if they cannot count."""
+    import tomllib  # a repository without settings does without it
+
     try:
         document = tomllib.loads(raw.decode("utf-8"))
     except (ValueError, RecursionError) as error:

@@ -41,6 +41,7 @@ class LocalStore:
         self.cut = self._repository.cut
         self.identity = str(path.resolve())
         self.signing_key: Path | None = None
+        self.server_notes: Path | None = None  # refs are moved here, so no server's policy counts
         self.progress: Callable[[], None] = lambda: None  # no step here takes long enough to call it
         self._damaged: dict[str, str | None] | None = None  # by ref, with the reflog's last value; None: not known yet
         self._listed: dict[str, str] = {}

@@ -145,6 +145,10 @@ class Mirror(Protocol):
     def remember(self, oid: str) -> None:
         """Keep a published commit for `recall`."""
 
+    @property
+    def server_notes(self) -> Path | None:
+        """The folder in which notes about a server outlive the process; None if pushes go through no server."""
+
 
 class Store(RepositoryReader, QueryReader, ObjectWriter, RefStore, Mirror, Protocol):
     """A repository that a primary works on."""

@@ -11,7 +11,7 @@ from functools import partial
 from pathlib import Path
 from typing import ParamSpec, TypeVar
 
-from dreamcatcherd.core.errors import FatalError, RetryableError, UnreadableError
+from dreamcatcherd.core.errors import FatalError, PushRefusedError, RetryableError, UnreadableError
 from dreamcatcherd.core.paths import PUBLISHED, TRIAL, short_ref
 from dreamcatcherd.core.report import plural
 from dreamcatcherd.core.tree import Kind
@@ -21,7 +21,7 @@ from dreamcatcherd.git.certificates import Trust, trusting
 from dreamcatcherd.git.clone_refs import CloneRefs
 from dreamcatcherd.git.command import git
 from dreamcatcherd.git.commit_history import CommitHistory
-from dreamcatcherd.git.failures import PushRefusedError, UnclearError
+from dreamcatcherd.git.failures import UnclearError
 from dreamcatcherd.git.incomplete_clone import SHALLOW
 from dreamcatcherd.git.integrity import DamagedRefsError
 from dreamcatcherd.git.libgit2 import set_up_libgit2
@@ -68,6 +68,7 @@ class RemoteStore:
         self.cut = self._repository.cut
         self.trust = Trust(access.ca_file, access.ca_folder, access.trust)
         self.signing_key: Path | None = None
+        self.server_notes: Path | None = self.folder
         self.progress: Callable[[], None] = lambda: None
         self._spaces = ["refs/heads/", "refs/dreamcatcher/"]  # the prefixes of the refs that are followed
         self._shown: dict[str, str] | None = None  # the clone's refs as they were last read or moved here

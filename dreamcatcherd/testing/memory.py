@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from pathlib import Path
 
 from dreamcatcherd.core.errors import FatalError
 from dreamcatcherd.core.tree import Kind, object_id
@@ -22,6 +23,7 @@ class MemoryStore:
     def __init__(self, shared: MemoryStore | None = None) -> None:
         self.where = self.identity = "memory"
         self.cut: frozenset[str] = frozenset()
+        self.server_notes: Path | None = None
         self.objects: dict[str, tuple[Kind, bytes]] = shared.objects if shared else {}
         self.heads: dict[str, str] = shared.heads if shared else {}
         self.signatures: dict[str, str] = shared.signatures if shared else {}
