@@ -24,9 +24,10 @@ from dreamcatcherd.core.summary import frame_summary
 from dreamcatcherd.daemon.cycle import close_frame, poll
 from dreamcatcherd.daemon.opening import closing_of
 from dreamcatcherd.daemon.primary import Primary
-from dreamcatcherd.git.maintenance import write_graph
+from dreamcatcherd.git.maintenance import has_many_packs, maintain, write_graph
 from dreamcatcherd.git.protocols import GitStore, Store
 from dreamcatcherd.observe.clock import wall_clock
+from dreamcatcherd.stages.inbox import Inbox
 
 _FRAME = WholeNumber(0, MAX_FRAME)
 
@@ -164,32 +165,37 @@ def merge_command(frame: int | None, repo: str | None, config_file: Path | None,
 
     The frame closes whether or not its time is over. If frame N is closed already, --frame N does nothing."""
     primary = open_primary(repo, config_file, notes=False)
-    pending = poll(primary)[0].pending
-    last = pending.frame if frame is None else frame
+    waiting = primary.read_inbox()  # not a poll, which also reads the ledgers of the last 100 frames
+    inbox: Inbox | None = waiting
+    now_open = first = waiting.published.state.frame
+    last = first if frame is None else frame
     closed: list[CycleReport] = []
-    inbox = primary.last  # what the poll read; a further frame is read anew
     # Each report names the next open frame: another primary may close frames in between.
-    for _ in tracked(range(pending.frame, last + 1), max(0, last + 1 - pending.frame), "closing frames"):
-        if pending.frame > last:
+    for _ in tracked(range(first, last + 1), max(0, last + 1 - first), "closing frames"):
+        if now_open > last:
             break
-        report = close_frame(primary, "merge", pending.frame, inbox)
-        pending, inbox = report.pending, None
+        report = close_frame(primary, "merge", now_open, inbox)
+        now_open, inbox = report.pending.frame, None
         closed.append(report)
         if not as_json:
-            click.echo(_line(report, pending))
+            click.echo(_line(report, report.pending))
     if any(report.commit for report in closed):
-        keep_graph(primary.store)
+        keep_up(primary.store)
     if as_json:
         write_json([_summary(report) for report in closed if report.ledger])
     elif not closed:
         click.echo(f"frame {last} is closed already: nothing to do")
 
 
-def keep_graph(store: Store) -> None:
-    """Add the published commits to the commit-graph. It only saves time, so a failure is ignored."""
+def keep_up(store: Store) -> None:
+    """Do what saves the next commands time: add the published commits to the commit-graph, and join the packs if they
+    are many, since each close leaves one. A failure is ignored."""
     if isinstance(store, GitStore) and (published := store.recall()) is not None:
         with contextlib.suppress(RetryableError):
-            write_graph(store.folder, published)
+            if has_many_packs(store.folder):
+                maintain(store.folder)
+            else:
+                write_graph(store.folder, published)
 
 
 @click.command(short_help="Close the open frame now, also while a daemon runs.")
@@ -199,6 +205,8 @@ def close(repo: str | None, config_file: Path | None, as_json: bool) -> None:
     """Close the open frame now, whatever its rule, also while a daemon runs; SIGUSR1 makes a daemon do the same."""
     primary = open_primary(repo, config_file, notes=False)
     report = close_frame(primary, "manual")
+    if report.commit:
+        keep_up(primary.store)
     if as_json:
         write_json([_summary(report)] if report.ledger else [])
     else:
