@@ -153,6 +153,9 @@ class Mirror(Protocol):
 class Store(RepositoryReader, QueryReader, ObjectWriter, RefStore, Mirror, Protocol):
     """A repository that a primary works on."""
 
+    def in_pack_order(self, oids: Iterable[str]) -> list[str]:
+        """Objects in the order in which they are read fastest, each once."""
+
     def troubles(self) -> list[Trouble]:
         """What the last poll found wrong with the repository itself, although it could be read."""
 

@@ -27,6 +27,7 @@ from dreamcatcherd.git.integrity import DamagedRefsError
 from dreamcatcherd.git.libgit2 import set_up_libgit2
 from dreamcatcherd.git.local import LocalStore
 from dreamcatcherd.git.own_clone import hold, make_clone, prepare_clone
+from dreamcatcherd.git.pack_order import in_pack_order
 from dreamcatcherd.git.pack_writer import PackWriter
 from dreamcatcherd.git.protocols import Commit, Move
 from dreamcatcherd.git.repository import Repository
@@ -84,6 +85,9 @@ class RemoteStore:
     def size(self, oid: str) -> int:
         found = self._writer.objects.get(oid)
         return len(found[1]) if found is not None else self._answered(self._repository.size, oid)
+
+    def in_pack_order(self, oids: Iterable[str]) -> list[str]:
+        return in_pack_order(self.folder, oids)
 
     def resolve(self, prefix: str) -> str | None:
         return self._repository.resolve(prefix)

