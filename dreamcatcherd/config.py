@@ -8,7 +8,6 @@ from __future__ import annotations
 import os
 import re
 import shlex
-import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -66,6 +65,8 @@ def load_config(file: Path | None, environment: Mapping[str, str] = os.environ) 
     A variable such as `DREAMCATCHERD_FRAMES_INTERVAL=5` overrides the file."""
     document: dict[str, Any] = {}
     if file is not None:
+        import tomllib  # without a configuration no command waits for it
+
         try:
             document = tomllib.loads(file.read_text("utf-8"))
         except OSError as error:
@@ -113,6 +114,8 @@ def _override(
             remedy = f"set {name.removesuffix(f'_{match[2]}')} to a list of tables in TOML"
             mistakes.append(Mistake(name, "sets one key of several tables", remedy))
             continue
+        import tomllib
+
         # `5` and `true` are TOML values; `main` is not, and means the text.
         try:
             value = tomllib.loads(f"value = {text}")["value"]

@@ -66,9 +66,9 @@ def configuration(
 
 def open_primary(repo: str | None, config_file: Path | None, *, notes: bool = True) -> Primary:
     """A primary on the repository that the options name. With `notes`, its troubles are printed on stderr."""
-    from dreamcatcherd.daemon import bootstrap
+    from dreamcatcherd.daemon.opening import open_configured
 
-    primary = bootstrap.open_configured(*configuration(repo, config_file))
+    primary = open_configured(*configuration(repo, config_file))
     for trouble in primary.store.troubles() if notes else ():
         click.echo(f"dreamcatcherd: note: {trouble.what}; {trouble.remedy}", err=True)
     return primary

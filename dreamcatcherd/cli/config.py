@@ -19,8 +19,8 @@ from dreamcatcherd.config_tables import Config
 from dreamcatcherd.core.errors import DreamcatcherError
 from dreamcatcherd.core.mistakes import Mistake, MistakesError
 from dreamcatcherd.core.paths import SETTINGS
-from dreamcatcherd.daemon.bootstrap import closing_of
 from dreamcatcherd.daemon.configured import load_complete
+from dreamcatcherd.daemon.opening import closing_of
 from dreamcatcherd.git.access import without_secrets
 
 PUSH_AGAIN = "correct it and push it again"

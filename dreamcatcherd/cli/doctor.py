@@ -14,8 +14,8 @@ from dreamcatcherd.config_tables import Config
 from dreamcatcherd.core.errors import DreamcatcherError
 from dreamcatcherd.core.mistakes import Mistake
 from dreamcatcherd.core.report import Check
-from dreamcatcherd.daemon.bootstrap import open_store
 from dreamcatcherd.daemon.configured import load_complete
+from dreamcatcherd.daemon.opening import open_store
 from dreamcatcherd.doctor.checks import (
     check_folder,
     check_remote,

@@ -14,7 +14,7 @@ from dreamcatcherd.config_files import credential_file
 from dreamcatcherd.config_tables import Config
 from dreamcatcherd.core.codec import MAX_FRAME
 from dreamcatcherd.core.paths import FRAME
-from dreamcatcherd.daemon.bootstrap import closing_of
+from dreamcatcherd.daemon.opening import closing_of
 from dreamcatcherd.git.local import LocalStore
 from dreamcatcherd.imports.existing_repository import CHECK, HOOK, Prepared, RepositoryChange, is_repository, prepare
 from dreamcatcherd.imports.new_repository import GIT_SETTINGS, check_free, create

@@ -25,8 +25,8 @@ from dreamcatcherd.core.export import public_record
 from dreamcatcherd.core.ledger import ClaimRow, Ledger
 from dreamcatcherd.core.model import Json
 from dreamcatcherd.core.report import promised, status_json
-from dreamcatcherd.daemon import bootstrap
-from dreamcatcherd.daemon.cycle import draft_ledger, poll
+from dreamcatcherd.daemon.cycle import draft_ledger
+from dreamcatcherd.daemon.opening import open_store, primary_of
 from dreamcatcherd.history.ledger_index import ledger_index
 from dreamcatcherd.history.queries import entities, view
 from dreamcatcherd.history.receipts import known_receipts
@@ -88,9 +88,9 @@ def status(repo: str | None, config_file: Path | None, as_json: bool) -> None:
 
     Troubles are those that the repository shows, and those that its daemon reports at the address of [http] listen."""
     config, url = configuration(repo, config_file)
-    store = bootstrap.open_store(config.repository, url)
-    primary = bootstrap.primary_of(config, store)
-    pending = poll(primary)[0].pending
+    store = open_store(config.repository, url)
+    primary = primary_of(config, store)
+    pending = primary.pending(primary.read_inbox())
     troubles = all_troubles(pending, config, store)
     now = primary.clock()
     if as_json:

@@ -25,7 +25,7 @@ from dreamcatcherd.core.codec import MAX_FRAME
 from dreamcatcherd.core.errors import RefusedError, UsageError
 from dreamcatcherd.core.export import Portable, export, read_portable
 from dreamcatcherd.core.export_formats import from_files, from_ndjson, is_ndjson, to_files, to_ndjson
-from dreamcatcherd.daemon.bootstrap import closing_of
+from dreamcatcherd.daemon.opening import closing_of
 from dreamcatcherd.daemon.primary import Primary
 from dreamcatcherd.history.queries import view
 from dreamcatcherd.imports.adopt_export import adopt

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import shlex
 import sys
@@ -23,14 +22,13 @@ from dreamcatcherd.core.frames import CloseRule
 from dreamcatcherd.core.paths import is_copy
 from dreamcatcherd.core.report import CycleReport, Pending, plural
 from dreamcatcherd.core.summary import frame_summary
-from dreamcatcherd.daemon.bootstrap import Source, build_runtime, closing_of
-from dreamcatcherd.daemon.configured import load_complete
 from dreamcatcherd.daemon.cycle import close_frame, poll
+from dreamcatcherd.daemon.opening import closing_of
 from dreamcatcherd.daemon.primary import Primary
-from dreamcatcherd.git.maintenance import write_graph
+from dreamcatcherd.git.maintenance import has_many_packs, maintain, write_graph
 from dreamcatcherd.git.protocols import GitStore, Store
-from dreamcatcherd.imports.new_repository import create, create_empty
 from dreamcatcherd.observe.clock import wall_clock
+from dreamcatcherd.stages.inbox import Inbox
 from dreamcatcherd.stages.relay_copy import CLOSE_UPSTREAM, NO_CLOSE
 
 _FRAME = WholeNumber(0, MAX_FRAME)
@@ -53,7 +51,10 @@ def run(repo: str | None, config_file: Path | None, listen: str | None, interval
 
     The log is on stderr: JSON lines, except on a terminal. Only a terminal is shown how to push a first delta."""
     # The server's libraries take half of a command's start-up time, and only this command needs them.
+    from dreamcatcherd.daemon.bootstrap import Source, build_runtime
+    from dreamcatcherd.daemon.configured import load_complete
     from dreamcatcherd.daemon.service import Service
+    from dreamcatcherd.imports.new_repository import create
     from dreamcatcherd.observe.logs import set_up_logs, take_stray_messages
     from dreamcatcherd.web.server import NotListeningError, check_port, read_listening
 
@@ -97,6 +98,8 @@ def _configured(
     UsageError names the option whose value cannot count."""
     variables = dict(os.environ)
     if listen is not None:
+        import json  # the other commands do not need it
+
         variables["DREAMCATCHERD_HTTP_LISTEN"] = json.dumps(listen)
     if interval is not None:
         try:
@@ -170,20 +173,22 @@ def merge_command(frame: int | None, repo: str | None, config_file: Path | None,
     The frame closes whether or not its time is over. If frame N is closed already, --frame N does nothing."""
     primary = open_primary(repo, config_file, notes=False)
     check_closes(primary)
-    pending = poll(primary)[0].pending
-    last = pending.frame if frame is None else frame
+    waiting = primary.read_inbox()  # not a poll, which also reads the ledgers of the last 100 frames
+    inbox: Inbox | None = waiting
+    now_open = first = waiting.published.state.frame
+    last = first if frame is None else frame
     closed: list[CycleReport] = []
     # Each report names the next open frame: another primary may close frames in between.
-    for _ in tracked(range(pending.frame, last + 1), max(0, last + 1 - pending.frame), "closing frames"):
-        if pending.frame > last:
+    for _ in tracked(range(first, last + 1), max(0, last + 1 - first), "closing frames"):
+        if now_open > last:
             break
-        report = close_frame(primary, "merge", pending.frame)
-        pending = report.pending
+        report = close_frame(primary, "merge", now_open, inbox)
+        now_open, inbox = report.pending.frame, None
         closed.append(report)
         if not as_json:
-            click.echo(_line(report, pending))
+            click.echo(_line(report, report.pending))
     if any(report.commit for report in closed):
-        keep_graph(primary.store)
+        keep_up(primary.store)
     if as_json:
         write_json([_summary(report) for report in closed if report.ledger])
     elif not closed:
@@ -196,11 +201,15 @@ def check_closes(primary: Primary) -> None:
         raise RefusedError(f"{primary.store.where}: {NO_CLOSE}", CLOSE_UPSTREAM)
 
 
-def keep_graph(store: Store) -> None:
-    """Add the published commits to the commit-graph. It only saves time, so a failure is ignored."""
+def keep_up(store: Store) -> None:
+    """Do what saves the next commands time: add the published commits to the commit-graph, and join the packs if they
+    are many, since each close leaves one. A failure is ignored."""
     if isinstance(store, GitStore) and (published := store.recall()) is not None:
         with contextlib.suppress(RetryableError):
-            write_graph(store.folder, published)
+            if has_many_packs(store.folder):
+                maintain(store.folder)
+            else:
+                write_graph(store.folder, published)
 
 
 @click.command(short_help="Close the open frame now, also while a daemon runs.")
@@ -211,6 +220,8 @@ def close(repo: str | None, config_file: Path | None, as_json: bool) -> None:
     primary = open_primary(repo, config_file, notes=False)
     check_closes(primary)
     report = close_frame(primary, "manual")
+    if report.commit:
+        keep_up(primary.store)
     if as_json:
         write_json([_summary(report)] if report.ledger else [])
     else:

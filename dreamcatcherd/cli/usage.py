@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable
 from typing import Any
 
@@ -36,7 +35,11 @@ def nearest(word: str, known: Iterable[str]) -> list[str]:
     """At most three of the known names: those that the word abbreviates, else those that are spelt alike."""
     names = list(known)
     begun = [name for name in names if name.startswith(word)] if word else []
-    return (begun or difflib.get_close_matches(word, names))[:3]
+    if begun:
+        return begun[:3]
+    from difflib import get_close_matches  # only a mistake needs it
+
+    return get_close_matches(word, names)[:3]
 
 
 def did_you_mean(near: Iterable[str]) -> str:

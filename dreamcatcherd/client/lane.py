@@ -15,11 +15,11 @@ from dreamcatcherd.client.pace import Pace
 from dreamcatcherd.client.ready import Ready
 from dreamcatcherd.client.session import Session, Sight
 from dreamcatcherd.core.codec import frame_number, plain
-from dreamcatcherd.core.errors import RetryableError
+from dreamcatcherd.core.errors import PushRefusedError, RetryableError
 from dreamcatcherd.core.settings import Settings
 from dreamcatcherd.core.signers import lines_at, speaks_for
 from dreamcatcherd.core.tree import FILE, TREE, Entry, blob_at, changed, edit, read_tree, subtree
-from dreamcatcherd.git.failures import OVERTAKEN, PushRefusedError
+from dreamcatcherd.git.failures import OVERTAKEN
 from dreamcatcherd.git.http_answers import parted, words_of
 from dreamcatcherd.git.partial_clone import PartialClone
 from dreamcatcherd.git.protocols import Commit

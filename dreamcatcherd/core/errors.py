@@ -64,6 +64,14 @@ class OvertakenError(RetryableError):
         self.races = races
 
 
+class PushRefusedError(RetryableError):
+    """The server's hook, branch protection or limits declined the push; `said` is its complete message."""
+
+    def __init__(self, cause: str, remedy: str, said: str, *, kind: str = "") -> None:
+        super().__init__(cause, remedy, kind=kind)
+        self.said = said
+
+
 class GuardError(RetryableError):
     """A publication would lack something that was published before: nothing is published until somebody checks it."""
 

@@ -243,10 +243,8 @@ def why_not(value: object, kind: Any) -> str:
 
 def wanted(schema: Mapping[str, Any]) -> str:
     """What a JSON Schema of one type takes, in words."""
-    import json  # here and below: slow to load, and the check of a push loads this module and finds few mistakes
-
     if "enum" in schema:
-        return _either(json.dumps(name) for name in schema["enum"] if name is not None)
+        return _either(f'"{name}"' for name in schema["enum"] if name is not None)
     kind = schema.get("type")
     if kind in ("integer", "number"):
         name = "a whole number" if kind == "integer" else "a number"
@@ -271,9 +269,9 @@ def most_like(name: str, known: Iterable[str]) -> str | None:
     """The known name that is most like another one, if there is any."""
     if len(name) > _TEXT_MOST:
         return None
-    import difflib
+    from difflib import get_close_matches  # only a mistake needs it
 
-    return next(iter(difflib.get_close_matches(name.lower(), sorted(known), n=1)), None)
+    return next(iter(get_close_matches(name.lower(), sorted(known), n=1)), None)
 
 
 def _either(texts: Iterable[str]) -> str:
@@ -284,7 +282,7 @@ def _either(texts: Iterable[str]) -> str:
 
 def _shown(value: object) -> str:
     if isinstance(value, str):
-        import json
+        import json  # only a mistake needs it
 
         return json.dumps(shortened(value), ensure_ascii=False)
     if isinstance(value, bool):

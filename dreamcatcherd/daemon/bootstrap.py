@@ -10,25 +10,17 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
-from msgspec import structs
-
-from dreamcatcherd.client.session import access_of
-from dreamcatcherd.config_files import clone_folder, credential_file, repository_path
-from dreamcatcherd.config_tables import Config, RepositoryConfig
+from dreamcatcherd.config_tables import Config
 from dreamcatcherd.core.frames import Closing
-from dreamcatcherd.daemon.engines import engine_of
 from dreamcatcherd.daemon.event_receivers import Subscription, subscriptions_of
 from dreamcatcherd.daemon.hints import read_hint_secrets
 from dreamcatcherd.daemon.mirror_config import MirrorSite, mirrors_of
 from dreamcatcherd.daemon.mirror_keeper import MirrorBase
+from dreamcatcherd.daemon.opening import closing_of, kept_refs, open_store, primary_of
 from dreamcatcherd.daemon.primary import Primary
 from dreamcatcherd.daemon.relay import Relay, relay_of
 from dreamcatcherd.daemon.tracing import read_tracing
-from dreamcatcherd.git.kept_refs import KeptRefs
-from dreamcatcherd.git.local import LocalStore
-from dreamcatcherd.git.protocols import GitStore, Store
-from dreamcatcherd.git.remote import RemoteStore
-from dreamcatcherd.observe.clock import wall_clock
+from dreamcatcherd.git.protocols import GitStore
 from dreamcatcherd.observe.frame_trace import TraceTarget
 from dreamcatcherd.web.server import Listening, read_listening
 
@@ -72,57 +64,11 @@ def build_runtime(config: Config, url: str, now: Runtime | None = None) -> Runti
         )  # fmt: skip
     store = open_store(config.repository, url)
     # A push to a repository on another machine changes nothing on this disk.
-    watched = () if isinstance(store, RemoteStore) else (store.folder / "refs",)
+    watched = () if store.server_notes else (store.folder / "refs",)
     tracing, receivers = read_tracing(config.otel, store.where), subscriptions_of(config.events, store.identity)
     primary = primary_of(config, store, closing)
     relay = relay_of(config, store, primary, None)
     return Runtime(config, store, primary, closing, listening, watched, tracing, secrets, receivers, mirrors, relay)
-
-
-def kept_refs(store: GitStore, timeout_s: float) -> KeptRefs:
-    """The refs that keep what mirrors brought, in the repository of a store."""
-    return KeptRefs(store.folder, is_clone=isinstance(store, RemoteStore), timeout_s=timeout_s)
-
-
-def open_store(repository: RepositoryConfig, url: str) -> GitStore:
-    """Open the repository that a path or URL names; UsageError if there is none or a credential file is missing."""
-    path = repository_path(url)
-    store: GitStore = LocalStore(path) if path is not None else _open_remote(repository, url)
-    store.signing_key = credential_file("repository", "signing_key", repository.signing_key)
-    return store
-
-
-def closing_of(config: Config) -> Closing:
-    """The closing rule of a configuration, with its schedule."""
-    closing = config.closing
-    if config.frames.cron is None:
-        return closing
-    from dreamcatcherd.daemon.timers import schedule_of  # APScheduler takes time to load, and few schedules are cron's
-
-    return structs.replace(closing, next_fire=schedule_of(config.frames.cron))
-
-
-def open_configured(config: Config, url: str) -> Primary:
-    """A primary on the repository that a path or URL names, which reads what a daemon's mirrors brought there."""
-    store = open_store(config.repository, url)
-    primary = primary_of(config, store)
-    if config.mirrors:
-        primary.beside = kept_refs(store, config.repository.timeout).read
-    return primary
-
-
-def primary_of(config: Config, store: Store, closing: Closing | None = None) -> Primary:
-    """A primary on an open store."""
-    primary = Primary(store, config.repository.branch, closing or closing_of(config), wall_clock)
-    configure(primary, config)
-    return primary
-
-
-def configure(primary: Primary, config: Config) -> None:
-    """Give a primary what the configuration says about what is written; it cannot fail."""
-    primary.deltas_frames = config.retention.deltas_frames
-    primary.restores = config.publish.restore == "now"
-    primary.engine = engine_of(config.engine)
 
 
 class Source:
@@ -149,8 +95,3 @@ class Source:
         except OSError:
             return None
         return (found.st_mtime_ns, found.st_size, found.st_ino) if found else None
-
-
-def _open_remote(repository: RepositoryConfig, url: str) -> RemoteStore:
-    access = access_of(repository, url)
-    return RemoteStore(access, clone_folder(repository, access.url))

@@ -16,10 +16,10 @@ from dreamcatcherd.config_files import CREDENTIALS, credential_file
 from dreamcatcherd.config_tables import Config
 from dreamcatcherd.core.errors import UsageError
 from dreamcatcherd.core.mistakes import Mistake
-from dreamcatcherd.daemon.bootstrap import closing_of
 from dreamcatcherd.daemon.event_receivers import receiver_of
 from dreamcatcherd.daemon.hints import read_hint_secrets
 from dreamcatcherd.daemon.mirror_config import mirror_of
+from dreamcatcherd.daemon.opening import closing_of
 from dreamcatcherd.daemon.tracing import read_tracing
 from dreamcatcherd.web.server import read_listening
 

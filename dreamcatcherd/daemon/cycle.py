@@ -9,14 +9,13 @@ A cycle may be killed at any instant: until the refs move nothing counts, and af
 from __future__ import annotations
 
 import gc
-import random
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from msgspec import structs
 
-from dreamcatcherd.core.errors import FatalError, OvertakenError
+from dreamcatcherd.core.errors import FatalError, OvertakenError, PushRefusedError
 from dreamcatcherd.core.frames import Decision
 from dreamcatcherd.core.ledger import Ledger
 from dreamcatcherd.core.merge import Merged
@@ -25,10 +24,8 @@ from dreamcatcherd.core.paths import MIRRORS, is_copy
 from dreamcatcherd.core.plan import merged_id
 from dreamcatcherd.core.report import CloseTimeline, CycleReport, trace_links
 from dreamcatcherd.core.snapshot import MergedId
-from dreamcatcherd.daemon.memory import give_back
 from dreamcatcherd.daemon.phases import Phases
 from dreamcatcherd.daemon.primary import Primary, Unconfirmed, age_s
-from dreamcatcherd.git.failures import PushRefusedError
 from dreamcatcherd.git.incomplete_clone import UNSHALLOW
 from dreamcatcherd.stages.inbox import Inbox
 from dreamcatcherd.stages.lane_cleanup import remove_lanes, silent_lanes
@@ -189,7 +186,9 @@ class Tries:
             self._refused = False
             return inbox
         if not self._slow:
-            time.sleep(random.uniform(0, min(RACE_PAUSE_S[0] * 2**self.races, RACE_PAUSE_S[1])))  # noqa: S311 (no secret)
+            from random import uniform  # few closes lose a race
+
+            time.sleep(uniform(0, min(RACE_PAUSE_S[0] * 2**self.races, RACE_PAUSE_S[1])))  # noqa: S311 (no secret)
         self.races += 1
         return self._primary.read_inbox(phases)
 
@@ -206,8 +205,8 @@ class Tries:
 
 @contextmanager
 def _collector_off() -> Iterator[None]:
-    """Without the cycle collector: a close makes millions of objects that all live to its end, none of them cyclic.
-    Their memory is returned to the system then."""
+    """Without the cycle collector: a close makes millions of objects that all live to its end, none of them
+    cyclic."""
     was = gc.isenabled()
     gc.disable()
     try:
@@ -215,7 +214,6 @@ def _collector_off() -> Iterator[None]:
     finally:
         if was:
             gc.enable()
-        give_back()
 
 
 def _left_out(inbox: Inbox, chosen: Inbox) -> Inbox:

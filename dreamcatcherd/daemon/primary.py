@@ -28,7 +28,6 @@ from dreamcatcherd.daemon.phases import Phases
 from dreamcatcherd.engine.selection import Engine, is_large, merge_spread
 from dreamcatcherd.git.derived_files import derived_files
 from dreamcatcherd.git.protocols import Move, Store
-from dreamcatcherd.git.remote import RemoteStore
 from dreamcatcherd.stages.attribution import pending_streams
 from dreamcatcherd.stages.canonical_files import is_edited, restore_subject, write_restore
 from dreamcatcherd.stages.early_deltas import EarlyCounts
@@ -82,7 +81,7 @@ class Primary:
         self.clock = clock
         self.reader = InboxReader()
         self.streams = RecentStreams(derived_files(store))
-        self.policy = ServerPolicy(store.folder if isinstance(store, RemoteStore) else None)
+        self.policy = ServerPolicy(store.server_notes)
         self.last: Inbox | None = None
         self.read_runs: list[PhaseRun] = []  # the phases of reading `last`
         self.timeline: CloseTimeline | None = None  # of the last close, also of one that failed

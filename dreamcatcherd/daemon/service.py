@@ -23,12 +23,14 @@ from dreamcatcherd.core.mistakes import Mistake, MistakesError, listed
 from dreamcatcherd.core.report import CycleReport, Pending, status_line
 from dreamcatcherd.core.troubles import Trouble, failing
 from dreamcatcherd.daemon.backoff import Backoff
-from dreamcatcherd.daemon.bootstrap import Runtime, Source, build_runtime, configure
+from dreamcatcherd.daemon.bootstrap import Runtime, Source, build_runtime
 from dreamcatcherd.daemon.changes import changed_files, changed_keys
 from dreamcatcherd.daemon.cycle import close_frame, poll
 from dreamcatcherd.daemon.file_watch import SLOW_STEP_MS, FileWatch, degraded_trouble
 from dreamcatcherd.daemon.hints import HintPace
+from dreamcatcherd.daemon.memory import give_back
 from dreamcatcherd.daemon.mirrors import Mirrors
+from dreamcatcherd.daemon.opening import configure
 from dreamcatcherd.daemon.primary import Primary
 from dreamcatcherd.daemon.push_checks import PushChecks
 from dreamcatcherd.daemon.signals import catch_signals
@@ -209,6 +211,7 @@ class Service:
                 closed_by = "manual" if by_hand else decision.closed_by
                 with self.live_status.merging():
                     report = close_frame(self.primary, closed_by, report.pending.frame, self.primary.last)
+                    give_back()
         except (RetryableError, FatalError) as error:
             if self._stop.is_set():  # a signal may break off what the network was asked for
                 return 0.0

@@ -31,7 +31,7 @@ from dreamcatcherd.engine.tasks import (
     settings_of,
 )
 from dreamcatcherd.engine.wire import from_bytes, to_bytes
-from dreamcatcherd.git.pack_order import pack_order
+from dreamcatcherd.git.pack_order import in_pack_order
 from dreamcatcherd.git.protocols import ObjectReader
 
 CHUNK_BYTES = 2 * 2**20
@@ -127,7 +127,9 @@ def _read_tasks(place: Place, folder: str | None, work: Work, parts: int) -> Ite
 
 def _chunks(place: Place, items: list[Item]) -> Iterator[list[Item]]:
     if place.folder is not None:
-        items = [items[at] for at in pack_order(place.folder, [item.blob for item in items])]
+        stored = in_pack_order(place.folder, (item.blob for item in items))
+        position = {blob: at for at, blob in enumerate(stored)}
+        items = sorted(items, key=lambda item: position[item.blob])
     chunk: list[Item] = []
     size = 0
     for item in items:

@@ -6,7 +6,7 @@ import re
 import time
 from collections.abc import Sequence
 
-from dreamcatcherd.core.errors import RetryableError
+from dreamcatcherd.core.errors import PushRefusedError, RetryableError
 from dreamcatcherd.git.access import CREDENTIALS_REMEDY, SLOW_REMEDY, Access
 from dreamcatcherd.git.http_answers import OBJECT_ID, HttpAnswer, cut, one_line, retry_after_s, words_of
 from dreamcatcherd.git.redirects import SIGNS, elsewhere, redirected
@@ -104,14 +104,6 @@ class UnclearError(RetryableError):
     """The message names no known cause: damage of the primary's own clone may be behind it."""
 
 
-class PushRefusedError(RetryableError):
-    """The server's hook, branch protection or limits declined the push; `said` is its complete message."""
-
-    def __init__(self, cause: str, remedy: str, said: str) -> None:
-        super().__init__(cause, remedy, kind=_steady(cause))
-        self.said = said
-
-
 class LimitedError(RetryableError):
     """The server says that it is asked too often."""
 
@@ -121,7 +113,8 @@ def failure_of(access: Access, said: str, answers: Sequence[HttpAnswer] = ()) ->
     if any(sign in said for sign in ("hook declined", "protected branch", "remote rejected")) and "unpack" not in said:
         shown = words_of(said) or "the server's hook or branch protection declined it"
         remedy = "let the primary through the server's hook or branch protection"
-        return PushRefusedError(f"{access.url} refused the push: {shown}", remedy, said)
+        cause = f"{access.url} refused the push: {shown}"
+        return PushRefusedError(cause, remedy, said, kind=_steady(cause))
     plain = _NAMES.sub("", said.replace(access.url, "")).lower()
     if SIGNS.search(plain) or (answers and answers[-1].status in REDIRECTS):
         return redirected(access.url, answers) or elsewhere(access.url)
@@ -162,7 +155,7 @@ def _answered(access: Access, said: str, answer: HttpAnswer) -> RetryableError |
     cause, remedy = what or ("answers with an error", "look at the server's log")
     kind = f"{access.url} {cause} ({answer.status})"
     if answer.status == 413:
-        return PushRefusedError(kind + more, remedy, said)
+        return PushRefusedError(kind + more, remedy, said, kind=_steady(kind + more))
     return RetryableError(kind + more, remedy, kind=kind, retry_after_s=wait_s)
 
 

@@ -7,7 +7,6 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from datetime import UTC
-from email.utils import parsedate_to_datetime
 from html import unescape
 
 from msgspec import Struct
@@ -92,6 +91,8 @@ def retry_after_s(answer: HttpAnswer, now_s: float) -> float | None:
     value = answer.retry_after
     if value.isascii() and value.isdigit():
         return min(float(value[:9]), RETRY_MOST_S)
+    from email.utils import parsedate_to_datetime  # few servers name a date, and it loads much
+
     try:
         at = parsedate_to_datetime(value)
         # HTTP's dates are in GMT, whatever they say; without a zone the machine's own would be taken.

@@ -20,6 +20,7 @@ from dreamcatcherd.git.commit_history import CommitHistory
 from dreamcatcherd.git.disk_errors import remedy_in
 from dreamcatcherd.git.integrity import MARKER, check_critical, lost_history, ref_troubles
 from dreamcatcherd.git.locks import LOCK_POLL_S, LOCK_WAIT_S, locks_of, remove_stale
+from dreamcatcherd.git.pack_order import in_pack_order
 from dreamcatcherd.git.pack_writer import PackWriter
 from dreamcatcherd.git.packs import sync_folder
 from dreamcatcherd.git.protocols import Commit, Move
@@ -41,6 +42,7 @@ class LocalStore:
         self.cut = self._repository.cut
         self.identity = str(path.resolve())
         self.signing_key: Path | None = None
+        self.server_notes: Path | None = None  # refs are moved here, so no server's policy counts
         self.progress: Callable[[], None] = lambda: None  # no step here takes long enough to call it
         self._known: str | None = None
 
@@ -53,6 +55,9 @@ class LocalStore:
     def size(self, oid: str) -> int:
         found = self._writer.objects.get(oid)
         return len(found[1]) if found is not None else self._repository.size(oid)
+
+    def in_pack_order(self, oids: Iterable[str]) -> list[str]:
+        return in_pack_order(self.folder, oids)
 
     def resolve(self, prefix: str) -> str | None:
         return self._repository.resolve(prefix)

@@ -1,64 +1,88 @@
-"""The order in which objects are stored: reading in it is several times as fast as in any other.
+"""The order in which objects lie in the packs of a repository.
 
-Objects of one pack are neighbours, and many are stored as the difference from one nearby. Only the packs' indexes are
-read, in git's format (gitformat-pack, version 2)."""
+A pack stores many objects as differences to their neighbours. libgit2 keeps the objects that it has just inflated, so
+reading in the order of the pack inflates each once; any other order inflates the same bases again and again. Owns the
+reading of pack indexes (gitformat-pack, version 2)."""
 
 from __future__ import annotations
 
-import contextlib
 import mmap
 import struct
-from bisect import bisect_left
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-_HEAD = b"\xfftOc" + struct.pack(">I", 2)
+FEW = 64
+"""Up to so many objects are read in any order: finding their places would take as long."""
+
+_HEAD = 8
+_FAN_OUT = struct.Struct(">256I")
+_IDS = _HEAD + _FAN_OUT.size
 _FAR = 1 << 31
-_LAST = (1 << 31, 0)
 
 
-def pack_order(repository: Path, oids: Sequence[str]) -> list[int]:
-    """The indexes of `oids` in the order in which a repository stores them; those in no pack come last, as given.
+def in_pack_order(repository: Path, oids: Iterable[str]) -> list[str]:
+    """The objects, each once, in the order in which they lie in their packs; first those that are in no pack.
 
-    An index that cannot be read is left out: the order is only a matter of speed."""
-    indexes = (repository / "objects" / "pack").glob("pack-*.idx")
-    places: dict[str, tuple[int, int]] = {}
-    # The largest first: most objects are there, and need not be looked for in the others.
-    for number, index in enumerate(sorted(indexes, key=_size, reverse=True)):
-        wanted = [oid for oid in oids if oid not in places]
-        if not wanted:
+    Packs that cannot be read are passed over: the order only saves time."""
+    wanted = list(dict.fromkeys(oids))
+    if len(wanted) <= FEW:
+        return wanted
+    left = {bytes.fromhex(oid): oid for oid in wanted}
+    ordered: list[str] = []
+    for index in _newest_first(repository):
+        if not left:
             break
-        with (
-            contextlib.suppress(OSError, ValueError),
-            index.open("rb") as file,
-            mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as mapped,
-        ):
-            places.update((oid, (number, offset)) for oid, offset in _offsets(mapped, wanted))
-    return sorted(range(len(oids)), key=lambda at: places.get(oids[at], _LAST))
+        try:
+            found = _places(index, left)
+        except (OSError, ValueError, struct.error):
+            continue
+        ordered += [left.pop(raw) for _, raw in sorted(found)]
+    return [*left.values(), *ordered]
 
 
-def _size(path: Path) -> int:
-    try:
-        return path.stat().st_size
-    except OSError:
-        return 0
-
-
-def _offsets(mapped: mmap.mmap, oids: Sequence[str]) -> list[tuple[str, int]]:
-    """The offsets in its pack of those objects that an index has; ValueError if it is not one."""
-    if mapped[: len(_HEAD)] != _HEAD:
-        raise ValueError("an index of another version")
-    fan = (0, *struct.unpack_from(">256I", mapped, 8))
-    names = 8 + 4 * 256
-    near = names + 24 * fan[256]
+def _newest_first(repository: Path) -> list[Path]:
+    """The indexes of all packs. What is asked for was mostly pushed lately."""
     found = []
-    for oid in oids:
-        raw = bytes.fromhex(oid)
-        first, last = fan[raw[0]], fan[raw[0] + 1]
-        at = bisect_left(range(first, last), raw, key=lambda i: mapped[names + 20 * i : names + 20 * i + 20]) + first
-        if at < last and mapped[names + 20 * at : names + 20 * at + 20] == raw:
-            (offset,) = struct.unpack_from(">I", mapped, near + 4 * at)
-            if offset & _FAR:
-                (offset,) = struct.unpack_from(">Q", mapped, near + 4 * fan[256] + 8 * (offset ^ _FAR))
-            found.append((oid, offset))
-    return found
+    for index in (repository / "objects" / "pack").glob("*.idx"):
+        try:
+            found.append((index.stat().st_mtime_ns, index))
+        except OSError:  # a repack has just removed it
+            continue
+    return [index for _, index in sorted(found, reverse=True)]
+
+
+def _places(index: Path, wanted: Iterable[bytes]) -> list[tuple[int, bytes]]:
+    """The offsets in one pack of those objects that it has, with their ids."""
+    with index.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as raw:
+        if raw[:_HEAD] != b"\xfftOc\0\0\0\2":
+            return []
+        fan_out = (0, *_FAN_OUT.unpack_from(raw, _HEAD))
+        return list(_offsets(raw, fan_out, wanted))
+
+
+def _offsets(raw: mmap.mmap, fan_out: tuple[int, ...], wanted: Iterable[bytes]) -> Iterator[tuple[int, bytes]]:
+    total = fan_out[-1]
+    short = _IDS + total * 24  # behind the ids and a checksum for each
+    for oid in wanted:
+        at = _position(raw, fan_out[oid[0]], fan_out[oid[0] + 1], oid)
+        if at is None:
+            continue
+        (offset,) = struct.unpack_from(">I", raw, short + at * 4)
+        if offset >= _FAR:
+            (offset,) = struct.unpack_from(">Q", raw, short + total * 4 + (offset - _FAR) * 8)
+        yield offset, oid
+
+
+def _position(raw: mmap.mmap, low: int, high: int, oid: bytes) -> int | None:
+    """The position of an id among those that begin with the same byte; they are sorted."""
+    while low < high:
+        middle = (low + high) // 2
+        start = _IDS + middle * 20
+        found = raw[start : start + 20]
+        if found == oid:
+            return middle
+        if found < oid:
+            low = middle + 1
+        else:
+            high = middle
+    return None

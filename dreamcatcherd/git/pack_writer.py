@@ -5,8 +5,8 @@ Owns the `.keep` files of those packs. An object is compressed on another core w
 from __future__ import annotations
 
 import zlib
-from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from dreamcatcherd.core.tree import Kind, object_id
 from dreamcatcherd.git.commits import format_commit
@@ -14,7 +14,12 @@ from dreamcatcherd.git.packs import Packed, release, write_pack
 from dreamcatcherd.git.protocols import Commit
 from dreamcatcherd.git.signatures import sign
 
+if TYPE_CHECKING:
+    from concurrent.futures import Future, ThreadPoolExecutor
+
 _LEVEL = 1
+_ALONE_BYTES = 2**20
+"""Up to so much is compressed by the flush: it takes less time than loading what runs threads."""
 _SPILL_BYTES = 32 * 2**20
 """If more than this is written, it goes to disk before the flush: as nothing refers to it, it has no effect there."""
 
@@ -26,7 +31,7 @@ class PackWriter:
     def __init__(self, folder: Path) -> None:
         self.objects: dict[str, tuple[Kind, bytes]] = {}
         self._folder = folder
-        self._deflater = ThreadPoolExecutor(1, "deflate")  # it has no thread until something is written
+        self._deflater: ThreadPoolExecutor | None = None
         self._deflated: dict[str, Future[Packed]] = {}
         self._bytes = 0
         self._spills = True
@@ -35,13 +40,21 @@ class PackWriter:
     def write(self, kind: Kind, data: bytes) -> str:
         """Keep an object and return its id."""
         oid = object_id(kind, data)
-        self.objects[oid] = (kind, data)
-        if oid not in self._deflated:
-            self._deflated[oid] = self._deflater.submit(_deflate, kind, data)
+        if oid not in self.objects:
+            self.objects[oid] = (kind, data)
             self._bytes += len(data)
+            if self._bytes > _ALONE_BYTES:
+                self._deflated[oid] = self._other_core().submit(_deflate, kind, data)
             if self._bytes > _SPILL_BYTES and self._spills:
                 self.flush()
         return oid
+
+    def _other_core(self) -> ThreadPoolExecutor:
+        if self._deflater is None:
+            from concurrent.futures import ThreadPoolExecutor
+
+            self._deflater = ThreadPoolExecutor(1, "deflate")
+        return self._deflater
 
     def write_commit(self, commit: Commit, signing_key: Path | None) -> str:
         """Keep a commit, signed if there is a key, and return its id."""
@@ -73,8 +86,9 @@ class PackWriter:
     def _packed(self) -> dict[str, Packed]:
         """All objects compressed. Those that the other core has not begun are compressed here, from the last one on."""
         packed: dict[str, Packed] = {}
-        for oid, deflated in reversed(self._deflated.items()):
-            packed[oid] = _deflate(*self.objects[oid]) if deflated.cancel() else deflated.result()
+        for oid, (kind, data) in reversed(self.objects.items()):
+            deflated = self._deflated.get(oid)
+            packed[oid] = deflated.result() if deflated and not deflated.cancel() else _deflate(kind, data)
         return packed
 
 

@@ -166,9 +166,16 @@ class Mirror(Protocol):
     def remember(self, oid: str) -> None:
         """Keep a published commit for `recall`."""
 
+    @property
+    def server_notes(self) -> Path | None:
+        """The folder in which notes about a server outlive the process; None if pushes go through no server."""
+
 
 class Store(RepositoryReader, QueryReader, ObjectWriter, RefStore, Mirror, Protocol):
     """A repository that a primary works on."""
+
+    def in_pack_order(self, oids: Iterable[str]) -> list[str]:
+        """Objects in the order in which they are read fastest, each once."""
 
     def troubles(self) -> list[Trouble]:
         """What the last poll found wrong with the repository itself, although it could be read."""

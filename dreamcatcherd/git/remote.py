@@ -11,7 +11,7 @@ from functools import partial
 from pathlib import Path
 from typing import ParamSpec, TypeVar
 
-from dreamcatcherd.core.errors import FatalError, RetryableError, UnreadableError
+from dreamcatcherd.core.errors import FatalError, PushRefusedError, RetryableError, UnreadableError
 from dreamcatcherd.core.paths import PUBLISHED, TRIAL, short_ref
 from dreamcatcherd.core.report import plural
 from dreamcatcherd.core.tree import Kind
@@ -21,12 +21,13 @@ from dreamcatcherd.git.certificates import Trust, trusting
 from dreamcatcherd.git.clone_refs import CloneRefs
 from dreamcatcherd.git.command import git
 from dreamcatcherd.git.commit_history import CommitHistory
-from dreamcatcherd.git.failures import PushRefusedError, UnclearError
+from dreamcatcherd.git.failures import UnclearError
 from dreamcatcherd.git.incomplete_clone import SHALLOW
 from dreamcatcherd.git.integrity import DamagedRefsError
 from dreamcatcherd.git.libgit2 import set_up_libgit2
 from dreamcatcherd.git.local import LocalStore
 from dreamcatcherd.git.own_clone import hold, lock_of, make_clone, prepare_clone
+from dreamcatcherd.git.pack_order import in_pack_order
 from dreamcatcherd.git.pack_writer import PackWriter
 from dreamcatcherd.git.protocols import Commit, Move
 from dreamcatcherd.git.repository import Repository
@@ -68,6 +69,7 @@ class RemoteStore:
         self.cut = self._repository.cut
         self.trust = Trust(access.ca_file, access.ca_folder, access.trust)
         self.signing_key: Path | None = None
+        self.server_notes: Path | None = self.folder
         self.progress: Callable[[], None] = lambda: None
         self._spaces = ["refs/heads/", "refs/dreamcatcher/"]  # the prefixes of the refs that are followed
         self._shown: dict[str, str] | None = None  # the clone's refs as they were last read or moved here
@@ -83,6 +85,9 @@ class RemoteStore:
     def size(self, oid: str) -> int:
         found = self._writer.objects.get(oid)
         return len(found[1]) if found is not None else self._answered(self._repository.size, oid)
+
+    def in_pack_order(self, oids: Iterable[str]) -> list[str]:
+        return in_pack_order(self.folder, oids)
 
     def resolve(self, prefix: str) -> str | None:
         return self._repository.resolve(prefix)

@@ -44,13 +44,14 @@ class Repository:
         self._opened = _identity(self.folder)
         self._packs = _pack_names(self.folder)
         self.ref_files = RefFiles(self.folder)
+        self._header: tuple[str, int, int] = ("", 0, 0)  # of the object asked for last: its id, kind and size
 
     # Objects ------------------------------------------------------------------------------------------------------
 
     def read(self, oid: str) -> bytes:
         """The content of an object; UnreadableError if it is too large to be read."""
         try:
-            check_ceiling(oid, *self.handle.odb.read_header(oid))
+            check_ceiling(*self._header_of(oid))
             return self.handle.read(oid)[1]
         except _UNANSWERED as error:
             raise self._missing(oid, error) from error
@@ -58,9 +59,17 @@ class Repository:
     def size(self, oid: str) -> int:
         """An object's size in bytes, from its header alone."""
         try:
-            return int(self.handle.odb.read_header(oid)[1])
+            return self._header_of(oid)[2]
         except _UNANSWERED as error:
             raise self._missing(oid, error) from error
+
+    def _header_of(self, oid: str) -> tuple[str, int, int]:
+        """Id, kind and size of an object. Whoever reads a stranger's object asks for its size first, and then for its
+        content, so the last answer is kept."""
+        if self._header[0] != oid:
+            kind, size = self.handle.odb.read_header(oid)
+            self._header = (oid, int(kind), int(size))
+        return self._header
 
     def holds(self, oid: str) -> bool:
         """Whether there is an object of this id; it may be damaged."""

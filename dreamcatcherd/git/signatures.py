@@ -8,7 +8,6 @@ import os
 import re
 import signal
 import subprocess
-import tempfile
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
@@ -52,7 +51,9 @@ def good_signatures(
     asked = list(commits)
     if not asked:
         return {}
-    with tempfile.NamedTemporaryFile("w", prefix="allowed-signers-") as file:
+    from tempfile import NamedTemporaryFile  # only fleets that sign need it
+
+    with NamedTemporaryFile("w", prefix="allowed-signers-") as file:
         file.writelines(f"{line}\n" for line in signers)
         file.flush()
         return _checked(repository, asked, file.name, variables)

@@ -6,8 +6,9 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from itertools import chain
+from types import MappingProxyType
 from typing import NamedTuple
 
 from msgspec import structs
@@ -72,9 +73,11 @@ def read_versions(
     brought: Iterable[tuple[str, str, int]],
     settings: Settings,
     most: int = SAME_NAMED,
+    ahead: Mapping[Version, Delta | Reject] = MappingProxyType({}),
 ) -> list[ReadVersion]:
     """What each version is that a commit brings, as (path, blob, mode). A blob is read once, whatever its names; of
-    those that are judged alike so many are kept, and the last by its path counts the others."""
+    those that are judged alike so many are kept, and the last by its path counts the others. `ahead` are versions that
+    were read already."""
     kept: list[Delta | Reject] = []
     alike: dict[str, list[int]] = {}
     more: Counter[str] = Counter()
@@ -83,7 +86,7 @@ def read_versions(
         version = Version(path, blob, mode, oid)
         if same is None or not _says_the_same(kept[same[0]], version, settings.intake.roots):
             alike[blob] = [len(kept)]
-            kept.append(read_delta(store, version, settings))
+            kept.append(ahead.get(version) or read_delta(store, version, settings))
         elif len(same) < most:
             same.append(len(kept))
             kept.append(structs.replace(kept[same[0]], version=version))
@@ -102,8 +105,9 @@ def _says_the_same(item: Delta | Reject, version: Version, roots: paths.Roots) -
     return not item.attachments and not item.unresolved and paths.of_one_frame(version.path, item.version.path, roots)
 
 
-def read_delta(store: ObjectReader, version: Version, settings: Settings) -> Delta | Reject:
-    """What a version is, by its path, its bytes and its attachments (docs/protocol.md#a-delta)."""
+def read_delta(store: ObjectReader, version: Version, settings: Settings, *, keep_raw: bool = False) -> Delta | Reject:
+    """What a version is, by its path, its bytes and its attachments (docs/protocol.md#a-delta). A delta has its body;
+    with `keep_raw` also the bytes that the body was decoded from."""
     limits, roots = settings.limits, settings.intake.roots
     if kind_of_mode(version.mode) != PLAIN_FILE:
         kind = "a submodule" if kind_of_mode(version.mode) == _SUBMODULE else "a symbolic link"
@@ -149,14 +153,16 @@ def read_delta(store: ObjectReader, version: Version, settings: Settings) -> Del
         size=len(raw) + filled,
         records=records,
         traceparent=read_traceparent(document.get(TRACEPARENT)),
+        raw=raw if keep_raw else None,
     )
 
 
 def with_body(store: ObjectReader, delta: Delta, settings: Settings) -> Delta:
-    """The delta with its body, read again where it was let go."""
+    """The delta with its body: decoded again where only its bytes were kept, and read again where these were let go as
+    well."""
     if delta.body is not None:
         return delta
-    raw = store.read(delta.version.blob)
+    raw = delta.raw if delta.raw is not None else store.read(delta.version.blob)
     document: Record = decode(raw)
     read_exactly(raw, document, settings.summed)
     if delta.attachments:

@@ -86,7 +86,8 @@ class Fetcher:
         # `main` counts too: a primary may have been stopped after it moved `main` and before the published ref.
         key = (refs.get(self._main), refs.get(PUBLISHED))
         if self._known is None or self._known[0] != key:
-            published = load_published(store, refs, self._main, store.recall())
+            known = self._known[1] if self._known else None
+            published = load_published(store, refs, self._main, store.recall(), known)
             if published.commit is not None:
                 store.remember(published.commit)
             self._known = (key, published)

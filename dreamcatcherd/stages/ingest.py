@@ -35,7 +35,12 @@ Judged = Delta | Reject
 
 
 DECODED_COST = 4 * 2**20
-"""How much of the deltas is kept decoded while they wait (`Delta.cost`); the rest is read again when it is merged."""
+"""How much of the deltas is kept decoded while they wait (`Delta.cost`)."""
+
+RAW_BYTES = 16 * 2**20
+"""How many bytes of the other deltas are kept as they were read, and decoded again when they are merged; what is beyond
+that is read again. A decoded delta takes five times the memory of its bytes, and decoding is the faster part of
+reading."""
 
 RECENT = 64
 """How many snapshot commits a fresh start reads: their parents are the lane heads that were merged lately."""
@@ -47,7 +52,8 @@ class InboxReader:
     def __init__(self) -> None:
         """`settled` are the lanes, by ref, whose heads the published commit was last seen to reach."""
         self._judged: dict[str, list[ReadVersion]] = {}
-        self._kept = 0  # bytes of the bodies that are kept decoded
+        self._kept = 0  # the cost of the bodies that are kept decoded
+        self._kept_raw = 0  # bytes of the documents that are kept as they were read
         self._arrivals: dict[str, tuple[list[str], list[Arrival]]] = {}
         self._held: dict[Version, Judged] = {}
         self.settled: dict[str, str] = {}
@@ -106,7 +112,7 @@ class InboxReader:
             live = [(main, oid) for oid in heads] + live
         arrivals = self.waiting(store, base, settings)
         for oid, sources in sources_of(commits, heads, main, live).items():
-            arrivals += self._arrivals_of(store, view, oid, commits[oid], sources)
+            arrivals += self._arrivals_of(view, oid, commits[oid], sources)
         # Signatures come last, and of all new commits in one go: git checks them in one process.
         if settings.signers:
             arrivals = self.only_signed(store, arrivals, settings.signers, view.seen_at or None)
@@ -123,21 +129,18 @@ class InboxReader:
             known[ref] = ref != main and settings.is_lane(ref)
         return {ref: oid for ref, oid in refs.items() if known[ref]}
 
-    def _arrivals_of(
-        self, store: ObjectReader, view: View, oid: str, commit: Commit, sources: list[str]
-    ) -> list[Arrival]:
+    def _arrivals_of(self, view: View, oid: str, commit: Commit, sources: list[str]) -> list[Arrival]:
         """What one commit brings. It is attributed again only if other refs bring it than before."""
         known = self._arrivals.get(oid)
         if known is None or known[0] != sources:
             arrived = self._arrived.setdefault(oid, view.seen_at or None)
-            read = self._read(store, oid, commit, view.settings)
-            known = (sources, attribute(read, sources, view.settings, commit.time, arrived))
+            known = (sources, attribute(self._judged[oid], sources, view.settings, commit.time, arrived))
             self._arrivals[oid] = known
         return known[1]
 
     def _readable(
         self,
-        store: ObjectReader,
+        store: Store,
         commits: dict[str, Commit],
         settings: Settings,
         head: str | None,
@@ -148,8 +151,7 @@ class InboxReader:
 
         Merging the head of such a lane would put the unreadable commit into every clone, so the lane is blocked until
         its owner pushes another history. On `main` the commit is there already, and only passed over."""
-        for oid, commit in commits.items():
-            self._read(store, oid, commit, settings)
+        self._read_new(store, commits, settings)
         self._faults = {oid: why for oid, why in self._faults.items() if oid in commits}
         if head in commits and head not in self._faults and (why := why_unreadable(store, head)) is not None:
             self._faults[head] = why
@@ -224,36 +226,73 @@ class InboxReader:
             self._judged.clear()
             self._arrivals.clear()
             self._held.clear()
-            self._kept = 0
+            self._kept = self._kept_raw = 0
             self._judged_by = judged_by
         for oid in [oid for oid in self._judged if oid not in commits]:
-            gone = (found.item for found in self._judged.pop(oid))
-            self._kept -= sum(item.cost for item in gone if isinstance(item, Delta) and item.body)
+            for item, _ in self._judged.pop(oid):
+                if isinstance(item, Delta):
+                    self._kept -= item.cost if item.body is not None else 0
+                    self._kept_raw -= len(item.raw or b"")
             self._arrivals.pop(oid, None)
         self._arrived = {oid: now for oid, now in self._arrived.items() if oid in commits}
 
-    def _read(self, store: ObjectReader, oid: str, commit: Commit, settings: Settings) -> list[ReadVersion]:
-        """The versions that a commit brings, each read once; a commit that cannot be read brings none and is noted."""
-        found = self._judged.get(oid)
-        if found is None:
-            found = []
+    def _read_new(self, store: Store, commits: dict[str, Commit], settings: Settings) -> None:
+        """Read the versions that new commits bring, each once; a commit that cannot be read brings none and is noted.
+
+        What they bring is listed first, so that all of it is read in the order of the packs."""
+        brought: dict[str, list[tuple[str, str, int]]] = {}
+        for oid in [oid for oid in commits if oid not in self._judged]:
+            self._judged[oid] = []
             try:
-                brought = deltas_among(files_of(store, commit, settings.intake.roots))
-                judged = read_versions(store, oid, brought, settings)
-                found = [one._replace(item=self._spared(one.item)) for one in judged]
+                brought[oid] = deltas_among(files_of(store, commits[oid], settings.intake.roots))
             except UnreadableError as error:
                 self._faults[oid] = error.cause
-            self._judged[oid] = found
-        return found
+        ahead = self._read_ahead(store, brought, settings)
+        for oid, versions in brought.items():
+            if oid in self._faults:
+                continue
+            try:
+                judged = read_versions(store, oid, versions, settings, ahead=ahead)
+            except UnreadableError as error:
+                self._faults[oid] = error.cause
+                continue
+            self._judged[oid] = [
+                one if one.item.version in ahead else one._replace(item=self._spared(one.item)) for one in judged
+            ]
+
+    def _read_ahead(
+        self, store: Store, brought: dict[str, list[tuple[str, str, int]]], settings: Settings
+    ) -> dict[Version, Judged]:
+        """One version of each blob that each commit brings, read in the order of the packs."""
+        named: dict[str, dict[str, Version]] = {}
+        for oid, versions in brought.items():
+            for path, blob, mode in versions:
+                named.setdefault(blob, {}).setdefault(oid, Version(path, blob, mode, oid))
+        ahead: dict[Version, Judged] = {}
+        for blob in store.in_pack_order(named):
+            for oid, version in named[blob].items():
+                if oid in self._faults:
+                    continue
+                try:
+                    ahead[version] = self._spared(read_delta(store, version, settings, keep_raw=True))
+                except UnreadableError as error:
+                    self._faults[oid] = error.cause
+        return ahead
 
     def _spared(self, item: Judged) -> Judged:
-        """The item, without its body if the bodies that are kept take enough memory already."""
+        """The item, with its bytes in place of its body if the bodies that are kept take enough memory already, and
+        without both if the bytes do as well. Another name of a blob does not count its bytes once more."""
         if isinstance(item, Reject):
             return item
-        if self._kept + item.cost > DECODED_COST:
-            return structs.replace(item, body=None)
-        self._kept += item.cost
-        return item
+        if item.body is None:
+            return structs.replace(item, raw=None)
+        if self._kept + item.cost <= DECODED_COST:
+            self._kept += item.cost
+            return structs.replace(item, raw=None)
+        if item.raw is None or self._kept_raw + len(item.raw) > RAW_BYTES:
+            return structs.replace(item, body=None, raw=None)
+        self._kept_raw += len(item.raw)
+        return structs.replace(item, body=None)
 
     def waiting(self, store: ObjectReader, base: PublishedState, settings: Settings) -> list[Arrival]:
         """The early deltas whose frame is open now, read again from their commits."""

@@ -6,7 +6,7 @@ accounts for every version that it makes reachable, since everything that it rea
 
 from __future__ import annotations
 
-from collections.abc import Callable, Container
+from collections.abc import Callable, Container, Iterable
 from typing import TypeVar
 
 import msgspec
@@ -16,7 +16,16 @@ from dreamcatcherd.core import paths
 from dreamcatcherd.core.delta_sections import PlacedSections
 from dreamcatcherd.core.errors import FatalError, FormatError, GuardError
 from dreamcatcherd.core.guard import lost_entities
-from dreamcatcherd.core.ledger import RECLASSIFY, Ledger, LedgerHead, accounts_for, head_of, read_head, read_ledger
+from dreamcatcherd.core.ledger import (
+    RECLASSIFY,
+    DeltaRow,
+    Ledger,
+    LedgerHead,
+    accounts_for,
+    head_of,
+    read_head,
+    read_ledger,
+)
 from dreamcatcherd.core.model import FrameState
 from dreamcatcherd.core.settings import DEFAULT, Settings, SettingsError, read_settings
 from dreamcatcherd.core.snapshot import FORMAT, FORMER, format_of, open_snapshot
@@ -34,7 +43,8 @@ _L = TypeVar("_L")
 
 class PublishedState(Struct, frozen=True):
     """What the open frame builds on. `commit` is None before the first publication. `seen` holds the merged lanes
-    where `main` does not, in a linear history; `tree` is the commit's."""
+    where `main` does not, in a linear history; `tree` is the commit's. `delivered` are the streams that delivered in
+    the last closed frame, each with its latest UTC."""
 
     commit: str | None
     state: FrameState
@@ -45,6 +55,7 @@ class PublishedState(Struct, frozen=True):
     ledger: LedgerHead | None = None
     settings: Settings = DEFAULT
     seen: str | None = None
+    delivered: dict[str, int] = {}
 
     @property
     def tips(self) -> list[str]:
@@ -52,17 +63,25 @@ class PublishedState(Struct, frozen=True):
         return [oid for oid in (self.commit, self.seen) if oid is not None]
 
 
-def load_published(store: RepositoryReader, refs: dict[str, str], main: str, seen: str | None = None) -> PublishedState:
+def load_published(
+    store: RepositoryReader,
+    refs: dict[str, str],
+    main: str,
+    seen: str | None = None,
+    known: PublishedState | None = None,
+) -> PublishedState:
     """Read the published state from git; FatalError if the published commit cannot be read completely.
 
-    `seen` is the last published commit that this primary knows of: nothing older or lesser is taken for the base."""
+    `seen` is the last published commit that this primary knows of: nothing older or lesser is taken for the base.
+    `known` is what was read before: where its commit is still the one that counts, it is not read again."""
     head = refs.get(main)
     commit = find_published(store, _newer(store, refs.get(paths.PUBLISHED), seen), head)
     if commit is None:
         if (lost := store.lost_history()) is not None:
             raise _lost(store, lost)
         return PublishedState(None, _adopted_state(store, head))
-    base = read_published(store, commit)
+    # A push to `main` moves the branch and not the base, whose ledger may be large.
+    base = known if known is not None and known.commit == commit else read_published(store, commit)
     if seen is not None and seen != commit:
         never_less(store, subtree(store, store.commit(seen).tree, paths.SNAPSHOT), base.snapshot)
     return base
@@ -96,9 +115,10 @@ def read_published(store: ObjectReader, commit: str, just_made: Ledger | None = 
         raise _unreadable(store, commit, "its frame.json and snapshot do not agree")
     _check_format(store, commit, snapshot)
     ledgers = subtree(store, tree, paths.LEDGER)
-    ledger = head_of(just_made) if just_made else None
+    ledger, delivered = (head_of(just_made), _latest_utc(just_made.deltas)) if just_made else (None, {})
+    # The ledger of a large frame takes longer to inflate and to check than to decode, so it is read once.
     if ledger is None and state.last_closed is not None:
-        ledger = load_head(store, ledgers, state.last_closed)
+        ledger, delivered = _load(store, ledgers, state.last_closed, _head_and_streams) or (None, {})
     if state.last_closed is not None and (ledger is None or ledger.snapshot != snapshot):
         raise _unreadable(store, commit, f"the ledger of frame {state.last_closed} is missing or of another snapshot")
     return PublishedState(
@@ -111,6 +131,7 @@ def read_published(store: ObjectReader, commit: str, just_made: Ledger | None = 
         ledger=ledger,
         settings=_last_good(store, ledger),
         seen=claimed_seen(store.commit(commit)),
+        delivered=delivered,
     )
 
 
@@ -153,8 +174,17 @@ def streams_of(store: ObjectReader, ledgers: str | None, frame: int) -> dict[str
 
 def streams_in(raw: bytes) -> dict[str, int]:
     """The same, from the ledger's bytes."""
+    return _latest_utc(_streams.decode(raw).deltas)
+
+
+def _head_and_streams(raw: bytes) -> tuple[LedgerHead, dict[str, int]]:
+    return read_head(raw), streams_in(raw)
+
+
+def _latest_utc(rows: Iterable[_StreamRow | DeltaRow]) -> dict[str, int]:
+    """The streams of some deltas, each with its latest UTC."""
     found: dict[str, int] = {}
-    for row in _streams.decode(raw).deltas:
+    for row in rows:
         found[row.stream_id] = max(row.utc, found.get(row.stream_id, row.utc))
     return found
 

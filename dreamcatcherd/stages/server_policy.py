@@ -13,6 +13,7 @@ from pathlib import Path
 
 from dreamcatcherd.core import paths
 from dreamcatcherd.core.codec import plain, utc_text
+from dreamcatcherd.core.errors import PushRefusedError
 from dreamcatcherd.core.refused_lanes import (
     LaneAttempt,
     Refusal,
@@ -24,8 +25,6 @@ from dreamcatcherd.core.refused_lanes import (
 )
 from dreamcatcherd.core.troubles import Trouble
 from dreamcatcherd.git.atomic_write import write_atomically
-from dreamcatcherd.git.failures import PushRefusedError
-from dreamcatcherd.git.http_answers import OBJECT_ID
 from dreamcatcherd.git.reachability import reach_within
 from dreamcatcherd.stages.attribution import without_lanes
 from dreamcatcherd.stages.inbox import Inbox
@@ -105,6 +104,8 @@ def lane_of(key: str) -> str:
 
 def named_in(said: str, inbox: Inbox) -> Iterator[str]:
     """The lanes of which a server's words name the ref, or a commit, a blob or a path that they bring."""
+    from dreamcatcherd.git.http_answers import OBJECT_ID  # only a server refuses, and most closes ask none
+
     ids = set(OBJECT_ID.findall(said))
     on_main = set(reach_within(inbox.commits, inbox.head))
     for key, (ref, tip) in lanes_of(inbox).items():

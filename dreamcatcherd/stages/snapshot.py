@@ -25,7 +25,7 @@ from dreamcatcherd.stages.delta_copies import Copies, deleted_deltas
 from dreamcatcherd.stages.early_deltas import count, ending
 from dreamcatcherd.stages.frame_file import format_frame_file
 from dreamcatcherd.stages.inbox import Inbox
-from dreamcatcherd.stages.published import PublishedState, streams_of
+from dreamcatcherd.stages.published import PublishedState
 from dreamcatcherd.stages.retention import outdated
 from dreamcatcherd.stages.settings import settings_change
 from dreamcatcherd.stages.snapshot_chain import CONVERTED
@@ -89,7 +89,7 @@ def frame_ledger(store: Store, inbox: Inbox, plan: Plan, merged: Merged, context
         settings_change=settings_change(store, inbox.head, published, settings),
         missing=context.missing,
         max_skew_s=settings.limits.max_skew,
-        last_utc=streams_of(store, published.ledgers, before.frame) if plan.deltas and before else {},
+        last_utc=published.delivered,
         waiting=count(store, published),
         ended=ending(store, published),
     )

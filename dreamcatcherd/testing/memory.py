@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from pathlib import Path
 
 from dreamcatcherd.core.errors import FatalError
 from dreamcatcherd.core.tree import Kind, object_id
@@ -22,6 +23,7 @@ class MemoryStore:
     def __init__(self, shared: MemoryStore | None = None) -> None:
         self.where = self.identity = "memory"
         self.cut: frozenset[str] = frozenset()
+        self.server_notes: Path | None = None
         self.objects: dict[str, tuple[Kind, bytes]] = shared.objects if shared else {}
         self.heads: dict[str, str] = shared.heads if shared else {}
         self.signatures: dict[str, str] = shared.signatures if shared else {}
@@ -32,13 +34,19 @@ class MemoryStore:
         self._shown: dict[str, str] = {}
 
     def read(self, oid: str) -> bytes:
+        return self._found(oid)
+
+    def _found(self, oid: str) -> bytes:
         found = self._unflushed.get(oid) or self.objects.get(oid)
         if found is None:
             raise FatalError(f"object {oid} is missing", "fetch it again or restore the repository")
         return found[1]
 
+    def in_pack_order(self, oids: Iterable[str]) -> list[str]:
+        return list(dict.fromkeys(oids))
+
     def size(self, oid: str) -> int:
-        return len(self.read(oid))
+        return len(self._found(oid))  # a size is not a read: tests count reads
 
     def resolve(self, prefix: str) -> str | None:
         found = [oid for oid in self.objects if oid.startswith(prefix)] if len(prefix) >= 4 else []

@@ -13,7 +13,7 @@ from dreamcatcherd.agents.repository import SharedReader, SharedView
 from dreamcatcherd.config_tables import Config
 from dreamcatcherd.core.errors import FatalError, UsageError
 from dreamcatcherd.core.frames import Closing
-from dreamcatcherd.daemon.bootstrap import open_configured
+from dreamcatcherd.daemon.opening import open_configured
 from dreamcatcherd.daemon.primary import Primary
 from dreamcatcherd.imports.new_repository import create
 

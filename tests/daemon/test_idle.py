@@ -13,8 +13,9 @@ from dreamcatcherd.config_tables import Config
 from dreamcatcherd.core.frames import Closing
 from dreamcatcherd.core.report import Pending
 from dreamcatcherd.core.tree import FILE, Entry
-from dreamcatcherd.daemon.bootstrap import Runtime, closing_of
+from dreamcatcherd.daemon.bootstrap import Runtime
 from dreamcatcherd.daemon.cycle import poll
+from dreamcatcherd.daemon.opening import closing_of
 from dreamcatcherd.daemon.primary import Primary
 from dreamcatcherd.daemon.timers import Timers
 from dreamcatcherd.daemon.upkeep import Upkeep

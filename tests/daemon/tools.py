@@ -7,7 +7,8 @@ from pathlib import Path
 
 from dreamcatcherd.config_tables import Config, FramesConfig, HttpConfig
 from dreamcatcherd.core.frames import Closing
-from dreamcatcherd.daemon.bootstrap import Runtime, closing_of, primary_of
+from dreamcatcherd.daemon.bootstrap import Runtime
+from dreamcatcherd.daemon.opening import closing_of, primary_of
 from dreamcatcherd.daemon.service import Service
 from dreamcatcherd.git.protocols import Move
 from dreamcatcherd.stages.first_frame import open_first

@@ -14,7 +14,7 @@ from typing import Any
 import pygit2
 
 from dreamcatcherd.config import load_config
-from dreamcatcherd.daemon.bootstrap import open_configured
+from dreamcatcherd.daemon.opening import open_configured
 from dreamcatcherd.daemon.primary import Primary
 from tests.e2e.servers import Served
 from tests.e2e.tools import Daemon, dc_json, git, primary_toml, wait_for

@@ -15,8 +15,8 @@ import pytest
 from dreamcatcherd.config import load_config
 from dreamcatcherd.core.errors import RetryableError
 from dreamcatcherd.core.frames import Closing
-from dreamcatcherd.daemon.bootstrap import open_configured
 from dreamcatcherd.daemon.cycle import close_frame, poll
+from dreamcatcherd.daemon.opening import open_configured
 from dreamcatcherd.git.failures import LimitedError
 from dreamcatcherd.git.local import LocalStore
 from dreamcatcherd.imports.new_repository import create

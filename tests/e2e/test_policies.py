@@ -13,8 +13,8 @@ from dreamcatcherd.config import load_config
 from dreamcatcherd.core.errors import RetryableError
 from dreamcatcherd.core.frames import Closing
 from dreamcatcherd.core.ledger import Ledger
-from dreamcatcherd.daemon.bootstrap import open_configured
 from dreamcatcherd.daemon.cycle import close_frame, poll
+from dreamcatcherd.daemon.opening import open_configured
 from dreamcatcherd.daemon.primary import Primary
 from dreamcatcherd.git.local import LocalStore
 from dreamcatcherd.imports.new_repository import create

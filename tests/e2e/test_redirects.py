@@ -16,7 +16,7 @@ from dreamcatcherd.config import load_config
 from dreamcatcherd.config_tables import RepositoryConfig
 from dreamcatcherd.core.errors import RetryableError, UsageError
 from dreamcatcherd.core.frames import Closing
-from dreamcatcherd.daemon.bootstrap import open_store
+from dreamcatcherd.daemon.opening import open_store
 from dreamcatcherd.git import access as access_module
 from dreamcatcherd.git import libgit2
 from dreamcatcherd.git.access import Access

@@ -15,7 +15,6 @@ from dreamcatcherd.daemon.primary import Primary
 from dreamcatcherd.engine import large_merge
 from dreamcatcherd.engine.selection import Engine
 from dreamcatcherd.git.local import LocalStore
-from dreamcatcherd.git.pack_order import pack_order
 from dreamcatcherd.history.replay import own_ledger
 from dreamcatcherd.testing import MemoryStore
 from tests.core.test_merge_parts import authors
@@ -93,18 +92,6 @@ def test_a_small_frame_asks_no_worker(tmp_path: Path) -> None:
     pushed(primary.store, 1)
     primary.engine = Engine("dask", 2, "tcp://127.0.0.1:1", threshold=DELTAS)
     assert close_frame(primary, "test").ledger is not None
-
-
-def test_objects_are_read_in_the_order_of_their_packs(history: LocalStore, tmp_path: Path) -> None:
-    """The order is that of git's own listing of the packs; objects that are in no pack come last, as given."""
-    (index,) = (history.folder / "objects" / "pack").glob("*.idx")
-    with index.open("rb") as file:
-        listed = subprocess.run(["git", "show-index"], stdin=file, capture_output=True, text=True, check=True)
-    rows = sorted((int(line.split()[0]), line.split()[1]) for line in listed.stdout.splitlines())
-    stored = [oid for _, oid in rows]
-    asked = ["f" * 40, *sorted(stored), "0" * 40]
-    assert [asked[at] for at in pack_order(history.folder, asked)] == [*stored, "f" * 40, "0" * 40]
-    assert pack_order(tmp_path, asked[:2]) == [0, 1]
 
 
 def test_progress_is_a_line_where_there_is_no_terminal(

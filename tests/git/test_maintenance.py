@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from dreamcatcherd.cli import invoke
 from dreamcatcherd.core.errors import RetryableError
 from dreamcatcherd.core.frames import Closing
 from dreamcatcherd.core.tree import walk
@@ -54,6 +55,28 @@ def test_refs_that_cannot_be_packed_are_reported_with_a_remedy(tmp_path: Path) -
     with pytest.raises(RetryableError, match="could not be packed") as caught:
         maintenance.pack_refs(tmp_path)
     assert "by hand" in caught.value.remedy
+
+
+@pytest.mark.parametrize("command", ["merge", "close"])
+def test_commands_that_close_frames_leave_few_packs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: str
+) -> None:
+    """However many frames a job closes one by one, the packs stay few, and everything can still be read."""
+    monkeypatch.setattr(maintenance, "PACKS_MANY", 4)
+    store = create(tmp_path / "fleet.git", 1, NOW, Closing("manual"))
+    for frame in range(1, 12):
+        commit_files(store, MAIN, {f"{FOLDER}/{frame}/a.json": text(frame, number=frame)})
+        assert invoke([command, "--repo", str(store.folder)]) == 0
+        assert len(list((store.folder / "objects/pack").glob("*.pack"))) <= 4
+    assert git(store.folder, "fsck", "--strict").returncode == 0
+
+
+def test_few_packs_are_left_alone(tmp_path: Path) -> None:
+    """A repository with a few packs is not repacked by each command that closes a frame."""
+    store = create(tmp_path / "fleet.git", 1, NOW, Closing("manual"))
+    packs = set((store.folder / "objects/pack").glob("*.pack"))
+    assert invoke(["merge", "--repo", str(store.folder)]) == 0
+    assert packs < set((store.folder / "objects/pack").glob("*.pack"))
 
 
 @pytest.mark.parametrize(("age_s", "done"), [(60.0, False), (13 * 3600.0, True)])

@@ -18,13 +18,13 @@ from rich.pretty import pretty_repr
 from dreamcatcherd.config_files import clone_folder, credential_file, repository_path
 from dreamcatcherd.config_tables import RepositoryConfig
 from dreamcatcherd.core import paths
-from dreamcatcherd.core.errors import RetryableError, UsageError
+from dreamcatcherd.core.errors import PushRefusedError, RetryableError, UsageError
 from dreamcatcherd.core.frames import Closing
-from dreamcatcherd.daemon.bootstrap import open_store
 from dreamcatcherd.daemon.cycle import close_frame, poll
+from dreamcatcherd.daemon.opening import open_store
 from dreamcatcherd.git import remote as remote_module
 from dreamcatcherd.git.access import Access, git_environment, without_secrets
-from dreamcatcherd.git.failures import PushRefusedError, UnclearError, failure_of
+from dreamcatcherd.git.failures import UnclearError, failure_of
 from dreamcatcherd.git.local import LocalStore
 from dreamcatcherd.git.protocols import Move
 from dreamcatcherd.git.remote import RemoteStore

@@ -47,9 +47,12 @@ def test_parts_give_the_same_ledger_and_export_as_all_at_once(monkeypatch: pytes
     assert len(exported(whole)["state"]["observations"]) == 300
 
 
-def test_bodies_beyond_the_bound_are_let_go_and_read_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What waits is kept decoded only so far; the frame merges the same, also what was held with its attachment."""
+@pytest.mark.parametrize("raw_bytes", [0, 500, 2**20])
+def test_bodies_beyond_the_bound_are_let_go_and_read_again(monkeypatch: pytest.MonkeyPatch, raw_bytes: int) -> None:
+    """What waits is kept decoded only so far, and its bytes only so far; the frame merges the same, also what was held
+    with its attachment."""
     monkeypatch.setattr(dreamcatcherd.stages.ingest, "DECODED_COST", 1000)
+    monkeypatch.setattr(dreamcatcherd.stages.ingest, "RAW_BYTES", raw_bytes)
     primary = new_primary(b"")
     store = primary.store
     early = text(2, number=1, posts_created=[{"number": 1, "body_ref": "b.md"}])

@@ -217,3 +217,34 @@ def test_a_thousand_references_cost_one_reading_of_their_folder(
     reads = counting_reads(store, monkeypatch)
     poll(primary)
     assert 0 < reads[folder or ""] < 10
+
+
+@pytest.mark.parametrize(("raw_bytes", "times"), [(2**20, 1), (0, 2)])
+def test_a_delta_is_read_once_while_its_bytes_are_kept(
+    primary: Primary, monkeypatch: pytest.MonkeyPatch, raw_bytes: int, times: int
+) -> None:
+    """A close reads no delta twice from the repository, unless the frame is larger than what may be kept of it."""
+    monkeypatch.setattr("dreamcatcherd.stages.ingest.DECODED_COST", 0)
+    monkeypatch.setattr("dreamcatcherd.stages.ingest.RAW_BYTES", raw_bytes)
+    store = primary.store
+    bodies = [text(number=number) for number in range(5)]
+    commit_files(store, MAIN, {f"{FOLDER}/1/{number}.json": body for number, body in enumerate(bodies)})
+    blobs = {store.write("blob", body) for body in bodies}
+    reads = counting_reads(store, monkeypatch)
+    assert len(merged(close(primary))) == len(bodies)
+    assert {reads[blob] for blob in blobs} == {times}
+
+
+def test_what_is_kept_of_a_waiting_delta_is_counted_once(primary: Primary, monkeypatch: pytest.MonkeyPatch) -> None:
+    """After a close nothing counts against the bounds, whatever names a blob had: the next frame is kept as well."""
+    monkeypatch.setattr("dreamcatcherd.stages.ingest.DECODED_COST", 0)
+    monkeypatch.setattr("dreamcatcherd.stages.ingest.RAW_BYTES", 500)
+    store = primary.store
+    for frame in range(1, 8):
+        body = text(frame, number=frame, pad="x" * 150)
+        commit_files(store, MAIN, {f"{FOLDER}/{frame}/{name}.json": body for name in ("a", "b", "c")})
+        blob = store.write("blob", body)
+        with monkeypatch.context() as counted:
+            reads = counting_reads(store, counted)
+            close(primary)
+        assert reads[blob] == 1

@@ -8,7 +8,6 @@ counts as absent; the records in `chapters` keep it."""
 from __future__ import annotations
 
 import hashlib
-import json
 from collections import Counter
 from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
@@ -138,6 +137,8 @@ def reading_minutes(words: int) -> int:
 def fingerprint(made: Record) -> str:
     """The first 16 hex digits of the SHA-256 of an object without `fingerprint` and `exportedAt`."""
     kept = {name: value for name, value in made.items() if name not in ("fingerprint", "exportedAt")}
+    import json  # loaded with the first book that is complete
+
     raw = json.dumps(kept, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
     return hashlib.sha256(raw.encode()).hexdigest()[:16]
 
