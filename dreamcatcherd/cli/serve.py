@@ -54,7 +54,7 @@ def run(repo: str | None, config_file: Path | None, listen: str | None, interval
     from dreamcatcherd.daemon.bootstrap import Source, build_runtime
     from dreamcatcherd.daemon.configured import load_complete
     from dreamcatcherd.daemon.service import Service
-    from dreamcatcherd.imports.new_repository import create
+    from dreamcatcherd.imports.new_repository import create, create_empty
     from dreamcatcherd.observe.logs import set_up_logs, take_stray_messages
     from dreamcatcherd.web.server import NotListeningError, check_port, read_listening
 
