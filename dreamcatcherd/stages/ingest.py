@@ -202,7 +202,7 @@ class InboxReader:
         A rewind that the last ledger names was seen by another primary, and is not reported twice."""
         left_alone = {one.ref for one in self._unreadable}
         moved = [(ref, old) for ref, old in self._seen.items() if refs.get(ref) != old]
-        for ref, old in moved:
+        for ref, old in sorted(moved):
             new = refs.get(ref)
             if new is not None and store.descends(new, old):
                 continue
