@@ -25,7 +25,6 @@ from dreamcatcherd.daemon.push_checks import start_process
 from dreamcatcherd.hook.check_server import WORKERS
 from dreamcatcherd.hook.check_socket import ANSWER_S, BEGIN_S, SOCKET, SOCKET_FOLDER, ElsewhereError, ask
 from tests.e2e import test_hook
-from tests.e2e.primaries import await_ready
 from tests.e2e.test_hook import FOLDER as DELTAS
 from tests.e2e.test_hook import commit, pushed
 from tests.e2e.tools import Daemon, clone, dc, dc_json, delta, git, primary_toml, push, wait_for
@@ -335,15 +334,15 @@ def test_the_daemon_keeps_the_process_running(plain: Path, worker: Path, tmp_pat
     assert "no daemon serves this repository here" in reported()
     config = primary_toml(tmp_path, more='[log]\nformat = "json"\n')
     with Daemon(tmp_path, "--repo", str(plain), "--config", str(config)) as daemon:
-        await_ready(daemon)
-        (line,) = wait_for(lambda: daemon.logged("checking pushes for the hook"))
-        assert reported() == "a running daemon checks the pushes of this account"
+        (line,) = wait_for(lambda: daemon.logged("checking pushes for the hook"), 90)
+        # It waits for an answer no longer than a hook does.
+        wait_for(lambda: reported() == "a running daemon checks the pushes of this account", 90)
         answered_at_last(plain, worker)
         assert daemon.stop()[0] == 0
         wait_for(lambda: not Path(f"/proc/{line['pid']}").exists())
         assert not (plain / SOCKET).exists()
     with Daemon(tmp_path, "--repo", str(plain), "--config", str(config)) as daemon:
-        line = wait_for(lambda: daemon.logged("checking pushes for the hook")[1:])[0]
+        line = wait_for(lambda: daemon.logged("checking pushes for the hook")[1:], 90)[0]
         daemon.process.kill()
         daemon.process.wait()
         wait_for(lambda: not Path(f"/proc/{line['pid']}").exists())
