@@ -228,7 +228,6 @@ def test_a_real_prometheus_sees_what_servers_and_pushers_do(tmp_path: Path) -> N
             for name, url in urls.items()
         }
         with ExitStack() as stack:
-            dc("init", str(tmp_path / "region.git"))
             configs["relay"] = relay_toml(tmp_path / "relay", tmp_path / "region.git", str(repositories["large"]))
             daemons = {
                 name: stack.enter_context(Daemon(tmp_path / name, "--config", str(path)))
@@ -237,6 +236,7 @@ def test_a_real_prometheus_sees_what_servers_and_pushers_do(tmp_path: Path) -> N
             at = {name: daemon.url().removeprefix("http://") for name, daemon in daemons.items()}
             prometheus = stack.enter_context(run_prometheus(tmp_path, watched(tmp_path, list(at.values()))))
             wait_for(lambda: len(prometheus.query("dreamcatcher_lanes_refused")) == len(configs))
+            wait_for(lambda: git(tmp_path / "region.git", "rev-parse", "-q", "--verify", "main", check=False), 60)
             region = clone(tmp_path / "region.git", tmp_path / "regional")
             push(region, {"state/stream_deltas/1/r.json": delta(1, "r", observations=[1])}, "refs/heads/dc/r")
             limits.set()
