@@ -14,7 +14,7 @@ from dreamcatcherd.cli.usage import WholeNumber
 from dreamcatcherd.config_rules import wrong_scheduler
 from dreamcatcherd.core.errors import UsageError
 from dreamcatcherd.daemon.engines import engine_of
-from dreamcatcherd.engine.selection import Engine, Kind
+from dreamcatcherd.engine.selection import Engine, EngineKind
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 
@@ -34,7 +34,7 @@ def with_engine(command: _Command) -> _Command:
 
 
 def chosen_engine(
-    repo: str | None, config_file: Path | None, kind: Kind | None, workers: int | None, scheduler: str | None
+    repo: str | None, config_file: Path | None, kind: EngineKind | None, workers: int | None, scheduler: str | None
 ) -> Engine:
     """The engine of `[engine]` with the options in place of its keys. An engine that is named is used whatever the size
     of the work; a scheduler names Dask. UsageError for options that do not go together."""

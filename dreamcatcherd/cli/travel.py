@@ -27,10 +27,10 @@ from dreamcatcherd.core.errors import DreamcatcherError, RefusedError, UsageErro
 from dreamcatcherd.core.export import export
 from dreamcatcherd.core.report import plural
 from dreamcatcherd.engine.large_merge import Place
-from dreamcatcherd.engine.selection import Engine, Kind, folder_of
+from dreamcatcherd.engine.selection import Engine, EngineKind, folder_of
 from dreamcatcherd.git.protocols import Store
 from dreamcatcherd.history.archive import holds, open_archive
-from dreamcatcherd.history.replay import Spread, closed_frames, replay_hindsight, replay_to
+from dreamcatcherd.history.replay import ReplaySpread, closed_frames, replay_hindsight, replay_to
 from dreamcatcherd.history.verify import Verdict, read_history
 from dreamcatcherd.stages.snapshot_chain import links, since_base
 
@@ -57,7 +57,7 @@ def verify(
     sample: int | None,
     resume: Path | None,
     archive: Path | None,
-    kind: Kind | None,
+    kind: EngineKind | None,
     workers: int | None,
     scheduler: str | None,
     repo: str | None,
@@ -104,14 +104,14 @@ def _verify_archive(file: Path, start: int | None, sample: int | None, resume: P
 
 
 @contextmanager
-def _spread(store: Store, engine: Engine, total: int, tip: str | None, *, asked: bool) -> Iterator[Spread | None]:
+def _spread(store: Store, engine: Engine, total: int, tip: str | None, *, asked: bool) -> Iterator[ReplaySpread | None]:
     """Who replays so many deltas: the workers of an engine if these are many or it was asked for, else this process."""
     if not asked and total <= engine.threshold:
         yield None
         return
     folder = folder_of(store)
     with engine.pool(folder, tip) as pool, counted(total, "replaying deltas") as note:
-        yield Spread(pool, Place(store, folder), engine.threshold, note, lambda _: None)
+        yield ReplaySpread(pool, Place(store, folder), engine.threshold, note, lambda _: None)
 
 
 @click.command(short_help="Rebuild the state after a frame from the deltas alone.")
@@ -127,7 +127,7 @@ def replay(
     to: int | None,
     hindsight: bool,
     output: Path | None,
-    kind: Kind | None,
+    kind: EngineKind | None,
     workers: int | None,
     scheduler: str | None,
     repo: str | None,

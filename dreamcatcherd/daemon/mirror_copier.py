@@ -8,8 +8,7 @@ import time
 from collections.abc import Callable, Mapping
 
 from dreamcatcherd.core import paths
-from dreamcatcherd.core.errors import RetryableError
-from dreamcatcherd.git.failures import PushRefusedError
+from dreamcatcherd.core.errors import PushRefusedError, RetryableError
 from dreamcatcherd.git.mirror import MirrorWire
 from dreamcatcherd.git.protocols import Move, QueryReader
 from dreamcatcherd.stages.lane_cleanup import LANES_AT_ONCE, silent_lanes

@@ -36,7 +36,7 @@ from dreamcatcherd.stages.held_claims import HeldClaims
 from dreamcatcherd.stages.inbox import Inbox
 from dreamcatcherd.stages.ingest import InboxReader
 from dreamcatcherd.stages.largest_file import Largest
-from dreamcatcherd.stages.merge import NewBase, Spread, merge_frame
+from dreamcatcherd.stages.merge import FrameMerge, NewBase, merge_frame
 from dreamcatcherd.stages.published import PublishedState
 from dreamcatcherd.stages.recent_streams import RecentStreams
 from dreamcatcherd.stages.restore_pace import RestorePace
@@ -120,7 +120,7 @@ class Primary:
 
     def merge(self, inbox: Inbox, plan: Plan, base: NewBase | None = None) -> Merged:
         """Stage 4; a large frame by the engine's workers. RetryableError if they are lost."""
-        spread: Spread | None = None
+        spread: FrameMerge | None = None
         if is_large(self.engine, plan.deltas):
             spread = partial(
                 merge_spread, self.engine, self.store, inbox.settings, lambda _: self.progress(), self.store

@@ -16,14 +16,13 @@ from dreamcatcherd.client.session import remote_access
 from dreamcatcherd.config_files import credential_file, repository_path
 from dreamcatcherd.config_tables import Config, RelayConfig
 from dreamcatcherd.core import paths
-from dreamcatcherd.core.errors import RetryableError, UsageError
+from dreamcatcherd.core.errors import PushRefusedError, RetryableError, UsageError
 from dreamcatcherd.core.frames import Decision
 from dreamcatcherd.core.report import CycleReport, Forwarded, Pending
 from dreamcatcherd.core.troubles import Trouble, is_overdue_trouble
 from dreamcatcherd.daemon.backoff import Backoff
 from dreamcatcherd.daemon.phases import Phases
 from dreamcatcherd.daemon.primary import Primary
-from dreamcatcherd.git.failures import PushRefusedError
 from dreamcatcherd.git.local import LocalStore
 from dreamcatcherd.git.protocols import Commit, GitStore, Move
 from dreamcatcherd.git.upstream import OFFER, Upstream, UpstreamRefs, known_upstream

@@ -160,7 +160,7 @@ class DaskPool:
         """Whether every worker finds an object of the repository in the same folder."""
         if folder is None or probe is None:
             return False
-        found = self._ask(holds, str(folder), probe)
+        found = self._ask(has_object, str(folder), probe)
         return bool(found) and all(one is True for one in found.values())
 
     def _ask(self, function: Any, *arguments: object) -> dict[str, Any]:
@@ -186,7 +186,7 @@ def own_version() -> str:
     return metadata.version("dreamcatcherd")
 
 
-def holds(folder: str, oid: str) -> bool:
+def has_object(folder: str, oid: str) -> bool:
     """Whether this machine has a repository in a folder that holds an object; for workers."""
     from dreamcatcherd.git.repository import Repository
 

@@ -20,7 +20,7 @@ from dreamcatcherd.engine.spill import Spill
 from dreamcatcherd.engine.tasks import (
     FoldResult,
     FoldTask,
-    Item,
+    MergeItem,
     ReadResult,
     ReadTask,
     SettingsText,
@@ -28,16 +28,16 @@ from dreamcatcherd.engine.tasks import (
     join_pieces,
     read_chunk,
     read_items,
-    settings_of,
+    settings_from,
 )
 from dreamcatcherd.engine.wire import from_bytes, to_bytes
 from dreamcatcherd.git.pack_order import in_pack_order
 from dreamcatcherd.git.protocols import ObjectReader
 
-CHUNK_BYTES = 2 * 2**20
+TASK_BYTES = 2 * 2**20
 """How many bytes of deltas one task reads; one delta may be larger."""
 
-CHUNK_ITEMS = 4_000
+TASK_ITEMS = 4_000
 """How many deltas one task reads at most."""
 
 PART_COST = 12 * 2**20
@@ -58,7 +58,7 @@ class Work(NamedTuple):
     """The deltas of a merge as (settings that they were read under, items), the settings whose collections they are
     merged into, their cost, and whom to tell how many more deltas were read."""
 
-    batches: Iterable[tuple[SettingsText, list[Item]]]
+    batches: Iterable[tuple[SettingsText, list[MergeItem]]]
     table: SettingsText
     cost: int
     note: Callable[[int], None]
@@ -110,7 +110,7 @@ def merge_large(pool: Pool, place: Place, objects: Objects, base: str | None, wo
                 objects.write(kind, data)
             parts.append(found.part)
             fold_s += found.busy_s
-    table = settings_of(work.table).table
+    table = settings_from(work.table).table
     merged = join_parts(objects, base, parts, ids, table, PROJECTIONS, lambda stamp: late.get(stamp, stamp.frame))
     return merged, Spent(read_s, fold_s, len(ids))
 
@@ -121,20 +121,22 @@ def _read_tasks(place: Place, folder: str | None, work: Work, parts: int) -> Ite
         for at in range(0, len(items), TOGETHER):
             for chunk in _chunks(place, items[at : at + TOGETHER]):
                 task = ReadTask(folder, {}, limits, work.table, chunk, parts)
-                blobs = {} if folder is not None else _blobs(place.store, chunk, settings_of(limits).limits.delta_bytes)
+                blobs = (
+                    {} if folder is not None else _blobs(place.store, chunk, settings_from(limits).limits.delta_bytes)
+                )
                 yield task, to_bytes(task._replace(blobs=blobs))
 
 
-def _chunks(place: Place, items: list[Item]) -> Iterator[list[Item]]:
+def _chunks(place: Place, items: list[MergeItem]) -> Iterator[list[MergeItem]]:
     if place.folder is not None:
         stored = in_pack_order(place.folder, (item.blob for item in items))
         position = {blob: at for at, blob in enumerate(stored)}
         items = sorted(items, key=lambda item: position[item.blob])
-    chunk: list[Item] = []
+    chunk: list[MergeItem] = []
     size = 0
     for item in items:
         more = place.store.size(item.blob)
-        if chunk and (size + more > CHUNK_BYTES or len(chunk) >= CHUNK_ITEMS):
+        if chunk and (size + more > TASK_BYTES or len(chunk) >= TASK_ITEMS):
             yield chunk
             chunk, size = [], 0
         chunk.append(item)
@@ -143,7 +145,7 @@ def _chunks(place: Place, items: list[Item]) -> Iterator[list[Item]]:
         yield chunk
 
 
-def _blobs(store: ObjectReader, chunk: list[Item], most: int) -> dict[str, bytes]:
+def _blobs(store: ObjectReader, chunk: list[MergeItem], most: int) -> dict[str, bytes]:
     """The blobs of a chunk. One that is too large to be a delta is left to this process, which says so."""
     return {item.blob: store.read(item.blob) for item in chunk if store.size(item.blob) <= most}
 

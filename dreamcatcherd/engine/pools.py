@@ -27,7 +27,7 @@ Task = tuple[_Tag, bytes]
 AHEAD = 3
 """How many tasks for each worker are under way or done and not asked for: enough that none waits for another."""
 
-LOST_MOST = 3
+DEATHS_MOST = 3
 """How often a task is tried again whose worker died, before the task counts as the cause."""
 
 
@@ -88,7 +88,7 @@ class ProcessPool:
             except BrokenProcessPool as error:
                 # The executor does not say whose worker died: all that is not done is run again, first the oldest.
                 lost += 1
-                if lost > LOST_MOST:
+                if lost > DEATHS_MOST:
                     raise _lost_too_often() from error
                 self.close()
                 ahead = deque((tag, raw, self._again(function, raw, future)) for tag, raw, future in ahead)
@@ -142,5 +142,5 @@ def task_failure(error: Exception) -> DreamcatcherError:
 
 
 def _lost_too_often() -> RetryableError:
-    cause = f"a worker process died {LOST_MOST + 1} times in a row on the same tasks"
+    cause = f"a worker process died {DEATHS_MOST + 1} times in a row on the same tasks"
     return RetryableError(cause, "look whether memory ran out (dmesg); lower [engine] workers, or use kind inline")

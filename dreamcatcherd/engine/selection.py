@@ -17,18 +17,18 @@ from dreamcatcherd.core.settings import Settings
 from dreamcatcherd.core.tree import Objects
 from dreamcatcherd.engine.large_merge import Place, Work, merge_large
 from dreamcatcherd.engine.pools import InlinePool, Pool, ProcessPool
-from dreamcatcherd.engine.tasks import Item, SettingsText
+from dreamcatcherd.engine.tasks import MergeItem, SettingsText
 from dreamcatcherd.git.overlay import DiskOverlay
 from dreamcatcherd.git.protocols import GitStore, ObjectReader
 
-Kind = Literal["inline", "processes", "dask"]
+EngineKind = Literal["inline", "processes", "dask"]
 
 
 class Engine(Struct, frozen=True):
     """How large work is spread. More than `threshold` deltas at once are large. `scheduler` is the address of a Dask
     scheduler, None for a cluster on this machine; the files are for its TLS."""
 
-    kind: Kind = "inline"
+    kind: EngineKind = "inline"
     workers: int = 0
     """Processes, or workers of a cluster on this machine; 0 is one for each processor."""
     scheduler: str | None = None
@@ -69,7 +69,7 @@ def folder_of(store: ObjectReader) -> Path | None:
     return store.folder.absolute() if isinstance(store, GitStore) else None
 
 
-def text_of(store: ObjectReader, settings: Settings) -> SettingsText:
+def settings_text(store: ObjectReader, settings: Settings) -> SettingsText:
     """Settings as their file."""
     return SettingsText(settings.blob, store.read(settings.blob) if settings.blob is not None else None)
 
@@ -105,8 +105,8 @@ def merge_in(
     note: Callable[[int], None],
 ) -> Merged:
     """The same by the workers of a pool."""
-    items = [Item(*_version(one), one.content_id, frame) for one in deltas]
-    text = text_of(store, settings)
+    items = [MergeItem(*_version(one), one.content_id, frame) for one in deltas]
+    text = settings_text(store, settings)
     work = Work([(text, items)], text, sum(one.cost for one in deltas), note)
     # Parts write files that others change again. Only what the result names is kept.
     scratch = DiskOverlay(objects)

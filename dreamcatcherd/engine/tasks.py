@@ -40,7 +40,7 @@ class SettingsText(NamedTuple):
 
 
 @sent
-class Item(NamedTuple):
+class MergeItem(NamedTuple):
     """A delta to merge, by its version; its content id, as it was judged before; and the frame whose close merges
     it."""
 
@@ -60,7 +60,7 @@ class ReadTask(NamedTuple):
     blobs: dict[str, bytes]
     limits: SettingsText
     table: SettingsText
-    items: list[Item]
+    items: list[MergeItem]
     parts: int
 
 
@@ -131,8 +131,8 @@ def fold_part(raw: bytes) -> bytes:
 
 def read_items(store: ObjectReader, task: ReadTask) -> ReadResult:
     """The result of a `ReadTask` with objects of a store; FatalError if a delta is not what it was."""
-    table = settings_of(task.table)
-    then = settings_of(task.limits)
+    table = settings_from(task.table)
+    then = settings_from(task.limits)
     # Read under the limits of its time; the table says which numbers are read exactly.
     settings = table if then is table else structs.replace(table, limits=then.limits, intake=then.intake)
     deltas: list[Delta] = []
@@ -156,7 +156,7 @@ def read_items(store: ObjectReader, task: ReadTask) -> ReadResult:
 
 def join_pieces(store: Reader, task: FoldTask) -> FoldResult:
     """The result of a `FoldTask` with objects of a store; FatalError if it has not all of them."""
-    table = settings_of(task.table).table
+    table = settings_from(task.table).table
     pieces: list[Piece] = [from_bytes(raw) for raw in task.pieces]
     late = {stamp: frame for piece in pieces for stamp, frame in piece.late.items()}
     folded = gather(piece.folded for piece in pieces)
@@ -177,7 +177,7 @@ def read_merged(store: ObjectReader, path: str, blob: str, commit: str, content_
 
 
 @lru_cache(maxsize=8)
-def settings_of(given: SettingsText) -> Settings:
+def settings_from(given: SettingsText) -> Settings:
     """The settings of a file that was accepted before."""
     return read_settings(given.text, given.blob) if given.text is not None else DEFAULT
 

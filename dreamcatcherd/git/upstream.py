@@ -11,10 +11,10 @@ from pathlib import Path
 from msgspec import Struct
 
 from dreamcatcherd.core import paths
-from dreamcatcherd.core.errors import RetryableError
+from dreamcatcherd.core.errors import PushRefusedError, RetryableError
 from dreamcatcherd.git.access import Access
 from dreamcatcherd.git.command import git
-from dreamcatcherd.git.failures import LimitedError, PushRefusedError
+from dreamcatcherd.git.failures import LimitedError
 from dreamcatcherd.git.incomplete_clone import SHALLOW
 from dreamcatcherd.git.own_clone import set_refs
 from dreamcatcherd.git.protocols import Move

@@ -24,8 +24,8 @@ from dreamcatcherd.core.snapshot import empty_snapshot
 from dreamcatcherd.core.tree import blob_at, subtree
 from dreamcatcherd.engine.large_merge import Place, Spent, Work, estimated_cost, merge_large
 from dreamcatcherd.engine.pools import Pool
-from dreamcatcherd.engine.selection import text_of
-from dreamcatcherd.engine.tasks import Item, read_merged
+from dreamcatcherd.engine.selection import settings_text
+from dreamcatcherd.engine.tasks import MergeItem, read_merged
 from dreamcatcherd.git.overlay import DiskOverlay, Overlay
 from dreamcatcherd.git.protocols import ObjectReader
 from dreamcatcherd.stages.snapshot_chain import Link
@@ -38,7 +38,7 @@ SAMPLE = 1_000
 """How many deltas are looked at to estimate the cost of all."""
 
 
-class Spread(NamedTuple):
+class ReplaySpread(NamedTuple):
     """Who recomputes large states: workers, and where the deltas are; from how many deltas on; whom to tell how many
     more were read, and what the workers spent."""
 
@@ -100,7 +100,9 @@ def is_base(ledger: Ledger) -> bool:
     return ledger.closed_by == IMPORT and ledger.previous is None and not any(ledger.rows())
 
 
-def replay_to(store: ObjectReader, history: Iterable[ClosedFrame], to: int, spread: Spread | None = None) -> Replayed:
+def replay_to(
+    store: ObjectReader, history: Iterable[ClosedFrame], to: int, spread: ReplaySpread | None = None
+) -> Replayed:
     """The state after frame `to` as it was known at the time: from all deltas merged in frames up to it.
 
     `history` is oldest first. The workers of `spread` recompute large states. RefusedError if the frame is not closed;
@@ -118,7 +120,7 @@ def recomputed(
     store: ObjectReader,
     chapters: Sequence[ClosedFrame],
     settings: Settings | None = None,
-    spread: Spread | None = None,
+    spread: ReplaySpread | None = None,
 ) -> tuple[str, int]:
     """The snapshot after closed frames, oldest first, and the number of deltas merged.
 
@@ -140,7 +142,7 @@ def recomputed(
 
 
 def replay_hindsight(
-    store: ObjectReader, history: Iterable[ClosedFrame], to: int, spread: Spread | None = None
+    store: ObjectReader, history: Iterable[ClosedFrame], to: int, spread: ReplaySpread | None = None
 ) -> Replayed:
     """The state after frame `to` as if all deltas known today had come in time: a late one is merged in its own frame.
 
@@ -193,7 +195,7 @@ def _merged(
     start: str | None,
     store: ObjectReader,
     parts: Sequence[_Part],
-    spread: Spread | None,
+    spread: ReplaySpread | None,
     own_frames: bool = False,
 ) -> str:
     """The snapshot that deltas give, in the order of the parts, each under its settings. With `own_frames` claims are
@@ -219,15 +221,15 @@ def _work(store: ObjectReader, members: Sequence[_Part], own_frames: bool, note:
     cost = sum(estimated_cost(store.size(row.blob)) for _, row, _ in chosen) * len(members) // len(chosen)
     groups = (list(group) for _, group in groupby(members, key=lambda part: part[0].settings.blob))
     batches = (
-        (text_of(store, group[0][0].settings), [_item(chapter, row, own_frames) for chapter, row, _ in group])
+        (settings_text(store, group[0][0].settings), [_item(chapter, row, own_frames) for chapter, row, _ in group])
         for group in groups
     )
-    return Work(batches, text_of(store, members[0][2]), cost, note)
+    return Work(batches, settings_text(store, members[0][2]), cost, note)
 
 
-def _item(chapter: ClosedFrame, row: DeltaRow, own_frames: bool) -> Item:
+def _item(chapter: ClosedFrame, row: DeltaRow, own_frames: bool) -> MergeItem:
     closing = frame_of_row(chapter, row) if own_frames else chapter.link.frame
-    return Item(row.path, row.blob, row.commit, row.content_id or row.blob, closing)
+    return MergeItem(row.path, row.blob, row.commit, row.content_id or row.blob, closing)
 
 
 def _merged_here(

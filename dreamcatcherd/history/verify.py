@@ -19,11 +19,7 @@ from msgspec import Struct, structs
 from dreamcatcherd.core import paths
 from dreamcatcherd.core.codec import canonical
 from dreamcatcherd.core.errors import FatalError, FormatError, RefusedError
-from dreamcatcherd.core.ledger import (
-    Ledger,
-    read_ledger,
-    write_ledger,
-)
+from dreamcatcherd.core.ledger import Ledger, read_ledger, write_ledger
 from dreamcatcherd.core.ledger_builder import Basis, make_ledger
 from dreamcatcherd.core.merge import Merged, merge
 from dreamcatcherd.core.model import Delta, FrameState

@@ -28,12 +28,12 @@ class NewBase(NamedTuple):
     entities: dict[str, int]
 
 
-Spread = Callable[[str | None, Sequence[Delta], int], Merged]
+FrameMerge = Callable[[str | None, Sequence[Delta], int], Merged]
 """A merge by several workers: snapshot, deltas and frame to what `merge` gives, its objects in the store."""
 
 
 def merge_frame(
-    store: Store, inbox: Inbox, plan: Plan, onto: NewBase | None = None, spread: Spread | None = None
+    store: Store, inbox: Inbox, plan: Plan, onto: NewBase | None = None, spread: FrameMerge | None = None
 ) -> Merged:
     """Merge the plan's deltas, by `spread` if it is given; the objects are written and not flushed. GuardError if the
     result lacks an entity."""

@@ -21,17 +21,17 @@ from dreamcatcherd.core.frames import Closing
 from dreamcatcherd.daemon.cycle import close_frame
 from dreamcatcherd.daemon.primary import Primary
 from dreamcatcherd.engine.large_merge import Spent
-from dreamcatcherd.engine.selection import Engine, Kind, folder_of
+from dreamcatcherd.engine.selection import Engine, EngineKind, folder_of
 from dreamcatcherd.git.local import LocalStore
 from dreamcatcherd.git.maintenance import maintain
-from dreamcatcherd.history.replay import Spread, closed_frames, replay_to
+from dreamcatcherd.history.replay import ReplaySpread, closed_frames, replay_to
 from dreamcatcherd.stages.first_frame import open_first
 from dreamcatcherd.stages.snapshot_chain import links
 from tests.bench.fleet import DAY, push
 from tests.law.fleet import MAIN
 
 STREAMS, WORKERS = 100, 2
-WAYS: tuple[tuple[str, Kind | None], ...] = (
+WAYS: tuple[tuple[str, EngineKind | None], ...] = (
     ("in one process, 2,000 at a time", None), ("inline", "inline"), (f"{WORKERS} processes", "processes"),
     (f"dask, {WORKERS} workers", "dask"),
 )  # fmt: skip
@@ -50,7 +50,7 @@ def make(repository: Path, deltas: int, frames: int) -> None:
     maintain(repository)
 
 
-def replay(repository: Path, kind: Kind | None) -> dict[str, Any]:
+def replay(repository: Path, kind: EngineKind | None) -> dict[str, Any]:
     """Replay the repository in this process; `busy` are the seconds of processor time that tasks took."""
     store = LocalStore(repository)
     tip = store.refs()[MAIN]
@@ -64,7 +64,7 @@ def replay(repository: Path, kind: Kind | None) -> dict[str, Any]:
         with engine.pool(folder_of(store), tip) as pool:
             from dreamcatcherd.engine.large_merge import Place
 
-            spread = Spread(pool, Place(store, folder_of(store)), 0, lambda more: None, spent.append)
+            spread = ReplaySpread(pool, Place(store, folder_of(store)), 0, lambda more: None, spent.append)
             done = replay_to(store, closed_frames(store, chain), chain[-1].frame, spread)
     seconds = time.monotonic() - begun
     busy = sum(one.read_s + one.fold_s for one in spent)
@@ -99,7 +99,7 @@ def _running(pid: int) -> list[int]:
         return []
 
 
-def measured(repository: Path, kind: Kind | None) -> dict[str, Any]:
+def measured(repository: Path, kind: EngineKind | None) -> dict[str, Any]:
     """A replay in a new process, with the peak memory of it and of its largest worker in MiB."""
     words = [sys.executable, "-m", "tests.bench.replay", "run", str(repository), kind or ""]
     process = subprocess.Popen(words, stdout=subprocess.PIPE, text=True)
@@ -142,7 +142,7 @@ def main(deltas: int, frames: int, folder: Path) -> None:
 
 if __name__ == "__main__":
     if sys.argv[1:2] == ["run"]:
-        kinds: dict[str, Kind | None] = {kind or "": kind for _, kind in WAYS}
+        kinds: dict[str, EngineKind | None] = {kind or "": kind for _, kind in WAYS}
         print(json.dumps(replay(Path(sys.argv[2]), kinds[sys.argv[3]])))
     else:
         asked = dict(enumerate(sys.argv[1:]))

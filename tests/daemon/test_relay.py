@@ -9,11 +9,10 @@ from pathlib import Path
 import pytest
 
 from dreamcatcherd.core import paths
-from dreamcatcherd.core.errors import FatalError
+from dreamcatcherd.core.errors import FatalError, PushRefusedError
 from dreamcatcherd.core.frames import Closing
 from dreamcatcherd.core.tree import FILE, Entry, walk
 from dreamcatcherd.daemon.cycle import close_frame
-from dreamcatcherd.git.failures import PushRefusedError
 from dreamcatcherd.git.local import LocalStore
 from dreamcatcherd.git.protocols import Move
 from dreamcatcherd.history.verify import read_history, verify_frame

@@ -11,7 +11,7 @@ from dreamcatcherd.engine.large_merge import Place, Spent
 from dreamcatcherd.engine.pools import Pool
 from dreamcatcherd.engine.selection import Engine, folder_of
 from dreamcatcherd.git.local import LocalStore
-from dreamcatcherd.history.replay import Spread, closed_frames, replay_hindsight, replay_to
+from dreamcatcherd.history.replay import ReplaySpread, closed_frames, replay_hindsight, replay_to
 from dreamcatcherd.history.verify import Verdict, read_history
 from dreamcatcherd.history.verify_spread import verify_frames
 from tests.history.tamper import chain
@@ -20,15 +20,15 @@ from tests.law.fleet import MAIN
 pytestmark = pytest.mark.xdist_group("engine")  # what all of them need is made once
 
 
-def spread_over(pool: Pool, store: LocalStore, noted: list[int], threshold: int = 0) -> Spread:
+def spread_over(pool: Pool, store: LocalStore, noted: list[int], threshold: int = 0) -> ReplaySpread:
     spent: list[Spent] = []
-    return Spread(pool, Place(store, folder_of(store)), threshold, noted.append, spent.append)
+    return ReplaySpread(pool, Place(store, folder_of(store)), threshold, noted.append, spent.append)
 
 
 @pytest.fixture
 def many_parts(monkeypatch: pytest.MonkeyPatch) -> None:
     """Work is cut as if it were large: chunks of a few deltas, and many parts."""
-    monkeypatch.setattr(large_merge, "CHUNK_ITEMS", 7)
+    monkeypatch.setattr(large_merge, "TASK_ITEMS", 7)
     monkeypatch.setattr(large_merge, "PART_COST", 4_000)
     monkeypatch.setattr(large_merge, "TOGETHER", 30)
 
