@@ -4,7 +4,7 @@ Owns the shape of a row and the default rows; `records` reads records by them, `
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import cached_property
 from typing import Literal, NamedTuple
 
@@ -106,6 +106,12 @@ class Collection(Struct, frozen=True, dict=True):
     def aliases(self) -> frozenset[str]:
         """Every alias of a key field."""
         return frozenset(alias for field in self.aliased for alias in field.aliases)
+
+    @cached_property
+    def as_it_is(self) -> Callable[[Iterable[str]], bool]:
+        """Whether no field of a record needs another name, or may not be there: the record is stored as it came."""
+        nameless = () if self.rule in BY_RECORD else ("",)
+        return frozenset((*self.aliases, *MARKS, *nameless)).isdisjoint
 
     @cached_property
     def rules(self) -> Mapping[str, FieldRule]:

@@ -125,7 +125,7 @@ class Delta(Struct, frozen=True):
     traceparent: str | None = None
     """The W3C trace context that its author gave, if it is valid: a link of the frame's trace and nothing else."""
     raw: bytes | None = None
-    """The bytes of the document where they are kept in place of the body: they take a fifth of its memory."""
+    """The bytes of the document where they are kept in place of the body: they take less memory."""
 
     @property
     def cost(self) -> int:

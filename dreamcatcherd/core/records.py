@@ -12,12 +12,11 @@ from types import MappingProxyType
 from typing import NamedTuple
 
 from dreamcatcherd.core.codec import canonical
-from dreamcatcherd.core.collections import BY_RECORD, Choice, Collection
+from dreamcatcherd.core.collections import Choice, Collection
 from dreamcatcherd.core.decimals import doubles
 from dreamcatcherd.core.delta_sections import Sections, sections_in
 from dreamcatcherd.core.keyed_records import (
     MARKED,
-    UNMARKED,
     One,
     Ordered,
     as_extra,
@@ -26,7 +25,7 @@ from dreamcatcherd.core.keyed_records import (
     read_member,
     read_record,
 )
-from dreamcatcherd.core.keys import NUMERIC, content_text, stored_key, text_mark
+from dreamcatcherd.core.keys import NUMERIC, stored_key, text_mark
 from dreamcatcherd.core.model import Delta, Json, Record, Stamp
 
 
@@ -120,26 +119,29 @@ def _place_plain(row: Collection, section: str, items: list[Json]) -> Placed | N
     This is for speed alone: `read_record` would leave these records as they are, and give them the same keys."""
     if not items or row.form in ("counters", "profiles") or row.rule == "claim" or row.adds:
         return None
-    aliases, nameless = row.aliases, row.rule in BY_RECORD
+    changes_nothing = row.as_it_is
+    for item in items:
+        if type(item) is not dict or not changes_nothing(item):
+            return None
+    if row.rule == "append":
+        return Placed(row, section, None, items)
+    choices = row.choices
     keys: list[list[Json]] = []
     for item in items:
-        if type(item) is not dict or not aliases.isdisjoint(item) or not UNMARKED(item):
-            return None
-        if "" in item and not nameless:
-            return None
-        key = _plain_key(row.choices, item) if row.rule != "append" else []
+        key = _plain_key(choices, item)
         if key is None:
             return None
         keys.append(key)
-    return Placed(row, section, None if row.rule == "append" else keys, items)
+    return Placed(row, section, keys, items)
 
 
 def _plain_key(choices: tuple[Choice, ...], item: Record) -> list[Json] | None:
     """The key of a record that needs no change; None if it may need one."""
+    get = item.get
     for choice in choices:
         key: list[Json] = []
         for name in choice.names:
-            part = item.get(name)
+            part = get(name)
             if part is None:
                 break
             # A string that begins like a number may be a decimal, which `key_part` turns into an integer.
@@ -147,9 +149,12 @@ def _plain_key(choices: tuple[Choice, ...], item: Record) -> list[Json] | None:
                 return None
             key.append(part)
         else:
-            if choice.content is not None:
-                text = content_text(choice, item)
-                return stored_key(choice, key, text_mark(text)) if text is not None else None
+            if choice.content is None:
+                return stored_key(choice, key) if choice.apart else key
+            text = get(choice.content)
+            if type(text) is not str or not text:
+                return None
+            key.append(text_mark(text))
             return stored_key(choice, key) if choice.apart else key
     return None
 

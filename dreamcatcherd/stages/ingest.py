@@ -39,7 +39,7 @@ DECODED_COST = 4 * 2**20
 
 RAW_BYTES = 16 * 2**20
 """How many bytes of the other deltas are kept as they were read, and decoded again when they are merged; what is beyond
-that is read again. A decoded delta takes five times the memory of its bytes, and decoding is the faster part of
+that is read again. A decoded delta takes several times the memory of its bytes, and decoding is the faster part of
 reading."""
 
 RECENT = 64

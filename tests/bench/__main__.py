@@ -31,6 +31,7 @@ from tests.bench.fleet import DAY, push
 from tests.bench.growth import SHORT_HISTORY, SHORT_STATE, bench_history, bench_states
 from tests.bench.http import bench_http
 from tests.bench.idle import SIZES, bench_idle
+from tests.bench.one_shot import LEAST, time_merges, time_starts
 from tests.e2e.primaries import await_ready
 from tests.e2e.tools import Daemon, clone, primary_toml
 from tests.e2e.tools import push as git_push
@@ -42,7 +43,7 @@ RUNS = 5
 STATE = 300_000
 SMALL = 200
 MANUAL = Closing("manual")
-EVERY = ["frame", "state", "reaction", "idle", "check", "http", "growth"]
+EVERY = ["frame", "one-shot", "state", "reaction", "idle", "check", "http", "growth"]
 
 
 def primary_on(store: Store) -> Primary:
@@ -60,6 +61,14 @@ def timed(work: Callable[[], object]) -> float:
     start = time.perf_counter()
     work()
     return time.perf_counter() - start
+
+
+def read_alone(repository: Path, blobs: list[str]) -> None:
+    """Read and decode these blobs, and nothing else."""
+    repo = pygit2.Repository(str(repository))
+    decode = msgspec.json.Decoder().decode
+    for oid in blobs:
+        decode(repo.read(oid)[1])
 
 
 def floor(repository: Path, scratch: Path, blobs: list[str]) -> None:
@@ -105,27 +114,40 @@ def bench_frame(folder: Path) -> None:
     push(store, 1, DELTAS, STREAMS, 1)
     refs = store.refs()
     inbox = primary_on(store).read_inbox()
-    blobs = [arrival.item.version.blob for arrival in inbox.arrivals]
+    blobs = store.in_pack_order(arrival.item.version.blob for arrival in inbox.arrivals)
     size = sum(store.size(oid) for oid in blobs) / len(blobs)
     print(f"{len(blobs)} deltas of {size:.0f} bytes on {STREAMS} lanes", flush=True)
-    ours, least = [], []
+    ours, least, alone = [], [], []
     phases: dict[str, list[float]] = {}
     for run in range(RUNS + 1):
         rewind(store, refs)
         scratch = folder / f"scratch-{run}.git"
         pygit2.init_repository(str(scratch), bare=True)
         one = timed(partial(floor, folder / "frame.git", scratch, blobs))
+        reading = timed(partial(read_alone, folder / "frame.git", blobs))
         other = LocalStore(folder / "frame.git")
         start = time.perf_counter()
         done = close_frame(primary_on(other), "bench")
         took = time.perf_counter() - start
         if run:
             least.append(one)
+            alone.append(reading)
             ours.append(took)
             for name, seconds in done.phases.items():
                 phases.setdefault(name, []).append(seconds)
-    report(f"a frame of {DELTAS} deltas, read to published", ours, least, "floor")
+    what = f"a frame of {DELTAS} deltas, read to published"
+    report(what, ours, least, "floor (read in pack order, decode, sort, fold into dicts, encode, write)")
+    report(what, ours, alone, "reading alone (the same objects in pack order, decoded by msgspec)")
     print("  phases: " + ", ".join(f"{name} {statistics.median(times):.3f} s" for name, times in phases.items()))
+
+
+def bench_one_shot(folder: Path) -> None:
+    """Commands as processes of their own: what starting one costs, and a whole `merge`."""
+    ours, least = time_starts(folder, 2 * RUNS)
+    report("the start of a command: `merge` with nothing to do", ours, least, f"python -c {LEAST!r}")
+    for deltas in (SMALL, DELTAS):
+        ours, least = time_merges(folder, deltas, RUNS)
+        report(f"`merge` of {deltas} deltas as a command", ours, least, "a program that only reads and decodes them")
 
 
 def bench_state(folder: Path) -> None:
@@ -189,6 +211,8 @@ def main() -> None:
         chosen = [word for word in sys.argv[1:] if not word.isdecimal()] or EVERY
         if "frame" in chosen:
             bench_frame(folder)
+        if "one-shot" in chosen:
+            bench_one_shot(folder)
         if "state" in chosen:
             bench_state(folder)
         if "growth" in chosen:
