@@ -112,9 +112,10 @@ class ProcessPool:
         return future if done else self._submit(function, argument)
 
     def close(self) -> None:
-        """Let go of the workers; tasks that have not begun are dropped."""
+        """Let go of the workers; tasks that have not begun are dropped, and those that have are waited for: the library
+        may otherwise fail at the end of the process."""
         if self._executor is not None:
-            self._executor.shutdown(wait=False, cancel_futures=True)
+            self._executor.shutdown(wait=True, cancel_futures=True)
             self._executor = None
 
 

@@ -11,6 +11,12 @@ from tests.e2e.tools import dc, dc_json
 from tests.stages.tools import text
 
 
+@pytest.fixture(autouse=True)
+def own_interpreter(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Workers start from the program of their parent, which in a forked command would be that of the tests."""
+    monkeypatch.setenv("DREAMCATCHERD_ENGINE_THRESHOLD", "50000")
+
+
 @pytest.fixture
 def fleet(tmp_path: Path) -> str:
     """A repository with two closed frames."""
