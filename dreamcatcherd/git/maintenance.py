@@ -17,13 +17,13 @@ MAINTENANCE_S = 3600.0
 MAINTENANCE_LOCK_S = 12 * 3600.0
 """git treats a gc.pid older than 12 hours as stale, but never removes its maintenance lock, whatever its age."""
 
-PACKS_MANY = 32
+PACKS_JOINED = 32
 """How many packs a repository has at most after a command that closed a frame: beyond it, they are joined."""
 
 
 def has_many_packs(repository: Path) -> bool:
     """Whether a repository has so many packs that they should be joined."""
-    return sum(1 for _ in (repository / "objects" / "pack").glob("pack-*.idx")) > PACKS_MANY
+    return sum(1 for _ in (repository / "objects" / "pack").glob("pack-*.idx")) > PACKS_JOINED
 
 
 def maintain(repository: Path) -> None:
