@@ -21,13 +21,13 @@ MAINTENANCE_LOCK_S = 12 * 3600.0
 LOOSE_MOST = 256
 """How many refs may have a file of their own. Each look at the refs, here or at a push, asks all of these files."""
 
-PACKS_MANY = 32
+PACKS_JOINED = 32
 """How many packs a repository has at most after a command that closed a frame: beyond it, they are joined."""
 
 
 def has_many_packs(repository: Path) -> bool:
     """Whether a repository has so many packs that they should be joined."""
-    return sum(1 for _ in (repository / "objects" / "pack").glob("pack-*.idx")) > PACKS_MANY
+    return sum(1 for _ in (repository / "objects" / "pack").glob("pack-*.idx")) > PACKS_JOINED
 
 
 def maintain(repository: Path) -> None:

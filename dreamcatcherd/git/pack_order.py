@@ -11,8 +11,8 @@ import struct
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-FEW = 64
-"""Up to so many objects are read in any order: finding their places would take as long."""
+AS_ASKED = 64
+"""Up to so many objects are read in the order in which they are asked for: finding their places would take as long."""
 
 _HEAD = 8
 _FAN_OUT = struct.Struct(">256I")
@@ -25,7 +25,7 @@ def in_pack_order(repository: Path, oids: Iterable[str]) -> list[str]:
 
     Packs that cannot be read are passed over: the order only saves time."""
     wanted = list(dict.fromkeys(oids))
-    if len(wanted) <= FEW:
+    if len(wanted) <= AS_ASKED:
         return wanted
     left = {bytes.fromhex(oid): oid for oid in wanted}
     ordered: list[str] = []

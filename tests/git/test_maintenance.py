@@ -62,7 +62,7 @@ def test_commands_that_close_frames_leave_few_packs(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: str
 ) -> None:
     """However many frames a job closes one by one, the packs stay few, and everything can still be read."""
-    monkeypatch.setattr(maintenance, "PACKS_MANY", 4)
+    monkeypatch.setattr(maintenance, "PACKS_JOINED", 4)
     store = create(tmp_path / "fleet.git", 1, NOW, Closing("manual"))
     for frame in range(1, 12):
         commit_files(store, MAIN, {f"{FOLDER}/{frame}/a.json": text(frame, number=frame)})

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from dreamcatcherd.git.command import git
-from dreamcatcherd.git.pack_order import FEW, in_pack_order
+from dreamcatcherd.git.pack_order import AS_ASKED, in_pack_order
 from tests.e2e.tools import git as plain_git
 
 
@@ -18,7 +18,7 @@ def blobs(tmp_path: Path) -> list[str]:
     """Blobs in the order in which fast-import wrote them into the one pack of `tmp_path`."""
     plain_git(tmp_path, "init", "-q", "--bare", ".")
     marks = tmp_path / "marks"
-    texts = [f"delta {number} of one hundred and more\n" for number in range(3 * FEW)]
+    texts = [f"delta {number} of one hundred and more\n" for number in range(3 * AS_ASKED)]
     stream = "".join(f"blob\nmark :{at}\ndata {len(text)}\n{text}\n" for at, text in enumerate(texts, 1))
     words = ("-c", "fastimport.unpackLimit=1", "fast-import", "--quiet", f"--export-marks={marks}")
     assert git(tmp_path, *words, stdin=stream.encode()).returncode == 0
