@@ -25,7 +25,7 @@ from dreamcatcherd.core.report import CloseTimeline, Pending, PhaseRun
 from dreamcatcherd.core.tree import NamePath, blob_at
 from dreamcatcherd.core.troubles import overdue, oversized, unmatched_settings, violated
 from dreamcatcherd.daemon.phases import Phases
-from dreamcatcherd.engine.selection import Engine, is_large, merge_spread
+from dreamcatcherd.engine.selection import Engine, is_large
 from dreamcatcherd.git.derived_files import derived_files
 from dreamcatcherd.git.protocols import Move, Store
 from dreamcatcherd.stages.attribution import pending_streams
@@ -122,6 +122,8 @@ class Primary:
         """Stage 4; a large frame by the engine's workers. RetryableError if they are lost."""
         spread: FrameMerge | None = None
         if is_large(self.engine, plan.deltas):
+            from dreamcatcherd.engine.spread import merge_spread  # slow to load, and few frames are so large
+
             spread = partial(
                 merge_spread, self.engine, self.store, inbox.settings, lambda _: self.progress(), self.store
             )

@@ -24,7 +24,7 @@ from dreamcatcherd.core.snapshot import empty_snapshot
 from dreamcatcherd.core.tree import blob_at, subtree
 from dreamcatcherd.engine.large_merge import Place, Spent, Work, estimated_cost, merge_large
 from dreamcatcherd.engine.pools import Pool
-from dreamcatcherd.engine.selection import settings_text
+from dreamcatcherd.engine.spread import settings_text
 from dreamcatcherd.engine.tasks import MergeItem, read_merged
 from dreamcatcherd.git.overlay import DiskOverlay, Overlay
 from dreamcatcherd.git.protocols import ObjectReader

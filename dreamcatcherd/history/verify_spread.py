@@ -17,7 +17,8 @@ from dreamcatcherd.core.model import Delta
 from dreamcatcherd.core.settings import Settings
 from dreamcatcherd.core.tree import Objects
 from dreamcatcherd.engine.pools import Pool
-from dreamcatcherd.engine.selection import folder_of, merge_in
+from dreamcatcherd.engine.selection import folder_of
+from dreamcatcherd.engine.spread import merge_in
 from dreamcatcherd.engine.tasks import shared_store
 from dreamcatcherd.engine.wire import from_bytes, sent, to_bytes
 from dreamcatcherd.git.protocols import ObjectReader, Store

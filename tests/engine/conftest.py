@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 from distributed import LocalCluster
 
-from dreamcatcherd.engine.pools import InlinePool, Pool, ProcessPool
+from dreamcatcherd.engine.pools import InlinePool, Pool
+from dreamcatcherd.engine.process_pool import ProcessPool
 from dreamcatcherd.engine.selection import Engine
 from dreamcatcherd.git.local import LocalStore
 from dreamcatcherd.testing import MemoryStore

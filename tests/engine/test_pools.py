@@ -13,7 +13,8 @@ from pathlib import Path
 import pytest
 
 from dreamcatcherd.core.errors import FatalError, RetryableError
-from dreamcatcherd.engine.pools import AHEAD, InlinePool, Pool, ProcessPool
+from dreamcatcherd.engine.pools import AHEAD, InlinePool, Pool
+from dreamcatcherd.engine.process_pool import ProcessPool
 from dreamcatcherd.engine.spill import Spill
 from dreamcatcherd.engine.wire import from_bytes, to_bytes
 
@@ -97,7 +98,7 @@ def test_workers_end_with_a_parent_that_is_killed(tmp_path: Path) -> None:
     program = tmp_path / "parent.py"
     program.write_text(
         "import os, time\n"
-        "from dreamcatcherd.engine.pools import ProcessPool\n"
+        "from dreamcatcherd.engine.process_pool import ProcessPool\n"
         "from tests.engine.test_pools import pid_of\n"
         "if __name__ == '__main__':\n"
         "    for _, raw in ProcessPool(1).run(pid_of, [(0, b'')]):\n"
