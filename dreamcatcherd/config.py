@@ -15,8 +15,9 @@ from typing import Any
 import msgspec
 from msgspec import structs
 
+from dreamcatcherd.config_remotes import MirrorConfig
 from dreamcatcherd.config_rules import contradictions
-from dreamcatcherd.config_tables import Config, EventsConfig, MirrorConfig
+from dreamcatcherd.config_tables import Config, EventsConfig
 from dreamcatcherd.core.errors import UsageError
 from dreamcatcherd.core.format_number import take_format
 from dreamcatcherd.core.mistakes import (

@@ -12,7 +12,8 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Literal
 
-from dreamcatcherd.config_tables import EventsConfig, MirrorConfig, RepositoryConfig
+from dreamcatcherd.config_remotes import MirrorConfig
+from dreamcatcherd.config_tables import EventsConfig, RepositoryConfig
 from dreamcatcherd.core.errors import UsageError
 
 _REMOTE = re.compile(r"[a-z+]+://|[^/:]+@?[^/:]*:(?!//)[^/]*")

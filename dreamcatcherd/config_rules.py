@@ -17,13 +17,13 @@ from dreamcatcherd.config_files import (
     mirror_file,
     repository_path,
 )
+from dreamcatcherd.config_remotes import MirrorConfig
 from dreamcatcherd.config_tables import (
     Config,
     EngineConfig,
     EventsConfig,
     FramesConfig,
     HttpConfig,
-    MirrorConfig,
     PublishConfig,
     RepositoryConfig,
     RetentionConfig,

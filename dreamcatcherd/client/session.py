@@ -13,8 +13,9 @@ from msgspec import Struct, structs
 
 from dreamcatcherd.client.pace import persist
 from dreamcatcherd.config_files import credential_file, repository_path
+from dreamcatcherd.config_remotes import RemoteKeys
 from dreamcatcherd.config_rules import wrong_url
-from dreamcatcherd.config_tables import RemoteKeys, RepositoryConfig
+from dreamcatcherd.config_tables import RepositoryConfig
 from dreamcatcherd.core import paths
 from dreamcatcherd.core.errors import UsageError
 from dreamcatcherd.core.model import FrameState

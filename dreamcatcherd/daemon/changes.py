@@ -9,8 +9,9 @@ from typing import Any
 
 import msgspec
 
+from dreamcatcherd.config_remotes import MirrorConfig
 from dreamcatcherd.config_rules import without_path
-from dreamcatcherd.config_tables import Config, EventsConfig, MirrorConfig
+from dreamcatcherd.config_tables import Config, EventsConfig
 from dreamcatcherd.core.errors import DreamcatcherError
 from dreamcatcherd.daemon.bootstrap import Runtime
 from dreamcatcherd.git.access import without_secrets

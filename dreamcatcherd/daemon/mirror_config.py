@@ -8,7 +8,7 @@ from msgspec import Struct
 
 from dreamcatcherd.client.session import remote_access
 from dreamcatcherd.config_files import mirror_file, repository_path
-from dreamcatcherd.config_tables import MirrorConfig
+from dreamcatcherd.config_remotes import MirrorConfig
 from dreamcatcherd.core.errors import DreamcatcherError, UsageError
 from dreamcatcherd.git.access import Access
 

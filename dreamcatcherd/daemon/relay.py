@@ -14,7 +14,8 @@ from msgspec import structs
 
 from dreamcatcherd.client.session import remote_access
 from dreamcatcherd.config_files import credential_file, repository_path
-from dreamcatcherd.config_tables import Config, RelayConfig
+from dreamcatcherd.config_remotes import RelayConfig
+from dreamcatcherd.config_tables import Config
 from dreamcatcherd.core import paths
 from dreamcatcherd.core.errors import PushRefusedError, RetryableError, UsageError
 from dreamcatcherd.core.frames import Decision

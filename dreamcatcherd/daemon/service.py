@@ -25,22 +25,19 @@ from dreamcatcherd.core.troubles import Trouble, failing
 from dreamcatcherd.daemon.backoff import Backoff
 from dreamcatcherd.daemon.bootstrap import Runtime, Source, build_runtime
 from dreamcatcherd.daemon.changes import changed_files, changed_keys
+from dreamcatcherd.daemon.companions import Companions
 from dreamcatcherd.daemon.cycle import close_frame, poll
 from dreamcatcherd.daemon.file_watch import SLOW_STEP_MS, FileWatch, degraded_trouble
 from dreamcatcherd.daemon.hints import HintPace
 from dreamcatcherd.daemon.memory import give_back
-from dreamcatcherd.daemon.mirrors import Mirrors
 from dreamcatcherd.daemon.opening import configure
 from dreamcatcherd.daemon.primary import Primary
-from dreamcatcherd.daemon.push_checks import PushChecks
 from dreamcatcherd.daemon.signals import catch_signals
-from dreamcatcherd.daemon.subscriptions import Subscriptions
 from dreamcatcherd.daemon.systemd import SystemdNotifier
 from dreamcatcherd.daemon.timers import Timers
 from dreamcatcherd.daemon.upkeep import Upkeep
 from dreamcatcherd.observe.logs import CycleLog, EventLogger, set_up_logs
 from dreamcatcherd.observe.metrics import Metrics
-from dreamcatcherd.observe.traces import Traces
 from dreamcatcherd.stages.first_frame import open_first
 from dreamcatcherd.stages.relay_copy import CLOSE_UPSTREAM, NO_CLOSE
 from dreamcatcherd.web.app import WebApp, make_app
@@ -52,9 +49,6 @@ from dreamcatcherd.web.server import HttpServer, Listening
 
 STOP_S = 1.5
 """How long a cycle may continue after a signal before the process ends."""
-
-FLUSH_S = 0.4
-"""How long the last traces may take to be sent when the daemon ends."""
 
 
 class Service:
@@ -86,12 +80,7 @@ class Service:
             beside, self._wake.set, self._watch_degraded, recursive=False, step_ms=SLOW_STEP_MS
         )
         self._upkeep = Upkeep(self._timers, self.metrics, self._cycles)
-        self._traces = Traces(logger)
-        self._checks = PushChecks(logger)
-        self._events = Subscriptions(self.live_status.idle)
-        self.metrics.undelivered(self._events.waiting)
-        self._mirrors = Mirrors(self._wake.set)
-        self.metrics.mirrors(self._mirrors.states)
+        self.companions = Companions(logger, self.metrics, self.live_status.idle, self._wake.set)
         self._backoff = Backoff()
         self._failing: Trouble | None = None
         self._failing_kind = ""
@@ -122,9 +111,7 @@ class Service:
         self._timers.start()
         catch_signals(self._end, self._ask, lambda: self._timers.after("leave", STOP_S, self._leave))
         self._upkeep.start(self._runtime)
-        self._events.start()
-        self._checks.start()
-        self._mirrors.start()
+        self.companions.start()
         self._watch.start()
         self._config_watch.start()
 
@@ -139,7 +126,7 @@ class Service:
             self._notifier.stopping()
             self.close()
         self._log.info("stopped")
-        if not self._mirrors.has_ended():  # a git that a mirror keeps waiting: nothing that it does counts any more
+        if not self.companions.mirrors.has_ended():  # git waits for a mirror: nothing of that counts any more
             os._exit(0)
 
     def close(self) -> None:
@@ -147,10 +134,7 @@ class Service:
         self._watch.stop()
         self._config_watch.stop()
         self._listener.close()
-        self._events.stop()
-        self._checks.stop()
-        self._mirrors.stop()
-        self._traces.stop(FLUSH_S)
+        self.companions.stop()
         self._timers.stop()
 
     def _rest(self, seconds: float) -> None:
@@ -241,7 +225,7 @@ class Service:
             with contextlib.suppress(RefusedError):  # another primary was faster
                 open_first(self.primary.store, frame, now, self.primary.closing, inbox.main)
             found = poll(self.primary)
-        self._events.look(self.primary.last)
+        self.companions.events.look(self.primary.last)
         return found
 
     def _show_pending(self, pending: Pending) -> None:
@@ -253,9 +237,9 @@ class Service:
         """Account for a failed cycle; returns the seconds to wait."""
         self._cycles.failure(error)
         if closing:
-            self._traces.failure(self.primary.timeline, error)
+            self.companions.traces.failure(self.primary.timeline, error)
         races = error.races if isinstance(error, OvertakenError) else 0
-        self._events.failed(error, self.primary.clock())
+        self.companions.events.failed(error, self.primary.clock())
         self.metrics.failure(publishing=closing, guard=isinstance(error, GuardError), races=races)
         if self._failing is None or self._failing_kind != error.kind:
             self._failing, self._failing_kind = failing(error, self.primary.clock()), error.kind
@@ -275,14 +259,12 @@ class Service:
     def _note(self) -> None:
         """Show the daemon's own troubles, the one that stops frames first."""
         own = filter(None, (self._failing, self._full, self._refused, self._unwatched))
-        self.live_status.note((*own, *self._events.troubles(), *self._mirrors.troubles()))
+        self.live_status.note((*own, *self.companions.troubles()))
 
     def _show(self, report: CycleReport) -> None:
-        self._events.look(self.primary.last)
-        self._mirrors.look(self.primary.last)
         self.metrics.cycle(report)
         self._cycles.cycle(report)
-        self._traces.cycle(report)
+        self.companions.cycle(report, self.primary.last)
         self._failing = None
         self._note()
         self.metrics.largest(self.primary.largest_bytes())
@@ -355,12 +337,8 @@ class Service:
         runtime.primary.progress = self._notifier.alive
         runtime.store.progress = self._notifier.progress
         self._upkeep.take_over(runtime)
-        self._traces.use(runtime.tracing, self._log)
         self._hints.secrets = runtime.hint_secrets
-        self._checks.use(runtime.store.folder if runtime.watched else None, self._log)
-        self._events.take_over(runtime.subscriptions, runtime.store.reader, self._log)
-        self._mirrors.take_over(runtime.mirrors, runtime.mirror_base, runtime.store.recall, self._log)
-        runtime.primary.beside = self._mirrors.beside
+        self.companions.take_over(runtime)
 
     def _watch_degraded(self, why: str) -> None:
         """In the watch's thread: what is set here is read at the next step."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from dreamcatcherd.config_tables import MirrorConfig
+from dreamcatcherd.config_remotes import MirrorConfig
 from dreamcatcherd.core import paths
 from dreamcatcherd.core.errors import DreamcatcherError, FatalError
 from dreamcatcherd.core.report import Check, plural

@@ -12,7 +12,7 @@ from dreamcatcherd.engine.large_merge import Place, Work, merge_large
 from dreamcatcherd.engine.pools import Pool
 from dreamcatcherd.engine.selection import Engine, folder_of
 from dreamcatcherd.engine.tasks import MergeItem, SettingsText
-from dreamcatcherd.git.overlay import DiskOverlay
+from dreamcatcherd.git.disk_overlay import DiskOverlay
 from dreamcatcherd.git.protocols import ObjectReader
 
 

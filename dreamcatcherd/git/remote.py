@@ -71,6 +71,7 @@ class RemoteStore:
         self.signing_key: Path | None = None
         self.server_notes: Path | None = self.folder
         self.progress: Callable[[], None] = lambda: None
+        self.loose_refs = 0  # the clone's refs are read once, and then follow from what the remote lists
         self._spaces = ["refs/heads/", "refs/dreamcatcher/"]  # the prefixes of the refs that are followed
         self._shown: dict[str, str] | None = None  # the clone's refs as they were last read or moved here
         self._checked = False  # whether the clone was checked or recreated since it last answered
@@ -269,10 +270,6 @@ class RemoteStore:
         if (self.folder / "HEAD").exists():
             self._repository.refresh()
 
-    @property
-    def loose_refs(self) -> int:
-        return 0  # the clone's refs are read once, and then follow from what the remote lists
-
     def lost_history(self) -> str | None:
         return None  # what was seen published is in the clone, or `recall` has it
 
@@ -337,8 +334,7 @@ class RemoteStore:
         """Put an empty clone in the place of this one and fetch everything.
 
         `make_clone` renames it into place, within the hold, so no other process works on a half-made clone. The last
-        published commit that was seen is carried over: without it, a remote whose refs were moved back would be
-        believed."""
+        published commit that was seen is carried over: else a remote whose refs were moved back would be believed."""
         self._checked = True
         seen: str | None = None
         with self._hold():

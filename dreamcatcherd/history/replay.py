@@ -26,7 +26,8 @@ from dreamcatcherd.engine.large_merge import Place, Spent, Work, estimated_cost,
 from dreamcatcherd.engine.pools import Pool
 from dreamcatcherd.engine.spread import settings_text
 from dreamcatcherd.engine.tasks import MergeItem, read_merged
-from dreamcatcherd.git.overlay import DiskOverlay, Overlay
+from dreamcatcherd.git.disk_overlay import DiskOverlay
+from dreamcatcherd.git.overlay import Overlay
 from dreamcatcherd.git.protocols import ObjectReader
 from dreamcatcherd.stages.snapshot_chain import Link
 

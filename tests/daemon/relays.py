@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from dreamcatcherd.config_tables import RelayConfig
+from dreamcatcherd.config_remotes import RelayConfig
 from dreamcatcherd.core import paths
 from dreamcatcherd.core.frames import Closing
 from dreamcatcherd.core.ledger import Ledger

@@ -170,7 +170,7 @@ def test_a_trip_of_the_guard_waits_in_the_cursor_and_comes_once_in_its_place() -
 def test_the_service_passes_on_what_it_finds(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
     """Each look and each new trip of the guard reaches every delivery, the trip once for each cause and frame."""
     daemon = start()
-    subscriptions = daemon.service._events
+    subscriptions = daemon.service.companions.events
 
     class Kept:
         def __init__(self) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from dreamcatcherd.config_tables import MirrorConfig
+from dreamcatcherd.config_remotes import MirrorConfig
 from dreamcatcherd.core import paths
 from dreamcatcherd.core.errors import RefusedError, RetryableError
 from dreamcatcherd.core.frames import Closing

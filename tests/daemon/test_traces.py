@@ -33,7 +33,7 @@ def traced(start: Start, collector: Collector) -> Traced:
 
     def make(store: Scripted | None = None) -> Daemon:
         daemon = start(store)
-        daemon.service._traces.use(TraceTarget(collector.url + "/v1/traces", "memory"))
+        daemon.service.companions.traces.use(TraceTarget(collector.url + "/v1/traces", "memory"))
         return daemon
 
     return make
@@ -42,7 +42,7 @@ def traced(start: Start, collector: Collector) -> Traced:
 def roots(collector: Collector, *daemons: Daemon) -> list[Received]:
     """The roots of all traces, after everything that waits was sent."""
     for daemon in daemons:
-        daemon.service._traces.stop(30)
+        daemon.service.companions.traces.stop(30)
     return collector.named("frame")
 
 
@@ -95,7 +95,7 @@ def test_polls_are_no_traces(traced: Traced, collector: Collector) -> None:
     daemon = traced()
     for second in range(1, 5):
         daemon.step(second)
-    assert daemon.service._traces._pipeline is None
+    assert daemon.service.companions.traces._pipeline is None
     assert roots(collector, daemon) == []
 
 

@@ -15,9 +15,18 @@ LIBRARIES = {"click", "msgspec", "typing_extensions"}
 """What every command may load besides Python's own library."""
 LIBGIT2 = {"pygit2", "_cffi_backend"}
 
-BASE = {"cli", "core", "config", "config_files", "config_rules", "config_tables"}
-WITH_GIT = BASE | {"git", "stages", "observe", "daemon"}
-CLOSING = {"daemon", "daemon.cycle", "daemon.opening", "daemon.phases", "daemon.primary", "observe", "observe.clock"}
+BASE = {"cli", "core", "config", "config_files", "config_remotes", "config_rules", "config_tables"}
+WITH_GIT = BASE | {"git", "stages", "observe", "daemon", "engine"}
+CLOSING = {
+    "daemon",
+    "daemon.cycle",
+    "daemon.engines",
+    "daemon.opening",
+    "daemon.phases",
+    "daemon.primary",
+    "observe",
+    "observe.clock",
+}
 """What a command that runs once may load of the packages that the daemon runs in."""
 
 LOADS = {
