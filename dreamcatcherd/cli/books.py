@@ -21,6 +21,7 @@ from dreamcatcherd.cli.common import (
     write_json,
     write_table,
 )
+from dreamcatcherd.cli.files import write_file
 from dreamcatcherd.cli.usage import CommandGroup, WholeNumber
 from dreamcatcherd.core.books.library import Folder
 from dreamcatcherd.core.books.shelf import ShelfEntry, catalogue, chapter_entries, shelf
@@ -31,7 +32,6 @@ from dreamcatcherd.core.keys import key_part
 from dreamcatcherd.core.model import Json, Record
 from dreamcatcherd.core.snapshot import get_keyed, open_snapshot
 from dreamcatcherd.core.tree import Reader
-from dreamcatcherd.git.atomic_write import write_atomically
 from dreamcatcherd.history.queries import view
 
 _FORMS: dict[str, Callable[[Record], bytes]] = {"json": book_json, "markdown": as_markdown, "epub": as_epub}
@@ -176,7 +176,7 @@ def export_book(
         sys.stdout.buffer.write(raw)
         sys.stdout.buffer.flush()
         return
-    write_atomically(output, [raw])
+    write_file(output, [raw])
     if as_json:
         write_json({"book": found.book, "file": str(output), "format": form, "fingerprint": found.fingerprint})
     else:

@@ -22,7 +22,8 @@ UNPACKED_MOST = 2**31
 def write_out(pieces: Iterable[bytes], output: Path | None, *, text: bool = True) -> None:
     """Write pieces to a file, which appears under its name when it is complete, or to stdout. `text`: they are JSON.
 
-    On a terminal, characters that it would obey are escaped; UsageError for anything but JSON."""
+    On a terminal, characters that it would obey are escaped; UsageError for anything but JSON. A device or a pipe is
+    written to as it is."""
     if output is None:
         terminal = sys.stdout.isatty()
         if terminal and not text:
@@ -31,7 +32,16 @@ def write_out(pieces: Iterable[bytes], output: Path | None, *, text: bool = True
             sys.stdout.buffer.write(shown_json(piece.decode()).encode() if terminal else piece)
         sys.stdout.buffer.flush()
         return
-    write_atomically(output, pieces)
+    write_file(output, pieces)
+
+
+def write_file(output: Path, pieces: Iterable[bytes]) -> None:
+    """Write pieces to a file that appears when it is complete; a link stays one. A device or a pipe is written to."""
+    if output.exists() and not output.is_file():  # to rename over /dev/null would take it from the whole machine
+        with output.open("wb") as file:
+            file.writelines(pieces)
+        return
+    write_atomically(output.resolve() if output.is_symlink() else output, pieces)
 
 
 def read_in(file: Path) -> bytes:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import subprocess
 import sys
 import tarfile
@@ -264,3 +265,23 @@ def test_a_crafted_export_is_refused(tmp_path: Path, raw: bytes) -> None:
     before = git(tmp_path / "fleet.git", "for-each-ref")
     assert "not an exported snapshot" in dc("import", str(file), "--repo", str(tmp_path / "fleet.git"), code=1)
     assert git(tmp_path / "fleet.git", "for-each-ref") == before
+
+
+@pytest.mark.parametrize("words", [("export",), ("archive",), ("replay",)], ids=" ".join)
+def test_an_output_that_is_no_file_is_written_to_and_stays(words: tuple[str, ...], tmp_path: Path) -> None:
+    """A pipe gets the bytes and is a pipe afterwards, as /dev/null stays a device; a link stays one, and leads to
+    them."""
+    dc("init", "fleet.git", cwd=tmp_path)
+    dc("merge", "--repo", "fleet.git", cwd=tmp_path)
+    dc(*words, "-o", "plain", "--repo", "fleet.git", cwd=tmp_path)
+    expected = (tmp_path / "plain").read_bytes()
+    pipe, link = tmp_path / "pipe", tmp_path / "link"
+    os.mkfifo(pipe)
+    link.symlink_to("linked")
+    (tmp_path / "linked").write_bytes(b"before")
+    with subprocess.Popen(["cat", pipe], stdout=subprocess.PIPE) as reader:
+        dc(*words, "-o", "pipe", "--repo", "fleet.git", cwd=tmp_path)
+        assert reader.communicate()[0] == expected
+    assert pipe.is_fifo()
+    dc(*words, "-o", "link", "--repo", "fleet.git", cwd=tmp_path)
+    assert (link.is_symlink(), (tmp_path / "linked").read_bytes()) == (True, expected)
