@@ -12,7 +12,7 @@ from typing import Any
 
 from dreamcatcherd.cli.common import shown_json
 from dreamcatcherd.core.errors import RefusedError, UsageError
-from dreamcatcherd.git.atomic_write import write_atomically
+from dreamcatcherd.git.atomic_write import is_special, write_atomically
 
 _ZSTD_MAGIC = b"\x28\xb5\x2f\xfd"
 UNPACKED_MOST = 2**31
@@ -37,7 +37,7 @@ def write_out(pieces: Iterable[bytes], output: Path | None, *, text: bool = True
 
 def write_file(output: Path, pieces: Iterable[bytes]) -> None:
     """Write pieces to a file that appears when it is complete; a link stays one. A device or a pipe is written to."""
-    if output.exists() and not output.is_file():  # to rename over /dev/null would take it from the whole machine
+    if is_special(output):
         with output.open("wb") as file:
             file.writelines(pieces)
         return

@@ -7,6 +7,11 @@ from collections.abc import Iterable
 from pathlib import Path
 
 
+def is_special(path: Path) -> bool:
+    """Whether a path is a device or a pipe: to rename a file over it would take it from the whole machine."""
+    return path.exists() and not path.is_file() and not path.is_dir()
+
+
 def write_atomically(
     path: Path, data: bytes | Iterable[bytes], mode: int | None = None, *, durable: bool = False
 ) -> None:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+import shutil
 import tarfile
 import tempfile
 from collections.abc import Iterator
@@ -23,6 +24,7 @@ from msgspec import Struct
 from dreamcatcherd.core import paths
 from dreamcatcherd.core.codec import read_as
 from dreamcatcherd.core.errors import FatalError, RefusedError, UsageError
+from dreamcatcherd.git.atomic_write import is_special
 from dreamcatcherd.git.command import error_message, git
 from dreamcatcherd.git.local import LocalStore
 from dreamcatcherd.git.maintenance import MAINTENANCE_S
@@ -54,7 +56,8 @@ class Manifest(Struct, frozen=True):
 
 
 def write_archive(store: GitStore, chain: list[Link], first: int, last: int, main: str, output: Path) -> Manifest:
-    """Write frames `first` to `last` of a chain into the file `output`; it is renamed into place once complete.
+    """Write frames `first` to `last` of a chain into the file `output`; it is renamed into place once complete. A
+    device or a pipe is written to as it is, and a link stays one.
 
     `chain` is oldest first; `main` is the full name of the branch in the archive. RefusedError if one of the two frames
     is not closed; FatalError if git cannot pack the objects or finds some missing."""
@@ -65,7 +68,9 @@ def write_archive(store: GitStore, chain: list[Link], first: int, last: int, mai
     before = chain[frames[first] - 1] if frames[first] else None
     digest = store.commit(tip).message.partition("Dreamcatcher-Digest: ")[2].partition("\n")[0]
     manifest = Manifest(ARCHIVE_FORMAT, first, last, before.frame if before else None, tip, digest)
-    with tempfile.TemporaryDirectory(prefix=f".{output.name}.", dir=output.parent) as name:
+    output = output.resolve() if output.is_symlink() and not is_special(output) else output
+    beside = None if is_special(output) else output.parent
+    with tempfile.TemporaryDirectory(prefix=f".{output.name}.", dir=beside) as name:
         folder = Path(name) / "repository"
         _make_repository(store, folder, tip, before.oid if before else None, main)
         (folder / MANIFEST).write_bytes(msgspec.json.format(msgspec.json.encode(manifest), indent=1) + b"\n")
@@ -81,7 +86,11 @@ def write_archive(store: GitStore, chain: list[Link], first: int, last: int, mai
                 member.size = (folder / file).stat().st_size
                 with (folder / file).open("rb") as opened:
                     tar.addfile(member, opened)
-        unfinished.replace(output)
+        if beside is None:
+            with unfinished.open("rb") as complete, output.open("wb") as special:
+                shutil.copyfileobj(complete, special)
+        else:
+            unfinished.replace(output)
     return manifest
 
 
