@@ -90,7 +90,9 @@ def status(repo: str | None, config_file: Path | None, as_json: bool) -> None:
     config, url = configuration(repo, config_file)
     store = open_store(config.repository, url)
     primary = primary_of(config, store)
-    pending = primary.pending(primary.read_inbox())
+    inbox = primary.read_inbox()
+    primary.streams.update(store, inbox.published)
+    pending = primary.pending(inbox)
     troubles = all_troubles(pending, config, store)
     now = primary.clock()
     if as_json:

@@ -94,7 +94,7 @@ class Mirrors:
         gone = dropping & self._left.keys()
         if not gone or self._base is None:
             return
-        with contextlib.suppress(DreamcatcherError):  # they are in nobody's way, and the next change tries again
+        with contextlib.suppress(DreamcatcherError):  # they are in nobody's way until the next change
             self._base.kept.change({}, gone)
             self._left = {ref: oid for ref, oid in self._left.items() if ref not in gone}
 

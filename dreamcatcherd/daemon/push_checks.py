@@ -18,10 +18,11 @@ from dreamcatcherd.git.command import git
 from dreamcatcherd.hook.check_socket import SOCKET
 from dreamcatcherd.observe.logs import EventLogger
 
-START_S = 3.0
-"""How long after the daemon the process starts, in seconds: the first poll is more urgent."""
+START_S = 10.0
+"""How long after the daemon the process starts, in seconds: the first poll is more urgent, and a daemon that
+runs for a moment needs none."""
 AGAIN_S = 30.0
-"""After how many seconds it is tried again, in seconds."""
+"""How long after it ended the process is started once more, in seconds."""
 _END_S = 0.5
 _OWN = ("NOTIFY_SOCKET", "WATCHDOG_PID", "WATCHDOG_USEC", "CREDENTIALS_DIRECTORY")
 """Variables of the daemon that are nobody else's business."""

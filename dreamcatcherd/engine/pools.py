@@ -54,7 +54,7 @@ class InlinePool:
 
 
 def task_failure(error: Exception) -> DreamcatcherError:
-    """What to raise for a task that raised: it would do so again, so it is not tried again."""
+    """What to raise for a task that raised: it would do so again, so it is not repeated."""
     if isinstance(error, DreamcatcherError):
         return error
     cause = f"a task of the engine failed: {type(error).__name__}: {error}".splitlines()[0]

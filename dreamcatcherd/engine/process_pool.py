@@ -20,7 +20,7 @@ from dreamcatcherd.engine.pools import AHEAD, Function, Task, task_failure
 _Tag = TypeVar("_Tag")
 
 DEATHS_MOST = 3
-"""How often a task is tried again whose worker died, before the task counts as the cause."""
+"""How often a task is run once more whose worker died, before the task counts as the cause."""
 
 
 class ProcessPool:

@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec import Struct, structs
 
+from dreamcatcherd.config_remotes import MirrorConfig
 from dreamcatcherd.config_tables import Config, EventsConfig
 from dreamcatcherd.core.mistakes import (
     MISTAKES_MOST,
@@ -36,6 +37,8 @@ VALUES: st.SearchStrategy[Any] = st.recursive(
 
 NAMED: dict[str, type[Struct]] = {"collections": Row, "views": ViewFile}
 """Tables of tables, with the struct of one."""
+LISTED: dict[str, type[Struct]] = {"events": EventsConfig, "mirrors": MirrorConfig}
+"""Lists of tables, with the struct of one."""
 
 
 def tables_of(schema: type[Struct]) -> st.SearchStrategy[Any]:
@@ -50,8 +53,8 @@ def documents(schema: type[Struct]) -> st.SearchStrategy[dict[str, Any]]:
     for field in structs.fields(schema):
         if field.name in NAMED:
             made[field.name] = st.dictionaries(st.sampled_from("ab"), tables_of(NAMED[field.name]), max_size=2)
-        elif field.name == "events":
-            made["events"] = st.lists(tables_of(EventsConfig), max_size=2) | VALUES
+        elif field.name in LISTED:
+            made[field.name] = st.lists(tables_of(LISTED[field.name]), max_size=2) | VALUES
         else:
             made[field.name] = tables_of(field.type)
     return st.fixed_dictionaries({}, optional=made)

@@ -351,7 +351,7 @@ def test_an_upstream_that_was_restored_from_a_backup_gets_everything_again(tmp_p
     north.look()
     up.close()
     north.look()
-    before = north.store.refs()
+    before = dict(north.store.refs())
     del before["refs/heads/dc/alice"]
     assert north.store.move_refs([Move("refs/heads/dc/alice", None, north.store.refs()["refs/heads/dc/alice"])], "gone")
     shutil.rmtree(up.bare)

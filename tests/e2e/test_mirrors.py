@@ -70,7 +70,7 @@ def test_what_arrives_at_a_mirror_counts_once_and_is_copied_back(kind: str, othe
             # Silent for no time at all, but what the last frame merged stays until another one has closed.
             close(daemon)
             wait_for(lambda: not ref(north, "refs/heads/dc/alice") and not ref(main, "refs/heads/dc/alice"), 60)
-            assert git(main, "for-each-ref", "refs/dreamcatcher/mirrors") == ""
+            wait_for(lambda: git(main, "for-each-ref", "refs/dreamcatcher/mirrors") == "")
             wait_for(lambda: is_current(main, north), 60)
             assert daemon.stop()[0] == 0
     assert "all as published" in dc("verify", "--repo", str(main))

@@ -27,7 +27,8 @@ def history(tmp_path_factory: pytest.TempPathFactory) -> LocalStore:
     return LocalStore(repository)
 
 
-@pytest.fixture(scope="session")
+# Idle workers of a cluster take a tenth of a processor: both end with the last test of this folder.
+@pytest.fixture(scope="package")
 def processes() -> Iterator[Pool]:
     """Two worker processes."""
     pool = ProcessPool(2)
@@ -35,7 +36,7 @@ def processes() -> Iterator[Pool]:
     pool.close()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def scheduler() -> Iterator[str]:
     """The address of a Dask scheduler with two workers, each a process."""
     with LocalCluster(  # type: ignore[no-untyped-call]
@@ -44,7 +45,7 @@ def scheduler() -> Iterator[str]:
         yield cluster.scheduler_address
 
 
-@pytest.fixture(params=["inline", "inline sending", "processes", "processes sending", "dask", "dask sending"])
+@pytest.fixture(params=["inline", "processes", "processes sending", "dask", "dask sending"])
 def pool(request: pytest.FixtureRequest, history: LocalStore) -> Iterator[Pool]:
     """Workers of each kind, with the repository and without: then they are sent what they need."""
     name: str = request.param
