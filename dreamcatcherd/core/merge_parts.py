@@ -89,10 +89,10 @@ def gather(folds: Iterable[Fold]) -> Fold:
     unknown: dict[Stamp, list[str]] = {}
     for one in folds:
         for name, column in one.keyed.items():
-            whole = keyed.setdefault(name, Column([], [], []))
-            whole.keys.extend(column.keys)
-            whole.records.extend(column.records)
-            whole.stamps.extend(column.stamps)
+            gathered = keyed.setdefault(name, Column([], [], []))
+            gathered.keys.extend(column.keys)
+            gathered.records.extend(column.records)
+            gathered.stamps.extend(column.stamps)
         for name, lines in one.appended.items():
             appended.setdefault(name, []).extend(lines)
         misfits.extend(one.misfits)

@@ -138,9 +138,9 @@ def _in_table(value: object, schema: type[Struct], where: str, path: Path) -> It
     known = {field.encode_name: field for field in structs.fields(schema)}
     listed = bool(path) and isinstance(path[-1], int)
     # A list is not judged with a table that lacks what it needs, nor without it: the others' numbers would change.
-    whole = path[:-1] if listed and any(field.required for field in known.values()) else path
+    judged = path[:-1] if listed and any(field.required for field in known.values()) else path
     if not isinstance(value, dict):
-        yield Mistake(where, f"is {_kind(value)}: it takes a table of keys", at=(whole,))
+        yield Mistake(where, f"is {_kind(value)}: it takes a table of keys", at=(judged,))
         return
     for key, given in value.items():
         field = known.get(key)
@@ -149,10 +149,10 @@ def _in_table(value: object, schema: type[Struct], where: str, path: Path) -> It
         else:
             for one in _in_key(given, field.type, key, where, (*path, key)):
                 # Without a key that it needs, nothing of the table can be judged.
-                yield structs.replace(one, at=(whole,)) if field.required else one
+                yield structs.replace(one, at=(judged,)) if field.required else one
     for name in known.keys() - value.keys():
         if known[name].required:
-            yield Mistake(where, f"needs {name}", at=(whole,))
+            yield Mistake(where, f"needs {name}", at=(judged,))
 
 
 def _unknown(key: str, given: object, known: Mapping[str, Any], where: str, path: Path) -> Mistake:

@@ -56,7 +56,7 @@ class Place(NamedTuple):
 
 class Work(NamedTuple):
     """The deltas of a merge as (settings that they were read under, items), the settings whose collections they are
-    merged into, their cost, and whom to tell how many more deltas were read."""
+    merged into, their cost, and what is called with how many more deltas were read."""
 
     batches: Iterable[tuple[SettingsText, list[MergeItem]]]
     table: SettingsText

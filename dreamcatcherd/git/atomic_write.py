@@ -8,7 +8,7 @@ from pathlib import Path
 
 
 def is_special(path: Path) -> bool:
-    """Whether a path is a device or a pipe: to rename a file over it would take it from the whole machine."""
+    """Whether a path is a device or a pipe: to rename a file over it would take it from the machine."""
     return path.exists() and not path.is_file() and not path.is_dir()
 
 

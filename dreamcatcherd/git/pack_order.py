@@ -1,4 +1,4 @@
-"""The order in which objects lie in the packs of a repository.
+"""The order in which objects are stored in the packs of a repository.
 
 A pack stores many objects as differences to their neighbours. libgit2 keeps the objects that it has just inflated, so
 reading in the order of the pack inflates each once; any other order inflates the same bases again and again. Owns the
@@ -21,7 +21,7 @@ _FAR = 1 << 31
 
 
 def in_pack_order(repository: Path, oids: Iterable[str]) -> list[str]:
-    """The objects, each once, in the order in which they lie in their packs; first those that are in no pack.
+    """The objects, each once, in the order in which their packs store them; first those that are in no pack.
 
     Packs that cannot be read are passed over: the order only saves time."""
     wanted = list(dict.fromkeys(oids))

@@ -40,8 +40,8 @@ SAMPLE = 1_000
 
 
 class ReplaySpread(NamedTuple):
-    """Who recomputes large states: workers, and where the deltas are; from how many deltas on; whom to tell how many
-    more were read, and what the workers spent."""
+    """Who recomputes large states: workers, and where the deltas are; from how many deltas on; what is called with
+    how many more were read, and what the workers spent."""
 
     pool: Pool
     place: Place

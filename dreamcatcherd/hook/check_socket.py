@@ -43,9 +43,9 @@ QUESTION_MOST = 16 * 2**20
 """The longest question, in bytes: about 100,000 refs. The hook checks a longer one itself."""
 
 BEGIN_S = 2
-"""How long the hook waits for `checking`, in whole seconds: the process is busy, stopped or gone."""
+"""How long the hook waits for `checking`, in full seconds: the process is busy, stopped or gone."""
 ANSWER_S = 3
-"""How long the hook then waits for the answer, in whole seconds: a check may take two here."""
+"""How long the hook then waits for the answer, in full seconds: a check may take two here."""
 
 _SIZES = re.compile(rb"(\d{1,9}) (\d{1,9}) (\d{1,9})\n")
 _ANSWER = re.compile(rb"([01]) (\d{1,9})\n")

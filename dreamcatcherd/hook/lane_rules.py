@@ -30,7 +30,7 @@ from dreamcatcherd.hook.push import (
 from dreamcatcherd.stages.never_merged import UNLISTED_RELAY
 
 _ANY = "/"
-"""Stands for any stream among the owners of a relay's commits: no stream has a slash."""
+"""Means any stream among the owners of a relay's commits: no stream has a slash."""
 
 
 def judge_lanes(push: Push, updates: Sequence[Update]) -> Iterator[Offence]:
