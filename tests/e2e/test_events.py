@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 
 from tests.e2e.event_tools import SECRET, Receiver, closed, configured, first_of, receiving, verified
+from tests.e2e.primaries import await_ready, metric, readiness
 from tests.e2e.primaries import events as logged
-from tests.e2e.primaries import metric, readiness
 from tests.e2e.servers import certify
 from tests.e2e.tools import Daemon, clone, dc, dc_json, delta, git, push, wait_for
 
@@ -462,6 +462,7 @@ def test_after_a_backup_is_restored_new_frames_are_events_again(
     file = configured(tmp_path / "p", fleet, table(receiver), close="manual")
 
     def close_some(number: int, stream: str) -> None:
+        await_ready(daemon)
         for _ in range(number):
             frame = open_frame(daemon)
             worker = clone(fleet, tmp_path / f"{stream}{frame}")

@@ -9,6 +9,7 @@ import pytest
 from playwright.sync_api import Browser
 
 from tests.e2e.browser import LOOKS, accessibility_findings, chromium, tab
+from tests.e2e.tools import wait_for
 from tests.web.verdicts import Level, page_in
 
 SEEN_AT_ONCE = 500
@@ -31,8 +32,7 @@ def test_the_verdict_is_seen_first_and_its_reasons_after_it(level: Level, browse
                 page.goto(served.server.url)
                 heading = page.locator("h1")
                 assert heading.inner_text().lower().startswith(level)
-                box = heading.bounding_box()
-                assert box is not None
+                box = wait_for(heading.bounding_box)  # none while the live page replaces the heading
                 assert box["y"] + box["height"] < SEEN_AT_ONCE
                 assert page.title().lower().startswith(level)
                 reasons = page.locator(".reasons li a")
