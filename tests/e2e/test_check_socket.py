@@ -308,6 +308,7 @@ def test_a_path_may_be_longer_than_the_address_of_a_socket(tmp_path: Path) -> No
 
 
 @pytest.mark.root
+@pytest.mark.skipif(os.geteuid() != 0, reason="no root: run as root to give files to another user")
 def test_an_account_that_does_not_own_the_repository_serves_no_hooks(plain: Path) -> None:
     """Who owns the socket approves pushes, so the repository's owner has to; and a hook of another account does not
     ask."""

@@ -26,6 +26,7 @@ from tests.e2e.tools import (
     clone,
     dc,
     delta,
+    do_without,
     environment,
     export_of,
     git,
@@ -253,6 +254,8 @@ def test_the_action_installs_its_own_checkout(tmp_path: Path) -> None:
     """Its first step makes a command that works, from the checkout that the action is in, with no other name for it."""
     where = {"RUNNER_TEMP": str(tmp_path), "GITHUB_ACTION_PATH": str(FORGE), "PYTHON": sys.executable}
     done = run("action.yml", tmp_path, step="pip install", **where)
+    if "after connection broken" in done.stderr:
+        do_without("no network: connect this machine, and pip fetches what builds the package")
     assert done.returncode == 0, done.stderr
     program = tmp_path / "dreamcatcherd" / "bin" / "dreamcatcherd"
     shown = subprocess.run([program, "push", "--help"], capture_output=True, text=True, check=False)
