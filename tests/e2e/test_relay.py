@@ -118,7 +118,10 @@ def test_the_commands_of_the_page_make_a_relay(tmp_path: Path) -> None:
         found = {one["check"]: one for one in dc_json("doctor", "--config", str(config))}
         assert (found["upstream"]["ok"], found["relay"]["ok"]) == (True, True)
         assert "relay-copy" in refused(clone(region, tmp_path / "worker"), {"README": "mine"})
-        with subprocess.Popen(["sh", "-c", run["push"].replace("/srv", str(tmp_path))], cwd=tmp_path) as worker:
+        env = environment()
+        env["PATH"] = f"{tmp_path / 'bin'}:{env['PATH']}"  # where `shell` has put the command
+        script = run["push"].replace("/srv", str(tmp_path))
+        with subprocess.Popen(["sh", "-c", script], cwd=tmp_path, env=env) as worker:
             wait_for(lambda: git(upstream, "for-each-ref", "refs/heads/dc-relay/north"), 60)
             dc("close", "--repo", str(upstream))
             assert worker.wait(timeout=60) == 0
