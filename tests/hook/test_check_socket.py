@@ -110,6 +110,7 @@ def test_a_socket_is_used_only_if_it_is_for_this_account_alone(bound: Path) -> N
 
 
 @pytest.mark.root
+@pytest.mark.skipif(os.geteuid() != 0, reason="no root: run as root to give files to another user")
 def test_nobody_asks_at_the_socket_of_another_account(bound: Path) -> None:
     """Neither a socket nor a folder nor a repository of somebody else's is used, by root neither."""
     for path, why in ((bound / SOCKET, "not for this account"), (bound / SOCKET_FOLDER, "belongs"), (bound, "belongs")):
