@@ -1,4 +1,4 @@
-"""The tables of repositories beside `[repository]`: the one upstream of a relay, and mirrors."""
+"""How a repository is reached, in every table that names one, and two such tables: upstream of a relay, and mirrors."""
 
 from __future__ import annotations
 
@@ -11,16 +11,19 @@ _MIRROR_FORM = "1 to 40 of a-z, 0-9 and -, such as north"
 """What errors say of a name that does not match."""
 
 
+Retry = Annotated[
+    float,
+    Meta(ge=0.1, le=3600, description="maximum seconds between two attempts after failures; they grow from 1"),
+]
+"""A table's `retry`; each has a default of its own."""
+
+
 class RemoteKeys(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """How one more repository beside `[repository]` is reached: the keys that every such table has."""
+    """How a repository is reached: the keys that every table with a URL has."""
 
     timeout: Annotated[
         float, Meta(ge=0.1, le=3600, description="time limit of every network operation, in seconds")
     ] = 30.0
-    retry: Annotated[
-        float,
-        Meta(ge=0.1, le=3600, description="maximum seconds between two attempts after failures; they grow from 1"),
-    ] = 60.0
     user: Annotated[str | None, Meta(description="user name for http; for ssh it is part of the URL")] = None
     token_file: Annotated[str | None, Meta(description="password or token for http, on its first line")] = None
     ssh_key: Annotated[
@@ -52,6 +55,7 @@ class RelayConfig(RemoteKeys, frozen=True, forbid_unknown_fields=True):
     poll: Annotated[
         float, Meta(ge=0.05, le=3600, description="seconds between two looks at upstream; each pushes once at most")
     ] = 1.0
+    retry: Retry = 60.0
 
 
 class MirrorConfig(RemoteKeys, frozen=True, forbid_unknown_fields=True):
@@ -72,3 +76,4 @@ class MirrorConfig(RemoteKeys, frozen=True, forbid_unknown_fields=True):
     intake: Annotated[bool, Meta(description="deltas are read from its lanes and its shared branch")] = True
     publish: Annotated[bool, Meta(description="publications are copied there, and merged lanes deleted")] = True
     poll: Annotated[float, Meta(ge=0.05, le=3600, description="seconds between two looks at it")] = 5.0
+    retry: Retry = 60.0

@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 
 from msgspec import Meta, Struct
 
-from dreamcatcherd.config_remotes import MirrorConfig, RelayConfig
+from dreamcatcherd.config_remotes import MirrorConfig, RelayConfig, RemoteKeys, Retry
 from dreamcatcherd.core.events import EventType
 from dreamcatcherd.core.frames import CloseRule, Closing
 
@@ -27,7 +27,7 @@ _FILE_FORM = "an http:// or https:// URL with {commit}, and {path} after it, in 
 """What errors say of a text that does not match, in place of the expression."""
 
 
-class RepositoryConfig(Struct, frozen=True, forbid_unknown_fields=True):
+class RepositoryConfig(RemoteKeys, frozen=True, forbid_unknown_fields=True):
     """Which repository, how it is reached, and how often it is polled.
 
     Credentials are files. If a file is not named here, it is looked for in systemd's `$CREDENTIALS_DIRECTORY`, as
@@ -49,26 +49,11 @@ class RepositoryConfig(Struct, frozen=True, forbid_unknown_fields=True):
         float,
         Meta(ge=0.05, le=3600, description="seconds between two polls; the file watcher adds further ones"),
     ] = 1.0
-    timeout: Annotated[
-        float, Meta(ge=0.1, le=3600, description="time limit of every network operation, in seconds")
-    ] = 30.0
-    retry: Annotated[
-        float,
-        Meta(ge=0.1, le=3600, description="maximum seconds between two attempts after failures; they grow from 1"),
-    ] = 15.0
+    retry: Retry = 15.0
     transport: Annotated[
         Literal["pygit2", "git"],
         Meta(description="`git` also fetches with git, with its ssh configuration, credential helpers and proxies"),
     ] = "pygit2"
-    user: Annotated[str | None, Meta(description="user name for http; for ssh it is part of the URL")] = None
-    token_file: Annotated[str | None, Meta(description="password or token for http, on its first line")] = None
-    ssh_key: Annotated[
-        str | None, Meta(description="private key without passphrase; default: the keys of the ssh agent")
-    ] = None
-    known_hosts: Annotated[
-        str | None, Meta(description="default: `~/.ssh/known_hosts`; an unknown host is always refused")
-    ] = None
-    ca_file: Annotated[str | None, Meta(description="certificates to trust in place of the system's, PEM")] = None
     signing_key: Annotated[str | None, Meta(description="snapshot commits are signed with this ssh key")] = None
 
 

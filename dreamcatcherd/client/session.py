@@ -117,7 +117,7 @@ def access_of(config: RepositoryConfig, url: str) -> Access:
     return structs.replace(found, transport=config.transport)
 
 
-def remote_access(config: RepositoryConfig | RemoteKeys, url: str, file_of: Callable[[str], Path | None]) -> Access:
+def remote_access(config: RemoteKeys, url: str, file_of: Callable[[str], Path | None]) -> Access:
     """How the repository at a URL is reached, by the keys of its table; `file_of` gives the file of a key, if any."""
     plain, user, password = without_secrets(url)
     return Access(

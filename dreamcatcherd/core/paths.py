@@ -159,7 +159,7 @@ def mirrored_ref(mirror: str, branch: str, oid: str) -> str:
 
 
 def mirrored_branch(ref: str) -> tuple[str, str] | None:
-    """The mirror and the branch that a ref of `mirrored_ref` stands for; None for any other ref."""
+    """The mirror and the branch from which a ref was made by `mirrored_ref`; None for any other ref."""
     match = _MIRRORED.fullmatch(ref)
     return (match[1], match[3].replace("%2F", "/").replace("%25", "%")) if match else None
 
@@ -185,7 +185,7 @@ def lane_stream(ref: str, prefix: str) -> str | None:
 
 
 def is_relay_name(name: str) -> bool:
-    """Whether a relay can have this name: 1 to 40 letters, digits, `-` and `_`, of which the first is no sign."""
+    """Whether a relay can have this name: 1 to 40 letters, digits, `-` and `_`, beginning with a letter or digit."""
     return _RELAY.fullmatch(name) is not None
 
 

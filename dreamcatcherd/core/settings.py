@@ -50,6 +50,11 @@ class Settings(Struct, frozen=True, dict=True):
         """Whether deltas are read from a ref that is not the shared branch: a stream's lane, or a listed relay's."""
         return paths.lane_stream(ref, self.lane_prefix) is not None or paths.relay_name(ref) in self.relays
 
+    @property
+    def lane_patterns(self) -> tuple[str, ...]:
+        """What to ask a server for, as ls-remote takes it, to be given all lanes; it may give other refs as well."""
+        return (f"{self.lane_prefix}*", *(f"{paths.RELAYS}{name}" for name in self.relays))
+
     @cached_property
     def sections(self) -> Sections:
         """The sections that the table knows."""
@@ -100,7 +105,7 @@ def read_settings(raw: bytes, blob: str | None = None) -> Settings:
 
 def _lanes(lanes: Lanes) -> Iterator[Mistake]:
     if not _PREFIX.fullmatch(lanes.prefix):
-        yield Mistake("[lanes]", f"prefix {lanes.prefix!r} is no ref prefix such as {LANES!r}")
+        yield Mistake("[lanes]", f"prefix {lanes.prefix!r} is not a prefix of refs such as {LANES!r}")
     elif lanes.prefix.startswith(paths.RELAYS):
         yield Mistake("[lanes]", f"prefix {lanes.prefix!r} is where the lanes of relays are")
     for name in lanes.relays:

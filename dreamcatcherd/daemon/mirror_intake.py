@@ -9,6 +9,7 @@ from collections.abc import Mapping
 
 from dreamcatcherd.core import paths
 from dreamcatcherd.core.report import plural
+from dreamcatcherd.core.settings import Settings
 from dreamcatcherd.daemon.mirror_config import MirrorSite
 from dreamcatcherd.git.kept_refs import KeptRefs
 from dreamcatcherd.git.mirror import MirrorWire
@@ -44,11 +45,11 @@ class MirrorIntake:
         self._stored = set(found)
         return found
 
-    def list_heads(self, main: str, prefix: str) -> dict[str, str]:
+    def list_heads(self, main: str, settings: Settings) -> dict[str, str]:
         """The refs that count at the mirror: its shared branch, its lanes, and the refs of publications."""
-        heads = self._wire.heads([main, f"{prefix}*", paths.PUBLISHED, paths.SEEN])
+        heads = self._wire.heads([main, *settings.lane_patterns, paths.PUBLISHED, paths.SEEN])
         own = {ref: oid for ref, oid in heads.items() if ref in (main, paths.PUBLISHED, paths.SEEN)}
-        lanes = [ref for ref in sorted(heads) if paths.lane_stream(ref, prefix) is not None and is_plain_branch(ref)]
+        lanes = [ref for ref in sorted(heads) if settings.is_lane(ref) and is_plain_branch(ref)]
         self._left_out = max(0, len(lanes) - LANES_MOST)
         return {**own, **{ref: heads[ref] for ref in lanes[:LANES_MOST]}}
 

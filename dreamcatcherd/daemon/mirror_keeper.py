@@ -11,8 +11,8 @@ from collections.abc import Callable, Iterator, Mapping
 
 from msgspec import Struct
 
-from dreamcatcherd.core import paths
 from dreamcatcherd.core.errors import DreamcatcherError, RetryableError
+from dreamcatcherd.core.settings import Settings
 from dreamcatcherd.core.troubles import Trouble, failing
 from dreamcatcherd.daemon.backoff import Backoff
 from dreamcatcherd.daemon.mirror_config import MirrorSite, said_of
@@ -153,27 +153,27 @@ class MirrorKeeper:
         store = self._reader()
         store.refresh()
         table, main = self.mirror.table, self.base.main
-        prefix = read_published(store, task.published).settings.lane_prefix
+        settings = read_published(store, task.published).settings
         self._intake.dropping, self._intake.blocked = task.dropping, task.blocked
         self._hand_over(self._intake.kept_heads())
-        listed = self._intake.list_heads(main, prefix)
+        listed = self._intake.list_heads(main, settings)
         self._intake.judge(store, listed, task.published)
         if table.intake:
             self._hand_over(self._intake.read(store, listed, task.published, main))
         if table.publish:
-            self._bring_forward(store, task, prefix, listed)
+            self._bring_forward(store, task, settings, listed)
 
-    def _bring_forward(self, store: QueryReader, task: MirrorTask, prefix: str, listed: dict[str, str]) -> None:
+    def _bring_forward(self, store: QueryReader, task: MirrorTask, settings: Settings, listed: dict[str, str]) -> None:
         main, keep_s = self.base.main, self.base.lanes_keep_s
         refs = self._copier.bring_forward(
-            store, task.published, main, listed, lambda: self._intake.list_heads(main, prefix)
+            store, task.published, main, listed, lambda: self._intake.list_heads(main, settings)
         )
         if self._copier.behind_since is not None:
             return
         # Another publication may have come meanwhile; it is copied at once.
         came = self._task is not None and self._task.published != task.published
         self._noticed_s = time.time() if came else None
-        lanes = {ref: oid for ref, oid in refs.items() if ref != main and paths.lane_stream(ref, prefix) is not None}
+        lanes = {ref: oid for ref, oid in refs.items() if ref != main and settings.is_lane(ref)}
         for ref in self._copier.delete_lanes(store, task.published, lanes, keep_s, wall_clock() / 1e6):
             self.logger.info("lane removed", lane=ref, mirror=self.mirror.table.name)
 

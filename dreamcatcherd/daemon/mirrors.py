@@ -33,6 +33,7 @@ class Mirrors:
         self._base: MirrorBase | None = None
         self._left: dict[str, str] = {}  # heads that are kept, of mirrors that are not configured any more
         self._task: MirrorTask | None = None
+        self._looked: Inbox | None = None  # what the last task was made of
 
     def take_over(
         self, wanted: Iterable[MirrorSite], base: MirrorBase, recall: Callable[[], str | None], logger: EventLogger
@@ -43,7 +44,7 @@ class Mirrors:
         for name, keeper in list(self._running.items()):
             if here.get(name) != keeper.mirror or base != keeper.base:
                 self._running.pop(name).stop()
-        self._base, self._task = base, None
+        self._base, self._task, self._looked = base, None, None
         with contextlib.suppress(DreamcatcherError):  # the first poll says what is wrong
             if here and (published := recall()) is not None:
                 self._task = MirrorTask(published)
@@ -76,8 +77,11 @@ class Mirrors:
             keeper.start()
 
     def look(self, inbox: Inbox | None) -> None:
-        """Pass on what the primary found."""
+        """Pass on what the primary found. What shows the same as before costs nothing for each ref."""
         if inbox is None or inbox.published.commit is None or not (self._running or self._left):
+            return
+        before, self._looked = self._looked, inbox
+        if before is not None and inbox.shows_the_same(before):
             return
         blocked = frozenset(one.ref for one in inbox.unreadable if one.ref.startswith(paths.MIRRORS))
         heads = mirrored_heads(inbox.refs, inbox.settings, inbox.main)

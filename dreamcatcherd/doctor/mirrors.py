@@ -25,8 +25,8 @@ def check_mirrors(store: GitStore, main: str, tables: Sequence[MirrorConfig]) ->
         name = f"mirror {table.name}"
         try:
             wire = MirrorWire(mirror_of(table).access, store.folder)
-            listed = wire.heads([main, f"{base.settings.lane_prefix}*", paths.PUBLISHED])
-            lanes = sum(paths.lane_stream(ref, base.settings.lane_prefix) is not None for ref in listed)
+            listed = wire.heads([main, *base.settings.lane_patterns, paths.PUBLISHED])
+            lanes = sum(base.settings.is_lane(ref) for ref in listed)
             state = _how_far(store, base.commit, listed.get(paths.PUBLISHED), table.name)
             if table.publish and base.commit is not None and (found := listed.get(main)) is not None:
                 refused = wire.try_push(found) if is_here(store, found) else None

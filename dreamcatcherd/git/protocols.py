@@ -12,7 +12,8 @@
     Store               all of them: what a primary works on
     GitStore            a Store whose objects are in a git repository on this disk
 
-The classes that implement them do not inherit from each other. One contract suite runs over all of them."""
+The classes that implement them do not inherit from each other; the two readers of a push share what git itself
+answers (`push_git`). One contract suite runs over all of them."""
 
 from __future__ import annotations
 

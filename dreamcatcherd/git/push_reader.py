@@ -7,14 +7,12 @@ from __future__ import annotations
 
 import re
 import subprocess
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 
 from dreamcatcherd.core.errors import FatalError, UnreadableError, UsageError
 from dreamcatcherd.git.command import AS_STORED, error_message
-from dreamcatcherd.git.commits import check_ceiling, read_commit
-from dreamcatcherd.git.protocols import Commit
+from dreamcatcherd.git.commits import check_ceiling
 from dreamcatcherd.git.push_git import PushGit
-from dreamcatcherd.git.reachability import reaches
 
 _KINDS = {b"commit": 1, b"tree": 2}
 """git's own numbers of the kinds that have a ceiling."""
@@ -22,19 +20,14 @@ _KINDS = {b"commit": 1, b"tree": 2}
 _PREFIX = re.compile("[0-9a-f]{4,40}")
 
 
-class PushReader:
+class PushReader(PushGit):
     """The repository that git's variables name, as it is during a push; it keeps the Protocols `PushStore` and
     `QueryReader`.
 
-    A git process answers the reads from the constructor on, until `close`. The refs are those of the start."""
-
-    cut: frozenset[str] = frozenset()
+    A git process answers the reads from the constructor on, until `close`."""
 
     def __init__(self, variables: Mapping[str, str]) -> None:
-        self._git = PushGit(variables, self.commit)
-        self.folder = self._git.folder
-        self.where = str(self.folder)
-        self.head_branch: str | None = None
+        super().__init__(variables)
         known = variables.items()
         self._refs = self._read_refs()
         self._environment = {name: value for name, value in known if name != "GIT_DIR"} | {"LC_ALL": "C", **AS_STORED}
@@ -55,12 +48,6 @@ class PushReader:
     def close(self) -> None:
         """End the git process."""
         self._reader.communicate()
-
-    def refs(self) -> dict[str, str]:
-        return dict(self._refs)
-
-    def lost_history(self) -> str | None:
-        return None  # a push into a repository whose refs were lost is checked like one into a new one
 
     def read(self, oid: str) -> bytes:
         kind, size = self._ask("contents", oid)
@@ -84,27 +71,6 @@ class PushReader:
 
     def refresh(self) -> None:
         self._refs = self._read_refs()  # git itself finds packs that were added
-
-    def commit(self, oid: str) -> Commit:
-        return read_commit(self, oid)
-
-    def through(self, oid: str) -> Commit:
-        return self.commit(oid)  # a push that brings a commit too large to be read is refused, so none is followed
-
-    def new_commits(self, tips: Iterable[str], hidden: Iterable[str]) -> dict[str, Commit]:
-        return self._git.new_commits(tips, hidden)
-
-    def descends(self, oid: str, ancestor: str) -> bool:
-        return reaches(self.commit, oid, ancestor)
-
-    def good_signatures(self, commits: Iterable[str], signers: Iterable[str]) -> dict[str, str]:
-        return self._git.good_signatures(commits, signers)
-
-    def settings(self, section: str) -> dict[str, list[str]]:
-        return self._git.settings(section)
-
-    def git(self, *words: str, stdin: bytes = b"", may_fail: bool = False) -> subprocess.CompletedProcess[bytes]:
-        return self._git.run(*words, stdin=stdin, may_fail=may_fail)
 
     def _read_refs(self) -> dict[str, str]:
         done = self.git("for-each-ref", "--format=%(objectname)%(HEAD)%(refname)", may_fail=True)

@@ -8,17 +8,14 @@ from __future__ import annotations
 import os
 import re
 import stat
-import subprocess
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import pygit2
 
 from dreamcatcherd.core.errors import DreamcatcherError
-from dreamcatcherd.git.commits import read_commit
 from dreamcatcherd.git.protocols import Commit
 from dreamcatcherd.git.push_git import PushGit
-from dreamcatcherd.git.reachability import reaches
 from dreamcatcherd.git.repository import Repository
 
 _INCOMING = re.compile(r"(tmp_objdir-)?incoming-[A-Za-z0-9]+")
@@ -70,35 +67,24 @@ def _unclear(what: str) -> UnclearPushError:
     return UnclearPushError(what, "ask git")
 
 
-class QuarantinedReader:
+class QuarantinedReader(PushGit):
     """The repository in a folder as it is during a push; it keeps the Protocol `PushStore`.
 
-    It reads the same as `push_reader.PushReader`, and starts no process for it. The refs are those of the start."""
-
-    cut: frozenset[str] = frozenset()
+    It reads the same as `push_reader.PushReader`, and starts no process for it."""
 
     def __init__(self, variables: Mapping[str, str]) -> None:
         """UnclearPushError if the push is not read here; FatalError or UsageError if the repository cannot be."""
-        self._git = PushGit(variables, self.commit)
-        self.folder = self._git.folder
-        self.where = str(self.folder)
+        super().__init__(variables)
         quarantine = quarantine_of(self.folder, variables)
         self._repository = Repository(self.folder)
         self._stored = pygit2.Odb(str(self.folder / "objects"))
         if quarantine is not None:
             self._repository.handle.odb.add_disk_alternate(str(quarantine))
-        self.head_branch: str | None = None
         self._refs = self._read_refs()
 
     def close(self) -> None:
         """Close all files of the repository."""
         self._repository.close()
-
-    def refs(self) -> dict[str, str]:
-        return dict(self._refs)
-
-    def lost_history(self) -> str | None:
-        return None  # as in `PushReader`
 
     def read(self, oid: str) -> bytes:
         return self._repository.read(oid)
@@ -106,28 +92,10 @@ class QuarantinedReader:
     def size(self, oid: str) -> int:
         return self._repository.size(oid)
 
-    def commit(self, oid: str) -> Commit:
-        return read_commit(self, oid)
-
-    def through(self, oid: str) -> Commit:
-        return self.commit(oid)
-
     def new_commits(self, tips: Iterable[str], hidden: Iterable[str]) -> dict[str, Commit]:
         tips, hidden = list(dict.fromkeys(tips)), list(dict.fromkeys(hidden))
         chain = self._new_chain(tips[0], set(hidden)) if len(tips) == 1 else None
-        return self._git.new_commits(tips, hidden) if chain is None else chain
-
-    def descends(self, oid: str, ancestor: str) -> bool:
-        return reaches(self.commit, oid, ancestor)
-
-    def good_signatures(self, commits: Iterable[str], signers: Iterable[str]) -> dict[str, str]:
-        return self._git.good_signatures(commits, signers)
-
-    def settings(self, section: str) -> dict[str, list[str]]:
-        return self._git.settings(section)
-
-    def git(self, *words: str, stdin: bytes = b"", may_fail: bool = False) -> subprocess.CompletedProcess[bytes]:
-        return self._git.run(*words, stdin=stdin, may_fail=may_fail)
+        return super().new_commits(tips, hidden) if chain is None else chain
 
     def _new_chain(self, tip: str, hidden: set[str]) -> dict[str, Commit] | None:
         """The new commits if they are one line that ends at a hidden commit or at its own root; None otherwise.

@@ -60,7 +60,7 @@ def attribute(
         stream = paths.source_stream(ref, settings.lane_prefix)
         if stream is not None:
             lanes.setdefault(stream, paths.short_ref(ref))
-        elif paths.relay_name(ref) is None or paths.relay_name(ref) in settings.relays:
+        elif (relay := paths.relay_name(ref)) is None or relay in settings.relays:
             shared.append(paths.short_ref(ref))
     found = []
     for item, more in judged:

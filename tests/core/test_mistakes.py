@@ -100,7 +100,7 @@ def test_a_document_has_mistakes_exactly_if_it_is_not_accepted(schema: type[Stru
                 "[limits] depth is 1: ",
                 "[limits] records is text: ",
                 "[collections.b] keys is unknown; did you mean 'key'?",
-                "[lanes] prefix 'dc/' is no ref prefix",
+                "[lanes] prefix 'dc/' is not a prefix of refs such as 'refs/heads/dc/'",
                 "[intake] roots: '/a' is not a relative path",
                 "[intake] roots: 'state' holds canonical files",
                 "[intake] utc: 'a..b' is not a dotted path",

@@ -11,6 +11,7 @@ from dreamcatcherd.config_remotes import MirrorConfig
 from dreamcatcherd.core import paths
 from dreamcatcherd.core.errors import RefusedError, RetryableError
 from dreamcatcherd.core.frames import Closing
+from dreamcatcherd.core.settings import DEFAULT, Settings
 from dreamcatcherd.daemon.cycle import poll
 from dreamcatcherd.daemon.mirror_config import mirror_of, mirrors_of
 from dreamcatcherd.daemon.mirror_copier import MirrorCopier
@@ -23,6 +24,7 @@ from dreamcatcherd.git.mirror import MirrorWire
 from dreamcatcherd.git.ref_names import is_plain_branch
 from dreamcatcherd.imports.new_repository import create
 from dreamcatcherd.observe.logs import set_up_logs
+from dreamcatcherd.stages.mirrored import mirrored_heads
 from tests.e2e.servers import install_hook, remove_hook
 from tests.e2e.tools import git, try_git
 from tests.law.fleet import MAIN, NOW, commit_files, primary_on
@@ -37,6 +39,7 @@ class Pair:
     def __init__(self, folder: Path) -> None:
         self.store = create(folder / "main.git", 1, NOW, Closing("manual"))
         self.primary = primary_on(self.store)
+        self.settings = DEFAULT
         self.path = folder / "north.git"
         git(folder, "clone", "-q", "--mirror", str(self.store.folder), str(self.path))
         self.mirror = LocalStore(self.path)
@@ -55,7 +58,7 @@ class Pair:
         return self.store.refs()[paths.PUBLISHED]
 
     def listed(self) -> dict[str, str]:
-        return self.intake.list_heads(MAIN, LANES)
+        return self.intake.list_heads(MAIN, self.settings)
 
     def read(self) -> list[tuple[str, str] | None]:
         """One look; returns the branches whose heads are kept then."""
@@ -112,6 +115,24 @@ def test_heads_that_are_merged_are_not_kept_again(pair: Pair) -> None:
     pair.restart()
     assert pair.read() == []
     assert pair.kept.read() == {}
+
+
+def test_the_lanes_of_listed_relays_are_lanes_at_a_mirror_too(pair: Pair) -> None:
+    """A relay that pushed to the mirror is read there, with deltas of any stream, and its merged lane is deleted. The
+    lane of one that is not listed is not read."""
+    settings = b'[lanes]\nrelays = ["west"]\n'
+    commit_files(pair.store, MAIN, {paths.SETTINGS: settings})
+    pair.settings = Settings(relays=("west",), table=DEFAULT.table)
+    for relay, stream in (("west", "alice"), ("east", "bob")):
+        files = {f"{paths.DELTAS}/1/{stream}.json": text(stream=stream)}
+        commit_files(pair.mirror, f"refs/heads/dc-relay/{relay}", files, orphan=True)
+    assert pair.read() == [("north", "dc-relay/west")]
+    ledger = close(pair.primary)
+    assert [(row.stream_id, row.source) for row in ledger.deltas] == [("alice", "mirror/north:dc-relay/west")]
+    close(pair.primary)
+    lanes = {ref: oid for ref, oid in pair.listed().items() if pair.settings.is_lane(ref)}
+    deleted = pair.copier.delete_lanes(pair.store.reader(), pair.published, lanes, 60.0, NOW / 1e6 + 61)
+    assert deleted == ["refs/heads/dc-relay/west"]
 
 
 def test_refs_that_vanish_are_asked_for_again(pair: Pair) -> None:
@@ -258,6 +279,31 @@ def test_what_was_read_counts_after_the_mirror_was_taken_out(pair: Pair) -> None
     mirrors.look(pair.primary.last)
     assert (mirrors.beside(), pair.kept.read()) == ({}, {})
     assert mirrors.has_ended()
+
+
+def test_a_look_that_shows_nothing_new_walks_no_refs(pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
+    """While nothing changes, what the loop reports to mirrors is not worked out again: a fleet has thousands of lanes.
+    It is for the next change, and for mirrors that a reload brought."""
+    walked: list[str] = []
+
+    def counted(refs: dict[str, str], settings: Settings, main: str) -> dict[str, str]:
+        walked.append(main)
+        return mirrored_heads(refs, settings, main)
+
+    monkeypatch.setattr("dreamcatcherd.daemon.mirrors.mirrored_heads", counted)
+    mirrors = Mirrors(lambda: None)
+    base = MirrorBase(MAIN, 60.0, pair.kept, pair.store.reader)
+    site = mirror_of(MirrorConfig(name="north", url=str(pair.path)))
+    mirrors.take_over((site,), base, lambda: None, set_up_logs("json", "error"))
+    for count in (1, 1, 2, 2):
+        if count > len(walked) > 0:
+            commit_files(pair.store, f"{LANES}s", {f"{paths.DELTAS}/1/x.json": text()}, orphan=True)
+        poll(pair.primary)
+        mirrors.look(pair.primary.last)
+        assert len(walked) == count
+    mirrors.take_over((site,), base, lambda: None, set_up_logs("json", "error"))
+    mirrors.look(pair.primary.last)
+    assert len(walked) == 3
 
 
 def test_each_mirror_has_credentials_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
