@@ -144,12 +144,12 @@ def unsigned_offences(push: Push, deltas: list[Delta]) -> Iterator[Offence]:
 
 
 def settings_at(store: RepositoryReader, refs: dict[str, str], main: str, head: str | None) -> Settings:
-    """The settings in a commit of `main`: the defaults if it has no settings file, the last good ones if that cannot
-    be read."""
-    entry = lookup(store, store.commit(head).tree, paths.SETTINGS) if head else None
+    """The settings in a commit of `main`: the defaults if it has no settings file, the last good ones if that or the
+    commit cannot be read."""
     try:
+        entry = lookup(store, store.commit(head).tree, paths.SETTINGS) if head else None
         return read_settings_file(store, entry)
-    except SettingsError:
+    except (SettingsError, UnreadableError):
         from dreamcatcherd.stages.published import load_published  # slow to load, and few pushes need it
 
         return load_published(store, refs, main).settings

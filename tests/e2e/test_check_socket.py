@@ -39,6 +39,7 @@ test_lanes = test_hook.test_a_lane_speaks_for_its_own_stream
 test_deleted_lanes = test_hook.test_a_lane_is_deleted_only_once_it_is_merged
 test_publications = test_hook.test_the_primary_publishes_by_push_and_a_forger_does_not
 test_accounts = test_hook.test_only_the_account_that_is_named_publishes
+test_keys = test_hook.test_only_a_commit_that_the_primarys_key_signed_is_published
 
 
 @pytest.fixture

@@ -291,8 +291,14 @@ def test_only_a_commit_that_the_primarys_key_signed_is_published(fleet: Path, tm
     sign("evil")
     assert "not-the-primary" in primary.publish(REMOTE_USER="worker")
     assert primary.publish(REMOTE_USER="primary").startswith("ok")
+
+
+def test_without_its_file_of_keys_no_check_is_made_and_nothing_is_published(fleet: Path, tmp_path: Path) -> None:
+    """The refusal says which setting names a file that is missing; an account that is named publishes all the same."""
+    git(fleet, "config", "dreamcatcher.primaryKey", "signers")
+    git(fleet, "config", "dreamcatcher.primaryUser", "primary")
+    primary = Mirror(fleet, tmp_path / "primary.git")
     primary.close()
-    (fleet / "signers").unlink()
     said = primary.publish(REMOTE_USER="worker")
     assert "cannot check this push: git config dreamcatcher.primaryKey names" in said
     assert primary.publish(REMOTE_USER="primary").startswith("ok")

@@ -69,6 +69,15 @@ def test_the_check_names_what_it_cannot_read(repository: Path, kind: str) -> Non
     assert "make the commit again with git itself" in said
 
 
+def test_a_head_of_the_shared_branch_that_cannot_be_read_is_named_like_any_commit(repository: Path) -> None:
+    """The settings of such a head cannot be read either; those before the push hold, and the refusal fits."""
+    made, *others = UNREADABLE["a blob as tree"]
+    head = ("commit", made[1].replace(b"\nauthor", _parent(repository) + b"\nauthor", 1))
+    said = push_raw(repository, "refs/heads/main", [head, *others], git(repository, "rev-parse", "main")) or ""
+    assert f"commit {oid_of(head)}: unreadable-commit: an object of " in said
+    assert "make the commit again with git itself" in said
+
+
 @pytest.mark.parametrize("branch", ["main", "dc/mallory", "topic"])
 @pytest.mark.parametrize("name", [b"git~1", b".git ", b"n" * 300])
 def test_names_that_no_clone_can_hold_are_refused_everywhere(repository: Path, name: bytes, branch: str) -> None:

@@ -38,10 +38,15 @@ def stage(worker: Path, files: dict[str, str]) -> None:
     git(worker, "add", "-A")
 
 
-def test_where_signers_are_set_only_their_pushes_enter(tmp_path: Path) -> None:
+@pytest.fixture
+def repository(tmp_path: Path) -> Path:
+    """A shared repository with the check."""
+    dc("init", str(tmp_path / "served" / "fleet.git"))
+    return tmp_path / "served" / "fleet.git"
+
+
+def test_where_signers_are_set_only_their_pushes_enter(repository: Path, tmp_path: Path) -> None:
     """Unsigned deltas and settings are refused at the door, with the reason; signed ones enter and merge."""
-    repository = tmp_path / "fleet.git"
-    dc("init", str(repository))
     alice, alice_line = key(tmp_path, "alice")
     ops, ops_line = key(tmp_path, "ops")
     text = f"[security]\nallowed_signers = [{alice_line!r}, {ops_line!r}]\noperators = ['ops']\n"
@@ -71,11 +76,9 @@ def test_where_signers_are_set_only_their_pushes_enter(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("kind", ["path", "git"])
-def test_a_replacement_takes_nothing_over(kind: str, tmp_path: Path) -> None:
+def test_a_replacement_takes_nothing_over(kind: str, repository: Path, tmp_path: Path) -> None:
     """`refs/replace/F` names a commit that alice, the operator or the primary signed, and F is unsigned: F stays what
     it is, on a lane, for the settings and for a publication. The push of such a ref is refused, too."""
-    repository = tmp_path / "served" / "fleet.git"
-    dc("init", str(repository))
     alice, alice_line = key(tmp_path, "alice")
     ops, ops_line = key(tmp_path, "ops")
     text = f"[security]\nallowed_signers = [{alice_line!r}, {ops_line!r}]\noperators = ['ops']\n"
