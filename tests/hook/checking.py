@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -27,11 +27,12 @@ sys.exit(server.serve_hooks())
 
 
 @contextmanager
-def serving(repository: Path, *, waits: bool = False) -> Iterator[subprocess.Popen[str]]:
+def serving(repository: Path, *, waits: bool = False, begin: Sequence[str] = ()) -> Iterator[subprocess.Popen[str]]:
     """A process that checks the pushes to a repository, ready to be asked. Its limits are those of a busy machine.
 
-    Only if it `waits`, a push that has to wait for an overdue frame is given back to its hook."""
-    words = [sys.executable, "-P", "-c", _PATIENT, str(repository), "waits" if waits else "no waiting"]
+    Only if it `waits`, a push that has to wait for an overdue frame is given back to its hook. Its command `begin`s
+    with these words, which may change the account."""
+    words = [*begin, sys.executable, "-P", "-c", _PATIENT, str(repository), "waits" if waits else "no waiting"]
     with subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         assert process.stdout.readline() == "ready\n"
