@@ -62,7 +62,7 @@ class DaskPool:
                         n_workers=workers,
                         threads_per_worker=1,
                         host="127.0.0.1",
-                        dashboard_address="127.0.0.1:0",  # none still takes a port, 8787, which another cluster may have
+                        dashboard_address="127.0.0.1:0",  # none takes a port too: 8787, which another may have
                         scheduler_kwargs={"dashboard": False},
                         silence_logs=logging.CRITICAL,
                     )

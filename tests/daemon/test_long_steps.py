@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 import pytest
 
 from dreamcatcherd.core.model import Delta
+from dreamcatcherd.core.settings import Settings
 from dreamcatcherd.daemon import long_steps
 from dreamcatcherd.daemon.cycle import close_frame, poll
 from dreamcatcherd.daemon.long_steps import LongSteps
@@ -18,6 +19,7 @@ from dreamcatcherd.engine.pools import Function, InlinePool, Task
 from dreamcatcherd.git.protocols import Store
 from dreamcatcherd.observe.logs import CycleLog
 from dreamcatcherd.stages import merge as merge_stage
+from dreamcatcherd.stages.delta_reader import with_body
 from tests.law.engines import engine_on
 from tests.law.fleet import MAIN, commit_files, new_primary
 
@@ -116,11 +118,10 @@ def test_a_long_merge_inline_says_how_far_it_is(
     monkeypatch.setattr(merge_stage, "COUNTED", 5)
     for module in ("dreamcatcherd.stages.merge", "dreamcatcherd.core.merge"):
         monkeypatch.setattr(f"{module}.AT_ONCE", 4_000)
-    load = merge_stage.with_body
 
-    def reporting(store: Store, delta: Delta, settings: Any) -> Delta:
+    def reporting(store: Store, delta: Delta, settings: Settings) -> Delta:
         steps.report()
-        return load(store, delta, settings)
+        return with_body(store, delta, settings)
 
     monkeypatch.setattr(merge_stage, "with_body", reporting)
     with steps.timed(primary):
