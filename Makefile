@@ -147,8 +147,8 @@ mutate: $(DEV) ## run a sample of mutants of the core and the stages in ten minu
 five-minutes: $(DEV) ## as root, on Debian 12: follow the operator's page from a bare machine to alerts, at the real pace
 	DREAMCATCHER_REAL_PACE=1 $(BIN)/python -m pytest -q -s tests/e2e/test_deb.py -k five_minutes
 
-law: $(DEV) ## run the law on EXAMPLES=600 generated sets for each property, under four hash seeds
-	$(BIN)/python -m tests.law.run $(EXAMPLES)
+law: $(DEV) ## run the law on EXAMPLES=600 sets for each property, under four hash seeds; ENGINE=processes closes with it
+	$(BIN)/python -m tests.law.run $(EXAMPLES) $(addprefix --engine ,$(filter inline processes dask,$(ENGINE)))
 
 soak: $(DEV) ## run a real daemon under a real fleet for ten minutes, drawn in artifacts/soak.svg
 	$(BIN)/python -m tests.soak

@@ -16,6 +16,7 @@ SLOW = frozenset(
         "tests/client/test_waiting.py::test_a_held_delta_is_not_final",
         "tests/client/test_waiting.py::test_one_claims_and_the_other_is_told_who_holds_it",
         "tests/daemon/test_idle.py::test_a_primary_that_polls_all_the_time_shows_what_a_new_one_shows",
+        "tests/engine/test_law.py::test_the_law_holds_on_each_engine",
         "tests/git/test_ref_files.py::test_every_look_shows_what_git_lists",
         "tests/git/test_ref_files.py::test_no_ref_falls_between_its_file_and_the_packed_ones",
         "tests/core/test_codec.py::test_damaged_bytes_are_judged_as_by_a_strict_reader",

@@ -10,6 +10,20 @@ from typing import Protocol
 from dreamcatcherd.core.report import PhaseRun
 
 
+class MergeCount:
+    """How many deltas of a merge are done, and since when it runs. The loop writes it, and the timers' thread reads
+    it."""
+
+    def __init__(self, total: int = 0) -> None:
+        self.total = total
+        self.done = 0
+        self.began_s = time.monotonic()
+
+    def add(self, more: int) -> None:
+        """So many more deltas are done."""
+        self.done += more
+
+
 class Watched(Protocol):
     """What a cycle's phases are measured with: the wall clock in microseconds UTC, and what to call after each."""
 

@@ -24,7 +24,7 @@ from dreamcatcherd.core.plan import Plan
 from dreamcatcherd.core.report import CloseTimeline, Pending, PhaseRun
 from dreamcatcherd.core.tree import NamePath, blob_at
 from dreamcatcherd.core.troubles import overdue, oversized, unmatched_settings, violated
-from dreamcatcherd.daemon.phases import Phases
+from dreamcatcherd.daemon.phases import MergeCount, Phases
 from dreamcatcherd.engine.selection import Engine, is_large
 from dreamcatcherd.git.derived_files import derived_files
 from dreamcatcherd.git.protocols import Move, Store
@@ -90,6 +90,7 @@ class Primary:
         self.restores = True  # whether canonical files that somebody edited are put back before the close
         self.engine = Engine()  # who merges large frames
         self.progress: Callable[[], None] = lambda: None
+        self.merging = MergeCount()  # of the last merge, also while it runs
         self.beside: Callable[[], Mapping[str, str]] = dict  # refs of mirrors' heads that the store does not list
         self._steady = steady
         self._watch: Watch | None = None
@@ -121,13 +122,16 @@ class Primary:
     def merge(self, inbox: Inbox, plan: Plan, base: NewBase | None = None) -> Merged:
         """Stage 4; a large frame by the engine's workers. RetryableError if they are lost."""
         spread: FrameMerge | None = None
+        self.merging = MergeCount(len(plan.deltas))
         if is_large(self.engine, plan.deltas):
             from dreamcatcherd.engine.spread import merge_spread  # slow to load, and few frames are so large
 
-            spread = partial(
-                merge_spread, self.engine, self.store, inbox.settings, lambda _: self.progress(), self.store
-            )
-        return merge_frame(self.store, inbox, plan, base, spread)
+            spread = partial(merge_spread, self.engine, self.store, inbox.settings, self._merged_more, self.store)
+        return merge_frame(self.store, inbox, plan, base, spread, self._merged_more)
+
+    def _merged_more(self, deltas: int) -> None:
+        self.merging.add(deltas)
+        self.progress()
 
     def write_snapshot(
         self, inbox: Inbox, plan: Plan, merged: Merged, closed_by: str, base: NewBase | None = None

@@ -121,7 +121,9 @@ class Service:
         self._log.info("started", version=__version__, repository=where, **at, pid=os.getpid())
         try:
             while not self._stop.is_set():
-                self._rest(self._step())
+                with self._upkeep.steps.timed(self.primary):
+                    wait_s = self._step()
+                self._rest(wait_s)
         finally:
             self._notifier.stopping()
             self.close()

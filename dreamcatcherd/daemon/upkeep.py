@@ -1,4 +1,5 @@
-"""Housekeeping of the daemon: the removal of merged lanes, git's maintenance, packing refs, measuring its folder.
+"""Housekeeping of the daemon: the removal of merged lanes, git's maintenance, packing refs, measuring its folder,
+reporting steps that take long.
 
 All of it may fail without harm: a failure is logged, and the work is due at the next interval."""
 
@@ -13,6 +14,7 @@ from dreamcatcherd.core.errors import FatalError, RetryableError
 from dreamcatcherd.core.troubles import Trouble, disk_full
 from dreamcatcherd.daemon.bootstrap import Runtime
 from dreamcatcherd.daemon.cycle import remove_silent_lanes
+from dreamcatcherd.daemon.long_steps import REPORT_S, LongSteps
 from dreamcatcherd.daemon.timers import Timers
 from dreamcatcherd.git.disk_usage import disk_usage
 from dreamcatcherd.git.maintenance import LOOSE_MOST, maintain, pack_refs
@@ -45,9 +47,11 @@ class Upkeep:
         self._closes = 0
         self._maintenance: threading.Thread | None = None
         self._pack_from_s = 0.0
+        self.steps = LongSteps(cycles)
 
     def start(self, runtime: Runtime) -> None:
         """Set the timers."""
+        self._timers.every("steps", REPORT_S, self.steps.report)
         self._timers.every("measure", MEASURE_S, lambda: self._due.add("measure"))
         self._timers.every("maintenance", MAINTENANCE_EVERY_S, lambda: self._due.add("maintenance"))
         self.schedule_lanes(runtime)

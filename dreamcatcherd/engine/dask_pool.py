@@ -61,8 +61,9 @@ class DaskPool:
                     self._cluster = _LocalCluster(
                         n_workers=workers,
                         threads_per_worker=1,
-                        dashboard_address=None,
                         host="127.0.0.1",
+                        dashboard_address="127.0.0.1:0",  # none takes a port too: 8787, which another may have
+                        scheduler_kwargs={"dashboard": False},
                         silence_logs=logging.CRITICAL,
                     )
                 self._client = _Client(

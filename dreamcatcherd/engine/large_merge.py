@@ -54,9 +54,14 @@ class Place(NamedTuple):
     folder: Path | None
 
 
+READ_SHARE = 0.6
+"""How much of the work on a delta is done once it is read; the rest is done with the parts that it has records in."""
+
+
 class Work(NamedTuple):
     """The deltas of a merge as (settings that they were read under, items), the settings whose collections they are
-    merged into, their cost, and what is called with how many more deltas were read."""
+    merged into, their cost, and what is called with how many more deltas are done: the work on all of them counts, so
+    that a rate and a remaining time can be told from it."""
 
     batches: Iterable[tuple[SettingsText, list[MergeItem]]]
     table: SettingsText
@@ -87,13 +92,15 @@ def merge_large(pool: Pool, place: Place, objects: Objects, base: str | None, wo
     late: dict[Stamp, int] = {}
     read_s = fold_s = 0.0
     parts: list[MergedPart] = []
+    done = _Done(work.note)
     with Spill(count) as spill:
         for task, raw in pool.run(read_chunk, _read_tasks(place, folder, work, count)):
             for result in _read(place, task, from_bytes(raw), late):
                 spill.add(result.pieces)
                 ids += result.ids
                 read_s += result.busy_s
-            work.note(len(task.items))
+            done.more(READ_SHARE * len(task.items))
+        each = (len(ids) - done.deltas) / max(1, spill.filled)
         tasks = (FoldTask(folder, base, work.table, pieces) for pieces in spill.parts())
         # A base that only this process has, such as one that was just computed, is joined here.
         if folder is None and base is not None:
@@ -110,9 +117,32 @@ def merge_large(pool: Pool, place: Place, objects: Objects, base: str | None, wo
                 objects.write(kind, data)
             parts.append(found.part)
             fold_s += found.busy_s
+            done.more(each)
+    done.up_to(len(ids))
     table = settings_from(work.table).table
     merged = join_parts(objects, base, parts, ids, table, PROJECTIONS, lambda stamp: late.get(stamp, stamp.frame))
     return merged, Spent(read_s, fold_s, len(ids))
+
+
+class _Done:
+    """Calls `note` with whole numbers for what is done in fractions."""
+
+    def __init__(self, note: Callable[[int], None]) -> None:
+        self._note = note
+        self.deltas = 0.0
+        self._noted = 0
+
+    def more(self, deltas: float) -> None:
+        self.deltas += deltas
+        self._say(int(self.deltas))
+
+    def up_to(self, deltas: int) -> None:
+        """All is done; fractions do not add up to the number exactly."""
+        self._say(deltas)
+
+    def _say(self, deltas: int) -> None:
+        self._note(deltas - self._noted)
+        self._noted = deltas
 
 
 def _read_tasks(place: Place, folder: str | None, work: Work, parts: int) -> Iterator[Task[ReadTask]]:

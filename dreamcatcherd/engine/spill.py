@@ -36,6 +36,11 @@ class Spill:
             cause = f"the pieces of a large merge could not be written to {tempfile.gettempdir()}: {error.strerror}"
             raise RetryableError(cause, "free some space there, or name another folder: TMPDIR=…") from error
 
+    @property
+    def filled(self) -> int:
+        """How many parts have pieces."""
+        return sum(map(bool, self._places))
+
     def parts(self) -> Iterator[list[bytes]]:
         """The pieces of each part that has any, one part at a time."""
         for places in self._places:

@@ -2,12 +2,14 @@
 
 A repository of 1,000,000 deltas in 100 streams and 10 frames (unless others are named) is closed by the real code; in
 FOLDER it is kept and used again. Each engine replays it in a process of its own. Printed are seconds on the clock, the
-ratio to the first row, the most memory of the process and of its largest worker, and the share of the workers' time
-outside the tasks: starting, waiting, sending, and the joining of results. All digests must be the same."""
+ratio to the first row, the most memory of the process and of its largest worker, the processor time of all of them,
+and the share of that time which no task took: starting, reading ledgers, cutting, sending, and the joining of results.
+All digests must be the same."""
 
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 import tempfile
@@ -15,7 +17,7 @@ import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from dreamcatcherd.core.frames import Closing
 from dreamcatcherd.daemon.cycle import close_frame
@@ -31,6 +33,7 @@ from tests.bench.fleet import DAY, push
 from tests.law.fleet import MAIN
 
 STREAMS, WORKERS = 100, 2
+_TICKS_S = os.sysconf("SC_CLK_TCK")
 WAYS: tuple[tuple[str, EngineKind | None], ...] = (
     ("in one process, 2,000 at a time", None), ("inline", "inline"), (f"{WORKERS} processes", "processes"),
     (f"dask, {WORKERS} workers", "dask"),
@@ -80,16 +83,25 @@ def descendants(pid: int) -> Iterator[int]:
             yield from descendants(child)
 
 
-def most_memory(pid: int, found: dict[int, int], ended: threading.Event) -> None:
-    """Note the peak memory of a process and of its descendants, in KiB, until it has ended."""
+class Used(NamedTuple):
+    """What a process has used so far: its peak memory in KiB, and seconds of processor time."""
+
+    peak_kib: int = 0
+    seconds: float = 0.0
+
+
+def watch(pid: int, found: dict[int, Used], ended: threading.Event) -> None:
+    """Note what a process and its descendants use, until it has ended."""
     while not ended.wait(0.2):
         for one in (pid, *_running(pid)):
             try:
                 status = Path(f"/proc/{one}/status").read_text()
+                ticks = Path(f"/proc/{one}/stat").read_text().rpartition(")")[2].split()[11:13]
             except OSError:
                 continue
             peak = next((int(line.split()[1]) for line in status.splitlines() if line.startswith("VmHWM")), 0)
-            found[one] = max(peak, found.get(one, 0))
+            # A process that ends shows no memory any more.
+            found[one] = Used(max(peak, found.get(one, Used()).peak_kib), sum(map(int, ticks)) / _TICKS_S)
 
 
 def _running(pid: int) -> list[int]:
@@ -100,19 +112,22 @@ def _running(pid: int) -> list[int]:
 
 
 def measured(repository: Path, kind: EngineKind | None) -> dict[str, Any]:
-    """A replay in a new process, with the peak memory of it and of its largest worker in MiB."""
+    """A replay in a new process, with the peak memory of it and of its largest worker in MiB, and the seconds of
+    processor time of all of them (to within the 0.2 s between two looks for each)."""
     words = [sys.executable, "-m", "tests.bench.replay", "run", str(repository), kind or ""]
     process = subprocess.Popen(words, stdout=subprocess.PIPE, text=True)
-    peaks: dict[int, int] = {}
+    used: dict[int, Used] = {}
     ended = threading.Event()
-    watching = threading.Thread(target=most_memory, args=(process.pid, peaks, ended))
+    watching = threading.Thread(target=watch, args=(process.pid, used, ended))
     watching.start()
     said, _ = process.communicate()
     ended.set()
     watching.join()
     result: dict[str, Any] = json.loads(said)
-    own = peaks.pop(process.pid, 0)
-    return {**result, "parent": own // 1024, "worker": max(peaks.values(), default=0) // 1024}
+    total_s = sum(one.seconds for one in used.values())
+    own = used.pop(process.pid, Used())
+    largest = max((one.peak_kib for one in used.values()), default=0)
+    return {**result, "parent": own.peak_kib // 1024, "worker": largest // 1024, "total": total_s}
 
 
 def main(deltas: int, frames: int, folder: Path) -> None:
@@ -122,19 +137,18 @@ def main(deltas: int, frames: int, folder: Path) -> None:
         make(repository, deltas, frames)
         print(f"{deltas:,} deltas in {STREAMS} streams and {frames} frames, made in {time.monotonic() - begun:.0f} s")
     first = 0.0
-    print(f"{'engine':32}  seconds  ratio  deltas/s  MiB here  MiB a worker  outside the tasks")
+    print(f"{'engine':32}  seconds  ratio  deltas/s  MiB here  MiB a worker  processor s  outside the tasks")
     for name, kind in WAYS:
         found = measured(repository, kind)
         if found["digest"] != found["known"]:
             sys.exit(f"{name}: {found['digest']}, and the ledger says {found['known']}")
         seconds = found["seconds"]
         first = first or seconds
-        workers = 1 if kind in (None, "inline") else WORKERS
-        outside = f"{100 * max(0.0, 1 - found['busy'] / (seconds * workers)):.0f} %" if kind else ""
+        outside = f"{100 * max(0.0, 1 - found['busy'] / found['total']):.0f} %" if kind else ""
         rate = found["deltas"] / seconds
         print(
             f"{name:32} {seconds:8.1f} {seconds / first:6.2f} {rate:9,.0f} {found['parent']:9} {found['worker']:13}"
-            f"  {outside:>17}",
+            f" {found['total']:12.1f}  {outside:>17}",
             flush=True,
         )
     print(f"digest of all: {found['digest']}")

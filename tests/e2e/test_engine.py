@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import json
+import socket
 from pathlib import Path
 
 import pytest
@@ -48,9 +51,15 @@ def test_replay_and_verify_by_processes(fleet: str, tmp_path: Path) -> None:
 
 
 def test_replay_and_verify_on_a_dask_cluster(fleet: str) -> None:
-    """A cluster of this machine is started for the command, and ends with it."""
+    """A cluster of this machine is started for the command, and ends with it. It asks for no port that another one may
+    have, such as Dask's own."""
     here = dc_json("replay", "--repo", fleet)
-    assert dc_json("replay", "--repo", fleet, "--engine", "dask", "--workers", "1") == here
+    with socket.socket() as other:
+        with contextlib.suppress(OSError):  # then a cluster has it already
+            other.bind(("127.0.0.1", 8787))
+            other.listen()
+        done = dc("replay", "--repo", fleet, "--json", "--engine", "dask", "--workers", "1", both=True)
+    assert json.loads(done) == here
 
 
 def test_the_options_of_the_page(fleet: str) -> None:

@@ -40,7 +40,7 @@ def processes() -> Iterator[Pool]:
 def scheduler() -> Iterator[str]:
     """The address of a Dask scheduler with two workers, each a process."""
     with LocalCluster(  # type: ignore[no-untyped-call]
-        n_workers=2, threads_per_worker=1, dashboard_address=None, host="127.0.0.1"
+        n_workers=2, threads_per_worker=1, dashboard_address="127.0.0.1:0", host="127.0.0.1"
     ) as cluster:
         yield cluster.scheduler_address
 

@@ -8,7 +8,7 @@ from dreamcatcherd.daemon.cycle import close_frame
 from dreamcatcherd.daemon.primary import Primary
 from dreamcatcherd.git.protocols import Commit, Move, Store
 from dreamcatcherd.stages.first_frame import open_first
-from dreamcatcherd.testing import MemoryStore
+from tests.law.engines import law_engine, new_store
 from tests.law.model import SETTINGS, Sent
 from tests.law.sent import stamped
 
@@ -21,12 +21,14 @@ def clock() -> int:
 
 
 def primary_on(store: Store) -> Primary:
-    return Primary(store, "main", Closing("manual"), clock)
+    primary = Primary(store, "main", Closing("manual"), clock)
+    primary.engine = law_engine()
+    return primary
 
 
-def new_primary(settings: bytes = SETTINGS) -> Primary:
-    """A primary on an empty repository in memory, frame 1 open."""
-    store = MemoryStore()
+def new_primary(settings: bytes = SETTINGS, store: Store | None = None) -> Primary:
+    """A primary on an empty repository, in memory unless another one is given, frame 1 open."""
+    store = store if store is not None else new_store()
     open_first(store, 1, NOW, Closing("manual"), MAIN)
     if settings:
         commit_files(store, MAIN, {"state/dreamcatcher.toml": settings})

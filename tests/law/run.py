@@ -1,7 +1,10 @@
-"""`make law`: the law on many generated sets of deltas, under several hash seeds, outside the test suite."""
+"""`make law`: the law on many generated sets of deltas, under several hash seeds, outside the test suite.
+
+With an engine, all frames are closed by its workers: `make law ENGINE=inline`, `ENGINE=processes` or `ENGINE=dask`."""
 
 from __future__ import annotations
 
+import argparse
 import os
 import subprocess
 import sys
@@ -11,14 +14,16 @@ TESTS = ("tests/law/test_law.py", "tests/law/test_answers.py", "tests/law/test_b
 SEEDS = ("0", "1", "4242", "random")
 
 
-def main(examples: int) -> int:
+def main(examples: int, engine: str) -> int:
     """Run each property on so many sets under each hash seed, and say what was run."""
+    spread = f", closed by the engine {engine}" if engine else ""
     for seed in SEEDS:
         start = time.perf_counter()
-        print(f"hash seed {seed}: {examples} sets for each property", flush=True)
+        print(f"hash seed {seed}: {examples} sets for each property{spread}", flush=True)
+        given = {"PYTHONHASHSEED": seed, "LAW_EXAMPLES": str(examples), "LAW_ENGINE": engine}
         done = subprocess.run(
             [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *TESTS],
-            env={**os.environ, "PYTHONHASHSEED": seed, "LAW_EXAMPLES": str(examples)},
+            env={**os.environ, **given},
             check=False,
         )
         print(f"hash seed {seed}: {time.perf_counter() - start:.0f} s, exit {done.returncode}", flush=True)
@@ -28,4 +33,8 @@ def main(examples: int) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(int(sys.argv[1])))
+    parser = argparse.ArgumentParser(prog="python -m tests.law.run", description="Run the law at length.")
+    parser.add_argument("examples", type=int)
+    parser.add_argument("--engine", choices=["inline", "processes", "dask"], default="")
+    words = parser.parse_args()
+    sys.exit(main(words.examples, words.engine))
