@@ -1,27 +1,37 @@
-"""Watching folders through watchfiles: a push is noticed at once instead of at the next poll.
+"""Watching folders: a push is noticed at once instead of at the next poll.
 
-Events are hints. Where the system limits watches, or the file system reports nothing, polls see the changes."""
+watchfiles reports changes, on every system, to a thread that asks it every few milliseconds. On Linux the thread asks
+rarely, because a doorbell (`doorbell.py`) rings beside it for what cannot wait. Events are hints. Where the system
+limits watches, or the file system reports nothing, polls see the changes."""
 
 from __future__ import annotations
 
 import os
 import threading
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import watchfiles
 
 from dreamcatcherd.core.troubles import Trouble
+from dreamcatcherd.daemon.doorbell import Doorbell
 
 STEP_MS = 10
-"""How often a watch looks whether changes were reported, in milliseconds."""
+"""How often watchfiles is asked without a doorbell, in milliseconds."""
 
-SLOW_STEP_MS = 250
+SLOW_STEP_MS = 500
 """The same where nobody waits for it: a hundred wake-ups a second are most of what an idle daemon costs."""
+
+SETTLE_S = 0.005
+"""How long after the first change the loop is woken up: most transactions move more than one ref."""
+
+PACE_S = 0.045
+"""How long nothing wakes the loop after that. Changes meanwhile are reported at its end, once."""
 
 
 class FileWatch:
-    """One watch, in a thread of its own from `start` on; no thread if there is nothing to watch."""
+    """One watch, in threads of its own from `start` on; none if there is nothing to watch."""
 
     def __init__(
         self,
@@ -29,18 +39,18 @@ class FileWatch:
         changed: Callable[[], None],
         degraded: Callable[[str], None] = lambda _: None,
         *,
-        recursive: bool = True,
-        step_ms: int = STEP_MS,
+        at_once: bool = True,
     ) -> None:
-        """`changed` and `degraded` are called in the watch's thread; `degraded` when changes are no longer reported.
-        Without `recursive` only the files directly in the folders are watched. A change is reported after one to two
-        steps; each step wakes the thread up."""
+        """`changed` and `degraded` are called in the watch's threads; `degraded` when changes are no longer reported.
+
+        With `at_once` a change anywhere below the folders is reported within milliseconds; without it, one of the files
+        directly in them within a second."""
         self._folders = folders
         self._changed = changed
         self._degraded = degraded
-        self._recursive = recursive
-        self._step_ms = step_ms
+        self._at_once = at_once
         self._stop = threading.Event()
+        self._doorbell: Doorbell | None = None
 
     def start(self) -> None:
         """Start watching."""
@@ -48,17 +58,20 @@ class FileWatch:
             threading.Thread(target=self._run, name="watch", daemon=True).start()
 
     def stop(self) -> None:
-        """End the watch within half a second; the thread is not waited for."""
+        """End the watch within a second; the threads are not waited for."""
         self._stop.set()
+        if self._doorbell is not None:
+            self._doorbell.stop()
 
     def _run(self) -> None:
         if os.environ.get("WATCHFILES_FORCE_POLLING"):
             self._degraded("WATCHFILES_FORCE_POLLING is set: it looks for changes itself, which costs processor time")
+        fast = self._at_once and not self._hang_doorbell()
         try:
             # The default filter of watchfiles hides `.git`, where the refs of a repository with a work tree are.
             changes = watchfiles.watch(
-                *self._folders, watch_filter=None, debounce=50, step=self._step_ms, rust_timeout=500,
-                stop_event=self._stop, recursive=self._recursive,
+                *self._folders, watch_filter=None, debounce=50, step=STEP_MS if fast else SLOW_STEP_MS,
+                rust_timeout=500, stop_event=self._stop, recursive=self._at_once,
             )  # fmt: skip
             # What changed does not matter: the poll that follows looks at all refs.
             for _ in changes:
@@ -68,6 +81,29 @@ class FileWatch:
             return
         if not self._stop.is_set():
             self._degraded("the watch ended")
+
+    def _hang_doorbell(self) -> bool:
+        """Whether the system has a doorbell for these folders; it rings from then on."""
+        try:
+            doorbell = self._doorbell = Doorbell(self._folders)
+        except OSError:
+            return False
+        if self._stop.is_set():  # perhaps before it was there to be stopped
+            doorbell.stop()
+        threading.Thread(target=self._listen, args=(doorbell,), name="doorbell", daemon=True).start()
+        return True
+
+    def _listen(self, doorbell: Doorbell) -> None:
+        try:
+            while doorbell.wait():
+                time.sleep(SETTLE_S)
+                doorbell.take()
+                self._changed()
+                self._stop.wait(PACE_S)
+        except OSError as error:  # such as the limit on watches, reached meanwhile
+            self._degraded(str(error))
+        finally:
+            doorbell.close()
 
 
 def degraded_trouble(why: str) -> Trouble:

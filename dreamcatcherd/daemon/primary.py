@@ -198,8 +198,8 @@ class Primary:
         None if there is nothing to restore, it is too early to do so again, or another primary was faster."""
         if (
             not self.restores
-            or is_copy(inbox.refs)
             or not is_edited(self.store, inbox)
+            or is_copy(inbox.refs)  # which asks every ref
             or self._pace.wait_s(self._steady()) > 0
         ):
             return None

@@ -27,7 +27,7 @@ from dreamcatcherd.daemon.bootstrap import Runtime, Source, build_runtime
 from dreamcatcherd.daemon.changes import changed_files, changed_keys
 from dreamcatcherd.daemon.companions import Companions
 from dreamcatcherd.daemon.cycle import close_frame, poll
-from dreamcatcherd.daemon.file_watch import SLOW_STEP_MS, FileWatch, degraded_trouble
+from dreamcatcherd.daemon.file_watch import FileWatch, degraded_trouble
 from dreamcatcherd.daemon.hints import HintPace
 from dreamcatcherd.daemon.memory import give_back
 from dreamcatcherd.daemon.opening import configure
@@ -76,9 +76,7 @@ class Service:
         self._notifier = SystemdNotifier()
         self._watch = FileWatch(runtime.watched, self._wake.set, self._watch_degraded)
         beside = [source.file.absolute().parent] if source and source.file else []
-        self._config_watch = FileWatch(
-            beside, self._wake.set, self._watch_degraded, recursive=False, step_ms=SLOW_STEP_MS
-        )
+        self._config_watch = FileWatch(beside, self._wake.set, self._watch_degraded, at_once=False)
         self._upkeep = Upkeep(self._timers, self.metrics, self._cycles)
         self.companions = Companions(logger, self.metrics, self.live_status.idle, self._wake.set)
         self._backoff = Backoff()

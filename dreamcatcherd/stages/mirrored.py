@@ -16,12 +16,12 @@ from dreamcatcherd.git.reachability import reach_within
 def mirrored_heads(refs: Mapping[str, str], settings: Settings, main: str) -> dict[str, str]:
     """The refs that keep heads of mirrors' lanes and of their shared branches, each with its commit."""
     found = {}
-    for ref, oid in refs.items():
-        if not ref.startswith(paths.MIRRORS) or (named := paths.mirrored_branch(ref)) is None:
+    for ref in [ref for ref in refs if ref.startswith(paths.MIRRORS)]:  # of thousands mostly none
+        if (named := paths.mirrored_branch(ref)) is None:
             continue
         branch = f"refs/heads/{named[1]}"
         if branch == main or settings.is_lane(branch):
-            found[ref] = oid
+            found[ref] = refs[ref]
     return found
 
 

@@ -40,7 +40,8 @@ class StrayBranches:
         found: list[Trouble] = []
         known: dict[tuple[str, str | None, paths.Roots], int] = {}
         roots = settings.intake.roots
-        strays = [ref for ref in refs if never_merged(ref, main, settings) is not None]
+        lanes = settings.lane_prefix  # asked first: a fleet has thousands of them, and few other branches
+        strays = [ref for ref in refs if not ref.startswith(lanes) and never_merged(ref, main, settings) is not None]
         for ref in sorted(strays)[:BRANCHES]:
             key = (refs[ref], published, roots)
             count = self._known.get(key)

@@ -1,12 +1,14 @@
 """What a daemon costs while nothing happens, by the number of merged lanes, and how fast it sees a push then.
 
 `python -m tests.bench.idle 10 1000 10000`. A real daemon with `poll = 1` on a repository on this disk: processor time
-of its process and of those that it started, from /proc. Every lane has a commit of its own, merged before."""
+and wake-ups of its process and of those that it started, from /proc. Wake-ups do not depend on what else the machine
+does. Every lane has a commit of its own, merged before."""
 
 from __future__ import annotations
 
 import json
 import os
+import re
 import statistics
 import subprocess
 import sys
@@ -26,18 +28,37 @@ SIZES = (10, 1_000, 10_000)
 SECONDS = 20.0
 PUSHES = 10
 
+_SLEEPS = re.compile(r"^voluntary_ctxt_switches:\s*(\d+)$", re.MULTILINE)
+
 
 class Idle(NamedTuple):
-    """Seconds of processor time for each second, and milliseconds from a push to the delta in `/metrics`."""
+    """Processor time (seconds) and wake-ups for each second; milliseconds from each push to its delta in `/metrics`."""
 
     busy: float
+    wakes: float
     reactions_ms: list[float]
 
 
-def processor_s(pid: int) -> float:
-    """Processor time of a process, in user and system mode, with its children that ended."""
+class Spent(NamedTuple):
+    """What some processes have used since they began: processor time in seconds, and how often a thread slept."""
+
+    processor_s: float
+    sleeps: int
+
+
+def spent(pid: int) -> Spent:
+    """Of a process with those that it started: all threads of those that run, and the time of those that ended."""
     fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return sum(map(int, fields[11:15])) / os.sysconf("SC_CLK_TCK")
+    total = Spent(sum(map(int, fields[11:15])) / os.sysconf("SC_CLK_TCK"), 0)
+    for thread in Path(f"/proc/{pid}/task").iterdir():
+        slept = _SLEEPS.search((thread / "status").read_text())
+        assert slept
+        parts = [spent(int(child)) for child in (thread / "children").read_text().split()]
+        total = Spent(
+            total.processor_s + sum(one.processor_s for one in parts),
+            total.sleeps + int(slept[1]) + sum(one.sleeps for one in parts),
+        )
+    return total
 
 
 def make_repository(folder: Path, lanes: int) -> Path:
@@ -51,9 +72,9 @@ def make_repository(folder: Path, lanes: int) -> Path:
 
 
 def settled(daemon: Daemon, repository: Path) -> bool:
-    """Whether the daemon has put the lanes in order, and has polled since."""
+    """Whether the daemon has put the lanes in order, and its process that checks pushes has started."""
     loose = subprocess.run(["find", repository / "refs", "-type", "f"], capture_output=True, check=True).stdout
-    return len(loose.splitlines()) < 300 and metric(daemon, 'polls_total{result="ok"}') > 10
+    return len(loose.splitlines()) < 300 and bool(daemon.logged("checking pushes for the hook"))
 
 
 def measure(folder: Path, lanes: int) -> Idle:
@@ -64,12 +85,13 @@ def measure(folder: Path, lanes: int) -> Idle:
         wait_for(lambda: daemon.logged("started"), 120)
         await_ready(daemon)
         wait_for(lambda: settled(daemon, repository), 90)
-        before, start = processor_s(daemon.process.pid), time.monotonic()
+        before, start = spent(daemon.process.pid), time.monotonic()
         time.sleep(SECONDS)
-        busy = (processor_s(daemon.process.pid) - before) / (time.monotonic() - start)
+        after, seconds = spent(daemon.process.pid), time.monotonic() - start
         reactions = [reaction_ms(daemon, worker, number) for worker, number in workers(folder, repository)]
         daemon.stop()
-    return Idle(busy, reactions)
+    busy, sleeps = after.processor_s - before.processor_s, after.sleeps - before.sleeps
+    return Idle(busy / seconds, sleeps / seconds, reactions)
 
 
 def workers(folder: Path, repository: Path) -> list[tuple[Path, int]]:
@@ -99,7 +121,8 @@ def bench_idle(sizes: tuple[int, ...] = SIZES) -> None:
         took = sorted(found.reactions_ms)
         print(
             f"idle beside {lanes} merged lanes: {100 * found.busy:.2f} % of a processor, "
-            f"{found.busy / first:.2f} times that beside the fewest; push to pending {statistics.median(took):.1f} ms "
+            f"{found.busy / first:.2f} times that beside the fewest, {found.wakes:.1f} wake-ups a second; "
+            f"push to pending {statistics.median(took):.1f} ms "
             f"(from {took[0]:.1f} to {took[-1]:.1f}, {len(took)} pushes)",
             flush=True,
         )

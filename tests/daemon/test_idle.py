@@ -109,12 +109,14 @@ def test_a_primary_that_polls_all_the_time_shows_what_a_new_one_shows(store: Loc
 
 
 def test_a_poll_that_finds_nothing_new_reads_no_object(store: LocalStore, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Deltas wait, and the poll returns the same report as before; a push then is read as always."""
+    """Deltas wait, and the poll returns the same report as before; nor is every ref asked. A push then is read as
+    always."""
     push_to_lane(store)
     primary = primary_on(store)
     first = poll(primary)[0].pending
     with monkeypatch.context() as patch:
         patch.setattr(Repository, "read", lambda *_: pytest.fail("an object was read"))
+        patch.setattr("dreamcatcherd.daemon.primary.is_copy", lambda _: pytest.fail("every ref was asked"))
         assert poll(primary, restore=True)[0].pending == first
     push_to_main(LocalStore(store.folder))
     assert poll(primary)[0].pending.streams == {"c": 1, "s": 1}
