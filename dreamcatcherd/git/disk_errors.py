@@ -45,6 +45,14 @@ def remedy_in(said: str, path: Path, otherwise: str) -> str:
     return otherwise
 
 
+_MACHINE = (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EMFILE, errno.ENFILE, errno.ESTALE)
+
+
+def is_machines_fault(said: str) -> bool:
+    """Whether a message names a failure of the machine, which passes or is repaired: no other path would avoid it."""
+    return any(os.strerror(number) in said for number in _MACHINE)
+
+
 def disk_failure(what: str, error: OSError, path: Path) -> RetryableError:
     """A failure of the disk; `what` is the operation that failed."""
     return RetryableError(f"{what}: {error.strerror or error}", remedy_for(error, path))

@@ -17,6 +17,7 @@ MARKER = "dreamcatcherd-published"
 """A file in the repository that names the last commit that a primary published here, in case the refs are lost."""
 
 _OID = re.compile(r"[0-9a-f]{40}")
+_NO_COMMIT = b"0" * 40 + b" "
 
 
 class DamagedRefsError(FatalError):
@@ -44,7 +45,7 @@ def check_critical(folder: Path, refs: Container[str], damaged: Container[str]) 
             continue
         if name in damaged or (folder / name).is_file():
             raise _damaged(folder, f"the ref {name} is damaged: {folder / name} holds no commit", name, name)
-        if last_value(folder, name) is not None:
+        if last_value(folder, name) is not None and not _was_being_made(folder, name):
             raise _damaged(folder, f"the ref {name} is lost", name, None)
 
 
@@ -68,7 +69,17 @@ def lost_history(folder: Path) -> str | None:
             return text if _OID.fullmatch(text) else "unknown"
     except OSError:
         return None
-    return last_value(folder, PUBLISHED)
+    return None if _was_being_made(folder, PUBLISHED) else last_value(folder, PUBLISHED)
+
+
+def _was_being_made(folder: Path, name: str) -> bool:
+    """Whether nothing but a reflog of one line shows that a ref was there: git writes it before the ref has its name,
+    so a process that was killed in between leaves it. A publication that completed left a mark as well."""
+    try:
+        lines = (folder / "logs" / name).read_bytes().splitlines()
+    except OSError:
+        return False
+    return len(lines) == 1 and lines[0].startswith(_NO_COMMIT) and not (folder / MARKER).exists()
 
 
 def last_value(folder: Path, name: str) -> str | None:

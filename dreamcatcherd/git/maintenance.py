@@ -9,14 +9,11 @@ from dreamcatcherd.core.errors import RetryableError
 from dreamcatcherd.core.paths import PUBLISHED
 from dreamcatcherd.git.command import error_message, git
 from dreamcatcherd.git.disk_errors import disk_failure
-from dreamcatcherd.git.locks import maintaining, remove_stale
-from dreamcatcherd.git.packs import forget_keeps
+from dreamcatcherd.git.leftovers import remove_leftovers
+from dreamcatcherd.git.locks import maintaining
 from dreamcatcherd.git.reachability import EXACT
 
 MAINTENANCE_S = 3600.0
-
-MAINTENANCE_LOCK_S = 12 * 3600.0
-"""git treats a gc.pid older than 12 hours as stale, but never removes its maintenance lock, whatever its age."""
 
 LOOSE_MOST = 256
 """How many refs may have a file of their own. Each look at the refs, here or at a push, asks all of these files."""
@@ -31,11 +28,11 @@ def has_many_packs(repository: Path) -> bool:
 
 
 def maintain(repository: Path) -> None:
-    """Join small packs, at a cost that depends on what is new, and prune if git finds that worthwhile.
+    """Join small packs, at a cost that depends on what is new, prune if git finds that worthwhile, and remove what
+    killed processes left.
 
     RetryableError if it fails, or if another git runs maintenance."""
-    remove_stale([repository / "objects" / "maintenance.lock"], MAINTENANCE_LOCK_S)
-    forget_keeps(repository)
+    remove_leftovers(repository)
     try:
         with maintaining(repository):
             _maintain(repository)

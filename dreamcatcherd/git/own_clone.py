@@ -17,7 +17,7 @@ import pygit2
 
 from dreamcatcherd.core.errors import RetryableError, UsageError
 from dreamcatcherd.git.command import error_message, git
-from dreamcatcherd.git.disk_errors import remedy_in
+from dreamcatcherd.git.disk_errors import is_machines_fault, remedy_in
 from dreamcatcherd.git.failures import UnclearError
 
 MARK = "dreamcatcherd-clone"
@@ -104,10 +104,10 @@ def make_clone(folder: Path, url: str) -> None:
         result = result if result.returncode else git(fresh, "config", name, value)
     if result.returncode:
         raise _unwritable(folder, error_message(result))
-    (fresh / MARK).write_text(url)
     old = folder.with_name(f"{folder.name}.new-old")
     # Renamed into place, so that the clone is never half made under its own name.
     try:
+        (fresh / MARK).write_text(url)
         if folder.exists():
             folder.rename(old)
         fresh.rename(folder)
@@ -116,8 +116,12 @@ def make_clone(folder: Path, url: str) -> None:
     shutil.rmtree(old, ignore_errors=True)
 
 
-def _unwritable(folder: Path, why: str) -> UsageError:
-    return UsageError(f"{folder} cannot be made: {why}", "name a folder that may be written to with [repository] clone")
+def _unwritable(folder: Path, why: str) -> UsageError | RetryableError:
+    """The failure to write a clone: of the configuration, unless the disk or the machine failed."""
+    cause, remedy = f"{folder} cannot be made: {why}", "name a folder that may be written to with [repository] clone"
+    if is_machines_fault(why):
+        return RetryableError(cause, remedy_in(why, folder.parent, remedy))
+    return UsageError(cause, remedy)
 
 
 def _opens(folder: Path) -> bool:

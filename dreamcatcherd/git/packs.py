@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
+import stat
 import struct
 import time
 import zlib
@@ -25,6 +26,10 @@ _TYPES: dict[Kind, int] = {"commit": 1, "tree": 2, "blob": 3}
 _FAR = 1 << 31
 
 KEEP_MARK = "dreamcatcherd: not published yet, process"
+_KEEP_MODE = 0o400
+"""Git's `.keep` files have another mode. A power cut may take the content of a file whose name it leaves, and the mode
+shows that it was ours: an empty one of another mode is somebody's who made it by `touch`."""
+
 KEEP_S = 3600.0
 """A `.keep` of ours that is older belongs to a process that was killed: a publication takes seconds."""
 
@@ -108,8 +113,9 @@ def write_pack(repository: Path, objects: Mapping[str, Packed]) -> Path:
     keep = folder / f"{name}.keep"
     try:
         folder.mkdir(exist_ok=True)
-        if not keep.exists():
-            keep.write_text(f"{KEEP_MARK} {os.getpid()}\n", "ascii")  # not durable: after a power cut nobody repacks
+        # Not durable: after a power cut nobody repacks.
+        with contextlib.suppress(FileExistsError), open(keep, "x", encoding="ascii", opener=_ours) as file:
+            file.write(f"{KEEP_MARK} {os.getpid()}\n")
         if (folder / f"{name}.idx").exists():
             return keep
         _place(folder / f"{name}.pack", pack)
@@ -125,8 +131,17 @@ def release(keeps: Iterable[Path]) -> None:
     """Let packs be repacked again. A `.keep` that somebody else made stays."""
     for keep in keeps:
         with contextlib.suppress(OSError):
-            if keep.read_text("ascii", "replace").startswith(KEEP_MARK):
+            content = keep.read_text("ascii", "replace")
+            if content.startswith(KEEP_MARK) or (not content.strip("\0") and _mode(keep) == _KEEP_MODE):
                 keep.unlink()
+
+
+def _ours(path: str, flags: int) -> int:
+    return os.open(path, flags, _KEEP_MODE)
+
+
+def _mode(path: Path) -> int:
+    return stat.S_IMODE(path.stat().st_mode)
 
 
 def forget_keeps(repository: Path, age_s: float = KEEP_S) -> None:

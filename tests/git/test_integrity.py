@@ -282,6 +282,24 @@ def test_an_extension_that_git_does_not_know_is_named_with_what_to_do(fleet: Pat
     assert "git that knows it" in caught.value.remedy
 
 
+def test_a_published_ref_that_was_never_made_is_not_lost(tmp_path: Path) -> None:
+    """A git that is killed between the reflog and the ref, at the first publication, stops nobody."""
+    folder = tmp_path / "fleet.git"
+    store = create(folder, 1, NOW, Closing("manual"))
+    first = store.refs()[paths.PUBLISHED]
+    close(primary_on(store))
+    git(folder, "update-ref", "-d", paths.PUBLISHED)
+    (folder / MARKER).unlink()
+    log = folder / "logs" / paths.PUBLISHED
+    log.parent.mkdir(exist_ok=True)
+    log.write_text(f"{'0' * 40} {first} d <d@localhost> 1767225600 +0000\tframe 1\n")
+    (folder / f"{paths.PUBLISHED}.lock").write_text(f"{first}\n")
+    os.utime(folder / f"{paths.PUBLISHED}.lock", (0, 0))
+    commit_files(store, "refs/heads/dc/s", {f"{FOLDER}/2/d.json": text(2)}, orphan=True)
+    assert merged(close(fresh(folder))) == ["d.json"]
+    assert paths.PUBLISHED in fresh(folder).store.refs()
+
+
 def test_the_marker_goes_with_the_published_ref(fleet: Path) -> None:
     """It is written by every publication; deleting the published ref through the store removes it."""
     store = LocalStore(fleet)

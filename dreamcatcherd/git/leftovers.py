@@ -1,0 +1,51 @@
+"""What processes that were killed left in a repository: found by name and age, and removed by maintenance.
+
+Nothing here is needed by anybody: a file that is being written gets its final name only once it is complete. git and
+libgit2 do not remove all of these themselves, so without this a primary that is killed often would fill its disk."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from dreamcatcherd.git.derived_files import DERIVED_FOLDER
+from dreamcatcherd.git.locks import all_locks, remove_stale
+from dreamcatcherd.git.packs import forget_keeps
+
+LOCK_S = 3600.0
+"""A lock that nobody waits for is older than the longest maintenance when it is removed: see `locks` for the others."""
+
+MAINTENANCE_LOCK_S = 12 * 3600.0
+"""git treats a gc.pid older than 12 hours as stale, but never removes its maintenance lock, whatever its age."""
+
+UNFINISHED_S = 86_400.0
+"""A file that was not written to for a day is not being written: a push or a fetch is given up much sooner."""
+
+_UNFINISHED = (
+    "objects/pack/tmp_*",  # packs and indexes: ours, and git's
+    "objects/pack/pack_git2_*",  # libgit2's
+    "objects/??/tmp_obj*",  # objects: git's and libgit2's
+    "objects/info/commit-graphs/tmp_graph_*",
+    ".dreamcatcherd-*",  # our own small files, as `write_atomically` names them
+    f"{DERIVED_FOLDER}/.*",
+)
+
+
+def remove_leftovers(repository: Path) -> None:
+    """Remove what killed processes left in a repository, once it is so old that nobody can be at work on it."""
+    maintenance = repository / "objects" / "maintenance.lock"
+    # A live git holds the others for the time of one command, and that one for all of its maintenance.
+    remove_stale([maintenance], MAINTENANCE_LOCK_S)
+    remove_stale([lock for lock in all_locks(repository) if lock != maintenance], LOCK_S)
+    forget_keeps(repository)
+    for path in _unfinished(repository):
+        with contextlib.suppress(OSError):
+            if time.time() - path.stat().st_mtime > UNFINISHED_S:
+                path.unlink()
+
+
+def _unfinished(repository: Path) -> Iterator[Path]:
+    for pattern in _UNFINISHED:
+        yield from repository.glob(pattern)
