@@ -17,8 +17,8 @@ from dreamcatcherd.core.deep import stamps_from
 from dreamcatcherd.core.entities import is_alive
 from dreamcatcherd.core.entity_lines import entity_line
 from dreamcatcherd.core.errors import RefusedError
+from dreamcatcherd.core.fold import append_changes
 from dreamcatcherd.core.keys import choice_of, content_text, key_of_record, natural_key, sort_key
-from dreamcatcherd.core.merge import append_changes
 from dreamcatcherd.core.model import Json, Record, Stamp
 from dreamcatcherd.core.rules import Entity, by_field
 from dreamcatcherd.core.settings import DEFAULT, Settings, SettingsError, read_settings

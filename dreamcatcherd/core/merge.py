@@ -6,7 +6,7 @@ Deltas are folded by key first; then each touched file of the snapshot is read, 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import chain
 from types import MappingProxyType
 from typing import NamedTuple
@@ -15,52 +15,26 @@ from dreamcatcherd.core.claims import ClaimDecision, Claimed, decide_claims
 from dreamcatcherd.core.codec import canonical, canonical_each
 from dreamcatcherd.core.collections import EXTRA, Collection, Table
 from dreamcatcherd.core.conflicts import Contribution, find_collapsed, find_conflicts
-from dreamcatcherd.core.delta_sections import Sections, known_sections
 from dreamcatcherd.core.entities import fold_entity, is_alive
 from dreamcatcherd.core.entity_lines import entity_line, fresh_lines, key_fields, read_entity
+from dreamcatcherd.core.fold import Column, Fold, Load, as_it_is, fold
 from dreamcatcherd.core.keys import natural_key
-from dreamcatcherd.core.model import Conflict, Deletion, Delta, Json, Misfit, Record, Stamp
+from dreamcatcherd.core.model import Conflict, Deletion, Delta, Json, Misfit, Stamp
 from dreamcatcherd.core.projection import NewProjection, ProjectionRow
-from dreamcatcherd.core.records import place
 from dreamcatcherd.core.rules import Contributions, Entity
-from dreamcatcherd.core.shards import Change, Layout, line_of, sorted_changes, update
+from dreamcatcherd.core.shards import Change, Layout, sorted_changes, update
 from dreamcatcherd.core.snapshot import (
     APPENDED,
     EXTRAS,
     Folders,
     add_merged,
-    appended_path,
     close_snapshot,
     file_name,
     keyed_layout,
     near_paths,
-    number_path,
     open_snapshot,
-    section_path,
-    zone_of,
 )
 from dreamcatcherd.core.tree import Objects
-
-
-class Column(NamedTuple):
-    """Every record that the new deltas bring to one collection, side by side: keys, records, stamps."""
-
-    keys: list[Json]
-    records: list[Record]
-    stamps: list[Stamp]
-
-    def at(self, chosen: Iterable[int]) -> Column:
-        """The chosen records, in the order in which they are named."""
-        return Column(*(list(map(side.__getitem__, chosen)) for side in self))
-
-
-class Fold(NamedTuple):
-    """New deltas folded by collection: keyed records in columns, appended ones as finished lines."""
-
-    keyed: dict[str, Column]
-    appended: dict[str, list[Change[None]]]
-    misfits: list[Misfit]
-    unknown: dict[Stamp, list[str]]
 
 
 class Merged(NamedTuple):
@@ -84,18 +58,11 @@ class Merged(NamedTuple):
 ClosingFrame = Callable[[Stamp], int]
 """The frame whose close merges a delta, by its stamp: its own unless it is late. Only claims depend on it."""
 
-UNKNOWN_NAMED = 20
-"""How many sections of one delta that no collection owns are named."""
-
-AT_ONCE = 16 * 2**20
+AT_ONCE = 24 * 2**20
 """How much is folded at a time, by the cost of the deltas (`Delta.cost`). A larger frame is folded in parts, so that
 memory does not grow with it. A part takes the keys of some zones and not some of the deltas, for two reasons: a join
 needs all records of an entity together, to find conflicts and what collapsed; and two parts seldom touch the same file,
 so that nearly every file is still read and written once."""
-
-
-def _as_it_is(delta: Delta) -> Delta:
-    return delta
 
 
 def _own_frame(stamp: Stamp) -> int:
@@ -108,7 +75,7 @@ def merge(
     deltas: Sequence[Delta],
     table: Table,
     projections: Sequence[NewProjection],
-    load: Callable[[Delta], Delta] = _as_it_is,
+    load: Load = as_it_is,
     closing: ClosingFrame = _own_frame,
 ) -> Merged:
     """Merge deltas, in order of their stamps and none of them merged before, into a snapshot.
@@ -126,11 +93,11 @@ def merge(
     masks = [0] * len(deltas)
     for part in range(parts):
         folded = fold(deltas, table, load, part, parts, masks)
+        for view in views:
+            view.note(folded.keyed)
         apply_fold(objects, folders, folded, table, Noted(merged.added, merged.conflicts, collapsed, claims, closing))
         unknown.update(folded.unknown)
         merged.misfits.extend(folded.misfits)
-        for view in views:
-            view.note(folded.keyed)
         del folded  # frees the part before the next one is folded, or the projections read their files
     for view in views:
         derived = view.update(objects, before, folders)
@@ -152,80 +119,18 @@ class Noted(NamedTuple):
 
 
 def apply_fold(objects: Objects, folders: Folders, folded: Fold, table: Table, noted: Noted) -> None:
-    """Join the folded records with the stored ones."""
+    """Join the folded records with the stored ones. The fold has no keyed records afterwards."""
     added = noted.added
     # The largest collection first: the store compresses its files on another core while the others are merged.
-    for name, column in sorted(folded.keyed.items(), key=lambda one: -len(one[1].keys)):
+    for name in sorted(folded.keyed, key=lambda name: -len(folded.keyed[name].keys)):
         row = table[name]
-        changes = group_changes(row, column)
+        changes = group_changes(row, folded.keyed.pop(name))  # nobody else holds its records, so they are freed
         new = update(objects, folders.state, file_name(name), changes, _joining(row, noted))
         added[name] = added.get(name, 0) + new
     for name, lines in folded.appended.items():
         plain = EXTRAS if name == EXTRA else APPENDED
         new = update(objects, folders.state, file_name(name), sorted_changes(lines), plain)
         added[name] = added.get(name, 0) + new
-
-
-def fold(
-    deltas: Sequence[Delta],
-    table: Table,
-    load: Callable[[Delta], Delta] = _as_it_is,
-    part: int = 0,
-    parts: int = 1,
-    masks: list[int] | None = None,
-) -> Fold:
-    """Sort every record of the deltas under its collection: all records, or one part of several.
-
-    `masks` has a bit for each part that a delta has records in. The first part reads every delta and sets the bits;
-    later parts load only the deltas that they need, since reading a body again costs as much as folding it."""
-    sections = known_sections(table)
-    folded = Fold({name: Column([], [], []) for name in table}, {}, [], {})
-    masks = [0] * len(deltas) if masks is None else masks
-    for at, known in enumerate(deltas):
-        if not part or masks[at] >> part & 1:
-            masks[at] |= _fold_delta(folded, load(known), sections, part, parts)  # one body at a time
-    for name in [name for name, column in folded.keyed.items() if not column.keys]:
-        del folded.keyed[name]
-    return folded
-
-
-def _fold_delta(folded: Fold, delta: Delta, sections: Sections, part: int, parts: int) -> int:
-    """Add the records of one delta that belong to a part; returns the parts that it has records in, a bit for each.
-
-    Appended records, misfits and notes about the delta are all in one part, chosen by its content id: their ranks must
-    be counted in one pass, and they touch no entity of another delta."""
-    stamp = delta.stamp
-    ranks: Counter[str] = Counter()
-    owner = int(delta.content_id[:8], 16) % parts
-    mine = owner == part
-    mask = 1 << owner
-    for collection, section, keys, records, misfits in place(delta, sections, mine):
-        if collection is not None and keys is not None and parts > 1:
-            # A zone follows from the key, so all records of an entity are in one part, whichever delta brings them.
-            zones = [zone_of(near) % parts for near in near_paths(collection, keys)]
-            for zone in set(zones):
-                mask |= 1 << zone
-            chosen = [i for i, zone in enumerate(zones) if zone == part]
-            keys, records = [keys[i] for i in chosen], [records[i] for i in chosen]
-        elif not mine:
-            continue
-        if collection is not None and keys is not None:
-            column = folded.keyed[collection.name]
-            column.keys.extend(keys)
-            column.records.extend(records)
-            column.stamps.extend([stamp] * len(records))
-            continue
-        for why, count in misfits.items():
-            folded.misfits.extend([Misfit(section, stamp, why)] * count)
-        if collection is None and sum(misfits.values()) < len(records):
-            names = folded.unknown.setdefault(stamp, [])
-            if section not in names and len(names) < UNKNOWN_NAMED:
-                names.append(section)
-        name = collection.name if collection else f"{EXTRA}/{section}"
-        lines = folded.appended.setdefault(collection.name if collection else EXTRA, [])
-        lines.extend(append_changes(collection, section, stamp, ranks[name], records))
-        ranks[name] += len(records)
-    return mask
 
 
 def group_changes(row: Collection, column: Column) -> list[Change[Contributions]]:
@@ -236,8 +141,11 @@ def group_changes(row: Collection, column: Column) -> list[Change[Contributions]
         changes, raw_keys, column = _by_entity(row, column, raw_keys)
     else:
         changes = []
-    raw_stamps = {stamp: canonical(stamp) for stamp in dict.fromkeys(column.stamps)}
-    lines = fresh_lines(row, raw_keys, column.records, [raw_stamps[stamp] for stamp in column.stamps])
+    # The records of one delta have one stamp object: stamps are told apart by identity, which needs no hash of each.
+    places = list(map(id, column.stamps))
+    by_place = dict(zip(places, column.stamps, strict=True))
+    raw_stamps = dict(zip(by_place, canonical_each(list(by_place.values())), strict=True))
+    lines = fresh_lines(row, raw_keys, column.records, list(map(raw_stamps.__getitem__, places)))
     if row.delete is not None:  # a deletion of what is not there makes a tombstone
         marked = zip(lines, column.records, strict=True)
         lines = [b"" if type(record) is Deletion else line for line, record in marked]
@@ -266,18 +174,6 @@ def _by_entity(
         (path, raw_key, b"", brought[raw_key]) for path, raw_key in zip(paths, keys, strict=True)
     ]
     return changes, [raw_keys[at] for at in single], column.at(single)
-
-
-def append_changes(
-    collection: Collection | None, section: str, stamp: Stamp, first: int, records: Sequence[Record]
-) -> Iterator[Change[None]]:
-    """The new lines of records that one delta appends, ranked from `first` on. Without a collection they are records of
-    an extra section."""
-    key = canonical(stamp) if collection else canonical([section, *stamp])
-    begin = appended_path(stamp) if collection else section_path(section) + appended_path(stamp)
-    for rank, raw in enumerate(canonical_each(records), first):
-        raw_key = b"%b,%d]" % (key[:-1], rank)
-        yield begin + number_path(rank), raw_key, line_of(raw_key, raw), None
 
 
 def _joining(row: Collection, noted: Noted) -> Layout[Contributions]:

@@ -17,7 +17,8 @@ from typing import Any, NamedTuple
 from dreamcatcherd.core.claims import ClaimDecision
 from dreamcatcherd.core.codec import canonical
 from dreamcatcherd.core.collections import EXTRA, Table
-from dreamcatcherd.core.merge import ClosingFrame, Column, Fold, Merged, Noted, apply_fold
+from dreamcatcherd.core.fold import Column, Fold
+from dreamcatcherd.core.merge import ClosingFrame, Merged, Noted, apply_fold
 from dreamcatcherd.core.model import Conflict, Misfit, Stamp
 from dreamcatcherd.core.projection import NewProjection
 from dreamcatcherd.core.shard_join import join_updates
@@ -116,11 +117,11 @@ def merge_part(
     folders = open_snapshot(objects, snapshot)
     found = MergedPart("", {}, [], folded.misfits, Counter(), folded.unknown, [], [])
     collapsed = Counter[Stamp]()
-    apply_fold(objects, folders, folded, table, Noted(found.added, found.conflicts, collapsed, found.claims, closing))
     for new_projection in projections:
         view = new_projection(table)
         view.note(folded.keyed)
         found.notes.append(view.notes())
+    apply_fold(objects, folders, folded, table, Noted(found.added, found.conflicts, collapsed, found.claims, closing))
     state = objects.write("tree", format_tree(folders.state))
     return found._replace(state=state, collapsed=dict(collapsed))
 

@@ -10,7 +10,8 @@ from collections.abc import Sequence
 
 from dreamcatcherd.core.collections import EXTRA, Table
 from dreamcatcherd.core.delta_sections import PlacedSections, known_sections
-from dreamcatcherd.core.merge import append_changes, merge
+from dreamcatcherd.core.fold import append_changes
+from dreamcatcherd.core.merge import merge
 from dreamcatcherd.core.model import Delta, Json, Record, Stamp, Version
 from dreamcatcherd.core.projection import NewProjection
 from dreamcatcherd.core.shards import SUFFIX, Change, sorted_changes, update

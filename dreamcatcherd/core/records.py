@@ -12,7 +12,7 @@ from types import MappingProxyType
 from typing import NamedTuple
 
 from dreamcatcherd.core.codec import canonical
-from dreamcatcherd.core.collections import Choice, Collection
+from dreamcatcherd.core.collections import Collection
 from dreamcatcherd.core.decimals import doubles
 from dreamcatcherd.core.delta_sections import Sections, sections_in
 from dreamcatcherd.core.keyed_records import (
@@ -42,40 +42,55 @@ class Placed(NamedTuple):
     """How many of them are in `extra` for want of a usable key, by reason."""
 
 
-def place(delta: Delta, sections: Sections, appended: bool = True) -> list[Placed]:
-    """Every record of a delta, in a fixed order: sections of one collection in the table's order, each by position.
+def place(delta: Delta, sections: Sections) -> list[Placed]:
+    """Every record of a delta, in a fixed order: sections of one collection in the table's order, each by position."""
+    ordered = in_order_of(delta.stamp)
+    return [
+        placed
+        for row, name, value in ordered_sections(delta, sections)
+        for placed in place_section(row, name, value, ordered)
+    ]
 
-    Without `appended`, sections whose records are all appended are skipped."""
-    body = delta.body
-    if body is None:
+
+def ordered_sections(delta: Delta, sections: Sections) -> list[tuple[Collection | None, str, Json]]:
+    """The sections of a delta in the order of their records, each with its collection if one owns it, and its value."""
+    if delta.body is None:
         raise AssertionError("a delta that is merged has its body")
     known = sections.known
-    found = list(sections_in(body, delta.header, sections.dotted))
+    found = [
+        (known.get(name, _NOBODYS), name, value)
+        for name, value in sections_in(delta.body, delta.header, sections.dotted)
+    ]
     if len(found) > 1:
-        found.sort(key=lambda one: known[one[0]][1] if one[0] in known else -1)
-    ordered = _in_order_of(delta.stamp)
-    placed: list[Placed] = []
-    for name, value in found:
-        entry = known.get(name)
-        # In a frame that is folded in parts, appended records belong to the part of their delta: other parts skip them.
-        if not appended and (entry is None or entry[0].rule == "append"):
-            continue
-        if entry is None:
-            placed.append(_unknown(name, _listed(value)))
-            continue
-        row = entry[0]
-        if name == row.delete:
-            placed += _apart(row, name, (read_deletion(row, item) for item in _listed(value)))
-        elif type(value) is dict and row.form != "records" and not is_record(row, value):
-            placed += _apart(row, name, (read_member(row, member, inner, ordered) for member, inner in value.items()))
-        else:
-            items = _listed(value)
-            plain = _place_plain(row, name, items)
-            placed += [plain] if plain else _apart(row, name, (read_record(row, item, ordered) for item in items))
-    return placed
+        found.sort(key=_place_in_table)
+    return [(row, name, value) for (row, _), name, value in found]
 
 
-def _in_order_of(stamp: Stamp) -> Ordered:
+_NOBODYS = (None, -1)
+
+
+def _place_in_table(found: tuple[tuple[Collection | None, int], str, Json]) -> int:
+    return found[0][1]
+
+
+def place_section(row: Collection | None, name: str, value: Json, ordered: Ordered) -> list[Placed]:
+    """Every record of one section; `row` is the collection that owns it, if there is one."""
+    if row is None:
+        return [_unknown(name, listed(value))]
+    if name == row.delete:
+        return _apart(row, name, (read_deletion(row, item) for item in listed(value)))
+    if type(value) is dict and row.form != "records" and not is_record(row, value):
+        return _apart(row, name, (read_member(row, member, inner, ordered) for member, inner in value.items()))
+    items = listed(value)
+    if is_plain(row, items):
+        if row.rule == "append":
+            return [Placed(row, name, None, items)]
+        if (keys := plain_keys(row, items)) is not None:
+            return [Placed(row, name, keys, items)]
+    return _apart(row, name, (read_record(row, item, ordered) for item in items))
+
+
+def in_order_of(stamp: Stamp) -> Ordered:
     """Positions of one delta's appended records, counted for each key."""
     ranks: Counter[bytes] = Counter()
 
@@ -113,51 +128,51 @@ def _apart(row: Collection, section: str, ones: Iterable[One]) -> list[Placed]:
     return [*placed, Placed(None, section, None, extras, misfits)] if extras else placed
 
 
-def _place_plain(row: Collection, section: str, items: list[Json]) -> Placed | None:
-    """All records of a section together, as is possible for nearly every section; None if one needs `read_record`.
+def listed(value: Json) -> list[Json]:
+    """A section as a list: anything but a list is a list of one."""
+    return value if type(value) is list else [value]
 
-    This is for speed alone: `read_record` would leave these records as they are, and give them the same keys."""
+
+# Plain records ----------------------------------------------------------------------------------------------------
+#
+# Nearly every record of a fleet is stored as it came. Such records are recognised and keyed many at a time, those of
+# many deltas together, which takes a fraction of the time of `read_record` for each. This is for speed alone:
+# `read_record` would leave these records as they are, and give them the same keys.
+
+
+def is_plain(row: Collection, items: list[Json]) -> bool:
+    """Whether all records of a section are stored as they came, if they have a key; False if one may need
+    `read_record`."""
     if not items or row.form in ("counters", "profiles") or row.rule == "claim" or row.adds:
-        return None
-    changes_nothing = row.as_it_is
-    for item in items:
-        if type(item) is not dict or not changes_nothing(item):
-            return None
-    if row.rule == "append":
-        return Placed(row, section, None, items)
-    choices = row.choices
-    keys: list[list[Json]] = []
-    for item in items:
-        key = _plain_key(choices, item)
-        if key is None:
-            return None
-        keys.append(key)
-    return Placed(row, section, keys, items)
+        return False
+    return set(map(type, items)) == {dict} and all(map(row.as_it_is, items))
 
 
-def _plain_key(choices: tuple[Choice, ...], item: Record) -> list[Json] | None:
-    """The key of a record that needs no change; None if it may need one."""
-    get = item.get
-    for choice in choices:
-        key: list[Json] = []
-        for name in choice.names:
-            part = get(name)
-            if part is None:
-                break
-            # A string that begins like a number may be a decimal, which `key_part` turns into an integer.
-            if type(part) is not int and (type(part) is not str or part[:1] in NUMERIC):
+def plain_keys(row: Collection, items: list[Record]) -> list[list[Json]] | None:
+    """The stored keys of plain records, some at least; None if one of them may need `read_record`."""
+    for choice in row.choices:
+        columns = [[item.get(name) for item in items] for name in choice.names]
+        missing = [column.count(None) for column in columns]
+        if len(items) in missing:
+            continue  # none of them has this alternative
+        if any(missing) or not all(map(_are_parts, columns)):
+            return None
+        if choice.content is not None:
+            texts: list[Json] = [item.get(choice.content) for item in items]
+            if set(map(type, texts)) != {str} or not all(texts):
                 return None
-            key.append(part)
-        else:
-            if choice.content is None:
-                return stored_key(choice, key) if choice.apart else key
-            text = get(choice.content)
-            if type(text) is not str or not text:
-                return None
-            key.append(text_mark(text))
-            return stored_key(choice, key) if choice.apart else key
+            columns.append([text_mark(text) for text in texts])
+        if not columns:
+            return None
+        keys = list(map(list, zip(*columns, strict=True)))
+        return [stored_key(choice, key) for key in keys] if choice.apart else keys
     return None
 
 
-def _listed(value: Json) -> list[Json]:
-    return value if type(value) is list else [value]
+def _are_parts(column: list[Json]) -> bool:
+    """Whether all values are key parts as they are. A string that begins like a number may be a decimal, which
+    `key_part` turns into an integer."""
+    kinds = set(map(type, column))
+    if kinds == {int}:
+        return True
+    return kinds <= {int, str} and not any(type(part) is str and part[:1] in NUMERIC for part in set(column))

@@ -17,7 +17,7 @@ from typing import NamedTuple
 from msgspec import structs
 
 from dreamcatcherd.core.errors import DreamcatcherError, FatalError
-from dreamcatcherd.core.merge import Fold, fold
+from dreamcatcherd.core.fold import Fold, fold
 from dreamcatcherd.core.merge_parts import MergedPart, gather, merge_part, split
 from dreamcatcherd.core.model import Delta, Stamp, Version
 from dreamcatcherd.core.projections import PROJECTIONS

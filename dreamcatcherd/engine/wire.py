@@ -12,7 +12,7 @@ from dreamcatcherd.core.books.compile import Marks
 from dreamcatcherd.core.claims import ClaimDecision
 from dreamcatcherd.core.codec import Exact
 from dreamcatcherd.core.errors import FatalError
-from dreamcatcherd.core.merge import Column, Fold
+from dreamcatcherd.core.fold import Column, Fold
 from dreamcatcherd.core.merge_parts import MergedPart
 from dreamcatcherd.core.model import Conflict, Deletion, Misfit, Stamp
 

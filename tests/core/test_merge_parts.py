@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from msgspec import structs
 
 import dreamcatcherd.core.merge
-from dreamcatcherd.core.merge import Fold, Merged, fold, merge
+from dreamcatcherd.core.fold import Fold, fold
+from dreamcatcherd.core.merge import Merged, merge
 from dreamcatcherd.core.merge_parts import gather, join_parts, merge_part, split
 from dreamcatcherd.core.model import Delta, Stamp
 from dreamcatcherd.core.projections import PROJECTIONS

@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 
 from dreamcatcherd.core.collections import DEFAULT_TABLE
+from dreamcatcherd.core.fold import UNKNOWN_NAMED
 from dreamcatcherd.core.ledger import read_ledger, write_ledger
-from dreamcatcherd.core.merge import AT_ONCE, UNKNOWN_NAMED, Merged, merge
+from dreamcatcherd.core.merge import AT_ONCE, Merged, merge
 from dreamcatcherd.core.model import Delta
 from dreamcatcherd.core.projections import PROJECTIONS
 from tests.core.tools import Heap, delta

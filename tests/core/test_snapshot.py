@@ -14,7 +14,7 @@ from dreamcatcherd.core.codec import canonical
 from dreamcatcherd.core.collections import DEFAULT_TABLE, Collection, KeyField, RuleName
 from dreamcatcherd.core.decimals import exact
 from dreamcatcherd.core.entity_lines import entity_line, fresh_lines, read_entity
-from dreamcatcherd.core.merge import append_changes
+from dreamcatcherd.core.fold import append_changes
 from dreamcatcherd.core.model import Json, Record, Stamp
 from dreamcatcherd.core.rules import BY_FIELD, MERGE_RULES, Entity
 from dreamcatcherd.core.settings import read_settings
