@@ -1,0 +1,1 @@
+"""Test vectors for any implementation of the protocol, run against this one (conformance/README.md)."""

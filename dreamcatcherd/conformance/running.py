@@ -1,0 +1,94 @@
+"""Running vectors against this implementation: each case is compared, and counted by section.
+
+Owns the comparison. What a case finds is in `values` and `histories`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+
+from msgspec import Struct
+
+from dreamcatcherd.conformance.histories import history
+from dreamcatcherd.conformance.values import VALUES
+from dreamcatcherd.conformance.vectors import Case
+from dreamcatcherd.core.errors import DreamcatcherError, UsageError
+from dreamcatcherd.core.model import Json, Record
+
+KINDS: dict[str, Callable[[Record], Json]] = {**VALUES, "history": history}
+"""What this implementation finds for each kind of case."""
+
+
+class Difference(Struct, frozen=True):
+    """The first place at which a case's outcome is not the expected one: a path into `expect`, and both values; None
+    where there is none."""
+
+    at: str
+    expected: Json
+    found: Json
+
+
+class Outcome(Struct, frozen=True):
+    """A case that was run; `difference` is None if it passed."""
+
+    case: str
+    section: str
+    difference: Difference | None
+
+
+class SectionCount(Struct, frozen=True):
+    """The cases of one section."""
+
+    section: str
+    cases: int
+    failed: int
+
+
+def run_cases(cases: Iterable[Case]) -> Iterator[Outcome]:
+    """Run cases one after the other; UsageError for a kind that this version does not know."""
+    for case in cases:
+        if case.kind not in KINDS:
+            known = ", ".join(sorted(KINDS))
+            raise UsageError(f"{case.name} is of kind {case.kind!r}, this version runs {known}", "update dreamcatcherd")
+        yield Outcome(case.name, case.section, first_difference(case.expect, outcome_of(case)))
+
+
+def outcome_of(case: Case) -> Json:
+    """What this implementation finds for a case. Any failure of the implementation is a finding like another one."""
+    try:
+        return KINDS[case.kind](case.given)
+    except (DreamcatcherError, ArithmeticError, LookupError, TypeError, ValueError, AssertionError) as error:
+        return {"error": f"{type(error).__name__}: {error}"}
+
+
+def first_difference(expected: Json, found: Json, at: str = "expect") -> Difference | None:
+    """The first difference of two values, members by name and items in order."""
+    if isinstance(expected, dict) and isinstance(found, dict):
+        for name in sorted({*expected, *found}):
+            inner = f"{at}.{name}" if name.isidentifier() else f"{at}[{name!r}]"
+            if (one := _inner(expected, found, name, name in expected, name in found, inner)) is not None:
+                return one
+        return None
+    if isinstance(expected, list) and isinstance(found, list):
+        for index in range(max(len(expected), len(found))):
+            in_both = index < len(expected), index < len(found)
+            if (one := _inner(expected, found, index, *in_both, f"{at}[{index}]")) is not None:
+                return one
+        return None
+    same = type(expected) is type(found) and expected == found  # True is 1 in Python, and not in JSON
+    return None if same else Difference(at, expected, found)
+
+
+def _inner(expected: Json, found: Json, key: str | int, is_expected: bool, is_found: bool, at: str) -> Difference | None:
+    if is_expected and is_found:
+        return first_difference(expected[key], found[key], at)
+    return Difference(at, expected[key] if is_expected else None, found[key] if is_found else None)
+
+
+def counted(outcomes: Iterable[Outcome]) -> list[SectionCount]:
+    """How many cases each section has and how many failed, in the order in which sections appear."""
+    counts: dict[str, list[int]] = {}
+    for one in outcomes:
+        of_section = counts.setdefault(one.section, [0, 0])
+        of_section[0] += 1
+        of_section[1] += one.difference is not None
+    return [SectionCount(section, *both) for section, both in counts.items()]
