@@ -38,6 +38,12 @@ from dreamcatcherd.stages.relay_forward import (
     within_reach,
     write_forwarding,
 )
+from dreamcatcherd.stages.relay_unreadable import (
+    branch_heads,
+    split_branch,
+    take_off_unreadable,
+    with_fitting_remedies,
+)
 from dreamcatcherd.stages.server_policy import ServerPolicy
 
 COMMITS_MOST = 5_000
@@ -79,7 +85,7 @@ class Relay:
         self._next_s = 0.0  # when upstream is looked at again
         self._most = COMMITS_MOST
         self._merged: dict[str, tuple[str, float]] = {}  # merged lanes: head, and since when this process knows it
-        self._missing: tuple[object, dict[str, Commit]] = (None, {})
+        self._missing: tuple[object, list[str], dict[str, Commit]] = (None, [], {})
 
     def serves(self, primary: Primary) -> bool:
         """Whether this is the relay of a primary's repository."""
@@ -139,7 +145,10 @@ class Relay:
         if self._seen.main is None:
             remedy = "name a repository that dreamcatcherd init made or prepared"
             raise RetryableError(f"{self._upstream.where} has no {paths.short_ref(main)}", remedy)
-        roots = self._primary.last.settings.intake.roots if self._primary.last else paths.ROOTS
+        last = self._primary.last
+        roots = last.settings.intake.roots if last else paths.ROOTS
+        if last is not None:
+            take_off_unreadable(store, last, self._seen, self._primary.clock())
         for _ in range(FOLLOWED_MOST):
             if follow_upstream(store, main, self._seen, roots, self._primary.clock()):
                 return
@@ -151,7 +160,7 @@ class Relay:
         """Push what upstream lacks, without the lanes that it refuses; returns the report with what was pushed.
 
         PushRefusedError if it refuses everything."""
-        missing = self._missing_of(inbox)
+        branch, missing = self._missing_of(inbox)
         if self._name not in inbox.settings.relays or not heads_among(missing):
             return report
         policy, waiting = self._primary.policy, waiting_here(inbox, missing)
@@ -159,7 +168,7 @@ class Relay:
         for attempt in policy.attempts(waiting):
             chosen = policy.narrowed(waiting, attempt)
             try:
-                pushed = self._push(chosen, missing)
+                pushed = self._push(chosen, branch, missing)
             except PushRefusedError as error:
                 if _NOT_A_RELAY in error.said:
                     raise  # whatever is left out, the lane itself is refused
@@ -176,11 +185,12 @@ class Relay:
             raise last
         return report
 
-    def _push(self, chosen: Inbox, missing: dict[str, Commit]) -> Forwarded | None:
-        """One push of what is chosen; None if there is nothing, LOST if the lane was moved first.
+    def _push(self, chosen: Inbox, branch: list[str], missing: dict[str, Commit]) -> Forwarded | None:
+        """One push of what is chosen, and of these heads of the shared branch; None if there is nothing, LOST if the
+        lane was moved first.
 
         If the check finds that the push takes too long to check, half of it is pushed, and so on."""
-        tips = [oid for _, oid in chosen.lanes] + [oid for oid in (chosen.head, *chosen.published.tips) if oid]
+        tips = [oid for ref, oid in chosen.lanes if ref != chosen.main] + branch + list(chosen.published.tips)
         while True:
             batch = within_reach(missing, tips, self._most)
             heads = heads_among(batch)
@@ -209,12 +219,14 @@ class Relay:
             return None  # another relay works on this repository too
         return self._upstream.push(commit, self._seen)
 
-    def _missing_of(self, inbox: Inbox) -> dict[str, Commit]:
-        """What upstream lacks; found once for the same refs on both sides."""
+    def _missing_of(self, inbox: Inbox) -> tuple[list[str], dict[str, Commit]]:
+        """The heads of the shared branch to forward, and what upstream lacks; found once for the same refs on both
+        sides."""
         key = (inbox.refs, inbox.lanes, inbox.unreadable, self._seen)
         if self._missing[0] != key:
-            self._missing = (key, missing_upstream(self._primary.store, inbox, self._seen))
-        return self._missing[1]
+            branch = branch_heads(self._primary.store, inbox, self._seen)
+            self._missing = (key, branch, missing_upstream(self._primary.store, inbox, branch, self._seen))
+        return self._missing[1:]
 
     # What is shown ------------------------------------------------------------------------------------------------
 
@@ -225,10 +237,16 @@ class Relay:
             structs.replace(one, remedy=_OVERDUE) if is_overdue_trouble(one, pending.frame) else one
             for one in pending.troubles
         ]
+        troubles = with_fitting_remedies(self._primary.store, troubles, inbox, self._seen)
         troubles += self._troubles(inbox)
-        return structs.replace(
-            pending, troubles=troubles, relay_pending=count_waiting(inbox, self._missing_of(inbox).keys())
-        )
+        return structs.replace(pending, troubles=troubles, relay_pending=self._count_waiting(inbox))
+
+    def _count_waiting(self, inbox: Inbox) -> int:
+        """How many deltas upstream does not have, those on the shared branch too that cannot be forwarded."""
+        _, missing = self._missing_of(inbox)
+        if all(one.ref != inbox.main for one in inbox.unreadable):
+            return count_waiting(inbox, missing)
+        return count_waiting(inbox, {*missing, *split_branch(self._primary.store, inbox, self._seen).after})
 
     def _troubles(self, inbox: Inbox) -> Iterator[Trouble]:
         if inbox.head is not None and self._name not in inbox.settings.relays:

@@ -1,7 +1,7 @@
 """How the shared branch of a relay's repository follows upstream's (docs/relay.md).
 
 It is moved forward, never back: what workers pushed to it and upstream has not merged yet stays on it, by a merge
-commit whose tree is upstream's with those deltas."""
+commit whose tree is upstream's with those deltas. The one exception is in `relay_unreadable`."""
 
 from __future__ import annotations
 
@@ -95,11 +95,17 @@ def _target(
     own = store.new_commits([head], upstream.history)
     if all(is_opening(store, commit) for commit in own.values()):
         return upstream.main
-    files = _pushed_files(store, own.values(), head, upstream.main, roots)
-    tree = edit_at(store, store.commit(upstream.main).tree, files) if files else store.commit(upstream.main).tree
+    return merge_into(store, upstream.main, head, own.values(), roots, now)
+
+
+def merge_into(store: Store, base: str, head: str, own: Iterable[Commit], roots: paths.Roots, now: int) -> str:
+    """Write a commit on top of two others whose tree is the first one's, with the deltas that the second one's `own`
+    commits brought; returns its id."""
+    files = _pushed_files(store, own, head, base, roots)
+    tree = edit_at(store, store.commit(base).tree, files) if files else store.commit(base).tree
     if tree is None:
         raise AssertionError("upstream's tree has its frame file")
-    return store.write_commit(Commit(tree, (upstream.main, head), AUTHOR, now // 1_000_000, f"{COPY}\n"))
+    return store.write_commit(Commit(tree, (base, head), AUTHOR, now // 1_000_000, f"{COPY}\n"))
 
 
 def is_opening(store: Store, commit: Commit) -> bool:

@@ -22,14 +22,12 @@ PARENTS_MOST = 500
 """How many heads one forwarding commit has; further ones get a commit of their own in the same push."""
 
 
-def missing_upstream(store: Store, inbox: Inbox, upstream: UpstreamRefs) -> dict[str, Commit]:
-    """The commits of this repository that upstream does not have: of lanes that can be read, of the shared branch, and
-    of frames that upstream has lost."""
+def missing_upstream(store: Store, inbox: Inbox, branch: Iterable[str], upstream: UpstreamRefs) -> dict[str, Commit]:
+    """The commits of this repository that upstream does not have: of lanes that can be read, of these heads of the
+    shared `branch`, and of frames that upstream has lost."""
     refs = inbox.refs
-    tips = {oid for _, oid in inbox.lanes} | {oid for ref in (paths.PUBLISHED, paths.SEEN) if (oid := refs.get(ref))}
-    # A commit on the shared branch that cannot be read would hold up the relay's lane, and with it the region.
-    if inbox.head is not None and all(one.ref != inbox.main for one in inbox.unreadable):
-        tips.add(inbox.head)
+    tips = {oid for ref, oid in inbox.lanes if ref != inbox.main}.union(branch)
+    tips |= {oid for ref in (paths.PUBLISHED, paths.SEEN) if (oid := refs.get(ref))}
     tips -= set(upstream.tips)
     return store.new_commits(sorted(tips), upstream.tips) if tips else {}
 
