@@ -19,10 +19,12 @@ from msgspec import Struct
 from dreamcatcherd.cli.common import tracked
 from dreamcatcherd.core.codec import read_as
 from dreamcatcherd.core.errors import RefusedError, UsageError
+from dreamcatcherd.engine.large_merge import Place
 from dreamcatcherd.engine.pools import Pool
 from dreamcatcherd.engine.selection import Engine, folder_of
 from dreamcatcherd.git.atomic_write import write_atomically
 from dreamcatcherd.git.protocols import Store
+from dreamcatcherd.history.replay import ReplaySpread
 from dreamcatcherd.history.shown_branch import Difference
 from dreamcatcherd.history.verify import History, Verdict
 from dreamcatcherd.history.verify_spread import verify_frames
@@ -133,6 +135,20 @@ def _resumed(history: History, file: Path) -> int:
 def _note(file: Path, history: History, at: int) -> None:
     link = history.links[at]
     write_atomically(file, msgspec.json.encode(Mark(link.frame, link.oid)) + b"\n")
+
+
+@contextmanager
+def replay_spread(
+    store: Store, engine: Engine, total: int, tip: str | None, what: str, *, asked: bool
+) -> Iterator[ReplaySpread | None]:
+    """Who merges so many deltas of closed frames again: the workers of an engine if these are many or it was asked for,
+    else this process. `tip` is a commit of the repository, `what` is shown as the progress."""
+    if not asked and total <= engine.threshold:
+        yield None
+        return
+    folder = folder_of(store)
+    with engine.pool(folder, tip) as pool, counted(total, what) as note:
+        yield ReplaySpread(pool, Place(store, folder), engine.threshold, note, lambda _: None)
 
 
 REPORT_S = 30.0

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import click
@@ -20,17 +18,15 @@ from dreamcatcherd.cli.common import (
 )
 from dreamcatcherd.cli.engines import chosen_engine, with_engine
 from dreamcatcherd.cli.files import write_out
-from dreamcatcherd.cli.progress import check_frames, counted
+from dreamcatcherd.cli.progress import check_frames, replay_spread
 from dreamcatcherd.cli.usage import WholeNumber
 from dreamcatcherd.core.codec import MAX_FRAME
 from dreamcatcherd.core.errors import DreamcatcherError, RefusedError, UsageError
 from dreamcatcherd.core.export import export
 from dreamcatcherd.core.report import plural
-from dreamcatcherd.engine.large_merge import Place
-from dreamcatcherd.engine.selection import Engine, EngineKind, folder_of
-from dreamcatcherd.git.protocols import Store
+from dreamcatcherd.engine.selection import Engine, EngineKind
 from dreamcatcherd.history.archive import holds, open_archive
-from dreamcatcherd.history.replay import ReplaySpread, closed_frames, replay_hindsight, replay_to
+from dreamcatcherd.history.replay import closed_frames, replay_hindsight, replay_to
 from dreamcatcherd.history.verify import Verdict, read_history
 from dreamcatcherd.stages.snapshot_chain import links, since_base
 
@@ -103,17 +99,6 @@ def _verify_archive(file: Path, start: int | None, sample: int | None, resume: P
         return check_frames(store, history, max(start or 0, manifest.first), sample, resume, engine)
 
 
-@contextmanager
-def _spread(store: Store, engine: Engine, total: int, tip: str | None, *, asked: bool) -> Iterator[ReplaySpread | None]:
-    """Who replays so many deltas: the workers of an engine if these are many or it was asked for, else this process."""
-    if not asked and total <= engine.threshold:
-        yield None
-        return
-    folder = folder_of(store)
-    with engine.pool(folder, tip) as pool, counted(total, "replaying deltas") as note:
-        yield ReplaySpread(pool, Place(store, folder), engine.threshold, note, lambda _: None)
-
-
 @click.command(short_help="Rebuild the state after a frame from the deltas alone.")
 @click.option("--to", type=_FRAME, metavar="N", help="The state after frame N. [default: the last closed frame]")
 @click.option("--hindsight", is_flag=True, help="Merge late deltas that arrived after N in their own frame.")
@@ -149,7 +134,8 @@ def replay(
     chain = since_base(store, list(links(store, base.commit))[::-1])
     frames = list(tracked(closed_frames(store, chain), len(chain), "reading frames"))
     total = sum(len(one.ledger.deltas) for one in frames if hindsight or one.link.frame <= frame)
-    with _spread(store, engine, total, base.commit, asked=kind is not None or scheduler is not None) as spread:
+    asked = kind is not None or scheduler is not None
+    with replay_spread(store, engine, total, base.commit, "replaying deltas", asked=asked) as spread:
         done = (replay_hindsight if hindsight else replay_to)(store, frames, frame, spread)
     ledger, settings = done.chapter.ledger, done.chapter.settings
     as_known = done.tree == ledger.snapshot

@@ -53,7 +53,7 @@ def merge_in(
     # Parts write files that others change again. Only what the result names is kept.
     scratch = DiskOverlay(objects)
     merged = merge_large(pool, Place(store, folder_of(store)), scratch, snapshot, work)[0]
-    for kind, data in scratch.reached(merged.tree):
+    for kind, data in scratch.objects(merged.tree):
         objects.write(kind, data)
     return merged
 

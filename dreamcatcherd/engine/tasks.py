@@ -163,7 +163,7 @@ def join_pieces(store: Reader, task: FoldTask) -> FoldResult:
     del pieces
     overlay = Overlay(store)
     part = merge_part(overlay, task.base, folded, table, PROJECTIONS, lambda stamp: late.get(stamp, stamp.frame))
-    return FoldResult(part, list(overlay.reached(part.state).values()), None, 0.0)
+    return FoldResult(part, list(overlay.objects(part.state)), None, 0.0)
 
 
 def read_merged(store: ObjectReader, path: str, blob: str, commit: str, content_id: str, settings: Settings) -> Delta:

@@ -46,7 +46,7 @@ class DiskOverlay:
     def keep(self, tree: str) -> None:
         """Nothing: what a tree does not reach costs disk alone."""
 
-    def reached(self, tree: str) -> Iterator[tuple[Kind, bytes]]:
+    def objects(self, tree: str) -> Iterator[tuple[Kind, bytes]]:
         """The written objects that a tree reaches, one at a time."""
         todo, seen = [tree], set[str]()
         while todo:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from dreamcatcherd.core.tree import Kind, Reader, object_id, parse
 
 _PRUNE_BYTES = 256 * 2**20
@@ -35,6 +37,10 @@ class Overlay:
         self.written = self.reached(tree)
         self._size = sum(len(data) for _, data in self.written.values())
         self._prune_at = max(_PRUNE_BYTES, 2 * self._size)
+
+    def objects(self, tree: str) -> Iterator[tuple[Kind, bytes]]:
+        """The written objects that a tree reaches."""
+        yield from self.reached(tree).values()
 
     def reached(self, tree: str) -> dict[str, tuple[Kind, bytes]]:
         """The written objects that a tree reaches, by id."""

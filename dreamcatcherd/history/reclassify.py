@@ -9,18 +9,27 @@ from dreamcatcherd.core.ledger import RECLASSIFY, Ledger
 from dreamcatcherd.core.reclassify import count_entities
 from dreamcatcherd.core.settings import Settings
 from dreamcatcherd.core.snapshot import empty_snapshot
+from dreamcatcherd.git.disk_overlay import DiskOverlay
 from dreamcatcherd.git.overlay import Overlay
 from dreamcatcherd.git.protocols import ObjectReader
-from dreamcatcherd.history.replay import closed_frames, recomputed
+from dreamcatcherd.history.replay import ClosedFrame, ReplaySpread, closed_frames, recomputed
 from dreamcatcherd.stages.merge import NewBase
 from dreamcatcherd.stages.published import PublishedState
 from dreamcatcherd.stages.snapshot_chain import Link
 
 
-def reclassified(overlay: Overlay, store: ObjectReader, chain: Sequence[Link], settings: Settings) -> NewBase:
-    """The snapshot that all deltas of a chain of closed frames (oldest first) give under some settings, and its
-    entities. Its objects are in the overlay. FatalError if a delta is not as it was merged."""
-    tree, _ = recomputed(overlay, store, list(closed_frames(store, chain)), settings)
+def reclassified(
+    overlay: Overlay | DiskOverlay,
+    store: ObjectReader,
+    frames: Sequence[ClosedFrame],
+    settings: Settings,
+    spread: ReplaySpread | None = None,
+) -> NewBase:
+    """The snapshot that all deltas of closed frames (oldest first) give under some settings, and its entities. Its
+    objects are in the overlay; the workers of `spread` compute it if it is large.
+
+    FatalError if a delta is not as it was merged; RetryableError if workers are lost."""
+    tree, _ = recomputed(overlay, store, frames, settings, spread)
     return NewBase(tree, count_entities(overlay, tree, settings.table))
 
 
@@ -35,5 +44,6 @@ def frame_base(
     """The snapshot that a closed frame's deltas were merged into: the one before it, or what a reclassification made of
     all frames before it."""
     if ledger.closed_by == RECLASSIFY:
-        return reclassified(overlay, store, [link for link in chain if link.frame < ledger.frame], settings)
+        before = closed_frames(store, (link for link in chain if link.frame < ledger.frame))
+        return reclassified(overlay, store, list(before), settings)
     return NewBase(base.snapshot or empty_snapshot(overlay), base.ledger.counts.entities if base.ledger else {})

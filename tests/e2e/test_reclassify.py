@@ -90,6 +90,18 @@ def test_reclassify_gives_the_digest_of_settings_from_the_start(late_settings: P
     assert dc_json("verify", *repo) == {"frames": 4, "ok": True, "first_bad": None, "why": None}
 
 
+def test_reclassify_by_workers_is_the_same(late_settings: Path) -> None:
+    """With an engine that is named, workers place the records: the plan, the digest and the verdict of verify are those
+    of one process."""
+    repo = ("--repo", str(late_settings))
+    workers = ("--engine", "processes", "--workers", "2")
+    plan = dc_json("reclassify", "--dry-run", *repo)
+    assert dc_json("reclassify", "--dry-run", *workers, *repo) == plan
+    done = dc_json("reclassify", *workers, *repo)
+    assert (done["base"], done["moved"], done["frame"]) == (plan["base"], plan["moved"], 3)
+    assert dc_json("verify", *repo)["ok"]
+
+
 def test_an_imported_base_is_reclassified_from_its_records(late_settings: Path, tmp_path: Path) -> None:
     """Where the deltas are not there any more, the records of extra are placed as far as they say what they were."""
     file, other = tmp_path / "old.json", tmp_path / "other.git"
