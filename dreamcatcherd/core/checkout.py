@@ -6,7 +6,8 @@ rules are those of `verify_path` in git's read-cache.c, with its helpers in path
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from types import MappingProxyType
 from typing import NamedTuple
 
 from dreamcatcherd.core.errors import UnreadableError
@@ -82,8 +83,14 @@ KNOWN_FOLDERS = 200_000
 class Checkout:
     """Finds paths that no clone can hold. Each distinct folder is read once, however many paths lead to it."""
 
-    def __init__(self) -> None:
-        self._known: dict[str, FolderContents] = {}
+    def __init__(self, known: Mapping[str, FolderContents] = MappingProxyType({})) -> None:
+        """`known` are contents of folders, by tree id, that were found out before."""
+        self._known = dict(known)
+
+    @property
+    def known(self) -> Mapping[str, FolderContents]:
+        """The contents of all folders that are known now."""
+        return self._known
 
     def unsafe_paths(
         self, objects: Reader, new: str | None, olds: Sequence[str | None], besides: str | None = None

@@ -209,7 +209,7 @@ def edit_at(objects: Objects, tree: str | None, changes: Mapping[NamePath, Entry
     raise AssertionError("the root is the last folder")
 
 
-class _Visits:
+class FolderVisits:
     """The bounds of one walk: how deep it goes, and how much it reads again."""
 
     def __init__(self) -> None:
@@ -240,7 +240,7 @@ def changed(
     """Files of tree `new` that differ from *every* one of `olds`: the changes of a commit against all its parents.
 
     Equal folders are pruned by their id, so the cost follows the difference. UnreadableError beyond the bounds."""
-    visits = _Visits()
+    visits = FolderVisits()
 
     def opened(tree: str | None, known: Sequence[str | None], prefix: str) -> Iterator[_Opened]:
         if tree is None or tree in known:
@@ -275,7 +275,7 @@ def differences(
     """Files that are not the same in two trees, as (path, before, after); None if there is no file.
 
     Equal folders are pruned by their id, so the cost follows the difference. UnreadableError beyond the bounds."""
-    visits = _Visits(), _Visits()
+    visits = FolderVisits(), FolderVisits()
 
     def opened(trees: Sequence[str | None], prefix: str) -> Iterator[tuple[str, Entry | None, Entry | None]]:
         if trees[0] == trees[1]:

@@ -98,7 +98,7 @@ class Primary:
         self._edits: tuple[object, dict[str, list[Violation]]] = (None, {})  # by commit, since one publication
         self._pace = RestorePace()
         self._strays = StrayBranches()
-        self._largest = Largest()
+        self._largest = Largest(derived_files(store))
         self._checkout = Checkout()
         self._early = EarlyCounts()
         self._claims = HeldClaims()

@@ -22,19 +22,22 @@ from pathlib import Path
 import pygit2
 
 from dreamcatcherd.core import paths
-from dreamcatcherd.core.checkout import Checkout
+from dreamcatcherd.core.checkout import Checkout, FolderContents
 from dreamcatcherd.core.codec import plain
 from dreamcatcherd.core.errors import DreamcatcherError
 from dreamcatcherd.core.report import Check
+from dreamcatcherd.core.tree import NamePath
 from dreamcatcherd.core.troubles import Trouble, unmatched_settings
 from dreamcatcherd.doctor.push_check import check_hook
 from dreamcatcherd.doctor.sizes import check_largest, check_packs, check_space, check_view_sizes
 from dreamcatcherd.git.command import git
+from dreamcatcherd.git.derived_files import derived_files
 from dreamcatcherd.git.locks import all_locks, stale
 from dreamcatcherd.git.protocols import GitStore, Store
 from dreamcatcherd.git.remote import RemoteStore
 from dreamcatcherd.git.signatures import sign
 from dreamcatcherd.stages.fetch import Fetcher, View
+from dreamcatcherd.stages.folder_facts import KEPT_FROM, FolderFacts
 from dreamcatcherd.stages.ignored_deltas import ignored_deltas
 from dreamcatcherd.stages.inbox import Inbox
 from dreamcatcherd.stages.ingest import InboxReader
@@ -169,9 +172,8 @@ def _troubles(store: Store, inbox: Inbox) -> Iterator[Check]:
     refs = [*store.troubles(), *troubles_of(inbox.unreadable, main)]
     strays = StrayBranches().troubles(store, inbox.refs, main, inbox.settings, base.commit)
     head = store.commit(inbox.head).tree if inbox.head else None
-    unsafe = islice(Checkout().unsafe_paths(store, head, []), NAMES_SHOWN)
     remedy = f"git rm it on {paths.short_ref(main)} (git rm --cached --sparse), and push"
-    names = [Trouble(plain(f"{'/'.join(path)}: {why}"), None, remedy) for path, why in unsafe]
+    names = [Trouble(plain(f"{'/'.join(path)}: {why}"), None, remedy) for path, why in _unsafe_paths(store, head)]
     hidden = ignored_deltas(store, head, base.state.frame, inbox.settings.intake.roots)
     for check, found, fine in (
         ("refs", refs, "all can be read"),
@@ -184,6 +186,15 @@ def _troubles(store: Store, inbox: Inbox) -> Iterator[Check]:
             yield Check(check, False, one.what, one.remedy)
         if not found:
             yield Check(check, True, fine)
+
+
+def _unsafe_paths(store: Store, head: str | None) -> list[tuple[NamePath, str]]:
+    """The first names in a tree that no clone can hold. Large folders that were looked into before are not again."""
+    facts = FolderFacts(derived_files(store), "contents", FolderContents)
+    checkout = Checkout(facts.known)
+    found = list(islice(checkout.unsafe_paths(store, head, []), NAMES_SHOWN))
+    facts.keep({tree: one for tree, one in checkout.known.items() if one.files >= KEPT_FROM and one.broken is None})
+    return found
 
 
 # A repository on this disk --------------------------------------------------------------------------------------------

@@ -10,6 +10,7 @@ from dreamcatcherd.core.errors import UnreadableError
 from dreamcatcherd.core.paths import ROOTS, Roots
 from dreamcatcherd.core.report import Check
 from dreamcatcherd.core.troubles import oversized
+from dreamcatcherd.git.derived_files import derived_files
 from dreamcatcherd.git.disk_usage import disk_usage
 from dreamcatcherd.git.protocols import ObjectReader
 from dreamcatcherd.stages.largest_file import Largest
@@ -29,7 +30,7 @@ def check_largest(store: ObjectReader, commit: str, roots: Roots = ROOTS) -> Che
 
     Files that the primary writes grow with their records, and a server that refuses one stops publishing."""
     try:
-        path, size = Largest().of(store, commit, roots)
+        path, size = Largest(derived_files(store)).of(store, commit, roots)
     except UnreadableError as error:
         return Check("largest file", False, error.cause, error.remedy)
     shown = f"{size:,} bytes: {path}"

@@ -38,8 +38,8 @@ def delta(frame: int, number: int, stream_id: str, chance: random.Random, known:
     return json.dumps(body).encode()
 
 
-def push(store: Store, frame: int, count: int, streams: int, known: int) -> None:
-    """Add one frame's deltas to a store: `streams` lanes with one commit each."""
+def push(store: Store, frame: int, count: int, streams: int, known: int, made_s: int = DAY // 1_000_000) -> None:
+    """Add one frame's deltas to a store: `streams` lanes with one commit each, made at `made_s` seconds since 1970."""
     chance = random.Random(frame)
     files: list[dict[str, Entry | None]] = [{} for _ in range(streams)]
     for number in range(count):
@@ -51,7 +51,7 @@ def push(store: Store, frame: int, count: int, streams: int, known: int) -> None
     for i, changes in enumerate(files):
         tree = edit(store, None, changes)
         assert tree is not None
-        commit = store.write_commit(Commit(tree, (), AUTHOR, DAY // 1_000_000, f"stream-{i:03}\n"))
+        commit = store.write_commit(Commit(tree, (), AUTHOR, made_s, f"stream-{i:03}\n"))
         moves.append(Move(f"refs/heads/dc/stream-{i:03}/{frame}", commit, None))
     store.flush()
     assert store.move_refs(moves, "bench")

@@ -69,9 +69,11 @@ def pushed(repository: Path) -> None:
     store = LocalStore(repository)
     before = store.refs()
     frame = Primary(store, "main", MANUAL, wall_clock).load_published(before).state.frame
-    worker = repository.with_name(f"{repository.stem}-worker.git")
+    worker = repository.with_name(f"{repository.stem}-pusher.git")
     if not worker.exists():
-        push(create(worker, 1, wall_clock(), MANUAL, hook=False), frame, 1, 1, 1)
+        # Of a commit that is older than all others git looks for its ancestors in the complete history, which no check
+        # of ours asks for. Workers' commits are new.
+        push(create(worker, 1, wall_clock(), MANUAL, hook=False), frame, 1, 1, 1, wall_clock() // 1_000_000)
     ref = f"{LANES}stream-000/{frame}"
     words = ["git", "-C", str(worker), "push", "--quiet", str(repository), f"{ref}:{LANES}stream-000/bench-{frame}"]
     subprocess.run(words, check=True, stderr=subprocess.DEVNULL)
@@ -191,6 +193,8 @@ def bench_states(folder: Path, entities: Sequence[int], runs: int) -> None:
     compare("receipt", what, repositories, [asked("receipt", path) for path in paths], runs)
     compare("status", what, repositories, [asked("status")] * len(entities), runs)
     compare("push with the check", what, repositories, [pushed] * len(entities), runs)
+    compare("doctor", what, repositories, [asked("doctor")] * len(entities), runs)
+    compare("start of a daemon", what, repositories, [started] * len(entities), runs)
 
 
 def main() -> None:
