@@ -45,7 +45,7 @@ def remedy_in(said: str, path: Path, otherwise: str) -> str:
     return otherwise
 
 
-_MACHINE = (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EMFILE, errno.ENFILE, errno.ESTALE)
+_MACHINE = (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS, errno.EMFILE, errno.ENFILE, errno.ESTALE)
 
 
 def is_machines_fault(said: str) -> bool:

@@ -119,7 +119,7 @@ def make_clone(folder: Path, url: str) -> None:
 def _unwritable(folder: Path, why: str) -> UsageError | RetryableError:
     """The failure to write a clone: of the configuration, unless the disk or the machine failed."""
     cause, remedy = f"{folder} cannot be made: {why}", "name a folder that may be written to with [repository] clone"
-    if is_machines_fault(why):
+    if is_machines_fault(why) or why.startswith("git ended with -"):  # a signal: somebody killed it
         return RetryableError(cause, remedy_in(why, folder.parent, remedy))
     return UsageError(cause, remedy)
 

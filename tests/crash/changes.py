@@ -30,7 +30,7 @@ ROOM, SYNC, CLOSE, OPEN, FOLDER = 1, 2, 4, 8, 16
 
 class Change(NamedTuple):
     """One line of the log: a system call that may have altered a file or folder. The paths are absolute; `result` is
-    negative for a call that failed, as the kernel returns it."""
+    negative for a call that failed, as the kernel returns it; `mode` is that of a file that was opened."""
 
     number: int
     program: str
@@ -39,6 +39,7 @@ class Change(NamedTuple):
     path: str
     path2: str
     bits: int
+    mode: int
 
 
 class Traced(NamedTuple):
@@ -93,8 +94,10 @@ def trace(
 
 
 def _change(line: str) -> Change:
-    number, _, words, call, result, path, path2, bits = line.split("\t")
-    return Change(int(number), program_of(words), call, int(result), _normal(path), _normal(path2), int(bits))
+    number, _, words, call, result, path, path2, bits, mode = line.split("\t")
+    return Change(
+        int(number), program_of(words), call, int(result), _normal(path), _normal(path2), int(bits), int(mode)
+    )
 
 
 def _normal(path: str) -> str:

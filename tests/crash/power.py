@@ -109,7 +109,7 @@ class Disk:
         if change.bits & OPEN:
             if name in folder.names:
                 return False
-            folder.names[name] = File(b"")
+            folder.names[name] = File(b"", change.mode)
         elif change.call in ("mkdir", "mkdirat"):
             folder.names[name] = Folder()
         elif change.call in ("unlink", "unlinkat", "rmdir"):
@@ -165,8 +165,8 @@ def _read(path: Path) -> Folder:
 
 
 def write(folder: Path, folders: Iterable[str], files: dict[str, tuple[bytes, int]]) -> None:
-    """Make a folder with these folders and files."""
-    folder.mkdir(parents=True)
+    """Make these folders and files in a folder."""
+    folder.mkdir(parents=True, exist_ok=True)
     for name in folders:
         (folder / name).mkdir(parents=True, exist_ok=True)
     for name, (raw, mode) in files.items():

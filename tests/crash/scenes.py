@@ -5,9 +5,9 @@ cannot be read. Owns the folders of a scene: `root` is what the primary writes t
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
@@ -106,9 +106,8 @@ class Place:
         self.root, self.scratch, self._start = (folder / one for one in ("root", "scratch", "start"))
         self._served = folder / "served"
         self.fleet = (self.root if scene.near else self._served) / "fleet.git"
-        self._start.mkdir(parents=True)
         for one in (self.root, self._served):
-            one.mkdir()
+            one.mkdir(parents=True, exist_ok=True)
         scene.build(self.fleet)
         self._server = None if scene.near else GitServer(self.fleet, folder / "server")
         self._where = ["--repo", str(self.fleet)]
@@ -118,8 +117,7 @@ class Place:
             self._where = ["--config", str(primary_toml(folder, more=more))]
             if scene.cloned:
                 assert invoke("plan", *self._where).returncode == 0
-        for one in (self.root, self._served):
-            shutil.copytree(one, self._start / one.name)
+        self.save(self._start)
 
     def close(self) -> None:
         """End the server."""
@@ -128,9 +126,19 @@ class Place:
 
     def reset(self) -> None:
         """Put everything back as it was before the close."""
+        self.restore(self._start)
+
+    def save(self, copy: Path) -> None:
+        """Copy everything as it is now to a folder, in place of what is there."""
+        shutil.rmtree(copy, ignore_errors=True)
         for one in (self.root, self._served):
-            shutil.rmtree(one, ignore_errors=True)
-            shutil.copytree(self._start / one.name, one)
+            shutil.copytree(one, copy / one.name)
+
+    def restore(self, copy: Path) -> None:
+        """Put everything back as it is in a copy. The folders themselves stay: one may be where a disk is mounted."""
+        for one in (self.root, self._served):
+            clear(one)
+            shutil.copytree(copy / one.name, one, dirs_exist_ok=True)
 
     def command(self, frame: int | None = None) -> list[str]:
         """The words that close all frames up to one, by default the one that is interrupted."""
@@ -153,6 +161,10 @@ class Place:
         return done.stdout.decode() if done.returncode == 0 else f"unreadable: {done.stderr.decode()}"
 
 
-def interpreter() -> str:
-    """The interpreter of interrupted commands, for the conditions of a table."""
-    return f"Python {sys.version_info.major}.{sys.version_info.minor}"
+def clear(folder: Path) -> None:
+    """Remove all that is in a folder. What a server is still writing there may need a second try."""
+    for entry in os.scandir(folder):
+        if entry.is_dir(follow_symlinks=False):
+            shutil.rmtree(entry.path, ignore_errors=True)
+        else:
+            Path(entry.path).unlink(missing_ok=True)

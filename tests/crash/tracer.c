@@ -4,7 +4,7 @@
  *
  * Each change (a system call that may alter a file or folder below ROOT) has a number, from 1 on, in the order in which
  * all processes and threads make them, and a line in LOG: number, process, its command line, call, result, path, second
- * path, bits. What a file holds when it is synced is copied to SYNCED/<number>: it is what a power cut leaves of it.
+ * path, bits, and the mode of a file that was opened. What a file holds when it is synced is copied to SYNCED/<number>: it is what a power cut leaves of it.
  *
  * FAULT, at the change AT:  none      nothing
  *                           before    SIGKILL for all processes, instead of the change
@@ -95,7 +95,7 @@ static struct task {
     pid_t pid;
     const struct call *call;
     long number, result;
-    int bits, replace;
+    int bits, replace, mode;
     char path[PATH_MAX], path2[PATH_MAX];
 } tasks[TASKS];
 
@@ -241,8 +241,8 @@ static void note(const struct task *task) {
         if (words[i] < ' ')
             words[i] = ' ';
     words[length < 0 ? 0 : length] = 0;
-    int n = snprintf(line, sizeof line, "%ld\t%ld\t%s\t%s\t%ld\t%s\t%s\t%d\n", task->number, (long)(task - tasks), words,
-                     task->call->name, task->result, task->path, task->path2, task->bits);
+    int n = snprintf(line, sizeof line, "%ld\t%ld\t%s\t%s\t%ld\t%s\t%s\t%d\t%d\n", task->number, (long)(task - tasks), words,
+                     task->call->name, task->result, task->path, task->path2, task->bits, task->mode);
     if (write(log_file, line, n) != n)
         fail("the log");
 }
@@ -285,10 +285,8 @@ static int enter(struct task *task) {
     int fills = !strcmp(fault, "fill") && (task->bits & ROOM) && (now || later);
     if (now && !strcmp(fault, "before"))
         return kill_all(), -1;
-    if (now && !strcmp(fault, "one")) {
-        char path[PATH_MAX];
-        return (void)path, kill(task->pid, SIGKILL), -1;
-    }
+    if (now && !strcmp(fault, "one"))
+        return kill(task->pid, SIGKILL), -1;
     if (now && !strcmp(fault, "main"))
         kill(first, SIGKILL);
     if (fills || (now && !strcmp(fault, "fail"))) {
@@ -314,6 +312,10 @@ static int leave(struct task *task) {
     task->result = regs.rax;
     if ((task->bits & SYNC) && task->result == 0)
         keep_synced(task, regs.rdi);
+    struct stat opened;
+    char name[64];
+    snprintf(name, sizeof name, "/proc/%d/fd/%ld", task->pid, task->result);
+    task->mode = (task->bits & OPEN) && task->result >= 0 && stat(name, &opened) == 0 ? opened.st_mode & 07777 : 0;
     note(task);
     task->call = NULL;
     if (task->number == at && !strcmp(fault, "after"))

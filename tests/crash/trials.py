@@ -5,8 +5,8 @@ from __future__ import annotations
 import errno
 import os
 import re
-import shutil
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from random import Random
 from typing import NamedTuple
@@ -18,7 +18,7 @@ from dreamcatcherd.git.maintenance import maintain
 from dreamcatcherd.history.verify import read_history, verify_frame
 from tests.crash.changes import OPEN, ROOM, SYNC, Change, Fault, Traced, trace
 from tests.crash.power import REMAINS, Disk, Remains, write
-from tests.crash.scenes import Place
+from tests.crash.scenes import Place, clear
 from tests.e2e.tools import invoke, try_git
 from tests.law.fleet import MAIN
 
@@ -52,6 +52,8 @@ CLOSED, PUBLISHED, RESTARTED = "closed at once", "already published", "closed on
 """The outcomes: the interrupted command closed the frame and said so; it had published before it failed; the next start
 closed it."""
 NOT_REACHED = "not reached"
+"""This run made fewer changes: nothing went wrong with it."""
+OUTCOMES = (CLOSED, PUBLISHED, RESTARTED, NOT_REACHED)
 
 
 class Trial(NamedTuple):
@@ -70,12 +72,22 @@ RENAMING = ("mkdir", "rmdir", "unlink", "rename", "link", "symlink")
 """How the calls begin that change names."""
 
 
+def plan(changes: list[Change]) -> list[tuple[int, list[Kind]]]:
+    """All trials: the change that goes wrong, and the kinds of one fault that are tried there."""
+    together: dict[tuple[int, Fault, int], list[Kind]] = {}
+    for kind in KINDS:
+        for at in points(kind, changes):
+            together.setdefault((at, kind.fault, kind.error), []).append(kind)
+    return [(at, kinds) for (at, _, _), kinds in sorted(together.items())]
+
+
 def points(kind: Kind, changes: list[Change]) -> list[int]:
     """The numbers of the changes at which a kind of fault differs from the same one a change earlier, and makes sense.
 
-    A call that fails anyway is left out. Only what takes up room finds the disk full. Who kills git, or the primary beside it, needs a git that runs. Killed
-    after a change, a process leaves what it leaves if it is killed before its next one, so that counts where the next
-    is another's. A power cut drops the same until something is synced, or until a name changes too."""
+    A call that fails anyway is left out, and only what takes up room finds the disk full. Who kills git, or the primary
+    beside it, needs a git that runs. Killed after a change, a process leaves what it leaves if it is killed before its
+    next one, so that counts where the next is another's. A power cut drops the same until something is synced, or until
+    a name changes too."""
     before = [None, *changes]
     after = [*(one.program for one in changes[1:]), ""]
     if kind.fault == "fill":
@@ -109,28 +121,43 @@ class Judge:
         self.wanted = place.published()
         self.names = _names(place.root)
 
-    def trial(self, kind: Kind, at: int) -> Trial:
-        """Make one trial."""
+    def trials(self, kinds: Sequence[Kind], at: int) -> list[Trial]:
+        """Make a trial of each kind at one change. All need the same fault, so the close is interrupted once."""
         place = self.place
         place.reset()
-        disk = Disk(place.root) if kind.remains else None
-        run = trace(place.interrupted(), place.root, place.scratch, kind.fault, at, kind.error)
-        expected = self.changes[at - 1]
-        change = f"{expected.program}: {expected.call} {shown(expected.path, place.root)}"
-        if disk is not None and kind.remains is not None:
-            disk.follow(run.changes, place.scratch / "synced")
-            disk.see()
-            random = Random(f"{self.seed} {at}")
-            files, folders = disk.remains(kind.remains, random), disk.folders(kind.remains)
-            shutil.rmtree(place.root)
-            write(place.root, folders, files)
-        before = place.published()
+        disk = Disk(place.root)
+        run = trace(place.interrupted(), place.root, place.scratch, kinds[0].fault, at, kinds[0].error)
+        disk.follow(run.changes, place.scratch / "synced")
+        disk.see()
+        struck = place.scratch / "struck"
+        if len(kinds) > 1:
+            place.save(struck)
+        found = []
+        for number, kind in enumerate(kinds):
+            if number:
+                place.restore(struck)
+            if kind.remains is not None:
+                random = Random(f"{self.seed} {at}")
+                clear(place.root)
+                write(place.root, disk.folders(kind.remains), disk.remains(kind.remains, random))
+            found.append(self._judged(kind, at, run))
+        return found
+
+    def _judged(self, kind: Kind, at: int, run: Traced) -> Trial:
+        """What becomes of the place as it is now, after a fault."""
+        before = self.place.published()
         wrong = self._failure(run)
-        _pass_time(place.root)
-        outcome = self._outcome(run, before)
+        _pass_time(self.place.root)
+        outcome = (CLOSED if run.code == 0 else PUBLISHED) if before == self.wanted else RESTARTED
+        if len(run.changes) < at - 1:
+            outcome = NOT_REACHED
         wrong += self._go_on()
         leftovers = self._leftovers()
-        return Trial(place.scene.name, kind.name, at, change, outcome, [*wrong, *self._checks(leftovers)], leftovers)
+        one = self.changes[at - 1]
+        change = f"{one.program}: {one.call} {shown(one.path, self.place.root)}"
+        return Trial(
+            self.place.scene.name, kind.name, at, change, outcome, [*wrong, *self._checks(leftovers)], leftovers
+        )
 
     def _failure(self, run: Traced) -> list[str]:
         """What is wrong with how the interrupted command failed: not one line, or a traceback."""
@@ -139,11 +166,6 @@ class Judge:
         lines = run.errors.strip().splitlines()
         good = run.code == 3 and len(lines) == 1 and "Traceback" not in run.errors
         return [] if good else [f"the command ended with {run.code}: {run.errors.strip()[-300:]}"]
-
-    def _outcome(self, run: Traced, before: str) -> str:
-        if before == self.wanted:
-            return CLOSED if run.code == 0 else PUBLISHED
-        return RESTARTED
 
     def _go_on(self) -> list[str]:
         """Start again until the frame is closed, and the next one; returns what went wrong."""

@@ -4,6 +4,7 @@ Contract: docs/protocol.md#publishing."""
 
 from __future__ import annotations
 
+import errno
 import os
 import subprocess
 import sys
@@ -136,6 +137,23 @@ def test_a_place_where_no_clone_can_be_is_named(tmp_path: Path) -> None:
         with pytest.raises(UsageError, match="cannot be made"), hold(file / "clone.lock", 1):
             pass
     assert file.read_text() == "mine"
+
+
+@pytest.mark.parametrize("number", [errno.EIO, errno.ENOSPC, errno.EROFS])
+def test_a_disk_that_fails_is_no_wrong_usage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int) -> None:
+    """A daemon outlives it: the clone's lock or folder cannot be written now, and the remedy names the disk."""
+
+    def fails(*_: object) -> None:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(Path, "rename", fails)
+    with pytest.raises(RetryableError, match=os.strerror(number)) as renamed:
+        make_clone(tmp_path / "clone", URL)
+    monkeypatch.setattr(Path, "open", fails)
+    with pytest.raises(RetryableError, match=os.strerror(number)) as locked, hold(tmp_path / "clone.lock", 1):
+        pass
+    for caught in (renamed, locked):
+        assert "[repository] clone" not in caught.value.remedy
 
 
 def test_a_clone_that_cannot_be_put_in_place_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
