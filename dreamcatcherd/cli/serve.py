@@ -29,7 +29,6 @@ from dreamcatcherd.git.maintenance import has_many_packs, maintain, write_graph
 from dreamcatcherd.git.protocols import GitStore, Store
 from dreamcatcherd.observe.clock import wall_clock
 from dreamcatcherd.stages.inbox import Inbox
-from dreamcatcherd.stages.relay_copy import CLOSE_UPSTREAM, NO_CLOSE
 
 _FRAME = WholeNumber(0, MAX_FRAME)
 
@@ -198,6 +197,8 @@ def merge_command(frame: int | None, repo: str | None, config_file: Path | None,
 def check_closes(primary: Primary) -> None:
     """RefusedError if the repository is a relay's: no frame closes there."""
     if is_copy(primary.store.refs()):
+        from dreamcatcherd.stages.relay_copy import CLOSE_UPSTREAM, NO_CLOSE  # it loads the code for remotes
+
         raise RefusedError(f"{primary.store.where}: {NO_CLOSE}", CLOSE_UPSTREAM)
 
 

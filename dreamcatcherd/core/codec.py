@@ -49,7 +49,6 @@ _RFC3339 = re.compile(
 )
 _LFS_POINTER = b"version https://git-lfs"
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_MICROSECOND = timedelta(microseconds=1)
 _DIGITS = re.compile(r"[0-9]{1,32}")
 _STEPS = bytes.maketrans(b"[{]}", b"\x01\x01\xff\xff")  # +1 and -1 as signed bytes
 _NO_BRACKETS = bytes(set(range(256)) - set(b"[{]}"))
@@ -141,7 +140,7 @@ def values_in(raw: bytes, enough: int) -> int:
     """How many JSON values the bytes hold, list items and members of objects; `enough` or less is not counted exactly.
 
     An empty list or object counts as two: it takes at least 56 bytes in memory, and three in a file."""
-    if _openings(raw) <= enough:
+    if len(raw) <= enough or _openings(raw) <= enough:
         return enough
     return _openings(_STRING.sub(b"", raw))
 
@@ -216,7 +215,9 @@ def utc_micros(text: str) -> int | None:
         moment = datetime.fromisoformat(f"{day}T{clock}{offset or '+00:00'}")
     except ValueError:
         return None  # a day that the calendar does not have
-    return (moment - _EPOCH) // _MICROSECOND + int((fraction or "0")[:6].ljust(6, "0"))
+    since = moment - _EPOCH
+    micros = int(fraction[:6].ljust(6, "0")) if fraction else 0
+    return (since.days * 86_400 + since.seconds) * 1_000_000 + micros  # several times faster than a division
 
 
 def utc_text(micros: int) -> str:

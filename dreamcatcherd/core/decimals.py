@@ -94,7 +94,11 @@ def summed_sections(table: Table) -> SummedSections:
 
 def read_exactly(raw: bytes, document: Record, summed: SummedSections) -> None:
     """Put exact decimals in place of the doubles that are added up, in a decoded document; `raw` are its bytes."""
-    found = [(section, names) for section, names in summed if _has_double(named_value(document, section), names)]
+    found = [
+        (section, names)
+        for section, names in summed
+        if (section in document or "." in section) and _has_double(named_value(document, section), names)
+    ]
     if not found:
         return
     digits = decode_exact(raw)

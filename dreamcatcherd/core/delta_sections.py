@@ -42,7 +42,7 @@ def sections_in(body: Record, header: Sequence[str], dotted: Sequence[str] = ())
     The values that were used as header are left out, and so is an object that has nothing else. What a dotted path
     takes is not in its parent any more. `null` is no section."""
     # Nearly every delta has its header at the top, and nearly every fleet no section inside another.
-    if not dotted and all(path in body for path in header):
+    if not dotted and all(map(body.__contains__, header)):
         return [(name, value) for name, value in body.items() if value is not None and name not in header]
     return _at_paths(body, header, dotted)
 

@@ -48,7 +48,7 @@ def read_header(document: Record, path_frame: int | None, intake: Intake) -> Hea
 def _first(document: Record, paths: Sequence[str], right: tuple[type, ...]) -> tuple[str, Json]:
     """The first path that holds a value of the right type, and the value; else the first path, and None."""
     for path in paths:
-        value = named_value(document, path)
+        value = document[path] if path in document else named_value(document, path)
         if type(value) in right:
             return path, value
     return paths[0], None
@@ -70,7 +70,10 @@ def count_records(document: Record, header: Sequence[str], sections: Sections) -
     each section that is neither."""
     count = 0
     for name, value in sections_in(document, header, sections.dotted):
+        if type(value) is list:
+            count += len(value)
+            continue
         row = sections.known[name][0] if name in sections.known else None
         spread = row is not None and row.form != "records" and name != row.delete
-        count += len(value) if type(value) is list or (type(value) is dict and spread) else 1
+        count += len(value) if type(value) is dict and spread else 1
     return count

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from functools import cache
+from functools import cache, lru_cache
 
 from dreamcatcherd.core.checkout import unsafe_path
 from dreamcatcherd.core.codec import frame_number, has_control, is_stream_id
@@ -54,6 +54,18 @@ def root_above(path: str, roots: Roots) -> str | None:
 
 def frame_of(path: str, roots: Roots = ROOTS) -> int | None:
     """The frame that a delta's path names, for a path below a delta root; None if it names none."""
+    folder, _, name = path.rpartition("/")
+    if folder and name and folder not in roots:
+        return _frame_of_folder(folder, roots)  # nearly every delta is in a folder with many others
+    return _frame_of(path, roots)
+
+
+@lru_cache(maxsize=64)
+def _frame_of_folder(folder: str, roots: Roots) -> int | None:
+    return _frame_of(folder + "/*", roots)
+
+
+def _frame_of(path: str, roots: Roots) -> int | None:
     root = root_above(path, roots)
     head, _, rest = (path if root is None else path[len(root) + 1 :]).partition("/")
     if rest:

@@ -32,7 +32,6 @@ from dreamcatcherd.stages.lane_cleanup import remove_lanes, silent_lanes
 from dreamcatcherd.stages.merge import NewBase
 from dreamcatcherd.stages.plan import plan_frame
 from dreamcatcherd.stages.publish import publish
-from dreamcatcherd.stages.relay_copy import CLOSE_UPSTREAM, NO_CLOSE
 from dreamcatcherd.stages.snapshot import FrameCommit, frame_ledger, subject_of
 
 RACES = 60
@@ -86,6 +85,8 @@ def close_frame(
     with _collector_off():
         inbox = inbox or primary.read_inbox(phases)
         if is_copy(inbox.refs):  # a frame that closed here would part it from upstream for ever
+            from dreamcatcherd.stages.relay_copy import CLOSE_UPSTREAM, NO_CLOSE  # it loads the code for remotes
+
             raise FatalError(f"{store.where}: {NO_CLOSE}", CLOSE_UPSTREAM)
         frame = inbox.published.state.frame if frame is None else frame
         # Known to the primary from here on, with the runs as they grow: a close that fails is traced as well.

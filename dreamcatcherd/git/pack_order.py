@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import mmap
 import struct
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
 
 AS_ASKED = 64
@@ -18,6 +18,8 @@ _HEAD = 8
 _FAN_OUT = struct.Struct(">256I")
 _IDS = _HEAD + _FAN_OUT.size
 _FAR = 1 << 31
+_MOST_OF = 8
+"""A search for one id takes as long as reading so many."""
 
 
 def in_pack_order(repository: Path, oids: Iterable[str]) -> list[str]:
@@ -51,7 +53,7 @@ def _newest_first(repository: Path) -> list[Path]:
     return [index for _, index in sorted(found, reverse=True)]
 
 
-def _places(index: Path, wanted: Iterable[bytes]) -> list[tuple[int, bytes]]:
+def _places(index: Path, wanted: Collection[bytes]) -> list[tuple[int, bytes]]:
     """The offsets in one pack of those objects that it has, with their ids."""
     with index.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as raw:
         if raw[:_HEAD] != b"\xfftOc\0\0\0\2":
@@ -60,17 +62,28 @@ def _places(index: Path, wanted: Iterable[bytes]) -> list[tuple[int, bytes]]:
         return list(_offsets(raw, fan_out, wanted))
 
 
-def _offsets(raw: mmap.mmap, fan_out: tuple[int, ...], wanted: Iterable[bytes]) -> Iterator[tuple[int, bytes]]:
+def _offsets(raw: mmap.mmap, fan_out: tuple[int, ...], wanted: Collection[bytes]) -> Iterator[tuple[int, bytes]]:
     total = fan_out[-1]
     short = _IDS + total * 24  # behind the ids and a checksum for each
-    for oid in wanted:
-        at = _position(raw, fan_out[oid[0]], fan_out[oid[0] + 1], oid)
-        if at is None:
-            continue
+    for at, oid in _positions(raw, fan_out, wanted):
         (offset,) = struct.unpack_from(">I", raw, short + at * 4)
         if offset >= _FAR:
             (offset,) = struct.unpack_from(">Q", raw, short + total * 4 + (offset - _FAR) * 8)
         yield offset, oid
+
+
+def _positions(raw: mmap.mmap, fan_out: tuple[int, ...], wanted: Collection[bytes]) -> Iterator[tuple[int, bytes]]:
+    """The positions of the ids that a pack has. If most of a pack is wanted, its ids are read one after the other,
+    which takes less time than to search for each."""
+    total = fan_out[-1]
+    if total <= _MOST_OF * len(wanted):
+        ids = struct.iter_unpack("20s", raw[_IDS : _IDS + total * 20])
+        yield from ((at, oid) for at, (oid,) in enumerate(ids) if oid in wanted)
+        return
+    for oid in wanted:
+        at = _position(raw, fan_out[oid[0]], fan_out[oid[0] + 1], oid)
+        if at is not None:
+            yield at, oid
 
 
 def _position(raw: mmap.mmap, low: int, high: int, oid: bytes) -> int | None:

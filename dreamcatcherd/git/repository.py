@@ -37,6 +37,7 @@ class Repository:
 
     def __init__(self, path: Path, where: str | None = None) -> None:
         self.handle = _open(path)
+        self._odb = self.handle.odb  # asked for once, since asking takes longer than it takes to find an object
         self.folder = Path(self.handle.path)
         self.where = where or str(path)
         self.cut = shallow_commits(self.folder)
@@ -52,7 +53,7 @@ class Repository:
         """The content of an object; UnreadableError if it is too large to be read."""
         try:
             check_ceiling(*self._header_of(oid))
-            return self.handle.read(oid)[1]
+            return self._odb.read(oid)[1]
         except _UNANSWERED as error:
             raise self._missing(oid, error) from error
 
@@ -67,13 +68,13 @@ class Repository:
         """Id, kind and size of an object. Whoever reads a stranger's object asks for its size first, and then for its
         content, so the last answer is kept."""
         if self._header[0] != oid:
-            kind, size = self.handle.odb.read_header(oid)
+            kind, size = self._odb.read_header(oid)
             self._header = (oid, int(kind), int(size))
         return self._header
 
     def holds(self, oid: str) -> bool:
         """Whether there is an object of this id; it may be damaged."""
-        return oid in self.handle.odb
+        return oid in self._odb
 
     def resolve(self, prefix: str) -> str | None:
         """The full id of the one object that an id or its first digits (at least 4) name, or None."""
@@ -130,6 +131,7 @@ class Repository:
     def close(self) -> None:
         """Close all files of the repository; nothing can be asked before it is opened again."""
         self.handle.free()
+        del self._odb  # it would keep them open
 
     def reopen(self) -> None:
         """Open what is in the folder now."""
@@ -139,6 +141,7 @@ class Repository:
         except UsageError as error:
             check_there(self.folder)
             raise FatalError(error.cause, error.remedy) from error
+        self._odb = self.handle.odb
         if identity != self._opened:  # nothing that is known of other files holds for these
             self.ref_files = RefFiles(self.folder)
         self._opened, self._packs = identity, packs

@@ -50,6 +50,8 @@ class Copies:
     def put(self, delta: Delta) -> None:
         """Copy a delta to its own path, or next to it if other bytes have the path; its attachments move along."""
         wanted = Entry(FILE, delta.version.blob)
+        if not delta.attachments and self._put_plain(delta.version.path, wanted):
+            return
         path = self._clear(delta.version.path, delta.version.blob)
         moved = path != delta.version.path
         if not moved and not delta.attachments and self._takes(path, wanted):
@@ -66,6 +68,20 @@ class Copies:
         for at, entry in {path: wanted, **{at: Entry(FILE, oid) for at, oid in files.items()}}.items():
             if self._takes(at, entry):
                 self._add(at, entry)
+
+    def _put_plain(self, path: str, wanted: Entry) -> bool:
+        """Copy a file directly into its frame's folder, if that folder is known and nothing there is alike: nearly
+        every delta is such a file. False if the rules must be asked."""
+        folder, _, name = path.rpartition("/")
+        listing, alike = self._folders.get(folder), self._alike.get(as_compared(folder))
+        if listing is None or alike is None or folder.rpartition("/")[0] not in self._roots:
+            return False
+        compared = as_compared(name)
+        if compared in alike:
+            return False
+        listing[name] = self.added[path] = wanted
+        alike[compared] = path
+        return True
 
     def _clear(self, path: str, blob: str) -> str:
         """The path, with a folder below the frame's renamed if a delta's file is in its place."""

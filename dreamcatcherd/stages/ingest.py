@@ -34,7 +34,7 @@ from dreamcatcherd.stages.unreadable import (
 Judged = Delta | Reject
 
 
-DECODED_COST = 4 * 2**20
+DECODED_COST = 24 * 2**20
 """How much of the deltas is kept decoded while they wait (`Delta.cost`)."""
 
 RAW_BYTES = 16 * 2**20

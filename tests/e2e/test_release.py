@@ -71,7 +71,7 @@ def test_the_wheel_holds_the_package_and_nothing_else(release: Release) -> None:
     assert metadata["Requires-Python"] == ">=3.11"
     entries = configparser.ConfigParser()
     entries.read_string(read[f"{info}/entry_points.txt"])
-    assert dict(entries["console_scripts"]) == {"dreamcatcherd": "dreamcatcherd.cli:main"}
+    assert dict(entries["console_scripts"]) == {"dreamcatcherd": "dreamcatcherd.__main__:start"}
 
 
 def test_the_sdist_holds_what_is_needed_to_build_and_test(release: Release) -> None:
