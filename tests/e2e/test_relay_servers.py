@@ -24,7 +24,7 @@ def heads(repository: Path) -> dict[str, str]:
     """The relays' lanes of a repository, with their commits."""
     form = "--format=%(refname:lstrip=2) %(objectname)"
     lines = git(repository, "for-each-ref", form, "refs/heads/dc-relay").splitlines()
-    return dict(line.split() for line in lines)  # type: ignore[misc]
+    return dict(line.split() for line in lines)
 
 
 @pytest.mark.parametrize("kind", ["http", "ssh"])
