@@ -278,6 +278,8 @@ def relay_of(config: Config, store: GitStore, primary: Primary, now: Relay | Non
     UsageError if the repository is on another machine or a credential file is missing."""
     relay = config.relay
     if relay.upstream is None or relay.name is None:
+        if now is not None:  # the table was removed: pushes go where the repository itself is again
+            primary.policy = ServerPolicy(store.server_notes)
         return None
     if now is not None and now.config == relay and now.serves(primary):
         return now

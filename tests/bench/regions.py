@@ -1,10 +1,10 @@
 """Workers in regions with relays, against as many workers in one repository: what arrives upstream, and how fast.
 
 `python -m tests.bench.regions 3 20 5`: regions, workers in each, and deltas of each worker, one push for each. Every
-repository is served by git daemon, with the server-side check. All of it shares this machine, so the two rows compare
-and their figures are no limits. `upstream` counts the pushes that the deciding repository took, `retries` the pushes of
-workers that git refused. `pushed` are the seconds until the last push was acknowledged, `published` those from then
-until a frame has all of it."""
+repository is served by git daemon, with the server-side check, which a daemon on that repository makes: a primary, or
+the region's relay. All of it shares this machine, so the two rows compare and their figures are no limits. `upstream`
+counts the pushes that the deciding repository took, `retries` the pushes of workers that git refused. `pushed` are the
+seconds until the last push was acknowledged, `published` those from then until a frame has all of it."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from typing import NamedTuple
 
 from tests.e2e.relays import list_relays, relay_toml, waiting
 from tests.e2e.servers import GitServer
-from tests.e2e.tools import Daemon, dc, dc_json, environment, wait_for
+from tests.e2e.tools import Daemon, dc, dc_json, environment, primary_toml, wait_for
 
 TRIES = 20
 """How often a worker pushes one delta before the run counts as failed."""
@@ -99,43 +99,50 @@ def pending(repository: Path) -> int:
     return found
 
 
-def make_upstream(folder: Path, names: Sequence[str]) -> Path:
+def make_upstream(folder: Path, names: Sequence[str], stack: ExitStack) -> tuple[Path, GitServer]:
+    """The deciding repository, with its primary, and its server that is not started yet."""
     folder.mkdir()
     upstream = folder / "served" / "fleet.git"
     dc("init", str(upstream))
     list_relays(upstream, folder / "operator", *names)
-    return upstream
+    config = primary_toml(folder, "manual", more='[log]\nformat = "json"\n')
+    await_check(stack.enter_context(Daemon(folder, "--repo", str(upstream), "--config", str(config))))
+    server = GitServer(upstream, folder / "server")
+    stack.callback(server.close)
+    return upstream, server
+
+
+def await_check(daemon: Daemon) -> None:
+    """Wait until a daemon checks the pushes to its repository, so that both ways pay the same for each push."""
+    wait_for(lambda: daemon.logged("checking pushes for the hook"), 120)
 
 
 def flat(folder: Path, commits: Path, names: Sequence[str], workers: int, deltas: int) -> Figures:
     """All workers push to the deciding repository."""
-    upstream = make_upstream(folder, names)
     with ExitStack() as stack:
-        server = GitServer(upstream, folder / "server")
-        stack.callback(server.close)
+        upstream, server = make_upstream(folder, names, stack)
         server.start()
         return run(commits, upstream, [server.url] * (len(names) * workers), deltas, lambda: None)
 
 
 def relayed(folder: Path, commits: Path, names: Sequence[str], workers: int, deltas: int) -> Figures:
     """Workers push to the repository of their region, which a relay forwards."""
-    upstream = make_upstream(folder, names)
     with ExitStack() as stack:
-        servers = [GitServer(upstream, folder / "server")]
-        servers[0].start()
-        relays = []
+        upstream, deciding = make_upstream(folder, names, stack)
+        deciding.start()
+        relays, servers = [], []
         for name in names:
             region = folder / name / "served" / "region.git"
-            config = relay_toml(folder / name, region, servers[0].url, name)
+            config = relay_toml(folder / name, region, deciding.url, name)
             config.write_text(config.read_text().replace("0.2\nretry", "1.0\nretry"))
             relays.append(stack.enter_context(Daemon(folder / name, "--config", str(config))))
             servers.append(GitServer(region, folder / name / "server"))
-        for server in servers:
-            stack.callback(server.close)
-        for relay, server in zip(relays, servers[1:], strict=True):
+            stack.callback(servers[-1].close)
+        for relay, server in zip(relays, servers, strict=True):
             wait_for(lambda relay=relay: waiting(relay) == 0, 120)  # type: ignore[misc]
+            await_check(relay)
             server.start()
-        urls = [server.url for server in servers[1:] for _ in range(workers)]
+        urls = [server.url for server in servers for _ in range(workers)]
 
         def arrived() -> None:
             total = len(urls) * deltas

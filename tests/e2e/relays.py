@@ -6,6 +6,7 @@ from pathlib import Path
 from urllib.error import URLError
 
 from tests.e2e.primaries import readiness
+from tests.e2e.servers import Served
 from tests.e2e.tools import Daemon, clone, push
 
 
@@ -15,15 +16,21 @@ def list_relays(upstream: Path, folder: Path, *names: str) -> None:
     push(clone(upstream, folder), {"state/dreamcatcher.toml": f"[lanes]\nrelays = [{listed}]\n"})
 
 
-def relay_toml(folder: Path, region: Path, upstream: str, name: str = "north") -> Path:
-    """A relay's configuration; it looks often, and tries again soon."""
+def relay_toml(folder: Path, region: Path, upstream: str, name: str = "north", more: str = "") -> Path:
+    """A relay's configuration, with `more` keys of `[relay]`; it looks often, and tries again soon."""
     folder.mkdir(exist_ok=True)
     path = folder / "relay.toml"
     path.write_text(
         f'[repository]\nurl = "{region}"\npoll = 0.2\n[http]\nlisten = "127.0.0.1:0"\n'
-        f'[relay]\nupstream = "{upstream}"\nname = "{name}"\npoll = 0.2\nretry = 0.5\n[retention]\nlanes_keep = 0\n'
+        f'[relay]\nupstream = "{upstream}"\nname = "{name}"\npoll = 0.2\nretry = 0.5\n{more}'
+        "[retention]\nlanes_keep = 0\n"
     )
     return path
+
+
+def credentials(served: Served) -> str:
+    """The keys by which a served repository is reached, but for its URL."""
+    return "".join(f"{line}\n" for line in served.config_lines.splitlines() if not line.startswith("url ="))
 
 
 def health(daemon: Daemon) -> int:

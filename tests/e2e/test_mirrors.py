@@ -18,10 +18,11 @@ from tests.e2e.mirror_fleet import (
     troubles_of_mirrors,
     two_forges,
 )
-from tests.e2e.primaries import await_frames, await_ready, config_for, metric, observations, readiness
+from tests.e2e.primaries import await_frames, await_ready, config_for, merged, metric, observations, readiness
 from tests.e2e.servers import Server, serve
 from tests.e2e.test_docs import blocks, shell
-from tests.e2e.tools import Daemon, clone, dc, dc_json, delta, export_of, git, primary_toml, push, wait_for
+from tests.e2e.test_hook_signers import key, signing, stage
+from tests.e2e.tools import Daemon, clone, dc, dc_json, delta, export_of, git, primary_toml, push, try_git, wait_for
 
 
 def file_of(stream: str, mark: str) -> dict[str, str]:
@@ -83,6 +84,53 @@ def ledger(repository: Path, frame: int) -> dict[str, list[dict[str, object]]]:
         git(repository, "show", f"main:state/ledger/{frame // 1000}/{frame}.json")
     )
     return found
+
+
+@pytest.mark.needs("ssh-keygen")
+def test_with_signers_a_mirror_takes_and_copies_what_was_signed(tmp_path: Path) -> None:
+    """Both checks let in what the stream's key signed and refuse the rest. What entered a mirror without the check is
+    quarantined. The mirror's check accepts the copies, which the primary signed."""
+    main, north = tmp_path / "main" / "fleet.git", tmp_path / "north" / "fleet.git"
+    dc("init", str(main))
+    (alice, alice_line), (ops, ops_line) = key(tmp_path, "alice"), key(tmp_path, "ops")
+    primary, primary_line = key(tmp_path, "primary")
+    lines = [alice_line, ops_line, primary_line]
+    push(clone(main, tmp_path / "operator"),
+         {"state/dreamcatcher.toml": f"[security]\nallowed_signers = {lines!r}\noperators = ['ops']\n"})  # fmt: skip
+    mirror_repository(main, north)
+    for repository in (main, north):
+        (repository / "primaries").write_text(primary_line + "\n")
+        git(repository, "config", "dreamcatcher.primaryKey", "primaries")
+    worker = clone(north, tmp_path / "worker")
+
+    def attempt(mark: str, by: Path | None) -> str:
+        signing(worker, by)
+        stage(worker, file_of("alice", mark))
+        git(worker, "commit", "-q", "-m", mark)
+        return try_git(worker, "push", "-q", "origin", f"HEAD:refs/heads/dc/alice/{mark}").stderr
+
+    with serve("git", main, tmp_path / "a") as deciding, serve("path", north, tmp_path / "b") as mirror:
+        config = config_for(deciding, tmp_path / "own", "manual", keys={"signing_key": str(primary)})
+        config.write_text(config.read_text() + mirror_table(mirror, "north"))
+        with Daemon(tmp_path / "own", "--config", str(config)) as daemon:
+            await_ready(daemon)
+            assert attempt("signed", alice) == ""
+            for by in (None, ops):
+                assert "wrong-stream at $.stream_id" in attempt("forged", by)
+            (north / "hooks" / "pre-receive").rename(north / "away")
+            assert attempt("forged", ops) == ""
+            (north / "away").rename(north / "hooks" / "pre-receive")
+            refused = 'quarantined_total{reason="wrong-stream"}'
+            while merged(daemon) + metric(daemon, refused) < 2:
+                close(daemon)
+            wait_for(lambda: is_current(main, north), 60)
+            assert troubles_of_mirrors(daemon) == []
+            assert daemon.stop()[0] == 0
+    frames = [ledger(main, row["frame"]) for row in dc_json("log", "--repo", str(main))]
+    assert [row["source"] for one in frames for row in one["deltas"]] == ["mirror/north:dc/alice/signed"]
+    assert [row["reason"] for one in frames for row in one["quarantined"]] == ["wrong-stream"]
+    assert observations(export_of(north)) == ["signed"]
+    assert "all as published" in dc("verify", "--repo", str(north))
 
 
 def test_a_mirror_that_hangs_delays_no_frame_and_is_taken_out_by_a_reload(tmp_path: Path) -> None:
