@@ -18,7 +18,7 @@ from dreamcatcherd.cli.common import (
 )
 from dreamcatcherd.cli.engines import chosen_engine, with_engine
 from dreamcatcherd.cli.files import write_out
-from dreamcatcherd.cli.progress import check_frames, replay_spread
+from dreamcatcherd.cli.progress import check_frames, counted, replay_spread
 from dreamcatcherd.cli.usage import WholeNumber
 from dreamcatcherd.core.codec import MAX_FRAME
 from dreamcatcherd.core.errors import DreamcatcherError, RefusedError, UsageError
@@ -86,7 +86,7 @@ def verify(
 
 def _verify_archive(file: Path, start: int | None, sample: int | None, resume: Path | None, engine: Engine) -> Verdict:
     """Check the frames of an archive, each on the one before it."""
-    with open_archive(file) as (store, manifest):
+    with open_archive(file, counted) as (store, manifest):
         try:
             refs = store.refs()
             main = next((ref for ref in refs if ref.startswith("refs/heads/")), "refs/heads/main")
