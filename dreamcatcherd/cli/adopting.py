@@ -14,6 +14,7 @@ from dreamcatcherd.core.errors import RefusedError, UsageError
 from dreamcatcherd.core.settings import DEFAULT, Settings
 from dreamcatcherd.core.tree import lookup
 from dreamcatcherd.daemon.primary import Primary
+from dreamcatcherd.engine.selection import Engine
 from dreamcatcherd.imports.adopt_state import adopt_state
 from dreamcatcherd.imports.planned_state import (
     FilePlan,
@@ -31,12 +32,14 @@ from dreamcatcherd.stages.snapshot import SnapshotOptions
 
 
 class Wish(NamedTuple):
-    """What the options ask for."""
+    """What the options ask for; `engine` merges the records if they are many, or if `asked` names it."""
 
     open_frame: int | None
     dry_run: bool
     force: bool
     as_json: bool
+    engine: Engine
+    asked: bool
 
 
 def import_state(
@@ -64,7 +67,14 @@ def import_state(
         click.echo(plain(f"dreamcatcherd: note: {note}"), err=True)
     primary = primary or create()
     options = SnapshotOptions(primary.closing, next_frame=following)
-    ledger = adopt_state(primary.store, primary.main, plan.deltas, mapping.frame, options, primary.clock())
+    from dreamcatcherd.cli.progress import counted  # slow to load, and a dry run needs none of it
+
+    large = wish.asked or is_large_import(wish.engine, plan)
+    with counted(len(plan.deltas), "merging deltas") as done:
+        ledger = adopt_state(
+            primary.store, primary.main, plan.deltas, mapping.frame, options, primary.clock(),
+            wish.engine if large else None, done,
+        )  # fmt: skip
     misfits = sum(row.records for row in ledger.misfits)
     if wish.as_json:
         imported = {"frame": ledger.frame, "digest": ledger.snapshot, "open": following}
@@ -74,6 +84,11 @@ def import_state(
     click.echo(f"imported frame {ledger.frame}, digest {ledger.snapshot}; frame {following} is open\n{plain(counts)}")
     for row in ledger.misfits:
         click.echo(plain(f"{row.records} records of {row.path} went to extra/{row.section}: {row.why}"))
+
+
+def is_large_import(engine: Engine, plan: StatePlan) -> bool:
+    """Whether workers merge an import. Its deltas have many records each, so that records count."""
+    return engine.kind != "inline" and sum(one.records for one in plan.files) > engine.threshold
 
 
 def _found(

@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from dreamcatcherd.cli.common import base_of, on_repository, open_primary, with_json, write_json
+from dreamcatcherd.cli.progress import counted
 from dreamcatcherd.cli.usage import WholeNumber
 from dreamcatcherd.core.codec import MAX_FRAME
 from dreamcatcherd.core.errors import RefusedError, UsageError
@@ -44,7 +45,7 @@ def archive(
         raise UsageError(f"{output.parent} is not a folder", "name a file in a folder that exists")
     start = chain[0].frame if first is None else first
     end = chain[-1].frame if last is None else last
-    manifest = write_archive(store, chain, start, end, primary.main, output)
+    manifest = write_archive(store, chain, start, end, primary.main, output, counted)
     if as_json:
         write_json(manifest)
     else:

@@ -18,6 +18,7 @@ from dreamcatcherd.cli.common import (
     with_json,
     write_json,
 )
+from dreamcatcherd.cli.engines import chosen_engine, with_engine
 from dreamcatcherd.cli.files import compressed, is_tar, read_in, tar_bytes, tar_files, write_out
 from dreamcatcherd.cli.usage import WholeNumber
 from dreamcatcherd.config_files import repository_path
@@ -27,6 +28,7 @@ from dreamcatcherd.core.export import Portable, export, read_portable
 from dreamcatcherd.core.export_formats import from_files, from_ndjson, is_ndjson, to_files, to_ndjson
 from dreamcatcherd.daemon.opening import closing_of
 from dreamcatcherd.daemon.primary import Primary
+from dreamcatcherd.engine.selection import EngineKind
 from dreamcatcherd.history.queries import view
 from dreamcatcherd.imports.adopt_export import adopt
 from dreamcatcherd.imports.new_repository import create
@@ -108,6 +110,7 @@ def read_any(file: Path) -> Portable:
 @click.option("--open", "open_frame", type=_FRAME, metavar="N", help="With --map: the open frame after the import.")
 @click.option("--dry-run", is_flag=True, help="With --map: write nothing, say what will land where.")
 @click.option("--force", is_flag=True, help="With --map: import views that do not give the same values back.")
+@with_engine
 @on_repository
 @with_json
 def import_command(
@@ -116,6 +119,9 @@ def import_command(
     open_frame: int | None,
     dry_run: bool,
     force: bool,
+    kind: EngineKind | None,
+    workers: int | None,
+    scheduler: str | None,
     repo: str | None,
     config_file: Path | None,
     as_json: bool,
@@ -126,14 +132,17 @@ def import_command(
     the plain state of a platform becomes frame 0: its records are committed as deltas and merged. The repository must
     have no closed frames, and may have anything else, so that a running fleet does not have to start over. Files that
     [views] of the map name must come back the same: if the view would write another value, nothing is imported."""
+    asked = kind is not None or scheduler is not None
     if map_file is None:
-        for option, given in (("--open", open_frame is not None), ("--dry-run", dry_run), ("--force", force)):
+        needs_map = {"--open": open_frame is not None, "--dry-run": dry_run, "--force": force}
+        for option, given in {**needs_map, "--engine": asked, "--workers": workers is not None}.items():
             if given:
                 raise UsageError(f"{option} goes with --map", "leave it out")
         if file is None:
             raise UsageError("no FILE", "name a file that dreamcatcherd export wrote, or use --map")
     else:
-        wish = Wish(open_frame, dry_run, force, as_json)
+        engine = chosen_engine(repo, config_file, kind, workers, scheduler)
+        wish = Wish(open_frame, dry_run, force, as_json, engine, asked)
         import_state(map_file, file, _existing(repo, config_file), partial(_made, repo, config_file), wish)
         return
     portable = read_any(file)

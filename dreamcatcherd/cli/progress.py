@@ -156,11 +156,11 @@ REPORT_S = 30.0
 
 
 @contextmanager
-def counted(total: int, what: str) -> Iterator[Callable[[int], None]]:
-    """A function to call with how many more of `total` are done. A terminal shows the rate and the remaining time;
-    elsewhere a line on stderr says so now and then."""
+def counted(total: int | None, what: str) -> Iterator[Callable[[int], None]]:
+    """A function to call with how many more of `total` are done, None if that is not known. A terminal shows the rate
+    and the remaining time; elsewhere a line on stderr says so now and then."""
     if not sys.stderr.isatty():
-        yield _Lines(total, what).note
+        yield _Lines(total or 0, what).note
         return
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, TextColumn, TimeRemainingColumn

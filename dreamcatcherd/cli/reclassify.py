@@ -24,7 +24,7 @@ from dreamcatcherd.engine.selection import EngineKind
 from dreamcatcherd.git.disk_overlay import DiskOverlay
 from dreamcatcherd.git.overlay import Overlay
 from dreamcatcherd.history.reclassify import reclassified
-from dreamcatcherd.history.replay import ClosedFrame, ReplaySpread, closed_frames
+from dreamcatcherd.history.replay import ReplayPlan, ReplaySpread, closed_frames, plan_replay
 from dreamcatcherd.imports.convert import convert
 from dreamcatcherd.observe.clock import wall_clock
 from dreamcatcherd.stages.inbox import Inbox
@@ -60,13 +60,14 @@ def reclassify_command(
     if inbox.view.refused is not None:
         raise RefusedError(f"the settings on {primary.main} do not count: {inbox.view.refused}", "correct them first")
     table = inbox.settings.table
-    frames = _frames(primary, inbox)
-    total = sum(len(one.ledger.deltas) for one in frames)
+    plan = _plan(primary, inbox)
     asked = kind is not None or scheduler is not None
     frame = digest = None
-    with replay_spread(primary.store, engine, total, published.commit, "placing deltas", asked=asked) as spread:
+    with replay_spread(
+        primary.store, engine, len(plan.merges), published.commit, "placing deltas", asked=asked
+    ) as spread:
         placing = _Placing(primary, spread)
-        overlay, base = placing.place(frames, inbox)
+        overlay, base = placing.place(plan, inbox)
         before = _sections(primary.store, published.snapshot, table)
         after = _sections(overlay, base.tree, table)
         if base.tree != published.snapshot and not dry_run:
@@ -88,10 +89,11 @@ def reclassify_command(
         click.echo(f"closed frame {frame}: digest {digest}")
 
 
-def _frames(primary: Primary, inbox: Inbox) -> list[ClosedFrame]:
-    """The closed frames up to the published one, oldest first, from the last base on."""
+def _plan(primary: Primary, inbox: Inbox) -> ReplayPlan:
+    """What all closed frames up to the published one come to under the settings of an inbox."""
     chain = since_base(primary.store, list(links(primary.store, inbox.published.commit))[::-1])
-    return list(tracked(closed_frames(primary.store, chain), len(chain), "reading frames"))
+    frames = tracked(closed_frames(primary.store, chain), len(chain), "reading frames")
+    return plan_replay(frames, inbox.settings)
 
 
 class _Placing(NamedTuple):
@@ -100,11 +102,11 @@ class _Placing(NamedTuple):
     primary: Primary
     spread: ReplaySpread | None
 
-    def place(self, frames: list[ClosedFrame], inbox: Inbox) -> tuple[Overlay | DiskOverlay, NewBase]:
-        """The base that closed frames give under the settings of an inbox, and the overlay that has its objects."""
+    def place(self, plan: ReplayPlan, inbox: Inbox) -> tuple[Overlay | DiskOverlay, NewBase]:
+        """The base that a plan leads to under the settings of an inbox, and the overlay that has its objects."""
         store = self.primary.store
         overlay = Overlay(store) if self.spread is None else DiskOverlay(store)
-        return overlay, reclassified(overlay, store, frames, inbox.settings, self.spread)
+        return overlay, reclassified(overlay, store, plan, inbox.settings, self.spread)
 
     def write(self, overlay: Overlay | DiskOverlay, base: NewBase) -> None:
         """Write the objects of a base into the store; nothing refers to them before the close."""
@@ -115,7 +117,7 @@ class _Placing(NamedTuple):
         """The base for one try of the close; computed again if the settings or the published frame changed
         meanwhile."""
         if now.settings.blob != known.settings.blob or now.published.commit != known.published.commit:
-            overlay, base = self.place(_frames(self.primary, now), now)
+            overlay, base = self.place(_plan(self.primary, now), now)
             self.write(overlay, base)
         return base
 

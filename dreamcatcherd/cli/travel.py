@@ -18,7 +18,7 @@ from dreamcatcherd.cli.common import (
 )
 from dreamcatcherd.cli.engines import chosen_engine, with_engine
 from dreamcatcherd.cli.files import write_out
-from dreamcatcherd.cli.progress import check_frames, replay_spread
+from dreamcatcherd.cli.progress import check_frames, counted, replay_spread
 from dreamcatcherd.cli.usage import WholeNumber
 from dreamcatcherd.core.codec import MAX_FRAME
 from dreamcatcherd.core.errors import DreamcatcherError, RefusedError, UsageError
@@ -26,7 +26,7 @@ from dreamcatcherd.core.export import export
 from dreamcatcherd.core.report import plural
 from dreamcatcherd.engine.selection import Engine, EngineKind
 from dreamcatcherd.history.archive import holds, open_archive
-from dreamcatcherd.history.replay import closed_frames, replay_hindsight, replay_to
+from dreamcatcherd.history.replay import closed_frames, plan_hindsight, plan_replay_to, replay_planned
 from dreamcatcherd.history.verify import Verdict, read_history
 from dreamcatcherd.stages.snapshot_chain import links, since_base
 
@@ -86,7 +86,7 @@ def verify(
 
 def _verify_archive(file: Path, start: int | None, sample: int | None, resume: Path | None, engine: Engine) -> Verdict:
     """Check the frames of an archive, each on the one before it."""
-    with open_archive(file) as (store, manifest):
+    with open_archive(file, counted) as (store, manifest):
         try:
             refs = store.refs()
             main = next((ref for ref in refs if ref.startswith("refs/heads/")), "refs/heads/main")
@@ -132,11 +132,13 @@ def replay(
         raise RefusedError(f"{store.where} has no closed frame", "close a frame first: dreamcatcherd merge")
     frame = base.state.last_closed if to is None else to
     chain = since_base(store, list(links(store, base.commit))[::-1])
-    frames = list(tracked(closed_frames(store, chain), len(chain), "reading frames"))
-    total = sum(len(one.ledger.deltas) for one in frames if hindsight or one.link.frame <= frame)
+    if not hindsight:  # later frames say nothing about what was known then
+        chain = [link for link in chain if link.frame <= frame]
+    frames = tracked(closed_frames(store, chain), len(chain), "reading frames")
+    plan = plan_hindsight(frames, frame) if hindsight else plan_replay_to(frames, frame)
     asked = kind is not None or scheduler is not None
-    with replay_spread(store, engine, total, base.commit, "replaying deltas", asked=asked) as spread:
-        done = (replay_hindsight if hindsight else replay_to)(store, frames, frame, spread)
+    with replay_spread(store, engine, len(plan.merges), base.commit, "replaying deltas", asked=asked) as spread:
+        done = replay_planned(store, plan, spread)
     ledger, settings = done.chapter.ledger, done.chapter.settings
     as_known = done.tree == ledger.snapshot
     if as_json:

@@ -95,9 +95,11 @@ def merge_large(pool: Pool, place: Place, objects: Objects, base: str | None, wo
     done = _Done(work.note)
     with Spill(count) as spill:
         for task, raw in pool.run(read_chunk, _read_tasks(place, folder, work, count)):
+            # The text of the task, which stays in memory anyway, in place of an equal one.
+            known = {item.content_id: item.content_id for item in task.items}
             for result in _read(place, task, from_bytes(raw), late):
                 spill.add(result.pieces)
-                ids += result.ids
+                ids += [(frame, known[content_id]) for frame, content_id in result.ids]
                 read_s += result.busy_s
             done.more(READ_SHARE * len(task.items))
         each = (len(ids) - done.deltas) / max(1, spill.filled)

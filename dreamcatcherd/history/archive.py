@@ -14,8 +14,8 @@ import re
 import shutil
 import tarfile
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 import msgspec
@@ -43,6 +43,16 @@ _FILES = re.compile(
 _CONFIG = "[core]\n\trepositoryformatversion = 0\n\tbare = true\n"
 
 
+Counted = Callable[[int | None, str], AbstractContextManager[Callable[[int], None]]]
+"""Shows the progress of a step: of so many bytes (None if that is not known), under a name. What it gives is called
+with how many more are done."""
+
+
+@contextmanager
+def _shown_to_nobody(total: int | None, what: str) -> Iterator[Callable[[int], None]]:
+    yield lambda more: None
+
+
 class Manifest(Struct, frozen=True):
     """The contents of an archive: frames `first` to `last`, which follow the snapshot of frame `base` (None: the
     archive starts at the beginning). `commit` is the snapshot commit of `last`, `digest` its snapshot's tree id."""
@@ -55,11 +65,21 @@ class Manifest(Struct, frozen=True):
     digest: str
 
 
-def write_archive(store: GitStore, chain: list[Link], first: int, last: int, main: str, output: Path) -> Manifest:
+def write_archive(
+    store: GitStore,
+    chain: list[Link],
+    first: int,
+    last: int,
+    main: str,
+    output: Path,
+    counted: Counted = _shown_to_nobody,
+) -> Manifest:
     """Write frames `first` to `last` of a chain into the file `output`; it is renamed into place once complete. A
     device or a pipe is written to as it is, and a link stays one.
 
-    `chain` is oldest first; `main` is the full name of the branch in the archive. RefusedError if one of the two frames
+    `chain` is oldest first; `main` is the full name of the branch in the archive. git packs the objects, with as many
+    threads as there are processors; everything else is copied in pieces, so memory does not grow with the archive.
+    RefusedError if one of the two frames
     is not closed; FatalError if git cannot pack the objects or finds some missing."""
     frames = {link.frame: at for at, link in enumerate(chain)}
     if first not in frames or last not in frames or first > last:
@@ -72,26 +92,40 @@ def write_archive(store: GitStore, chain: list[Link], first: int, last: int, mai
     beside = None if is_special(output) else output.parent
     with tempfile.TemporaryDirectory(prefix=f".{output.name}.", dir=beside) as name:
         folder = Path(name) / "repository"
-        _make_repository(store, folder, tip, before.oid if before else None, main)
+        with counted(None, "packing objects"):
+            _make_repository(store, folder, tip, before.oid if before else None, main)
         (folder / MANIFEST).write_bytes(msgspec.json.format(msgspec.json.encode(manifest), indent=1) + b"\n")
         files = sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
-        (folder / SUMS).write_text("".join(f"{_sum(folder / file)}  {file}\n" for file in files))
+        with counted(_size(folder, files), "computing checksums") as note:
+            (folder / SUMS).write_text("".join(f"{_sum(folder / file, note)}  {file}\n" for file in files))
         unfinished = Path(name) / "archive.tar"
-        with tarfile.open(unfinished, "w", format=tarfile.PAX_FORMAT) as tar:
-            refs = tarfile.TarInfo("refs")  # empty, but without it git does not recognize a repository
-            refs.type, refs.mode = tarfile.DIRTYPE, 0o755
-            tar.addfile(refs)
-            for file in (MANIFEST, SUMS, *(file for file in files if file != MANIFEST)):
-                member = tarfile.TarInfo(file)
-                member.size = (folder / file).stat().st_size
-                with (folder / file).open("rb") as opened:
-                    tar.addfile(member, opened)
+        members = [MANIFEST, SUMS, *(file for file in files if file != MANIFEST)]
+        with counted(_size(folder, members), "writing the archive") as note:
+            _write_tar(folder, members, unfinished, note)
         if beside is None:
             with unfinished.open("rb") as complete, output.open("wb") as special:
                 shutil.copyfileobj(complete, special)
         else:
             unfinished.replace(output)
     return manifest
+
+
+def _write_tar(folder: Path, files: list[str], output: Path, note: Callable[[int], None]) -> None:
+    """Write a repository's files as a tar, in this order."""
+    with tarfile.open(output, "w", format=tarfile.PAX_FORMAT) as tar:
+        refs = tarfile.TarInfo("refs")  # empty, but without it git does not recognize a repository
+        refs.type, refs.mode = tarfile.DIRTYPE, 0o755
+        tar.addfile(refs)
+        for file in files:
+            member = tarfile.TarInfo(file)
+            member.size = (folder / file).stat().st_size
+            with (folder / file).open("rb") as opened:
+                tar.addfile(member, opened)
+            note(member.size)
+
+
+def _size(folder: Path, files: list[str]) -> int:
+    return sum((folder / file).stat().st_size for file in files)
 
 
 def _make_repository(store: GitStore, folder: Path, tip: str, before: str | None, main: str) -> None:
@@ -144,14 +178,17 @@ def _run(folder: Path, *words: str) -> None:
 
 
 @contextmanager
-def open_archive(file: Path) -> Iterator[tuple[LocalStore, Manifest]]:
+def open_archive(file: Path, counted: Counted = _shown_to_nobody) -> Iterator[tuple[LocalStore, Manifest]]:
     """Unpack an archive into a temporary folder and open it; the folder is deleted when the context ends.
 
     RefusedError if the file does not exist, is not an archive, or a checksum in it does not match."""
     with tempfile.TemporaryDirectory(prefix="dreamcatcherd-archive-") as name:
         folder = Path(name)
         try:
-            with tarfile.open(file, mode="r:") as tar:  # no compression: a small file could fill the disk
+            with (
+                tarfile.open(file, mode="r:") as tar,  # no compression: a small file could fill the disk
+                counted(file.stat().st_size, "unpacking the archive") as note,
+            ):
                 for member in tar:
                     if member.name == "refs" and member.isdir():
                         continue
@@ -165,7 +202,8 @@ def open_archive(file: Path) -> Iterator[tuple[LocalStore, Manifest]]:
                     with target.open("wb") as out:
                         while opened and (piece := opened.read(2**20)):
                             out.write(piece)
-            manifest = _checked(file, folder)
+                            note(len(piece))
+            manifest = _checked(file, folder, counted)
         except (tarfile.TarError, EOFError, ValueError, msgspec.DecodeError) as error:
             raise _damaged(file, str(error)) from error
         except FileNotFoundError as error:
@@ -181,15 +219,16 @@ def open_archive(file: Path) -> Iterator[tuple[LocalStore, Manifest]]:
         yield store, manifest
 
 
-def _checked(file: Path, folder: Path) -> Manifest:
+def _checked(file: Path, folder: Path, counted: Counted) -> Manifest:
     lines = (folder / SUMS).read_text("utf-8").splitlines()
     sums = {name: digest for digest, _, name in (line.partition("  ") for line in lines)}
     there = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()} - {SUMS}
     for name in sorted(there ^ sums.keys()):
         raise _damaged(file, f"{name} is {'missing' if name in sums else 'not listed'}")
-    for name, digest in sums.items():
-        if _sum(folder / name) != digest:
-            raise _damaged(file, f"{name} is not what its checksum says")
+    with counted(_size(folder, list(sums)), "comparing checksums") as note:
+        for name, digest in sums.items():
+            if _sum(folder / name, note) != digest:
+                raise _damaged(file, f"{name} is not what its checksum says")
     manifest = read_as((folder / MANIFEST).read_bytes(), Manifest)
     if manifest.format != ARCHIVE_FORMAT:
         raise RefusedError(
@@ -215,9 +254,13 @@ def holds(store: ObjectReader, manifest: Manifest, chain: list[Link]) -> bool:
     )
 
 
-def _sum(path: Path) -> str:
+def _sum(path: Path, note: Callable[[int], None]) -> str:
+    digest = hashlib.sha256()
     with path.open("rb") as opened:
-        return hashlib.file_digest(opened, "sha256").hexdigest()
+        while piece := opened.read(2**20):
+            digest.update(piece)
+            note(len(piece))
+    return digest.hexdigest()
 
 
 def _damaged(file: Path, why: str) -> RefusedError:

@@ -12,7 +12,7 @@ from dreamcatcherd.core.snapshot import empty_snapshot
 from dreamcatcherd.git.disk_overlay import DiskOverlay
 from dreamcatcherd.git.overlay import Overlay
 from dreamcatcherd.git.protocols import ObjectReader
-from dreamcatcherd.history.replay import ClosedFrame, ReplaySpread, closed_frames, recomputed
+from dreamcatcherd.history.replay import ReplayPlan, ReplaySpread, closed_frames, plan_replay, recomputed
 from dreamcatcherd.stages.merge import NewBase
 from dreamcatcherd.stages.published import PublishedState
 from dreamcatcherd.stages.snapshot_chain import Link
@@ -21,15 +21,15 @@ from dreamcatcherd.stages.snapshot_chain import Link
 def reclassified(
     overlay: Overlay | DiskOverlay,
     store: ObjectReader,
-    frames: Sequence[ClosedFrame],
+    plan: ReplayPlan,
     settings: Settings,
     spread: ReplaySpread | None = None,
 ) -> NewBase:
-    """The snapshot that all deltas of closed frames (oldest first) give under some settings, and its entities. Its
-    objects are in the overlay; the workers of `spread` compute it if it is large.
+    """The snapshot that a plan of closed frames under some settings leads to, and its entities. Its objects are in the
+    overlay; the workers of `spread` compute it if it is large.
 
     FatalError if a delta is not as it was merged; RetryableError if workers are lost."""
-    tree, _ = recomputed(overlay, store, frames, settings, spread)
+    tree = recomputed(overlay, store, plan, spread)
     return NewBase(tree, count_entities(overlay, tree, settings.table))
 
 
@@ -45,5 +45,5 @@ def frame_base(
     all frames before it."""
     if ledger.closed_by == RECLASSIFY:
         before = closed_frames(store, (link for link in chain if link.frame < ledger.frame))
-        return reclassified(overlay, store, list(before), settings)
+        return reclassified(overlay, store, plan_replay(before, settings), settings)
     return NewBase(base.snapshot or empty_snapshot(overlay), base.ledger.counts.entities if base.ledger else {})

@@ -101,6 +101,55 @@ def is_base(ledger: Ledger) -> bool:
     return ledger.closed_by == IMPORT and ledger.previous is None and not any(ledger.rows())
 
 
+class PlannedMerge(NamedTuple):
+    """A merged delta: where it is and which close merges it, the settings that it was read under, and those whose
+    collections it is merged into."""
+
+    item: MergeItem
+    limits: Settings
+    table: Settings
+
+
+class ReplayPlan(NamedTuple):
+    """What a replay merges, in order: deltas, after a base or without one, whose records `base_table` places if it is
+    given. `chapter` is the last frame. Of each delta about 400 bytes stay in memory, and no ledger."""
+
+    start: str | None
+    base_table: Settings | None
+    merges: list[PlannedMerge]
+    chapter: ClosedFrame | None
+
+
+def plan_replay(chapters: Iterable[ClosedFrame], settings: Settings | None = None) -> ReplayPlan:
+    """What leads to the state after closed frames, oldest first.
+
+    `settings` place all records; without them each frame's own, or those of the last frame that reclassified them."""
+    start: str | None = None
+    merges: list[PlannedMerge] = []
+    last = settings
+    final: ClosedFrame | None = None
+    for chapter in chapters:
+        if is_base(chapter.ledger):
+            start, merges = chapter.ledger.snapshot, []
+        if settings is None and chapter.ledger.closed_by == RECLASSIFY:
+            last = chapter.settings
+            merges = [one._replace(table=last) for one in merges]
+        table = settings or chapter.settings
+        merges += _planned(chapter, table)
+        # The rows are in the plan now; a ledger is far larger than its part of that.
+        final = chapter._replace(ledger=structs.replace(chapter.ledger, deltas=[]))
+    return ReplayPlan(start, last, merges, final)
+
+
+def _planned(chapter: ClosedFrame, table: Settings) -> Iterator[PlannedMerge]:
+    """The deltas of a frame, as its close merged them."""
+    commits: dict[str, str] = {}  # many deltas come in one commit
+    for row in chapter.ledger.deltas:
+        commit = commits.setdefault(row.commit, row.commit)
+        item = merge_item(row, chapter.link.frame)
+        yield PlannedMerge(item._replace(commit=commit), chapter.settings, table)
+
+
 def replay_to(
     store: ObjectReader, history: Iterable[ClosedFrame], to: int, spread: ReplaySpread | None = None
 ) -> Replayed:
@@ -108,38 +157,36 @@ def replay_to(
 
     `history` is oldest first. The workers of `spread` recompute large states. RefusedError if the frame is not closed;
     FatalError if a delta is not as merged; RetryableError if workers are lost."""
-    chapters = list(takewhile(lambda chapter: chapter.link.frame <= to, history))
-    if not chapters or chapters[-1].link.frame != to:
+    return replay_planned(store, plan_replay_to(history, to), spread)
+
+
+def plan_replay_to(history: Iterable[ClosedFrame], to: int) -> ReplayPlan:
+    """What leads to the state after frame `to` as it was known at the time; `history` is oldest first, and read frame
+    by frame. RefusedError if the frame is not closed."""
+    plan = plan_replay(takewhile(lambda chapter: chapter.link.frame <= to, history))
+    if plan.chapter is None or plan.chapter.link.frame != to:
         raise _not_closed(to)
+    return plan
+
+
+def replay_planned(store: ObjectReader, plan: ReplayPlan, spread: ReplaySpread | None = None) -> Replayed:
+    """The state that a plan leads to. FatalError if a delta is not as merged; RetryableError if workers are lost."""
+    if plan.chapter is None:
+        raise AssertionError("a replay of no frames")
     overlay = Overlay(store) if spread is None else DiskOverlay(store)
-    tree, count = recomputed(overlay, store, chapters, spread=spread)
-    return Replayed(to, tree, chapters[-1], count, overlay)
+    tree = recomputed(overlay, store, plan, spread)
+    return Replayed(plan.chapter.link.frame, tree, plan.chapter, len(plan.merges), overlay)
 
 
 def recomputed(
-    overlay: Overlay | DiskOverlay,
-    store: ObjectReader,
-    chapters: Sequence[ClosedFrame],
-    settings: Settings | None = None,
-    spread: ReplaySpread | None = None,
-) -> tuple[str, int]:
-    """The snapshot after closed frames, oldest first, and the number of deltas merged.
-
-    `settings` place all records; without them each frame's own, or those of the last frame that reclassified them."""
-    start: str | None = None
-    parts: list[_Part] = []
-    last = settings
-    for chapter in chapters:
-        if is_base(chapter.ledger):
-            start, parts = chapter.ledger.snapshot, []
-        if settings is None and chapter.ledger.closed_by == RECLASSIFY:
-            last = chapter.settings
-            parts = [(one, row, last) for one, row, _ in parts]
-        parts += [(chapter, row, settings or chapter.settings) for row in chapter.ledger.deltas]
+    overlay: Overlay | DiskOverlay, store: ObjectReader, plan: ReplayPlan, spread: ReplaySpread | None = None
+) -> str:
+    """The snapshot that a plan leads to; its objects are in the overlay."""
+    start = plan.start
     # The base has no deltas to place anew, only its records.
-    if start is not None and last is not None:
-        start = place_extra(overlay, start, last.table, PROJECTIONS)
-    return _merged(overlay, start, store, parts, spread), len(parts)
+    if start is not None and plan.base_table is not None:
+        start = place_extra(overlay, start, plan.base_table.table, PROJECTIONS)
+    return _merged(overlay, start, store, plan.merges, spread)
 
 
 def replay_hindsight(
@@ -149,6 +196,12 @@ def replay_hindsight(
 
     `history` is oldest first, up to today. RefusedError if the frame is not closed; FatalError if a delta is not as it
     was merged."""
+    return replay_planned(store, plan_hindsight(history, to), spread)
+
+
+def plan_hindsight(history: Iterable[ClosedFrame], to: int) -> ReplayPlan:
+    """What leads to the state after frame `to` with hindsight; `history` is oldest first, up to today. RefusedError if
+    the frame is not closed."""
     chapters = list(history)
     here = next((chapter for chapter in chapters if chapter.link.frame == to), None)
     if here is None:
@@ -162,19 +215,17 @@ def replay_hindsight(
     for chapter in chapters:
         if chapter.ledger.closed_by == RECLASSIFY and chapter.link.frame <= to:
             last = chapter
-    overlay = Overlay(store) if spread is None else DiskOverlay(store)
     if last is not None:
         then |= {frame: last.settings for frame in then if frame < last.link.frame}
-        start = place_extra(overlay, start, last.settings.table, PROJECTIONS) if start is not None else None
-    parts = [
-        (chapter, row, then.get(frame_of_row(chapter, row), chapters[first].settings))
+    # Claims are decided as if each delta had been merged in its own frame.
+    merges = [
+        PlannedMerge(merge_item(row, frame), chapter.settings, then.get(frame, chapters[first].settings))
         for chapter in chapters[first:]
         for row in chapter.ledger.deltas
-        if frame_of_row(chapter, row) <= to
+        if (frame := frame_of_row(chapter, row)) <= to
     ]
-    parts.sort(key=lambda part: frame_of_row(part[0], part[1]))
-    tree = _merged(overlay, start, store, parts, spread, own_frames=True)
-    return Replayed(to, tree, here, len(parts), overlay)
+    merges.sort(key=lambda one: one.item.closing)
+    return ReplayPlan(start, last.settings if last is not None else None, merges, here)
 
 
 def frame_of_row(chapter: ClosedFrame, row: DeltaRow) -> int:
@@ -182,76 +233,61 @@ def frame_of_row(chapter: ClosedFrame, row: DeltaRow) -> int:
     return chapter.ledger.frame if row.frame is None else row.frame
 
 
-def delta_of(store: ObjectReader, row: DeltaRow, settings: Settings) -> Delta:
-    """Read a merged delta again; FatalError if it is not what its ledger says."""
-    return read_merged(store, row.path, row.blob, row.commit, row.content_id or row.blob, settings)
-
-
-_Part = tuple[ClosedFrame, DeltaRow, Settings]
-"""A merged delta: the frame that merged it, its row there, and the settings whose collections it is merged under."""
+def merge_item(row: DeltaRow, closing: int) -> MergeItem:
+    """A ledger's row as a delta to merge, which the close of a frame merges."""
+    return MergeItem(row.path, row.blob, row.commit, row.content_id or row.blob, closing)
 
 
 def _merged(
     overlay: Overlay | DiskOverlay,
     start: str | None,
     store: ObjectReader,
-    parts: Sequence[_Part],
+    merges: Sequence[PlannedMerge],
     spread: ReplaySpread | None,
-    own_frames: bool = False,
 ) -> str:
-    """The snapshot that deltas give, in the order of the parts, each under its settings. With `own_frames` claims are
-    decided as if each delta had been merged in its own frame."""
+    """The snapshot that deltas give, in their order, each under its settings."""
     tree = start
-    for _, group in groupby(parts, key=lambda part: part[2].blob):
+    for _, group in groupby(merges, key=lambda one: one.table.blob):
         members = list(group)
         if spread is not None and len(members) > spread.threshold:
-            work = _work(store, members, own_frames, spread.note)
+            work = _work(store, members, spread.note)
             merged, spent = merge_large(spread.pool, spread.place, overlay, tree, work)
             tree = merged.tree
             spread.spent(spent)
         else:
-            tree = _merged_here(overlay, tree or empty_snapshot(overlay), store, members, own_frames)
+            tree = _merged_here(overlay, tree or empty_snapshot(overlay), store, members)
             if spread is not None:
                 spread.note(len(members))
     return tree or empty_snapshot(overlay)
 
 
-def _work(store: ObjectReader, members: Sequence[_Part], own_frames: bool, note: Callable[[int], None]) -> Work:
+def _work(store: ObjectReader, members: Sequence[PlannedMerge], note: Callable[[int], None]) -> Work:
     """The work that deltas of one table are for an engine."""
     chosen = members[:: max(1, len(members) // SAMPLE)]
-    cost = sum(estimated_cost(store.size(row.blob)) for _, row, _ in chosen) * len(members) // len(chosen)
-    groups = (list(group) for _, group in groupby(members, key=lambda part: part[0].settings.blob))
-    batches = (
-        (settings_text(store, group[0][0].settings), [_item(chapter, row, own_frames) for chapter, row, _ in group])
-        for group in groups
-    )
-    return Work(batches, settings_text(store, members[0][2]), cost, note)
-
-
-def _item(chapter: ClosedFrame, row: DeltaRow, own_frames: bool) -> MergeItem:
-    closing = frame_of_row(chapter, row) if own_frames else chapter.link.frame
-    return MergeItem(row.path, row.blob, row.commit, row.content_id or row.blob, closing)
+    cost = sum(estimated_cost(store.size(one.item.blob)) for one in chosen) * len(members) // len(chosen)
+    groups = (list(group) for _, group in groupby(members, key=lambda one: one.limits.blob))
+    batches = ((settings_text(store, group[0].limits), [one.item for one in group]) for group in groups)
+    return Work(batches, settings_text(store, members[0].table), cost, note)
 
 
 def _merged_here(
-    overlay: Overlay | DiskOverlay, tree: str, store: ObjectReader, members: Sequence[_Part], own_frames: bool
+    overlay: Overlay | DiskOverlay, tree: str, store: ObjectReader, members: Sequence[PlannedMerge]
 ) -> str:
     """The snapshot after deltas of one table, merged in this process."""
     for at in range(0, len(members), BATCH):
         deltas: list[Delta] = []
         closing: dict[Stamp, int] = {}
-        for chapter, row, settings in members[at : at + BATCH]:
+        for item, then, table in members[at : at + BATCH]:
             # It was read under the limits of its time; the table says which numbers are read exactly.
-            then = chapter.settings
-            if settings is not then:
-                then = structs.replace(settings, limits=then.limits, intake=then.intake)
-            delta = delta_of(store, row, then)
+            if table is not then:
+                then = structs.replace(table, limits=then.limits, intake=then.intake)
+            delta = read_merged(store, item.path, item.blob, item.commit, item.content_id, then)
             deltas.append(delta)
-            if not own_frames:
-                closing[delta.stamp] = chapter.link.frame
+            if item.closing != delta.frame:
+                closing[delta.stamp] = item.closing
         deltas.sort(key=lambda delta: delta.stamp)
         frame_of = partial(_closing_frame, closing)
-        tree = merge(overlay, tree, deltas, members[0][2].table, PROJECTIONS, closing=frame_of).tree
+        tree = merge(overlay, tree, deltas, members[0].table.table, PROJECTIONS, closing=frame_of).tree
         overlay.keep(tree)
     return tree
 

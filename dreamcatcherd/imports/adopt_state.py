@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 
 from msgspec import structs
 
@@ -10,11 +11,12 @@ from dreamcatcherd.core.checkout import Checkout
 from dreamcatcherd.core.errors import RefusedError
 from dreamcatcherd.core.ledger import IMPORT, Ledger
 from dreamcatcherd.core.tree import FILE, Entry, edit
+from dreamcatcherd.engine.selection import Engine
 from dreamcatcherd.git.command import AUTHOR
 from dreamcatcherd.git.protocols import Commit, Store
 from dreamcatcherd.stages.fetch import Fetcher, View
 from dreamcatcherd.stages.ingest import InboxReader
-from dreamcatcherd.stages.merge import merge_frame
+from dreamcatcherd.stages.merge import FrameMerge, merge_frame
 from dreamcatcherd.stages.plan import plan_frame
 from dreamcatcherd.stages.publish import publish
 from dreamcatcherd.stages.snapshot import CloseContext, SnapshotOptions, snapshot_frame
@@ -22,19 +24,32 @@ from dreamcatcherd.stages.violations import find_violations, new_unsafe_paths
 
 
 def adopt_state(
-    store: Store, main: str, deltas: Mapping[str, bytes], frame: int, options: SnapshotOptions, now: int
+    store: Store,
+    main: str,
+    deltas: Mapping[str, bytes],
+    frame: int,
+    options: SnapshotOptions,
+    now: int,
+    engine: Engine | None = None,
+    note: Callable[[int], None] = lambda more: None,
 ) -> Ledger:
     """Close `frame` with these deltas, given by path, and return its ledger; `options` name the frame that opens then.
 
     `main` is a full ref name, `now` microseconds UTC. Deltas that workers have already pushed wait for their frame;
-    none of them is hidden. RefusedError if a frame is closed already, if there are no deltas, if one of them cannot be
-    merged, or if the repository moves during the import."""
+    none of them is hidden. The workers of an engine merge them if one is given; `note` is called with how many more
+    deltas are done. RefusedError if a frame is closed already, if there are no deltas, if one of them cannot be
+    merged, or if the repository moves during the import; RetryableError if workers are lost."""
     view = Fetcher(main).fetch(store, now)
     if view.published.ledger is not None:
         raise RefusedError(f"{store.where} has closed frames already", "import before the first frame closes")
     inbox = InboxReader().read(store, _with_deltas(store, view, deltas, frame))
     plan = plan_frame(store, inbox)
-    merged = merge_frame(store, inbox, plan)
+    spread: FrameMerge | None = None
+    if engine is not None:
+        from dreamcatcherd.engine.spread import merge_spread  # slow to load, and few imports are so large
+
+        spread = partial(merge_spread, engine, store, inbox.settings, note, store)
+    merged = merge_frame(store, inbox, plan, spread=spread, note=note)
     unsafe = new_unsafe_paths(store, inbox, Checkout())
     context = CloseContext(IMPORT, find_violations(store, inbox, plan.quarantined, unsafe=unsafe))
     commit = snapshot_frame(store, inbox, plan, merged, context, options, now)

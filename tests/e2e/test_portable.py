@@ -223,6 +223,26 @@ def test_a_view_that_would_write_another_value_is_not_imported(tmp_path: Path) -
     assert dc_json(*words, "--force")["entities"] == {"agents": 1}
 
 
+def test_workers_merge_a_mapped_import_to_the_same_digest(tmp_path: Path) -> None:
+    """With an engine that is named, the deltas of the import are merged by its workers; an exported snapshot has no
+    deltas, so an engine goes with --map."""
+    folder, mapping = tmp_path / "platform", tmp_path / "map.toml"
+    folder.mkdir()
+    agents = {f"agent-{number}": {"mood": f"mood {number}"} for number in range(50)}
+    (folder / "agents.json").write_text(json.dumps(agents))
+    mapping.write_text('[[files]]\npath = "agents.json"\nsection = "profile_updates"\n')
+    words = ("import", str(folder), "--map", str(mapping), "--repo")
+    found = [
+        dc_json(*words, str(tmp_path / f"{name}.git"), *more)
+        for name, more in (("here", ()), ("there", ("--engine", "processes", "--workers", "2")))
+    ]
+    assert found[0] == found[1]
+    assert found[0]["entities"] == {"agents": 50}
+    assert dc_json("verify", "--repo", str(tmp_path / "there.git"))["ok"]
+    said = dc("import", "export.json", "--engine", "processes", "--repo", str(tmp_path / "new.git"), code=2)
+    assert "--engine goes with --map" in said
+
+
 def test_a_mapping_that_does_not_fit_says_so(tmp_path: Path) -> None:
     """Unknown keys, missing files and members, and files that are no JSON are named; nothing is imported."""
     folder = tmp_path / "state"
