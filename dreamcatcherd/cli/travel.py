@@ -73,7 +73,7 @@ def verify(
     else:
         primary = with_history(open_primary(repo, config_file, notes=False))
         store = primary.store
-        history = read_history(store, store.refs(), primary.main)
+        history = read_history(store, store.refs(), primary.main, start)
         verdict = check_frames(store, history, start, sample, resume, engine)
     if as_json:
         write_json(verdict)

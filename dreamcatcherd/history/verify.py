@@ -14,12 +14,11 @@ from functools import partial
 from typing import NamedTuple
 
 import msgspec
-from msgspec import Struct, structs
+from msgspec import Struct
 
 from dreamcatcherd.core import paths
-from dreamcatcherd.core.codec import canonical
 from dreamcatcherd.core.errors import FatalError, FormatError, RefusedError
-from dreamcatcherd.core.ledger import Ledger, read_ledger, write_ledger
+from dreamcatcherd.core.ledger import RECLASSIFY, Ledger, read_ledger, write_ledger
 from dreamcatcherd.core.ledger_builder import Basis, make_ledger
 from dreamcatcherd.core.merge import Merged, merge
 from dreamcatcherd.core.model import Delta, FrameState
@@ -31,6 +30,7 @@ from dreamcatcherd.core.tree import FILE, TREE, Entry, blob_at, edit, entries_at
 from dreamcatcherd.core.waiting import already_waiting, id_of, next_ledgers
 from dreamcatcherd.git.overlay import Overlay
 from dreamcatcherd.git.protocols import Commit, RepositoryReader, Store
+from dreamcatcherd.history.ledger_comparison import ledger_difference, with_seen_facts
 from dreamcatcherd.history.reclassify import frame_base
 from dreamcatcherd.history.replay import is_base, own_ledger
 from dreamcatcherd.history.reread import arrivals_of, inbox_of
@@ -55,27 +55,43 @@ class Verdict(Struct, frozen=True):
 
 
 class History(NamedTuple):
-    """The chain of closed frames, oldest first; the newest ledger folder; and how `main` differs, if it does."""
+    """The chain of closed frames, oldest first; the newest ledger folder; and how `main` differs, if it does.
+
+    `cut` says that there are earlier frames, which nobody asked for."""
 
     links: list[Link]
     ledgers: str | None
     shown: Difference | None
+    cut: bool = False
 
 
-def read_history(store: Store, refs: dict[str, str], main: str) -> History:
-    """Find the chain of snapshot commits in a repository with these refs; `main` is a full ref name.
+def read_history(store: Store, refs: dict[str, str], main: str, start: int | None = None) -> History:
+    """Find the chain of snapshot commits in a repository with these refs; `main` is a full ref name. With `start` it
+    begins with the frame before that one: a frame is checked given the one before, and no other.
 
     RefusedError if no frame is closed."""
-    tip = _tip(store, refs, main)
-    chain: list[Link] = []
-    with contextlib.suppress(FatalError):  # a broken chain ends early, and the frame after the gap is reported
-        chain.extend(links(store, tip))
-    chain.reverse()
+    tip, head = _tip(store, refs, main), refs.get(main)
+    chain, cut = _chain(store, tip, start)
     if not chain:
         raise RefusedError(f"{store.where} has no closed frame", "close a frame first: dreamcatcherd merge")
-    chain = list(since_base(store, chain))
+    if cut and (head is None or not store.descends(head, chain[-1].oid)):
+        chain, cut = _chain(store, tip)  # of the frames that `main` lost the first is named
     ledgers = subtree(store, store.commit(chain[-1].oid).tree, paths.LEDGER)
-    return History(chain, ledgers, branch_difference(store, chain, refs.get(main)))
+    return History(chain, ledgers, branch_difference(store, chain, head), cut)
+
+
+def _chain(store: RepositoryReader, tip: str | None, start: int | None = None) -> tuple[list[Link], bool]:
+    """The chain up to a commit, oldest first, since the last conversion; and whether it is cut before frame `start`."""
+    chain: list[Link] = []
+    cut = False
+    with contextlib.suppress(FatalError):  # a broken chain ends early, and the frame after the gap is reported
+        for link in links(store, tip):
+            chain.append(link)
+            if cut := start is not None and link.frame < start:
+                break
+    chain.reverse()
+    since = list(since_base(store, chain))
+    return since, cut and len(since) == len(chain)
 
 
 def _tip(store: Store, refs: dict[str, str], main: str) -> str | None:
@@ -238,7 +254,10 @@ def _recompute(
     overlay = Overlay(store)
     tree = store.commit(link.oid).tree
     published = subtree(store, tree, paths.SNAPSHOT)
-    before, entities = frame_base(overlay, store, history.links, base, ledger, settings)
+    chain = history.links
+    if history.cut and ledger.closed_by == RECLASSIFY:  # it merged the deltas of all frames again
+        chain, _ = _chain(store, link.oid)
+    before, entities = frame_base(overlay, store, chain, base, ledger, settings)
     not_published = set(overlay.written)  # the empty snapshot to start from; the frame need not contain its objects
     folders = open_snapshot(overlay, before)
     deferred = {id_of(row) for row in ledger.held if row.frame <= ledger.frame}
@@ -264,11 +283,11 @@ def _recompute(
         waiting=count(store, base),
         ended=ending(store, base),
     )
-    made = _with_seen(make_ledger(plan, merged, basis, ledger.closed_by), ledger)
+    made = with_seen_facts(make_ledger(plan, merged, basis, ledger.closed_by), ledger)
     if published != made.snapshot:
         return f"snapshot edited: its deltas come to {made.snapshot}, published is {published}"
     if write_ledger(made) != raw:
-        return f"ledger edited: {_unlike(ledger, made)}"
+        return f"ledger edited: {ledger_difference(ledger, made)}"
     # An equal tree id says nothing about the objects stored under it: a missing or damaged one is found only here.
     # A merge in parts also writes files that another part changes again; nothing names those.
     for oid, (_, data) in overlay.reached(made.snapshot).items():
@@ -288,19 +307,6 @@ def _edited_view(
         if made.oid in overlay.written and store.read(made.oid) != overlay.written[made.oid][1]:
             return f"view edited: {path} holds other bytes than its id says"
     return None
-
-
-def _with_seen(made: Ledger, ledger: Ledger) -> Ledger:
-    """The rebuilt ledger with the facts that only its primary could see: clock flags, and the streams it waited for."""
-    flags = {(row.path, row.blob, row.commit): (row.ahead_s, row.backward) for row in ledger.deltas}
-    deltas = []
-    for row in made.deltas:
-        ahead_s, backward = flags.get((row.path, row.blob, row.commit), (None, False))
-        deltas.append(structs.replace(row, ahead_s=ahead_s, backward=backward))
-    clocks = sum(row.ahead_s is not None or row.backward for row in deltas)
-    return structs.replace(
-        made, deltas=deltas, missing=ledger.missing, counts=structs.replace(made.counts, clocks=clocks)
-    )
 
 
 def _misplaced(
@@ -329,22 +335,3 @@ def _misplaced(
     except FatalError as error:
         return f"frame.json edited: {error.cause}"
     return _edited_view(store, overlay, base, settings, ledger, tree)
-
-
-def _unlike(ledger: Ledger, made: Ledger) -> str:
-    """The first difference between a published ledger and the rebuilt one, for people."""
-    for name in ledger.__struct_fields__:
-        given, found = getattr(ledger, name), getattr(made, name)
-        if given == found:
-            continue
-        if isinstance(given, list) and isinstance(found, list):
-            other = next((i for i, pair in enumerate(zip(given, found, strict=False)) if pair[0] != pair[1]), None)
-            row = min(len(given), len(found)) if other is None else other
-            return f"row {row + 1} of {name} is not what was merged ({len(given)} rows, {len(found)} computed)"
-        if name == "counts":
-            given, found = structs.asdict(given), structs.asdict(found)
-            name, given, found = next(
-                (f"counts.{key}", given[key], found[key]) for key in given if given[key] != found[key]
-            )
-        return f"{name} is {canonical(given).decode()}, computed {canonical(found).decode()}"
-    return "it is not written as the frame wrote it"

@@ -90,9 +90,10 @@ def links(store: ObjectReader, tip: str | None) -> Iterator[Link]:
     It ends at the first frame, and where the history itself is cut off, as in an archive. FatalError if the chain is
     broken: a commit names one that is missing or closes no earlier frame."""
     claims: Claims | None = None
-    at = tip
+    at, known = tip, None
     while at is not None:
-        commit = store.commit(at)
+        commit = known or store.commit(at)
+        known = None
         frame = claimed_frame(commit)
         if frame is None:
             return
@@ -108,7 +109,7 @@ def links(store: ObjectReader, tip: str | None) -> Iterator[Link]:
             before = claims.newest_below(at, frame, digest)
             if before is None:
                 raise _broken(at, frame, f"no commit before it closed a frame with the digest {digest}")
-        elif not _is_earlier(store, before, frame):
+        elif (known := _earlier(store, before, frame)) is None:
             raise _broken(at, frame, f"{before}, which it names as previous, is missing or closes no earlier frame")
         at = before
 
@@ -165,12 +166,14 @@ def _previous_digest(store: ObjectReader, commit: Commit, frame: int) -> str | N
         return None  # `verify` says what is wrong with it
 
 
-def _is_earlier(store: ObjectReader, oid: str, frame: int) -> bool:
+def _earlier(store: ObjectReader, oid: str, frame: int) -> Commit | None:
+    """A commit if it closed an earlier frame; None if not, or if it is missing."""
     try:
-        before = claimed_frame(store.commit(oid))
+        commit = store.commit(oid)
     except FatalError:
-        return False
-    return before is not None and before < frame
+        return None
+    before = claimed_frame(commit)
+    return commit if before is not None and before < frame else None
 
 
 def _broken(oid: str, frame: int, why: str) -> FatalError:

@@ -175,6 +175,8 @@ def bench_history(folder: Path, frames: Sequence[int], runs: int) -> None:
         "doctor": asked("doctor"),
         "start of a daemon": started,
     }
+    news = [asked("verify", "--from", str(count - 5)) for count in frames]
+    compare("verify of the last frames", what, repositories, news, runs)
     compare("receipt of a new delta", what, repositories, [asked("receipt", late(count)) for count in frames], runs)
     for name, action in same.items():
         compare(name, what, repositories, [action] * len(frames), runs)

@@ -15,14 +15,19 @@ from dreamcatcherd.core import paths
 from dreamcatcherd.core.errors import RefusedError
 from dreamcatcherd.core.export import export, read_portable
 from dreamcatcherd.core.frames import Closing
+from dreamcatcherd.core.ledger import RECLASSIFY
 from dreamcatcherd.core.tree import blob_at, changed, subtree
+from dreamcatcherd.daemon.cycle import close_frame
 from dreamcatcherd.daemon.primary import Primary
 from dreamcatcherd.git.local import LocalStore
+from dreamcatcherd.git.overlay import Overlay
 from dreamcatcherd.git.protocols import Commit, Move, Store
+from dreamcatcherd.history.reclassify import reclassified
 from dreamcatcherd.history.replay import closed_frames, own_ledger, replay_hindsight, replay_to
 from dreamcatcherd.history.verify import Verdict, read_history
 from dreamcatcherd.imports.adopt_export import adopt
 from dreamcatcherd.stages.first_frame import open_first
+from dreamcatcherd.stages.snapshot_chain import claimed_frame
 from dreamcatcherd.testing import MemoryStore
 from tests.bench.history import write_repository
 from tests.corpus import CORPUS, needs_corpus
@@ -36,8 +41,9 @@ pytestmark = pytest.mark.xdist_group("history")  # what all of them need is made
 
 
 def verify(primary: Primary, start: int | None = None) -> Verdict:
+    """What the command says; with `start` it reads no more of the chain than it needs."""
     store = primary.store
-    return check_frames(store, read_history(store, store.refs(), primary.main), start)
+    return check_frames(store, read_history(store, store.refs(), primary.main, start), start)
 
 
 def test_a_frame_that_was_merged_in_parts_verifies_after_pruning(
@@ -279,6 +285,57 @@ def test_tampering_deep_in_a_long_history_is_named(thousand: Primary, tamper: Ca
     primary = copy_of(thousand)
     tamper(primary, frame)
     assert verify(primary, frame - 3).first_bad == frame
+
+
+@pytest.mark.parametrize("tamper", TAMPERING, ids=lambda tamper: tamper.__name__)
+def test_from_a_frame_on_the_verdict_is_that_of_the_complete_chain(
+    sixty: Primary, tamper: Callable[[Primary, int], str]
+) -> None:
+    """Wherever it begins, before, at and after what was tampered with, it does not matter that the chain is read no
+    further back than to the frame before."""
+    chance = random.Random(f"{tamper.__name__} from")
+    frame = fit(sixty, chance, 20, 50)
+    primary = copy_of(sixty)
+    tamper(primary, frame)
+    store = primary.store
+    for start in (frame - 5, frame, frame + 1, frame + 2, 60):
+        complete = read_history(store, store.refs(), primary.main)
+        assert verify(primary, start) == check_frames(store, complete, start)
+
+
+def test_from_a_frame_on_no_older_commit_is_read(thousand: Primary, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Beside 1,000 frames the last ten take the commits of twenty."""
+    store = thousand.store
+    read: list[int] = []
+    look = type(store).commit
+
+    def counted(self: MemoryStore, oid: str) -> Commit:
+        found = look(self, oid)
+        read.append(claimed_frame(found) or 1000)
+        return found
+
+    monkeypatch.setattr(MemoryStore, "commit", counted)
+    history = read_history(store, store.refs(), thousand.main, 990)
+    assert [link.frame for link in history.links] == list(range(989, 1001))
+    assert history.cut
+    assert min(read) == 989
+    whole = read_history(store, store.refs(), thousand.main, 1)
+    assert (whole.links[0].frame, whole.cut) == (1, False)
+
+
+def test_a_frame_that_placed_everything_again_verifies_from_itself_on() -> None:
+    """A reclassified frame merged the deltas of all frames before it, so for that frame the complete chain is read."""
+    primary = grow(new_primary(), 4, seed=3)
+    store = primary.store
+    inbox = primary.read_inbox()
+    overlay = Overlay(store)
+    base = reclassified(overlay, store, chain(store), inbox.settings)
+    for kind, data in overlay.reached(base.tree).values():
+        store.write(kind, data)
+    assert close_frame(primary, RECLASSIFY, onto=lambda _: base).ledger is not None
+    close(primary)
+    for start in (4, 5, 6):
+        assert verify(primary, start) == Verdict(7 - start, True, None, None)
 
 
 def test_what_others_broke_and_the_next_frame_put_right_verifies(sixty: Primary) -> None:
