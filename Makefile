@@ -19,6 +19,8 @@ DIST ?= dist
 # `make bench-replay`: how many deltas, and in how many frames.
 DELTAS ?= 1000000
 BENCH_FRAMES ?= 10
+# `make crash-points`: which points are tried.
+EVERY ?= 1
 # `make law`: how many sets of deltas for each property and hash seed. There are five properties and four seeds.
 EXAMPLES ?= 600
 SEED ?= 1
@@ -37,7 +39,7 @@ DREAMCATCHERD_IMAGE ?= localhost/dreamcatcherd:$(subst +,-,$(VERSION))
 LOCK = $(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes --no-annotate \
 	--no-emit-index-url --custom-compile-command 'make lock'
 
-.PHONY: help run demo check test lint bench kube packages lock version dist wheelhouse sbom sums man deb image manifests chart mutate five-minutes law soak soak-hostile soak-lanes soak-mirrors bench-costs bench-lanes bench-replay bench-shapes bench-growth bench-regions dashboard reference openapi pictures screenshots clean
+.PHONY: help run demo check test lint bench kube packages lock version dist wheelhouse sbom sums man deb image manifests chart mutate five-minutes law crash-points soak soak-hostile soak-lanes soak-mirrors bench-costs bench-lanes bench-replay bench-shapes bench-growth bench-regions dashboard reference openapi pictures screenshots clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 16
@@ -158,6 +160,9 @@ soak-hostile: $(DEV) ## run every hostile shape next to eight honest workers for
 
 soak-lanes: $(DEV) ## run a fleet over http with new lanes in every frame for ten minutes, drawn in artifacts/soak-lanes.svg
 	$(BIN)/python -m tests.soak.lanes
+
+crash-points: $(DEV) ## let each change that a close makes to the disk go wrong; EVERY=10 tries each tenth point
+	$(BIN)/python -m tests.crash --every $(EVERY)
 
 bench-costs: $(DEV) ## measure what one delta, one frame and one ref cost, for docs/scale.md
 	$(BIN)/python -m tests.bench.costs

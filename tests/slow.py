@@ -19,6 +19,7 @@ SLOW = frozenset(
         "tests/engine/test_law.py::test_the_law_holds_on_each_engine",
         "tests/git/test_ref_files.py::test_every_look_shows_what_git_lists",
         "tests/git/test_ref_files.py::test_no_ref_falls_between_its_file_and_the_packed_ones",
+        "tests/crash/test_crash_points.py::test_whatever_goes_wrong_the_next_start_goes_on_and_nothing_is_lost",
         "tests/core/test_codec.py::test_damaged_bytes_are_judged_as_by_a_strict_reader",
         "tests/core/test_codec.py::test_hand_written_json_is_judged_as_by_a_strict_reader",
         "tests/core/test_events.py::test_an_event_is_small_whatever_a_delta_holds",

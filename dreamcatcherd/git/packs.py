@@ -131,8 +131,8 @@ def release(keeps: Iterable[Path]) -> None:
     """Let packs be repacked again. A `.keep` that somebody else made stays."""
     for keep in keeps:
         with contextlib.suppress(OSError):
-            content = keep.read_text("ascii", "replace")
-            if content.startswith(KEEP_MARK) or (not content.strip("\0") and _mode(keep) == _KEEP_MODE):
+            content = keep.read_text("ascii", "replace").rstrip("\0")
+            if content.startswith(KEEP_MARK) or (KEEP_MARK.startswith(content) and _mode(keep) == _KEEP_MODE):
                 keep.unlink()
 
 

@@ -48,19 +48,19 @@ class Disk:
     def __init__(self, root: Path) -> None:
         self._root = str(root.resolve())
         self.top = _read(root)
-        self._journal: list[dict[str, File]] = []
+        self.journal: list[dict[str, File]] = []
 
     def follow(self, changes: Iterable[Change], synced: Path) -> None:
         """Do again what changes did; `synced` is the folder with what each synced file held."""
-        self._journal = [dict(files_of(self.top, kept=False))]
+        self.journal = [dict(files_of(self.top, kept=False))]
         for change in changes:
             if change.result < 0:
                 continue
             renamed = self._apply(change, synced)
             if change.bits & SYNC:  # a sync writes out the journal: what was before it cannot be undone
-                self._journal = [dict(files_of(self.top, kept=False))]
+                self.journal = [dict(files_of(self.top, kept=False))]
             elif renamed:
-                self._journal.append(dict(files_of(self.top, kept=False)))
+                self.journal.append(dict(files_of(self.top, kept=False)))
 
     def see(self) -> None:
         """Note what the files hold now, at the end of the changes."""
@@ -72,7 +72,7 @@ class Disk:
     def remains(self, which: Remains, random: Random) -> dict[str, tuple[bytes, int]]:
         """What a power cut leaves: the content and mode of each file, by its path below the root."""
         if which == "journal":
-            return {path: (_part(file, random), file.mode) for path, file in random.choice(self._journal).items()}
+            return {path: (_part(file, random), file.mode) for path, file in random.choice(self.journal).items()}
         names = files_of(self.top, kept=which in ("neither", "data"))
         return {path: (file.now if which == "data" else file.synced, file.mode) for path, file in names}
 

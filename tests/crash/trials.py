@@ -140,10 +140,10 @@ class Judge:
                 random = Random(f"{self.seed} {at}")
                 clear(place.root)
                 write(place.root, disk.folders(kind.remains), disk.remains(kind.remains, random))
-            found.append(self._judged(kind, at, run))
+            found.append(self.judged(kind, at, run))
         return found
 
-    def _judged(self, kind: Kind, at: int, run: Traced) -> Trial:
+    def judged(self, kind: Kind, at: int, run: Traced) -> Trial:
         """What becomes of the place as it is now, after a fault."""
         before = self.place.published()
         wrong = self._failure(run)

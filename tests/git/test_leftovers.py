@@ -74,7 +74,7 @@ def test_maintenance_completes_after_a_commit_graph_was_interrupted(fleet: Path)
     assert not lock.exists()
 
 
-@pytest.mark.parametrize("content", [b"", bytes(47)], ids=["empty", "zeros"])
+@pytest.mark.parametrize("content", [b"", bytes(47), b"dreamcatch"], ids=["empty", "zeros", "cut"])
 def test_a_keep_that_lost_its_content_in_a_power_cut_goes_too(fleet: Path, content: bytes) -> None:
     """A `.keep` of ours is recognised without its content, and an empty one that somebody else made stays."""
     ours = write_pack(fleet, {})
