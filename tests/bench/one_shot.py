@@ -80,6 +80,6 @@ def time_merges(folder: Path, deltas: int, runs: int) -> Merges:
             _seconds(environment, [floor.__file__, str(store.folder)], blobs),
         )
         if run:
-            for found, one in zip(took, seconds, strict=True):
-                found.append(one)
+            for found, each in zip(took, seconds, strict=True):
+                found.append(each)
     return took

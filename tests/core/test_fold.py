@@ -26,7 +26,7 @@ TABLE = read_settings(
     b'[collections.scores]\nkey = ["player"]\nrule = "lww"\n[collections.scores.fields]\npoints = "sum"\n'
 ).table
 
-PART = st.sampled_from([1, 2, -3, "a", "b", "7", "-", "01", "", None, True, 1.0, [], {}])
+PART: st.SearchStrategy[Json] = st.sampled_from([1, 2, -3, "a", "b", "7", "-", "01", "", None, True, 1.0, [], {}])
 FIELDS = ("discussion_number", "number", "id", "comment_id", "author", "agent", "page", "line", "player", "points")
 ODD = {"body": st.sampled_from(["x", "", 5, None]), "_stamp": st.just(1), "": st.just(2)}
 RECORD = st.fixed_dictionaries({}, optional=dict.fromkeys(FIELDS, PART) | ODD)
