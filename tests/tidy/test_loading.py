@@ -19,6 +19,7 @@ BASE = {"cli", "core", "config", "config_files", "config_remotes", "config_rules
 WITH_GIT = BASE | {"git", "stages", "observe", "daemon", "engine"}
 CLOSING = {
     "daemon",
+    "daemon.collector",
     "daemon.cycle",
     "daemon.engines",
     "daemon.opening",
