@@ -187,8 +187,10 @@ def _add_columns(folded: Fold, row: Collection, found: Column, owners: list[int]
         for at, zone in set(zip(owners, zones, strict=True)):
             share.masks[at] |= 1 << zone
         found = found.at([at for at, zone in enumerate(zones) if zone == share.part])
-    for column, more in zip(folded.keyed[row.name], found, strict=True):
-        column.extend(more)
+    column = folded.keyed[row.name]
+    column.keys.extend(found.keys)
+    column.records.extend(found.records)
+    column.stamps.extend(found.stamps)
 
 
 def _add_appended(folded: Fold, row: Collection, group: list[_Section]) -> None:

@@ -109,8 +109,11 @@ def _update(
         folder[name] = Entry(TREE, objects.write("tree", format_tree(inner)))
         return added, False
     stored = lines_in(objects, folder.pop(name + SUFFIX, None))
-    before = len(stored)
     combine = layout.combine
+    if not stored and (combine is None or all(map(itemgetter(2), changes))):  # there is nothing to join
+        lay_out(objects, folder, name, list(map(itemgetter(0, 2), changes)), layout, depth)
+        return len(changes), False
+    before = len(stored)
     shorter = False
     placed: list[tuple[str, bytes]] = []
     for path, key, line, payload in changes:
@@ -120,7 +123,7 @@ def _update(
         shorter = shorter or (old is not None and len(line) < len(old))
         placed.append((path, line))
     after = len(placed) + len(stored)
-    lines = [*stored.values(), *(line for _, line in placed)]
+    lines = [*stored.values(), *map(itemgetter(1), placed)]
     if layout.fits(after, _size(lines)):
         keep_file(objects, folder, name, lines)
     else:

@@ -5,7 +5,6 @@ Owns parsing and matching. git decides whether a signature is good."""
 
 from __future__ import annotations
 
-import base64
 import binascii
 import hashlib
 import re
@@ -94,6 +93,8 @@ def speaks_for_operator(signers: Signers, fingerprint: str | None) -> bool:
 
 
 def _signer(line: str) -> Signer:
+    import base64  # few fleets have signers, and every command loads this module
+
     match = _LINE.fullmatch(line)
     try:
         raw = base64.b64decode(match["key"], validate=True) if match else b""

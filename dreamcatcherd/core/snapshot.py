@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from operator import itemgetter
 from typing import NamedTuple, TypeVar
 from urllib.parse import quote
 from zlib import crc32
@@ -49,6 +50,7 @@ ENTITIES_A_FILE = 256
 IDS_A_FILE = 2048
 
 _LETTERS = "fghijklmnopqrstuvwxyz"
+_LARGE = 10**19
 
 MergedId = tuple[int, str]
 """A merged delta: its frame and content id."""
@@ -108,7 +110,9 @@ def _text_path(raw: bytes) -> str:
 
 def near_paths(row: Collection, keys: Iterable[list[Json]]) -> list[str]:
     """How the paths of entities begin: with the part that entities of the same or a near shard field share."""
-    parts = [key[row.shard] for key in keys]
+    parts = list(map(itemgetter(row.shard), keys))
+    if set(map(type, parts)) == {int} and min(parts) >= 0 and max(parts) < _LARGE:
+        return [_LETTERS[len(digits)] + digits for digits in map(str, parts)]
     if row.key and not row.key[0]:  # keyed by a text alone, so the part may be the order of an appended record
         parts = [tuple(part) if type(part) is list else part for part in parts]
     known = {part: near_path(part) for part in set(parts)}  # many share one
@@ -118,7 +122,7 @@ def near_paths(row: Collection, keys: Iterable[list[Json]]) -> list[str]:
 def near_path(part: Json) -> str:
     """How the paths of all entities with this shard field begin."""
     # Larger and negative numbers have no letter, and are rare: their files need not be neighbours.
-    return number_path(part) if type(part) is int and 0 <= part < 10**19 else _text_path(canonical(part))
+    return number_path(part) if type(part) is int and 0 <= part < _LARGE else _text_path(canonical(part))
 
 
 def zone_of(near: str) -> int:

@@ -8,10 +8,8 @@ A cycle may be killed at any instant: until the refs move nothing counts, and af
 
 from __future__ import annotations
 
-import gc
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 
 from msgspec import structs
 
@@ -24,6 +22,7 @@ from dreamcatcherd.core.paths import MIRRORS, is_copy
 from dreamcatcherd.core.plan import merged_id
 from dreamcatcherd.core.report import CloseTimeline, CycleReport, trace_links
 from dreamcatcherd.core.snapshot import MergedId
+from dreamcatcherd.daemon.collector import collector_off
 from dreamcatcherd.daemon.phases import Phases
 from dreamcatcherd.daemon.primary import Primary, Unconfirmed, age_s
 from dreamcatcherd.git.incomplete_clone import UNSHALLOW
@@ -82,7 +81,7 @@ def close_frame(
         raise FatalError(f"{primary.store.where} is a shallow repository: nothing is published from it", UNSHALLOW)
     store = primary.store
     phases = Phases(primary, primary.read_runs if inbox else ())  # a poll's reading is part of the close
-    with _collector_off():
+    with collector_off():
         inbox = inbox or primary.read_inbox(phases)
         if is_copy(inbox.refs):  # a frame that closed here would part it from upstream for ever
             from dreamcatcherd.stages.relay_copy import CLOSE_UPSTREAM, NO_CLOSE  # it loads the code for remotes
@@ -202,19 +201,6 @@ class Tries:
             self._primary.pending(after), commit.ledger, commit.commit, races=self.races, phases=seconds, ages_s=ages_s,
             lanes_refused=refused, timeline=self.timeline,
         )  # fmt: skip
-
-
-@contextmanager
-def _collector_off() -> Iterator[None]:
-    """Without the cycle collector: a close makes millions of objects that all live to its end, none of them
-    cyclic."""
-    was = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if was:
-            gc.enable()
 
 
 def _left_out(inbox: Inbox, chosen: Inbox) -> Inbox:

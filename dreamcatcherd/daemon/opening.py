@@ -6,6 +6,8 @@ merge."""
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from msgspec import structs
 
 from dreamcatcherd.config_files import clone_folder, credential_file, repository_path
@@ -13,10 +15,12 @@ from dreamcatcherd.config_tables import Config, RepositoryConfig
 from dreamcatcherd.core.frames import Closing
 from dreamcatcherd.daemon.engines import engine_of
 from dreamcatcherd.daemon.primary import Primary
-from dreamcatcherd.git.kept_refs import KeptRefs
 from dreamcatcherd.git.local import LocalStore
 from dreamcatcherd.git.protocols import GitStore, Store
 from dreamcatcherd.observe.clock import wall_clock
+
+if TYPE_CHECKING:
+    from dreamcatcherd.git.kept_refs import KeptRefs
 
 
 def open_store(repository: RepositoryConfig, url: str) -> GitStore:
@@ -48,6 +52,8 @@ def open_configured(config: Config, url: str) -> Primary:
 
 def kept_refs(store: GitStore, timeout_s: float) -> KeptRefs:
     """The refs that keep what mirrors brought, in the repository of a store."""
+    from dreamcatcherd.git.kept_refs import KeptRefs  # few repositories have mirrors
+
     return KeptRefs(store.folder, is_clone=store.server_notes is not None, timeout_s=timeout_s)
 
 

@@ -24,6 +24,7 @@ from dreamcatcherd.core.plan import Plan
 from dreamcatcherd.core.report import CloseTimeline, Pending, PhaseRun
 from dreamcatcherd.core.tree import NamePath, blob_at
 from dreamcatcherd.core.troubles import overdue, oversized, unmatched_settings, violated
+from dreamcatcherd.daemon.collector import collector_off
 from dreamcatcherd.daemon.phases import MergeCount, Phases
 from dreamcatcherd.engine.selection import Engine, is_large
 from dreamcatcherd.git.derived_files import derived_files
@@ -108,6 +109,7 @@ class Primary:
 
     # Stages -------------------------------------------------------------------------------------------------------
 
+    @collector_off()
     def read_inbox(self, phases: Phases | None = None) -> Inbox:
         """Stages 1 and 2: one look at the refs, and what waits there."""
         phases = phases or Phases(self)

@@ -14,7 +14,6 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
-import msgspec
 import pygit2
 
 from dreamcatcherd.core.codec import utc_text
@@ -28,6 +27,7 @@ from dreamcatcherd.imports.new_repository import create
 from dreamcatcherd.observe.clock import wall_clock
 from tests.bench.check import bench_check
 from tests.bench.fleet import DAY, push
+from tests.bench.floor import floor, read_alone
 from tests.bench.growth import SHORT_HISTORY, SHORT_STATE, bench_history, bench_states
 from tests.bench.http import bench_http
 from tests.bench.idle import SIZES, bench_idle
@@ -38,7 +38,6 @@ from tests.e2e.tools import push as git_push
 
 DELTAS = 10_000
 STREAMS = 100
-BLOBS = 230
 RUNS = 5
 STATE = 300_000
 SMALL = 200
@@ -61,37 +60,6 @@ def timed(work: Callable[[], object]) -> float:
     start = time.perf_counter()
     work()
     return time.perf_counter() - start
-
-
-def read_alone(repository: Path, blobs: list[str]) -> None:
-    """Read and decode these blobs, and nothing else."""
-    repo = pygit2.Repository(str(repository))
-    decode = msgspec.json.Decoder().decode
-    for oid in blobs:
-        decode(repo.read(oid)[1])
-
-
-def floor(repository: Path, scratch: Path, blobs: list[str]) -> None:
-    """The least that any merge of these blobs does: read, decode, sort, fold into dicts, encode sorted, write."""
-    repo = pygit2.Repository(str(repository))
-    decode = msgspec.json.Decoder().decode
-    encode = msgspec.json.Encoder(order="sorted").encode
-    documents = [decode(repo.read(oid)[1]) for oid in blobs]
-    documents.sort(key=lambda one: (one["frame"], one["utc"], one["stream_id"]))
-    posts: dict[int, object] = {}
-    comments: dict[tuple[int, str, str], object] = {}
-    observations: list[object] = []
-    for one in documents:
-        for post in one["posts_created"]:
-            posts[post["discussion_number"]] = post
-        for comment in one["comments_added"]:
-            comments[(comment["discussion_number"], comment["author"], comment["body"])] = comment
-        observations.extend(one["observations"])
-    lines = [encode(value) for value in (*posts.values(), *comments.values(), *observations)]
-    out = pygit2.Repository(str(scratch))
-    step = -(-len(lines) // BLOBS)
-    for i in range(0, len(lines), step):
-        out.create_blob(b"\n".join(lines[i : i + step]))
 
 
 def report(name: str, ours: list[float], other: list[float], against: str) -> None:
@@ -123,8 +91,8 @@ def bench_frame(folder: Path) -> None:
         rewind(store, refs)
         scratch = folder / f"scratch-{run}.git"
         pygit2.init_repository(str(scratch), bare=True)
-        one = timed(partial(floor, folder / "frame.git", scratch, blobs))
-        reading = timed(partial(read_alone, folder / "frame.git", blobs))
+        one = timed(partial(floor, str(folder / "frame.git"), str(scratch), blobs))
+        reading = timed(partial(read_alone, str(folder / "frame.git"), blobs))
         other = LocalStore(folder / "frame.git")
         start = time.perf_counter()
         done = close_frame(primary_on(other), "bench")
@@ -146,8 +114,10 @@ def bench_one_shot(folder: Path) -> None:
     ours, least = time_starts(folder, 2 * RUNS)
     report("the start of a command: `merge` with nothing to do", ours, least, f"python -c {LEAST!r}")
     for deltas in (SMALL, DELTAS):
-        ours, least = time_merges(folder, deltas, RUNS)
-        report(f"`merge` of {deltas} deltas as a command", ours, least, "a program that only reads and decodes them")
+        took = time_merges(folder, deltas, RUNS)
+        what = f"`merge` of {deltas} deltas as a command"
+        report(what, took.ours, took.floor, "the floor as a program (imports, read in pack order, decode, fold, write)")
+        report(what, took.ours, took.reading, "a program that only reads and decodes them")
 
 
 def bench_state(folder: Path) -> None:

@@ -10,22 +10,26 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import NamedTuple
+
+import pygit2
 
 from dreamcatcherd.core.frames import Closing
 from dreamcatcherd.imports.new_repository import create
 from dreamcatcherd.observe.clock import wall_clock
+from tests.bench import floor
 from tests.bench.fleet import push
 
 LEAST = "import pygit2, msgspec"
 """The least that a program loads that reads git and JSON with these libraries."""
 
-RAW = """
-import sys, pygit2, msgspec
-repo = pygit2.Repository(sys.argv[1])
-decode = msgspec.json.Decoder().decode
-for line in sys.stdin:
-    decode(repo.read(line.strip())[1])
-"""
+
+class Merges(NamedTuple):
+    """Seconds of `merge`, of the floor as a program, and of the same program if it only reads and decodes."""
+
+    ours: list[float]
+    floor: list[float]
+    reading: list[float]
 
 
 def _environment(compiled: Path) -> dict[str, str]:
@@ -53,9 +57,8 @@ def time_starts(folder: Path, runs: int) -> tuple[list[float], list[float]]:
     return ours, least
 
 
-def time_merges(folder: Path, deltas: int, runs: int) -> tuple[list[float], list[float]]:
-    """Seconds of `merge` of one frame, and of a program that reads the same blobs in the order of the pack and decodes
-    them, in turn."""
+def time_merges(folder: Path, deltas: int, runs: int) -> Merges:
+    """Seconds of `merge` of one frame, and of programs that read the same blobs in the order of the pack, in turn."""
     store = create(folder / f"merge-{deltas}.git", 1, wall_clock(), Closing("manual"))
     before = set((store.folder / "objects/pack").glob("*.idx"))
     push(store, 1, deltas, min(20, deltas), 1)
@@ -64,16 +67,19 @@ def time_merges(folder: Path, deltas: int, runs: int) -> tuple[list[float], list
     lines = sorted((int(line.split()[0]), line.split()[1].decode()) for line in shown.splitlines())
     blobs = "".join(f"{oid}\n" for _, oid in lines if store.read(oid).startswith(b'{"frame"'))
     environment = _environment(folder / "compiled")
-    ours, least = [], []
+    took = Merges([], [], [])
     for run in range(runs + 1):
-        copy = folder / "copy.git"
-        shutil.rmtree(copy, ignore_errors=True)
+        copy, scratch = folder / "copy.git", folder / "scratch.git"
+        for one in (copy, scratch):
+            shutil.rmtree(one, ignore_errors=True)
         shutil.copytree(store.folder, copy)
-        pair = (
+        pygit2.init_repository(str(scratch), bare=True)
+        seconds = (
             _seconds(environment, ["-m", "dreamcatcherd", "merge", "--repo", str(copy)]),
-            _seconds(environment, ["-c", RAW, str(store.folder)], blobs),
+            _seconds(environment, [floor.__file__, str(store.folder), str(scratch)], blobs),
+            _seconds(environment, [floor.__file__, str(store.folder)], blobs),
         )
         if run:
-            ours.append(pair[0])
-            least.append(pair[1])
-    return ours, least
+            for found, each in zip(took, seconds, strict=True):
+                found.append(each)
+    return took

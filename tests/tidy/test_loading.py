@@ -19,6 +19,7 @@ BASE = {"cli", "core", "config", "config_files", "config_remotes", "config_rules
 WITH_GIT = BASE | {"git", "stages", "observe", "daemon", "engine"}
 CLOSING = {
     "daemon",
+    "daemon.collector",
     "daemon.cycle",
     "daemon.engines",
     "daemon.opening",
@@ -48,8 +49,27 @@ LOADS = {
 WORDS = {"show": ["posts"], "receipt": ["a"], "explain": ["posts", "1"]}
 """What a command is given besides the repository. Whether the answer is no does not matter here."""
 
-SLOW = {"asyncio", "concurrent.futures", "ctypes", "difflib", "email.utils", "json", "logging", "random", "tempfile"}
+SLOW = {
+    "asyncio",
+    "concurrent.futures",
+    "ctypes",
+    "difflib",
+    "email.utils",
+    "html",
+    "json",
+    "logging",
+    "random",
+    "tempfile",
+}
 """Modules of Python that take milliseconds to load, and that closing a frame does without."""
+
+REMOTE = {
+    "dreamcatcherd.git.access",
+    "dreamcatcherd.git.http_answers",
+    "dreamcatcherd.git.own_clone",
+    "dreamcatcherd.git.remote",
+}
+"""What speaks to other repositories."""
 
 SCRIPT = """
 import sys
@@ -91,8 +111,9 @@ def test_a_command_loads_what_it_needs(command: str, named: dict[str, list[str]]
 
 @pytest.mark.parametrize("command", ["merge", "close"])
 def test_closing_a_frame_loads_no_slow_module_of_python(command: str, named: dict[str, list[str]]) -> None:
-    """The commands for cron and CI do without the modules of Python that are slow to load."""
-    assert not loaded_by(named[command]) & SLOW
+    """The commands for cron and CI do without the modules of Python that are slow to load; for a path they load no code
+    for remote repositories."""
+    assert not loaded_by(named[command]) & (SLOW | REMOTE)
 
 
 def test_the_shapes_of_a_ledger_load_no_merge() -> None:
