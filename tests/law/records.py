@@ -138,6 +138,8 @@ def _fit(row: Row, item: Any) -> Placed | None:
     record = placed.record
     if row.form == "counters":
         record.setdefault("value", 0)
+    if "" in record and row.rule not in ("dedup", "first", "claim"):
+        return None
     fields = record.keys() - set(placed.key.fields)
     if any(row.rule_of(name) == "sum" and not is_number(record[name]) for name in fields):
         return None
