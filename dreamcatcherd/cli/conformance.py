@@ -27,26 +27,26 @@ def conformance(folder: Path, as_json: bool) -> int:
     A vector is deltas in, and state, ledger rows and digest out, as plain JSON that any language can read. Its format
     and the canonical encodings are described in conformance/README.md of the source, which has the vectors too.
 
-    For a case that fails, the first mismatch is shown. Exit code 1 if a case fails."""
+    For a case that fails, the first deviation is shown. Exit code 1 if a case fails."""
     from dreamcatcherd.conformance.running import by_section, run_cases
     from dreamcatcherd.conformance.vectors import read_vectors
 
     outcomes = list(run_cases(read_vectors(folder)))
-    failed = [one for one in outcomes if one.mismatch is not None]
+    failed = [one for one in outcomes if one.deviation is not None]
     sections = by_section(outcomes)
     if as_json:
         write_json(
             {
                 "cases": len(outcomes),
-                "failed": [{"case": one.case, "mismatch": one.mismatch} for one in failed],
+                "failed": [{"case": one.case, "deviation": one.deviation} for one in failed],
                 "sections": sections,
             }
         )
         return 1 if failed else 0
     for one in failed:
-        if one.mismatch is not None:
-            expected, found = both_shown(one.mismatch.expected, one.mismatch.found)
-            click.echo(plain(f"{one.case}: {one.mismatch.at}"))
+        if one.deviation is not None:
+            expected, found = both_shown(one.deviation.expected, one.deviation.found)
+            click.echo(plain(f"{one.case}: {one.deviation.at}"))
             click.echo(plain(f"  expected {expected}"))
             click.echo(plain(f"  found    {found}"))
     rows = [(one.section, one.cases, one.failed) for one in sections]

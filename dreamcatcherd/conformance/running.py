@@ -19,7 +19,7 @@ RUNNERS: dict[str, Callable[[Record], Json]] = {**VALUE_RUNNERS, "history": hist
 """What this implementation finds for each kind of case."""
 
 
-class Mismatch(Struct, frozen=True):
+class Deviation(Struct, frozen=True):
     """The first place at which a case's outcome is not the expected one: a path into `expect`, and both values; None
     where there is none."""
 
@@ -29,11 +29,11 @@ class Mismatch(Struct, frozen=True):
 
 
 class Outcome(Struct, frozen=True):
-    """A case that was run; `mismatch` is None if it passed."""
+    """A case that was run; `deviation` is None if it passed."""
 
     case: str
     section: str
-    mismatch: Mismatch | None
+    deviation: Deviation | None
 
 
 class SectionCount(Struct, frozen=True):
@@ -50,7 +50,7 @@ def run_cases(cases: Iterable[Case]) -> Iterator[Outcome]:
         if case.kind not in RUNNERS:
             known = ", ".join(sorted(RUNNERS))
             raise UsageError(f"{case.name} is of kind {case.kind!r}, this version runs {known}", "update dreamcatcherd")
-        yield Outcome(case.name, case.section, first_mismatch(case.expect, outcome_of(case)))
+        yield Outcome(case.name, case.section, first_deviation(case.expect, outcome_of(case)))
 
 
 def outcome_of(case: Case) -> Json:
@@ -61,23 +61,23 @@ def outcome_of(case: Case) -> Json:
         return {"error": f"{type(error).__name__}: {error}"}
 
 
-def first_mismatch(expected: Json, found: Json, at: str = "expect") -> Mismatch | None:
+def first_deviation(expected: Json, found: Json, at: str = "expect") -> Deviation | None:
     """The first difference of two values, members by name and items in order."""
     if isinstance(expected, dict) and isinstance(found, dict):
         for name in sorted({*expected, *found}):
             inner = f"{at}.{name}" if name.isidentifier() else f"{at}[{name!r}]"
             if name not in expected or name not in found:
-                return Mismatch(inner, expected.get(name), found.get(name))
-            if (mismatch := first_mismatch(expected[name], found[name], inner)) is not None:
-                return mismatch
+                return Deviation(inner, expected.get(name), found.get(name))
+            if (deviation := first_deviation(expected[name], found[name], inner)) is not None:
+                return deviation
         return None
     if isinstance(expected, list) and isinstance(found, list):
         for index, (one, other) in enumerate(zip_longest(expected, found)):
-            if (mismatch := first_mismatch(one, other, f"{at}[{index}]")) is not None:
-                return mismatch
+            if (deviation := first_deviation(one, other, f"{at}[{index}]")) is not None:
+                return deviation
         return None
     same = type(expected) is type(found) and expected == found  # True is 1 in Python, and not in JSON
-    return None if same else Mismatch(at, expected, found)
+    return None if same else Deviation(at, expected, found)
 
 
 def by_section(outcomes: Iterable[Outcome]) -> list[SectionCount]:
@@ -86,5 +86,5 @@ def by_section(outcomes: Iterable[Outcome]) -> list[SectionCount]:
     for one in outcomes:
         of_section = counts.setdefault(one.section, [0, 0])
         of_section[0] += 1
-        of_section[1] += one.mismatch is not None
+        of_section[1] += one.deviation is not None
     return [SectionCount(section, *both) for section, both in counts.items()]

@@ -11,7 +11,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from dreamcatcherd.cli.conformance import both_shown, conformance
-from dreamcatcherd.conformance.running import Mismatch, first_mismatch
+from dreamcatcherd.conformance.running import Deviation, first_deviation
 from dreamcatcherd.core.errors import UsageError
 from tests.conformance.build import FOLDER
 from tests.e2e.tools import dc
@@ -41,7 +41,7 @@ def test_cases_that_pass_are_counted_by_section(folder: Path) -> None:
     assert done.splitlines() == ["section\tcases\tfailed", "keys\t7\t0", "trees\t10\t0", "17 cases passed"]
 
 
-def test_a_failure_shows_the_first_mismatch(folder: Path) -> None:
+def test_a_failure_shows_the_first_deviation(folder: Path) -> None:
     """A failing case has its name, the place, what was expected and what was found; the exit code is 1."""
     spoil(folder / "trees" / "objects.json", expect={"id": "0" * 40})
     done = run(str(folder))
@@ -62,7 +62,7 @@ def test_json_lists_failures_and_sections(folder: Path) -> None:
     assert done.return_value == 1
     assert found["cases"] == 17
     assert found["failed"][0]["case"] == "keys/order/integers-by-size"
-    assert found["failed"][0]["mismatch"]["at"] == "expect.sorted[0]"
+    assert found["failed"][0]["deviation"]["at"] == "expect.sorted[0]"
     assert found["sections"][0] == {"section": "keys", "cases": 7, "failed": 1}
 
 
@@ -100,11 +100,11 @@ def test_a_folder_without_vectors_is_wrong_usage(tmp_path: Path) -> None:
 
 def test_differences_are_found_in_any_depth() -> None:
     """Members, items, lengths and types are compared."""
-    assert first_mismatch({"a": [1, {"b c": 2}]}, {"a": [1, {"b c": 2}]}) is None
-    assert first_mismatch({"a": [1]}, {"a": [True]}) == Mismatch("expect.a[0]", 1, True)
-    assert first_mismatch({"a": [1]}, {"a": [1, 2]}) == Mismatch("expect.a[1]", None, 2)
-    assert first_mismatch({"b c": 1}, {}) == Mismatch("expect['b c']", 1, None)
-    assert first_mismatch({}, {"d": 1}) == Mismatch("expect.d", None, 1)
+    assert first_deviation({"a": [1, {"b c": 2}]}, {"a": [1, {"b c": 2}]}) is None
+    assert first_deviation({"a": [1]}, {"a": [True]}) == Deviation("expect.a[0]", 1, True)
+    assert first_deviation({"a": [1]}, {"a": [1, 2]}) == Deviation("expect.a[1]", None, 2)
+    assert first_deviation({"b c": 1}, {}) == Deviation("expect['b c']", 1, None)
+    assert first_deviation({}, {"d": 1}) == Deviation("expect.d", None, 1)
 
 
 def test_long_values_are_cut_around_the_difference() -> None:
