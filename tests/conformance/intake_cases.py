@@ -241,6 +241,8 @@ _ROW = '[collections.tasks]\nkey = ["id"]\n'
 _SETTINGS = [
     _settings("empty", "all defaults", "", accepted=True),
     _settings("not-toml", "is refused", "[", accepted=False),
+    _settings("format-1", "may be named", "format = 1\n", accepted=True),
+    _settings("newer-format", "is refused", "format = 2\n", accepted=False),
     _settings("unknown-table", "settings are strict", "[limit]\ndepth = 3\n", accepted=False),
     _settings("unknown-key", "settings are strict", "[limits]\ndepht = 3\n", accepted=False),
     _settings("out-of-range", "a depth of 1", "[limits]\ndepth = 1\n", accepted=False),
