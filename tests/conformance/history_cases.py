@@ -8,7 +8,7 @@ from typing import Any
 
 from tests.conformance.make import CLOSE, Given, Group, case, commit, delta, send
 from tests.conformance.merge_cases import CLAIMS, DELETIONS, FIELDS, ROWS, RULES, both, history, several
-from tests.conformance.shape_cases import ATTACHMENTS, BOOKS, RECORDS, VIEWS
+from tests.conformance.shape_cases import ALTERNATIVES, ATTACHMENTS, BOOKS, RECORDS, VIEWS
 
 _ONE = delta(1, "alice", posts_created=[{"number": 1, "title": "one"}])
 _TWO = delta(2, "alice", posts_created=[{"number": 2, "title": "two"}])
@@ -41,8 +41,12 @@ PUBLISHING = [
     history("unreadable-then-corrected", "one version is quarantined, the other one merges", commit("a",
         {"a.json": "{"}), commit("b", {"a.json": _ONE})),
     history("merge-commit", "brings only what differs from all its parents", commit("a", {"a.json": _ONE}, "dc/alice"),
-            commit("b", {"b.json": _TWO}, "dc/bob"), commit("m", {"c.json": delta(3, "bob", observations=[1])},
-                "dc/bob", parents=["b", "a"])),
+            commit("b", {"b.json": delta(2, "bob", observations=[2])}, "dc/bob"),
+            commit("m", {"a.json": _ONE, "c.json": delta(3, "bob", observations=[3])}, "dc/bob", parents=["b", "a"])),
+    history("resolved-merge", "a version that differs from all parents is new", commit("a", {"d.json": delta(1, "bob",
+        observations=[1])}, "dc/bob/1"),
+            commit("b", {"d.json": delta(2, "bob", observations=[2])}, "dc/bob/2"),
+            commit("m", {"d.json": delta(3, "bob", observations=[3])}, "dc/bob/2", parents=["b", "a"])),
     history("first-frame", "may be any", send("a", delta(1, "alice", 400, observations=[1])), CLOSE, first_frame=400),
     history("clock-ahead", "is merged, and flagged in the ledger", send("a", delta(301, "alice", observations=[1])),
         send("b", delta(300, "bob", observations=[1]))),
@@ -70,7 +74,7 @@ INTAKE = [
     history("relay", "may bring deltas of any stream", send("a", _ONE, "dc-relay/north"), send("b", _TWO,
         "dc-relay/south"), settings='[lanes]\nrelays = ["north"]\n'),
     history("quarantined-of-each-kind", "reason and place of each", commit("a", {"a.json": "[]", "b.json": "{",
-        "c.json": "{}", "x/d.json": '{"a":1,"a":1}',
+        "c.json": "{}", f"{_FOLDER}/x/d.json": '{"a":1,"a":1}',
             "state/stream_deltas/e.json": _ONE, "f.json": {"mode": "120000", "bytes": "a.json"}})),
     history("settings-of-the-close", "a change counts from the close that records it", send("a", _ONE), CLOSE,
             commit("s", {"state/dreamcatcher.toml": '[collections.boats]\nkey = ["id"]\nrule = "lww"\n'}),
@@ -93,16 +97,16 @@ VIOLATIONS = [
         {"state/ledger/0/1.json": None}), CLOSE),
     history("frame-edited", "is put back, and named", send("a", _ONE), CLOSE, commit("evil",
         {"state/frame.json": '{"frame": 9}'}), CLOSE),
-    history("view-edited", "is put back, and named", send("a", _ONE), CLOSE, commit("evil", {"posts.json": "[]"}),
+    history("view-edited", "is put back, and named", send("a", _ONE), CLOSE, commit("evil", {"views/posts.json": "[]"}),
         CLOSE,
-            settings='[views.posts]\ncollection = "posts"\npath = "posts.json"\n'),
+            settings='[views.posts]\ncollection = "posts"\npath = "views/posts.json"\n'),
     history("edited-and-put-back", "still counts as an edit", send("a", _ONE), CLOSE, commit("evil",
         {"state/snapshot/format": "x\n"}),
             commit("good", {"state/snapshot/format": "dreamcatcher-snapshot/2\n"}), CLOSE),
     history("delta-deleted", "it stays merged", commit("a", {"a.json": _ONE}), CLOSE, commit("evil", {"a.json": None}),
         CLOSE),
     history("main-rewound", "nothing is lost", commit("a", {"a.json": _ONE}), CLOSE, commit("b", {"b.json": _TWO}),
-            {"move": "main", "to": "init"}, CLOSE),
+            {"move": "main", "to": "a"}, CLOSE),
     history("main-deleted", "nothing is lost", commit("a", {"a.json": _ONE}), CLOSE, {"move": "main", "to": None},
         CLOSE),
     history("lane-rewound", "what was seen before is merged", send("a", _ONE), send("b", _TWO), {"move": "dc/alice",
@@ -154,6 +158,10 @@ LARGE = [
         observations=list(range(300)))),
     both("300-sections", "extras are kept by section", delta(1, "alice", **{f"s{n}": [n] for n in range(300)})),
     both("300-of-one-section", "and then by stamp", *[delta(s, "alice", notes=list(range(150))) for s in (1, 2)]),
+    history("two-sections-of-one-prefix", "the paths of s46 and s92 differ only in their ends", {
+        **commit("a", {}), "files": {
+            "state/stream_deltas/1/a.json": delta(1, "alice", s46=[{"x_ref": "note.md"}], s92=[{"x_ref": "note.md"}]),
+            "state/stream_deltas/1/note.md": {"repeat": "0123456789abcdef", "times": 16385}}}),
     several("shard-by-another-part", "entities of one followee are neighbours",
             delta(1, "alice", links=[{"a": n % 30, "b": f"to{n % 9}", "n": n} for n in range(400)]),
             settings='[collections.links]\nkey = ["a", "b"]\nrule = "lww"\nshard = "b"\n'),
@@ -196,6 +204,7 @@ GROUPS = [
     Group("deletion", "deletions", "history", "Deletions, and what stays.", DELETIONS),
     Group("claims", "claims", "history", "Claims: decided once, by the close that merges them.", CLAIMS),
     Group("a-delta", "records", "history", "Messy sections and records.", RECORDS),
+    Group("keys", "alternatives", "history", "Keys with alternatives, and texts that are part of keys.", ALTERNATIVES),
     Group("a-delta", "filled-in", "history", "Attachments as the merge sees them.", ATTACHMENTS),
     Group("books", "books", "history", "Books that finish themselves.", BOOKS),
     Group("views", "views", "history", "Collections as files in a platform's own shape.", VIEWS),

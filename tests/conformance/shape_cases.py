@@ -60,6 +60,37 @@ RECORDS = [
         '{"frame":"01","completed_at":"2026-01-01T01:00:01+01:00","timestamp":"?","stream_id":"alice"}'}, "dc/alice")),
 ]  # fmt: skip
 
+_NOTES = '[collections.notes]\ncontent = "body"\nrule = "first"\n'
+_TEXTS = '[collections.notes]\nkey = [["id"], ["by"]]\ncontent = "body"\nrule = "dedup"\ndelete = "notes_removed"\n'
+
+ALTERNATIVES = [
+    both("confusable", "an id and a slug of one value are two entities, also when they come again",
+         delta(1, "alice", pins=[{"slug": "a", "by": 1}, {"id": "a", "by": 2}]),
+         delta(2, "bob", pins=[{"slug": "a", "by": 3}, {"id": "a", "by": 2}], unpinned=["a"]),
+         delta(3, "carol", unpinned=[{"slug": "a"}]), settings=ROWS),
+    both("of-different-lengths", "are told apart by their lengths", delta(1, "alice", votes=["n:1", {"id": "n"}]),
+         delta(2, "bob", votes=[{"node": "n", "agent": 1, "weight": 2}, {"id": "n", "weight": 1}]), settings=ROWS),
+    both("text-alone", "a key may be a text and nothing else", delta(1, "alice", notes=[{"body": "x"}, {"body": "y",
+        "n": 1}]),
+         delta(2, "bob", notes=[{"body": "y"}]), settings=_NOTES),
+    both("no-text-at-all", "appended records have their stamps as keys", delta(1, "alice", notes=[{"n": 1}, {"n": 1},
+        {"body": ""}]),
+         delta(2, "bob", notes=[{"n": 1}]), settings=_NOTES),
+    both("text-or-id", "the text is part of the last alternative alone", delta(1, "alice", notes=[{"id": 1,
+        "body": "x"},
+         {"by": "a", "body": "x"}, {"by": "a"}]), delta(2, "bob", notes=[{"id": 1, "body": "y"}, {"by": "a",
+             "body": "x", "n": 2}, {"by": "a"}]),
+         delta(3, "carol", notes_removed=[["a", "x"], ["a"], {"by": "a"}]), settings=_TEXTS),
+    both("integers-in-keys", "a decimal string and the integer are one key, a longer form is another",
+         delta(1, "alice", posts_created=[{"number": 7, "a": 1}, {"number": "07", "a": 2}, {"number": "-0", "a": 3}]),
+         delta(2, "bob", posts_created=[{"number": "7", "b": 1}, {"number": "18446744073709551616"},
+             {"number": "\u0667"}])),
+    both("nullable", "a reaction without agent is another one than one with an agent",
+         delta(1, "alice", reactions_added=[{"node": 1, "type": "up"}, {"node": 1, "type": "up", "agent": "a"}]),
+         delta(2, "bob", reactions_added=[{"target": 1, "emoji": "up", "author": None}, {"number": "1",
+             "reaction": "up", "author": "a"}])),
+]  # fmt: skip
+
 ATTACHMENTS = [
     history("filled-in", "the text goes into the field, the reference stays", send("d1", delta(1, comments_added=[
         {"number": 1, "author": "a", "body_ref": "note.md"}]), note_md="hello\n")),
@@ -153,6 +184,22 @@ VIEWS = [
     both("keys-of-several-parts", "are percent-encoded and joined", delta(1, "alice", chapters_added=[{"book": "a/b é",
         "chapter": 1, "author": "x"}]),
          settings=_view(collection='"chapters"', path='"chapters.json"', shape='"map"')),
+    both("keys-of-alternatives", "name their field where they could be confused, and null is a star",
+         delta(1, "alice", pins=[{"slug": "a/b"}, {"id": "a"}], reactions_added=["n:up", {"id": "x"}, {"node": 1,
+             "type": "*", "agent": "a"}]),
+         settings=ROWS + _view(collection='"pins"', path='"pins.json"', shape='"map"') + _view(
+             collection='"reactions"', path='"reactions.json"', shape='"map"').replace("views.v", "views.w")),
+    both("keys-with-texts", "a missing text is a star and a number",
+         delta(1, "alice", comments_added=[{"number": 1, "author": "a", "body": "x y"}, {"number": 1, "author": "a"},
+             {"id": 5},
+               {"number": 1, "author": "a", "n": 2}, {"number": 2, "author": "a"}]),
+         settings=_view(collection='"comments"', path='"comments.json"', shape='"map"')),
+    both("meta-and-an-entity-of-that-name", "the entity is not in the file", delta(1, "alice",
+        profile_updates={"_meta": {"x": 1}, "a": {"x": 2}}),
+         settings=_view(collection='"agents"', path='"agents.json"', shape='"map"', meta='"_meta"')),
+    both("appended", "by stamp and position", delta(2, "alice", observations=["b", {"n": 1}]), delta(1, "bob",
+        observations=["a"]),
+         settings=_view(collection='"observations"', path='"o.jsonl"', shape='"lines"', stamps="true")),
     history("unchanged", "a view of which nothing changed names the frame in which it last did", send("d1", _AGENTS),
         CLOSE, CLOSE,
             settings=_view(collection='"agents"', path='"agents.json"', shape='"map"', under='"agents"', meta='"m"')),
