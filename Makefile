@@ -39,7 +39,7 @@ DREAMCATCHERD_IMAGE ?= localhost/dreamcatcherd:$(subst +,-,$(VERSION))
 LOCK = $(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes --no-annotate \
 	--no-emit-index-url --custom-compile-command 'make lock'
 
-.PHONY: help run demo check test lint bench kube packages lock version dist wheelhouse sbom sums man deb image manifests chart mutate five-minutes law crash-points soak soak-hostile soak-lanes soak-mirrors bench-costs bench-lanes bench-replay bench-shapes bench-growth bench-regions dashboard reference openapi pictures screenshots clean
+.PHONY: help run demo check test lint bench kube packages lock version dist wheelhouse sbom sums man deb image manifests chart mutate five-minutes law crash-points soak soak-hostile soak-lanes soak-mirrors bench-costs bench-lanes bench-replay bench-shapes bench-growth bench-regions dashboard reference openapi pictures screenshots vectors clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 16
@@ -151,6 +151,9 @@ five-minutes: $(DEV) ## as root, on Debian 12: follow the operator's page from a
 
 law: $(DEV) ## run the law on EXAMPLES=600 sets for each property, under four hash seeds; ENGINE=processes closes with it
 	$(BIN)/python -m tests.law.run $(EXAMPLES) $(addprefix --engine ,$(filter inline processes dask,$(ENGINE)))
+
+vectors: $(DEV) ## write the test vectors of conformance/ from tests/conformance
+	$(BIN)/python -m tests.conformance
 
 soak: $(DEV) ## run a real daemon under a real fleet for ten minutes, drawn in artifacts/soak.svg
 	$(BIN)/python -m tests.soak

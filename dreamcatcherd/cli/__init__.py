@@ -49,6 +49,7 @@ _COMMANDS = {
     "verify": "travel:verify",
     "bisect": "bisect:bisect",
     "archive": "archive:archive",
+    "conformance": "conformance:conformance",
     "mcp": "agents:mcp_command",
     "doctor": "doctor:doctor",
     "hook": "hook:hook",

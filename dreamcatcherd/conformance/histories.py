@@ -25,14 +25,14 @@ from dreamcatcherd.stages.first_frame import open_first
 from dreamcatcherd.testing import MemoryStore
 
 MAIN = "refs/heads/main"
-AUTHOR = "worker <worker@example.org>"
+WORKER = "worker <worker@example.org>"
 NOW = "2026-01-01T00:00:00Z"
 """The time at which everything happens, unless the case gives another."""
 
-SHOWN_BYTES = 4096
+SHOWN_BYTES = 2048
 """A file of the snapshot up to this size is shown as text; of a larger one its blob id."""
 
-STATE_BYTES = 40_000
+STATE_BYTES = 16_000
 """A state up to this size is shown; of a larger one the digest says enough."""
 
 _PROSE = frozenset({"detail", "why"})
@@ -70,7 +70,7 @@ class World:
         changes = {path: self._entry(file) for path, file in step["files"].items()}
         tree = edit(store, store.commit(parents[0]).tree if parents else None, changes)
         made = Commit(
-            tree or store.write("tree", b""), tuple(parents), step.get("author", AUTHOR), self.now // 1_000_000,
+            tree or store.write("tree", b""), tuple(parents), step.get("author", WORKER), self.now // 1_000_000,
             f"{step['commit']}\n",
         )  # fmt: skip
         oid = store.write_commit(made)
@@ -122,9 +122,7 @@ class World:
                 for name, records in exported["state"].items()
                 if records
             }
-        found["snapshot"] = {
-            path: self._shown(entry.oid) for path, entry in sorted(walk(self.store, base.snapshot))
-        }
+        found["snapshot"] = {path: self._shown(entry.oid) for path, entry in sorted(walk(self.store, base.snapshot))}
         if base.settings.views:
             found["views"] = {}
             for view in base.settings.views.values():

@@ -60,7 +60,7 @@ def utc(given: Record) -> Json:
     return {"micros": None if micros is None else str(micros)}
 
 
-def frame(given: Record) -> Json:
+def frame_value(given: Record) -> Json:
     """A frame, given as JSON text, in decimals; null if the value is none."""
     number = frame_number(decode(bytes_of(given["json"])))
     return {"frame": None if number is None else str(number)}
@@ -133,14 +133,13 @@ def imported(given: Record) -> Json:
         return REFUSED
 
 
-
-VALUES: dict[str, Callable[[Record], Json]] = {
+VALUE_RUNNERS: dict[str, Callable[[Record], Json]] = {
     "canonical-json": canonical_json,
     "fingerprint": book_fingerprint,
     "git-object": git_object,
     "content-id": content_id,
     "utc": utc,
-    "frame": frame,
+    "frame": frame_value,
     "path": path,
     "attachment": attachment,
     "key-order": key_order,

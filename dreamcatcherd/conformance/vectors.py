@@ -74,8 +74,8 @@ def bytes_of(given: Json) -> bytes:
     if isinstance(given, str):
         return given.encode()
     if "repeat" in given:
-        raw: bytes = given["repeat"].encode()
-        return raw * given["times"]
+        raw: bytes = given["repeat"].encode() * given["times"]
+        return raw
     return base64.b64decode(given["base64"], validate=True)
 
 

@@ -8,11 +8,16 @@ from pathlib import Path
 
 from dreamcatcherd.conformance.running import outcome_of
 from dreamcatcherd.conformance.vectors import VECTORS_FORMAT, Case
-from tests.conformance import bytes_cases, history_cases, intake_cases
+from tests.conformance import bytes_cases, history_cases, intake_cases, random_cases
 from tests.conformance.make import Given, Group
 
 FOLDER = Path(__file__).parents[2] / "conformance"
-GROUPS: list[Group] = [*bytes_cases.GROUPS, *intake_cases.GROUPS, *history_cases.GROUPS]
+GROUPS: list[Group] = [
+    *bytes_cases.GROUPS,
+    *intake_cases.GROUPS,
+    *history_cases.GROUPS,
+    *random_cases.GROUPS,
+]
 
 
 def complete(group: Group, given: Given) -> Given:

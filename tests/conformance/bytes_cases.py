@@ -44,7 +44,8 @@ _NUMBERS = [
     ("overflow", "a number beyond a double is refused", "1e309", None),
     ("one-tenth", "the shortest digits that give the same double", "0.1000000000000000055511151231257827", "0.1"),
     ("one-third", "sixteen digits of one third", "0.333333333333333333333", "0.3333333333333333"),
-    ("halfway-rounds-to-even", "decimals between two doubles round to the even one", "9007199254740993e0", "9007199254740992.0"),
+    ("halfway-rounds-to-even", "decimals between two doubles round to the even one", "9007199254740993e0",
+        "9007199254740992.0"),
     ("leading-zero", "no JSON", "01", None),
     ("no-digit-before-the-point", "no JSON", ".5", None),
     ("no-digit-after-the-point", "no JSON", "1.", None),
@@ -114,8 +115,10 @@ def _entry(name: str, mode: str = "100644", oid: str = _A) -> dict[str, str]:
 
 
 _OBJECTS = [
-    case("empty-blob", "the hash is of the header, too", blob="", expect={"id": "e69de29bb2d1d6434b8b29ae775ad8c2e48c5391"}),
-    case("blob", "the bytes are hashed as they are", blob="what is up, doc?", expect={"id": "bd9dbf5aae1a3862dd1526723246b20206e5fc37"}),
+    case("empty-blob", "the hash is of the header, too", blob="",
+        expect={"id": "e69de29bb2d1d6434b8b29ae775ad8c2e48c5391"}),
+    case("blob", "the bytes are hashed as they are", blob="what is up, doc?",
+        expect={"id": "bd9dbf5aae1a3862dd1526723246b20206e5fc37"}),
     case("blob-of-two-bytes-a-character", "its length is in bytes", blob="é\n"),
     case("empty-tree", "no entries", tree=[], expect={"bytes": "", "id": "4b825dc642cb6eb9a060e54bf8d69288fbee4904"}),
     case("one-file", "mode, space, name, zero, 20 bytes", tree=[_entry("a")]),
@@ -141,10 +144,14 @@ _FINGERPRINTS = [
     case("plain", "sorted names, `,` and `:`", object=_book()),
     case("two-names-are-left-out", "fingerprint and exportedAt do not count",
          object=_book(fingerprint="0" * 16, exportedAt="2026-01-01T00:00:00Z")),
-    case("ascii-only", "other characters are escaped, those beyond U+FFFF as two", object=_book(title="Ebbe é 😀 \u2028")),
-    case("order-of-names", "by code point at every depth", object=_book(metadata={"é": 1, "z": 2, "Z": {"b": 1, "a": 2}})),
+    case("ascii-only", "other characters are escaped, those beyond U+FFFF as two",
+        object=_book(title="Ebbe é 😀 \u2028")),
+    case("order-of-names", "by code point at every depth", object=_book(metadata={"é": 1, "z": 2, "Z": {"b": 1,
+        "a": 2}})),
     case("numbers", "integers as they are, 1.5 as 1.5", object=_book(version=1.5, tags=[12345678901234567890, 0, -1])),
-    case("delete-is-not-escaped", "U+007F is ASCII", object=_book(title="\x7f\t\"\\/")),
+    case("exponents", "with a sign and two digits, from 10^16 on and below 10^-4", object=_book(
+        version=1e16, tags=[1e15, 1e22, 1e-4, 1e-5, -1.5e-7, 1e100, 0.0, -0.0])),
+    case("delete-is-escaped", "as is all but what is between space and ~", object=_book(title="\x7f\t\"\\/")),
 ]  # fmt: skip
 
 _HEAD = '{"frame":1,"utc":"2026-01-01T00:00:00Z","stream_id":"alice"'
@@ -153,7 +160,8 @@ _NEAR = "state/stream_deltas/1/d/"
 _IDS = [
     case("no-attachment", "the blob id alone", delta=_HEAD + ',"posts_created":[{"number":1}]}'),
     case("white-space-counts", "another spelling is another delta", delta=_HEAD + ', "posts_created":[{"number":1}]}'),
-    case("one-attachment", "ids in hex, one a line, each line ended", delta=_HEAD + ',"observations":[{"body_ref":"a.md"}]}',
+    case("one-attachment", "ids in hex, one a line, each line ended",
+        delta=_HEAD + ',"observations":[{"body_ref":"a.md"}]}',
          files={_NEAR + "a.md": "hello\n"}),
     case("same-json-other-text", "is another delta", delta=_HEAD + ',"observations":[{"body_ref":"a.md"}]}',
          files={_NEAR + "a.md": "goodbye\n"}),

@@ -115,20 +115,23 @@ def _without(*names: str) -> str:
     return json.dumps({name: value for name, value in _HEAD.items() if name not in names})
 
 
-_SMALL = '[limits]\ndelta_bytes = 1024\n'
+_SMALL = "[limits]\ndelta_bytes = 1024\n"
 _META = {"frame": 1, "timestamp": "2026-01-01T00:00:05Z", "node_id": "m"}
 
 _HEADERS = [
     _delta("plain", "the three fields", _text()),
-    _delta("completed-at", "where there is no utc", json.dumps({"frame": 1, "completed_at": "2026-01-01T00:00:01Z", "stream_id": "a"})),
+    _delta("completed-at", "where there is no utc", json.dumps({"frame": 1, "completed_at": "2026-01-01T00:00:01Z",
+        "stream_id": "a"})),
     _delta("utc-before-timestamp", "the first that is present counts", _text(timestamp="2027-01-01T00:00:00Z")),
-    _delta("utc-of-another-type", "counts as missing, so timestamp counts", _text(utc=5, timestamp="2026-01-01T00:00:02Z")),
+    _delta("utc-of-another-type", "counts as missing, so timestamp counts", _text(utc=5,
+        timestamp="2026-01-01T00:00:02Z")),
     _delta("meta", "all three in _meta", json.dumps({"_meta": _META})),
     _delta("meta-and-own", "the top level comes first", json.dumps({"_meta": _META, "stream_id": "own"})),
     _delta("string-frame", "a decimal string", _text(frame="0001")),
     _delta("stream-of-128-characters", "is the longest: characters and not bytes", _text(stream_id="é" * 128)),
     _delta("stream-with-a-space", "is allowed", _text(stream_id="team a")),
-    _delta("header-elsewhere", "where the settings say", json.dumps({"head": {"n": 1, "at": "2026-01-01T00:00:00Z", "by": "x"}}),
+    _delta("header-elsewhere", "where the settings say", json.dumps({"head": {"n": 1, "at": "2026-01-01T00:00:00Z",
+        "by": "x"}}),
            settings='[intake]\nframe = ["head.n"]\nutc = ["head.at"]\nstream_id = ["head.by"]\n'),
 ]  # fmt: skip
 
@@ -139,7 +142,8 @@ _REASONS = [
     _delta("bad-name", "before all that the bytes say", "[", "bad-name", path=f"{_ROOT}/x/d.json"),
     _delta("not-a-file-first", "the first reason counts", "[", "not-a-file", path=f"{_ROOT}/x/d.json", mode="120000"),
     _delta("too-large", "one byte beyond delta_bytes", " " * 1023 + "{}", "too-large", settings=_SMALL),
-    _delta("just-not-too-large", "the limit itself is allowed", " " * 1022 + "{}", "missing-frame", "$.frame", settings=_SMALL),
+    _delta("just-not-too-large", "the limit itself is allowed", " " * 1022 + "{}", "missing-frame", "$.frame",
+        settings=_SMALL),
     _delta("too-large-before-too-deep", "the first reason counts", "[" * 1025, "too-large", settings=_SMALL),
     _delta("too-deep", "nesting of 129, and not JSON either", "[" * 129, "too-deep"),
     _delta("just-not-too-deep", "128 are allowed", "[" * 128 + "]" * 128, "not-an-object", "$"),
@@ -153,7 +157,8 @@ _REASONS = [
     _delta("empty", "no bytes", "", "not-json"),
     _delta("byte-order-mark", "is refused", "\ufeff" + _text(), "not-json"),
     _delta("utf-16", "is refused", {"base64": "//57AH0A"}, "not-json"),
-    _delta("lfs-pointer", "is not the file itself", "version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 1\n", "not-json"),
+    _delta("lfs-pointer", "is not the file itself",
+        "version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 1\n", "not-json"),
     _delta("lone-surrogate", "is refused", '{"x":"\\ud800"}', "not-json"),
     _delta("not-a-number", "NaN is no JSON", '{"x":NaN}', "not-json"),
     _delta("beyond-a-double", "1e309", '{"x":1e309}', "not-json"),
@@ -169,7 +174,8 @@ _REASONS = [
     _delta("null", "is no object", "null", "not-an-object", "$"),
     _delta("too-many-records", "list items and members of counters", _text(x=[1, 2], counters={"a": 1, "b": 2}),
            "too-many-records", settings="[limits]\nrecords = 3\n"),
-    _delta("just-not-too-many-records", "three are allowed, the header does not count", _text(x=[1, 2], y={"a": 1, "b": 1}),
+    _delta("just-not-too-many-records", "three are allowed, the header does not count", _text(x=[1, 2], y={"a": 1,
+        "b": 1}),
            settings="[limits]\nrecords = 3\n"),
     _delta("missing-frame", "no field", _without("frame"), "missing-frame", "$.frame"),
     _delta("frame-of-another-type", "counts as missing", _text(frame=1.0), "missing-frame", "$.frame"),
@@ -177,8 +183,10 @@ _REASONS = [
     _delta("missing-frame-before-bad-utc", "the first reason counts", "{}", "missing-frame", "$.frame"),
     _delta("no-utc", "no field", _without("utc"), "bad-utc", "$.utc"),
     _delta("bad-utc", "no offset", _text(utc="2026-01-01T00:00:00"), "bad-utc", "$.utc"),
-    _delta("bad-utc-hides-timestamp", "a string counts, whatever it says", _text(utc="?", timestamp="2026-01-01T00:00:00Z"), "bad-utc", "$.utc"),
-    _delta("bad-timestamp-in-meta", "the path is where it was found", json.dumps({"_meta": {**_META, "timestamp": "?"}}), "bad-utc", "$._meta.timestamp"),
+    _delta("bad-utc-hides-timestamp", "a string counts, whatever it says", _text(utc="?",
+        timestamp="2026-01-01T00:00:00Z"), "bad-utc", "$.utc"),
+    _delta("bad-timestamp-in-meta", "the path is where it was found", json.dumps({"_meta": {**_META,
+        "timestamp": "?"}}), "bad-utc", "$._meta.timestamp"),
     _delta("missing-stream", "no field", _without("stream_id"), "missing-stream", "$.stream_id"),
     _delta("empty-stream", "is none", _text(stream_id=""), "missing-stream", "$.stream_id"),
     _delta("stream-with-a-slash", "is none", _text(stream_id="a/b"), "missing-stream", "$.stream_id"),
@@ -194,7 +202,8 @@ def _attachment(name: str, about: str, reference: str, *found: str, delta: str =
 
 
 _ATTACHMENTS = [
-    _attachment("two-places", "the delta's own folder, then the frame's", "x.md", f"{_BELOW}/a/d/x.md", f"{_BELOW}/x.md"),
+    _attachment("two-places", "the delta's own folder, then the frame's", "x.md", f"{_BELOW}/a/d/x.md",
+        f"{_BELOW}/x.md"),
     _attachment("folders", "may be named", "img/x.md", f"{_BELOW}/a/d/img/x.md", f"{_BELOW}/img/x.md"),
     _attachment("flat", "the frame's folder by number", "x.md", f"{_ROOT}/frame-07-a/x.md", f"{_ROOT}/7/x.md",
                 delta=f"{_ROOT}/frame-07-a.json"),
@@ -228,10 +237,12 @@ def _settings(name: str, about: str, text: str, *, accepted: bool) -> Given:
     return case(name, about, settings=text, expect={"accepted": True} if accepted else {"refused": True})
 
 
-_ROW = "[collections.tasks]\nkey = [\"id\"]\n"
+_ROW = '[collections.tasks]\nkey = ["id"]\n'
 _SETTINGS = [
     _settings("empty", "all defaults", "", accepted=True),
     _settings("not-toml", "is refused", "[", accepted=False),
+    _settings("format-1", "may be named", "format = 1\n", accepted=True),
+    _settings("newer-format", "is refused", "format = 2\n", accepted=False),
     _settings("unknown-table", "settings are strict", "[limit]\ndepth = 3\n", accepted=False),
     _settings("unknown-key", "settings are strict", "[limits]\ndepht = 3\n", accepted=False),
     _settings("out-of-range", "a depth of 1", "[limits]\ndepth = 1\n", accepted=False),
@@ -241,13 +252,17 @@ _SETTINGS = [
     _settings("fields-under-dedup", "complete records have no rules of fields",
               f'{_ROW}rule = "dedup"\n[collections.tasks.fields]\nx = "sum"\n', accepted=False),
     _settings("unknown-rule", "is refused", f'{_ROW}rule = "last"\n', accepted=False),
-    _settings("derived-name", "library is the merge's own", '[collections.library]\nkey = ["id"]\nrule = "lww"\n', accepted=False),
+    _settings("derived-name", "library is the merge's own", '[collections.library]\nkey = ["id"]\nrule = "lww"\n',
+        accepted=False),
     _settings("root-inside-a-root", "is refused", '[intake]\nroots = ["in", "in/side"]\n', accepted=False),
     _settings("root-over-canonical-files", "is refused", '[intake]\nroots = ["state/snapshot"]\n', accepted=False),
-    _settings("view-of-nothing", "has no such collection", '[views.x]\ncollection = "nothing"\npath = "x.json"\n', accepted=False),
+    _settings("view-of-nothing", "has no such collection", '[views.x]\ncollection = "nothing"\npath = "x.json"\n',
+        accepted=False),
     _settings("two-views-of-one-path", "are refused",
-              '[views.a]\ncollection = "posts"\npath = "x"\n[views.b]\ncollection = "agents"\npath = "x"\n', accepted=False),
-    _settings("meta-in-a-list", "has no place", '[views.a]\ncollection = "posts"\npath = "x"\nmeta = "_meta"\n', accepted=False),
+              '[views.a]\ncollection = "posts"\npath = "x"\n[views.b]\ncollection = "agents"\npath = "x"\n',
+                  accepted=False),
+    _settings("meta-in-a-list", "has no place", '[views.a]\ncollection = "posts"\npath = "x"\nmeta = "_meta"\n',
+        accepted=False),
 ]  # fmt: skip
 
 GROUPS = [

@@ -7,6 +7,8 @@ import json
 from datetime import UTC, datetime
 from typing import Any
 
+from tests.law.records import key_part
+
 Replayed = list[tuple[Any, list[tuple[str, Any]]]]
 """Each delta's stamp and records (collection, record), by stamp."""
 
@@ -70,10 +72,10 @@ def _compiled(book: Any, stamp: Any, state: dict[str, list[Any]]) -> Any:
             "word_count": words,
             "chapter_count": len(chapters),
             "reading_time_minutes": max(1, round(words / 250)),
-            "created_at": "",
-            "updated_at": "",
+            "created_at": _noted(page, "created_at", ""),
+            "updated_at": _noted(page, "updated_at", ""),
             "compiled_at": when,
-            "source_posts": [],
+            "source_posts": _noted(page, "source_posts", []),
         },
     }
     raw = json.dumps(made, sort_keys=True, separators=(",", ":"), ensure_ascii=True).encode()
@@ -83,6 +85,13 @@ def _compiled(book: Any, stamp: Any, state: dict[str, list[Any]]) -> Any:
         for row in others
     ]
     return {"book": book, "object": made, "alternates": alternates, "_stamp": list(stamp)}
+
+
+def _noted(page: Any, name: str, absent: Any) -> Any:
+    """A field of the title page, else of its `metadata` object."""
+    inner = page["metadata"] if isinstance(page.get("metadata"), dict) else {}
+    given = [one[name] for one in (page, inner) if one.get(name) is not None]
+    return given[0] if given else absent
 
 
 TEXTS = ("title", "subtitle", "author", "blurb", "genre")
@@ -95,11 +104,12 @@ def _age(row: Any) -> Any:
 def _chapter(row: Any) -> Any:
     texts = [row[name] for name in ("content", "body") if isinstance(row.get(name), str) and row[name]]
     content = texts[0] if texts else ""
+    number = key_part(row.get("discussion_number"))
     return {
         "number": row["chapter"],
         "title": row["title"] if isinstance(row.get("title"), str) else "",
         "part": row["part"] if isinstance(row.get("part"), str) else None,
         "content": content,
         "word_count": len(content.split()),
-        "discussion_number": None,
+        "discussion_number": number if isinstance(number, int) else None,
     }

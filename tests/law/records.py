@@ -138,6 +138,8 @@ def _fit(row: Row, item: Any) -> Placed | None:
     record = placed.record
     if row.form == "counters":
         record.setdefault("value", 0)
+    if "" in record and row.rule not in ("dedup", "first", "claim"):
+        return None
     fields = record.keys() - set(placed.key.fields)
     if any(row.rule_of(name) == "sum" and not is_number(record[name]) for name in fields):
         return None
@@ -149,14 +151,16 @@ def _fit(row: Row, item: Any) -> Placed | None:
 def _doomed(row: Row, item: Any) -> Placed | None:
     """A deletion with its key; None if it does not fit."""
     if isinstance(item, list):
-        of_length = [alternative for alternative in row.key if len(alternative) == len(item)]
-        found = (of_length[0], dict(zip(_own(of_length[0]), item, strict=True)), False) if of_length else None
+        names = [(one, _own(one) + ([str(row.content)] if row.is_keyed_by_text(one) else [])) for one in row.key]
+        of_length = [(one, dict(zip(own, item, strict=True)), False) for one, own in names if len(own) == len(item)]
+        found = of_length[0] if of_length else None
     elif not isinstance(item, dict):
         found = _bare(row, item)
     else:
         found = None if RESERVED & item.keys() else _named(row, dict(item))
     placed = _keyed(row, *found) if found else None
-    return placed and placed._replace(deletes=True)
+    # A record without the text of its key cannot be named.
+    return placed._replace(deletes=True) if placed is not None and not placed.appended else None
 
 
 _Read = tuple[Alternative, dict[str, Any], bool]

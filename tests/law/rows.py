@@ -141,13 +141,15 @@ def rows_of(settings: bytes) -> dict[str, Row]:
 
 def _row(name: str, given: dict[str, Any]) -> Row:
     key = given.get("key", [])
-    alternatives = key if key and isinstance(key[0], list) else [key] if key else []
+    content = given.get("content")
+    alternatives = key if key and isinstance(key[0], list) else [key] if key or content else []
     return Row(
         name,
         _names(given.get("section", name)),
         tuple(tuple((own,) for own in alternative) for alternative in alternatives),
         given["rule"],
         fields=given.get("fields", {}),
+        content=content,
         form=given.get("form", "records"),
         scalar=_names(given.get("scalar", [])),
         delete=given.get("delete"),
