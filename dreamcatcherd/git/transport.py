@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from subprocess import CompletedProcess
 from typing import TypeVar
 
 import pygit2
@@ -80,21 +81,30 @@ class Transport:
 
     def push(self, moves: Sequence[Move]) -> RetryableError | None:
         """Ask for all moves together, each from its expected value. Returns why the remote refused, and None if it
-        accepted or somebody else moved one of the refs first."""
-        leases = [f"--force-with-lease={move.ref}:{move.old or ''}" for move in moves]
-        specs = [f"{move.new or ''}:{move.ref}" for move in moves]
-        words = ("push", "--atomic", "--porcelain", *leases, "--", self._access.url, *specs)
+        accepted or somebody else moved one of the refs first.
+
+        A server that cannot move refs together gets one move after the other, and none after one that it did not make:
+        a published ref that moves although `main` does not would begin a second chain of snapshot commits."""
         try:
-            result = self._requests.run(*words)
+            result, words = self._pushed(moves, "--atomic")
             if result.returncode and b"does not support --atomic" in result.stderr:
-                words = tuple(word for word in words if word != "--atomic")
-                result = self._requests.run(*words)
+                for move in moves:
+                    result, words = self._pushed([move])
+                    if result.returncode:
+                        break
         except GitTimeoutError:
             return failure_of(self._access, "timed out")
         verdicts = result.stdout.decode("utf-8", "replace")  # not stderr: a hook's own output there may say anything
         if result.returncode == 0 or any(sign in verdicts for sign in OVERTAKEN):
             return None
         return self._requests.failed(result, words)
+
+    def _pushed(self, moves: Sequence[Move], *options: str) -> tuple[CompletedProcess[bytes], tuple[str, ...]]:
+        """git's answer to a push of some moves, and the words that it was started with."""
+        leases = [f"--force-with-lease={move.ref}:{move.old or ''}" for move in moves]
+        specs = [f"{move.new or ''}:{move.ref}" for move in moves]
+        words = ("push", *options, "--porcelain", *leases, "--", self._access.url, *specs)
+        return self._requests.run(*words), words
 
     def git(self, *words: str) -> bytes:
         """The output of git; RetryableError if it fails."""

@@ -15,7 +15,7 @@ from dreamcatcherd.stages.unreadable import Unreadable
 
 
 class Rewind(Struct, frozen=True):
-    """A lane that no longer holds what it held at an earlier look; `new` is None if it was deleted."""
+    """A lane, or `main`, that no longer holds what it held at an earlier look; `new` is None if it was deleted."""
 
     ref: str
     old: str
@@ -30,7 +30,8 @@ class Inbox(Struct, frozen=True):
     """What waits to be merged, as one view shows it.
 
     `lanes` are the lane heads that bring new commits, as (ref, commit): of a rewound lane both the old head and the new
-    one, and, if `main`'s head cannot be read, the nearest commits below it that can. `commits` are all new commits.
+    one, the head from which `main` was rewound, and, if `main`'s head cannot be read, the nearest commits below it that
+    can. `commits` are all new commits.
     `unreadable` are commits that were passed over; of these, no ledger names the `unreported` ones yet."""
 
     view: View

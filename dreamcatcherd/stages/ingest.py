@@ -86,7 +86,7 @@ class InboxReader:
         lanes = self._lanes(refs, main, settings)
         if not self.settled and base.commit:
             self.settled = _merged_lately(store, base.commit, lanes)
-        self._note_rewinds(store, base, refs, lanes)
+        self._note_rewinds(store, base, refs, lanes, main)
         mirrored = mirrored_heads(refs, settings, main)  # their refs never move, so they are never rewound
         lanes = {**lanes, **mirrored}
         self._blocked = {ref: oid for ref, oid in self._blocked.items() if lanes.get(ref) == oid}
@@ -110,6 +110,7 @@ class InboxReader:
         heads = readable_heads(commits, self._faults, refs.get(main))
         if head is None:
             live = [(main, oid) for oid in heads] + live
+        heads += [oid for ref, oid in live if ref == main and oid not in heads]  # `main` was rewound from these
         arrivals = self.waiting(store, base, settings)
         for oid, sources in sources_of(commits, heads, main, live).items():
             arrivals += self._arrivals_of(view, oid, commits[oid], sources)
@@ -196,10 +197,14 @@ class InboxReader:
         self._rewinds.clear()
         self._reported = {(one.ref, one.commit) for one in self._unreadable}
 
-    def _note_rewinds(self, store: Store, base: PublishedState, refs: dict[str, str], lanes: dict[str, str]) -> None:
-        """Compare each lane with the last poll, and keep the old head of one that was rewound before it was merged.
+    def _note_rewinds(
+        self, store: Store, base: PublishedState, refs: dict[str, str], lanes: dict[str, str], main: str
+    ) -> None:
+        """Compare `main` and each lane with the last poll, and keep the old head of one that was rewound before it was
+        merged.
 
         A rewind that the last ledger names was seen by another primary, and is not reported twice."""
+        now = lanes if paths.is_copy(refs) or main not in refs else {**lanes, main: refs[main]}
         left_alone = {one.ref for one in self._unreadable}
         moved = [(ref, old) for ref, old in self._seen.items() if refs.get(ref) != old]
         for ref, old in sorted(moved):
@@ -210,9 +215,10 @@ class InboxReader:
             # The old head may be gone from the object database already: then there is nothing to merge.
             if not merged and ref not in left_alone and store.resolve(old) == old:
                 self._rewound[old] = ref
-            if new is not None or not merged:
+            # Of `main` a rewind behind the last publication is found in git itself, whoever saw it.
+            if not merged or (new is not None and ref != main):
                 self._rewinds.append(Rewind(ref, old, new))
-        self._seen = lanes
+        self._seen = now
         reported = {(row.path, row.commit, row.detail) for row in base.ledger.violations} if base.ledger else set()
         self._rewinds = [
             one for one in self._rewinds if (paths.short_ref(one.ref), one.new, one.detail) not in reported

@@ -21,6 +21,7 @@ from dreamcatcherd.core.tree import FILE, TREE, Entry, NamePath, edit, edit_at, 
 from dreamcatcherd.core.waiting import next_ledgers
 from dreamcatcherd.git.command import AUTHOR
 from dreamcatcherd.git.protocols import Commit, Store
+from dreamcatcherd.git.reachability import reach_within
 from dreamcatcherd.stages.delta_copies import Copies, deleted_deltas
 from dreamcatcherd.stages.early_deltas import count, ending
 from dreamcatcherd.stages.frame_file import format_frame_file
@@ -156,8 +157,11 @@ def _delta_files(
         for path, entry in deleted_deltas(store, before, now) if root in inbox.kept_roots else ():
             if path.partition("/")[0] not in gone and path.count("/") <= paths.DELTA_LEVELS + 1:
                 copies.put_back(f"{root}/{path}", entry)
+    # Where `main` was rewound, its tree lacks what came on it before.
+    tips = [tip for ref, tip in inbox.lanes if ref == inbox.main]
+    rewound = {oid for tip in tips for oid in reach_within(inbox.commits, tip)}
     for arrival in merged:
-        if arrival.source != "main":
+        if arrival.source != "main" or arrival.item.version.commit in rewound:
             copies.put(arrival.item)
     return changes | copies.added
 

@@ -67,9 +67,14 @@ def find_violations(
         if len(unsafe) > UNSAFE_NAMED:
             left = f"{len(unsafe) - UNSAFE_NAMED} more are not listed"
             found.append(Violation("bad-path", "…", head, store.commit(head).author, left))
+    known_rewound = any(one.kind == "main-rewound" for one in found)
     for rewind in inbox.rewinds:
+        of_main = rewind.ref == inbox.main
+        if of_main and known_rewound:
+            continue
         author = store.commit(rewind.new).author if rewind.new else None
-        found.append(Violation("lane-rewound", paths.short_ref(rewind.ref), rewind.new, author, rewind.detail))
+        kind: ViolationKind = "main-rewound" if of_main else "lane-rewound"
+        found.append(Violation(kind, paths.short_ref(rewind.ref), rewind.new, author, rewind.detail))
     refused = inbox.view.refused
     if refused is not None and head is not None:
         entry = lookup(store, store.commit(head).tree, paths.SETTINGS)

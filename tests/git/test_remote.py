@@ -238,6 +238,24 @@ def test_two_primaries_at_a_distance_close_each_frame_once(shared: LocalStore, u
     assert (close(two).frame, close(one).frame) == (2, 3)
 
 
+def test_a_server_without_atomic_pushes_gets_no_second_chain(shared: LocalStore, url: str, tmp_path: Path) -> None:
+    """A primary whose lease on `main` is stale moves nothing at all; the other one publishes on what came."""
+    subprocess.run(["git", "-C", str(shared.folder), "config", "receive.advertiseAtomic", "false"], check=True)
+    one, two = (primary_on(remote(url, tmp_path / name)) for name in "ab")
+    stale = one.read_inbox()
+    start = shared.refs()[paths.PUBLISHED]
+    commit_files(shared, MAIN, {f"{FOLDER}/1/a.json": text(number=1)})
+    fresh = two.read_inbox()
+    made = put(one.store, "refs/heads/made", {}, (start,))
+    assert not one.store.move_refs([Move(MAIN, made, stale.head), Move(paths.PUBLISHED, made, start)], "test")
+    assert shared.refs()[paths.PUBLISHED] == start
+    report = close_frame(two, "test", 1, fresh)
+    assert (report.lost, report.races) == (False, 0)
+    refs = shared.refs()
+    assert refs[MAIN] == refs[paths.PUBLISHED] == report.commit
+    assert [close(one).frame, close(two).frame] == [2, 3]
+
+
 def test_a_push_that_lands_though_git_was_given_up_counts(
     shared: LocalStore, url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

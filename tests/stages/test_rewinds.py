@@ -10,6 +10,7 @@ from dreamcatcherd.core.tree import FILE, Entry
 from dreamcatcherd.daemon.cycle import poll
 from dreamcatcherd.daemon.primary import Primary
 from dreamcatcherd.git.protocols import Move
+from dreamcatcherd.history.verify import read_history, verify_frame
 from tests.law.fleet import MAIN, commit_files
 from tests.stages.tools import FOLDER, WHO, close, content, merged, other, put, text
 
@@ -172,6 +173,28 @@ def test_lanes_under_a_prefix_that_is_no_longer_theirs_are_not_deleted(primary: 
 
 
 # main and the published ref ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("gone", [True, False], ids=["deleted", "moved back"])
+def test_a_main_rewound_before_its_deltas_are_merged_loses_nothing(primary: Primary, gone: bool) -> None:
+    """What a poll had seen on `main` is merged as pushed there, and the ledger names the rewind once."""
+    store = primary.store
+    push(primary, MAIN, "a", 1)
+    close(primary)
+    published = store.refs()[MAIN]
+    old = push(primary, MAIN, "b", 2)
+    poll(primary)
+    move(primary, MAIN, None if gone else published)
+    new = None if gone else push(primary, MAIN, "c", 3)
+    ledger = close(primary)
+    assert merged(ledger) == (["b.json"] if gone else ["b.json", "c.json"])
+    assert {row.source for row in ledger.deltas} == {"main"}
+    assert [(kind, path, commit) for kind, path, commit, _ in rewinds(ledger)] == [("main-rewound", "main", new)]
+    assert parents(primary) == ((published, old) if gone else (new, old))
+    assert content(store, f"{FOLDER}/1/b.json") == text(number=2)
+    assert (rewinds(close(primary)), close(other(store)).violations) == ([], [])
+    history = read_history(store, store.refs(), MAIN)
+    assert [verify_frame(store, history, at) for at in range(len(history.links))] == [None] * 4
 
 
 def test_a_deleted_main_is_put_back_with_everything(primary: Primary) -> None:
