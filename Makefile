@@ -21,6 +21,9 @@ DELTAS ?= 1000000
 BENCH_FRAMES ?= 10
 # `make law`: how many sets of deltas for each property and hash seed. There are five properties and four seeds.
 EXAMPLES ?= 600
+# `make simulate`: how many seeds, and the first one.
+SEEDS ?= 10000
+FIRST ?= 0
 SEED ?= 1
 # The version that a build here has; pyproject.toml says where it comes from. `make dist VERSION=1.2.3` overrides it, for
 # the other targets too.
@@ -37,7 +40,7 @@ DREAMCATCHERD_IMAGE ?= localhost/dreamcatcherd:$(subst +,-,$(VERSION))
 LOCK = $(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes --no-annotate \
 	--no-emit-index-url --custom-compile-command 'make lock'
 
-.PHONY: help run demo check test lint bench kube packages lock version dist wheelhouse sbom sums man deb image manifests chart mutate five-minutes law soak soak-hostile soak-lanes soak-mirrors bench-costs bench-lanes bench-replay bench-shapes bench-growth bench-regions dashboard reference openapi pictures screenshots clean
+.PHONY: help run demo check test lint bench kube packages lock version dist wheelhouse sbom sums man deb image manifests chart mutate five-minutes law simulate soak soak-hostile soak-lanes soak-mirrors bench-costs bench-lanes bench-replay bench-shapes bench-growth bench-regions dashboard reference openapi pictures screenshots clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 16
@@ -149,6 +152,9 @@ five-minutes: $(DEV) ## as root, on Debian 12: follow the operator's page from a
 
 law: $(DEV) ## run the law on EXAMPLES=600 generated sets for each property, under four hash seeds
 	$(BIN)/python -m tests.law.run $(EXAMPLES)
+
+simulate: $(DEV) ## simulate the lives of SEEDS=10000 fleets of the real code under faults, from the seed FIRST=0 on
+	$(BIN)/python -m tests.simulation run $(SEEDS) $(FIRST)
 
 soak: $(DEV) ## run a real daemon under a real fleet for ten minutes, drawn in artifacts/soak.svg
 	$(BIN)/python -m tests.soak
