@@ -23,6 +23,9 @@ BENCH_FRAMES ?= 10
 EVERY ?= 1
 # `make law`: how many sets of deltas for each property and hash seed. There are five properties and four seeds.
 EXAMPLES ?= 600
+# `make simulate`: how many seeds, and the first one.
+SEEDS ?= 10000
+FIRST ?= 0
 SEED ?= 1
 # The version that a build here has; pyproject.toml says where it comes from. `make dist VERSION=1.2.3` overrides it, for
 # the other targets too.
@@ -39,7 +42,7 @@ DREAMCATCHERD_IMAGE ?= localhost/dreamcatcherd:$(subst +,-,$(VERSION))
 LOCK = $(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes --no-annotate \
 	--no-emit-index-url --custom-compile-command 'make lock'
 
-.PHONY: help run demo check test lint bench kube packages lock version dist wheelhouse sbom sums man deb image manifests chart mutate five-minutes law crash-points soak soak-hostile soak-lanes soak-mirrors bench-costs bench-lanes bench-replay bench-shapes bench-growth bench-regions dashboard reference openapi pictures screenshots vectors clean
+.PHONY: help run demo check test lint bench kube packages lock version dist wheelhouse sbom sums man deb image manifests chart mutate five-minutes law crash-points soak soak-hostile soak-lanes soak-mirrors bench-costs bench-lanes bench-replay bench-shapes bench-growth bench-regions dashboard reference openapi pictures screenshots vectors simulate clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 16
@@ -154,6 +157,9 @@ law: $(DEV) ## run the law on EXAMPLES=600 sets for each property, under four ha
 
 vectors: $(DEV) ## write the test vectors of conformance/ from tests/conformance
 	$(BIN)/python -m tests.conformance
+
+simulate: $(DEV) ## simulate the lives of SEEDS=10000 fleets of the real code under faults, from the seed FIRST=0 on
+	$(BIN)/python -m tests.simulation run $(SEEDS) $(FIRST)
 
 soak: $(DEV) ## run a real daemon under a real fleet for ten minutes, drawn in artifacts/soak.svg
 	$(BIN)/python -m tests.soak

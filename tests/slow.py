@@ -49,6 +49,8 @@ SLOW = frozenset(
         "tests/law/test_law.py::test_the_bytes_do_not_depend_on_the_hash_seed",
         "tests/git/test_clone.py::test_a_lock_that_maintenance_may_hold_is_waited_for",
         "tests/git/test_command.py::test_errors_without_end_cost_neither_memory_nor_more_than_the_time",
+        "tests/simulation/test_simulation.py::test_a_seed_gives_the_same_trace_in_every_process",
+        "tests/simulation/test_simulation.py::test_no_seed_breaks_a_promise_and_all_that_matters_is_reached",
         "tests/stages/test_linear.py::test_primaries_at_a_distance_share_a_linear_history",
         "tests/git/test_quarantine.py::test_new_commits_of_a_push_are_the_difference_of_sets",
         "tests/git/test_reachability.py::test_new_is_the_difference_of_sets_whatever_the_dates",

@@ -91,7 +91,8 @@ def _newer(store: ObjectReader, published: str | None, seen: str | None) -> str 
     """The published ref, unless it was moved back, or away, from what this primary has seen published."""
     if seen is None or published is None:
         return published or seen
-    return published if store.descends(published, seen) else seen
+    # In a linear history a publication on a rewound branch reaches the one before through its merged lanes alone.
+    return published if any(store.descends(tip, seen) for tip in tips_of(store, published)) else seen
 
 
 def never_less(store: ObjectReader, old: str | None, new: str | None, moved: Container[str] = frozenset()) -> None:

@@ -205,3 +205,17 @@ def test_nobody_but_a_publication_moves_the_ref_past_the_check(shared: LocalStor
     done = subprocess.run(words, capture_output=True, text=True, check=False)
     assert done.returncode != 0
     assert "not-the-primary" in done.stderr
+
+
+def test_a_branch_that_is_rewound_twice_forks_no_history(shared: LocalStore) -> None:
+    """A primary that saw an older publication continues from the newest one, which reaches the older one through the
+    commit that holds merged lanes alone."""
+    before = shared.refs()[MAIN]
+    one, other = primary_on(shared), primary_on(LocalStore(shared.folder))
+    close(one)
+    poll(other)
+    git(shared.folder, "update-ref", MAIN, before)
+    close(one)
+    git(shared.folder, "update-ref", MAIN, before)
+    assert close(other).frame == 3
+    assert wrong(shared) is None

@@ -1,0 +1,91 @@
+"""One simulated primary: the real daemon, stepped by hand, with a clock, a disk and a network of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import cache
+from typing import Any
+
+from dreamcatcherd.config_tables import Config, FramesConfig, HttpConfig, RetentionConfig
+from dreamcatcherd.daemon.bootstrap import Runtime
+from dreamcatcherd.daemon.opening import closing_of, primary_of
+from dreamcatcherd.daemon.service import Service
+from dreamcatcherd.testing import MemoryStore
+from dreamcatcherd.web.server import Listening, read_listening
+from tests.simulation.actions import Setting
+from tests.simulation.server import Server
+from tests.simulation.stores import CloneTwin, Host, PathTwin
+
+
+class Crashed(BaseException):
+    """The process of a primary was killed at this instant. No `except` of the code may stop it."""
+
+
+class Log:
+    """A logger that counts what the daemon says, by level and event."""
+
+    def __init__(self, say: Callable[[str, str], None]) -> None:
+        self._say = say
+
+    def debug(self, event: str, **rest: object) -> None:
+        pass
+
+    def info(self, event: str, **rest: object) -> None:
+        self._say(event, "")
+
+    def warning(self, event: str, **rest: object) -> None:
+        self._say(event, str(rest.get("cause", "")))
+
+    def error(self, event: str, **rest: object) -> None:
+        self._say(event, str(rest.get("cause", "")))
+
+
+class Node:
+    """A machine with a primary on it. What survives a crash is its disk, its clock, and what fails on it."""
+
+    def __init__(self, number: int, server: Server, setting: Setting, host: Host, log: Log) -> None:
+        self.number = number
+        self.kind = setting.primaries[number]
+        self.host = host
+        self.ahead_us = 0
+        self.disk = MemoryStore()
+        self.service: Service | None = None
+        self._server = server
+        self._setting = setting
+        self._log = log
+
+    def start(self, wall: Callable[[], int], steady: Callable[[], float]) -> Service:
+        """The running daemon, started if it is not running; `wall` and `steady` are the true times."""
+        if self.service is None:
+            config = config_of(self._setting)
+            store: Any = (
+                PathTwin(self._server, self.host)
+                if self.kind == "path"
+                else CloneTwin(self._server, self.host, self.disk, self._setting.atomic)
+            )
+            closing = closing_of(config)
+            primary = primary_of(config, store, closing)
+            primary.clock = lambda: wall() + self.ahead_us
+            primary._steady = steady
+            self.service = Service(Runtime(config, store, primary, closing, listening()), self._log)
+        return self.service
+
+    def crash(self) -> None:
+        """Kill the process."""
+        self.service = None
+
+
+@cache
+def config_of(setting: Setting) -> Config:
+    """The configuration of every primary in a world."""
+    return Config(
+        frames=FramesConfig(interval=setting.interval_s),
+        http=HttpConfig("127.0.0.1:0"),
+        retention=RetentionConfig(lanes_keep=setting.lanes_keep_s, deltas_frames=setting.deltas_frames),
+    )
+
+
+@cache
+def listening() -> Listening:
+    """Where the page would be served: no port is ever bound."""
+    return read_listening(HttpConfig("127.0.0.1:0"))

@@ -1,0 +1,162 @@
+"""The simulated shared repository, and what workers and strangers do to it directly.
+
+Owns which versions were pushed by whom, which of them the primaries owe an account of, and who moves refs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import NamedTuple
+
+from dreamcatcherd.core.paths import PUBLISHED, SEEN
+from dreamcatcherd.core.tree import FILE, Entry, edit, lookup, parse
+from dreamcatcherd.git.protocols import Commit, Move
+from dreamcatcherd.testing import MemoryStore
+from tests.law.fleet import MAIN
+from tests.law.sent import Sent
+
+WORKER = "worker <worker@localhost>"
+ROOT = "state/stream_deltas"
+
+
+class Pushed(NamedTuple):
+    """One version of a delta file: where a commit put which blob."""
+
+    path: str
+    blob: str
+    commit: str
+
+
+class Brought(NamedTuple):
+    """What a version is: the delta, and why it is to be quarantined, if it is."""
+
+    sent: Sent
+    malformed: str
+
+
+class Server:
+    """The shared repository. `store` has its objects and refs; `pushed` is every version that a worker's commit brought
+    there. Of these, `owed` must be in a ledger, and `taken_back` need not be: a force-push took them away."""
+
+    def __init__(self, note: Callable[[str], None]) -> None:
+        """`note` is told of everything that moves a ref."""
+        self.store = MemoryStore()
+        self.pushed: dict[Pushed, Brought] = {}
+        self.owed: set[Pushed] = set()
+        self.taken_back: set[Pushed] = set()
+        self.by_commit: dict[str, list[Pushed]] = {}
+        self.refused: set[str] = set()
+        self.seen_published: list[str] = []
+        self.first: str | None = None  # the commit with the settings: every state of `main` has them
+        self._note = note
+
+    @property
+    def heads(self) -> dict[str, str]:
+        """The refs."""
+        return self.store.heads
+
+    # What primaries do --------------------------------------------------------------------------------------------
+
+    def move(self, moves: list[Move]) -> bool:
+        """Move refs by compare-and-swap, as git does."""
+        if any(self.heads.get(one.ref) != one.old for one in moves):
+            return False
+        for one in moves:
+            self.set_ref(one.ref, one.new)
+        return True
+
+    def set_ref(self, ref: str, oid: str | None) -> None:
+        """Let a ref name a commit, or delete it; every move of the published ref is remembered."""
+        if oid is None:
+            self.heads.pop(ref, None)
+        else:
+            self.heads[ref] = oid
+        if ref == PUBLISHED and oid is not None:
+            self.seen_published.append(oid)
+        self._note(f"{ref} {oid[:8] if oid else 'deleted'}")
+
+    # What workers do ----------------------------------------------------------------------------------------------
+
+    def commit_files(
+        self, parents: tuple[str, ...], base: str | None, files: dict[str, bytes | None], time_s: int
+    ) -> str:
+        """Write a commit with some files set or removed in the tree of `base`; no ref names it yet."""
+        store = self.store
+        changes = {
+            path: Entry(FILE, store.write("blob", raw)) if raw is not None else None for path, raw in files.items()
+        }
+        tree = edit(store, store.commit(base).tree if base else None, changes) or store.write("tree", b"")
+        commit = store.write_commit(Commit(tree, parents, WORKER, time_s, "work\n"))
+        store.flush()
+        return commit
+
+    def register(self, commit: str, found: dict[str, Brought]) -> None:
+        """Note the versions that a worker's commit brings, as git sees it: what differs from all of its parents."""
+        store = self.store
+        mine = store.commit(commit)
+        before = [store.commit(parent).tree for parent in mine.parents]
+        versions = []
+        for path, brought in found.items():
+            entry = lookup(store, mine.tree, path)
+            if entry is not None and all(lookup(store, tree, path) != entry for tree in before):
+                versions.append(Pushed(path, entry.oid, commit))
+                self.pushed.setdefault(versions[-1], brought)
+        self.by_commit.setdefault(commit, versions)
+
+    def push(self, ref: str, commit: str) -> None:
+        """A worker's push arrived: what the commit brings is owed an account from now on."""
+        self.set_ref(ref, commit)
+        self.owed.update(self.by_commit.get(commit, ()))
+
+    def take_back(self, ref: str, old: str) -> None:
+        """After a ref was rewound or deleted: what it alone showed, before a publication held it, is not owed.
+
+        Of `main` all counts that `main` does not show any more: a lane that somebody made on it may still hold it, and
+        is not entitled to bring it."""
+        left = [self.heads.get(ref)] if ref == MAIN else list(self.heads.values())
+        kept = self.reach([oid for oid in (*left, *self.published_tips()) if oid])
+        gone = {one for one in self.owed if one.commit not in kept} & self._brought_by(old)
+        self.owed -= gone
+        self.taken_back |= gone
+
+    def _brought_by(self, head: str) -> set[Pushed]:
+        return {one for commit in self.reach([head]) for one in self.by_commit.get(commit, ())}
+
+    def reach(self, tips: Iterable[str], known: frozenset[str] | set[str] = frozenset()) -> set[str]:
+        """All commits that some tips reach, without passing through known ones."""
+        found: set[str] = set()
+        todo = list(tips)
+        while todo:
+            oid = todo.pop()
+            if oid not in found and oid not in known:
+                found.add(oid)
+                todo.extend(self.store.commit(oid).parents)
+        return found
+
+    def published_tips(self) -> list[str]:
+        """What reaches all that was published."""
+        return [self.heads[ref] for ref in (PUBLISHED, SEEN) if ref in self.heads]
+
+    def snapshot_commits(self) -> list[str]:
+        """Every commit that the published ref named, oldest first."""
+        return list(dict.fromkeys(self.seen_published))
+
+    def main(self) -> str | None:
+        """The head of the shared branch."""
+        return self.heads.get(MAIN)
+
+
+def transfer(source: MemoryStore, target: MemoryStore, tips: Iterable[str]) -> None:
+    """Copy objects as a fetch or push does: all that some commits reach and the target lacks.
+
+    An object that the target has is taken to be there with all that it names."""
+    todo = list(tips)
+    while todo:
+        oid = todo.pop()
+        if oid in target.objects:
+            continue
+        kind, data = target.objects[oid] = source.objects[oid]
+        if kind == "commit":
+            commit = source.commit(oid)
+            todo += [commit.tree, *commit.parents]
+        elif kind == "tree":
+            todo += [entry.oid for entry in parse(data).values()]
