@@ -218,8 +218,7 @@ class Primary:
     def decide(self, inbox: Inbox) -> Decision:
         """Whether the open frame is due."""
         now = Moment(self.clock(), self._steady())
-        signs = self._signs(inbox)
-        decision = decide(self._watch, inbox.published.state, self.closing, signs, now)
+        decision = decide(self._watch, inbox.published.state, self.closing, self._signs(inbox), now)
         self._watch = decision.watch
         return decision
 

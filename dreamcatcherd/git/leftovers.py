@@ -14,7 +14,7 @@ from dreamcatcherd.git.derived_files import DERIVED_FOLDER
 from dreamcatcherd.git.locks import all_locks, remove_stale
 from dreamcatcherd.git.packs import forget_keeps
 
-LOCK_S = 3600.0
+STALE_LOCK_S = 3600.0
 """A lock that nobody waits for is older than the longest maintenance when it is removed: see `locks` for the others."""
 
 MAINTENANCE_LOCK_S = 12 * 3600.0
@@ -38,7 +38,7 @@ def remove_leftovers(repository: Path) -> None:
     maintenance = repository / "objects" / "maintenance.lock"
     # A live git holds the others for the time of one command, and that one for all of its maintenance.
     remove_stale([maintenance], MAINTENANCE_LOCK_S)
-    remove_stale([lock for lock in all_locks(repository) if lock != maintenance], LOCK_S)
+    remove_stale([lock for lock in all_locks(repository) if lock != maintenance], STALE_LOCK_S)
     forget_keeps(repository)
     for path in _unfinished(repository):
         with contextlib.suppress(OSError):

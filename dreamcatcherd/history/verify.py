@@ -21,7 +21,7 @@ from dreamcatcherd.core.errors import FatalError, FormatError, RefusedError
 from dreamcatcherd.core.ledger import RECLASSIFY, Ledger, read_ledger, write_ledger
 from dreamcatcherd.core.ledger_builder import Basis, make_ledger
 from dreamcatcherd.core.merge import Merged, merge
-from dreamcatcherd.core.model import Delta, FrameState
+from dreamcatcherd.core.model import Arrival, Delta, FrameState
 from dreamcatcherd.core.plan import make_plan
 from dreamcatcherd.core.projections import PROJECTIONS
 from dreamcatcherd.core.settings import Settings
@@ -246,11 +246,8 @@ def _recompute(
         return f"ledger edited: it names settings {ledger.settings}, which did not count then"
     settings = inbox.settings
     arrivals = arrivals_of(store, inbox, ledger)
-    # Not every store hashes what it reads. A damaged delta would give another state, and the snapshot would be blamed.
-    for arrival in arrivals:
-        item = arrival.item
-        if isinstance(item, Delta) and object_id("blob", store.read(item.version.blob)) != item.version.blob:
-            return f"delta missing: {item.version.path} {item.version.blob} holds other bytes than its id says"
+    if (damaged := _damaged(store, arrivals)) is not None:
+        return damaged
     overlay = Overlay(store)
     tree = store.commit(link.oid).tree
     published = subtree(store, tree, paths.SNAPSHOT)
@@ -294,6 +291,16 @@ def _recompute(
         if oid not in not_published and store.read(oid) != data:
             return f"snapshot edited: its object {oid} holds other bytes"
     return _misplaced(store, overlay, link, base, ledger, tree, raw, settings)
+
+
+def _damaged(store: RepositoryReader, arrivals: Sequence[Arrival]) -> str | None:
+    """Why a delta is not the one that its id names. Not every store hashes what it reads, and a damaged delta would
+    give another state: the snapshot would be blamed."""
+    for arrival in arrivals:
+        item = arrival.item
+        if isinstance(item, Delta) and object_id("blob", store.read(item.version.blob)) != item.version.blob:
+            return f"delta missing: {item.version.path} {item.version.blob} holds other bytes than its id says"
+    return None
 
 
 def _edited_view(

@@ -18,6 +18,7 @@ from dreamcatcherd.core import (
     decimals,
     entities,
     entity_lines,
+    fold,
     header,
     keyed_records,
     keys,
@@ -159,8 +160,8 @@ def any_target_counts() -> Changes:
 
 def one_record_of_each_section() -> Changes:
     """Of the records that a delta appends only the first is kept."""
-    plain = merge.append_changes
-    yield merge, "append_changes", lambda row, section, stamp, first, some: plain(row, section, stamp, first, some[:1])
+    plain = fold.append_changes
+    yield fold, "append_changes", lambda row, section, stamp, first, some: plain(row, section, stamp, first, some[:1])
 
 
 MUTANTS: list[Callable[[], Changes]] = [

@@ -23,7 +23,7 @@ from dreamcatcherd.git.local import LocalStore
 from dreamcatcherd.git.overlay import Overlay
 from dreamcatcherd.git.protocols import Commit, Move, Store
 from dreamcatcherd.history.reclassify import reclassified
-from dreamcatcherd.history.replay import closed_frames, own_ledger, replay_hindsight, replay_to
+from dreamcatcherd.history.replay import closed_frames, own_ledger, plan_replay, replay_hindsight, replay_to
 from dreamcatcherd.history.verify import Verdict, read_history
 from dreamcatcherd.imports.adopt_export import adopt
 from dreamcatcherd.stages.first_frame import open_first
@@ -329,7 +329,8 @@ def test_a_frame_that_placed_everything_again_verifies_from_itself_on() -> None:
     store = primary.store
     inbox = primary.read_inbox()
     overlay = Overlay(store)
-    base = reclassified(overlay, store, chain(store), inbox.settings)
+    plan = plan_replay(closed_frames(store, chain(store)), inbox.settings)
+    base = reclassified(overlay, store, plan, inbox.settings)
     for kind, data in overlay.reached(base.tree).values():
         store.write(kind, data)
     assert close_frame(primary, RECLASSIFY, onto=lambda _: base).ledger is not None
