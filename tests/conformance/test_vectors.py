@@ -112,7 +112,7 @@ PLAIN = ("roots", "prefix", "relays", "linear")
 
 @pytest.mark.parametrize("case", cases_of("history"))
 def test_every_version_is_accounted_for_once(case: dict[str, Any]) -> None:
-    """Each version that a commit brings is merged, a duplicate or quarantined in one frame; none that is still early."""
+    """Each version that a commit brings is merged, a duplicate or quarantined, in one frame alone."""
     refs = {step["ref"].partition("/")[0] for step in case["steps"] if "commit" in step}
     if not refs <= {"main", "dc"} or any(name in (case["settings"] or "") for name in PLAIN):
         return  # other refs and folders are read or not, as the settings say
