@@ -23,6 +23,8 @@ PUBLISHING = [
         {"again.json": _ONE}), CLOSE),
     history("more-than-twenty-names", "of one content in one commit are counted, and not listed",
             commit("a", {f"n{n:02}.json": _ONE for n in range(25)})),
+    history("more-than-twenty-unreadable", "names of the same bytes are counted, too",
+            commit("a", {f"n{n:02}.json": "{" for n in range(25)})),
     history("same-bytes-in-another-frame", "are no duplicate: the path's frame is not theirs", commit("a",
         {"a.json": _ONE,
             "state/stream_deltas/2/a.json": _ONE})),
