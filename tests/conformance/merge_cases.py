@@ -136,6 +136,8 @@ FIELDS = [
     both("many-fields", "beyond 256 fields each stamp is written once",
          _channel(1, "alice", **{f"f{n:03}": n for n in range(200)}),
          _channel(2, "bob", **{f"f{n:03}": n for n in range(150, 300)}), settings=ROWS),
+    both("256-fields", "are written with a stamp each", _channel(1, "alice", **{f"f{n:03}": n for n in range(200)}),
+         _channel(2, "bob", **{f"f{n:03}": n for n in range(150, 256)}), settings=ROWS),
     both("sum-misfit", "a record of a sum with text does not fit", _channel(1, "alice", post_count="many"),
         settings=ROWS),
 ]  # fmt: skip
