@@ -146,7 +146,8 @@ def _numbered(count: int, start: int = 1) -> list[Given]:
 
 LARGE = [
     both("256-posts", "are one file", delta(1, "alice", posts_created=_numbered(256))),
-    both("257-posts", "are a folder, by the digits of their numbers", delta(1, "alice", posts_created=_numbered(257, 0))),
+    both("257-posts", "are a folder, by the digits of their numbers", delta(1, "alice", posts_created=_numbered(257,
+        0))),
     history("split-by-growing", "the layout does not depend on history", send("a", delta(1, "alice",
         posts_created=_numbered(200))), CLOSE,
             send("b", delta(1, "alice", 2, posts_created=_numbered(57, 201))), CLOSE),
