@@ -27,7 +27,7 @@ def raw_of(given: Any) -> bytes:
     if "repeat" in given:
         raw: bytes = given["repeat"].encode() * given["times"]
         return raw
-    return base64.b64decode(given["base64"] if "base64" in given else given["bytes"])
+    return raw_of(given["bytes"]) if "mode" in given else base64.b64decode(given["base64"])
 
 
 def frames_of(case: dict[str, Any]) -> Iterator[Frame]:
@@ -57,3 +57,26 @@ def beside(path: str, files: dict[str, Any]) -> tuple[tuple[str, bytes], ...]:
             if other.startswith(folder) and not other.endswith(".json"):
                 found[other[len(folder) :]] = raw_of(raw)
     return tuple(found.items())
+
+
+def versions_of(steps: list[dict[str, Any]]) -> Iterator[tuple[str, str]]:
+    """Each version of a delta that the commits of some steps bring against all their parents, as (commit, blob)."""
+    trees: dict[str, dict[str, str]] = {}
+    heads: dict[str, str] = {}
+    for step in steps:
+        if "move" in step:
+            heads[step["move"]] = step["to"]
+        if "commit" not in step:
+            continue
+        parents = step.get("parents", [heads[step["ref"]]] if heads.get(step["ref"]) else [])
+        befores = [trees[parent] for parent in parents]
+        tree = dict(befores[0]) if befores else {}
+        for path, raw in step["files"].items():
+            tree.pop(path, None)
+            if raw is not None:
+                tree[path] = blob_id(raw_of(raw))
+        trees[step["commit"]], heads[step["ref"]] = tree, step["commit"]
+        for path, blob in tree.items():
+            is_delta = path.startswith("state/stream_deltas/") and path.endswith(".json")
+            if is_delta and all(before.get(path) != blob for before in befores):
+                yield step["commit"], blob

@@ -23,9 +23,10 @@ def run(*words: str) -> Result:
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """Two sections of the vectors, to be spoilt."""
-    for section in ("keys", "trees"):
-        shutil.copytree(FOLDER / section, tmp_path / section)
+    """Two files of the vectors, to be spoilt."""
+    for file in ("keys/order.json", "trees/objects.json"):
+        (tmp_path / file).parent.mkdir()
+        shutil.copy(FOLDER / file, tmp_path / file)
     return tmp_path
 
 

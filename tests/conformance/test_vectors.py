@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import subprocess
+from collections import Counter
 from functools import cache
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -15,7 +16,7 @@ from dreamcatcherd.conformance.running import run_cases
 from dreamcatcherd.conformance.vectors import read_vectors
 from tests.conformance.build import FOLDER, files
 from tests.conformance.layout import digest_of, files_of, tree_id
-from tests.conformance.reading import Frame, beside, frames_of
+from tests.conformance.reading import Frame, beside, frames_of, versions_of
 from tests.e2e.tools import do_without, environment, missing
 from tests.law.model import conflicts, decisions, model, stamped
 from tests.law.sent import Sent, blob_id, content_id
@@ -104,6 +105,25 @@ def claims_by_model(deltas: list[Sent], closes: dict[tuple[int, str], int], fram
     every = decisions(deltas, closes, frame.settings)
     own = [{name: one for name, one in row.items() if name != "frame"} for row in every if row["frame"] == frame.number]
     return sorted(map(text, own))
+
+
+PLAIN = ("roots", "prefix", "relays", "linear")
+
+
+@pytest.mark.parametrize("case", cases_of("history"))
+def test_every_version_is_accounted_for_once(case: dict[str, Any]) -> None:
+    """Each version that a commit brings is merged, a duplicate or quarantined, in one frame alone."""
+    refs = {step["ref"].partition("/")[0] for step in case["steps"] if "commit" in step}
+    if not refs <= {"main", "dc"} or any(name in (case["settings"] or "") for name in PLAIN):
+        return  # other refs and folders are read or not, as the settings say
+    brought = Counter(versions_of(case["steps"]))
+    found: Counter[tuple[str, str]] = Counter()
+    for frame in frames_of(case):
+        listed = [row for name in ("deltas", "duplicates", "quarantined") for row in frame.rows.get(name, [])]
+        found.update((row["commit"], row["blob"]) for row in listed if row.get("reason") != "too-far-ahead")
+        for row in listed:
+            found[row["commit"], row["blob"]] += row.get("more", 0)
+    assert found == brought
 
 
 @pytest.mark.parametrize("case", cases_of("history"))

@@ -15,16 +15,17 @@ OPS = ("claim", "renew", "release")
 
 
 class Key(NamedTuple):
-    """The parts of a key, with the fields that they stand in."""
+    """The parts of a key, with the fields that they stand in; a text that is the last part stands in `content`."""
 
     fields: tuple[str, ...]
     parts: tuple[Any, ...]
     confusable: bool = False
+    content: str | None = None
 
     def shown(self) -> Any:
         """The key as people see it: one value, a list of parts, or an object where another alternative is as long."""
         if self.confusable:
-            return dict(zip(self.fields, self.parts, strict=True))
+            return dict(zip((*self.fields, self.content), self.parts, strict=False))
         return self.parts[0] if len(self.parts) == 1 else list(self.parts)
 
     def own(self) -> dict[str, Any]:
@@ -231,7 +232,7 @@ def _keyed(row: Row, alternative: Alternative, record: dict[str, Any], nulls: bo
     parts = [record[own] for own in _own(alternative)]
     body = record.get(row.content) if row.content else None
     texts = [body] if row.is_keyed_by_text(alternative) and isinstance(body, str) and body else []
-    key = Key(tuple(_own(alternative)), (*parts, *texts), row.is_confusable(alternative))
+    key = Key(tuple(_own(alternative)), (*parts, *texts), row.is_confusable(alternative), row.content)
     return Placed(row.name, row, key, record, appended=row.is_keyed_by_text(alternative) and not texts)
 
 
