@@ -268,7 +268,7 @@ def test_a_commit_has_the_parents_that_git_sees(raw: bytes, parents: tuple[str, 
 def test_a_lane_that_was_begun_on_a_branch_with_one_counts_once_a_frame_has_passed_it_by(
     repository: Path, primary: Primary
 ) -> None:
-    """Every clone has the commit then. The lane waits for that frame, and neither for a restart nor for another push."""
+    """Every clone has the commit then. The lane waits for that frame, and not for a restart or another push."""
     head = primary.store.refs()[MAIN]
     made, *others = UNREADABLE[FOLLOWED[0]]
     bad = ("commit", made[1].replace(b"\nauthor", b"\nparent " + head.encode() + b"\nauthor", 1))
