@@ -10,13 +10,14 @@ import random
 import time
 from collections.abc import Callable, Iterator
 
-from msgspec import structs
+from msgspec import Struct, structs
 
 from dreamcatcherd.client.session import remote_access
 from dreamcatcherd.config_files import credential_file, repository_path
 from dreamcatcherd.config_remotes import RelayConfig
 from dreamcatcherd.config_tables import Config
 from dreamcatcherd.core import paths
+from dreamcatcherd.core.codec import plain
 from dreamcatcherd.core.errors import PushRefusedError, RetryableError, UsageError
 from dreamcatcherd.core.frames import Decision
 from dreamcatcherd.core.report import CycleReport, Forwarded, Pending
@@ -40,6 +41,7 @@ from dreamcatcherd.stages.relay_forward import (
 )
 from dreamcatcherd.stages.relay_unreadable import (
     branch_heads,
+    push_to_lanes,
     split_branch,
     take_off_unreadable,
     with_fitting_remedies,
@@ -68,6 +70,13 @@ UNREAD = Pending(0, None, None, None, None, None, {}, 0, 0.0, {})
 """What a report says before the repository was read."""
 
 
+class RefusedBranch(Struct, frozen=True):
+    """What upstream refused of the shared branch: its heads with upstream's commit then, and why."""
+
+    at: tuple[list[str], str | None]
+    cause: str
+
+
 class Relay:
     """The relay of `primary`'s repository. `failure` is why the last look at upstream failed, None if it went well."""
 
@@ -84,6 +93,7 @@ class Relay:
         self._seen = UpstreamRefs()
         self._next_s = 0.0  # when upstream is looked at again
         self._most = COMMITS_MOST
+        self._refused_branch: RefusedBranch | None = None
         self._merged: dict[str, tuple[str, float]] = {}  # merged lanes: head, and since when this process knows it
         self._missing: tuple[object, list[str], dict[str, Commit]] = (None, [], {})
 
@@ -159,14 +169,20 @@ class Relay:
     def _forward(self, inbox: Inbox, report: CycleReport) -> CycleReport:
         """Push what upstream lacks, without the lanes that it refuses; returns the report with what was pushed.
 
-        PushRefusedError if it refuses everything."""
+        PushRefusedError if it refuses all lanes."""
         branch, missing = self._missing_of(inbox)
+        if not any(oid in missing for oid in branch):
+            self._refused_branch = None
         if self._name not in inbox.settings.relays or not heads_among(missing):
             return report
+        if (refused_branch := self._refused_branch) is not None and refused_branch.at == (branch, self._seen.main):
+            branch = []  # it is tried again with each frame that closes upstream, and with each push to it
         policy, waiting = self._primary.policy, waiting_here(inbox, missing)
         last: PushRefusedError | None = None
+        first: Inbox | None = None
         for attempt in policy.attempts(waiting):
             chosen = policy.narrowed(waiting, attempt)
+            first = first or chosen
             try:
                 pushed = self._push(chosen, branch, missing)
             except PushRefusedError as error:
@@ -180,10 +196,23 @@ class Relay:
             refused = policy.taken(waiting, attempt, self._primary.clock())
             if pushed is None and last is not None and not attempt.refused:
                 raise last  # nothing is left that could be tried, and nothing shows which lane is the cause
+            if branch:
+                self._refused_branch = None
             return structs.replace(report, forwarded=pushed, lanes_refused=refused)
-        if last is not None:
-            raise last
+        if last is not None and first is not None:
+            return self._without_branch(first, branch, missing, last, report)
         return report
+
+    def _without_branch(
+        self, chosen: Inbox, branch: list[str], missing: dict[str, Commit], error: PushRefusedError, report: CycleReport
+    ) -> CycleReport:
+        """Forward the lanes alone after an `error`: upstream refuses the shared branch without them as well."""
+        if not branch:
+            raise error
+        pushed = self._push(chosen, [], missing)
+        known, self._refused_branch = self._refused_branch, RefusedBranch((branch, self._seen.main), error.cause)
+        left_out = [(paths.short_ref(self._primary.main), error.cause)] if known is None else []
+        return structs.replace(report, forwarded=pushed if pushed is not LOST else None, lanes_refused=left_out)
 
     def _push(self, chosen: Inbox, branch: list[str], missing: dict[str, Commit]) -> Forwarded | None:
         """One push of what is chosen, and of these heads of the shared branch; None if there is nothing, LOST if the
@@ -252,6 +281,10 @@ class Relay:
         if inbox.head is not None and self._name not in inbox.settings.relays:
             remedy = f'add it upstream to {paths.SETTINGS}: [lanes] relays = ["{self._name}"]'
             yield Trouble(f"upstream does not list the relay {self._name!r}: nothing is forwarded", None, remedy)
+        if (refused := self._refused_branch) is not None:
+            branch = paths.short_ref(inbox.main)
+            what = f"what was pushed to {branch} is not forwarded, since upstream refuses it: {refused.cause}"
+            yield Trouble(plain(what), None, push_to_lanes(self._primary.store, inbox.main))
         published = inbox.published.commit
         if published is not None and is_ahead(self._primary.store, published, self._seen):
             yield ahead_trouble(self._primary.store, published, self._seen)

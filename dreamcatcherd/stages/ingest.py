@@ -66,6 +66,7 @@ class InboxReader:
         self._faults: dict[str, str] = {}  # new commits that cannot be read, with the reason
         self._unreadable: tuple[Unreadable, ...] = ()
         self._blocked: dict[str, str] = {}  # lane heads that bring an unreadable commit; each is read once
+        self._blocked_since: str | None = None  # the publication under which they were blocked
         self._reported: set[tuple[str, str]] = set()  # unreadable commits that a ledger names, as (ref, commit)
         self._judged_by: object = None
         self._is_lane: tuple[object, dict[str, bool]] = (None, {})  # by ref, under one prefix and list of relays
@@ -90,6 +91,7 @@ class InboxReader:
         mirrored = mirrored_heads(refs, settings, main)  # their refs never move, so they are never rewound
         lanes = {**lanes, **mirrored}
         self._blocked = {ref: oid for ref, oid in self._blocked.items() if lanes.get(ref) == oid}
+        self._unblock(store, base)
 
         # A fleet has thousands of lanes and few of them bring something: settled and blocked ones are not walked again.
         open_lanes = [oid for ref, oid in lanes.items() if self.settled.get(ref) != oid and ref not in self._blocked]
@@ -119,6 +121,19 @@ class InboxReader:
             arrivals = self.only_signed(store, arrivals, settings.signers, view.seen_at or None)
         unreported = tuple(one for one in self._unreadable if (one.ref, one.commit) not in self._reported)
         return Inbox(view, live, commits, arrivals, tuple(self._rewinds), self._unreadable, unreported)
+
+    def _unblock(self, store: Store, base: PublishedState) -> None:
+        """Read a lane again whose unreadable commit a publication has passed by on `main`: every clone has that commit
+        now, and what the lane brings on top of it is honest work."""
+        if base.commit == self._blocked_since:
+            return
+        self._blocked_since = base.commit
+        passed = {
+            one.ref
+            for one in self._unreadable
+            if one.ref in self._blocked and any(store.descends(tip, one.commit) for tip in base.tips)
+        }
+        self._blocked = {ref: oid for ref, oid in self._blocked.items() if ref not in passed}
 
     def _lanes(self, refs: dict[str, str], main: str, settings: Settings) -> dict[str, str]:
         """The refs that are lanes. Each name is judged once: a fleet has thousands, and one of them moves."""

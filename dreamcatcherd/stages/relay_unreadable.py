@@ -130,15 +130,20 @@ def with_fitting_remedies(store: Store, troubles: list[Trouble], inbox: Inbox, u
     own = [noted[oid] for oid in _not_upstream(store, inbox, list(noted), upstream)]
     said = {trouble.what: one for one in own for trouble in troubles_of([one], inbox.main)}
     return [
-        structs.replace(one, remedy=_remedy(said[one.what], inbox, store.where)) if one.what in said else one
+        structs.replace(one, remedy=_remedy(store, said[one.what], inbox)) if one.what in said else one
         for one in troubles
     ]
 
 
-def _remedy(found: Unreadable, inbox: Inbox, repository: str) -> str:
+def _remedy(store: Store, found: Unreadable, inbox: Inbox) -> str:
     if not inbox.settings.signers:
         return "the next look at upstream takes it off the branch, and keeps what was pushed after it"
     branch = paths.short_ref(found.ref)
-    back = f"git -C {repository} update-ref {found.ref} {paths.UPSTREAM}main"
     why = f"what was pushed to {branch} after it is not forwarded, since a copy of it would not be signed"
-    return f"{why}: let its workers push it to their lanes, and then move the branch back: {back}"
+    return f"{why}: {push_to_lanes(store, found.ref)}"
+
+
+def push_to_lanes(store: Store, main: str) -> str:
+    """The remedy for what is on the shared branch (a full ref name) and cannot be forwarded."""
+    back = f"git -C {store.where} update-ref {main} {paths.UPSTREAM}main"
+    return f"let its workers push it to their lanes, and then move the branch back: {back}"

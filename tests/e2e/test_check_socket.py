@@ -223,11 +223,14 @@ def test_a_process_that_is_killed_leaves_a_working_hook(plain: Path, worker: Pat
         process.kill()
         wait_for(lambda: not any(Path(f"/proc/{pid}").exists() for pid in left))
     assert (plain / SOCKET).exists()
+    assert "each push starts the complete check: " in (said := reported(plain))
+    assert "does not answer" in said
+    assert complete_checks(plain) == 1  # doctor runs the hook itself
     assert lane(worker, "d", BROKEN).startswith("refused")
-    assert complete_checks(plain) == 1
+    assert complete_checks(plain) == 2
     with serving(plain):
         assert lane(worker, "d").startswith("ok")
-        assert complete_checks(plain) == 1
+        assert complete_checks(plain) == 2
     assert not (plain / SOCKET).exists()
     assert lane(worker, "e").startswith("ok")
 
@@ -308,20 +311,21 @@ def test_a_path_may_be_longer_than_the_address_of_a_socket(tmp_path: Path) -> No
         assert ask(folder, f"{head} {head} refs/heads/main\n".encode()) == (0, "")
 
 
+def reported(repository: Path) -> str:
+    """What `doctor` says of who checks pushes."""
+    checks = dc_json("doctor", "--repo", str(repository))
+    return str(next(one["detail"] for one in checks if one["check"] == "push check"))
+
+
 def test_the_daemon_keeps_the_process_running(plain: Path, worker: Path, tmp_path: Path) -> None:
     """It starts soon after the daemon, `doctor` says that pushes are checked by it, and it ends with the daemon, also
     with one that is killed."""
-
-    def reported() -> str:
-        checks = dc_json("doctor", "--repo", str(plain))
-        return str(next(one["detail"] for one in checks if one["check"] == "push check"))
-
-    assert "no daemon serves this repository here" in reported()
+    assert "no daemon serves this repository here" in reported(plain)
     config = primary_toml(tmp_path, more='[log]\nformat = "json"\n')
     with Daemon(tmp_path, "--repo", str(plain), "--config", str(config)) as daemon:
         (line,) = wait_for(lambda: daemon.logged("checking pushes for the hook"), 90)
         # It waits for an answer no longer than a hook does.
-        wait_for(lambda: reported() == "a running daemon checks the pushes of this account", 90)
+        wait_for(lambda: reported(plain) == "a running daemon checks the pushes of this account", 90)
         answered_at_last(plain, worker)
         assert daemon.stop()[0] == 0
         wait_for(lambda: not Path(f"/proc/{line['pid']}").exists())

@@ -263,3 +263,21 @@ def test_names_that_no_clone_can_hold_leave_the_shared_branch(
 def test_a_commit_has_the_parents_that_git_sees(raw: bytes, parents: tuple[str, ...]) -> None:
     """Only parents that stand directly below the tree count, since git reads no others."""
     assert parse_commit(raw).parents == parents
+
+
+def test_a_lane_that_was_begun_on_a_branch_with_one_counts_once_a_frame_has_passed_it_by(
+    repository: Path, primary: Primary
+) -> None:
+    """Every clone has the commit then. The lane waits for that frame, and not for a restart or another push."""
+    head = primary.store.refs()[MAIN]
+    made, *others = UNREADABLE[FOLLOWED[0]]
+    bad = ("commit", made[1].replace(b"\nauthor", b"\nparent " + head.encode() + b"\nauthor", 1))
+    plant(repository, MAIN, [bad, *others])
+    store = LocalStore(repository)
+    commit_files(store, MAIN, {f"{FOLDER}/1/m.json": text(1, "m", 0)})
+    on_branch = store.refs()[MAIN]
+    plant(repository, HONEST, commit(in_frame(blob("alice", 1, observations=[1]), 1), on_branch))
+    poll(primary)
+    assert [row.stream_id for row in close(primary).deltas] == ["m"]
+    assert [row.stream_id for row in close(primary).deltas] == ["alice"]
+    assert poll(primary)[0].pending.troubles == []

@@ -1,4 +1,4 @@
-"""A commit that nobody can read, on the shared branch of a relay's region: nothing of the others is lost or held up."""
+"""What upstream cannot take, on the shared branch of a relay's region: nothing of the others is lost or held up."""
 
 from __future__ import annotations
 
@@ -156,3 +156,34 @@ def test_with_signers_the_branch_stays_and_status_says_what_to_do(
     assert report.pending.relay_pending == 0
     assert north.store.refs()[MAIN] == up.store.refs()[MAIN]
     assert paths.UPSTREAM in command
+
+
+def test_a_branch_that_upstream_refuses_holds_up_no_lane(tmp_path: Path) -> None:
+    """A delta that upstream's check refuses is on the shared branch of a region without a check. Lanes go on, also in
+    later looks; status says why the branch does not, and the remedy works. It is tried again with each frame."""
+    up = Deciding(tmp_path, hook=True)
+    north = Region(tmp_path, up.bare)
+    north.look()
+    put(north.store, MAIN, {f"{FOLDER}/1/bad.json": Entry(FILE, north.store.write("blob", b"{"))})
+    north.push("alice", ref=MAIN)
+    for number in range(2):
+        north.push("bob", number)
+        report = north.look()
+        assert report.forwarded is not None
+        assert (report.forwarded.lanes, report.pending.relay_pending) == (1, 1)
+        assert [lane for lane, _ in report.lanes_refused] == (["main"] if number == 0 else [])
+        (trouble,) = (one for one in report.pending.troubles if "what was pushed to main is not forwarded" in one.what)
+        assert "not-json" in trouble.what
+    assert merged(up.close()) == ["bob-0.json", "bob-1.json"]
+    assert north.look().lanes_refused == []
+    north.push("alice")
+    north.look()
+    assert merged(up.close()) == ["alice-0.json"]
+    north.look()
+    _, command = trouble.remedy.split("move the branch back: ")
+    git(Path(command.split()[2]), *command.split()[3:])
+    report = north.look()
+    assert (report.pending.relay_pending, report.pending.troubles) == (0, [])
+    north.push("carol", ref=MAIN)
+    assert north.look().forwarded is not None
+    assert merged(up.close()) == ["carol-0.json"]
