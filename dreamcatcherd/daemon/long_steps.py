@@ -13,8 +13,8 @@ from dreamcatcherd.daemon.primary import Primary
 from dreamcatcherd.observe.families import PHASES
 from dreamcatcherd.observe.logs import CycleLog
 
-LONG_STEP_S = 30.0
-"""How often a long step is reported. One that is shorter may not be at all."""
+LONG_S = 30.0
+"""From how many seconds on a step is long, and how often it is reported."""
 
 
 class LongSteps:
@@ -41,7 +41,7 @@ class LongSteps:
         deltas that are done, the rate and the seconds that are left."""
         primary, began_s = self._primary, self._began_s
         seconds = time.monotonic() - began_s
-        if primary is None or seconds < LONG_STEP_S:
+        if primary is None or seconds < LONG_S:
             return
         timeline = primary.timeline
         if timeline is None or timeline is self._timeline:  # a close sets its own once it has read what waits

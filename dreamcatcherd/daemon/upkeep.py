@@ -14,7 +14,7 @@ from dreamcatcherd.core.errors import FatalError, RetryableError
 from dreamcatcherd.core.troubles import Trouble, disk_full
 from dreamcatcherd.daemon.bootstrap import Runtime
 from dreamcatcherd.daemon.cycle import remove_silent_lanes
-from dreamcatcherd.daemon.long_steps import LONG_STEP_S, LongSteps
+from dreamcatcherd.daemon.long_steps import LONG_S, LongSteps
 from dreamcatcherd.daemon.timers import Timers
 from dreamcatcherd.git.disk_usage import disk_usage
 from dreamcatcherd.git.maintenance import LOOSE_MOST, maintain, pack_refs
@@ -51,7 +51,7 @@ class Upkeep:
 
     def start(self, runtime: Runtime) -> None:
         """Set the timers."""
-        self._timers.every("steps", LONG_STEP_S, self.steps.report)
+        self._timers.every("steps", LONG_S, self.steps.report)
         self._timers.every("measure", MEASURE_S, lambda: self._due.add("measure"))
         self._timers.every("maintenance", MAINTENANCE_EVERY_S, lambda: self._due.add("maintenance"))
         self.schedule_lanes(runtime)

@@ -92,7 +92,8 @@ class DaskPool:
             while True:
                 most = AHEAD * self.workers
                 while len(ahead) < most and (task := next(source, None)) is not None:
-                    ahead.append((task[0], self._client.submit(function, task[1], pure=False)))
+                    with dask.config.set(_SETTINGS):
+                        ahead.append((task[0], self._client.submit(function, task[1], pure=False)))
                 if not ahead:
                     return
                 result = self._result(ahead[0][1])
@@ -119,7 +120,11 @@ class DaskPool:
         while True:
             try:
                 result: bytes = future.result(timeout=_POLL_S)
-            except TimeoutError as error:
+            except (TimeoutError, UnboundLocalError) as error:
+                # The second is the library's own, where a wait is cancelled just as its time is over. A task that
+                # raised either of them has failed.
+                if future.status == "error":
+                    raise task_failure(error) from error
                 if self._client.status != "running":  # a task that was sent meanwhile is never answered
                     raise self._lost(ConnectionError("the connection was closed")) from error
                 alone_since = None if self._has_workers() else alone_since or time.monotonic()

@@ -54,8 +54,9 @@ class Place(NamedTuple):
     folder: Path | None
 
 
-READ_SHARE = 0.6
-"""How much of the work on a delta is done once it is read; the rest is done with the parts that it has records in."""
+READ_SHARE = 0.7
+"""How much of the work on a delta is done once it is read (of 4.4 s for 20,000 deltas 3.0 s); the rest is done with the
+parts that it has records in."""
 
 
 class Work(NamedTuple):

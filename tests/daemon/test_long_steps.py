@@ -59,7 +59,7 @@ def lines() -> Lines:
 @pytest.fixture
 def steps(lines: Lines, monkeypatch: pytest.MonkeyPatch) -> LongSteps:
     """Reports on steps of any length."""
-    monkeypatch.setattr(long_steps, "LONG_STEP_S", 0.0)
+    monkeypatch.setattr(long_steps, "LONG_S", 0.0)
     return LongSteps(CycleLog(lines))
 
 

@@ -9,11 +9,14 @@ import signal
 import subprocess
 import sys
 import time
+import warnings
 from collections.abc import Iterator
 from importlib import metadata
 from pathlib import Path
+from typing import Any
 
 import pytest
+from distributed import Future
 
 from dreamcatcherd.core.errors import RetryableError, UsageError
 from dreamcatcherd.engine import dask_pool
@@ -76,6 +79,42 @@ def test_a_task_that_raises_fails_once(scheduler: str, tmp_path: Path) -> None:
             list(pool.run(raising, [(0, str(tried).encode())]))
         assert tried.read_text() == "tried\n"
         assert list(pool.run(reversed_bytes, [("a", b"12")])) == [("a", b"21")]
+
+
+def test_a_task_that_runs_out_of_time_is_not_waited_for(scheduler: str) -> None:
+    """A TimeoutError of the task is its failure, and not one of waiting for its result."""
+    with (
+        Engine("dask", 1, scheduler).pool(None, None) as pool,
+        pytest.raises(RetryableError, match="a task of the engine failed: TimeoutError"),
+    ):
+        list(pool.run(timing_out, [(0, b"")]))
+
+
+def timing_out(_: bytes) -> bytes:
+    raise TimeoutError("too late")
+
+
+def test_a_result_that_comes_as_the_wait_ends_is_not_lost(scheduler: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a machine under load the library may answer a wait at its very end with an UnboundLocalError of its own: the
+    wait goes on."""
+    real, calls = Future.result, iter([True])
+
+    def racing(self: Any, timeout: float | None = None) -> Any:
+        if next(calls, False):
+            raise UnboundLocalError("cannot access local variable 'result'")
+        return real(self, timeout)
+
+    monkeypatch.setattr(Future, "result", racing)
+    with Engine("dask", 1, scheduler).pool(None, None) as pool:
+        assert list(pool.run(reversed_bytes, [("a", b"12")])) == [("a", b"21")]
+
+
+def test_a_large_argument_gives_no_warning(scheduler: str) -> None:
+    """Tasks carry what they work on; the library would advise on stderr to load it otherwise."""
+    large = bytes(11 * 2**20)
+    with Engine("dask", 1, scheduler).pool(None, None) as pool, warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert list(pool.run(reversed_bytes, [("a", large)])) == [("a", large)]
 
 
 def test_lost_workers_and_a_lost_scheduler(own: Own, monkeypatch: pytest.MonkeyPatch) -> None:
