@@ -251,10 +251,7 @@ def _recompute(
     overlay = Overlay(store)
     tree = store.commit(link.oid).tree
     published = subtree(store, tree, paths.SNAPSHOT)
-    chain = history.links
-    if history.cut and ledger.closed_by == RECLASSIFY:  # it merged the deltas of all frames again
-        chain, _ = _chain(store, link.oid)
-    before, entities = frame_base(overlay, store, chain, base, ledger, settings)
+    before, entities = frame_base(overlay, store, _needed(store, history, link, ledger), base, ledger, settings)
     not_published = set(overlay.written)  # the empty snapshot to start from; the frame need not contain its objects
     folders = open_snapshot(overlay, before)
     deferred = {id_of(row) for row in ledger.held if row.frame <= ledger.frame}
@@ -301,6 +298,11 @@ def _damaged(store: RepositoryReader, arrivals: Sequence[Arrival]) -> str | None
         if isinstance(item, Delta) and object_id("blob", store.read(item.version.blob)) != item.version.blob:
             return f"delta missing: {item.version.path} {item.version.blob} holds other bytes than its id says"
     return None
+
+
+def _needed(store: RepositoryReader, history: History, link: Link, ledger: Ledger) -> list[Link]:
+    """The chain that a frame is merged on: all of it if the frame merged the deltas of all frames before it again."""
+    return _chain(store, link.oid)[0] if history.cut and ledger.closed_by == RECLASSIFY else history.links
 
 
 def _edited_view(
