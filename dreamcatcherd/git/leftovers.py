@@ -14,8 +14,12 @@ from dreamcatcherd.git.derived_files import DERIVED_FOLDER
 from dreamcatcherd.git.locks import all_locks, remove_stale
 from dreamcatcherd.git.packs import forget_keeps
 
+REF_LOCK_S = 600.0
+"""A ref's lock keeps its workers from pushing. A live git holds it for milliseconds, or for seconds in a push of
+thousands of refs. Those in the primary's own way are removed sooner: see `locks`."""
+
 LOCK_S = 3600.0
-"""A lock that nobody waits for is older than the longest maintenance when it is removed: see `locks` for the others."""
+"""Any other lock is older than the longest maintenance when it is removed."""
 
 MAINTENANCE_LOCK_S = 12 * 3600.0
 """git treats a gc.pid older than 12 hours as stale, but never removes its maintenance lock, whatever its age."""
@@ -38,6 +42,7 @@ def remove_leftovers(repository: Path) -> None:
     maintenance = repository / "objects" / "maintenance.lock"
     # A live git holds the others for the time of one command, and that one for all of its maintenance.
     remove_stale([maintenance], MAINTENANCE_LOCK_S)
+    remove_stale((repository / "refs").rglob("*.lock"), REF_LOCK_S)
     remove_stale([lock for lock in all_locks(repository) if lock != maintenance], LOCK_S)
     forget_keeps(repository)
     for path in _unfinished(repository):

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from dreamcatcherd.core.frames import Closing
-from dreamcatcherd.git.leftovers import LOCK_S, MAINTENANCE_LOCK_S, UNFINISHED_S, remove_leftovers
+from dreamcatcherd.git.leftovers import LOCK_S, MAINTENANCE_LOCK_S, REF_LOCK_S, UNFINISHED_S, remove_leftovers
 from dreamcatcherd.git.maintenance import maintain
 from dreamcatcherd.git.packs import KEEP_S, write_pack
 from dreamcatcherd.imports.new_repository import create
@@ -24,10 +24,11 @@ UNFINISHED = [
     ".dreamcatcherd-published.4711",
     "dreamcatcherd-derived/.ledgers.4711",
 ]
-LOCKS = ["refs/heads/dc/s.lock", "objects/info/commit-graphs/commit-graph-chain.lock", "HEAD.lock"]
+LOCKS = ["objects/info/commit-graphs/commit-graph-chain.lock", "HEAD.lock"]
 AGES = [
     *((name, UNFINISHED_S) for name in UNFINISHED),
     *((name, LOCK_S) for name in LOCKS),
+    ("refs/heads/dc/s.lock", REF_LOCK_S),
     ("objects/maintenance.lock", MAINTENANCE_LOCK_S),
 ]
 
