@@ -18,7 +18,7 @@ REF_LOCK_S = 600.0
 """A ref's lock keeps its workers from pushing. A live git holds it for milliseconds, or for seconds in a push of
 thousands of refs. Those in the primary's own way are removed sooner: see `locks`."""
 
-LOCK_S = 3600.0
+OTHER_LOCK_S = 3600.0
 """Any other lock is older than the longest maintenance when it is removed."""
 
 MAINTENANCE_LOCK_S = 12 * 3600.0
@@ -43,7 +43,7 @@ def remove_leftovers(repository: Path) -> None:
     # A live git holds the others for the time of one command, and that one for all of its maintenance.
     remove_stale([maintenance], MAINTENANCE_LOCK_S)
     remove_stale((repository / "refs").rglob("*.lock"), REF_LOCK_S)
-    remove_stale([lock for lock in all_locks(repository) if lock != maintenance], LOCK_S)
+    remove_stale([lock for lock in all_locks(repository) if lock != maintenance], OTHER_LOCK_S)
     forget_keeps(repository)
     for path in _unfinished(repository):
         with contextlib.suppress(OSError):

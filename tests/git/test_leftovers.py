@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from dreamcatcherd.core.frames import Closing
-from dreamcatcherd.git.leftovers import LOCK_S, MAINTENANCE_LOCK_S, REF_LOCK_S, UNFINISHED_S, remove_leftovers
+from dreamcatcherd.git.leftovers import MAINTENANCE_LOCK_S, OTHER_LOCK_S, REF_LOCK_S, UNFINISHED_S, remove_leftovers
 from dreamcatcherd.git.maintenance import maintain
 from dreamcatcherd.git.packs import KEEP_S, write_pack
 from dreamcatcherd.imports.new_repository import create
@@ -27,7 +27,7 @@ UNFINISHED = [
 LOCKS = ["objects/info/commit-graphs/commit-graph-chain.lock", "HEAD.lock"]
 AGES = [
     *((name, UNFINISHED_S) for name in UNFINISHED),
-    *((name, LOCK_S) for name in LOCKS),
+    *((name, OTHER_LOCK_S) for name in LOCKS),
     ("refs/heads/dc/s.lock", REF_LOCK_S),
     ("objects/maintenance.lock", MAINTENANCE_LOCK_S),
 ]
@@ -70,7 +70,7 @@ def test_nothing_else_is_removed_however_old_it_is(fleet: Path) -> None:
 
 def test_maintenance_completes_after_a_commit_graph_was_interrupted(fleet: Path) -> None:
     """The lock of a git that was killed while it wrote the graph does not stop maintenance for ever."""
-    lock = left(fleet / "objects/info/commit-graphs/commit-graph-chain.lock", LOCK_S + 60, b"")
+    lock = left(fleet / "objects/info/commit-graphs/commit-graph-chain.lock", OTHER_LOCK_S + 60, b"")
     maintain(fleet)
     assert not lock.exists()
 
