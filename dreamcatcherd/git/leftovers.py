@@ -52,9 +52,9 @@ def remove_leftovers(repository: Path) -> None:
 
 def _age_of(lock: Path, refs: Path) -> float:
     """From which age on a lock is nobody's."""
-    if lock.name == "maintenance.lock":
-        return MAINTENANCE_LOCK_S
-    return REF_LOCK_S if lock.is_relative_to(refs) else OTHER_LOCK_S
+    if lock.is_relative_to(refs):
+        return REF_LOCK_S
+    return MAINTENANCE_LOCK_S if lock.name == "maintenance.lock" else OTHER_LOCK_S
 
 
 def _unfinished(repository: Path) -> Iterator[Path]:

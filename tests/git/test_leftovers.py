@@ -29,6 +29,7 @@ AGES = [
     *((name, UNFINISHED_S) for name in UNFINISHED),
     *((name, OTHER_LOCK_S) for name in LOCKS),
     ("refs/heads/dc/s.lock", REF_LOCK_S),
+    ("refs/heads/dc/maintenance.lock", REF_LOCK_S),
     ("objects/maintenance.lock", MAINTENANCE_LOCK_S),
 ]
 
