@@ -80,9 +80,10 @@ def test_maintenance_completes_after_a_commit_graph_was_interrupted(fleet: Path)
 def test_a_keep_that_lost_its_content_in_a_power_cut_goes_too(fleet: Path, content: bytes) -> None:
     """A `.keep` of ours is recognised without its content, and an empty one that somebody else made stays."""
     ours = write_pack(fleet, {})
-    ours.chmod(0o600)
+    mode = ours.stat().st_mode
+    ours.chmod(0o644)
     ours.write_bytes(content)
-    ours.chmod(0o400)
+    ours.chmod(mode)
     theirs = left(fleet / f"objects/pack/pack-{'1' * 40}.keep", KEEP_S + 60, content)
     os.utime(ours, (time.time() - KEEP_S - 60,) * 2)
     remove_leftovers(fleet)
