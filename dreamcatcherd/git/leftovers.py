@@ -29,6 +29,7 @@ UNFINISHED_S = 86_400.0
 
 _UNFINISHED = (
     "objects/pack/tmp_*",  # packs and indexes: ours, and git's
+    "objects/pack/.tmp-*",  # those that git repack did not come to rename
     "objects/pack/pack_git2_*",  # libgit2's
     "objects/??/tmp_obj*",  # objects: git's and libgit2's
     "objects/info/commit-graphs/tmp_graph_*",

@@ -18,6 +18,7 @@ from tests.law.fleet import NOW, close, primary_on
 UNFINISHED = [
     "objects/pack/tmp_pack_4711",
     "objects/pack/tmp_idx_4711",
+    f"objects/pack/.tmp-4711-pack-{'2' * 40}.pack",
     "objects/pack/pack_git2_05ca9b812475e79f",
     "objects/4b/tmp_obj_A1b2C3",
     "objects/info/commit-graphs/tmp_graph_A1b2C3",
