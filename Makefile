@@ -42,7 +42,7 @@ DREAMCATCHERD_IMAGE ?= localhost/dreamcatcherd:$(subst +,-,$(VERSION))
 LOCK = $(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes --no-annotate \
 	--no-emit-index-url --custom-compile-command 'make lock'
 
-.PHONY: help run demo check test lint bench kube packages lock version dist wheelhouse sbom sums man deb image manifests chart mutate five-minutes law crash-points soak soak-hostile soak-lanes soak-mirrors bench-costs bench-lanes bench-replay bench-shapes bench-growth bench-regions dashboard reference openapi pictures screenshots vectors simulate clean
+.PHONY: help run demo check test lint bench kube packages lock version dist wheelhouse sbom sums man deb image manifests chart mutate five-minutes law crash-points soak soak-hostile soak-lanes soak-mirrors bench-costs bench-lanes bench-replay bench-shapes bench-growth bench-regions dashboard reference openapi pictures screenshots vectors simulate crash-disks clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 16
@@ -172,6 +172,9 @@ soak-lanes: $(DEV) ## run a fleet over http with new lanes in every frame for te
 
 crash-points: $(DEV) ## let each change that a close makes to the disk go wrong; EVERY=10 tries each tenth point
 	$(BIN)/python -m tests.crash --every $(EVERY)
+
+crash-disks: $(DEV) ## as root: compare the model of a power cut with ext4 and XFS; EVERY=10 tries each tenth point
+	$(BIN)/python -m tests.crash.truth --every $(EVERY)
 
 bench-costs: $(DEV) ## measure what one delta, one frame and one ref cost, for docs/scale.md
 	$(BIN)/python -m tests.bench.costs

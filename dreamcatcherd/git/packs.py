@@ -26,9 +26,9 @@ _TYPES: dict[Kind, int] = {"commit": 1, "tree": 2, "blob": 3}
 _FAR = 1 << 31
 
 KEEP_MARK = "dreamcatcherd: not published yet, process"
-_KEEP_MODE = 0o400
-"""Git's `.keep` files have another mode. A power cut may take the content of a file whose name it leaves, and the mode
-shows that it was ours: an empty one of another mode is somebody's who made it by `touch`."""
+_KEEP_MODE = 0o444
+"""Nobody may write to a `.keep` of ours. A power cut may take the content of a file whose name it leaves, and the mode
+still shows that it was ours: git's own, and one that somebody made by `touch`, can be written to."""
 
 KEEP_S = 3600.0
 """A `.keep` of ours that is older belongs to a process that was killed: a publication takes seconds."""
@@ -132,7 +132,7 @@ def release(keeps: Iterable[Path]) -> None:
     for keep in keeps:
         with contextlib.suppress(OSError):
             content = keep.read_text("ascii", "replace").rstrip("\0")
-            if content.startswith(KEEP_MARK) or (KEEP_MARK.startswith(content) and _mode(keep) == _KEEP_MODE):
+            if content.startswith(KEEP_MARK) or (KEEP_MARK.startswith(content) and _is_read_only(keep)):
                 keep.unlink()
 
 
@@ -140,8 +140,8 @@ def _ours(path: str, flags: int) -> int:
     return os.open(path, flags, _KEEP_MODE)
 
 
-def _mode(path: Path) -> int:
-    return stat.S_IMODE(path.stat().st_mode)
+def _is_read_only(path: Path) -> bool:
+    return not path.stat().st_mode & (stat.S_IWUSR | stat.S_IWGRP | stat.S_IWOTH)
 
 
 def forget_keeps(repository: Path, age_s: float = KEEP_S) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from dreamcatcherd.core.frames import Closing
-from dreamcatcherd.git.leftovers import MAINTENANCE_LOCK_S, STALE_LOCK_S, UNFINISHED_S, remove_leftovers
+from dreamcatcherd.git.leftovers import MAINTENANCE_LOCK_S, OTHER_LOCK_S, REF_LOCK_S, UNFINISHED_S, remove_leftovers
 from dreamcatcherd.git.maintenance import maintain
 from dreamcatcherd.git.packs import KEEP_S, write_pack
 from dreamcatcherd.imports.new_repository import create
@@ -18,16 +18,19 @@ from tests.law.fleet import NOW, close, primary_on
 UNFINISHED = [
     "objects/pack/tmp_pack_4711",
     "objects/pack/tmp_idx_4711",
+    f"objects/pack/.tmp-4711-pack-{'2' * 40}.pack",
     "objects/pack/pack_git2_05ca9b812475e79f",
     "objects/4b/tmp_obj_A1b2C3",
     "objects/info/commit-graphs/tmp_graph_A1b2C3",
     ".dreamcatcherd-published.4711",
     "dreamcatcherd-derived/.ledgers.4711",
 ]
-LOCKS = ["refs/heads/dc/s.lock", "objects/info/commit-graphs/commit-graph-chain.lock", "HEAD.lock"]
+LOCKS = ["objects/info/commit-graphs/commit-graph-chain.lock", "HEAD.lock"]
 AGES = [
     *((name, UNFINISHED_S) for name in UNFINISHED),
-    *((name, STALE_LOCK_S) for name in LOCKS),
+    *((name, OTHER_LOCK_S) for name in LOCKS),
+    ("refs/heads/dc/s.lock", REF_LOCK_S),
+    ("refs/heads/dc/maintenance.lock", REF_LOCK_S),
     ("objects/maintenance.lock", MAINTENANCE_LOCK_S),
 ]
 
@@ -69,7 +72,7 @@ def test_nothing_else_is_removed_however_old_it_is(fleet: Path) -> None:
 
 def test_maintenance_completes_after_a_commit_graph_was_interrupted(fleet: Path) -> None:
     """The lock of a git that was killed while it wrote the graph does not stop maintenance for ever."""
-    lock = left(fleet / "objects/info/commit-graphs/commit-graph-chain.lock", STALE_LOCK_S + 60, b"")
+    lock = left(fleet / "objects/info/commit-graphs/commit-graph-chain.lock", OTHER_LOCK_S + 60, b"")
     maintain(fleet)
     assert not lock.exists()
 
@@ -78,9 +81,10 @@ def test_maintenance_completes_after_a_commit_graph_was_interrupted(fleet: Path)
 def test_a_keep_that_lost_its_content_in_a_power_cut_goes_too(fleet: Path, content: bytes) -> None:
     """A `.keep` of ours is recognised without its content, and an empty one that somebody else made stays."""
     ours = write_pack(fleet, {})
-    ours.chmod(0o600)
+    mode = ours.stat().st_mode
+    ours.chmod(0o644)
     ours.write_bytes(content)
-    ours.chmod(0o400)
+    ours.chmod(mode)
     theirs = left(fleet / f"objects/pack/pack-{'1' * 40}.keep", KEEP_S + 60, content)
     os.utime(ours, (time.time() - KEEP_S - 60,) * 2)
     remove_leftovers(fleet)
