@@ -71,7 +71,7 @@ def told(found: Fold) -> dict[str, Any]:
 def test_records_are_placed_together_as_they_are_one_by_one(bodies: list[dict[str, Json]], together: int) -> None:
     """Whatever the records are, and however many deltas are placed at a time: the same keys, records and misfits."""
     deltas = deltas_of(bodies)
-    with patch.object(dreamcatcherd.core.fold, "TOGETHER", together):
+    with patch.object(dreamcatcherd.core.fold, "PLACED_TOGETHER", together):
         found = told(fold(deltas, TABLE))
     never = patch.object(dreamcatcherd.core.fold, "is_plain", return_value=False)
     with never, patch.object(dreamcatcherd.core.records, "is_plain", return_value=False):
