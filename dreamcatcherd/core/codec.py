@@ -145,6 +145,12 @@ def values_in(raw: bytes, enough: int) -> int:
     return _openings(_STRING.sub(b"", raw))
 
 
+def decoded_size(raw: bytes) -> int:
+    """About how many bytes of memory JSON takes when it is decoded: up to 30 times its own, if it is nothing but small
+    objects."""
+    return len(raw) + 200 * raw.count(b"{") + 64 * (raw.count(b"[") + raw.count(b","))
+
+
 def _openings(raw: bytes) -> int:
     return raw.count(b",") + raw.count(b"[") + raw.count(b"{")
 

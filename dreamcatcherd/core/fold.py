@@ -47,7 +47,7 @@ Load = Callable[[Delta], Delta]
 UNKNOWN_NAMED = 20
 """How many sections of one delta that no collection owns are named."""
 
-PLACED_TOGETHER, PLACED_TOGETHER_COST = 64, 2**20
+PLACED_TOGETHER, PLACED_COST = 64, 2**20
 """How many deltas are decoded and placed together at most, and about how much they cost (`Delta.cost`). One record of
 them that is not plain has its collection placed section by section for all of them."""
 
@@ -117,7 +117,7 @@ def _together(deltas: Sequence[Delta], wanted: Iterable[int]) -> Iterator[list[i
     for at in wanted:
         group.append(at)
         cost += deltas[at].cost
-        if len(group) >= PLACED_TOGETHER or cost > PLACED_TOGETHER_COST:
+        if len(group) >= PLACED_TOGETHER or cost > PLACED_COST:
             yield group
             group, cost = [], 0
     if group:

@@ -58,11 +58,12 @@ class Merged(NamedTuple):
 ClosingFrame = Callable[[Stamp], int]
 """The frame whose close merges a delta, by its stamp: its own unless it is late. Only claims depend on it."""
 
-AT_ONCE = 24 * 2**20
+AT_ONCE = 16 * 2**20
 """How much is folded at a time, by the cost of the deltas (`Delta.cost`). A larger frame is folded in parts, so that
 memory does not grow with it. A part takes the keys of some zones and not some of the deltas, for two reasons: a join
 needs all records of an entity together, to find conflicts and what collapsed; and two parts seldom touch the same file,
-so that nearly every file is still read and written once."""
+so that nearly every file is still read and written once. Half as much more is one part too, since two parts decode and
+place most deltas twice."""
 
 
 def _own_frame(stamp: Stamp) -> int:
@@ -83,7 +84,7 @@ def merge(
     `projections` has no default: a merge without one of them would give another digest, and no error. `load` gives a
     delta its body if it was freed to save memory. `closing` names the frame that merges each."""
     folders = open_snapshot(objects, snapshot)
-    parts = max(1, -(-sum(delta.cost for delta in deltas) // AT_ONCE))
+    parts = parts_of_cost(sum(delta.cost for delta in deltas))
     collapsed: Counter[Stamp] = Counter()
     unknown: dict[Stamp, list[str]] = {}
     claims: list[ClaimDecision] = []
@@ -106,6 +107,11 @@ def merge(
     add_merged(objects, folders, [(delta.frame, delta.content_id) for delta in deltas])
     claims.sort(key=lambda one: (canonical([one.collection, one.key]), closing(one.stamp), one.stamp))
     return merged._replace(tree=close_snapshot(objects, folders), conflicts=sorted(merged.conflicts, key=canonical))
+
+
+def parts_of_cost(cost: int) -> int:
+    """In how many parts deltas of this cost together are folded."""
+    return 1 if cost <= AT_ONCE * 3 // 2 else -(-cost // AT_ONCE)
 
 
 class Noted(NamedTuple):

@@ -76,12 +76,12 @@ def _place_in_table(found: tuple[tuple[Collection | None, int], str, Json]) -> i
 def place_section(row: Collection | None, name: str, value: Json, ordered: Ordered) -> list[Placed]:
     """Every record of one section; `row` is the collection that owns it, if there is one."""
     if row is None:
-        return [_unknown(name, as_list(value))]
+        return [_unknown(name, _listed(value))]
     if name == row.delete:
-        return _apart(row, name, (read_deletion(row, item) for item in as_list(value)))
+        return _apart(row, name, (read_deletion(row, item) for item in _listed(value)))
     if type(value) is dict and row.form != "records" and not is_record(row, value):
         return _apart(row, name, (read_member(row, member, inner, ordered) for member, inner in value.items()))
-    items = as_list(value)
+    items = _listed(value)
     if is_plain(row, items):
         if row.rule == "append":
             return [Placed(row, name, None, items)]
@@ -128,7 +128,7 @@ def _apart(row: Collection, section: str, ones: Iterable[One]) -> list[Placed]:
     return [*placed, Placed(None, section, None, extras, misfits)] if extras else placed
 
 
-def as_list(value: Json) -> list[Json]:
+def _listed(value: Json) -> list[Json]:
     """A section as a list: anything but a list is a list of one."""
     return value if type(value) is list else [value]
 

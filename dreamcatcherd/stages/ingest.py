@@ -8,6 +8,7 @@ from __future__ import annotations
 from msgspec import structs
 
 from dreamcatcherd.core import paths
+from dreamcatcherd.core.codec import decoded_size
 from dreamcatcherd.core.errors import UnreadableError
 from dreamcatcherd.core.model import Arrival, Delta, Reject, Version, arrival_of
 from dreamcatcherd.core.settings import Settings
@@ -34,8 +35,8 @@ from dreamcatcherd.stages.unreadable import (
 Judged = Delta | Reject
 
 
-DECODED_COST = 24 * 2**20
-"""How much of the deltas is kept decoded while they wait (`Delta.cost`)."""
+DECODED_BYTES = 64 * 2**20
+"""How much memory the deltas may take that are kept decoded while they wait (`decoded_size`)."""
 
 RAW_BYTES = 16 * 2**20
 """How many bytes of the other deltas are kept as they were read, and decoded again when they are merged; what is beyond
@@ -52,7 +53,8 @@ class InboxReader:
     def __init__(self) -> None:
         """`settled` are the lanes, by ref, whose heads the published commit was last seen to reach."""
         self._judged: dict[str, list[ReadVersion]] = {}
-        self._kept = 0  # the cost of the bodies that are kept decoded
+        self._kept = 0  # bytes of memory of the bodies that are kept decoded
+        self._kept_of: dict[str, int] = {}  # the same by commit
         self._kept_raw = 0  # bytes of the documents that are kept as they were read
         self._arrivals: dict[str, tuple[list[str], list[Arrival]]] = {}
         self._held: dict[Version, Judged] = {}
@@ -247,12 +249,13 @@ class InboxReader:
             self._judged.clear()
             self._arrivals.clear()
             self._held.clear()
+            self._kept_of.clear()
             self._kept = self._kept_raw = 0
             self._judged_by = judged_by
         for oid in [oid for oid in self._judged if oid not in commits]:
+            self._kept -= self._kept_of.pop(oid, 0)
             for item, _ in self._judged.pop(oid):
                 if isinstance(item, Delta):
-                    self._kept -= item.cost if item.body is not None else 0
                     self._kept_raw -= len(item.raw or b"")
             self._arrivals.pop(oid, None)
         self._arrived = {oid: now for oid, now in self._arrived.items() if oid in commits}
@@ -278,7 +281,7 @@ class InboxReader:
                 self._faults[oid] = error.cause
                 continue
             self._judged[oid] = [
-                one if one.item.version in ahead else one._replace(item=self._spared(one.item)) for one in judged
+                one if one.item.version in ahead else one._replace(item=self._spared(oid, one.item)) for one in judged
             ]
 
     def _read_ahead(
@@ -295,24 +298,27 @@ class InboxReader:
                 if oid in self._faults:
                     continue
                 try:
-                    ahead[version] = self._spared(read_delta(store, version, settings, keep_raw=True))
+                    ahead[version] = self._spared(oid, read_delta(store, version, settings, keep_raw=True))
                 except UnreadableError as error:
                     self._faults[oid] = error.cause
         return ahead
 
-    def _spared(self, item: Judged) -> Judged:
-        """The item, with its bytes in place of its body if the bodies that are kept take enough memory already, and
-        without both if the bytes do as well. Another name of a blob does not count its bytes once more."""
+    def _spared(self, oid: str, item: Judged) -> Judged:
+        """An item of a commit, with its bytes in place of its body if the bodies that are kept take enough memory
+        already, and without both if the bytes do as well. Another name of a blob does not count its bytes once more."""
         if isinstance(item, Reject):
             return item
-        if item.body is None:
-            return structs.replace(item, raw=None)
-        if self._kept + item.cost <= DECODED_COST:
-            self._kept += item.cost
-            return structs.replace(item, raw=None)
-        if item.raw is None or self._kept_raw + len(item.raw) > RAW_BYTES:
+        raw = item.raw
+        if raw is None or item.body is None:
             return structs.replace(item, body=None, raw=None)
-        self._kept_raw += len(item.raw)
+        size = decoded_size(raw) + item.size - len(raw)  # with the texts of its attachments
+        if self._kept + size <= DECODED_BYTES:
+            self._kept += size
+            self._kept_of[oid] = self._kept_of.get(oid, 0) + size
+            return structs.replace(item, raw=None)
+        if self._kept_raw + len(raw) > RAW_BYTES:
+            return structs.replace(item, body=None, raw=None)
+        self._kept_raw += len(raw)
         return structs.replace(item, body=None)
 
     def waiting(self, store: ObjectReader, base: PublishedState, settings: Settings) -> list[Arrival]:

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import json
 import math
+import tracemalloc
 from datetime import UTC, datetime, timedelta, timezone
 from typing import Any
 
@@ -17,6 +18,7 @@ from dreamcatcherd.core.codec import (
     canonical,
     canonical_each,
     decode,
+    decoded_size,
     duplicate_key,
     fill,
     nesting,
@@ -586,3 +588,15 @@ def test_what_editors_and_extensions_write_in_place_of_text_is_named(raw: bytes,
     assert isinstance(found, Fault)
     assert found.reason == "not-json"
     assert word in found.detail
+
+
+@pytest.mark.parametrize("item", [b"[]", b"{}", b'{"a":1}', b"1000", b'"ab"', b'{"a":[1,2],"b":"text"}'])
+def test_the_memory_of_decoded_json_is_estimated_from_its_bytes(item: bytes) -> None:
+    """Whatever small values a document is made of, it takes about as much memory as estimated, and not more."""
+    raw = b"[%b]" % b",".join([item] * 10_000)
+    tracemalloc.start()
+    value = decode(raw)
+    size, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert len(value) == 10_000
+    assert size <= decoded_size(raw) + 10_000 <= 6 * size

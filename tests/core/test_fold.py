@@ -15,6 +15,7 @@ import dreamcatcherd.core.fold
 import dreamcatcherd.core.records
 from dreamcatcherd.core.codec import canonical
 from dreamcatcherd.core.fold import Fold, fold
+from dreamcatcherd.core.merge import AT_ONCE, parts_of_cost
 from dreamcatcherd.core.model import Delta, Json
 from dreamcatcherd.core.records import is_plain, plain_keys
 from dreamcatcherd.core.settings import read_settings
@@ -120,3 +121,11 @@ def test_plain_records_are_keyed_by_column(name: str, items: list[Json], keys: J
 def test_records_that_are_stored_in_another_form_are_not_plain(items: list[Json]) -> None:
     """An alias, a bare value, a reserved or empty name: `read_record` decides."""
     assert not is_plain(TABLE["posts"], items)
+
+
+@pytest.mark.parametrize(
+    ("cost", "parts"), [(0, 1), (1, 1), (AT_ONCE * 3 // 2, 1), (AT_ONCE * 2, 2), (AT_ONCE * 2 + 1, 3)]
+)
+def test_a_frame_that_is_little_beyond_a_part_is_one(cost: int, parts: int) -> None:
+    """A second part would place most deltas twice; beyond half as much more, no part has more than its bound."""
+    assert parts_of_cost(cost) == parts

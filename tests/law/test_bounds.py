@@ -51,7 +51,7 @@ def test_parts_give_the_same_ledger_and_export_as_all_at_once(monkeypatch: pytes
 def test_bodies_beyond_the_bound_are_let_go_and_read_again(monkeypatch: pytest.MonkeyPatch, raw_bytes: int) -> None:
     """What waits is kept decoded only so far, and its bytes only so far; the frame merges the same, also what was held
     with its attachment."""
-    monkeypatch.setattr(dreamcatcherd.stages.ingest, "DECODED_COST", 1000)
+    monkeypatch.setattr(dreamcatcherd.stages.ingest, "DECODED_BYTES", 3000)
     monkeypatch.setattr(dreamcatcherd.stages.ingest, "RAW_BYTES", raw_bytes)
     primary = new_primary(b"")
     store = primary.store

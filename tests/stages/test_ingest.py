@@ -224,7 +224,7 @@ def test_a_delta_is_read_once_while_its_bytes_are_kept(
     primary: Primary, monkeypatch: pytest.MonkeyPatch, raw_bytes: int, times: int
 ) -> None:
     """A close reads no delta twice from the repository, unless the frame is larger than what may be kept of it."""
-    monkeypatch.setattr("dreamcatcherd.stages.ingest.DECODED_COST", 0)
+    monkeypatch.setattr("dreamcatcherd.stages.ingest.DECODED_BYTES", 0)
     monkeypatch.setattr("dreamcatcherd.stages.ingest.RAW_BYTES", raw_bytes)
     store = primary.store
     bodies = [text(number=number) for number in range(5)]
@@ -237,7 +237,7 @@ def test_a_delta_is_read_once_while_its_bytes_are_kept(
 
 def test_what_is_kept_of_a_waiting_delta_is_counted_once(primary: Primary, monkeypatch: pytest.MonkeyPatch) -> None:
     """After a close nothing counts against the bounds, whatever names a blob had: the next frame is kept as well."""
-    monkeypatch.setattr("dreamcatcherd.stages.ingest.DECODED_COST", 0)
+    monkeypatch.setattr("dreamcatcherd.stages.ingest.DECODED_BYTES", 0)
     monkeypatch.setattr("dreamcatcherd.stages.ingest.RAW_BYTES", 500)
     store = primary.store
     for frame in range(1, 8):
