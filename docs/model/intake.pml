@@ -6,7 +6,7 @@
 
    Bounds, properties and mutants are macros, which `make model` sets. */
 
-/* --- Bounds -------------------------------------------------------------------------------------------------------- */
+/* --- Bounds ------------------------------------------------------------------------------------------------------- */
 
 #ifndef WORKERS
 #define WORKERS 2   /* 1 or 2: worker w pushes delta w */
@@ -66,7 +66,7 @@
 #define TARGET(d) ((d) == 1 -> EARLY : 1)
 #define BAD(d) ((d) >= WORKERS)
 
-/* --- Properties: one in each run ----------------------------------------------------------------------------------- */
+/* --- Properties: one in each run ---------------------------------------------------------------------------------- */
 
 #ifdef P_ALL
 #define P_ACKNOWLEDGED
@@ -106,7 +106,7 @@
 #define bound_suffices(holds) assert(holds)
 #endif
 
-/* --- The repository ------------------------------------------------------------------------------------------------ */
+/* --- The repository ----------------------------------------------------------------------------------------------- */
 
 #define BIT(x) (1 << (x))
 #define HAS(set, x) (((set) >> (x)) & 1)
@@ -138,7 +138,7 @@ bit flying;
 byte fly_head, fly_published, fly_base, fly_only;
 short fly_tips;
 
-/* --- What a primary remembers -------------------------------------------------------------------------------------- */
+/* --- What a primary remembers ------------------------------------------------------------------------------------- */
 
 byte seen[PRIMARIES] = NONE;    /* the last publication that it knows of; a clone keeps it when the process ends */
 #if REWINDS
@@ -149,7 +149,7 @@ short kept[PRIMARIES];          /* heads that `main` no longer holds and no publ
 #define KEPT(p) 0
 #endif
 
-/* --- What happened, for the properties alone ----------------------------------------------------------------------- */
+/* --- What happened, for the properties alone ---------------------------------------------------------------------- */
 
 byte tip;                       /* the last publication */
 short named;                    /* the versions that published ledgers name */
@@ -204,7 +204,7 @@ inline measure(parent) {        /* one more parent of c: which snapshot commit i
 #define UNMEASURED skip
 #endif
 
-/* --- Workers: plain git -------------------------------------------------------------------------------------------- */
+/* --- Workers: plain git ------------------------------------------------------------------------------------------- */
 
 /* A commit with a version of delta d, which the server has just let a ref name. */
 inline bring(d, ancestors, canonical, other) {
@@ -244,7 +244,7 @@ proctype Worker(byte w) {
     busy--
 }
 
-/* --- Others -------------------------------------------------------------------------------------------------------- */
+/* --- Others ------------------------------------------------------------------------------------------------------- */
 
 #if EDITS
 /* Step "edit": somebody edits canonical files on `main`, adds a file of its own, and a delta that cannot be read. */
@@ -290,7 +290,7 @@ proctype Rewinder() {
 }
 #endif
 
-/* --- Publications -------------------------------------------------------------------------------------------------- */
+/* --- Publications ------------------------------------------------------------------------------------------------- */
 
 /* Step "judge": the fate of each new version when the frame after `base` closes. Leaves in `all` what the commit will
    reach, in `new` the versions that its ledger names, in `due` the deltas that it merges, in `ahead` those that begin
@@ -449,7 +449,7 @@ proctype Server() {
 }
 #endif
 
-/* --- Primaries ----------------------------------------------------------------------------------------------------- */
+/* --- Primaries ---------------------------------------------------------------------------------------------------- */
 
 #define IS_DISTANT(p) HAS(DISTANT, p)
 #define IS_DUE(p) ((frame[tip] < FRAMES || (busy == 0 && LEFT(p))) && ROOM)
