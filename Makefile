@@ -27,6 +27,8 @@ EXAMPLES ?= 600
 SEEDS ?= 10000
 FIRST ?= 0
 SEED ?= 1
+# `make model`: quick, or deep for larger bounds, in about half an hour; TRAILS=folder keeps the counterexamples.
+DEPTH ?= quick
 # The version that a build here has; pyproject.toml says where it comes from. `make dist VERSION=1.2.3` overrides it, for
 # the other targets too.
 VERSION = $(or $(shell $(BIN)/python -m hatchling version 2>/dev/null),$(FALLBACK))
@@ -42,7 +44,7 @@ DREAMCATCHERD_IMAGE ?= localhost/dreamcatcherd:$(subst +,-,$(VERSION))
 LOCK = $(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes --no-annotate \
 	--no-emit-index-url --custom-compile-command 'make lock'
 
-.PHONY: help run demo check test lint bench kube packages lock version dist wheelhouse sbom sums man deb image manifests chart mutate five-minutes law crash-points soak soak-hostile soak-lanes soak-mirrors bench-costs bench-lanes bench-replay bench-shapes bench-growth bench-regions dashboard reference openapi pictures screenshots vectors simulate crash-disks clean
+.PHONY: help run demo check test lint bench kube packages lock version dist wheelhouse sbom sums man deb image manifests chart mutate five-minutes law crash-points soak soak-hostile soak-lanes soak-mirrors bench-costs bench-lanes bench-replay bench-shapes bench-growth bench-regions dashboard reference openapi pictures screenshots vectors simulate crash-disks model clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 16
@@ -193,6 +195,9 @@ bench-shapes: $(DEV) ## measure the cost of deltas of hostile shapes, compared w
 
 bench-regions: $(DEV) ## measure three regions of 20 workers through relays against 60 workers in one repository
 	$(BIN)/python -m tests.bench.regions
+
+model: $(DEV) ## search the model of intake and publication, and its mutants, with spin; DEPTH=deep for larger bounds
+	$(BIN)/python -m tests.model --depth $(DEPTH) $(if $(TRAILS),--trails $(TRAILS))
 
 dashboard: $(DEV) ## regenerate config/grafana/dreamcatcherd.json from tests/dashboard
 	$(BIN)/python -m tests.dashboard

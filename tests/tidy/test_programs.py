@@ -13,7 +13,7 @@ PROGRAMS = frozenset(
     {
         *("buildah", "chromium", "crun", "curl", "docker-compose", "faketime", "fcgiwrap", "git-daemon", "groff"),
         *("git-http-backend", "mmdebstrap", "nginx", "nsenter", "openssl", "podman", "prometheus", "promtool"),
-        *("ssh", "ssh-keygen", "sshd", "systemd-analyze", "systemd-nspawn", "unshare"),
+        *("gcc", "spin", "ssh", "ssh-keygen", "sshd", "systemd-analyze", "systemd-nspawn", "unshare"),
     }
 )
 """What `make packages` installs, and what a small system may lack. Beside git, Python and make, every other program
