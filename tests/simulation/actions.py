@@ -26,7 +26,8 @@ class Push(Struct, frozen=True, omit_defaults=True, tag="push", tag_field="do"):
 
     A delta that was made before is pushed as it was made: a duplicate. `base` is what the commit is made on: the ref,
     nothing, an older snapshot commit, or the ref merged with `main`. `date_s` is how wrong its date is. Of a push whose
-    answer was `lost`, and of one that `died` with its worker, the worker does not know that it arrived."""
+    answer was `lost`, and of one that `died` with its worker, the worker does not know that it arrived. With `region`
+    it goes to the region's repository, if there is one."""
 
     delta: int
     stream: int = 0
@@ -36,6 +37,7 @@ class Push(Struct, frozen=True, omit_defaults=True, tag="push", tag_field="do"):
     date_s: int = 0
     malformed: Malformed = ""
     fate: Fate = "ok"
+    region: bool = False
 
 
 class Edit(Struct, frozen=True, omit_defaults=True, tag="edit", tag_field="do"):
@@ -56,6 +58,7 @@ class Rewind(Struct, frozen=True, omit_defaults=True, tag="rewind", tag_field="d
 
     by: int = 1
     stream: int | None = None
+    region: bool = False
 
 
 class Rogue(Struct, frozen=True, omit_defaults=True, tag="rogue", tag_field="do"):
@@ -139,6 +142,8 @@ class Setting(Struct, frozen=True, omit_defaults=True):
     deltas_frames: int | None = None
     atomic: bool = True
     """Whether the server moves several refs together or not at all."""
+    region: bool = False
+    """Whether there is a region with a relay, which is the last of the primaries."""
 
 
 class Script(Struct, frozen=True, omit_defaults=True):

@@ -34,7 +34,8 @@ INJECTED = (
 REACHED = (
     "frames", "merged", "late", "duplicate", "quarantined", "held", "merged after it waited", "race lost",
     "log: canonical files restored", "log: lane removed", "log: lane left out", "log: recovered", "log: cycle failed",
-    "main-rewound", "lane-rewound", "delta-changed", "delta-deleted", "snapshot-edited", "log: book published",
+    "copied to the region", "log: deltas forwarded", "main-rewound", "lane-rewound", "delta-changed", "delta-deleted",
+    "snapshot-edited", "log: book published",
 )  # fmt: skip
 """What the simulation must reach: a zero here means that it shows nothing."""
 

@@ -53,11 +53,11 @@ def _is_settled(world: World) -> bool:
 def _accounted(world: World) -> None:
     """Every content that is owed is merged once; nothing waits that is due."""
     audit, server = world.audit, world.server
-    for one in sorted(server.owed):
-        brought = server.pushed[one]
+    for one in sorted(server.accounts.owed):
+        brought = server.accounts.pushed[one]
         if not brought.malformed and not any(content == content_id(brought.sent) for _, content in audit.merged):
             raise BrokenError(f"{one} is {audit.outcomes[one]}, and its content was never merged")
-    world.counts["versions"] += len(server.owed)
+    world.counts["versions"] += len(server.accounts.owed)
 
 
 def _merged(world: World) -> tuple[list[Sent], dict[tuple[int, str], int]]:
@@ -65,7 +65,7 @@ def _merged(world: World) -> tuple[list[Sent], dict[tuple[int, str], int]]:
     deltas: dict[tuple[int, str], Sent] = {}
     for version, outcome in world.audit.outcomes.items():
         if outcome.what == "merged":
-            sent = world.server.pushed[version].sent
+            sent = world.server.accounts.pushed[version].sent
             deltas[int(version.path.split("/")[2]), content_id(sent)] = sent
     return list(deltas.values()), dict(world.audit.merged)
 

@@ -13,8 +13,13 @@ from dreamcatcherd.daemon.service import Service
 from dreamcatcherd.testing import MemoryStore
 from dreamcatcherd.web.server import Listening, read_listening
 from tests.simulation.actions import Setting
+from tests.simulation.region import relay_on
 from tests.simulation.server import Server
+from tests.simulation.simulated_time import Time
 from tests.simulation.stores import CloneTwin, Host, PathTwin
+
+Servers = tuple[Server, Server | None]
+"""The shared repository, and the region's if there is one."""
 
 
 class Crashed(BaseException):
@@ -43,32 +48,39 @@ class Log:
 class Node:
     """A machine with a primary on it. What survives a crash is its disk, its clock, and what fails on it."""
 
-    def __init__(self, number: int, server: Server, setting: Setting, host: Host, log: Log) -> None:
+    def __init__(self, number: int, servers: Servers, setting: Setting, host: Host, log: Log) -> None:
         self.number = number
-        self.kind = setting.primaries[number]
+        self.kind = setting.primaries[number] if number < len(setting.primaries) else "relay"
         self.host = host
         self.ahead_us = 0
         self.disk = MemoryStore()
         self.service: Service | None = None
-        self._server = server
+        self._servers = servers
         self._setting = setting
         self._log = log
 
-    def start(self, wall: Callable[[], int], steady: Callable[[], float]) -> Service:
-        """The running daemon, started if it is not running; `wall` and `steady` are the true times."""
+    def start(self, time: Time) -> Service:
+        """The running daemon, started if it is not running."""
         if self.service is None:
-            config = config_of(self._setting)
-            store: Any = (
-                PathTwin(self._server, self.host)
-                if self.kind == "path"
-                else CloneTwin(self._server, self.host, self.disk, self._setting.atomic)
-            )
+            config, store = config_of(self._setting), self._store()
             closing = closing_of(config)
             primary = primary_of(config, store, closing)
-            primary.clock = lambda: wall() + self.ahead_us
-            primary._steady = steady
-            self.service = Service(Runtime(config, store, primary, closing, listening()), self._log)
+            primary.clock = lambda: time.wall() + self.ahead_us
+            primary._steady = time.steady
+            runtime = Runtime(config, store, primary, closing, listening())
+            if self.kind == "relay":
+                shared, region = self._servers
+                assert region is not None
+                relay = relay_on(primary, shared, region, self.host, self._setting.atomic, time)
+                runtime = runtime._replace(relay=relay)
+            self.service = Service(runtime, self._log)
         return self.service
+
+    def _store(self) -> Any:
+        shared, region = self._servers
+        if self.kind == "remote":
+            return CloneTwin(shared, self.host, self.disk, self._setting.atomic)
+        return PathTwin(shared if region is None or self.kind == "path" else region, self.host)
 
     def crash(self) -> None:
         """Kill the process."""

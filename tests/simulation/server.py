@@ -33,17 +33,26 @@ class Brought(NamedTuple):
     malformed: str
 
 
-class Server:
-    """The shared repository. `store` has its objects and refs; `pushed` is every version that a worker's commit brought
-    there. Of these, `owed` must be in a ledger, and `taken_back` need not be: a force-push took them away."""
+class Accounts:
+    """What workers pushed, to whichever repository: `pushed` is every version that a commit brought. Of these, `owed`
+    must be in a ledger, and `taken_back` need not be: a force-push took them away. `regional` came through a relay."""
 
-    def __init__(self, note: Callable[[str], None]) -> None:
-        """`note` is told of everything that moves a ref."""
-        self.store = MemoryStore()
+    def __init__(self) -> None:
         self.pushed: dict[Pushed, Brought] = {}
         self.owed: set[Pushed] = set()
         self.taken_back: set[Pushed] = set()
+        self.regional: set[Pushed] = set()
         self.by_commit: dict[str, list[Pushed]] = {}
+
+
+class Server:
+    """A repository that workers push to: the shared one, or a relay's. `store` has its objects and refs."""
+
+    def __init__(self, accounts: Accounts, note: Callable[[str], None], is_region: bool = False) -> None:
+        """`note` is told of everything that moves a ref."""
+        self.store = MemoryStore()
+        self.accounts = accounts
+        self.is_region = is_region
         self.refused: set[str] = set()
         self.seen_published: list[str] = []
         self.first: str | None = None  # the commit with the settings: every state of `main` has them
@@ -99,13 +108,15 @@ class Server:
             entry = lookup(store, mine.tree, path)
             if entry is not None and all(lookup(store, tree, path) != entry for tree in before):
                 versions.append(Pushed(path, entry.oid, commit))
-                self.pushed.setdefault(versions[-1], brought)
-        self.by_commit.setdefault(commit, versions)
+                self.accounts.pushed.setdefault(versions[-1], brought)
+        self.accounts.by_commit.setdefault(commit, versions)
+        if self.is_region:
+            self.accounts.regional.update(versions)
 
     def push(self, ref: str, commit: str) -> None:
         """A worker's push arrived: what the commit brings is owed an account from now on."""
         self.set_ref(ref, commit)
-        self.owed.update(self.by_commit.get(commit, ()))
+        self.accounts.owed.update(self.accounts.by_commit.get(commit, ()))
 
     def take_back(self, ref: str, old: str) -> None:
         """After a ref was rewound or deleted: what it alone showed, before a publication held it, is not owed.
@@ -114,12 +125,12 @@ class Server:
         is not entitled to bring it."""
         left = [self.heads.get(ref)] if ref == MAIN else list(self.heads.values())
         kept = self.reach([oid for oid in (*left, *self.published_tips()) if oid])
-        gone = {one for one in self.owed if one.commit not in kept} & self._brought_by(old)
-        self.owed -= gone
-        self.taken_back |= gone
+        gone = {one for one in self.accounts.owed if one.commit not in kept} & self._brought_by(old)
+        self.accounts.owed -= gone
+        self.accounts.taken_back |= gone
 
     def _brought_by(self, head: str) -> set[Pushed]:
-        return {one for commit in self.reach([head]) for one in self.by_commit.get(commit, ())}
+        return {one for commit in self.reach([head]) for one in self.accounts.by_commit.get(commit, ())}
 
     def reach(self, tips: Iterable[str], known: frozenset[str] | set[str] = frozenset()) -> set[str]:
         """All commits that some tips reach, without passing through known ones."""

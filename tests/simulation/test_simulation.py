@@ -17,7 +17,7 @@ from tests.simulation.run import run
 from tests.simulation.scripts import script_of
 
 SEEDS = 300
-FOUND_BY = {"nearest-parent": 1, "dates-in-walk": 20, "unloaded-state": 10, "no-read-back": 10, "filtered": 1}
+FOUND_BY = {"nearest-parent": 1, "dates-in-walk": 3, "unloaded-state": 8, "no-read-back": 19, "filtered": 1}
 """How many seeds, from 0 on, each fault needs to be found."""
 
 

@@ -35,12 +35,13 @@ from tests.simulation.actions import (
 )
 from tests.simulation.audit import Audit
 from tests.simulation.node import Crashed, Log, Node, config_of
-from tests.simulation.server import Server
+from tests.simulation.server import Accounts, Server
 from tests.simulation.simulated_time import Time
 from tests.simulation.stores import Host
-from tests.simulation.workers import Workers, lane_of
+from tests.simulation.workers import Made, Workers, lane_of
 
 LINEAR = b'[publish]\nhistory = "linear"\n'
+RELAYED = b'[lanes]\nrelays = ["north"]\n'
 NESTED_MOST = 2
 """How deep primaries step within the steps of others."""
 
@@ -54,22 +55,29 @@ class World:
         self.time = Time()
         self.trace: list[str] = []
         self.counts: Counter[str] = Counter()
-        self.server = Server(self.note)
-        self.workers = Workers(self.server, lambda: int(self.time.wall() // 1_000_000), self.count)
-        self.audit = Audit(self.server, self.count)
-        self.nodes = [self._node(number) for number in range(len(script.setting.primaries))]
+        accounts, made = Accounts(), dict[int, Made]()
+        self.server = Server(accounts, self.note)
+        self.region = Server(accounts, self.note, is_region=True) if script.setting.region else None
+        self.workers = Workers(self.server, made, lambda: int(self.time.wall() // 1_000_000), self.count)
+        self.regional = (
+            Workers(self.region, made, lambda: int(self.time.wall() // 1_000_000), self.count) if self.region else None
+        )
+        self.audit = Audit(self.server, self.region, self.count)
+        self.nodes = [self._node(number) for number in range(len(script.setting.primaries) + script.setting.region)]
         self._running: list[tuple[int, dict[str, list[Action]], Counter[str]]] = []
         self._open(script.setting)
 
     def _node(self, number: int) -> Node:
         log = Log(partial(self._said, number))
-        return Node(number, self.server, self.setting, Host(partial(self._point, number), self.count), log)
+        return Node(
+            number, (self.server, self.region), self.setting, Host(partial(self._point, number), self.count), log
+        )
 
     def _open(self, setting: Setting) -> None:
         """The repository as `init` leaves it, with settings."""
         store = self.server.store
         open_first(store, 1, self.time.wall(), config_of(setting).closing, MAIN)
-        settings = SETTINGS + (LINEAR if setting.linear else b"")
+        settings = SETTINGS + (LINEAR if setting.linear else b"") + (RELAYED if setting.region else b"")
         main = self.server.heads[MAIN]
         commit = self.server.commit_files(
             (main,), main, {"state/dreamcatcher.toml": settings}, self.time.wall() // 1_000_000
@@ -110,19 +118,22 @@ class World:
             case Step():
                 self._step(action)
             case Push():
-                self.workers.push(action)
+                self._workers(action.region).push(action)
             case Edit():
                 self.workers.edit(action)
             case Delete():
                 self.workers.delete(action)
             case Rewind():
-                self.workers.rewind(action)
+                self._workers(action.region).rewind(action)
             case Rogue():
                 self.workers.rogue(action)
             case Policy():
                 self._policy(action)
             case _:
                 self._to_machine(action)
+
+    def _workers(self, of_region: bool) -> Workers:
+        return self.regional if of_region and self.regional is not None else self.workers
 
     def _to_machine(self, action: Crash | Clock | Disk | Net | Tidy | Reclone | ByHand) -> None:
         """What happens to one primary's machine."""
@@ -174,7 +185,7 @@ class World:
         self.counts["steps"] += 1
         self._running.append((number, action.at, Counter()))
         try:
-            node.start(self.time.wall, self.time.steady)._step()
+            node.start(self.time)._step()
         except Crashed:
             node.crash()
         finally:
