@@ -35,7 +35,14 @@ from dreamcatcherd.git.overlay import Overlay
 from dreamcatcherd.git.protocols import ObjectReader, RepositoryReader
 from dreamcatcherd.stages.delta_reader import versions_of
 from dreamcatcherd.stages.frame_file import read_frame_file
-from dreamcatcherd.stages.snapshot_chain import Claims, claimed_frame, claimed_previous, claimed_seen, tips_of
+from dreamcatcherd.stages.snapshot_chain import (
+    Claims,
+    builds_on,
+    claimed_frame,
+    claimed_previous,
+    claimed_seen,
+    tips_of,
+)
 from dreamcatcherd.stages.unreadable import followed
 
 _L = TypeVar("_L")
@@ -91,8 +98,7 @@ def _newer(store: ObjectReader, published: str | None, seen: str | None) -> str 
     """The published ref, unless it was moved back, or away, from what this primary has seen published."""
     if seen is None or published is None:
         return published or seen
-    # In a linear history a publication on a rewound branch reaches the one before through its merged lanes alone.
-    return published if any(store.descends(tip, seen) for tip in tips_of(store, published)) else seen
+    return published if builds_on(store, published, seen) else seen
 
 
 def never_less(store: ObjectReader, old: str | None, new: str | None, moved: Container[str] = frozenset()) -> None:

@@ -134,6 +134,9 @@ class Audit:
                 if self.waiting.pop(version, None) is not None:
                     self._count(f"{what} after it waited")
                 self._count("late" if row.get("late") else what)
+                for start, way in (("dc-relay/", "through the relay"), ("mirror/", "through the mirror")):
+                    if row["source"].startswith(start):
+                        self._count(way)
                 self._judge(frame, version, row, what)
         for row in ledger["held"]:
             self.waiting[_version(row)] = row["frame"]

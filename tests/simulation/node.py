@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import cache
-from typing import Any
+from typing import Any, NamedTuple
 
 from dreamcatcherd.config_tables import Config, FramesConfig, HttpConfig, RetentionConfig
 from dreamcatcherd.daemon.bootstrap import Runtime
@@ -13,13 +13,19 @@ from dreamcatcherd.daemon.service import Service
 from dreamcatcherd.testing import MemoryStore
 from dreamcatcherd.web.server import Listening, read_listening
 from tests.simulation.actions import Setting
+from tests.simulation.mirror import watch_mirror
 from tests.simulation.region import relay_on
 from tests.simulation.server import Server
 from tests.simulation.simulated_time import Time
 from tests.simulation.stores import CloneTwin, Host, PathTwin
 
-Servers = tuple[Server, Server | None]
-"""The shared repository, and the region's if there is one."""
+
+class Servers(NamedTuple):
+    """The shared repository, and those of the region and the mirror if there are any."""
+
+    shared: Server
+    region: Server | None = None
+    mirror: Server | None = None
 
 
 class Crashed(BaseException):
@@ -54,6 +60,7 @@ class Node:
         self.host = host
         self.ahead_us = 0
         self.disk = MemoryStore()
+        servers.shared.accounts.places.append(self.disk)
         self.service: Service | None = None
         self._servers = servers
         self._setting = setting
@@ -69,18 +76,30 @@ class Node:
             primary._steady = time.steady
             runtime = Runtime(config, store, primary, closing, listening())
             if self.kind == "relay":
-                shared, region = self._servers
-                assert region is not None
-                relay = relay_on(primary, shared, region, self.host, self._setting.atomic, time)
+                assert self._servers.region is not None
+                relay = relay_on(
+                    primary, self._servers.shared, self._servers.region, self.host, self._setting.atomic, time
+                )
                 runtime = runtime._replace(relay=relay)
             self.service = Service(runtime, self._log)
+            if self._servers.mirror is not None and self.kind != "relay":
+                here = self.disk if self.kind == "remote" else self._servers.shared.store
+                watch_mirror(self.service, self._servers.mirror, self.host, here, self._setting.lanes_keep_s)
         return self.service
 
     def _store(self) -> Any:
-        shared, region = self._servers
+        shared, region, _ = self._servers
         if self.kind == "remote":
             return CloneTwin(shared, self.host, self.disk, self._setting.atomic)
         return PathTwin(shared if region is None or self.kind == "path" else region, self.host)
+
+    def lose_disk(self) -> None:
+        """Lose the clone, with all that it alone held."""
+        self.crash()
+        self.disk.objects.clear()
+        self.disk.heads.clear()
+        self.disk._commits.clear()
+        self._servers.shared.accounts.lose_unreachable()
 
     def crash(self) -> None:
         """Kill the process."""

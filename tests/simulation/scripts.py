@@ -16,10 +16,13 @@ from tests.simulation.actions import (
     Disk,
     Edit,
     Kind,
+    Look,
     Net,
+    Place,
     Policy,
     Push,
     Reclone,
+    Restore,
     Rewind,
     Rogue,
     Script,
@@ -53,6 +56,7 @@ TROUBLES = (
     "reclone",
     "malformed",
     "dates",
+    "restore",
 )
 
 
@@ -72,9 +76,12 @@ class _Author:
             deltas_frames=self.chance.choice((None, None, 1, 3)),
             atomic=self.chance.random() < 0.7,
             region=self.chance.random() < 0.25,
+            mirror=self.chance.random() < 0.25,
         )
         self.people = len(kinds) + self.setting.region
         self.troubles = set(self.chance.sample(TROUBLES, self.chance.randrange(1, 6)))
+        if two and self.chance.random() < 0.4:
+            self.troubles.add("race")  # what several primaries are there for
 
     def has(self, trouble: str, odds: float) -> bool:
         """Whether a trouble comes now."""
@@ -96,7 +103,7 @@ class _Author:
             date_s=chance.choice((-10_000_000, -3_600, 3_600, 400_000)) if self.has("dates", 0.5) else 0,
             malformed=malformed,
             fate=chance.choice(("ok", "ok", "ok", "ok", "lost", "died")),
-            region=self.in_region(),
+            where=self.where(),
         )
 
     def other(self) -> Action:
@@ -113,6 +120,8 @@ class _Author:
             "tidy": lambda: Tidy(primary),
             "reclone": lambda: Reclone(primary),
         }
+        if self.setting.mirror and chance.random() < 0.25:
+            return Restore() if self.has("restore", 0.2) else Look(primary)
         chosen = sorted(self.troubles & wild.keys())
         if chosen and chance.random() < 0.35:
             return wild[chance.choice(chosen)]()
@@ -122,14 +131,16 @@ class _Author:
             return Delete(chance.randrange(self.deltas))
         return self.push() if chance.random() < 0.95 else ByHand(primary)
 
-    def in_region(self) -> bool:
-        """Whether something is done in the region's repository."""
-        return self.setting.region and self.chance.random() < 0.5
+    def where(self) -> Place:
+        """In which repository something is done."""
+        there: dict[Place, bool] = {"region": self.setting.region, "mirror": self.setting.mirror}
+        others = [place for place, is_there in there.items() if is_there]
+        return self.chance.choice(others) if others and self.chance.random() < 0.5 else "shared"
 
     def rewind(self) -> Rewind:
         """How far somebody rewinds which ref."""
         chance = self.chance
-        return Rewind(chance.randrange(4), chance.choice((None, chance.randrange(STREAMS))), self.in_region())
+        return Rewind(chance.randrange(4), chance.choice((None, chance.randrange(STREAMS))), self.where())
 
     def net(self) -> Any:
         """How the network fails."""

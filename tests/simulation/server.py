@@ -35,7 +35,8 @@ class Brought(NamedTuple):
 
 class Accounts:
     """What workers pushed, to whichever repository: `pushed` is every version that a commit brought. Of these, `owed`
-    must be in a ledger, and `taken_back` need not be: a force-push took them away. `regional` came through a relay."""
+    must be in a ledger, and `taken_back` need not be: a force-push took them away. `regional` came through a relay.
+    `places` are all repositories and clones."""
 
     def __init__(self) -> None:
         self.pushed: dict[Pushed, Brought] = {}
@@ -43,6 +44,17 @@ class Accounts:
         self.taken_back: set[Pushed] = set()
         self.regional: set[Pushed] = set()
         self.by_commit: dict[str, list[Pushed]] = {}
+        self.places: list[MemoryStore] = []
+
+    def lose(self, candidates: set[Pushed], kept: set[str]) -> None:
+        """Of some versions, those whose commits are not kept are owed no longer."""
+        gone = {one for one in self.owed & candidates if one.commit not in kept}
+        self.owed -= gone
+        self.taken_back |= gone
+
+    def lose_unreachable(self) -> None:
+        """After a disk was lost or a repository restored: what no ref anywhere reaches is owed no longer."""
+        self.lose(self.owed, {oid for place in self.places for oid in reach(place, place.heads.values())})
 
 
 class Server:
@@ -52,6 +64,7 @@ class Server:
         """`note` is told of everything that moves a ref."""
         self.store = MemoryStore()
         self.accounts = accounts
+        accounts.places.append(self.store)
         self.is_region = is_region
         self.refused: set[str] = set()
         self.seen_published: list[str] = []
@@ -123,25 +136,26 @@ class Server:
 
         Of `main` all counts that `main` does not show any more: a lane that somebody made on it may still hold it, and
         is not entitled to bring it."""
-        left = [self.heads.get(ref)] if ref == MAIN else list(self.heads.values())
-        kept = self.reach([oid for oid in (*left, *self.published_tips()) if oid])
-        gone = {one for one in self.accounts.owed if one.commit not in kept} & self._brought_by(old)
-        self.accounts.owed -= gone
-        self.accounts.taken_back |= gone
+        brought = self._brought_by(old)
+        if ref == MAIN:
+            left = [oid for oid in (self.heads.get(ref), *self.published_tips()) if oid]
+            self.accounts.lose(brought, self.reach(left))
+        else:
+            self.accounts.lose(brought, {oid for at in self.accounts.places for oid in reach(at, at.heads.values())})
 
     def _brought_by(self, head: str) -> set[Pushed]:
         return {one for commit in self.reach([head]) for one in self.accounts.by_commit.get(commit, ())}
 
-    def reach(self, tips: Iterable[str], known: frozenset[str] | set[str] = frozenset()) -> set[str]:
-        """All commits that some tips reach, without passing through known ones."""
-        found: set[str] = set()
-        todo = list(tips)
-        while todo:
-            oid = todo.pop()
-            if oid not in found and oid not in known:
-                found.add(oid)
-                todo.extend(self.store.commit(oid).parents)
-        return found
+    def reach(self, tips: Iterable[str]) -> set[str]:
+        """All commits that some tips reach."""
+        return reach(self.store, tips)
+
+    def restore(self, backup: dict[str, str]) -> None:
+        """Put the refs back to what they were in a backup."""
+        self.heads.clear()
+        self.heads.update(backup)
+        self._note("restored from a backup")
+        self.accounts.lose_unreachable()
 
     def published_tips(self) -> list[str]:
         """What reaches all that was published."""
@@ -154,6 +168,18 @@ class Server:
     def main(self) -> str | None:
         """The head of the shared branch."""
         return self.heads.get(MAIN)
+
+
+def reach(store: MemoryStore, tips: Iterable[str]) -> set[str]:
+    """All commits that some tips reach in a store."""
+    found: set[str] = set()
+    todo = [*tips]
+    while todo:
+        oid = todo.pop()
+        if oid not in found:
+            found.add(oid)
+            todo.extend(store.commit(oid).parents)
+    return found
 
 
 def transfer(source: MemoryStore, target: MemoryStore, tips: Iterable[str]) -> None:

@@ -268,18 +268,20 @@ class Wire:
         self._disk = disk
         self._atomic = atomic
 
-    def heads(self, handle: object, spaces: Iterable[str]) -> dict[str, str]:
-        self._host.hear("list")
-        if self._host.fails("list"):
+    def ask(self, what: str) -> None:
+        """Make a request that the network may fail: RetryableError."""
+        self._host.hear(what)
+        if self._host.fails(what):
             raise unreachable()
+
+    def heads(self, handle: object, spaces: Iterable[str]) -> dict[str, str]:
+        self.ask("list")
         found = dict(self._server.heads)
         self._host.hear("listed")
         return found
 
     def fetch(self, handle: object, specs: list[str], limit_s: float) -> bool:
-        self._host.hear("fetch")
-        if self._host.fails("fetch"):
-            raise unreachable()
+        self.ask("fetch")
         self._host.write()
         wanted = [spec[1:].partition(":")[0] for spec in specs]
         if wanted[0].endswith("*"):

@@ -21,6 +21,7 @@ from dreamcatcherd.history.verify import Verdict, read_history
 from dreamcatcherd.hook.install import install_hook
 from dreamcatcherd.imports.new_repository import create
 from dreamcatcherd.stages.first_frame import open_first
+from dreamcatcherd.stages.mirror_copy import check_history, copied
 from dreamcatcherd.testing import MemoryStore
 from tests.git.wires import git_daemon
 from tests.law.fleet import MAIN, NOW, commit_files, primary_on
@@ -240,3 +241,19 @@ def test_a_publication_whose_merged_lanes_never_arrived_does_not_count() -> None
     ledger = close(primary_on(left))
     assert ledger.frame == 1
     assert ledger.counts.deltas == 1
+
+
+def test_a_mirror_follows_a_branch_that_was_rewound() -> None:
+    """A publication on a rewound branch continues the one before, and a mirror with the older one gets the newer."""
+    store = MemoryStore()
+    open_first(store, 1, NOW, Closing("manual"), MAIN)
+    before = commit_files(store, MAIN, {paths.SETTINGS: LINEAR})
+    primary = primary_on(store)
+    close(primary)
+    old = store.heads[paths.PUBLISHED]
+    store.heads[MAIN] = before
+    close(primary)
+    new = store.heads[paths.PUBLISHED]
+    check_history(store, new, old, "second")
+    assert [link.oid for link in copied(store, new, old).missing] == [new]
+    assert copied(store, old, new).ahead
