@@ -52,6 +52,8 @@ SLOW = frozenset(
         "tests/law/test_law.py::test_the_bytes_do_not_depend_on_the_hash_seed",
         "tests/git/test_clone.py::test_a_lock_that_maintenance_may_hold_is_waited_for",
         "tests/git/test_command.py::test_errors_without_end_cost_neither_memory_nor_more_than_the_time",
+        "tests/simulation/test_simulation.py::test_a_failure_is_shown_by_its_shortest_script",
+        "tests/simulation/test_simulation.py::test_an_old_fault_is_found_again",
         "tests/simulation/test_simulation.py::test_a_seed_gives_the_same_trace_in_every_process",
         "tests/simulation/test_simulation.py::test_no_seed_breaks_a_promise_and_all_that_matters_is_reached",
         "tests/stages/test_linear.py::test_primaries_at_a_distance_share_a_linear_history",

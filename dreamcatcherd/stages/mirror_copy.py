@@ -14,7 +14,7 @@ from dreamcatcherd.core import paths
 from dreamcatcherd.core.errors import RefusedError
 from dreamcatcherd.git.protocols import Commit, Move, QueryReader
 from dreamcatcherd.git.reachability import reach_within
-from dreamcatcherd.stages.snapshot_chain import Link, claimed_seen, links, tips_of
+from dreamcatcherd.stages.snapshot_chain import Link, builds_on, claimed_seen, links, tips_of
 
 
 class Copied(Struct, frozen=True):
@@ -27,7 +27,7 @@ class Copied(Struct, frozen=True):
 
 def check_history(store: QueryReader, published: str, mirror: str, name: str) -> None:
     """RefusedError if a mirror's published commit belongs to another history than ours: nothing is read or copied."""
-    if is_here(store, mirror) and (store.descends(published, mirror) or store.descends(mirror, published)):
+    if is_here(store, mirror) and (builds_on(store, published, mirror) or builds_on(store, mirror, published)):
         return
     cause = f"mirror {name} has publications of another history: {paths.PUBLISHED} there is {mirror}"
     remedy = "nothing is read or copied: see that url names a mirror of this repository, or start it over from a clone"
@@ -51,14 +51,14 @@ def is_here(store: QueryReader, oid: str) -> bool:
 
 def copied(store: QueryReader, published: str, mirror: str | None) -> Copied:
     """Compare our last publication with a mirror's, which `check_history` accepts; None if it has none yet."""
-    if mirror is not None and mirror != published and store.descends(mirror, published):
+    if mirror is not None and mirror != published and builds_on(store, mirror, published):
         return Copied(ahead=True)
     lacks = takewhile(lambda link: not _has(store, mirror, link.oid), links(store, published))
     return Copied(tuple(lacks))
 
 
 def _has(store: QueryReader, mirror: str | None, oid: str) -> bool:
-    return mirror is not None and (mirror == oid or store.descends(mirror, oid))
+    return mirror is not None and (mirror == oid or builds_on(store, mirror, oid))
 
 
 def copy_moves(store: QueryReader, listed: Mapping[str, str], main: str, publication: str) -> list[Move] | None:

@@ -35,7 +35,14 @@ from dreamcatcherd.git.overlay import Overlay
 from dreamcatcherd.git.protocols import ObjectReader, RepositoryReader
 from dreamcatcherd.stages.delta_reader import versions_of
 from dreamcatcherd.stages.frame_file import read_frame_file
-from dreamcatcherd.stages.snapshot_chain import Claims, claimed_frame, claimed_previous, claimed_seen, tips_of
+from dreamcatcherd.stages.snapshot_chain import (
+    Claims,
+    builds_on,
+    claimed_frame,
+    claimed_previous,
+    claimed_seen,
+    tips_of,
+)
 from dreamcatcherd.stages.unreadable import followed
 
 _L = TypeVar("_L")
@@ -91,8 +98,7 @@ def _newer(store: ObjectReader, published: str | None, seen: str | None) -> str 
     """The published ref, unless it was moved back, or away, from what this primary has seen published."""
     if seen is None or published is None:
         return published or seen
-    # In a linear history a publication on a rewound branch reaches the one before through its merged lanes alone.
-    return published if any(store.descends(tip, seen) for tip in tips_of(store, published)) else seen
+    return published if builds_on(store, published, seen) else seen
 
 
 def never_less(store: ObjectReader, old: str | None, new: str | None, moved: Container[str] = frozenset()) -> None:
@@ -264,7 +270,11 @@ def follows(store: ObjectReader, candidate: str, before: PublishedState) -> bool
     # What the candidate reaches is never read again, so a version that its ledger does not name would be lost for ever.
     accounted = accounts_for(ledger)
     tips = tips_of(store, candidate)
-    commits = followed(store, store.new_commits(tips, before.tips), candidate, before.tips)
+    try:
+        commits = followed(store, store.new_commits(tips, before.tips), candidate, before.tips)
+    except FatalError:
+        # A server that cannot move refs together may have moved `main` alone, and nobody else has the merged lanes.
+        return False
     # The snapshot commit itself adds copies of deltas, which their own commits account for.
     for oid in tips:
         commits.pop(oid, None)

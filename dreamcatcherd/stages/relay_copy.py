@@ -16,7 +16,7 @@ from dreamcatcherd.git.protocols import Commit, Move, Store
 from dreamcatcherd.git.upstream import UpstreamRefs
 from dreamcatcherd.stages.delta_reader import files_of
 from dreamcatcherd.stages.frame_file import read_frame_file
-from dreamcatcherd.stages.snapshot_chain import claimed_frame
+from dreamcatcherd.stages.snapshot_chain import builds_on, claimed_frame
 
 COPY = "copy upstream, with the deltas that were pushed here"
 """The subject of such a merge commit."""
@@ -57,7 +57,7 @@ def is_ahead(store: Store, published: str | None, upstream: UpstreamRefs) -> boo
     closed no other frame since."""
     if published is None or upstream.published is None or published == upstream.published:
         return False
-    return store.descends(published, upstream.published)
+    return builds_on(store, published, upstream.published)
 
 
 def ahead_trouble(store: Store, published: str, upstream: UpstreamRefs) -> Trouble:

@@ -62,6 +62,19 @@ def tips_of(store: ObjectReader, oid: str) -> list[str]:
     return [oid, *([seen] if seen else [])]
 
 
+def builds_on(store: ObjectReader, publication: str, oid: str) -> bool:
+    """Whether a publication has a commit in its history, be it through the commit that holds merged lanes.
+
+    In a linear history the one parent of a publication on a rewound branch does not lead to the publication before."""
+    if store.descends(publication, oid):
+        return True
+    seen = claimed_seen(store.commit(publication))
+    try:
+        return seen is not None and store.descends(seen, oid)
+    except FatalError:
+        return False  # of a mirror's publication the merged lanes may not be here
+
+
 def merged_heads(store: ObjectReader, snapshot: Commit) -> set[str]:
     """The lane heads that a snapshot commit merged, and `main`'s head; in a linear history those of the last frame that
     merged any."""

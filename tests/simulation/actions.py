@@ -18,6 +18,7 @@ Malformed = Literal[
 Fate = Literal["ok", "lost", "died"]
 Trouble = Literal["list", "fetch", "lost-push", "lost-answer", "lie", "half"]
 Kind = Literal["path", "remote"]
+Place = Literal["shared", "region", "mirror"]
 Canonical = Literal["snapshot", "ledger", "frame", "everything"]
 
 
@@ -26,7 +27,8 @@ class Push(Struct, frozen=True, omit_defaults=True, tag="push", tag_field="do"):
 
     A delta that was made before is pushed as it was made: a duplicate. `base` is what the commit is made on: the ref,
     nothing, an older snapshot commit, or the ref merged with `main`. `date_s` is how wrong its date is. Of a push whose
-    answer was `lost`, and of one that `died` with its worker, the worker does not know that it arrived."""
+    answer was `lost`, and of one that `died` with its worker, the worker does not know that it arrived. It goes
+    to the shared repository, to that of the region, or to the mirror, as far as there are such."""
 
     delta: int
     stream: int = 0
@@ -36,6 +38,7 @@ class Push(Struct, frozen=True, omit_defaults=True, tag="push", tag_field="do"):
     date_s: int = 0
     malformed: Malformed = ""
     fate: Fate = "ok"
+    where: Place = "shared"
 
 
 class Edit(Struct, frozen=True, omit_defaults=True, tag="edit", tag_field="do"):
@@ -56,6 +59,7 @@ class Rewind(Struct, frozen=True, omit_defaults=True, tag="rewind", tag_field="d
 
     by: int = 1
     stream: int | None = None
+    where: Place = "shared"
 
 
 class Rogue(Struct, frozen=True, omit_defaults=True, tag="rogue", tag_field="do"):
@@ -126,7 +130,34 @@ class ByHand(Struct, frozen=True, omit_defaults=True, tag="close", tag_field="do
     primary: int = 0
 
 
-Action = Push | Edit | Delete | Rewind | Rogue | Step | Crash | Clock | Disk | Net | Policy | Tidy | Reclone | ByHand
+class Look(Struct, frozen=True, omit_defaults=True, tag="look", tag_field="do"):
+    """A primary looks at the mirror, as its thread for that does between steps."""
+
+    primary: int = 0
+
+
+class Restore(Struct, frozen=True, omit_defaults=True, tag="restore", tag_field="do"):
+    """The mirror is restored from a backup, which was made at the last such action or at the begin."""
+
+
+Action = (
+    Look
+    | Restore
+    | Push
+    | Edit
+    | Delete
+    | Rewind
+    | Rogue
+    | Step
+    | Crash
+    | Clock
+    | Disk
+    | Net
+    | Policy
+    | Tidy
+    | Reclone
+    | ByHand
+)
 
 
 class Setting(Struct, frozen=True, omit_defaults=True):
@@ -139,6 +170,9 @@ class Setting(Struct, frozen=True, omit_defaults=True):
     deltas_frames: int | None = None
     atomic: bool = True
     """Whether the server moves several refs together or not at all."""
+    region: bool = False
+    """Whether there is a region with a relay, which is the last of the primaries."""
+    mirror: bool = False
 
 
 class Script(Struct, frozen=True, omit_defaults=True):

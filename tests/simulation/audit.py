@@ -38,9 +38,12 @@ class Outcome(NamedTuple):
 class Audit:
     """The published history as it was seen grow. `outcomes` are the final ones; `waiting` are early versions."""
 
-    def __init__(self, server: Server, count: Callable[[str], None]) -> None:
+    def __init__(self, server: Server, region: Server | None, count: Callable[[str], None]) -> None:
         """`count` is called for each row of a ledger, with what it says."""
+        self._region = region
+        self._copied = 0
         self._server = server
+        self._accounts = server.accounts
         self._count = count
         self._published: str | None = None
         self._reached: set[str] = set()
@@ -54,6 +57,7 @@ class Audit:
         """Check all that was published since the last look; returns how many frames that was. BrokenError says which
         promise is broken."""
         tip = self._server.heads.get(PUBLISHED)
+        self._check_region()
         if tip == self._published:
             return 0
         if tip is None:
@@ -63,6 +67,16 @@ class Audit:
             self._close(frame, oid)
         self._published = tip
         return len(fresh)
+
+    def _check_region(self) -> None:
+        """A region shows what was published upstream, and never goes back to what was before."""
+        shown = self._region.heads.get(PUBLISHED) if self._region else None
+        if shown is None or shown == self._server.seen_published[self._copied]:
+            return
+        if shown not in self._server.seen_published[self._copied :]:
+            raise BrokenError(f"region: it shows {shown}, which is older, or was never published upstream")
+        self._copied = self._server.seen_published.index(shown)
+        self._count("copied to the region")
 
     def _links(self, tip: str) -> list[tuple[int, str]]:
         """The snapshot commits since the last look, oldest first: one for each frame, each on top of the last."""
@@ -100,7 +114,7 @@ class Audit:
         self.ledgers[frame] = ledger
         self._count_rows(frame, ledger)
         for commit in sorted(reached - self._reached):
-            for version in self._server.by_commit.get(commit, ()):
+            for version in self._accounts.by_commit.get(commit, ()):
                 if version not in self.outcomes and version not in self.waiting:
                     raise BrokenError(f"frame {frame}: {oid} hides {version}, which no ledger names")
         self._published, self._reached = oid, reached
@@ -110,7 +124,9 @@ class Audit:
         for name, what in (("deltas", "merged"), ("duplicates", "duplicate"), ("quarantined", "quarantined")):
             for row in ledger[name]:
                 version = _version(row)
-                if version not in self._server.pushed:
+                if version not in self._accounts.pushed:
+                    self._adopt(version)
+                if version not in self._accounts.pushed:
                     raise BrokenError(f"frame {frame}: nobody pushed {version}, which is {what}")
                 if version in self.outcomes:
                     raise BrokenError(f"frame {frame}: {version} is {what}, and was {self.outcomes[version]}")
@@ -118,6 +134,9 @@ class Audit:
                 if self.waiting.pop(version, None) is not None:
                     self._count(f"{what} after it waited")
                 self._count("late" if row.get("late") else what)
+                for start, way in (("dc-relay/", "through the relay"), ("mirror/", "through the mirror")):
+                    if row["source"].startswith(start):
+                        self._count(way)
                 self._judge(frame, version, row, what)
         for row in ledger["held"]:
             self.waiting[_version(row)] = row["frame"]
@@ -125,12 +144,24 @@ class Audit:
         for row in ledger["violations"]:
             self._count(row["kind"])
 
+    def _adopt(self, version: Pushed) -> None:
+        """Take a version for pushed that a primary itself wrote: a copy, in a snapshot commit that never came to count.
+        Half of its publication arrived, and what was left of it is another commit on `main`."""
+        pushed = self._accounts.pushed
+        written = _FRAME.search(self._server.store.commit(version.commit).message)
+        alike = [one for one in pushed if one.blob == version.blob]
+        if written is not None and alike:
+            pushed[version] = pushed[alike[0]]
+            self._count("copy in half a publication")
+
     def _judge(self, frame: int, version: Pushed, row: dict[str, Any], what: str) -> None:
-        brought = self._server.pushed[version]
+        brought = self._accounts.pushed[version]
         found = row["reason"] if what == "quarantined" else ""
         right = {REASONS.get(brought.malformed, brought.malformed)}
-        if version in self._server.taken_back:
+        if version in self._accounts.taken_back:
             right.add("wrong-stream")  # a lane that was made on the old `main` is all that still brings it
+        if brought.malformed == "wrong-stream" and version in self._accounts.regional:
+            right.add("")  # upstream cannot see on which lane it was: keeping it away is the region's check
         if brought.malformed == "far" and what == "duplicate":
             right.add("")  # the same content waits already
         if found not in right:
@@ -143,7 +174,7 @@ class Audit:
 
     def unjudged(self) -> list[Pushed]:
         """The versions that are owed an account and have no final outcome yet."""
-        return sorted(one for one in self._server.owed if one not in self.outcomes)
+        return sorted(one for one in self._accounts.owed if one not in self.outcomes)
 
 
 def _version(row: dict[str, Any]) -> Pushed:

@@ -15,7 +15,7 @@ from tests.law.fleet import MAIN
 from tests.law.model import Sent, decisions, model, read, text
 from tests.law.rows import SETTINGS
 from tests.law.sent import content_id
-from tests.simulation.actions import Step
+from tests.simulation.actions import Look, Step
 from tests.simulation.audit import BrokenError
 from tests.simulation.world import World
 
@@ -39,6 +39,7 @@ def _drain(world: World) -> None:
         for number in range(len(world.nodes)):
             world.do(Step(number, after_s=interval_s / 2))
             world.do(Step(number, after_s=0.5))
+            world.do(Look(number))
         if not world.audit.unjudged() and _is_settled(world):
             return
     waits = [f"{one} {world.audit.waiting.get(one, '')}" for one in world.audit.unjudged()]
@@ -47,17 +48,18 @@ def _drain(world: World) -> None:
 
 def _is_settled(world: World) -> bool:
     heads = world.server.heads
-    return heads.get(MAIN) == heads.get(PUBLISHED) and len(world.audit.chain) > 0
+    mirrored = world.mirror.heads.get(PUBLISHED) if world.mirror is not None else heads.get(PUBLISHED)
+    return heads.get(MAIN) == heads.get(PUBLISHED) == mirrored and len(world.audit.chain) > 0
 
 
 def _accounted(world: World) -> None:
     """Every content that is owed is merged once; nothing waits that is due."""
     audit, server = world.audit, world.server
-    for one in sorted(server.owed):
-        brought = server.pushed[one]
+    for one in sorted(server.accounts.owed):
+        brought = server.accounts.pushed[one]
         if not brought.malformed and not any(content == content_id(brought.sent) for _, content in audit.merged):
             raise BrokenError(f"{one} is {audit.outcomes[one]}, and its content was never merged")
-    world.counts["versions"] += len(server.owed)
+    world.counts["versions"] += len(server.accounts.owed)
 
 
 def _merged(world: World) -> tuple[list[Sent], dict[tuple[int, str], int]]:
@@ -65,7 +67,7 @@ def _merged(world: World) -> tuple[list[Sent], dict[tuple[int, str], int]]:
     deltas: dict[tuple[int, str], Sent] = {}
     for version, outcome in world.audit.outcomes.items():
         if outcome.what == "merged":
-            sent = world.server.pushed[version].sent
+            sent = world.server.accounts.pushed[version].sent
             deltas[int(version.path.split("/")[2]), content_id(sent)] = sent
     return list(deltas.values()), dict(world.audit.merged)
 

@@ -16,10 +16,13 @@ from tests.simulation.actions import (
     Disk,
     Edit,
     Kind,
+    Look,
     Net,
+    Place,
     Policy,
     Push,
     Reclone,
+    Restore,
     Rewind,
     Rogue,
     Script,
@@ -53,6 +56,7 @@ TROUBLES = (
     "reclone",
     "malformed",
     "dates",
+    "restore",
 )
 
 
@@ -71,8 +75,13 @@ class _Author:
             lanes_keep_s=self.chance.choice((0.0, 15.0, 60.0)),
             deltas_frames=self.chance.choice((None, None, 1, 3)),
             atomic=self.chance.random() < 0.7,
+            region=self.chance.random() < 0.25,
+            mirror=self.chance.random() < 0.25,
         )
+        self.people = len(kinds) + self.setting.region
         self.troubles = set(self.chance.sample(TROUBLES, self.chance.randrange(1, 6)))
+        if two and self.chance.random() < 0.4:
+            self.troubles.add("race")  # what several primaries are there for
 
     def has(self, trouble: str, odds: float) -> bool:
         """Whether a trouble comes now."""
@@ -94,22 +103,25 @@ class _Author:
             date_s=chance.choice((-10_000_000, -3_600, 3_600, 400_000)) if self.has("dates", 0.5) else 0,
             malformed=malformed,
             fate=chance.choice(("ok", "ok", "ok", "ok", "lost", "died")),
+            where=self.where(),
         )
 
     def other(self) -> Action:
         """Something that is no step: mostly a push."""
-        chance, primary = self.chance, self.chance.randrange(2)
+        chance, primary = self.chance, self.chance.randrange(self.people)
         wild: dict[str, Callable[[], Action]] = {
             "crash": lambda: Crash(primary),
             "clock": lambda: Clock(primary, chance.choice((-4_000.0, -30.0, -3.0, 3.0, 30.0, 4_000.0))),
             "disk": lambda: Disk(primary, chance.randrange(1, 5)),
             "net": lambda: Net(primary, self.net(), chance.randrange(1, 4)),
-            "rewind": lambda: Rewind(chance.randrange(4), chance.choice((None, chance.randrange(STREAMS)))),
+            "rewind": self.rewind,
             "rogue": self.rogue,
             "policy": lambda: Policy(2 * chance.randrange(3), chance.random() < 0.6),
             "tidy": lambda: Tidy(primary),
             "reclone": lambda: Reclone(primary),
         }
+        if self.setting.mirror and chance.random() < 0.25:
+            return Restore() if self.has("restore", 0.2) else Look(primary)
         chosen = sorted(self.troubles & wild.keys())
         if chosen and chance.random() < 0.35:
             return wild[chance.choice(chosen)]()
@@ -118,6 +130,17 @@ class _Author:
         if self.deltas and chance.random() < 0.04:
             return Delete(chance.randrange(self.deltas))
         return self.push() if chance.random() < 0.95 else ByHand(primary)
+
+    def where(self) -> Place:
+        """In which repository something is done."""
+        there: dict[Place, bool] = {"region": self.setting.region, "mirror": self.setting.mirror}
+        others = [place for place, is_there in there.items() if is_there]
+        return self.chance.choice(others) if others and self.chance.random() < 0.5 else "shared"
+
+    def rewind(self) -> Rewind:
+        """How far somebody rewinds which ref."""
+        chance = self.chance
+        return Rewind(chance.randrange(4), chance.choice((None, chance.randrange(STREAMS))), self.where())
 
     def net(self) -> Any:
         """How the network fails."""
@@ -136,7 +159,7 @@ class _Author:
             point = chance.choice(RACY)
             during = self.step(1) if depth == 0 and chance.random() < 0.4 else self.other()
             at.setdefault(f"{point}:{chance.randrange(POINTS[point])}", []).append(during)
-        primary = chance.randrange(2)
+        primary = chance.randrange(self.people)
         if self.has("crash", 0.25):
             point = chance.choice(sorted(POINTS))
             at.setdefault(f"{point}:{chance.randrange(POINTS[point])}", []).append(Crash(primary))

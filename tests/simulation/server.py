@@ -33,17 +33,39 @@ class Brought(NamedTuple):
     malformed: str
 
 
-class Server:
-    """The shared repository. `store` has its objects and refs; `pushed` is every version that a worker's commit brought
-    there. Of these, `owed` must be in a ledger, and `taken_back` need not be: a force-push took them away."""
+class Accounts:
+    """What workers pushed, to whichever repository: `pushed` is every version that a commit brought. Of these, `owed`
+    must be in a ledger, and `taken_back` need not be: a force-push took them away. `regional` came through a relay.
+    `places` are all repositories and clones."""
 
-    def __init__(self, note: Callable[[str], None]) -> None:
-        """`note` is told of everything that moves a ref."""
-        self.store = MemoryStore()
+    def __init__(self) -> None:
         self.pushed: dict[Pushed, Brought] = {}
         self.owed: set[Pushed] = set()
         self.taken_back: set[Pushed] = set()
+        self.regional: set[Pushed] = set()
         self.by_commit: dict[str, list[Pushed]] = {}
+        self.places: list[MemoryStore] = []
+
+    def lose(self, candidates: set[Pushed], kept: set[str]) -> None:
+        """Of some versions, those whose commits are not kept are owed no longer."""
+        gone = {one for one in self.owed & candidates if one.commit not in kept}
+        self.owed -= gone
+        self.taken_back |= gone
+
+    def lose_unreachable(self) -> None:
+        """After a disk was lost or a repository restored: what no ref anywhere reaches is owed no longer."""
+        self.lose(self.owed, {oid for place in self.places for oid in reach(place, place.heads.values())})
+
+
+class Server:
+    """A repository that workers push to: the shared one, or a relay's. `store` has its objects and refs."""
+
+    def __init__(self, accounts: Accounts, note: Callable[[str], None], is_region: bool = False) -> None:
+        """`note` is told of everything that moves a ref."""
+        self.store = MemoryStore()
+        self.accounts = accounts
+        accounts.places.append(self.store)
+        self.is_region = is_region
         self.refused: set[str] = set()
         self.seen_published: list[str] = []
         self.first: str | None = None  # the commit with the settings: every state of `main` has them
@@ -99,38 +121,41 @@ class Server:
             entry = lookup(store, mine.tree, path)
             if entry is not None and all(lookup(store, tree, path) != entry for tree in before):
                 versions.append(Pushed(path, entry.oid, commit))
-                self.pushed.setdefault(versions[-1], brought)
-        self.by_commit.setdefault(commit, versions)
+                self.accounts.pushed.setdefault(versions[-1], brought)
+        self.accounts.by_commit.setdefault(commit, versions)
+        if self.is_region:
+            self.accounts.regional.update(versions)
 
     def push(self, ref: str, commit: str) -> None:
         """A worker's push arrived: what the commit brings is owed an account from now on."""
         self.set_ref(ref, commit)
-        self.owed.update(self.by_commit.get(commit, ()))
+        self.accounts.owed.update(self.accounts.by_commit.get(commit, ()))
 
     def take_back(self, ref: str, old: str) -> None:
         """After a ref was rewound or deleted: what it alone showed, before a publication held it, is not owed.
 
         Of `main` all counts that `main` does not show any more: a lane that somebody made on it may still hold it, and
         is not entitled to bring it."""
-        left = [self.heads.get(ref)] if ref == MAIN else list(self.heads.values())
-        kept = self.reach([oid for oid in (*left, *self.published_tips()) if oid])
-        gone = {one for one in self.owed if one.commit not in kept} & self._brought_by(old)
-        self.owed -= gone
-        self.taken_back |= gone
+        brought = self._brought_by(old)
+        if ref == MAIN:
+            left = [oid for oid in (self.heads.get(ref), *self.published_tips()) if oid]
+            self.accounts.lose(brought, self.reach(left))
+        else:
+            self.accounts.lose(brought, {oid for at in self.accounts.places for oid in reach(at, at.heads.values())})
 
     def _brought_by(self, head: str) -> set[Pushed]:
-        return {one for commit in self.reach([head]) for one in self.by_commit.get(commit, ())}
+        return {one for commit in self.reach([head]) for one in self.accounts.by_commit.get(commit, ())}
 
-    def reach(self, tips: Iterable[str], known: frozenset[str] | set[str] = frozenset()) -> set[str]:
-        """All commits that some tips reach, without passing through known ones."""
-        found: set[str] = set()
-        todo = list(tips)
-        while todo:
-            oid = todo.pop()
-            if oid not in found and oid not in known:
-                found.add(oid)
-                todo.extend(self.store.commit(oid).parents)
-        return found
+    def reach(self, tips: Iterable[str]) -> set[str]:
+        """All commits that some tips reach."""
+        return reach(self.store, tips)
+
+    def restore(self, backup: dict[str, str]) -> None:
+        """Put the refs back to what they were in a backup."""
+        self.heads.clear()
+        self.heads.update(backup)
+        self._note("restored from a backup")
+        self.accounts.lose_unreachable()
 
     def published_tips(self) -> list[str]:
         """What reaches all that was published."""
@@ -143,6 +168,18 @@ class Server:
     def main(self) -> str | None:
         """The head of the shared branch."""
         return self.heads.get(MAIN)
+
+
+def reach(store: MemoryStore, tips: Iterable[str]) -> set[str]:
+    """All commits that some tips reach in a store."""
+    found: set[str] = set()
+    todo = [*tips]
+    while todo:
+        oid = todo.pop()
+        if oid not in found:
+            found.add(oid)
+            todo.extend(store.commit(oid).parents)
+    return found
 
 
 def transfer(source: MemoryStore, target: MemoryStore, tips: Iterable[str]) -> None:

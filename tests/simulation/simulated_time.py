@@ -10,7 +10,7 @@ from types import SimpleNamespace
 from unittest.mock import patch
 
 from dreamcatcherd.core.settings import read_settings
-from dreamcatcherd.daemon import backoff, cycle, relay, upkeep
+from dreamcatcherd.daemon import backoff, cycle, mirror_copier, mirror_keeper, relay, upkeep
 from dreamcatcherd.daemon.upkeep import Upkeep
 from dreamcatcherd.stages import published, settings_file
 from tests.law.fleet import NOW
@@ -45,10 +45,11 @@ def simulated(time: Time, chance: Random, busy_s: Callable[[], float]) -> Iterat
         monotonic=time.steady, time=lambda: time.wall() / 1e6, sleep=time.pass_by, thread_time=busy_s
     )
     with ExitStack() as patches:
-        for module in (backoff, cycle, relay, upkeep):
+        for module in (backoff, cycle, mirror_copier, mirror_keeper, relay, upkeep):
             patches.enter_context(patch.object(module, "time", clock))
         for module in (backoff, relay):
             patches.enter_context(patch.object(module, "random", chance))
+        patches.enter_context(patch.object(mirror_keeper, "wall_clock", time.wall))
         patches.enter_context(patch("random.uniform", chance.uniform))  # imported where it is called
         # Settings are one pure function of their bytes, and reading them again and again is a quarter of all time.
         for reads in (published, settings_file):

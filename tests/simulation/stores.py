@@ -110,7 +110,7 @@ class CloneTwin(RemoteStore):
             "_repository": _Clone(disk),
             "_history": MemoryStore(disk),
             "_refs": _CloneRefs(disk, host),
-            "_wire": _Wire(server, host, disk, atomic),
+            "_wire": Wire(server, host, disk, atomic),
             "where": "git://simulated/fleet.git",
             "identity": "git://simulated/fleet.git",
             "folder": NOWHERE,
@@ -259,7 +259,7 @@ class _Writer:
         self._host.hear("release")
 
 
-class _Wire:
+class Wire:
     """Requests to the server, and everything that the network does to them."""
 
     def __init__(self, server: Server, host: Host, disk: MemoryStore, atomic: bool) -> None:
@@ -268,18 +268,20 @@ class _Wire:
         self._disk = disk
         self._atomic = atomic
 
+    def ask(self, what: str) -> None:
+        """Make a request that the network may fail: RetryableError."""
+        self._host.hear(what)
+        if self._host.fails(what):
+            raise unreachable()
+
     def heads(self, handle: object, spaces: Iterable[str]) -> dict[str, str]:
-        self._host.hear("list")
-        if self._host.fails("list"):
-            raise _down()
+        self.ask("list")
         found = dict(self._server.heads)
         self._host.hear("listed")
         return found
 
     def fetch(self, handle: object, specs: list[str], limit_s: float) -> bool:
-        self._host.hear("fetch")
-        if self._host.fails("fetch"):
-            raise _down()
+        self.ask("fetch")
         self._host.write()
         wanted = [spec[1:].partition(":")[0] for spec in specs]
         if wanted[0].endswith("*"):
@@ -296,7 +298,7 @@ class _Wire:
     def push(self, moves: list[Move]) -> RetryableError | None:
         self._host.hear("push")
         if self._host.fails("lost-push"):
-            return _down()
+            return unreachable()
         if self._host.fails("lie"):
             return None  # the server reports success and moves nothing
         if (refusal := self._refusal(moves)) is not None:
@@ -307,10 +309,10 @@ class _Wire:
         transfer(self._disk, self._server.store, [one.new for one in moves if one.new])
         if not self._atomic and len(moves) > 1 and self._host.fails("half"):
             self._server.move(moves[:1])
-            return _down()
+            return unreachable()
         self._server.move(moves)
         self._host.hear("pushed")
-        return _down() if self._host.fails("lost-answer") else None
+        return unreachable() if self._host.fails("lost-answer") else None
 
     def _refusal(self, moves: list[Move]) -> PushRefusedError | None:
         """The server's policy: a publication must not bring what some lanes hold."""
@@ -325,5 +327,6 @@ class _Wire:
         return None
 
 
-def _down() -> RetryableError:
+def unreachable() -> RetryableError:
+    """The failure of a request that got no answer."""
     return RetryableError("the server cannot be reached", "look at the network")

@@ -35,11 +35,13 @@ class Made:
 
 
 class Workers:
-    """All workers. `made` are the deltas by number."""
+    """The workers of one repository. `made` are the deltas by number, of all repositories."""
 
-    def __init__(self, server: Server, time_s: Callable[[], int], count: Callable[[str], None]) -> None:
+    def __init__(
+        self, server: Server, made: dict[int, Made], time_s: Callable[[], int], count: Callable[[str], None]
+    ) -> None:
         """`time_s` is the true time, for the dates of commits."""
-        self.made: dict[int, Made] = {}
+        self.made = made
         self._server = server
         self._time_s = time_s
         self._count = count

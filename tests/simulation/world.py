@@ -22,10 +22,13 @@ from tests.simulation.actions import (
     Delete,
     Disk,
     Edit,
+    Look,
     Net,
+    Place,
     Policy,
     Push,
     Reclone,
+    Restore,
     Rewind,
     Rogue,
     Script,
@@ -34,13 +37,15 @@ from tests.simulation.actions import (
     Tidy,
 )
 from tests.simulation.audit import Audit
-from tests.simulation.node import Crashed, Log, Node, config_of
-from tests.simulation.server import Server
+from tests.simulation.mirror import look_at_mirror
+from tests.simulation.node import Crashed, Log, Node, Servers, config_of
+from tests.simulation.server import Accounts, Server, transfer
 from tests.simulation.simulated_time import Time
 from tests.simulation.stores import Host
-from tests.simulation.workers import Workers, lane_of
+from tests.simulation.workers import Made, Workers, lane_of
 
 LINEAR = b'[publish]\nhistory = "linear"\n'
+RELAYED = b'[lanes]\nrelays = ["north"]\n'
 NESTED_MOST = 2
 """How deep primaries step within the steps of others."""
 
@@ -54,22 +59,32 @@ class World:
         self.time = Time()
         self.trace: list[str] = []
         self.counts: Counter[str] = Counter()
-        self.server = Server(self.note)
-        self.workers = Workers(self.server, lambda: int(self.time.wall() // 1_000_000), self.count)
-        self.audit = Audit(self.server, self.count)
-        self.nodes = [self._node(number) for number in range(len(script.setting.primaries))]
+        accounts, made, setting = Accounts(), dict[int, Made](), script.setting
+        self.server = Server(accounts, self.note)
+        self.region = Server(accounts, self.note, is_region=True) if setting.region else None
+        self.mirror = Server(accounts, self.note) if setting.mirror else None
+        places = {"shared": self.server, "region": self.region, "mirror": self.mirror}
+        self._workers = {
+            place: Workers(server, made, lambda: int(self.time.wall() // 1_000_000), self.count)
+            for place, server in places.items()
+            if server is not None
+        }
+        self._backup: dict[str, str] = {}
+        self.audit = Audit(self.server, self.region, self.count)
+        self.nodes = [self._node(number) for number in range(len(script.setting.primaries) + script.setting.region)]
         self._running: list[tuple[int, dict[str, list[Action]], Counter[str]]] = []
         self._open(script.setting)
 
     def _node(self, number: int) -> Node:
-        log = Log(partial(self._said, number))
-        return Node(number, self.server, self.setting, Host(partial(self._point, number), self.count), log)
+        servers = Servers(self.server, self.region, self.mirror)
+        host = Host(partial(self._point, number), self.count)
+        return Node(number, servers, self.setting, host, Log(partial(self._said, number)))
 
     def _open(self, setting: Setting) -> None:
         """The repository as `init` leaves it, with settings."""
         store = self.server.store
         open_first(store, 1, self.time.wall(), config_of(setting).closing, MAIN)
-        settings = SETTINGS + (LINEAR if setting.linear else b"")
+        settings = SETTINGS + (LINEAR if setting.linear else b"") + (RELAYED if setting.region else b"")
         main = self.server.heads[MAIN]
         commit = self.server.commit_files(
             (main,), main, {"state/dreamcatcher.toml": settings}, self.time.wall() // 1_000_000
@@ -77,6 +92,11 @@ class World:
         self.server.set_ref(MAIN, commit)
         self.server.first = commit
         self.server.seen_published.append(self.server.heads[PUBLISHED])
+        if self.mirror is not None:
+            transfer(store, self.mirror.store, [commit])
+            self._backup = dict(self.server.heads)
+            self.mirror.heads.update(self._backup)
+            self.mirror.first = commit
 
     # What is written down -----------------------------------------------------------------------------------------
 
@@ -110,19 +130,39 @@ class World:
             case Step():
                 self._step(action)
             case Push():
-                self.workers.push(action)
+                self.workers(action.where).push(action)
             case Edit():
-                self.workers.edit(action)
+                self.workers().edit(action)
             case Delete():
-                self.workers.delete(action)
+                self.workers().delete(action)
             case Rewind():
-                self.workers.rewind(action)
+                self.workers(action.where).rewind(action)
             case Rogue():
-                self.workers.rogue(action)
+                self.workers().rogue(action)
+            case Look():
+                self._look(action)
+            case Restore():
+                self._restore()
             case Policy():
                 self._policy(action)
             case _:
                 self._to_machine(action)
+
+    def workers(self, where: Place = "shared") -> Workers:
+        """The workers of a repository; of the shared one, if there is no such."""
+        return self._workers.get(where, self._workers["shared"])
+
+    def _look(self, action: Look) -> None:
+        node = self.nodes[action.primary % len(self.nodes)]
+        if node.service is not None and self._is_idle(node.number):
+            look_at_mirror(node.service)
+
+    def _restore(self) -> None:
+        if self.mirror is not None:
+            self.count("mirror restored")
+            now = dict(self.mirror.heads)
+            self.mirror.restore(self._backup)
+            self._backup = now
 
     def _to_machine(self, action: Crash | Clock | Disk | Net | Tidy | Reclone | ByHand) -> None:
         """What happens to one primary's machine."""
@@ -140,8 +180,7 @@ class World:
                 node.host.failing[action.what] = action.fails
             case Reclone():
                 if self._is_idle(number) and node.kind == "remote":
-                    node.crash()
-                    node.disk = type(node.disk)()
+                    node.lose_disk()
                     self.count("clone lost")
             case Tidy() | ByHand():
                 if node.service is not None:
@@ -174,7 +213,7 @@ class World:
         self.counts["steps"] += 1
         self._running.append((number, action.at, Counter()))
         try:
-            node.start(self.time.wall, self.time.steady)._step()
+            node.start(self.time)._step()
         except Crashed:
             node.crash()
         finally:
@@ -207,5 +246,5 @@ class World:
         for node in self.nodes:
             node.ahead_us = 0
             node.host.failing.clear()
-        retried = self.workers.retry()
+        retried = self.workers().retry()
         self.counts["retries"] += retried

@@ -20,6 +20,9 @@ from dreamcatcherd.history.archive import open_archive, write_archive
 from dreamcatcherd.history.verify import Verdict, read_history
 from dreamcatcherd.hook.install import install_hook
 from dreamcatcherd.imports.new_repository import create
+from dreamcatcherd.stages.first_frame import open_first
+from dreamcatcherd.stages.mirror_copy import check_history, copied
+from dreamcatcherd.testing import MemoryStore
 from tests.git.wires import git_daemon
 from tests.law.fleet import MAIN, NOW, commit_files, primary_on
 from tests.stages.tools import FOLDER, close, merged, text
@@ -219,3 +222,38 @@ def test_a_branch_that_is_rewound_twice_forks_no_history(shared: LocalStore) -> 
     git(shared.folder, "update-ref", MAIN, before)
     assert close(other).frame == 3
     assert wrong(shared) is None
+
+
+def test_a_publication_whose_merged_lanes_never_arrived_does_not_count() -> None:
+    """A server that cannot move refs together moved `main` alone, and the primary's clone is lost: the frame is closed
+    again, by whoever does not have the commit that holds the merged lanes."""
+    store = MemoryStore()
+    open_first(store, 1, NOW, Closing("manual"), MAIN)
+    commit_files(store, MAIN, {paths.SETTINGS: LINEAR})
+    commit_files(store, "refs/heads/dc/a", {f"{FOLDER}/1/a.json": text(1, "a", 1)}, orphan=True)
+    opening = store.refs()[paths.PUBLISHED]
+    close(primary_on(store))
+    seen = store.heads.pop(paths.SEEN)
+    store.heads[paths.PUBLISHED] = opening
+    left = MemoryStore()
+    left.heads.update(store.heads)
+    left.objects.update({oid: found for oid, found in store.objects.items() if oid != seen})
+    ledger = close(primary_on(left))
+    assert ledger.frame == 1
+    assert ledger.counts.deltas == 1
+
+
+def test_a_mirror_follows_a_branch_that_was_rewound() -> None:
+    """A publication on a rewound branch continues the one before, and a mirror with the older one gets the newer."""
+    store = MemoryStore()
+    open_first(store, 1, NOW, Closing("manual"), MAIN)
+    before = commit_files(store, MAIN, {paths.SETTINGS: LINEAR})
+    primary = primary_on(store)
+    close(primary)
+    old = store.heads[paths.PUBLISHED]
+    store.heads[MAIN] = before
+    close(primary)
+    new = store.heads[paths.PUBLISHED]
+    check_history(store, new, old, "second")
+    assert [link.oid for link in copied(store, new, old).missing] == [new]
+    assert copied(store, old, new).ahead
