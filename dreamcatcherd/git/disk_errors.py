@@ -45,12 +45,22 @@ def remedy_in(said: str, path: Path, otherwise: str) -> str:
     return otherwise
 
 
-_MACHINE = (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS, errno.EMFILE, errno.ENFILE, errno.ESTALE)
+_PLACE = (
+    errno.EACCES,
+    errno.EPERM,
+    errno.EBUSY,
+    errno.ENOENT,
+    errno.ENOTDIR,
+    errno.EISDIR,
+    errno.EEXIST,
+    errno.ENAMETOOLONG,
+)
 
 
-def is_machines_fault(said: str) -> bool:
-    """Whether a message names a failure of the machine, which passes or is repaired: no other path would avoid it."""
-    return any(os.strerror(number) in said for number in _MACHINE)
+def is_of_the_place(said: str) -> bool:
+    """Whether a message names a path that cannot be used: another one could. All else is a failure of the machine, also
+    what names no error at all, as git does when it cannot write its configuration to a full disk."""
+    return any(os.strerror(number) in said for number in _PLACE)
 
 
 def disk_failure(what: str, error: OSError, path: Path) -> RetryableError:

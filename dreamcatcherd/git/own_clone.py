@@ -17,7 +17,7 @@ import pygit2
 
 from dreamcatcherd.core.errors import RetryableError, UsageError
 from dreamcatcherd.git.command import error_message, git
-from dreamcatcherd.git.disk_errors import is_machines_fault, remedy_in
+from dreamcatcherd.git.disk_errors import is_of_the_place, remedy_in
 from dreamcatcherd.git.failures import UnclearError
 
 MARK = "dreamcatcherd-clone"
@@ -118,10 +118,10 @@ def make_clone(folder: Path, url: str) -> None:
 
 def _unwritable(folder: Path, why: str) -> UsageError | RetryableError:
     """The failure to write a clone: of the configuration, unless the disk or the machine failed."""
-    cause, remedy = f"{folder} cannot be made: {why}", "name a folder that may be written to with [repository] clone"
-    if is_machines_fault(why) or why.startswith("git ended with -"):  # a signal: somebody killed it
-        return RetryableError(cause, remedy_in(why, folder.parent, remedy))
-    return UsageError(cause, remedy)
+    cause = f"{folder} cannot be made: {why}"
+    if is_of_the_place(why):
+        return UsageError(cause, "name a folder that may be written to with [repository] clone")
+    return RetryableError(cause, remedy_in(why, folder.parent, f"see whether the disk of {folder.parent} is full"))
 
 
 def _opens(folder: Path) -> bool:
