@@ -60,7 +60,7 @@ class Node:
         self.host = host
         self.ahead_us = 0
         self.disk = MemoryStore()
-        servers.shared.accounts.places.append(self.disk)
+        servers.shared.accounts.disks.append(self.disk)
         self.service: Service | None = None
         self._servers = servers
         self._setting = setting

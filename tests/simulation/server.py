@@ -36,7 +36,7 @@ class Brought(NamedTuple):
 class Accounts:
     """What workers pushed, to whichever repository: `pushed` is every version that a commit brought. Of these, `owed`
     must be in a ledger, and `taken_back` need not be: a force-push took them away. `regional` came through a relay.
-    `places` are all repositories and clones."""
+    `places` are the repositories, and `disks` have clones of them."""
 
     def __init__(self) -> None:
         self.pushed: dict[Pushed, Brought] = {}
@@ -45,6 +45,7 @@ class Accounts:
         self.regional: set[Pushed] = set()
         self.by_commit: dict[str, list[Pushed]] = {}
         self.places: list[MemoryStore] = []
+        self.disks: list[MemoryStore] = []
 
     def lose(self, candidates: set[Pushed], kept: set[str]) -> None:
         """Of some versions, those whose commits are not kept are owed no longer."""
@@ -52,9 +53,18 @@ class Accounts:
         self.owed -= gone
         self.taken_back |= gone
 
+    def kept(self) -> set[str]:
+        """The commits that count whatever becomes of others: what servers show, and what clones keep of mirrors."""
+        found: set[str] = set()
+        for place in self.places:
+            found |= reach(place, place.heads.values())
+        for disk in self.disks:
+            found |= reach(disk, (oid for ref, oid in disk.heads.items() if ref.startswith("refs/primary/mirrors/")))
+        return found
+
     def lose_unreachable(self) -> None:
         """After a disk was lost or a repository restored: what no ref anywhere reaches is owed no longer."""
-        self.lose(self.owed, {oid for place in self.places for oid in reach(place, place.heads.values())})
+        self.lose(self.owed, self.kept())
 
 
 class Server:
@@ -141,7 +151,7 @@ class Server:
             left = [oid for oid in (self.heads.get(ref), *self.published_tips()) if oid]
             self.accounts.lose(brought, self.reach(left))
         else:
-            self.accounts.lose(brought, {oid for at in self.accounts.places for oid in reach(at, at.heads.values())})
+            self.accounts.lose(brought, self.accounts.kept())
 
     def _brought_by(self, head: str) -> set[Pushed]:
         return {one for commit in self.reach([head]) for one in self.accounts.by_commit.get(commit, ())}
