@@ -18,6 +18,10 @@ from typing import Literal, NamedTuple
 from tests.e2e.tools import environment
 
 SOURCE = Path(__file__).with_name("tracer.c")
+
+programs = ("gcc",)
+"""What compiles it."""
+
 LIMIT_S = 120.0
 """A primary waits for stale locks, for 12 s each; nothing else here takes long."""
 

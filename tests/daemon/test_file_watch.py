@@ -1,5 +1,5 @@
 """The doorbell that sleeps until the system reports a change, and the watch that goes on without it
-(docs/decisions/0048-a-doorbell-beside-the-file-watch.md)."""
+(docs/decisions/0047-a-doorbell-beside-the-file-watch.md)."""
 
 from __future__ import annotations
 
