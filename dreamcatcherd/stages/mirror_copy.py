@@ -72,10 +72,10 @@ def copy_moves(store: QueryReader, listed: Mapping[str, str], main: str, publica
         moves.append(Move(main, publication, head))
     elif not is_here(store, head) or not store.descends(head, publication):
         return None
-    moves.append(Move(paths.PUBLISHED, publication, listed.get(paths.PUBLISHED)))
     seen = claimed_seen(store.commit(publication))
     if seen is not None:
         moves.append(Move(paths.SEEN, seen, listed.get(paths.SEEN)))
+    moves.append(Move(paths.PUBLISHED, publication, listed.get(paths.PUBLISHED)))
     return [move for move in moves if move.new != move.old]
 
 

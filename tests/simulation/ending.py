@@ -35,12 +35,13 @@ def finish(world: World) -> None:
 def _drain(world: World) -> None:
     """Let the primaries step until nothing is owed any more, and a frame has closed after the last repair."""
     interval_s = world.setting.interval_s
+    before = len(world.audit.chain)
     for _ in range(ROUNDS):
         for number in range(len(world.nodes)):
             world.do(Step(number, after_s=interval_s / 2))
             world.do(Step(number, after_s=0.5))
             world.do(Look(number))
-        if not world.audit.unjudged() and _is_settled(world):
+        if not world.audit.unjudged() and len(world.audit.chain) > before and _is_settled(world):
             return
     waits = [f"{one} {world.audit.waiting.get(one, '')}" for one in world.audit.unjudged()]
     raise BrokenError(f"not drained after {ROUNDS} rounds: {waits[:3] or 'main is not as published'}")
@@ -49,7 +50,7 @@ def _drain(world: World) -> None:
 def _is_settled(world: World) -> bool:
     heads = world.server.heads
     mirrored = world.mirror.heads.get(PUBLISHED) if world.mirror is not None else heads.get(PUBLISHED)
-    return heads.get(MAIN) == heads.get(PUBLISHED) == mirrored and len(world.audit.chain) > 0
+    return heads.get(MAIN) == heads.get(PUBLISHED) == mirrored
 
 
 def _accounted(world: World) -> None:

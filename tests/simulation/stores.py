@@ -308,7 +308,7 @@ class Wire:
             return None
         transfer(self._disk, self._server.store, [one.new for one in moves if one.new])
         if not self._atomic and len(moves) > 1 and self._host.fails("half"):
-            self._server.move(moves[:1])
+            self._server.move(moves[:1] if self._host.failing["half"] % 2 == 0 else moves[:-1])
             return unreachable()
         self._server.move(moves)
         self._host.hear("pushed")
