@@ -216,7 +216,7 @@ class RemoteStore:
             heads = self._heads()
             if heads.get(moves[0].ref) not in (moves[0].old, moves[0].new):
                 self._fetch(heads)  # another commit is there, and only its history says whether it is on top of ours
-            if self._is_published(moves[0], heads.get(moves[0].ref)):
+            if self._is_done(moves, heads):
                 self._note(moves)
                 self._writer.release()
                 return True
@@ -230,15 +230,14 @@ class RemoteStore:
     def _push(self, moves: list[Move]) -> RetryableError | None:
         return self._wire.push(moves)
 
-    def _is_published(self, move: Move, found: str | None) -> bool:
-        """Whether a ref has the moved value, or a commit that somebody else has put on top of it since.
+    def _is_done(self, moves: list[Move], heads: dict[str, str]) -> bool:
+        """Whether refs are deleted; or whether the first one has its value, or a commit that somebody put on top of it.
 
-        The first move decides for all: a server that cannot move several refs together may have stopped after it."""
-        if found == move.new:
-            return True
-        if move.new is None or found is None or not self._repository.holds(found):
-            return False
-        return self.descends(found, move.new)
+        A server that cannot move refs together may have stopped after any; the first one of a publication counts."""
+        new, found = moves[0].new, heads.get(moves[0].ref)
+        if new is None:
+            return all(move.ref not in heads for move in moves)
+        return found is not None and (found == new or (self._repository.holds(found) and self.descends(found, new)))
 
     def _note(self, moves: list[Move]) -> None:
         """Move the clone's refs to what was published, so that the next poll fetches nothing. If that fails, the next

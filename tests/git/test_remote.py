@@ -20,6 +20,7 @@ from dreamcatcherd.config_tables import RepositoryConfig
 from dreamcatcherd.core import paths
 from dreamcatcherd.core.errors import PushRefusedError, RetryableError, UsageError
 from dreamcatcherd.core.frames import Closing
+from dreamcatcherd.core.settings_schema import LANES
 from dreamcatcherd.daemon.cycle import close_frame, poll
 from dreamcatcherd.daemon.opening import open_store
 from dreamcatcherd.git import remote as remote_module
@@ -29,6 +30,7 @@ from dreamcatcherd.git.local import LocalStore
 from dreamcatcherd.git.protocols import Move
 from dreamcatcherd.git.remote import RemoteStore
 from dreamcatcherd.imports.new_repository import create
+from dreamcatcherd.stages.lane_cleanup import remove_lanes
 from tests.git.wires import free_port, git_daemon, http_server, silent_server, slowly
 from tests.law.fleet import MAIN, NOW, commit_files, primary_on
 from tests.stages.tools import FOLDER, close, merged, put, text
@@ -254,6 +256,20 @@ def test_a_server_without_atomic_pushes_gets_no_second_chain(shared: LocalStore,
     refs = shared.refs()
     assert refs[MAIN] == refs[paths.PUBLISHED] == report.commit
     assert [close(one).frame, close(two).frame] == [2, 3]
+
+
+def test_a_server_without_atomic_pushes_removes_no_lane_that_moved(
+    shared: LocalStore, url: str, tmp_path: Path
+) -> None:
+    """Of merged lanes, those alone are reported as removed that the server no longer has."""
+    subprocess.run(["git", "-C", str(shared.folder), "config", "receive.advertiseAtomic", "false"], check=True)
+    lanes = [f"{LANES}{name}/1" for name in "abc"]
+    heads = {lane: commit_files(shared, lane, {f"{FOLDER}/1/{lane[-3]}.json": text(number=1)}) for lane in lanes}
+    store = remote(url, tmp_path / "clone")
+    store.refs()
+    commit_files(shared, lanes[1], {f"{FOLDER}/1/more.json": text(number=2)})
+    assert remove_lanes(store, heads) == [lanes[0], lanes[2]]
+    assert [lane for lane in lanes if lane in shared.refs()] == [lanes[1]]
 
 
 def test_a_push_that_lands_though_git_was_given_up_counts(
