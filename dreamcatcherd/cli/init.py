@@ -16,7 +16,7 @@ from dreamcatcherd.core.codec import MAX_FRAME
 from dreamcatcherd.core.paths import FRAME
 from dreamcatcherd.daemon.opening import closing_of
 from dreamcatcherd.git.local import LocalStore
-from dreamcatcherd.imports.existing_repository import CHECK, HOOK, Prepared, RepositoryChange, is_repository, prepare
+from dreamcatcherd.imports.existing_repository import DONE_BY, Prepared, RepositoryChange, is_repository, prepare
 from dreamcatcherd.imports.new_repository import GIT_SETTINGS, check_free, create
 from dreamcatcherd.observe.clock import wall_clock
 
@@ -28,7 +28,7 @@ from dreamcatcherd.observe.clock import wall_clock
     type=WholeNumber(0, MAX_FRAME),
     help="The first open frame.  [default: the one that state/frame.json names, else 1]",
 )
-@click.option("--no-hook", is_flag=True, help="Install no server-side check of pushes.")
+@click.option("--no-hook", is_flag=True, help="Install no hooks: no check of pushes, no sync of refs.")
 @click.option("--dry-run", is_flag=True, help="List what would change, and change nothing.")
 @click.option(
     "--config",
@@ -42,10 +42,11 @@ def init(path: Path, frame: int | None, no_hook: bool, dry_run: bool, config_fil
     """Create a bare shared repository at PATH, ready for workers, or prepare the one that is there.
 
     It refuses forced pushes and deletions, keeps reflogs, and has `main` with `state/frame.json`. A pre-receive hook
-    refuses pushes that edit computed files, delete deltas, or add deltas that cannot merge.
+    refuses pushes that edit computed files, delete deltas, or add deltas that cannot merge. Another hook makes an
+    acknowledged push survive a power failure of the server.
 
-    In a bare repository that exists, only what is missing is added: git settings, the hook, and `state/frame.json` in a
-    commit on top of the branch, unless frames are published there. A second run changes nothing."""
+    In a bare repository that exists, only what is missing is added: git settings, the hooks, and `state/frame.json` in
+    a commit on top of the branch, unless frames are published there. A second run changes nothing."""
     config = load_config(config_file)
     there = is_repository(path)
     made = (_prepare if there else _create)(path, frame, not no_hook, dry_run, config)
@@ -83,5 +84,6 @@ def _create(path: Path, frame: int | None, hook: bool, dry_run: bool, config: Co
         create(path, first, wall_clock(), closing_of(config), config.repository.branch, hook=hook)
     changes = [RepositoryChange(str(path), None, "a bare repository")]
     changes += [RepositoryChange(name, None, value) for name, value in GIT_SETTINGS]
-    changes += [RepositoryChange(HOOK, None, CHECK)] if hook else []
+    if hook:
+        changes += [RepositoryChange(f"hooks/{name}", None, does) for name, does in DONE_BY.items()]
     return Prepared([*changes, RepositoryChange(FRAME, None, f"frame {first}")], first)

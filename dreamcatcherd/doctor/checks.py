@@ -28,7 +28,7 @@ from dreamcatcherd.core.errors import DreamcatcherError
 from dreamcatcherd.core.report import Check
 from dreamcatcherd.core.tree import NamePath
 from dreamcatcherd.core.troubles import Trouble, unmatched_settings
-from dreamcatcherd.doctor.push_check import check_hook
+from dreamcatcherd.doctor.push_check import check_hook, check_ref_sync
 from dreamcatcherd.doctor.sizes import check_largest, check_packs, check_space, check_view_sizes
 from dreamcatcherd.git.command import git
 from dreamcatcherd.git.derived_files import derived_files
@@ -228,6 +228,7 @@ def check_folder(store: GitStore, main: str) -> Iterator[Check]:
     yield _as_stored(folder)
     yield _head(folder, main)
     yield from check_hook(folder, main)
+    yield check_ref_sync(folder)
     yield _locks(folder)
     yield check_packs(folder)
     yield check_space(folder)

@@ -1,4 +1,5 @@
-"""The checks of `doctor` about the server-side check: whether it is installed and works, and who does it."""
+"""The checks of `doctor` about the hooks of a repository on this disk: whether pushes are checked, and by whom, and
+whether they are synced before they are acknowledged."""
 
 from __future__ import annotations
 
@@ -11,6 +12,7 @@ from pathlib import Path
 from dreamcatcherd.core.report import Check
 from dreamcatcherd.git.command import git
 from dreamcatcherd.hook.check_socket import SOCKET, ElsewhereError, ask
+from dreamcatcherd.hook.install import FOREIGN_REMEDIES, HookName, kind_of_hook
 
 HOOK_TIMEOUT_S = 60.0
 
@@ -50,6 +52,27 @@ def check_hook(folder: Path, main: str) -> Iterator[Check]:
     yield Check("hook", True, "the pre-receive check is installed, and runs")
     # Not about the shared branch: while a frame is overdue, pushes to it are given back to the hook.
     yield _asked(folder, hook, f"{head} {head} refs/tags/doctor\n".encode())
+
+
+def check_ref_sync(folder: Path) -> Check:
+    """Whether the hook is installed that syncs the names of pushed refs (docs/crash-points.md#a-workers-push)."""
+    name: HookName = "reference-transaction"
+    named = git(folder, "rev-parse", "--git-path", f"hooks/{name}").stdout.decode("utf-8", "replace").strip()
+    hook = folder / named
+    kind = kind_of_hook(hook, name)
+    loss = "a power failure can undo a push that was acknowledged"
+    if kind == "foreign":
+        return Check("push sync", False, f"{hook} is another hook: {loss}", FOREIGN_REMEDIES[name])
+    if kind == "none":
+        remedy = f"dreamcatcherd init {folder} installs it; docs/protocol.md, The server-side check, does so by hand"
+        return Check("push sync", False, f"no hook at {hook} that syncs refs: {loss}", remedy)
+    if not os.access(hook, os.X_OK):
+        return Check("push sync", False, f"{hook} is not executable: git ignores it, and {loss}", f"chmod +x {hook}")
+    if shutil.which("sync") is None:
+        return Check(
+            "push sync", False, f"{hook} needs the program sync: {loss}", "install coreutils on the git server"
+        )
+    return Check("push sync", True, "pushed refs are synced before a push is acknowledged")
 
 
 def _asked(folder: Path, hook: Path, updates: bytes) -> Check:

@@ -22,6 +22,10 @@ ERRORS_MOST = 2**20
 """Bytes of git's errors that are kept, in addition to the last ones. Servers write here too."""
 _PIECE = 2**16
 _SHOWN = 2_000
+SYNCS_REFS = "DREAMCATCHER_SYNCS_REFS"
+"""A variable for a git that moves refs whose folders its caller syncs: our hook leaves them alone then.
+
+Hooks are not turned off for that: the operator may have one too, which must run."""
 _DURABLE = ("-c", "core.fsync=all", "-c", "core.fsyncMethod=fsync")
 AS_STORED = {"GIT_NO_REPLACE_OBJECTS": "1", "GIT_GRAFT_FILE": "/dev/null"}
 """Objects are read as stored: anybody may push refs/replace/* and grafts, which change what git shows.

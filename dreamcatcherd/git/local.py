@@ -15,7 +15,7 @@ from dreamcatcherd.core.paths import PUBLISHED
 from dreamcatcherd.core.tree import Kind
 from dreamcatcherd.core.troubles import Trouble
 from dreamcatcherd.git.atomic_write import write_atomically
-from dreamcatcherd.git.command import error_message, git
+from dreamcatcherd.git.command import SYNCS_REFS, error_message, git
 from dreamcatcherd.git.commit_history import CommitHistory
 from dreamcatcherd.git.disk_errors import remedy_in
 from dreamcatcherd.git.integrity import MARKER, check_critical, lost_history, ref_troubles
@@ -123,7 +123,7 @@ class LocalStore:
         asked = "\n".join(["start", *map(_line, moves), "prepare", "commit", ""]).encode("utf-8", "surrogateescape")
         deadline = time.monotonic() + LOCK_WAIT_S
         while True:
-            result = git(self.folder, "update-ref", "-m", reason, "--stdin", stdin=asked)
+            result = git(self.folder, "update-ref", "-m", reason, "--stdin", stdin=asked, variables={SYNCS_REFS: "1"})
             if result.returncode == 0:
                 # git syncs the refs' files and not the folders that have their names.
                 for folder in {(self.folder / ref).parent for ref in refs}:

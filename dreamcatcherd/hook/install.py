@@ -1,4 +1,6 @@
-"""Installing the server-side check as the pre-receive hook of a repository, and recognizing what is there instead."""
+"""Installing the hooks of a shared repository, and recognizing what is there instead.
+
+They are the server-side check (`pre-receive`), whose script is here, and the sync of refs (`reference-transaction`)."""
 
 from __future__ import annotations
 
@@ -10,6 +12,19 @@ from typing import Literal
 
 from dreamcatcherd.git.atomic_write import write_atomically
 from dreamcatcherd.hook.check_socket import ANSWER_S, BEGIN_S, QUESTION, SOCKET, SOCKET_FOLDER
+from dreamcatcherd.hook.ref_sync import SCRIPT, SYNC_MARK
+
+HookName = Literal["pre-receive", "reference-transaction"]
+HOOKS: tuple[HookName, ...] = ("pre-receive", "reference-transaction")
+"""The hooks of a shared repository, in the order in which they are installed."""
+FOREIGN_REMEDIES: dict[HookName, str] = {
+    "pre-receive": "let it call dreamcatcherd hook pre-receive with a copy of its standard input, and fail if that "
+    "fails",
+    "reference-transaction": "make the hook of dreamcatcherd with dreamcatcherd init /tmp/model.git, copy "
+    "/tmp/model.git/hooks/reference-transaction to hooks/dreamcatcherd-sync, and let the other hook call that with its "
+    "argument and a copy of its standard input",
+}
+"""What to do about a hook of somebody else, which is never replaced."""
 
 _OURS = "# The server-side check of dreamcatcherd, installed by `dreamcatcherd init`."
 _HOOK = """\
@@ -100,38 +115,48 @@ exec { $ARGV[0] } @ARGV or die "dreamcatcherd cannot check this push: $!\n";
 """
 
 
-def install_hook(repository: Path) -> Path:
-    """Write the server-side check as hooks/pre-receive of a bare repository, atomically; returns its path.
+def install_hooks(repository: Path) -> None:
+    """Write both hooks of a bare repository. OSError if one cannot be written."""
+    for name in HOOKS:
+        install_hook(repository, name)
 
-    The script runs the Python that runs this. OSError if the file cannot be written."""
-    path = repository / "hooks" / "pre-receive"
+
+def install_hook(repository: Path, name: HookName) -> Path:
+    """Write one hook of a bare repository, atomically; returns its path.
+
+    The check runs the Python that runs this. OSError if the file cannot be written."""
+    path = repository / "hooks" / name
     path.parent.mkdir(exist_ok=True)
-    write_atomically(path, _script(), 0o755)
+    write_atomically(path, _text(name), 0o755)
     return path
 
 
-HookKind = Literal["none", "current", "outdated", "not executable", "calls the check", "foreign"]
+HookKind = Literal["none", "current", "outdated", "not executable", "calls ours", "foreign"]
 
 
-def kind_of_hook(path: Path) -> HookKind:
-    """What is at the path of a pre-receive hook.
+def kind_of_hook(path: Path, name: HookName) -> HookKind:
+    """What is at the path of a hook.
 
     `outdated` is one that another version, or another Python, installed. A script that somebody else wrote and that
-    names dreamcatcherd is taken to call the check. `foreign` is everything that must not be replaced."""
+    names dreamcatcherd is taken to call its hook. `foreign` is everything that must not be replaced."""
     try:
         found = path.read_bytes()
     except FileNotFoundError:
         return "foreign" if path.is_symlink() else "none"
     except OSError:
         return "foreign"
-    if _OURS.encode() not in found:
-        return "calls the check" if b"dreamcatcherd" in found else "foreign"
-    if found != _script():
+    if (SYNC_MARK if name == "reference-transaction" else _OURS).encode() not in found:
+        return "calls ours" if b"dreamcatcherd" in found else "foreign"
+    if found != _text(name):
         return "outdated"
     return "current" if os.access(path, os.X_OK) else "not executable"
 
 
-def _script() -> bytes:
+def _text(name: HookName) -> bytes:
+    return SCRIPT.encode() if name == "reference-transaction" else _check()
+
+
+def _check() -> bytes:
     asking = _ASKING
     for name, value in (
         ("@FOLDER@", SOCKET_FOLDER),

@@ -26,19 +26,19 @@ from dreamcatcherd.core.troubles import Trouble
 from dreamcatcherd.git.command import error_message, git
 from dreamcatcherd.git.disk_errors import disk_failure, remedy_in
 from dreamcatcherd.git.local import LocalStore
-from dreamcatcherd.hook.install import install_hook, kind_of_hook
+from dreamcatcherd.hook.install import FOREIGN_REMEDIES, HOOKS, HookName, install_hook, kind_of_hook
 from dreamcatcherd.imports.new_repository import GIT_SETTINGS
 from dreamcatcherd.stages.fetch import Fetcher, View
 from dreamcatcherd.stages.first_frame import open_first, open_on_top
 from dreamcatcherd.stages.frame_file import read_frame_file
 from dreamcatcherd.stages.ignored_deltas import ignored_deltas
 
-HOOK = "hooks/pre-receive"
-CHECK = "the server-side check"
+DONE_BY: dict[HookName, str] = {"pre-receive": "the server-side check", "reference-transaction": "the sync of refs"}
+"""The hooks of a shared repository, with what each does."""
 
 
 class RepositoryChange(Struct, frozen=True):
-    """One change: a git setting, `HEAD`, the hook or `state/frame.json`, from one value (null: none) to another."""
+    """One change: a git setting, `HEAD`, a hook or `state/frame.json`, from one value (null: none) to another."""
 
     what: str
     before: str | None = field(name="from")
@@ -176,33 +176,39 @@ def _head(folder: Path) -> str:
 
 
 def _hook_steps(folder: Path) -> Iterator[_Step]:
-    """The server-side check, unless it is there. A hook of somebody else is never replaced."""
-    named = git(folder, "rev-parse", "--git-path", HOOK).stdout.decode("utf-8", "surrogateescape").strip()
-    path = folder / named
-    kind = kind_of_hook(path)
-    if kind in ("current", "calls the check"):
-        return
-    without = "or leave the check out with --no-hook"
-    if path.parent.resolve() != folder.resolve() / "hooks":
-        cause = f"git runs the hooks of {path.parent}, which other repositories may share"
-        raise RefusedError(cause, f"put the check there yourself (docs/protocol.md, The server-side check), {without}")
-    if kind == "foreign":
-        remedy = "let it call dreamcatcherd hook pre-receive with a copy of its standard input, and fail if that fails"
-        raise RefusedError(f"{path} is another hook, which is not replaced", f"{remedy}; {without}")
-    before = {"none": None, "outdated": f"{CHECK} of another version or Python"}
-    change = RepositoryChange(HOOK, before.get(kind, f"{CHECK}, not executable"), CHECK)
-    make = partial(_install, folder, keep=kind == "outdated")
-    yield _Step(change, make, (path.parent if path.parent.is_dir() else folder,))
+    """The hooks that are not there. One of somebody else is never replaced."""
+    for name in HOOKS:
+        named = (
+            git(folder, "rev-parse", "--git-path", f"hooks/{name}").stdout.decode("utf-8", "surrogateescape").strip()
+        )
+        path = folder / named
+        kind = kind_of_hook(path, name)
+        if kind in ("current", "calls ours"):
+            continue
+        without = "or leave hooks out with --no-hook"
+        if path.parent.resolve() != folder.resolve() / "hooks":
+            cause = f"git runs the hooks of {path.parent}, which other repositories may share"
+            remedy = f"put {name} there yourself (docs/protocol.md, The server-side check), {without}"
+            raise RefusedError(cause, remedy)
+        if kind == "foreign":
+            raise RefusedError(f"{path} is another hook, which is not replaced", f"{FOREIGN_REMEDIES[name]}; {without}")
+        does = DONE_BY[name]
+        version = "of another version or Python" if name == "pre-receive" else "of another version"
+        before = {"none": None, "outdated": f"{does} {version}"}.get(kind, f"{does}, not executable")
+        make = partial(_install, folder, name, keep=kind == "outdated")
+        where = path.parent if path.parent.is_dir() else folder
+        yield _Step(RepositoryChange(f"hooks/{name}", before, does), make, (where,))
 
 
-def _install(folder: Path, *, keep: bool) -> None:
-    """Install the check; with `keep`, the one that is there stays beside it, since somebody may have edited it."""
+def _install(folder: Path, name: HookName, *, keep: bool) -> None:
+    """Install a hook; with `keep`, the one that is there stays beside it, since somebody may have edited it."""
+    path = folder / "hooks" / name
     try:
         if keep:
-            shutil.copy2(folder / HOOK, folder / f"{HOOK}.old")
-        install_hook(folder)
+            shutil.copy2(path, path.with_name(f"{name}.old"))
+        install_hook(folder, name)
     except OSError as error:
-        raise disk_failure(f"{folder / HOOK} cannot be written", error, folder) from error
+        raise disk_failure(f"{path} cannot be written", error, folder) from error
 
 
 def _frame_steps(

@@ -10,7 +10,7 @@ from dreamcatcherd.core.frames import Closing
 from dreamcatcherd.git.command import error_message, git
 from dreamcatcherd.git.disk_errors import remedy_in
 from dreamcatcherd.git.local import LocalStore
-from dreamcatcherd.hook.install import install_hook
+from dreamcatcherd.hook.install import install_hooks
 from dreamcatcherd.stages.first_frame import open_first
 
 GIT_SETTINGS = (
@@ -35,7 +35,7 @@ def check_free(path: Path) -> None:
 
 
 def create_empty(path: Path, branch: str = "main") -> None:
-    """Create a bare repository without commits, with the server-side check, for a relay to copy upstream into.
+    """Create a bare repository without commits, with its hooks, for a relay to copy upstream into.
 
     RefusedError if `path` exists and is not an empty folder; UsageError if it cannot be created."""
     check_free(path)
@@ -45,7 +45,7 @@ def create_empty(path: Path, branch: str = "main") -> None:
         raise UsageError(f"{path} cannot be made: {error.strerror}", _CHOOSE) from error
     try:
         _make_bare(path, branch)
-        install_hook(path)
+        install_hooks(path)
     except BaseException:
         shutil.rmtree(path, ignore_errors=True)
         raise
@@ -54,7 +54,7 @@ def create_empty(path: Path, branch: str = "main") -> None:
 def create(
     path: Path, frame: int, now: int, closing: Closing, branch: str = "main", *, hook: bool = True
 ) -> LocalStore:
-    """Create a bare repository at `path` with `frame` open; `hook` says whether the server-side check is installed.
+    """Create a bare repository at `path` with `frame` open; `hook` says whether its hooks are installed.
 
     `now` is in microseconds UTC; `branch` has no `refs/heads/`. RefusedError if `path` exists and is not an empty
     folder; UsageError if it cannot be created, FatalError if the disk fails. Nothing is left of one that failed."""
@@ -67,7 +67,7 @@ def create(
     try:
         _make_bare(path, branch)
         if hook:
-            install_hook(path)
+            install_hooks(path)
         store = LocalStore(path)
         open_first(store, frame, now, closing, f"refs/heads/{branch}")
     except BaseException:  # half a repository would be taken for a damaged one, also after Ctrl-C

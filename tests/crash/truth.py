@@ -4,8 +4,8 @@ In each trial what the kernel recovers must be something that the model allows, 
 `trials`. Not shown: a disk that loses or reorders what it has confirmed, or writes half a sector.
 
 A second table is of a server that loses power right after it acknowledged a worker's push. git syncs the objects and
-the content of the ref (`core.fsync`), and not the folder in which the ref gets its name. A hook that git runs once a
-ref has moved, and before it answers, can do that."""
+the content of the ref (`core.fsync`), and not the folder in which the ref gets its name. The hook that `init` installs
+does that, once a ref has moved and before git answers."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
+from dreamcatcherd.hook.install import install_hook
 from tests.crash.changes import missing_parts, trace
 from tests.crash.disks import SYSTEMS, FileSystem, Mounted
 from tests.crash.power import Disk
@@ -28,17 +29,6 @@ from tests.e2e.tools import clone, close_warm, dc, delta, git, missing, push, tr
 
 CUT = Kind("power cut", "before", 0, "journal")
 TRIED = ("path", "adopted", "packs")
-
-_HOOK = """\
-#!/bin/sh
-# Makes the names of refs durable before a push is acknowledged.
-[ "$1" = committed ] || exit 0
-while read -r _ _ ref; do echo "${ref%/*}"; done | sort -u | while read -r folder; do
-    [ -d "$folder" ] && sync "$folder"
-done
-exit 0
-"""
-"""`hooks/reference-transaction` of a bare repository."""
 
 
 def _allowed(disk: Disk, root: Path) -> tuple[list[str], bool]:
@@ -101,9 +91,7 @@ def _kept(system: FileSystem, folder: Path, hook: bool) -> bool:
         fleet = at / "fleet.git"
         dc("init", "--no-hook", str(fleet))
         if hook:
-            (fleet / "hooks").mkdir(exist_ok=True)
-            (fleet / "hooks/reference-transaction").write_text(_HOOK)
-            (fleet / "hooks/reference-transaction").chmod(0o755)
+            install_hook(fleet, "reference-transaction")
         worker = clone(fleet, folder / "worker")
         mounted.sync()
         acknowledged = push(

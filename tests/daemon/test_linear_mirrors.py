@@ -8,7 +8,7 @@ import pytest
 
 from dreamcatcherd.core import paths
 from dreamcatcherd.core.errors import RetryableError
-from dreamcatcherd.hook.install import install_hook
+from dreamcatcherd.hook.install import install_hooks
 from tests.daemon.pairs import Pair
 from tests.e2e.tools import git, try_git
 from tests.law.fleet import MAIN, commit_files
@@ -49,7 +49,7 @@ def test_a_linear_history_is_read_from_a_mirror_and_copied_there(pair: Pair) -> 
 def test_a_mirror_that_refuses_a_forced_push_keeps_a_linear_history_behind(pair: Pair) -> None:
     """Its check does not know the primary, so its own commits on the shared branch stay; what it refuses is reported,
     and copied once they are gone. Lanes alone never lead there."""
-    install_hook(pair.path)
+    install_hooks(pair.path)
     pair.push("lane")
     pair.read()
     assert merged(close(pair.primary)) == ["lane.json"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import subprocess
 import time
 from collections.abc import Callable
@@ -112,6 +113,13 @@ def break_silently(repository: Path) -> None:
     (repository / "hooks" / "pre-receive").write_text("#!/bin/sh\n# dreamcatcherd\nexit 7\n")
 
 
+def move_hooks(repository: Path) -> None:
+    elsewhere = repository / "elsewhere"
+    elsewhere.mkdir()
+    shutil.copy(repository / "hooks" / "reference-transaction", elsewhere)
+    git(repository, "config", "core.hooksPath", str(elsewhere))
+
+
 def leave_lock(repository: Path) -> None:
     lock = repository / "objects" / "maintenance.lock"
     lock.touch()
@@ -127,7 +135,7 @@ BROKEN: dict[str, tuple[Callable[[Path], object], str, str]] = {
     "a hook that git passes over": (lambda repo: (repo / "hooks/pre-receive").chmod(0o644), "hook", "not executable"),
     "a hook whose Python is gone": (break_python, "hook", "every push is refused: dreamcatcherd is gone from /nowhere"),
     "a hook that ends without a word": (break_silently, "hook", "every push is refused: it ended with 7"),
-    "hooks elsewhere": (lambda repo: git(repo, "config", "core.hooksPath", "/nowhere"), "hook", "at /nowhere/pre-rec"),
+    "hooks elsewhere": (move_hooks, "hook", "elsewhere/pre-receive"),
     "another HEAD": (lambda repo: git(repo, "symbolic-ref", "HEAD", "refs/heads/master"), "HEAD", "refs/heads/master"),
     "packs that nobody joins": (lambda repo: many_packs(repo, 201), "packs", "202 packs"),
     "a lock of maintenance": (leave_lock, "locks", "maintenance.lock is left over"),

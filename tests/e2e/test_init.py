@@ -42,6 +42,7 @@ SETTINGS = {
     "core.fsync": "all",
     "uploadpack.allowFilter": "true",
 }
+HOOKS = ("hooks/pre-receive", "hooks/reference-transaction")
 FILES = {"README": "a platform\n", "state/agents.json": '{"agents": {}}\n', "src/run.sh": "#!/bin/sh\n"}
 
 
@@ -140,7 +141,7 @@ def test_a_dry_run_lists_the_changes_and_writes_nothing(tmp_path: Path) -> None:
     made = dc_json("init", str(repository))
     assert (set(made), made["path"], made["done"]) == ({"path", "changes", "done"}, str(repository), True)
     assert listed == {**made, "done": False}
-    assert whats(made) == [*SETTINGS, "hooks/pre-receive", "state/frame.json"]
+    assert whats(made) == [*SETTINGS, *HOOKS, "state/frame.json"]
 
 
 def test_a_second_run_changes_nothing_and_says_so(tmp_path: Path) -> None:
@@ -161,7 +162,7 @@ def test_a_path_that_does_not_exist_has_a_dry_run_too(tmp_path: Path) -> None:
     listed = dc_json("init", str(new), "--dry-run", "--frame", "3")
     assert not new.exists()
     assert f"{new}: none → a bare repository\n" in dc("init", str(new), "--dry-run")
-    assert whats(listed) == [str(new), *SETTINGS, "hooks/pre-receive", "state/frame.json"]
+    assert whats(listed) == [str(new), *SETTINGS, *HOOKS, "state/frame.json"]
     assert dc_json("init", str(new), "--frame", "3") == {**listed, "done": True}
     assert json.loads(git(new, "show", "main:state/frame.json"))["frame"] == 3
 
@@ -184,7 +185,7 @@ def test_an_empty_bare_repository_is_prepared_like_a_new_one(tmp_path: Path) -> 
     repository = tmp_path / "empty.git"
     git(tmp_path, "init", "-q", "--bare", "-b", "master", str(repository))
     made = dc_json("init", str(repository))
-    assert whats(made) == [*SETTINGS, "HEAD", "hooks/pre-receive", "state/frame.json"]
+    assert whats(made) == [*SETTINGS, "HEAD", *HOOKS, "state/frame.json"]
     worker = clone(repository, tmp_path / "worker")
     push(worker, {"state/stream_deltas/1/a.json": delta(1, "a", observations=[1])})
     dc("merge", "--repo", str(repository))
@@ -215,7 +216,8 @@ def test_where_frames_are_closed_the_frame_file_stays(tmp_path: Path) -> None:
     refs = git(repository, "for-each-ref")
     said = dc("init", str(repository), "--frame", "9", both=True)
     assert "frame 2 is open: --frame 9 does not count" in said
-    assert "receive.fsckObjects: none → true\nhooks/pre-receive: none → the server-side check\nprepared" in said
+    assert "receive.fsckObjects: none → true\nhooks/pre-receive: none → the server-side check\n" in said
+    assert "hooks/reference-transaction: none → the sync of refs\nprepared" in said
     assert git(repository, "for-each-ref") == refs
     dc("doctor", "--repo", str(repository))
 
@@ -284,6 +286,7 @@ def test_a_hook_of_somebody_else_is_never_replaced(tmp_path: Path) -> None:
     assert "hooks/pre-receive" not in whats(dc_json("init", str(repository), "--no-hook"))
     command = " ".join(DREAMCATCHERD)
     foreign(repository, f"updates=$(cat)\nprintf '%s\\n' \"$updates\" | {command} hook pre-receive || exit 1\n")
+    assert whats(dc_json("init", str(repository))) == ["hooks/reference-transaction"]
     assert "nothing to change" in dc("init", str(repository))
     dc("doctor", "--repo", str(repository))
     worker = clone(repository, tmp_path / "worker")
@@ -387,7 +390,7 @@ def test_the_document_says_how_to_prepare_and_how_to_undo(tmp_path: Path) -> Non
     run("undo")
     assert git(repository, "rev-parse", "main^{tree}") == tree
     assert git(repository, "config", "--list", "--local") == settings_in(config, tmp_path)
-    assert not (repository / "hooks/pre-receive").exists()
+    assert not {"pre-receive", "reference-transaction"} & {hook.name for hook in (repository / "hooks").iterdir()}
 
 
 def settings_in(text: str, folder: Path) -> str:

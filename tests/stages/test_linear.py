@@ -18,7 +18,7 @@ from dreamcatcherd.git.protocols import Move
 from dreamcatcherd.git.remote import RemoteStore
 from dreamcatcherd.history.archive import open_archive, write_archive
 from dreamcatcherd.history.verify import Verdict, read_history
-from dreamcatcherd.hook.install import install_hook
+from dreamcatcherd.hook.install import install_hooks
 from dreamcatcherd.imports.new_repository import create
 from dreamcatcherd.stages.first_frame import open_first
 from dreamcatcherd.stages.mirror_copy import check_history, copied
@@ -186,7 +186,7 @@ def test_primaries_at_a_distance_share_a_linear_history(shared: LocalStore, tmp_
     """Two primaries over git daemon, with and without the server-side check, close frames in turn, each delta once; the
     three refs move together."""
     git(shared.folder, "config", "core.hooksPath", str(shared.folder / ("hooks" if checked else "no-hooks")))
-    install_hook(shared.folder)
+    install_hooks(shared.folder)
     with git_daemon(shared.folder.parent) as server:
         access = Access(url=f"{server}/fleet.git")
         both: list[Primary] = [primary_on(RemoteStore(access, tmp_path / f"{number}.git")) for number in range(2)]

@@ -9,7 +9,7 @@ import subprocess
 import pytest
 
 from dreamcatcherd.core import paths
-from dreamcatcherd.hook.install import install_hook
+from dreamcatcherd.hook.install import install_hooks
 from tests.law.fleet import MAIN
 from tests.stages.signed import Fleet, git
 from tests.stages.tools import close, merged, reasons
@@ -41,7 +41,7 @@ def _commit(fleet: Fleet, base: str, blob: str, parents: list[str], *sign: str) 
 
 def push(fleet: Fleet, commit: str) -> str:
     """Push a commit to `main` past the server-side check; returns what git says where that refuses it."""
-    install_hook(fleet.bare)
+    install_hooks(fleet.bare)
     git(fleet.bare, "update-ref", "refs/heads/scratch", commit)
     work = fleet.folder / "clone"
     git(fleet.folder, "clone", "-q", "--bare", str(fleet.bare), str(work))

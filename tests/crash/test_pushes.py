@@ -1,0 +1,54 @@
+"""A push that was acknowledged by a repository that `init` prepared is there after a power cut."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from random import Random
+
+import pytest
+
+from tests.crash.changes import SYNC, missing_parts, trace
+from tests.crash.power import REMAINS, Disk
+from tests.e2e.tools import clone, dc, delta, do_without, git
+
+LANE = "refs/heads/dc/alice/1"
+
+
+@pytest.mark.needs("gcc")
+def test_the_name_of_a_pushed_ref_is_synced_before_the_push_is_acknowledged(tmp_path: Path) -> None:
+    """With the hooks that `init` installs, a power cut after the answer leaves the ref in every model of a disk, with
+    the folders that the push made; without them, not in each."""
+    if reason := missing_parts():
+        do_without(reason)
+    for hooks in ("installed", "removed"):
+        place = tmp_path / hooks
+        place.mkdir()
+        fleet = place / "fleet.git"
+        dc("init", str(fleet))
+        if hooks == "removed":
+            (fleet / "hooks/reference-transaction").unlink()
+        worker = clone(fleet, place / "worker")
+        (worker / "state/stream_deltas/1").mkdir(parents=True)
+        (worker / "state/stream_deltas/1/a.json").write_text(delta(1, "alice", observations=[1]))
+        git(worker, "add", "-A")
+        git(worker, "commit", "-q", "-m", "add")
+        disk = Disk(place)
+        run = trace(["git", "-C", str(worker), "push", "-q", "origin", f"HEAD:{LANE}"], place, tmp_path / "scratch")
+        assert run.code == 0, run.errors
+        # The worker notes the ref in its clone once the server has answered.
+        answered = next(one.number for one in run.changes if "refs/remotes/origin/dc" in one.path)
+        before = [one for one in run.changes if one.number < answered]
+        disk.follow(before, tmp_path / "scratch/synced")
+        kept = {which: f"fleet.git/{LANE}" in disk.remains(which, Random(1)) for which in REMAINS}
+        synced = {Path(one.path).relative_to(fleet).as_posix() for one in before if _is_sync(one.bits, one.path, fleet)}
+        folders = {"refs/heads/dc/alice", "refs/heads/dc", "refs/heads", "refs", "."}
+        if hooks == "installed":
+            assert folders <= synced
+            assert all(kept.values()), kept
+        else:
+            assert not folders & synced
+            assert not kept["neither"]
+
+
+def _is_sync(bits: int, path: str, fleet: Path) -> bool:
+    return bool(bits & SYNC) and Path(path).is_relative_to(fleet)
