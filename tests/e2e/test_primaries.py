@@ -84,7 +84,7 @@ while true; do
   pushed=
   until test $pushed; do
     if test -e ../stop; then exit 0; fi
-    git fetch -q origin main
+    git fetch -q origin main || continue
     git read-tree FETCH_HEAD
     git update-index --add --cacheinfo 100644,$blob,state/stream_deltas/1/$0-$n.json
     commit=$(git commit-tree -p FETCH_HEAD -m $n $(git write-tree))
@@ -93,7 +93,8 @@ while true; do
   echo $0:$n >&3
 done
 """
-"""A worker that rebases the quickest way there is, so that `main` moves as often as the machine lets it."""
+"""A worker that rebases the quickest way there is, so that `main` moves as often as the machine lets it. A git daemon
+drops connections beyond its limit, so a fetch may have to be repeated."""
 
 
 @pytest.mark.parametrize(
