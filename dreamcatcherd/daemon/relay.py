@@ -176,7 +176,7 @@ class Relay:
         if self._name not in inbox.settings.relays or not heads_among(missing):
             return report
         if (refused_branch := self._refused_branch) is not None and refused_branch.at == (branch, self._seen.main):
-            branch = []  # it is tried again with each frame that closes upstream, and with each push to it
+            branch = []  # it is offered again after each frame that closes upstream, and after each push to it
         policy, waiting = self._primary.policy, waiting_here(inbox, missing)
         last: PushRefusedError | None = None
         first: Inbox | None = None
