@@ -40,25 +40,26 @@ class Idle(NamedTuple):
 
 
 class Spent(NamedTuple):
-    """What some processes have used since they began: processor time in seconds, and how often a thread slept."""
+    """What some processes have used since they began: processor time in seconds, and how often each thread slept."""
 
     processor_s: float
-    sleeps: int
+    sleeps: dict[str, int]
 
 
 def spent(pid: int) -> Spent:
     """Of a process with those that it started: all threads of those that run, and the time of those that ended."""
     fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    total = Spent(sum(map(int, fields[11:15])) / os.sysconf("SC_CLK_TCK"), 0)
+    processor_s = sum(map(int, fields[11:15])) / os.sysconf("SC_CLK_TCK")
+    sleeps: dict[str, int] = {}
     for thread in Path(f"/proc/{pid}/task").iterdir():
         slept = _SLEEPS.search((thread / "status").read_text())
         assert slept
-        parts = [spent(int(child)) for child in (thread / "children").read_text().split()]
-        total = Spent(
-            total.processor_s + sum(one.processor_s for one in parts),
-            total.sleeps + int(slept[1]) + sum(one.sleeps for one in parts),
-        )
-    return total
+        sleeps[thread.name] = int(slept[1])
+        for child in (thread / "children").read_text().split():
+            part = spent(int(child))
+            processor_s += part.processor_s
+            sleeps |= part.sleeps
+    return Spent(processor_s, sleeps)
 
 
 def make_repository(folder: Path, lanes: int) -> Path:
@@ -90,7 +91,9 @@ def measure(folder: Path, lanes: int) -> Idle:
         after, seconds = spent(daemon.process.pid), time.monotonic() - start
         reactions = [reaction_ms(daemon, worker, number) for worker, number in workers(folder, repository)]
         daemon.stop()
-    busy, sleeps = after.processor_s - before.processor_s, after.sleeps - before.sleeps
+    busy = after.processor_s - before.processor_s
+    # A thread that ended meanwhile is left out: how often it slept in its last seconds is not known.
+    sleeps = sum(count - before.sleeps.get(thread, 0) for thread, count in after.sleeps.items())
     return Idle(busy / seconds, sleeps / seconds, reactions)
 
 
