@@ -235,7 +235,6 @@ class Service:
 
     def _failed(self, error: DreamcatcherError, closing: bool) -> float:
         """Account for a failed cycle; returns the seconds to wait."""
-        self._cycles.failure(error)
         if closing:
             self.companions.traces.failure(self.primary.timeline, error)
         races = error.races if isinstance(error, OvertakenError) else 0
@@ -245,6 +244,7 @@ class Service:
             self._failing, self._failing_kind = failing(error, self.primary.clock()), error.kind
         self.live_status.fail(error.cause)
         self._note()
+        self._cycles.failure(error)  # in the log once the metrics and the status show it
         self._notifier.status(f"not ready: {error.cause}")
         if isinstance(error, FatalError):
             self._notifier.ready()  # the daemon is up and answers; what is broken is the repository
@@ -305,13 +305,13 @@ class Service:
         """Report a configuration that is not applied, with every mistake, until another one is."""
         mistakes = error.mistakes if isinstance(error, MistakesError) else (Mistake("", error.cause, error.remedy),)
         every = [one.line for one in mistakes]
-        refused = "configuration refused, the old one stays"
-        self._log.error(refused, cause=error.cause, remedy=error.remedy, mistakes=every)
         what = RefusedError(f"the configuration on disk is refused: {listed(mistakes)}", error.remedy)
         self._refused = failing(what, self.primary.clock())
         self.metrics.configuration(refused=True)
         self._note()
         self._notifier.note(f"the configuration on disk is refused: {error.cause}")
+        refused = "configuration refused, the old one stays"  # said last: whoever reads it finds the metric set
+        self._log.error(refused, cause=error.cause, remedy=error.remedy, mistakes=every)
 
     def _swap(self, runtime: Runtime) -> None:
         """Put another runtime in force in place of the one that is; nothing here can fail."""
@@ -342,7 +342,7 @@ class Service:
 
     def _watch_degraded(self, why: str) -> None:
         """In the watch's thread: what is set here is read at the next step."""
-        self._log.warning("file watch degraded to polling", cause=why, poll_s=self._runtime.config.repository.poll)
         self._unwatched = degraded_trouble(why)
         self.metrics.watch_degraded()
+        self._log.warning("file watch degraded to polling", cause=why, poll_s=self._runtime.config.repository.poll)
         self._wake.set()

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.primaries import await_ready, metric, observations, readiness
+from tests.e2e.primaries import await_ready, metric, observations
 from tests.e2e.relays import credentials, health, list_relays, relay_toml, waiting
 from tests.e2e.servers import Server, serve
 from tests.e2e.tools import Daemon, clone, dc, dc_json, delta, export_of, git, push, wait_for
@@ -27,6 +27,12 @@ def heads(repository: Path) -> dict[str, str]:
     return dict(line.split() for line in lines)
 
 
+def arrived(upstream: Path, *streams: str) -> bool:
+    """Whether upstream has the deltas of all these streams, on whatever branch."""
+    names = git(upstream, "log", "--all", "--format=", "--name-only").split()
+    return {f"state/stream_deltas/1/{one}.json" for one in streams} <= set(names)
+
+
 @pytest.mark.parametrize("kind", ["http", "ssh"])
 def test_a_region_is_forwarded_through_a_server_that_asks_for_credentials(kind: str, tmp_path: Path) -> None:
     """Over http with a password and over ssh with a key, which are `[relay]`'s own, and with the check on both sides:
@@ -42,7 +48,7 @@ def test_a_region_is_forwarded_through_a_server_that_asks_for_credentials(kind: 
             found = {one["check"]: one for one in dc_json("doctor", "--config", str(config))}
             assert (found["upstream"]["ok"], found["relay"]["ok"]) == (True, True)
             send(region, tmp_path / "alice", "alice")
-            wait_for(lambda: heads(upstream), 60)
+            wait_for(lambda: daemon.logged("deltas forwarded"), 60)
             server.lock_out()
             wait_for(lambda: health(daemon) == 503, 60)
             (remedy,) = (one["remedy"] for one in troubles(daemon) if "refused the credentials" in one["what"])
@@ -52,7 +58,7 @@ def test_a_region_is_forwarded_through_a_server_that_asks_for_credentials(kind: 
             send(region, tmp_path / "carol", "carol", "main")
             wait_for(lambda: metric(daemon, "relay_pending_deltas") == 2, 60)
             server.let_in()
-            wait_for(lambda: waiting(daemon) == 0, 60)
+            wait_for(lambda: arrived(upstream, "bob", "carol"), 60)
             dc("close", "--repo", str(upstream))
             wait_for(lambda: git(region, "rev-parse", "main") == git(upstream, "rev-parse", "main"), 60)
             (receipt,) = dc_json("receipt", "state/stream_deltas/1/bob.json", "--repo", str(region))
@@ -85,7 +91,8 @@ def test_a_reload_changes_removes_and_adds_a_relay(tmp_path: Path) -> None:
     with Daemon(tmp_path / "relay", "--config", str(config)) as daemon:
         wait_for(lambda: waiting(daemon) == 0, 60)
         send(region, tmp_path / "alice", "alice")
-        wait_for(lambda: list(heads(upstream)) == ["dc-relay/north"], 60)
+        wait_for(lambda: daemon.logged("deltas forwarded"), 60)
+        assert list(heads(upstream)) == ["dc-relay/north"]
         moved = upstream.rename(tmp_path / "moved.git")
         wait_for(lambda: health(daemon) == 503, 60)
 
@@ -100,7 +107,8 @@ def test_a_reload_changes_removes_and_adds_a_relay(tmp_path: Path) -> None:
         assert changed["[relay] name"] == ["north", "south"]
         wait_for(lambda: waiting(daemon) == 0, 60)
         send(region, tmp_path / "bob", "bob")
-        wait_for(lambda: list(heads(moved)) == ["dc-relay/north", "dc-relay/south"], 60)
+        wait_for(lambda: arrived(moved, "bob"), 60)
+        assert list(heads(moved)) == ["dc-relay/north", "dc-relay/south"]
 
         relayed = config.read_text()
         start, _, rest = relayed.partition("[relay]")
@@ -110,12 +118,12 @@ def test_a_reload_changes_removes_and_adds_a_relay(tmp_path: Path) -> None:
         send(region, tmp_path / "carol", "carol")
         wait_for(lambda: json.loads(daemon.get("/api/v1/status"))["pending"]["total"] == 3, 60)
         daemon.process.send_signal(signal.SIGUSR1)
-        wait_for(lambda: "frames are closed upstream" in readiness(daemon)[1], 60)
+        wait_for(lambda: any("closed upstream" in one["cause"] for one in daemon.logged("cycle failed")), 60)
         assert metric(daemon, "relay_pending_deltas") == 0
 
         config.write_text(relayed)
         apply(daemon)
-        wait_for(lambda: waiting(daemon) == 0, 60)
+        wait_for(lambda: arrived(moved, "carol"), 60)
         dc("close", "--repo", str(moved))
         wait_for(lambda: git(region, "rev-parse", "main") == git(moved, "rev-parse", "main"), 60)
         assert daemon.stop()[0] == 0
