@@ -73,9 +73,11 @@ def make_repository(folder: Path, lanes: int) -> Path:
 
 
 def settled(daemon: Daemon, repository: Path) -> bool:
-    """Whether the daemon has put the lanes in order, and its process that checks pushes has started."""
+    """Whether the daemon has put the lanes in order, and its process that checks pushes is the only one."""
     loose = subprocess.run(["find", repository / "refs", "-type", "f"], capture_output=True, check=True).stdout
-    return len(loose.splitlines()) < 300 and bool(daemon.logged("checking pushes for the hook"))
+    tasks = Path(f"/proc/{daemon.process.pid}/task").iterdir()
+    children = [child for task in tasks for child in (task / "children").read_text().split()]
+    return len(loose.splitlines()) < 300 and bool(daemon.logged("checking pushes for the hook")) and len(children) == 1
 
 
 def measure(folder: Path, lanes: int) -> Idle:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -55,6 +56,23 @@ def test_refs_that_cannot_be_packed_are_reported_with_a_remedy(tmp_path: Path) -
     with pytest.raises(RetryableError, match="could not be packed") as caught:
         maintenance.pack_refs(tmp_path)
     assert "by hand" in caught.value.remedy
+
+
+@pytest.mark.parametrize("pack", [maintenance.pack_refs, maintenance.maintain])
+def test_packing_refs_runs_no_hook(tmp_path: Path, pack: Callable[[Path], None]) -> None:
+    """git would run the sync of pushed refs twice for each ref that it packs, though no ref moves."""
+    store = create(tmp_path / "fleet.git", 1, NOW, Closing("manual"))
+    head = store.refs()[MAIN]
+    for number in range(maintenance.LOOSE_MOST + 1):
+        (store.folder / f"refs/heads/{number}").write_text(f"{head}\n")
+    hook, seen = store.folder / "hooks/reference-transaction", tmp_path / "seen"
+    hook.write_text(f"#!/bin/sh\necho ran >> {seen}\n")
+    hook.chmod(0o755)
+    refs = store.refs()
+    pack(store.folder)
+    assert not [path for path in (store.folder / "refs").rglob("*") if path.is_file()]
+    assert store.refs() == refs
+    assert not seen.exists()
 
 
 @pytest.mark.parametrize("command", ["merge", "close"])
