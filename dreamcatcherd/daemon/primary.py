@@ -80,7 +80,7 @@ class Primary:
         self.main = f"refs/heads/{branch}"
         self.closing = closing
         self.clock = clock
-        self.reader = InboxReader()
+        self.reader = InboxReader(lambda: self.progress())
         self.streams = RecentStreams(derived_files(store))
         self.policy = ServerPolicy(store.server_notes)
         self.last: Inbox | None = None

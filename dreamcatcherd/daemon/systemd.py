@@ -57,8 +57,8 @@ class SystemdNotifier:
             self._send("WATCHDOG=1")
 
     def progress(self) -> None:
-        """A transfer is in progress. Before the first good poll, which may fetch the entire history, systemd is also
-        asked for more time to start."""
+        """A long step goes on. Before the first good poll, which may fetch the entire history and read everything that
+        waits, systemd is also asked for more time to start."""
         self.alive()
         now = time.monotonic()
         # At most every few seconds: a fetch reports progress thousands of times.

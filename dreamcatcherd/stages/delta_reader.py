@@ -6,10 +6,10 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from itertools import chain
 from types import MappingProxyType
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 from msgspec import structs
 
@@ -24,12 +24,25 @@ from dreamcatcherd.core.trace_context import TRACEPARENT, read_traceparent
 from dreamcatcherd.core.tree import PLAIN_FILE, Entry, changed, entries_at, kind_of_mode, subtree
 from dreamcatcherd.git.protocols import Commit, ObjectReader
 
+_T = TypeVar("_T")
+
+READ_AT_ONCE = 1_000
+"""After how many commits or deltas `noting` says that the reading goes on."""
+
 _SUBMODULE = 0o160000
 
 _OF_CONTENT = frozenset(
     {"too-large", "too-deep", "conflict-markers", "not-json", "duplicate-key", "not-an-object", "too-many-records"}
 )
 """Reasons that hang on the bytes alone."""
+
+
+def noting(items: Iterable[_T], progress: Callable[[], None]) -> Iterator[_T]:
+    """The items, with a call of `progress` after every 1,000: reading a backlog of millions takes minutes."""
+    for at, one in enumerate(items, 1):
+        yield one
+        if at % READ_AT_ONCE == 0:
+            progress()
 
 
 def versions_of(store: ObjectReader, commit: Commit, roots: paths.Roots) -> list[tuple[str, str, int]]:

@@ -5,6 +5,8 @@ remembers between two polls is a cache: without it, everything is read from git 
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from msgspec import structs
 
 from dreamcatcherd.core import paths
@@ -17,7 +19,7 @@ from dreamcatcherd.core.tree import FILE
 from dreamcatcherd.git.protocols import Commit, ObjectReader, SignatureChecker, Store
 from dreamcatcherd.git.reachability import reach_within
 from dreamcatcherd.stages.attribution import attribute, reject_unsigned, sources_of
-from dreamcatcherd.stages.delta_reader import ReadVersion, deltas_among, files_of, read_delta, read_versions
+from dreamcatcherd.stages.delta_reader import ReadVersion, deltas_among, files_of, noting, read_delta, read_versions
 from dreamcatcherd.stages.early_deltas import ending
 from dreamcatcherd.stages.fetch import View
 from dreamcatcherd.stages.inbox import Inbox, Rewind
@@ -50,8 +52,10 @@ RECENT = 64
 class InboxReader:
     """Reads new commits, each once: a commit never changes, so what it holds is kept while it waits."""
 
-    def __init__(self) -> None:
-        """`settled` are the lanes, by ref, whose heads the published commit was last seen to reach."""
+    def __init__(self, progress: Callable[[], None] = lambda: None) -> None:
+        """`settled` are the lanes, by ref, whose heads the published commit was last seen to reach. `progress` is
+        called while a backlog is read."""
+        self._progress = progress
         self._judged: dict[str, list[ReadVersion]] = {}
         self._kept = 0  # bytes of memory of the bodies that are kept decoded
         self._kept_of: dict[str, int] = {}  # the same by commit
@@ -265,14 +269,14 @@ class InboxReader:
 
         What they bring is listed first, so that all of it is read in the order of the packs."""
         brought: dict[str, list[tuple[str, str, int]]] = {}
-        for oid in [oid for oid in commits if oid not in self._judged]:
+        for oid in noting([oid for oid in commits if oid not in self._judged], self._progress):
             self._judged[oid] = []
             try:
                 brought[oid] = deltas_among(files_of(store, commits[oid], settings.intake.roots))
             except UnreadableError as error:
                 self._faults[oid] = error.cause
         ahead = self._read_ahead(store, brought, settings)
-        for oid, versions in brought.items():
+        for oid, versions in noting(brought.items(), self._progress):
             if oid in self._faults:
                 continue
             try:
@@ -293,7 +297,7 @@ class InboxReader:
             for path, blob, mode in versions:
                 named.setdefault(blob, {}).setdefault(oid, Version(path, blob, mode, oid))
         ahead: dict[Version, Judged] = {}
-        for blob in store.in_pack_order(named):
+        for blob in noting(store.in_pack_order(named), self._progress):
             for oid, version in named[blob].items():
                 if oid in self._faults:
                     continue

@@ -11,6 +11,7 @@ from dreamcatcherd.core.settings import DEFAULT
 from dreamcatcherd.core.tree import FILE, Entry, subtree
 from dreamcatcherd.daemon.cycle import poll
 from dreamcatcherd.daemon.primary import Primary
+from dreamcatcherd.stages import delta_reader
 from dreamcatcherd.stages.delta_reader import read_versions
 from tests.law.fleet import MAIN, commit_files
 from tests.stages.tools import FOLDER, close, counting_reads, merged, put, reasons, text
@@ -30,6 +31,22 @@ def test_a_merge_commit_brings_only_what_differs_from_all_its_parents(primary: P
     ledger = close(primary)
     assert merged(ledger) == ["left.json", "own.json", "right.json"]
     assert ledger.duplicates == []
+
+
+def test_reading_a_backlog_shows_that_it_goes_on(primary: Primary, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A daemon that reads for minutes keeps systemd's watchdog quiet, in one commit of many deltas and in many."""
+    monkeypatch.setattr(delta_reader, "READ_AT_ONCE", 10)
+    commit_files(primary.store, MAIN, {f"{FOLDER}/1/a-{n}.json": text(number=n) for n in range(40)})
+    shown: list[int] = []
+    primary.progress = lambda: shown.append(1)
+    inbox = primary.read_inbox()
+    assert len(inbox.arrivals) == 40
+    assert len(shown) >= 4
+    for n in range(20):
+        commit_files(primary.store, f"refs/heads/dc/s{n}", {f"{FOLDER}/1/s{n}.json": text(stream=f"s{n}")}, orphan=True)
+    shown.clear()
+    assert len(primary.read_inbox().arrivals) == 60
+    assert len(shown) >= 6
 
 
 def test_a_lane_speaks_for_its_own_stream_alone(primary: Primary) -> None:
