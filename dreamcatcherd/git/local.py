@@ -8,13 +8,13 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Callable, Iterable
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from dreamcatcherd.core.errors import RetryableError
 from dreamcatcherd.core.paths import PUBLISHED
 from dreamcatcherd.core.tree import Kind
 from dreamcatcherd.core.troubles import Trouble
-from dreamcatcherd.git.atomic_write import write_atomically
+from dreamcatcherd.git.atomic_write import sync_folder, write_atomically
 from dreamcatcherd.git.command import SYNCS_REFS, error_message, git
 from dreamcatcherd.git.commit_history import CommitHistory
 from dreamcatcherd.git.disk_errors import remedy_in
@@ -22,7 +22,6 @@ from dreamcatcherd.git.integrity import MARKER, check_critical, lost_history, re
 from dreamcatcherd.git.locks import LOCK_POLL_S, LOCK_WAIT_S, locks_of, remove_stale
 from dreamcatcherd.git.pack_order import in_pack_order
 from dreamcatcherd.git.pack_writer import PackWriter
-from dreamcatcherd.git.packs import sync_folder
 from dreamcatcherd.git.protocols import Commit, Move
 from dreamcatcherd.git.repository import Repository
 from dreamcatcherd.git.signatures import good_signatures
@@ -125,9 +124,9 @@ class LocalStore:
         while True:
             result = git(self.folder, "update-ref", "-m", reason, "--stdin", stdin=asked, variables={SYNCS_REFS: "1"})
             if result.returncode == 0:
-                # git syncs the refs' files and not the folders that have their names.
-                for folder in {(self.folder / ref).parent for ref in refs}:
-                    if folder.is_dir():
+                # git syncs the refs' files and not the folders that have their names, any of which may be new.
+                for name in {folder for ref in refs for folder in PurePosixPath(ref).parents}:
+                    if (folder := self.folder / name).is_dir():
                         sync_folder(folder)
                 self._published(moves)
                 return True

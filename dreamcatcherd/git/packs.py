@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from dreamcatcherd.core.tree import Kind
+from dreamcatcherd.git.atomic_write import sync_folder
 from dreamcatcherd.git.disk_errors import disk_failure
 
 _TYPES: dict[Kind, int] = {"commit": 1, "tree": 2, "blob": 3}
@@ -165,12 +166,3 @@ def _place(path: Path, data: bytes) -> None:
     finally:
         with contextlib.suppress(FileNotFoundError):
             unfinished.unlink()
-
-
-def sync_folder(folder: Path) -> None:
-    """Make the names in a folder durable."""
-    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

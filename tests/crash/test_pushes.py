@@ -1,4 +1,4 @@
-"""A push that was acknowledged by a repository that `init` prepared is there after a power cut."""
+"""A push that was acknowledged by a repository that `init` prepared, and a publication, are there after a power cut."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import pytest
 
 from tests.crash.changes import SYNC, missing_parts, trace
 from tests.crash.power import REMAINS, Disk
+from tests.crash.scenes import SCENES, Place
 from tests.e2e.tools import clone, dc, delta, do_without, git
 
 LANE = "refs/heads/dc/alice/1"
@@ -48,6 +49,25 @@ def test_the_name_of_a_pushed_ref_is_synced_before_the_push_is_acknowledged(tmp_
         else:
             assert not folders & synced
             assert not kept["neither"]
+
+
+@pytest.mark.needs("gcc")
+def test_the_names_of_published_refs_are_synced_before_a_close_ends(tmp_path: Path) -> None:
+    """The first publication of a repository makes the published ref and its folder: both refs are there after a power
+    cut, in every model of a disk."""
+    if reason := missing_parts():
+        do_without(reason)
+    place = Place(next(one for one in SCENES if one.name == "adopted"), tmp_path / "place")
+    try:
+        disk = Disk(place.root)
+        run = trace(place.interrupted(), place.root, place.scratch)
+        assert run.code == 0, run.errors
+        disk.follow(run.changes, place.scratch / "synced")
+        for which in REMAINS:
+            remains = disk.remains(which, Random(1))
+            assert {"fleet.git/refs/heads/main", "fleet.git/refs/dreamcatcher/published"} <= set(remains), which
+    finally:
+        place.close()
 
 
 def _is_sync(bits: int, path: str, fleet: Path) -> bool:
