@@ -119,7 +119,7 @@ def _signers(security: Security) -> tuple[Signers, list[Mistake]]:
     text = given if isinstance(given, str) else "\n".join(given)
     listed, named = ("security", "allowed_signers"), ("security", "operators")
     try:
-        signers = read_signers(text.splitlines(), security.operators)
+        signers = read_signers(text.split("\n"), security.operators)
     except ValueError as error:
         return Signers(), [Mistake("[security] allowed_signers:", str(error), at=(listed,))]
     known = [name for name in signers.operators if any(speaks_for(signers, key, name) for key in _keys(signers))]

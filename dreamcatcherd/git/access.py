@@ -98,12 +98,12 @@ def secret_of(access: Access) -> str | None:
     if access.token_file is None:
         return access.password or ("" if access.user != ANYBODY else None)
     try:
-        lines = access.token_file.read_text("utf-8").splitlines()
+        lines = access.token_file.read_text("utf-8").split("\n")
     except (OSError, UnicodeDecodeError) as error:
         why = getattr(error, "strerror", None) or "it is not UTF-8"
         remedy = "let the user that this runs as read it"
         raise RetryableError(f"the token file {access.token_file} cannot be read: {why}", remedy) from error
-    return lines[0].strip() if lines else ""
+    return lines[0].strip()
 
 
 def git_environment(access: Access) -> dict[str, str]:

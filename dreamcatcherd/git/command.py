@@ -159,6 +159,12 @@ def feed_pipe(pipe: int, left: memoryview) -> memoryview:
         return left[:0]
 
 
+def lines_of(raw: bytes) -> list[str]:
+    """The lines of what git printed. A line feed alone ends one: names of refs may have U+0085, U+2028 and others, at
+    which `str.splitlines` ends a line too."""
+    return raw.decode("utf-8", "surrogateescape").removesuffix("\n").split("\n") if raw else []
+
+
 def error_message(result: subprocess.CompletedProcess[bytes]) -> str:
     """git's error message on one line; of a long one, the beginning and the end."""
     text = " ".join(result.stderr.decode("utf-8", "replace").split())

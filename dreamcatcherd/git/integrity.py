@@ -76,7 +76,7 @@ def _was_being_made(folder: Path, name: str) -> bool:
     """Whether nothing but a reflog of one line shows that a ref was there: git writes it before the ref has its name,
     so a process that was killed in between leaves it. A publication that completed left a mark as well."""
     try:
-        lines = (folder / "logs" / name).read_bytes().splitlines()
+        lines = (folder / "logs" / name).read_bytes().rstrip(b"\n").split(b"\n")
     except OSError:
         return False
     return len(lines) == 1 and lines[0].startswith(_NO_COMMIT) and not (folder / MARKER).exists()
@@ -89,10 +89,10 @@ def last_value(folder: Path, name: str) -> str | None:
             file.seek(0, 2)
             # Only the last line counts, and a reflog may have millions.
             file.seek(max(0, file.tell() - 4096))
-            lines = file.read().splitlines()
+            lines = file.read().rstrip(b"\n").split(b"\n")
     except OSError:
         return None
-    words = lines[-1].split(b" ", 2) if lines else []
+    words = lines[-1].split(b" ", 2)
     found = words[1].decode("ascii", "replace") if len(words) > 2 else ""
     return found if _OID.fullmatch(found) and found.strip("0") else None
 

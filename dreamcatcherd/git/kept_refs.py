@@ -14,7 +14,7 @@ from msgspec import Struct
 
 from dreamcatcherd.core.errors import RetryableError
 from dreamcatcherd.core.paths import MIRRORS
-from dreamcatcherd.git.command import error_message, git
+from dreamcatcherd.git.command import error_message, git, lines_of
 from dreamcatcherd.git.disk_errors import remedy_in
 from dreamcatcherd.git.own_clone import hold, lock_of
 
@@ -34,8 +34,7 @@ class KeptRefs(Struct, frozen=True):
         """All of them, with their commits. RetryableError if git cannot list them."""
         root = _IN_CLONE if self.is_clone else MIRRORS
         words = ("for-each-ref", "--format=%(objectname) %(refname)", root)
-        listed = self._git(*words).decode("utf-8", "surrogateescape").splitlines()
-        pairs = (line.partition(" ") for line in listed)
+        pairs = (line.partition(" ") for line in lines_of(self._git(*words)))
         return {f"{MIRRORS}{name.removeprefix(root)}": oid for oid, _, name in pairs}
 
     def change(self, add: Mapping[str, str], drop: Iterable[str] = ()) -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 from dreamcatcherd.core.errors import RetryableError
 from dreamcatcherd.core.paths import TRIAL
 from dreamcatcherd.git.access import Access
-from dreamcatcherd.git.command import git
+from dreamcatcherd.git.command import git, lines_of
 from dreamcatcherd.git.protocols import Move
 from dreamcatcherd.git.remote import FIRST_FETCH
 from dreamcatcherd.git.requests import GitRequests
@@ -81,7 +81,7 @@ class MirrorWire:
         """Those of the ids that are commits here."""
         asked = "".join(f"{oid}\n" for oid in sorted(set(oids))).encode()
         shown = git(self._folder, "cat-file", "--batch-check", stdin=asked, timeout_s=self._access.timeout_s)
-        lines = (line.split(" ") for line in shown.stdout.decode("utf-8", "replace").splitlines())
+        lines = (line.split(" ") for line in lines_of(shown.stdout))
         return {words[0] for words in lines if words[1:2] == ["commit"]}
 
     def _complete(self, heads: Mapping[str, str]) -> dict[str, str]:

@@ -10,7 +10,7 @@ import subprocess
 from collections.abc import Mapping
 
 from dreamcatcherd.core.errors import FatalError, UnreadableError, UsageError
-from dreamcatcherd.git.command import AS_STORED, error_message
+from dreamcatcherd.git.command import AS_STORED, error_message, lines_of
 from dreamcatcherd.git.commits import check_ceiling
 from dreamcatcherd.git.push_git import PushGit
 
@@ -78,7 +78,7 @@ class PushReader(PushGit):
             remedy = "run it in a repository, as a hook of git's"
             raise UsageError(f"{self.where} cannot be opened as a git repository: {error_message(done)}", remedy)
         found: dict[str, str] = {}
-        for line in done.stdout.decode("utf-8", "surrogateescape").splitlines():
+        for line in lines_of(done.stdout):
             found[line[41:]] = line[:40]
             if line[40] == "*":
                 self.head_branch = line[41:]

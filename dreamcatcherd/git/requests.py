@@ -11,7 +11,7 @@ from subprocess import CompletedProcess
 
 from dreamcatcherd.core.errors import RetryableError
 from dreamcatcherd.git.access import Access, git_environment
-from dreamcatcherd.git.command import GitTimeoutError, git
+from dreamcatcherd.git.command import GitTimeoutError, git, lines_of
 from dreamcatcherd.git.failures import failure_of
 from dreamcatcherd.git.http_answers import BODIES, HEADERS, HttpAnswer, parted, words_of
 
@@ -30,8 +30,8 @@ class GitRequests:
 
     def heads(self, patterns: Sequence[str]) -> dict[str, str]:
         """The refs that the remote lists and that match one of the patterns."""
-        listed = self.git("ls-remote", "--refs", "--", self._access.url, *patterns).decode("utf-8", "surrogateescape")
-        return {name: oid for oid, name in (line.split("\t") for line in listed.splitlines())}
+        listed = lines_of(self.git("ls-remote", "--refs", "--", self._access.url, *patterns))
+        return {name: oid for oid, name in (line.split("\t") for line in listed)}
 
     def run(
         self, *words: str, limit_s: float | None = None, trace: Mapping[str, str] = HEADERS, stdin: bytes = b""

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from dreamcatcherd.core.errors import RetryableError
-from dreamcatcherd.git.command import NO_QUESTIONS, error_message, git
+from dreamcatcherd.git.command import NO_QUESTIONS, error_message, git, lines_of
 
 _TIMEOUT_S = 20.0
 _ONLY_SSH = tuple(
@@ -78,7 +78,7 @@ def _checked(repository: Path, asked: list[str], allowed: str, variables: Mappin
     if shown.returncode or unable:
         remedy = "see to it that ssh-keygen (openssh-client) runs and that its temporary folder has room"
         raise RetryableError(f"signatures cannot be checked in {repository}: {error_message(shown)}", remedy)
-    rows = [line.split(" ") for line in shown.stdout.decode("ascii", "replace").splitlines()]
+    rows = [line.split(" ") for line in lines_of(shown.stdout)]
     return {row[0]: row[2] for row in rows if len(row) == 3 and row[1] == "G" and row[2]}
 
 

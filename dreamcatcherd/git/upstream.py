@@ -13,7 +13,7 @@ from msgspec import Struct
 from dreamcatcherd.core import paths
 from dreamcatcherd.core.errors import PushRefusedError, RetryableError
 from dreamcatcherd.git.access import Access
-from dreamcatcherd.git.command import git
+from dreamcatcherd.git.command import git, lines_of
 from dreamcatcherd.git.failures import LimitedError
 from dreamcatcherd.git.incomplete_clone import SHALLOW
 from dreamcatcherd.git.own_clone import set_refs
@@ -134,7 +134,7 @@ class Upstream:
 
     def _noted(self) -> UpstreamRefs:
         form = "--format=%(objectname) %(refname)"
-        listed = git(self._folder, "for-each-ref", form, paths.UPSTREAM.rstrip("/")).stdout.decode().splitlines()
+        listed = lines_of(git(self._folder, "for-each-ref", form, paths.UPSTREAM.rstrip("/")).stdout)
         return known_upstream({name: oid for oid, name in (line.split(" ", 1) for line in listed)})
 
     def _note(self, wanted: Mapping[str, str | None]) -> None:

@@ -13,6 +13,7 @@ import contextlib
 import difflib  # noqa: F401 (few checks import this, json and tomllib, within functions)
 import fcntl
 import gc
+import io
 import json  # noqa: F401
 import os
 import resource
@@ -253,7 +254,7 @@ def _judge(variables: dict[str, str], updates: bytes) -> tuple[int, str]:
     """The exit code and the text of the check; ElsewhereError if it would take longer than is allowed here."""
     store = QuarantinedReader(variables)
     try:
-        return outcome(judge(store, variables, updates.splitlines(keepends=True), CHECK_S, _wait_elsewhere))
+        return outcome(judge(store, variables, io.BytesIO(updates), CHECK_S, _wait_elsewhere))
     finally:
         store.close()
 

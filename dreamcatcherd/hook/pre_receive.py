@@ -241,7 +241,7 @@ def _is_signed(store: PushStore, commit: str, signers: str) -> bool:
     if not file.is_file():
         raise UsageError(f"git config {KEY} names {file}, which is not a file", "correct it on the server")
     try:
-        lines = file.read_text("utf-8").splitlines()
+        lines = file.read_text("utf-8").split("\n")
     except (OSError, UnicodeDecodeError) as error:
         raise UsageError(f"git config {KEY} names {file}, which cannot be read: {error}", "correct it") from error
     return commit in store.good_signatures([commit], lines_at(lines, time.time_ns() // 1000))

@@ -97,6 +97,30 @@ def test_odd_commits_are_refused_where_git_checks_objects(tmp_path: Path, kind: 
     assert push_raw(tmp_path / "fleet.git", LANE, ODD[kind]) is not None
 
 
+@pytest.mark.parametrize("end", ["\u2028", "\u2029", "\u0085"], ids=ascii)
+def test_no_name_of_a_lane_adds_a_ref_to_those_that_the_check_knows(repository: Path, tmp_path: Path, end: str) -> None:
+    """Python ends a line where git does not: a lane named for that makes no unmerged lane count as merged, no commit
+    as checked, and no push of others fail."""
+    worker = clone(repository, tmp_path / "worker")
+    push(worker, {"state/stream_deltas/1/bob.json": delta(1, "bob", observations=["x"])}, "dc/bob")
+    acknowledged = git(worker, "rev-parse", "HEAD")
+    git(worker, "checkout", "-q", "-b", "bad", "origin/main")
+    bad = worker / "state/stream_deltas/1/mallory.json"
+    bad.parent.mkdir(parents=True, exist_ok=True)
+    bad.write_text("{")
+    git(worker, "add", "state")
+    git(worker, "commit", "-q", "-m", "add")
+    broken = git(worker, "rev-parse", "HEAD")
+    for name in (f"{acknowledged}-refs/dreamcatcher/seen", f"{broken}-refs/heads/dc/q", "y"):
+        try_git(worker, "push", "-q", "origin", f"origin/main:refs/heads/dc/mallory/x{end}{name}")
+    assert "lane-unmerged" in try_git(worker, "push", "origin", ":refs/heads/dc/bob").stderr
+    assert "not-json" in try_git(worker, "push", "origin", f"{broken}:{LANE}").stderr
+    push(clone(repository, tmp_path / "carol"), {"state/stream_deltas/1/c.json": delta(1, "carol")}, "dc/carol")
+    dc("close", "--repo", str(repository))
+    (receipt,) = dc_json("receipt", "state/stream_deltas/1/bob.json", "--repo", str(repository))
+    assert receipt["outcome"] == "merged"
+
+
 class Deaf:
     """Takes its time to be freed. What is raised meanwhile is lost."""
 

@@ -139,6 +139,16 @@ def test_every_test_says_in_a_sentence_what_it_shows(path: Path) -> None:
             assert ast.get_docstring(node), node.name
 
 
+@pytest.mark.parametrize(
+    "path",
+    [path for path in PACKAGE if path.parent.name in ("git", "hook")],
+    ids=lambda path: str(path.relative_to(ROOT)),
+)
+def test_what_git_prints_is_cut_at_line_feeds_alone(path: Path) -> None:
+    """`splitlines` ends a line at U+2028 and others, which git allows in the names of refs: `lines_of` does not."""
+    assert ".splitlines(" not in path.read_text()
+
+
 def test_one_public_name_has_one_meaning() -> None:
     """No two modules of the package define the same public name."""
     assert house.homonyms() == {}
