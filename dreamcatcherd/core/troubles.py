@@ -8,7 +8,7 @@ from collections.abc import Iterable
 
 from msgspec import Struct
 
-from dreamcatcherd.core.codec import utc_text
+from dreamcatcherd.core.codec import plain, utc_text
 from dreamcatcherd.core.errors import DreamcatcherError
 from dreamcatcherd.core.ledger import Violation
 
@@ -54,7 +54,8 @@ def unmatched_settings(warnings: Iterable[str]) -> list[Trouble]:
 
 def failing(error: DreamcatcherError, since: int | None) -> Trouble:
     """A failure as a trouble."""
-    return Trouble(error.cause, utc_text(since) if since is not None else None, error.remedy)
+    # A path on disk may be no UTF-8, which JSON cannot hold.
+    return Trouble(plain(error.cause), utc_text(since) if since is not None else None, plain(error.remedy))
 
 
 def overdue(frame: int, due_at_s: float, now: int) -> Trouble | None:

@@ -22,6 +22,7 @@ from dreamcatcherd.daemon.backoff import Backoff
 from dreamcatcherd.daemon.event_backlog import Backlog, Look
 from dreamcatcherd.daemon.event_cursor import Cursor, CursorFile
 from dreamcatcherd.daemon.event_receivers import Subscription
+from dreamcatcherd.git.disk_errors import known_failure
 from dreamcatcherd.git.protocols import QueryReader
 from dreamcatcherd.observe.clock import wall_clock
 from dreamcatcherd.observe.logs import EventLogger
@@ -93,6 +94,10 @@ class Delivery:
         self._came.append(trip)
         self._wake.set()
 
+    def reads(self, open_store: Callable[[], QueryReader]) -> bool:
+        """Whether it reads this store."""
+        return self._open == open_store
+
     def hurry(self) -> None:
         """Try again now, whatever failed before."""
         self._hurried = True
@@ -144,9 +149,9 @@ class Delivery:
                     self._catch_up()
                     if not self._stop.is_set():
                         self._succeeded()  # also after a failure of git that left nothing to deliver
-                except DreamcatcherError as error:  # of git: what the receiver does is dealt with in `_deliver`
+                except (DreamcatcherError, OSError) as error:  # of git: `_deliver` deals with what the receiver does
                     self._store = None
-                    self._failed(error)
+                    self._failed(known_failure(error, self._file.path))
                     self._wake.set()
             self._receiver.close()
             self._save()
@@ -180,6 +185,8 @@ class Delivery:
             if not self._deliver(event, backlog):
                 return
         self._save()
+        if self._look not in (None, look):  # it came while a failure was waited out, which takes wake-ups
+            self._wake.set()
 
     def _reader(self) -> QueryReader:
         if self._store is None:
@@ -240,7 +247,7 @@ class Delivery:
             if self._look is not None:
                 self._follow(backlog, self._look, rejoin=False)
             return backlog.count(self._reader(), COUNT_AT_ONCE)
-        except DreamcatcherError:  # it will be said once the receiver is back and this is read again
+        except (DreamcatcherError, OSError):  # it will be said once the receiver is back and this is read again
             self._store = None
             return False
 

@@ -30,6 +30,19 @@ PACE_S = 0.045
 """How long nothing wakes the loop after that. Changes meanwhile are reported at its end, once."""
 
 
+class _Watching:
+    """The threads of one watch: `stop` ends them."""
+
+    def __init__(self) -> None:
+        self.stop = threading.Event()
+        self.doorbell: Doorbell | None = None
+
+    def end(self) -> None:
+        self.stop.set()
+        if self.doorbell is not None:
+            self.doorbell.stop()
+
+
 class FileWatch:
     """One watch, in threads of its own from `start` on; none if there is nothing to watch."""
 
@@ -49,61 +62,81 @@ class FileWatch:
         self._changed = changed
         self._degraded = degraded
         self._at_once = at_once
-        self._stop = threading.Event()
-        self._doorbell: Doorbell | None = None
+        self._seen: list[tuple[int, int] | None] = []
+        self._watching = _Watching()
 
     def start(self) -> None:
         """Start watching."""
         if self._folders:
-            threading.Thread(target=self._run, name="watch", daemon=True).start()
+            self._seen = [_identity(folder) for folder in self._folders]
+            threading.Thread(target=self._run, args=(self._watching,), name="watch", daemon=True).start()
+
+    def follow(self) -> None:
+        """Watch again if other folders have the names now, as after a repository was restored: a watch is of a folder,
+        whatever its name. It costs one question for each folder."""
+        now = [_identity(folder) for folder in self._folders]
+        if self._watching.stop.is_set() or not self._seen or now == self._seen or None in now:
+            return
+        self._watching.end()
+        self._watching = _Watching()
+        self.start()
+        self._changed()  # what was pushed between the two
 
     def stop(self) -> None:
         """End the watch within a second; the threads are not waited for."""
-        self._stop.set()
-        if self._doorbell is not None:
-            self._doorbell.stop()
+        self._watching.end()
 
-    def _run(self) -> None:
+    def _run(self, watching: _Watching) -> None:
         if os.environ.get("WATCHFILES_FORCE_POLLING"):
             self._degraded("WATCHFILES_FORCE_POLLING is set: it looks for changes itself, which costs processor time")
-        fast = self._at_once and not self._hang_doorbell()
+        fast = self._at_once and not self._hang_doorbell(watching)
         try:
             # The default filter of watchfiles hides `.git`, where the refs of a repository with a work tree are.
             changes = watchfiles.watch(
                 *self._folders, watch_filter=None, debounce=50, step=STEP_MS if fast else SLOW_STEP_MS,
-                rust_timeout=500, stop_event=self._stop, recursive=self._at_once,
+                rust_timeout=500, stop_event=watching.stop, recursive=self._at_once,
             )  # fmt: skip
             # What changed does not matter: the poll that follows looks at all refs.
             for _ in changes:
                 self._changed()
         except (OSError, RuntimeError) as error:
-            self._degraded(" ".join(str(error).split()))
+            if not watching.stop.is_set():
+                self._degraded(" ".join(str(error).split()))
             return
-        if not self._stop.is_set():
+        if not watching.stop.is_set():
             self._degraded("the watch ended")
 
-    def _hang_doorbell(self) -> bool:
+    def _hang_doorbell(self, watching: _Watching) -> bool:
         """Whether the system has a doorbell for these folders; it rings from then on."""
         try:
-            doorbell = self._doorbell = Doorbell(self._folders)
+            doorbell = watching.doorbell = Doorbell(self._folders)
         except OSError:
             return False
-        if self._stop.is_set():  # perhaps before it was there to be stopped
+        if watching.stop.is_set():  # perhaps before it was there to be stopped
             doorbell.stop()
-        threading.Thread(target=self._listen, args=(doorbell,), name="doorbell", daemon=True).start()
+        threading.Thread(target=self._listen, args=(watching, doorbell), name="doorbell", daemon=True).start()
         return True
 
-    def _listen(self, doorbell: Doorbell) -> None:
+    def _listen(self, watching: _Watching, doorbell: Doorbell) -> None:
         try:
             while doorbell.wait():
                 time.sleep(SETTLE_S)
                 doorbell.take()
                 self._changed()
-                self._stop.wait(PACE_S)
+                watching.stop.wait(PACE_S)
         except OSError as error:  # such as the limit on watches, reached meanwhile
             self._degraded(str(error))
         finally:
             doorbell.close()
+
+
+def _identity(folder: Path) -> tuple[int, int] | None:
+    """Which folder has a name now; None if there is none."""
+    try:
+        found = folder.stat()
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
 
 
 def degraded_trouble(why: str) -> Trouble:

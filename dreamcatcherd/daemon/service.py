@@ -32,10 +32,12 @@ from dreamcatcherd.daemon.hints import HintPace
 from dreamcatcherd.daemon.memory import give_back
 from dreamcatcherd.daemon.opening import configure
 from dreamcatcherd.daemon.primary import Primary
+from dreamcatcherd.daemon.requests import LoopRequests
 from dreamcatcherd.daemon.signals import catch_signals
 from dreamcatcherd.daemon.systemd import SystemdNotifier
 from dreamcatcherd.daemon.timers import Timers
 from dreamcatcherd.daemon.upkeep import Upkeep
+from dreamcatcherd.git.disk_errors import known_failure
 from dreamcatcherd.observe.logs import CycleLog, EventLogger, set_up_logs
 from dreamcatcherd.observe.metrics import Metrics
 from dreamcatcherd.stages.first_frame import open_first
@@ -63,7 +65,7 @@ class Service:
         """`source` is where the configuration is read again."""
         self._wake = threading.Event()
         self._stop = threading.Event()
-        self._asked: set[str] = set()  # by signals and timers; each name is removed when it is done
+        self._requests = LoopRequests()
         self._runtime = runtime
         self._source = source
         self._log = logger
@@ -76,7 +78,7 @@ class Service:
         self._notifier = SystemdNotifier()
         self._watch = FileWatch(runtime.watched, self._wake.set, self._watch_degraded)
         beside = [source.file.absolute().parent] if source and source.file else []
-        self._config_watch = FileWatch(beside, self._wake.set, self._watch_degraded, at_once=False)
+        self._config_watch = FileWatch(beside, self._wake.set, at_once=False)  # each step asks the files as well
         self._upkeep = Upkeep(self._timers, self.metrics, self._cycles)
         self.companions = Companions(logger, self.metrics, self.live_status.idle, self._wake.set)
         self._backoff = Backoff()
@@ -155,14 +157,8 @@ class Service:
         self._wake.set()
 
     def _ask(self, what: str) -> None:
-        self._asked.add(what)
+        self._requests.ask(what)
         self._wake.set()
-
-    def _take(self, what: str) -> bool:
-        """Whether something was asked for; it is done with this answer."""
-        asked = what in self._asked
-        self._asked.discard(what)
-        return asked
 
     def _leave(self) -> None:
         """A cycle may be left at any instant: nothing counts before the refs move, nothing is left to do after."""
@@ -174,7 +170,9 @@ class Service:
     def _step(self) -> float:
         """One poll, and a close if it is due; returns the seconds to wait for the next."""
         self._wake.clear()
-        if self._take("reload") or (self._source and self._source.changed()):
+        self._timers.follow_clock()
+        self._watch.follow()
+        if self._requests.take("reload") or (self._source and self._source.changed()):
             self.reload()
         measured, full = self._upkeep.measured(self._runtime)
         if measured:
@@ -187,19 +185,19 @@ class Service:
             report, decision = self._poll()
             if report.ledger is not None:  # an earlier publication had landed after all
                 self._show(report)
-            by_hand = "close" in self._asked and self._runtime.relay is None
+            by_hand = self._runtime.relay is None and self._requests.wants_close(report.pending.frame)
             closing = (decision.due or by_hand) and not self._stop.is_set()
             if closing:
-                self._asked.discard("close")
                 self._show_pending(report.pending)
                 closed_by = "manual" if by_hand else decision.closed_by
                 with self.live_status.merging():
                     report = close_frame(self.primary, closed_by, report.pending.frame, self.primary.last)
                     give_back()
-        except (RetryableError, FatalError) as error:
+                self._requests.end_close()
+        except (RetryableError, FatalError, OSError) as error:
             if self._stop.is_set():  # a signal may break off what the network was asked for
                 return 0.0
-            return self._failed(error, closing)
+            return self._failed(known_failure(error, self._runtime.store.folder), closing)
         self._backoff.end()
         if closing or report.ledger is None:
             self._show(report)
@@ -215,9 +213,9 @@ class Service:
     def _poll(self) -> tuple[CycleReport, Decision]:
         """One poll; a repository without any commit gets its first frame opened on the way."""
         if (relay := self._runtime.relay) is not None:
-            if self._take("close"):
+            if self._requests.take("close"):
                 self._log.warning("no frame closed", cause=NO_CLOSE, remedy=CLOSE_UPSTREAM)
-            return relay.poll(self._take("hint"), self._show_pending)
+            return relay.poll(self._requests.take("hint"), self._show_pending)
         found = poll(self.primary, restore=True)
         inbox = self.primary.last
         if inbox is not None and inbox.head is None and inbox.published.commit is None:
@@ -235,6 +233,8 @@ class Service:
 
     def _failed(self, error: DreamcatcherError, closing: bool) -> float:
         """Account for a failed cycle; returns the seconds to wait."""
+        if isinstance(error, GuardError | FatalError):
+            self._requests.end_close()
         if closing:
             self.companions.traces.failure(self.primary.timeline, error)
         races = error.races if isinstance(error, OvertakenError) else 0
@@ -320,6 +320,7 @@ class Service:
             old.store.discard()
             self._watch.stop()
             self._unwatched = None
+            self.metrics.watch_degraded(False)
             self._watch = FileWatch(runtime.watched, self._wake.set, self._watch_degraded)
             self._watch.start()
             self._backoff.end()
@@ -342,6 +343,6 @@ class Service:
     def _watch_degraded(self, why: str) -> None:
         """In the watch's thread: what is set here is read at the next step."""
         self._unwatched = degraded_trouble(why)
-        self.metrics.watch_degraded()
+        self.metrics.watch_degraded(True)
         self._log.warning("file watch degraded to polling", cause=why, poll_s=self._runtime.config.repository.poll)
         self._wake.set()

@@ -41,7 +41,7 @@ class Subscriptions:
         as soon as the old one has ended."""
         here = {one.cursor: one for one in wanted}
         for path, delivery in list(self._running.items()):
-            if here.get(path) != delivery.subscription:
+            if here.get(path) != delivery.subscription or not delivery.reads(open_store):
                 self._running.pop(path).stop()
         for path, one in here.items():
             if path in self._running:

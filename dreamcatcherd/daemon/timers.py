@@ -5,6 +5,7 @@ polls once an interval even if the scheduler never speaks, so a scheduler that d
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 
@@ -15,6 +16,9 @@ from dreamcatcherd.core.errors import UsageError
 
 _LONGEST_S = 86_400.0
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+_STEP_S = 1.0
+"""From how many seconds on a clock was set, and did not only drift."""
 
 _SAME_MOMENT = timedelta(milliseconds=10)
 
@@ -28,6 +32,7 @@ class Timers:
 
     def __init__(self) -> None:
         self._scheduler = BackgroundScheduler(timezone=UTC)
+        self._ahead_s = _ahead_s()
 
     def start(self) -> None:
         """Start the scheduler's thread."""
@@ -49,10 +54,25 @@ class Timers:
         """Call again and again, the first time after one interval, in place of the interval that was set before."""
         self._scheduler.add_job(call, "interval", seconds=seconds, id=name, replace_existing=True, **_LATE_RUNS)
 
+    def follow_clock(self) -> None:
+        """Keep the times of all timers if the wall clock, by which APScheduler goes, was set back: they would stop for
+        as long. A clock that was set forward only makes timers early."""
+        before, self._ahead_s = self._ahead_s, _ahead_s()
+        back_s = before - self._ahead_s
+        if back_s < _STEP_S:
+            return
+        for job in self._scheduler.get_jobs():
+            job.modify(next_run_time=job.next_run_time - timedelta(seconds=back_s))
+
     def stop(self) -> None:
         """End the scheduler's thread; a call that is running is not waited for."""
         if self._scheduler.running:
             self._scheduler.shutdown(wait=False)
+
+
+def _ahead_s() -> float:
+    """How far the wall clock is ahead of the one that never steps, in seconds."""
+    return datetime.now(UTC).timestamp() - time.monotonic()
 
 
 def schedule_of(cron: str) -> Callable[[int], int | None]:

@@ -163,13 +163,15 @@ class Webhook:
 
     def _connected(self, host: str, port: int, until: float) -> socket.socket:
         failed: OSError = OSError("the name has no address")
-        for family, kind, protocol, _, address in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM):
+        addresses = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+        for at, (family, kind, protocol, _, address) in enumerate(addresses):
             found = socket.socket(family, kind, protocol)
             self._socket = found
             try:
                 if self._aborted:
                     raise TimeoutError("stopped")
-                found.settimeout(max(0.01, until - time.monotonic()))
+                # Each address gets its share of the time: the first may be one that nobody answers at.
+                found.settimeout(max(0.01, (until - time.monotonic()) / (len(addresses) - at)))
                 found.connect(address)
                 found.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
                 # From here on the timer alone ends what takes too long; this is its net.

@@ -14,6 +14,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from dreamcatcherd.core.errors import FatalError, RetryableError
+from dreamcatcherd.git.disk_errors import disk_failure
 
 TIMEOUT_S = 60.0
 OUTPUT_MOST = 2**30
@@ -73,6 +74,8 @@ def git(
         )
     except FileNotFoundError as error:
         raise FatalError("git is not installed or not on the PATH", "install git 2.36 or newer") from error
+    except OSError as error:  # such as too many open files, or processes
+        raise disk_failure("git cannot be started", error, repository) from error
     with process:
         try:
             out, errors = _communicate(process, stdin, timeout_s, waiting)

@@ -6,7 +6,7 @@ import errno
 import os
 from pathlib import Path
 
-from dreamcatcherd.core.errors import RetryableError
+from dreamcatcherd.core.errors import DreamcatcherError, RetryableError
 
 _REMEDIES: dict[int, str] = {
     errno.ENOSPC: "make room on the disk of {path}",
@@ -20,6 +20,8 @@ _REMEDIES: dict[int, str] = {
     errno.ENOENT: "{path} is not there: mount or restore it",
     errno.ENOTDIR: "{path} is not there: mount or restore it",
     errno.ESTALE: "mount the network file system of {path} again",
+    errno.EAGAIN: "raise the limit of processes (TasksMax= in the unit, ulimit -u)",
+    errno.ENOMEM: "give this machine or unit more memory (MemoryMax= in the unit)",
     errno.EINVAL: "the file system of {path} does not support what was asked, such as fsync: use a local one",
 }
 
@@ -61,6 +63,11 @@ def is_of_the_place(said: str) -> bool:
     """Whether a message names a path that cannot be used: another one could. All else is a failure of the machine, also
     what names no error at all, as git does when it cannot write its configuration to a full disk."""
     return any(os.strerror(number) in said for number in _PLACE)
+
+
+def known_failure(error: DreamcatcherError | OSError, path: Path) -> DreamcatcherError:
+    """The same failure as one with a remedy; of the operating system if it is not known where."""
+    return error if isinstance(error, DreamcatcherError) else disk_failure("the operating system refused", error, path)
 
 
 def disk_failure(what: str, error: OSError, path: Path) -> RetryableError:

@@ -17,7 +17,7 @@ from dreamcatcherd.core.troubles import Trouble
 from dreamcatcherd.git.atomic_write import sync_folder, write_atomically
 from dreamcatcherd.git.command import SYNCS_REFS, error_message, git
 from dreamcatcherd.git.commit_history import CommitHistory
-from dreamcatcherd.git.disk_errors import remedy_in
+from dreamcatcherd.git.disk_errors import disk_failure, remedy_in
 from dreamcatcherd.git.integrity import MARKER, check_critical, lost_history, ref_troubles
 from dreamcatcherd.git.locks import LOCK_POLL_S, LOCK_WAIT_S, locks_of, remove_stale
 from dreamcatcherd.git.pack_order import in_pack_order
@@ -124,11 +124,8 @@ class LocalStore:
         while True:
             result = git(self.folder, "update-ref", "-m", reason, "--stdin", stdin=asked, variables={SYNCS_REFS: "1"})
             if result.returncode == 0:
-                # git syncs the refs' files and not the folders that have their names, any of which may be new.
-                for name in {folder for ref in refs for folder in PurePosixPath(ref).parents}:
-                    if (folder := self.folder / name).is_dir():
-                        sync_folder(folder)
                 self._published(moves)
+                self._sync_folders(refs)
                 return True
             now = self.refs()  # git's exit code does not say why: a ref that moved is an answer, all else a failure
             if any(now.get(move.ref) != move.old for move in moves):
@@ -142,6 +139,16 @@ class LocalStore:
                 raise RetryableError(cause, remedy)
             remove_stale(locked)
             time.sleep(LOCK_POLL_S)
+
+    def _sync_folders(self, refs: list[str]) -> None:
+        """Sync the names of refs. git syncs their files and not the folders that have their names, any of which may be
+        new. RetryableError if the disk refuses: the refs have moved, which the next look finds."""
+        try:
+            for name in {folder for ref in refs for folder in PurePosixPath(ref).parents}:
+                if (folder := self.folder / name).is_dir():
+                    sync_folder(folder)
+        except OSError as error:
+            raise disk_failure(f"the refs of {self.where} moved and could not be synced", error, self.folder) from error
 
     def _published(self, moves: list[Move]) -> None:
         """Refs reach what was written, so its packs may be repacked again. The published commit is also noted in a file

@@ -86,9 +86,9 @@ class Metrics:
         """Set until when a server gets no requests because it asked for that, on the monotonic clock."""
         self._families.ask_again_at = until
 
-    def watch_degraded(self) -> None:
-        """Set that the file watch no longer reports changes."""
-        self._families.degraded.set(1)
+    def watch_degraded(self, degraded: bool) -> None:
+        """Set whether changes are noticed by polling alone."""
+        self._families.degraded.set(degraded)
 
     def footprint(self, found: DiskUsage) -> None:
         """Set the sizes of the folder that the primary works on."""

@@ -159,7 +159,7 @@ def test_the_watch_reports_a_change_with_and_without_a_doorbell(
             if woken.wait(0.1):
                 break
         assert woken.is_set()
-        assert (watch._doorbell is not None) == has_one
+        assert (watch._watching.doorbell is not None) == has_one
     finally:
         watch.stop()
     assert left_running(before) == []
@@ -184,3 +184,29 @@ def test_a_doorbell_that_fails_later_degrades_the_watch(tmp_path: Path, monkeypa
 
 def _refused(*_: object) -> None:
     raise OSError(errno.ENOSPC, "No space left on device")
+
+
+def test_a_folder_that_is_restored_is_watched_again(tmp_path: Path) -> None:
+    """A repository that was replaced by a copy has another folder of that name: pushes to it wake the loop at once."""
+    folder, woken = tmp_path / "refs", threading.Event()
+    folder.mkdir()
+    before = set(threading.enumerate())
+    watch = FileWatch([folder], woken.set)
+    watch.start()
+    try:
+        shutil.rmtree(folder)
+        watch.follow()
+        folder.mkdir()
+        watch.follow()
+        for number in range(600):  # the watch may not be there yet at the first of them
+            woken.clear()
+            (folder / "a").write_text(str(number))
+            if number and woken.wait(0.1):
+                break
+        assert woken.is_set()
+        seen = watch._watching
+        watch.follow()
+        assert watch._watching is seen
+    finally:
+        watch.stop()
+    assert left_running(before) == []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import random
 from collections.abc import Callable
 from typing import Any
@@ -23,7 +24,7 @@ from dreamcatcherd.stages.first_frame import open_first
 from dreamcatcherd.testing import MemoryStore
 from tests.daemon.conftest import Start
 from tests.daemon.tools import CONFIG, INTERVAL_S, Clock, Scripted, new_store
-from tests.law.fleet import MAIN, NOW, commit_files
+from tests.law.fleet import MAIN, NOW, close, commit_files, primary_on
 from tests.stages.tools import FOLDER, text
 
 POLL_S = 1.0
@@ -376,3 +377,75 @@ def test_a_change_of_settings_and_each_violation_are_told_with_who(start: Start,
     assert warned == [("settings changed", None, changed), ("violation", "lane-rewound", None)]
     assert daemon.series("violations_total", kind="lane-rewound") == 1
     assert clock.now == NOW + 2 * INTERVAL_S * 1_000_000
+
+
+# Asked for by hand ------------------------------------------------------------------------------------------------
+
+BY_HAND = Config(frames=FramesConfig(close="manual"), http=HttpConfig(PORT))
+
+
+def test_a_close_by_hand_is_repeated_after_a_failure(start: Start) -> None:
+    """SIGUSR1 counts until the frame is closed, whether the poll or the publication failed first, and closes one."""
+    for failed in ("at_move", "at_refs"):
+        daemon = start(config=BY_HAND)
+        commit_files(daemon.store, MAIN, {f"{FOLDER}/1/a.json": text()})
+        setattr(daemon.store, failed, [failing()])
+        daemon.service._ask("close")
+        for second in range(1, 6):
+            daemon.step(second)
+        assert daemon.closed() == [1], failed
+
+
+def test_a_close_by_hand_is_of_the_frame_that_was_open(start: Start) -> None:
+    """If the publication that seemed to fail had landed, or another primary closed the frame, the next one stays."""
+    daemon = start(config=BY_HAND)
+    commit_files(daemon.store, MAIN, {f"{FOLDER}/1/a.json": text()})
+    other = primary_on(daemon.store)
+
+    def overtaken() -> None:
+        close(other)
+        failing()()
+
+    daemon.store.at_move = [overtaken]
+    daemon.service._ask("close")
+    for second in range(1, 6):
+        daemon.step(second)
+    assert daemon.store.refs()[paths.PUBLISHED] == daemon.service.primary.store.refs()[paths.PUBLISHED]
+    assert daemon.closed() == []
+
+
+@pytest.mark.parametrize("error", [OSError(errno.EMFILE, "Too many open files"), BlockingIOError(errno.EAGAIN, "busy")])
+def test_an_error_of_the_system_stops_frames_and_not_the_daemon(start: Start, error: OSError) -> None:
+    """Whatever the operating system refuses in the middle of a cycle, the daemon says why and goes on afterwards."""
+
+    def fail() -> None:
+        raise error
+
+    daemon = start()
+    commit_files(daemon.store, MAIN, {f"{FOLDER}/1/a.json": text()})
+    daemon.store.at_move = [fail]
+    daemon.step(INTERVAL_S + 1)
+    status = daemon.service.live_status
+    assert (status.ready, status.why) == (False, f"the operating system refused: {error.strerror}")
+    daemon.step(INTERVAL_S + 20)
+    assert daemon.closed() == [1]
+
+
+def test_another_repository_has_another_watch(start: Start) -> None:
+    """What was said about a watch that failed goes with it, in the status and in the metric."""
+    daemon, other = start(), start()
+    daemon.service._watch_degraded("no watches left")
+    assert daemon.series("watch_degraded") == 1
+    daemon.service._swap(other.service._runtime)
+    daemon.step(1)
+    assert daemon.series("watch_degraded") == 0
+    assert daemon.service.live_status.current.daemon_troubles == ()
+
+
+def test_a_path_that_is_no_utf_8_is_shown_escaped(start: Start) -> None:
+    """The status is JSON, which cannot hold such a byte."""
+    daemon = start()
+    daemon.store.at_refs = [failing("/srv/\udcff is gone")]
+    daemon.step(1)
+    (trouble,) = daemon.service.live_status.current.daemon_troubles
+    assert trouble.what == r"/srv/\udcff is gone"

@@ -93,3 +93,10 @@ def test_systemd_waits_longer_while_the_first_look_makes_progress(
     now = 200.0
     notifier.progress()
     assert told(systemd) == ["READY=1"]
+
+
+def test_a_path_that_is_no_utf_8_can_be_said(systemd: socket.socket) -> None:
+    """A status with such a path is sent, with the odd bytes escaped."""
+    notifier = SystemdNotifier({"NOTIFY_SOCKET": systemd.getsockname()})
+    notifier.status("not ready: /srv/\udcff is gone")
+    assert told(systemd) == ["STATUS=not ready: /srv/\\udcff is gone"]

@@ -5,11 +5,16 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Iterator
+from datetime import datetime, timedelta, tzinfo
 from pathlib import Path
+from typing import cast
 
 import pytest
+from apscheduler.schedulers import base
+from apscheduler.triggers import interval
 
 from dreamcatcherd.core.frames import Closing
+from dreamcatcherd.daemon import timers as timers_module
 from dreamcatcherd.daemon.file_watch import FileWatch
 from dreamcatcherd.daemon.timers import Timers
 from dreamcatcherd.imports.new_repository import create
@@ -106,3 +111,23 @@ def test_stopping_ends_all_that_was_started(tmp_path: Path, woken: threading.Eve
     watch.stop()
     timers.stop()
     assert left_running(before) == []
+
+
+def test_a_clock_that_is_set_back_delays_no_timer(timers: Timers, monkeypatch: pytest.MonkeyPatch) -> None:
+    """APScheduler goes by the wall clock: what is repeated often goes on after it was set back by an hour."""
+    back = timedelta(0)
+
+    class Moved(datetime):
+        @classmethod
+        def now(cls, tz: tzinfo | None = None) -> Moved:
+            return cast(Moved, datetime.now(tz) - back)
+
+    for module in (base, interval, timers_module):
+        monkeypatch.setattr(module, "datetime", Moved)
+    runs = threading.Semaphore(0)
+    timers.every("measure", 0.2, runs.release)
+    assert runs.acquire(timeout=LONG_S)
+    back = timedelta(hours=1)
+    timers.follow_clock()
+    for _ in range(5):
+        assert runs.acquire(timeout=LONG_S)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import subprocess
 import time
 import tracemalloc
 from pathlib import Path
@@ -75,3 +77,18 @@ def test_an_answer_beyond_all_measure_is_cut_off(tmp_path: Path, monkeypatch: py
     with pytest.raises(RetryableError, match="git ls-remote wrote more than 4 MiB"):
         git(tmp_path, "ls-remote", timeout_s=60)
     assert time.monotonic() - start < 30
+
+
+@pytest.mark.parametrize(("number", "remedy"), [(errno.EAGAIN, "TasksMax="), (errno.EMFILE, "LimitNOFILE=")])
+def test_a_git_that_the_system_does_not_start_is_a_failure_with_a_remedy(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int, remedy: str
+) -> None:
+    """A machine without room for another process or file stops what needs git, and nothing else."""
+
+    def refused(*_: object, **__: object) -> None:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(subprocess, "Popen", refused)
+    with pytest.raises(RetryableError, match="git cannot be started") as caught:
+        git(tmp_path, "version")
+    assert remedy in caught.value.remedy

@@ -14,10 +14,11 @@ from pathlib import Path
 import pytest
 
 from dreamcatcherd.core import paths
-from dreamcatcherd.core.errors import DreamcatcherError, FatalError, UsageError
+from dreamcatcherd.core.errors import DreamcatcherError, FatalError, RetryableError, UsageError
 from dreamcatcherd.core.frames import Closing
 from dreamcatcherd.daemon.cycle import close_frame, poll
 from dreamcatcherd.daemon.primary import Primary
+from dreamcatcherd.git import local
 from dreamcatcherd.git.disk_errors import remedy_for, remedy_in
 from dreamcatcherd.git.integrity import MARKER, DamagedRefsError
 from dreamcatcherd.git.local import LocalStore
@@ -311,3 +312,25 @@ def test_the_marker_goes_with_the_published_ref(fleet: Path) -> None:
 def test_an_error_has_a_cause_and_a_remedy_on_one_line() -> None:
     """Both are shown together."""
     assert str(DreamcatcherError("it is gone", "mount it")) == "it is gone; mount it"
+
+
+def test_refs_that_moved_and_could_not_be_synced_are_found_at_the_next_look(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A disk error right after a publication fails that cycle; the publication is there, marked, and counts once."""
+    store = create(tmp_path / "fleet.git", 1, NOW, Closing("manual"))
+    primary = primary_on(store)
+    commit_files(store, MAIN, {f"{FOLDER}/1/a.json": text()})
+    with monkeypatch.context() as patch:
+        patch.setattr(local, "sync_folder", _refused)
+        with pytest.raises(RetryableError, match="moved and could not be synced") as caught:
+            close(primary)
+    assert "dmesg" in caught.value.remedy
+    assert (store.folder / MARKER).read_text().strip() == store.refs()[paths.PUBLISHED]
+    report, _ = poll(primary)
+    assert report.ledger is not None
+    assert [row.path for row in report.ledger.deltas] == [f"{FOLDER}/1/a.json"]
+
+
+def _refused(_: Path) -> None:
+    raise OSError(errno.EIO, os.strerror(errno.EIO))
