@@ -51,7 +51,7 @@ def _daemon_troubles(config: Config, identity: str) -> list[Trouble]:
         if token is not None:
             request.add_header("Authorization", f"Bearer {token.read_text('utf-8').splitlines()[0].strip()}")
         with opener.open(request, timeout=ASK_S) as answer:
-            if unquote(answer.headers.get(REPOSITORY_HEADER, "")) != identity:
+            if unquote(answer.headers.get(REPOSITORY_HEADER, ""), errors="surrogateescape") != identity:
                 return []
             # A bounded read: whatever listens on that port may not be a daemon.
             return msgspec.json.decode(answer.read(2**22), type=_Status).troubles

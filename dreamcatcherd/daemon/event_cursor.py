@@ -15,6 +15,7 @@ from typing import TextIO
 import msgspec
 from msgspec import Struct
 
+from dreamcatcherd.core.codec import plain
 from dreamcatcherd.core.errors import UsageError
 from dreamcatcherd.core.events import CloudEvent
 from dreamcatcherd.git.atomic_write import write_atomically
@@ -51,8 +52,8 @@ _decoder = msgspec.json.Decoder(_File)
 
 def cursor_path(state: Path, repository: str, kind: str, receiver: str) -> Path:
     """The file of one subscription; `repository` is its identity, `receiver` the URL or the arguments."""
-    named = "\0".join((repository, kind, receiver))
-    return state / FOLDER / f"{kind}-{hashlib.sha256(named.encode()).hexdigest()[:16]}.json"
+    named = "\0".join((repository, kind, receiver)).encode("utf-8", "surrogateescape")
+    return state / FOLDER / f"{kind}-{hashlib.sha256(named).hexdigest()[:16]}.json"
 
 
 def prepare_folder(path: Path) -> None:
@@ -75,7 +76,7 @@ class CursorFile:
 
     def __init__(self, path: Path, receiver: str, repository: str) -> None:
         self.path = path
-        self._about = (receiver, repository)
+        self._about = (plain(receiver), plain(repository))  # for people who look into the file
         self._lock: TextIO | None = None
 
     def __enter__(self) -> CursorFile:

@@ -83,7 +83,7 @@ def source_of(repository: str) -> str:
     if "://" not in repository and not repository.startswith("/") and ":" in repository:
         host, _, path = repository.partition(":")  # user@host:path, as ssh has it
         repository = f"ssh://{host}/{path.lstrip('/')}"
-    return quote(repository, safe="/:@%[]!$&'()*+,;=-._~")
+    return quote(repository, safe="/:@%[]!$&'()*+,;=-._~", errors="surrogateescape")
 
 
 def shown_name(table: EventsConfig, cursor: Path) -> str:

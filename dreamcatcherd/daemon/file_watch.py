@@ -99,6 +99,10 @@ class FileWatch:
             # What changed does not matter: the poll that follows looks at all refs.
             for _ in changes:
                 self._changed()
+        except UnicodeEncodeError:  # it takes no path that is no UTF-8
+            if watching.doorbell is None:
+                self._degraded("the path is no UTF-8")
+            return
         except (OSError, RuntimeError) as error:
             if not watching.stop.is_set():
                 self._degraded(" ".join(str(error).split()))

@@ -10,6 +10,7 @@ import threading
 import time
 
 from dreamcatcherd import __version__
+from dreamcatcherd.core.codec import plain
 from dreamcatcherd.core.errors import (
     DreamcatcherError,
     FatalError,
@@ -330,7 +331,7 @@ class Service:
 
     def _take_over(self, runtime: Runtime) -> None:
         """Let what serves a runtime know of it."""
-        self.live_status.where, self.live_status.identity = runtime.store.where, runtime.store.identity
+        self.live_status.where, self.live_status.identity = plain(runtime.store.where), runtime.store.identity
         links = runtime.config.links
         self.live_status.links = forge_links(runtime.config.repository.url, links.commit, links.file)
         runtime.primary.closing = runtime.closing

@@ -60,7 +60,8 @@ class LiveApi:
             closes_at = utc_micros(self._pending().closes_at or "")
             self._until = closes_at if closes_at is not None and closes_at > now else _NEVER
             self._status = (current.version, canonical(status_json(self._pending(), now, current.troubles)))
-        return json_response(self._status[1], headers={REPOSITORY_HEADER: quote(self._live_status.identity)})
+        identity = quote(self._live_status.identity, errors="surrogateescape")
+        return json_response(self._status[1], headers={REPOSITORY_HEADER: identity})
 
     async def streams(self, request: Request) -> Response:
         given = read_parameters(request, RowParams)

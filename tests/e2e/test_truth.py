@@ -414,6 +414,33 @@ def test_a_file_watch_that_degrades_is_said_once(tmp_path: Path) -> None:
         del os.environ["WATCHFILES_FORCE_POLLING"]
 
 
+def test_a_repository_in_a_folder_that_is_no_utf_8_is_served_like_any_other(tmp_path: Path) -> None:
+    """Frames close, pushes are noticed at once, the API and the page show it, an event names it, and commands ask the
+    daemon about it."""
+    folder = tmp_path / "n\udcff"
+    folder.mkdir()
+    fleet = folder / "fleet.git"
+    dc("init", str(fleet))
+    config = tmp_path / "primary.toml"
+    seen = tmp_path / "seen"
+    config.write_text(
+        f'[http]\nlisten = "127.0.0.1:{_free_port()}"\n[frames]\nclose = "manual"\n[repository]\npoll = 60\n'
+        f'[[events]]\nexec = ["sh", "-c", "cat >> {seen}"]\n'
+    )
+    with Daemon(folder, "--repo", str(fleet), "--config", str(config)) as daemon:
+        await_ready(daemon)
+        push(clone(fleet, tmp_path / "worker"), {"state/stream_deltas/1/a.json": delta(1, "a")}, "dc/a")
+        wait_for(lambda: json.loads(daemon.get("/api/v1/status"))["pending"]["total"] == 1)
+        assert "fleet.git" in daemon.get("/")
+        dc("close", "--repo", str(fleet))
+        wait_for(lambda: seen.exists() and "frame.closed" in seen.read_text())
+        assert "%FF" in seen.read_text()
+        assert dc_json("status", "--repo", str(fleet), "--config", str(config))["frame"] == 2
+        assert daemon.stop()[0] == 0
+        assert "Traceback" not in daemon.text
+        assert "library message" not in daemon.text
+
+
 def _manual(folder: Path) -> Path:
     config = folder / "primary.toml"
     config.write_text('[http]\nlisten = "127.0.0.1:0"\n[frames]\nclose = "manual"\n')

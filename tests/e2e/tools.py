@@ -104,12 +104,12 @@ def dc(*words: str, cwd: Path | None = None, code: int = 0, stdin: bytes = b"", 
     """Run the command, check its exit code, and return what it wrote; no traceback may ever be on stderr. With `both`
     that is returned too where the command went well."""
     done = invoke(*words, cwd=cwd, stdin=stdin)
-    errors = done.stderr.decode()
+    out, errors = (stream.decode("utf-8", "surrogateescape") for stream in (done.stdout, done.stderr))
     assert "Traceback" not in errors, errors
-    assert done.returncode == code, (words, done.returncode, done.stdout.decode(), errors)
+    assert done.returncode == code, (words, done.returncode, out, errors)
     if code in (2, 3):
         assert len(errors.strip().splitlines()) == 1, errors
-    return done.stdout.decode() + errors if code or both else done.stdout.decode()
+    return out + errors if code or both else out
 
 
 def dc_json(*words: str, cwd: Path | None = None, code: int = 0) -> Any:
