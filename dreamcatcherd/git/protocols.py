@@ -165,7 +165,7 @@ class Mirror(Protocol):
         """The last published commit that this primary has seen, as far as it knows."""
 
     def remember(self, oid: str) -> None:
-        """Keep a published commit for `recall`."""
+        """Keep a published commit for `recall`, unless only some of the refs moved to it."""
 
     @property
     def server_notes(self) -> Path | None:

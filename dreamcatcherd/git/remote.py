@@ -74,6 +74,7 @@ class RemoteStore:
         self.loose_refs = 0  # the clone's refs are read once, and then follow from what the remote lists
         self._spaces = ["refs/heads/", "refs/dreamcatcher/"]  # the prefixes of the refs that are followed
         self._shown: dict[str, str] | None = None  # the clone's refs as they were last read or moved here
+        self._listed: dict[str, str] = {}  # what the remote listed last
         self._checked = False  # whether the clone was checked or recreated since it last answered
         set_up_libgit2(access, self.folder)
 
@@ -149,7 +150,8 @@ class RemoteStore:
     def _heads(self) -> dict[str, str]:
         """The followed refs as the remote lists them."""
         heads = self._wire.heads(self._repository.handle, self._spaces)
-        return {name: oid for name, oid in heads.items() if self._followed(name)}
+        self._listed = {name: oid for name, oid in heads.items() if self._followed(name)}
+        return self._listed
 
     def _followed(self, name: str) -> bool:
         return any(name.startswith(space) for space in self._spaces)
@@ -212,12 +214,12 @@ class RemoteStore:
         The push's own result proves nothing: its answer may be lost after the server moved the refs, and a server may
         report success and move nothing."""
         with self._hold():
-            trouble = self._push(moves)
+            trouble = self._wire.push(moves)
             heads = self._heads()
             if heads.get(moves[0].ref) not in (moves[0].old, moves[0].new):
                 self._fetch(heads)  # another commit is there, and only its history says whether it is on top of ours
             if self._is_done(moves, heads):
-                self._note(moves)
+                self._note([move for move in moves if heads.get(move.ref) == move.new])
                 self._writer.release()
                 return True
             if trouble is None or any(heads.get(move.ref) != move.old for move in moves):
@@ -226,9 +228,6 @@ class RemoteStore:
             if not isinstance(trouble, PushRefusedError) and self._repaired():
                 return False
         raise trouble
-
-    def _push(self, moves: list[Move]) -> RetryableError | None:
-        return self._wire.push(moves)
 
     def _is_done(self, moves: list[Move], heads: dict[str, str]) -> bool:
         """Whether refs are deleted; or whether the first one has its value, or a commit that somebody put on top of it.
@@ -240,8 +239,7 @@ class RemoteStore:
         return found is not None and (found == new or (self._repository.holds(found) and self.descends(found, new)))
 
     def _note(self, moves: list[Move]) -> None:
-        """Move the clone's refs to what was published, so that the next poll fetches nothing. If that fails, the next
-        poll repairs it."""
+        """Move the clone's refs to what the remote has now. If that fails, the next poll does it."""
         with contextlib.suppress(FatalError, UnclearError):
             shown, self._shown = self._shown, None
             moved = {move.ref: move.new for move in moves}
@@ -280,7 +278,8 @@ class RemoteStore:
         return oid if oid and self._repository.holds(oid) else None
 
     def remember(self, oid: str) -> None:
-        if self._answered(self._refs.get, KNOWN) != oid and self._repository.holds(oid):
+        published = self._listed.get(PUBLISHED)  # a server may have moved `main` alone
+        if published in (None, oid) and self._answered(self._refs.get, KNOWN) != oid and self._repository.holds(oid):
             self._answered(self._refs.unlocked, partial(self._refs.set, KNOWN, oid))
 
     def reader(self) -> LocalStore:

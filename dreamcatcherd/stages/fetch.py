@@ -48,6 +48,7 @@ class Fetcher:
     def __init__(self, main: str) -> None:
         self._main = main
         self._known: tuple[tuple[str | None, str | None], PublishedState] | None = None
+        self._remembered: str | None = None
         self._last: View | None = None
         self._seen: tuple[dict[str, str], Mapping[str, str]] | None = None
 
@@ -87,11 +88,14 @@ class Fetcher:
         key = (refs.get(self._main), refs.get(PUBLISHED))
         if self._known is None or self._known[0] != key:
             known = self._known[1] if self._known else None
-            published = load_published(store, refs, self._main, store.recall(), known)
-            if published.commit is not None:
-                store.remember(published.commit)
-            self._known = (key, published)
-        return self._known[1]
+            self._known = (key, load_published(store, refs, self._main, store.recall(), known))
+        published = self._known[1]
+        # A commit that is on `main` alone is half a publication. If `main` is moved back before the published ref
+        # follows, it has never been: another primary closes the frame, and remembering it would part the two for ever.
+        if published.commit not in (None, self._remembered) and refs.get(PUBLISHED) in (None, published.commit):
+            store.remember(published.commit)
+            self._remembered = published.commit
+        return published
 
     def advance(self, store: Store, commit: str, ledger: Ledger) -> PublishedState:
         """The published state after a publication of this primary: its ledger need not be read back."""

@@ -278,13 +278,13 @@ def test_a_push_that_lands_though_git_was_given_up_counts(
     """Only what is read back decides: the push went through and its answer was lost."""
     store = remote(url, tmp_path / "clone.git")
     primary = primary_on(store)
-    push = store._push
+    push = store._wire.push
 
     def answer_lost(moves: list[Move]) -> RetryableError:
         assert push(moves) is None
         return failure_of(store._access, "timed out")
 
-    monkeypatch.setattr(store, "_push", answer_lost)
+    monkeypatch.setattr(store._wire, "push", answer_lost)
     assert close(primary).frame == 1
     monkeypatch.undo()
     assert close(primary).frame == 2
@@ -296,7 +296,7 @@ def test_a_push_that_did_not_land_though_git_said_so_does_not_count(
     """A server that reports success and moves nothing is not believed."""
     store = remote(url, tmp_path / "clone.git")
     before = shared.refs()
-    monkeypatch.setattr(store, "_push", lambda _: None)
+    monkeypatch.setattr(store._wire, "push", lambda _: None)
     new = store.write_commit(structs.replace(store.commit(before[MAIN]), message="new"))
     store.flush()
     assert not store.move_refs([Move(MAIN, new, before[MAIN])], "test")

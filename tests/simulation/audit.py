@@ -173,8 +173,15 @@ class Audit:
             self.merged[known_by] = frame
 
     def unjudged(self) -> list[Pushed]:
-        """The versions that are owed an account and have no final outcome yet."""
-        return sorted(one for one in self._accounts.owed if one not in self.outcomes)
+        """The versions that are owed an account and have no final outcome yet. A duplicate has none while the version
+        that has its content waits."""
+        merged = {content for _, content in self.merged}
+        return sorted(one for one in self._accounts.owed if not self._is_final(one, merged))
+
+    def _is_final(self, version: Pushed, merged: set[str]) -> bool:
+        found, brought = self.outcomes.get(version), self._accounts.pushed[version]
+        waits = not brought.malformed and content_id(brought.sent) not in merged
+        return found is not None and not (found.what == "duplicate" and waits)
 
 
 def _version(row: dict[str, Any]) -> Pushed:

@@ -33,11 +33,14 @@ def finish(world: World) -> None:
 
 
 def _drain(world: World) -> None:
-    """Let the primaries step until nothing is owed any more, and a frame has closed after the last repair."""
+    """Let the primaries step until nothing is owed any more, and a frame has closed after the last repair.
+
+    Each begins a round in turn, so that each closes frames: one that others always forestall never publishes what it
+    alone has, from a mirror that lost it."""
     interval_s = world.setting.interval_s
     before = len(world.audit.chain)
-    for _ in range(ROUNDS):
-        for number in range(len(world.nodes)):
+    for first in range(ROUNDS):
+        for number in ((first + at) % len(world.nodes) for at in range(len(world.nodes))):
             world.do(Step(number, after_s=interval_s / 2))
             world.do(Step(number, after_s=0.5))
             world.do(Look(number))

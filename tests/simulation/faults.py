@@ -96,9 +96,10 @@ def no_read_back() -> Iterator[None]:
     """A push counts as done if its answer says so: the remote's refs are not read afterwards."""
 
     def believed(self: RemoteStore, moves: list[Move], reason: str) -> bool:
-        trouble = self._push(moves)
+        trouble = self._wire.push(moves)
         if trouble is not None:
             raise trouble
+        self._listed |= {move.ref: move.new for move in moves if move.new is not None}
         self._note(moves)
         return True
 

@@ -121,6 +121,7 @@ class CloneTwin(RemoteStore):
             "loose_refs": 0,
             "_spaces": ["refs/heads/", "refs/dreamcatcher/"],
             "_shown": None,
+            "_listed": {},
             "_checked": True,  # a simulated clone is never damaged
             "_host": host,
         }

@@ -260,3 +260,28 @@ def test_a_published_ref_and_main_moved_back_are_seen_at_a_mere_look(primary: Pr
     assert (report.pending.frame, report.pending.last_closed) == (2, 1)
     inbox = primary.read_inbox()
     assert inbox.arrivals == []
+
+
+# Half a publication -----------------------------------------------------------------------------------------------
+
+
+def test_half_a_publication_that_is_moved_back_was_never_one(primary: Primary) -> None:
+    """A primary that saw a snapshot commit on `main` alone, before `main` was moved back, goes on from what another one
+    published meanwhile: the chain has one commit for each frame, and every delta that was seen counts once."""
+    base = primary.store.refs()[MAIN]
+    push(primary, MAIN, "a", 1)
+    second = other(primary.store)
+    close(second)
+    move(primary, paths.PUBLISHED, base)  # as where a server moves one ref after the other, and stops
+    poll(primary)
+    move(primary, MAIN, base)
+    push(primary, LANE, "b", 2, orphan=True)
+    third = other(primary.store)
+    assert merged(close(third)) == ["b.json"]
+    published = primary.store.refs()[paths.PUBLISHED]
+    ledger = close(primary)
+    assert (ledger.frame, merged(ledger)) == (2, ["a.json"])
+    history = read_history(primary.store, primary.store.refs(), MAIN)
+    assert [link.frame for link in history.links] == [1, 2]
+    assert history.links[0].oid == published
+    assert [verify_frame(primary.store, history, at) for at in range(2)] == [None, None]
