@@ -202,7 +202,8 @@ class HintConfig(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class OtelConfig(Struct, frozen=True, forbid_unknown_fields=True):
-    """Where the trace of each frame is sent by OTLP over HTTP; needs `pip install 'dreamcatcherd[otel]'`.
+    """Where the trace of each frame is sent by OTLP over HTTP; needs the extra `otel`, from the
+    artefacts of a release or from a checkout.
 
     Files that are not named here are looked for in `$CREDENTIALS_DIRECTORY`, as `otel_headers` and `otel_ca_file`. A
     changed file counts from SIGHUP."""
@@ -218,8 +219,8 @@ class OtelConfig(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class EngineConfig(Struct, frozen=True, forbid_unknown_fields=True):
-    """How large work is spread: closes of large frames, `replay` and `verify`. `dask` needs
-    `pip install 'dreamcatcherd[dask]'`.
+    """How large work is spread: closes of large frames, `replay` and `verify`. `dask` needs the
+    extra `dask`, from the artefacts of a release or from a checkout.
 
     Dask runs whatever it is sent, so a scheduler on another machine is reached over TLS alone."""
 

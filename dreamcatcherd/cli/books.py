@@ -82,7 +82,7 @@ def books(context: click.Context, frame: int | None, repo: str | None, config_fi
     if not found:
         click.echo("there are no books yet: a delta begins one with books_started", err=True)
         return
-    columns = ("book", "title", "chapters", "missing", "authors", "published")
+    columns = ("book", "title", "chapters", "missing numbers", "authors", "published")
     write_table("the shelf", columns, [_row(one) for one in found])
 
 
@@ -125,7 +125,7 @@ def show_book(book: str, frame: int | None, repo: str | None, config_file: Path 
     click.echo(f"{plain(found.title or found.book)} ({plain(found.book)})")
     click.echo(_progress(found))
     if found.missing:
-        click.echo(f"missing: {_spans(found)}")
+        click.echo(f"missing numbers: {_spans(found)}")
     if found.unnumbered:
         click.echo(f"without a number, and so in no book: {', '.join(map(plain, found.unnumbered))}")
     rows = [

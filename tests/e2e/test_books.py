@@ -67,7 +67,7 @@ def test_the_shelf_shows_progress_and_what_is_missing(shelved: Path) -> None:
     assert (rows[1]["authors"], rows[1]["published_at"]) == (["x", "y"], "2026-01-01T00:00:05Z")
     assert rows[2]["unnumbered"] == ["prologue"]
     header, *lines = dc("books", "--repo", str(shelved)).splitlines()
-    assert header.split("\t") == ["book", "title", "chapters", "missing", "authors", "published"]
+    assert header.split("\t") == ["book", "title", "chapters", "missing numbers", "authors", "published"]
     assert lines[0].split("\t") == ["7", "", "1 of 30", "1-2, 4-30", "z", ""]
     assert lines[1].split("\t")[2:] == ["2 of 2", "", "x, y", "2026-01-01T00:00:05Z"]
 
@@ -82,7 +82,7 @@ def test_one_book_is_shown_with_its_authors(shelved: Path) -> None:
     assert found["object"]["chapters"][1]["content"] == "From a file.\n"
     assert found["alternates"][0]["content"] == "?"
     text = dc("books", "show", "7", "--repo", str(shelved))
-    assert "being written: 1 of 30 chapters\nmissing: 1-2, 4-30\n" in text
+    assert "being written: 1 of 30 chapters\nmissing numbers: 1-2, 4-30\n" in text
     assert "without a number, and so in no book: prologue" in dc("books", "show", "new", "--repo", str(shelved))
     assert "there is no book 'none'" in dc("books", "show", "none", "--repo", str(shelved), code=1)
     (entry,) = dc_json("show", "library", "b", "--repo", str(shelved))

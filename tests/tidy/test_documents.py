@@ -108,6 +108,14 @@ def test_links_to_the_web_are_encrypted_and_lead_to_known_places(document: Path)
 
 
 @pytest.mark.parametrize("document", documents(), ids=named)
+def test_no_page_installs_the_package_from_an_index(document: Path) -> None:
+    """The package is on no index, and anybody could publish another one under its name: a page installs it from a
+    release or a checkout. A decision may name what was rejected."""
+    found = re.findall(r"\bpip install [^`\n]*?\bdreamcatcherd(?:\[[\w,]+\])?['\"`\s]", document.read_text())
+    assert document in DECISIONS or found == []
+
+
+@pytest.mark.parametrize("document", documents(), ids=named)
 def test_a_heading_leads_to_one_place(document: Path) -> None:
     """No two headings of a page have the same anchor, except in the changelog and in the reference of both files."""
     headings = [
