@@ -485,8 +485,8 @@ def test_a_variable_of_all_mirrors_names_itself_in_its_mistakes(file: Path) -> N
 
 
 SPELLINGS = [
-    "fleet.git", "./fleet.git", "fleet.git/", "x/../fleet.git", "fleet", "file://{folder}/fleet.git", "{folder}/fleet.git",
-    "link.git", "link.git/", "linked", "tree", "tree/.git",
+    "fleet.git", "./fleet.git", "fleet.git/", "x/../fleet.git", "fleet", "file://{folder}/fleet.git",
+    "{folder}/fleet.git", "link.git", "link.git/", "linked", "tree", "tree/.git",
 ]  # fmt: skip
 
 
