@@ -151,6 +151,7 @@ class Relay:
         refs = store.refs()
         if main in refs and not paths.is_copy(refs):
             check_copy(store, main, self._upstream.peek())  # before anything marks the repository as a copy
+            self._upstream.check_other(refs[main])
         self._seen = self._upstream.fetch(known_upstream(refs))
         if self._seen.main is None:
             remedy = "name a repository that dreamcatcherd init made or prepared"

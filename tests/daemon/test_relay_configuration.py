@@ -11,13 +11,15 @@ from msgspec import structs
 from dreamcatcherd.config_remotes import MirrorConfig, RelayConfig
 from dreamcatcherd.config_tables import Config, FramesConfig, HttpConfig, RepositoryConfig
 from dreamcatcherd.core import paths
-from dreamcatcherd.core.errors import UsageError
+from dreamcatcherd.core.errors import FatalError, UsageError
 from dreamcatcherd.core.refused_lanes import Refusal
 from dreamcatcherd.daemon.bootstrap import Source, build_runtime
 from dreamcatcherd.daemon.service import Service
 from tests.daemon.relays import Deciding
 from tests.daemon.tools import Lines
+from tests.e2e.servers import Server, serve
 from tests.e2e.tools import git
+from tests.stages.tools import close
 
 
 def config_of(repository: Path, relay: RelayConfig | None = None) -> Config:
@@ -42,6 +44,28 @@ def test_the_deciding_repository_is_neither_its_own_upstream_nor_its_own_mirror(
     with pytest.raises(UsageError, match="the repository that decides"):
         build_runtime(mirrored, str(up.bare))
     assert git(up.bare, "for-each-ref") == before
+
+
+def test_an_upstream_that_is_the_relay_itself_by_a_url_is_noticed_before_anything_is_written(tmp_path: Path) -> None:
+    """No text shows that a server's URL leads back to the relay's own repository: the first look finds out, leaves no
+    ref behind, and frames close there as before. Another repository with the same frames is accepted."""
+    up = Deciding(tmp_path)
+    close(up.primary)
+    region = tmp_path / "copy.git"
+    git(tmp_path, "clone", "-q", "--mirror", str(up.bare), str(region))
+    before = git(up.bare, "for-each-ref")
+    with serve("git", up.bare, tmp_path / "server") as server:
+        assert isinstance(server, Server)
+        for own in (up.bare, region):
+            runtime = build_runtime(config_of(own, RelayConfig(upstream=server.url, name="north")), str(own))
+            assert runtime.relay is not None
+            if own == region:
+                assert runtime.relay.look()[0].pending.frame == 2
+                continue
+            with pytest.raises(FatalError, match="own repository"):
+                runtime.relay.look()
+            assert git(up.bare, "for-each-ref") == before
+    assert close(up.primary).frame == 2
 
 
 def test_a_refused_reload_leaves_what_is_known_of_refused_lanes(tmp_path: Path) -> None:

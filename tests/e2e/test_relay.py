@@ -120,11 +120,11 @@ def test_the_commands_of_the_page_make_a_relay(tmp_path: Path) -> None:
         assert "relay-copy" in refused(clone(region, tmp_path / "worker"), {"README": "mine"})
         env = environment()
         env["PATH"] = f"{tmp_path / 'bin'}:{env['PATH']}"  # where `shell` has put the command
-        script = run["push"].replace("/srv", str(tmp_path))
+        script = run["push"].replace("/srv/git", str(tmp_path))
         with subprocess.Popen(["sh", "-c", script], cwd=tmp_path, env=env) as worker:
             wait_for(lambda: git(upstream, "for-each-ref", "refs/heads/dc-relay/north"), 60)
             dc("close", "--repo", str(upstream))
             assert worker.wait(timeout=60) == 0
         daemon.stop()
-    shell(run["part"].replace("/srv", str(tmp_path)), tmp_path)
+    shell(run["part"].replace("/srv/git", str(tmp_path)), tmp_path)
     assert "frame 2" in dc("close", "--repo", str(region))
