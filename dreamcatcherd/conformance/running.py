@@ -12,7 +12,7 @@ from msgspec import Struct
 
 from dreamcatcherd.conformance.histories import history
 from dreamcatcherd.conformance.values import VALUE_RUNNERS
-from dreamcatcherd.conformance.vectors import Case, Given
+from dreamcatcherd.conformance.vectors import Case, Members
 from dreamcatcherd.core.errors import UsageError
 from dreamcatcherd.core.model import Json, Record
 
@@ -58,7 +58,7 @@ def outcome_of(case: Case) -> Json:
     """What this implementation finds for a case. Any failure of the implementation is a finding like another one, and
     so are members that no case can have."""
     try:
-        msgspec.convert(case.given, Given)
+        msgspec.convert(case.given, Members)
         return RUNNERS[case.kind](case.given)
     except Exception as error:  # one bad case must not hide the results of all others
         return {"error": f"{type(error).__name__}: {error}"}

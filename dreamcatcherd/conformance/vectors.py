@@ -18,7 +18,7 @@ from dreamcatcherd.core.model import Json, Record
 
 VECTORS_FORMAT = "dreamcatcher-vectors/1"
 
-BYTES_MOST = 2**30
+REPEATED_BYTES_MOST = 2**30
 """How many bytes a text that is repeated may come to."""
 
 _FORMAT = "the format is described in conformance/README.md of dreamcatcherd's source"
@@ -68,7 +68,7 @@ class Step(Struct, frozen=True):
     close: Annotated[int, Meta(ge=0, le=100_000)] = 0
 
 
-class Given(Struct, frozen=True):
+class Members(Struct, frozen=True):
     """What members of any kind hold. Which of them a case needs, its kind says."""
 
     json: str | Encoded = ""
@@ -143,8 +143,8 @@ def bytes_of(given: Json) -> bytes:
     if isinstance(given, str):
         return given.encode()
     if "repeat" in given:
-        if len(given["repeat"]) * given["times"] > BYTES_MOST:
-            raise ValueError(f"{given['times']} times a text is more than {BYTES_MOST} bytes")
+        if len(given["repeat"]) * given["times"] > REPEATED_BYTES_MOST:
+            raise ValueError(f"{given['times']} times a text is more than {REPEATED_BYTES_MOST} bytes")
         raw: bytes = given["repeat"].encode() * given["times"]
         return raw
     return base64.b64decode(given["base64"], validate=True)

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -110,13 +110,12 @@ def test_one_damaged_case_hides_no_other(folder: Path, kind: str, members: dict[
 def test_what_is_not_a_file_is_wrong_usage(folder: Path) -> None:
     """A link to nothing, a folder and a pipe with the name of a file of vectors are named; nothing waits for them."""
     file = folder / "x.json"
-    for make, remove in ((lambda: file.symlink_to("none"), file.unlink), (file.mkdir, file.rmdir),
-                         (lambda: os.mkfifo(file), file.unlink)):  # fmt: skip
-        make()
+    for command in (["ln", "-s", "none"], ["mkdir"], ["mkfifo"]):
+        subprocess.run([*command, str(file)], check=True)
         error = run(str(folder)).exception
         assert isinstance(error, UsageError)
         assert "x.json is not a file" in error.cause
-        remove()
+        file.rmdir() if file.is_dir() else file.unlink()
 
 
 def test_the_remedy_names_the_page_that_there_is(tmp_path: Path) -> None:
