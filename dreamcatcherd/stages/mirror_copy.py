@@ -94,7 +94,10 @@ def stuck_branch(main: str, head: str) -> tuple[str, str]:
         f"{branch} there has commits that no publication holds, up to {head[:10]}; with intake = false nothing merges "
         "them, and publications are not copied"
     )
-    remedy = f"take them off the branch there (git update-ref {main} {paths.PUBLISHED}), or set intake = true"
+    remedy = (
+        "set intake = true, so that the next close merges them, or take them off the branch there "
+        f"(git update-ref {main} {paths.PUBLISHED})"
+    )
     return cause, remedy
 
 

@@ -136,7 +136,7 @@ ROWS: dict[str, Callable[[Bed], None]] = {
     "holds a lane `dc/s`, and a worker pushes `dc/s/1`": blocked,
     "has its `main` rewound after a publication": rewound,
     "takes no pushes": read_only,
-    "has other credentials by now": lambda bed: bed.server.lock_out(),
+    "has changed its credentials": lambda bed: bed.server.lock_out(),
     "is a shallow repository": shallow,
     "has SHA-256 object ids": sha256,
     "is down": lambda bed: bed.server.stop(),
