@@ -186,7 +186,7 @@ class PartialClone:
 
 @contextlib.contextmanager
 def partial_clone(access: Access, local: Path | None = None) -> Iterator[PartialClone]:
-    """A partial clone in a temporary folder, for as long as this lasts. UsageError if `local` is not a repository."""
+    """A partial clone in a temporary folder, for as long as this lasts. UsageError if `local` is not there."""
     with tempfile.TemporaryDirectory(prefix="dreamcatcherd-", ignore_cleanup_errors=True) as name:
         folder = Path(name) / "git"
         init = ("init", "--quiet", "--bare", "--object-format=sha1", "--template=")
@@ -203,15 +203,12 @@ def partial_clone(access: Access, local: Path | None = None) -> Iterator[Partial
 
 
 def _objects_of(repository: Path, access: Access) -> Path:
-    """The folder of a local repository's objects; UsageError if there is none, RetryableError if git refuses it."""
+    """The folder of a local repository's objects; UsageError if the path is not there, RetryableError if it is
+    no repository: its disk may come back."""
     if not repository.exists():
         raise UsageError(f"there is no repository at {repository}", _REMEDY)
-    said = ""
     for folder in (repository / ".git", repository):
         asked = git(folder, "rev-parse", "--git-path", "objects")
         if asked.returncode == 0:
             return Path(asked.stdout.decode("utf-8", "surrogateescape").rstrip("\n")).absolute()
-        said = error_message(asked)
-    if "not a git repository" in said:
-        raise UsageError(f"{repository} is not a git repository", _REMEDY)
     raise failure_of(access, f"{repository} does not appear to be a git repository")

@@ -41,7 +41,7 @@ CASES = {
     "no words": Case(2, "nothing to push|usage"),
     "unreachable host": Case(3, "cannot be reached|not acknowledged"),
     "wrong path on the server": Case(3, "no git repository|does not serve|not acknowledged"),
-    "no repository there": Case(2, "not a git repository|there is no repository"),
+    "no repository there": Case(3, "no git repository|not acknowledged"),
     "no such path": Case(2, "there is no repository at "),
     "no such file URL": Case(2, "there is no repository at "),
     "wrong password": Case(3, "refused the credentials|not acknowledged"),
