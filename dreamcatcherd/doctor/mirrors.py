@@ -32,8 +32,8 @@ def check_mirrors(store: GitStore, main: str, tables: Sequence[MirrorConfig]) ->
                 refused = wire.try_push(found) if is_here(store, found) else None
                 if refused is not None:
                     raise refused
-            is_read = table.intake or not table.publish
-            stuck = not is_read and base.commit is not None and is_stuck(store, listed, main, base.commit)
+            is_copy_alone = table.publish and not table.intake
+            stuck = is_copy_alone and base.commit is not None and is_stuck(store, listed, main, base.commit)
         except DreamcatcherError as error:
             cause, remedy = said_of(error, table.name)
             yield Check(name, False, cause.removeprefix(name).lstrip(": "), remedy)

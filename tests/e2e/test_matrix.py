@@ -216,5 +216,5 @@ def test_an_adopted_state_needs_a_limit_above_it(tmp_path: Path, transport: str)
         assert "client_max_body_size" in said
         assert git(repository, "for-each-ref") == ""
         limit(server, "0")
-        assert "3000 agents" in run(bed, *words)
+        assert "3000 in agents" in run(bed, *words)
         assert dc_json("verify", "--repo", str(repository))["ok"]
