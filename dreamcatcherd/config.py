@@ -137,7 +137,7 @@ def _named(one: Mistake, file: Path | None, variables: Mapping[tuple[str, ...], 
     """A mistake with its source: the file, or the variable in place of the key that it sets."""
     at = tuple(map(str, one.at[0])) if one.at else ()
     for heading, keys in ((f"[{' '.join(at[:1])}] {' '.join(at[1:2])}", at[:2]), (f"[[{' '.join(at[:1])}]]", at[:1])):
-        if keys in variables:
+        if keys in variables and one.where.startswith(heading):
             return structs.replace(one, where=variables[keys] + one.where.removeprefix(heading))
     # A variable that is wrong as such names itself.
     return structs.replace(one, source=str(file) if file is not None and at else "")

@@ -4,6 +4,7 @@ Owns where each of them is looked for (docs/operations.md#credentials). Nothing 
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import re
@@ -11,6 +12,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from types import MappingProxyType
 from typing import Literal
+from urllib.parse import urlsplit
 
 from dreamcatcherd.config_remotes import MirrorConfig
 from dreamcatcherd.config_tables import EventsConfig, RepositoryConfig
@@ -47,6 +49,54 @@ def repository_path(url: str) -> Path | None:
     if url.startswith("file://"):
         return Path(url.removeprefix("file://"))
     return None if _REMOTE.match(url) and not Path(url).exists() else Path(url)
+
+
+_SUFFIXES = ("/.git", "", ".git/.git", ".git")
+"""What git appends to a path to find its repository, in this order."""
+_SHORT_SSH = re.compile(r"((?:[^/:@]+@)?[^/:]+):(?!//)(.*)")
+_PORTS = {"http": 80, "https": 443, "ssh": 22, "git": 9418}
+
+
+def is_same_repository(one: str, other: str) -> bool:
+    """Whether two paths or URLs name one repository, as far as their text and this disk show it."""
+    here, there = repository_path(one), repository_path(other)
+    if here is not None and there is not None:
+        return is_same_folder(repository_folder(here), repository_folder(there))
+    return here is there and _address(one) == _address(other)
+
+
+def is_same_folder(one: Path, other: Path) -> bool:
+    """Whether two paths name one folder, links followed; also where neither is there yet."""
+    with contextlib.suppress(OSError):
+        return one.samefile(other)
+    return one.resolve() == other.resolve()
+
+
+def repository_folder(path: Path) -> Path:
+    """The folder with the objects and refs of the repository that git finds at a path; the path if there is none."""
+    for suffix in _SUFFIXES:
+        found = Path(f"{path}{suffix}")
+        with contextlib.suppress(OSError, UnicodeDecodeError):
+            if found.is_file():  # of a work tree whose repository is elsewhere
+                found = found.parent / found.read_text("utf-8").removeprefix("gitdir:").strip()
+            if (found / "HEAD").is_file():
+                common = found / "commondir"
+                return found / common.read_text("utf-8").strip() if common.is_file() else found
+    return path
+
+
+def _address(url: str) -> tuple[str, str, int, str]:
+    """Where a URL leads: scheme, host, port and path, without what different spellings of one address differ in."""
+    if (short := _SHORT_SSH.fullmatch(url)) is not None:
+        host, path = short[1], short[2]
+        url = f"ssh://{host}{path}" if path.startswith("/") else f"ssh://{host}/~/{path}"
+    try:
+        parts = urlsplit(url)
+        scheme = {"git+ssh": "ssh", "ssh+git": "ssh"}.get(parts.scheme, parts.scheme)
+        port = parts.port or _PORTS.get(scheme, 0)
+        return scheme, parts.hostname or "", port, parts.path.rstrip("/").removesuffix(".git")
+    except ValueError:
+        return "", "", 0, url
 
 
 def clone_folder(repository: RepositoryConfig, url: str, environment: Mapping[str, str] = os.environ) -> Path:

@@ -10,14 +10,17 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from msgspec import structs
+
 from dreamcatcherd.config_files import (
     CREDENTIALS,
     credential_file,
     events_secret_file,
+    is_same_repository,
     mirror_file,
     repository_path,
 )
-from dreamcatcherd.config_remotes import MirrorConfig
+from dreamcatcherd.config_remotes import MirrorConfig, RelayConfig
 from dreamcatcherd.config_tables import (
     Config,
     EngineConfig,
@@ -138,6 +141,8 @@ def _relay(config: Config, environment: Mapping[str, str]) -> Iterator[Mistake]:
     if relay.name is not None and not paths.is_relay_name(relay.name):
         yield _mistake("relay", "name", f"{relay.name!r} is not 1 to 40 letters, digits, - and _, such as north")
     if relay.upstream is None:
+        if relay.name is None:
+            yield from _without_upstream(relay)
         return
     for table, key in CREDENTIALS:
         try:
@@ -150,13 +155,21 @@ def _relay(config: Config, environment: Mapping[str, str]) -> Iterator[Mistake]:
     if repository_path(repository.url) is None:
         what = "is on another machine: a relay works on a repository of its own disk"
         yield Mistake("[repository] url", what, "name a path", at=(("repository", "url"), ("relay", "upstream")))
-    if relay.upstream == repository.url:
-        yield Mistake("[relay] upstream", "is the relay's own repository", at=(("relay", "upstream"),))
+    if is_same_repository(relay.upstream, repository.url):
+        what = "is the relay's own repository, which [repository] url names"
+        yield Mistake("[relay] upstream", what, "name the repository that decides", at=(("relay", "upstream"),))
     defaults = ("frames", FramesConfig()), ("publish", PublishConfig()), ("retention", RetentionConfig())
     for table, default in defaults:
         for key in default.__struct_fields__:
             if key != "lanes_keep" and getattr(getattr(config, table), key) != getattr(default, key):
                 yield Mistake(f"[{table}] {key}", _RELAY_CLOSES, "leave it out", at=((table, key),))
+
+
+def _without_upstream(relay: RelayConfig) -> Iterator[Mistake]:
+    for key, default in structs.asdict(RelayConfig()).items():
+        if getattr(relay, key) != default:
+            remedy = "name upstream and name, or leave it out"
+            yield _mistake("relay", key, "has no effect without upstream", "upstream", remedy=remedy)
 
 
 MIRROR_FILES = ("token_file", "ssh_key", "known_hosts", "ca_file")
@@ -166,16 +179,23 @@ MIRROR_FILES = ("token_file", "ssh_key", "known_hosts", "ca_file")
 def _mirrors(tables: list[MirrorConfig], repository: str, environment: Mapping[str, str]) -> Iterator[Mistake]:
     """A mirror is another repository than the one that decides, and is named once. No URL is shown: it may have a
     password."""
-    seen: dict[str, set[str]] = {"name": set(), "url": {repository}}
+    names: set[str] = set()
+    urls = [repository]
     for number, table in enumerate(tables):
         where = f"[[mirrors]] table {number + 1}"
         if (why := wrong_url(table.url)) is not None:
             yield Mistake(f"{where} url", why, at=(("mirrors", number, "url"),))
-        for key, known in seen.items():
-            if (value := getattr(table, key)) in known:
-                what = "names the same repository as [repository] or a table before it" if key == "url" else "is taken"
-                yield Mistake(f"{where} {key}", what, "name each mirror once", at=(("mirrors", number, key),))
-            known.add(value)
+        if table.name in names:
+            yield Mistake(f"{where} name", "is taken", "name each mirror once", at=(("mirrors", number, "name"),))
+        if any(is_same_repository(table.url, url) for url in urls):
+            what = "names the same repository as [repository] or a table before it"
+            yield Mistake(f"{where} url", what, "name each mirror once", at=(("mirrors", number, "url"),))
+        names.add(table.name)
+        urls.append(table.url)
+        if not table.intake and not table.publish:
+            what = "has no effect with intake = false and publish = false"
+            both = tuple(("mirrors", number, key) for key in ("intake", "publish"))
+            yield Mistake(where, what, "set one of them to true, or leave the table out", at=both)
         for key in MIRROR_FILES:
             try:
                 mirror_file(table, key, environment)

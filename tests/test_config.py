@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import tempfile
 from pathlib import Path
 
@@ -10,11 +11,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dreamcatcherd.config import ConfigError, load_config
-from dreamcatcherd.config_files import credential_file, events_secret_file, repository_path
+from dreamcatcherd.config_files import credential_file, events_secret_file, is_same_repository, repository_path
 from dreamcatcherd.config_rules import listen_address
 from dreamcatcherd.config_tables import Config
 from dreamcatcherd.core.errors import UsageError
 from dreamcatcherd.core.frames import Closing
+from tests.e2e.tools import git
 
 
 @pytest.fixture
@@ -433,6 +435,8 @@ RELAY = '[relay]\nupstream = "https://git.example.org/fleet.git"\nname = "north"
         (RELAY + '[publish]\nrestore = "close"\n', "[publish] restore has no effect in a relay"),
         (RELAY + "[retention]\ndeltas_frames = 9\n", "[retention] deltas_frames has no effect in a relay"),
         (RELAY + 'ssh_key = "/nowhere"\n', "[relay] ssh_key names /nowhere, which is not a file"),
+        ("[relay]\npoll = 5\n", "[relay] poll has no effect without upstream"),
+        ('[relay]\ntoken_file = "/nowhere"\n', "[relay] token_file has no effect without upstream"),
     ],
 )
 def test_what_a_relay_cannot_be_configured_to_do_is_a_mistake(file: Path, text: str, named: str) -> None:
@@ -460,6 +464,9 @@ def test_a_relay_keeps_the_secrets_of_its_upstream_apart(file: Path, tmp_path: P
         ('name = "a b"\nurl = "x"', "[[mirrors]] table 1 name"),
         ('name = "a"', "[[mirrors]] table 1"),
         ('name = "a"\nurl = "x"\ntoken_file = "/no/such/file"', "[[mirrors]] table 1"),
+        ('name = "a"\nurl = "x"\nintake = false\npublish = false', "[[mirrors]] table 1"),
+        ('name = "a"\nurl = "./fleet.git/"', "[[mirrors]] table 1 url"),
+        ('name = "a"\nurl = "x"\n[[mirrors]]\nname = "b"\nurl = "y/../x"', "[[mirrors]] table 2 url"),
     ],
 )
 def test_a_mirror_that_cannot_be_one_is_refused(file: Path, tables: str, where: str) -> None:
@@ -468,6 +475,59 @@ def test_a_mirror_that_cannot_be_one_is_refused(file: Path, tables: str, where: 
     with pytest.raises(ConfigError) as found:
         load_config(file, {})
     assert [one.where for one in found.value.mistakes] == [where]
+
+
+def test_a_variable_of_all_mirrors_names_itself_in_its_mistakes(file: Path) -> None:
+    """What is wrong with one of its tables follows the name of the variable, as a sentence."""
+    with pytest.raises(ConfigError) as found:
+        load_config(None, {"DREAMCATCHERD_MIRRORS": '[{name = "north"}]'})
+    assert str(found.value.mistakes[0]) == "DREAMCATCHERD_MIRRORS table 1 needs url"
+
+
+SPELLINGS = [
+    "fleet.git", "./fleet.git", "fleet.git/", "x/../fleet.git", "fleet", "file://{folder}/fleet.git",
+    "{folder}/fleet.git", "link.git", "link.git/", "linked", "tree", "tree/.git",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("spelling", SPELLINGS)
+def test_a_repository_is_the_same_one_under_any_spelling(tmp_path: Path, spelling: str) -> None:
+    """A relay is never its own upstream, and the repository that decides is no mirror, however they are spelled: as git
+    finds a repository by a path, links and work trees included."""
+    git(tmp_path, "init", "-q", "--bare", "fleet.git")
+    git(tmp_path, "init", "-q", "--bare", "other.git")
+    (tmp_path / "x").mkdir()
+    (tmp_path / "link.git").symlink_to("fleet.git")
+    (tmp_path / "linked").symlink_to(tmp_path / "fleet.git")
+    empty = git(tmp_path / "fleet.git", "hash-object", "-w", "-t", "tree", "/dev/null")
+    commit = git(tmp_path / "fleet.git", "-c", "user.name=w", "-c", "user.email=w@x", "commit-tree", "-m", "x", empty)
+    git(tmp_path / "fleet.git", "worktree", "add", "-q", "--detach", str(tmp_path / "tree"), commit)
+    url = spelling.format(folder=tmp_path)
+    with contextlib.chdir(tmp_path):
+        assert is_same_repository(url, "fleet.git")
+        assert is_same_repository(str(tmp_path / "fleet.git"), url)
+        assert not is_same_repository(url, "other.git")
+        file = tmp_path / "primary.toml"
+        assert "own repository" in refused(file, f'[relay]\nupstream = "{url}"\nname = "north"\n')
+        assert "the same repository" in refused(file, f'[[mirrors]]\nurl = "{url}"\nname = "north"\n')
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "same"),
+    [
+        ("https://git.example.org/fleet.git", "https://user:pw@GIT.example.org:443/fleet/", True),
+        ("git@git.example.org:/srv/fleet.git", "ssh://git@git.example.org/srv/fleet.git", True),
+        ("git@git.example.org:fleet.git", "ssh://git@git.example.org/~/fleet", True),
+        ("https://git.example.org/fleet.git", "https://git.example.org:8443/fleet.git", False),
+        ("https://git.example.org/fleet.git", "https://git.example.org/fleet2.git", False),
+        ("https://git.example.org/fleet.git", "fleet.git", False),
+        ("https://[x/fleet.git", "https://[y/fleet.git", False),
+    ],
+)
+def test_urls_that_differ_in_their_spelling_alone_name_the_same_repository(one: str, other: str, same: bool) -> None:
+    """Credentials, letter case of the host, default ports, and `.git` make no difference; another port or path does."""
+    assert is_same_repository(one, other) is same
+    assert is_same_repository(other, one) is same
 
 
 def test_one_variable_overrides_all_mirrors(file: Path) -> None:

@@ -7,8 +7,8 @@
 # its file name; the delta names it in a *_ref field. Where the repository's settings name other delta roots ([intake]
 # roots), set DREAMCATCHER_ROOT to one of them. On success the script prints the ref and the blob id, for
 # `dreamcatcherd receipt BLOB`. Exit codes, those of `dreamcatcherd push`: 0 the push was acknowledged, 1 it was refused
-# (the reason is on stderr; unless a lane blocked the push, the same delta would be refused again), 2 wrong usage, 3 the
-# server could not be reached or did not answer: run the script again.
+# (the reason is on stderr; unless a lane blocked the push, the same delta would be refused again), 2 wrong usage, such as a
+# path that does not exist, 3 the server could not be reached or did not answer: run the script again.
 set -eu
 
 fail() {
@@ -63,6 +63,17 @@ make_commit() {
     done
     git -c user.name="$stream" -c user.email="$name@localhost" commit-tree -m "$stream: frame $frame" "$(git write-tree)"
 }
+
+# Whether REPOSITORY is a path or file:// URL of something that is not there. host:path is on another machine.
+is_missing() {
+    case $repository in
+    file://*) ;;
+    *://*) return 1 ;;
+    *) case ${repository%%/*} in *:*) return 1 ;; esac ;;
+    esac
+    [ ! -e "${repository#file://}" ] && [ ! -e "${repository#file://}.git" ]
+}
+
 commit=$(make_commit "$@") || fail 3 "the commit could not be made: look at git's message above"
 blob=$(git hash-object -- "$delta")
 
@@ -71,6 +82,9 @@ if ! verdict=$(git push --porcelain "$repository" "$commit:$ref" 2>"$work/errors
     cat "$work/errors" >&2
     if grep -q -e 'lane-blocked' -e 'exists; cannot create' "$work/errors"; then
         fail 1 "the lane dc/$stream blocks dc/$stream/...: delete that lane once it is merged, or push the delta to it; the delta itself is valid"
+    fi
+    if is_missing; then
+        fail 2 "there is no repository at $repository: name the shared repository"
     fi
     # A ref that could not be locked, or a failure of the server, says nothing about the delta.
     case $verdict in

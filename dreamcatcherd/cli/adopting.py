@@ -11,6 +11,7 @@ import click
 from dreamcatcherd.cli.common import plain, write_json
 from dreamcatcherd.cli.files import read_in
 from dreamcatcherd.core.errors import RefusedError, UsageError
+from dreamcatcherd.core.report import plural
 from dreamcatcherd.core.settings import DEFAULT, Settings
 from dreamcatcherd.core.tree import lookup
 from dreamcatcherd.daemon.primary import Primary
@@ -80,10 +81,10 @@ def import_state(
         imported = {"frame": ledger.frame, "digest": ledger.snapshot, "open": following}
         write_json({**imported, "entities": ledger.counts.entities, "misfits": misfits})
         return
-    counts = ", ".join(f"{count} {name}" for name, count in sorted(ledger.counts.entities.items()))
+    counts = ", ".join(f"{count} in {name}" for name, count in sorted(ledger.counts.entities.items()))
     click.echo(f"imported frame {ledger.frame}, digest {ledger.snapshot}; frame {following} is open\n{plain(counts)}")
     for row in ledger.misfits:
-        click.echo(plain(f"{row.records} records of {row.path} went to extra/{row.section}: {row.why}"))
+        click.echo(plain(f"{plural(row.records, 'record')} of {row.path} went to extra/{row.section}: {row.why}"))
 
 
 def is_large_import(engine: Engine, plan: StatePlan) -> bool:
@@ -129,7 +130,7 @@ def _tell(plan: StatePlan, frame: int, following: int, as_json: bool) -> None:
     for one in plan.files:
         click.echo(plain(_line(one)))
         for row in one.misfits:
-            click.echo(plain(f"  {row.records} do not fit and are kept in extra/{one.section}: {row.why}"))
+            click.echo(plain(f"  {plural(row.records, 'misfit')} kept in extra/{one.section}: {row.why}"))
         if one.difference is not None:
             click.echo(plain(f"  {one.difference.at}: {one.difference.why}; {one.difference.remedy}"))
     for note in plan.notes:
@@ -138,7 +139,7 @@ def _tell(plan: StatePlan, frame: int, following: int, as_json: bool) -> None:
 
 def _line(one: FilePlan) -> str:
     lands = ", ".join(f"{count} to {name}" for name, count in one.lands.items()) or "nothing"
-    line = f"{one.file}: {one.records} records: {lands}"
+    line = f"{one.file}: {plural(one.records, 'record')}: {lands}"
     if one.view is None:
         return line
     return f"{line}; the view {one.view} " + ("gives the same value back" if one.same else "gives another value back")

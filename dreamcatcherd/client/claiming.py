@@ -19,6 +19,11 @@ from dreamcatcherd.core.keys import key_part
 from dreamcatcherd.core.model import Json
 from dreamcatcherd.core.settings import Settings
 
+_ADD_ONE = (
+    'let an operator add one to state/dreamcatcher.toml: [collections.tasks] with section = "claims", '
+    'key = ["resource"] and rule = "claim" (docs/protocol.md#collections)'
+)
+
 
 def claim(
     repository: Named,
@@ -57,7 +62,7 @@ def _claimed(settings: Settings, collection: str | None) -> Collection:
     known = ", ".join(rows)
     if not rows:
         cause = "the repository's settings have no collection with the rule claim"
-        raise UsageError(cause, 'add one to state/dreamcatcher.toml: rule = "claim"')
+        raise UsageError(cause, _ADD_ONE)
     if collection is not None:
         raise UsageError(f"{collection!r} is not a collection with the rule claim", f"use one of {known}")
     if len(rows) > 1:

@@ -18,16 +18,17 @@ from dreamcatcherd.daemon.mirror_config import MirrorSite, mirrors_of
 from dreamcatcherd.daemon.mirror_keeper import MirrorBase
 from dreamcatcherd.daemon.opening import closing_of, kept_refs, open_store, primary_of
 from dreamcatcherd.daemon.primary import Primary
-from dreamcatcherd.daemon.relay import Relay, relay_of
+from dreamcatcherd.daemon.relay import Relay, policy_of, relay_of
 from dreamcatcherd.daemon.tracing import read_tracing
 from dreamcatcherd.git.protocols import GitStore
 from dreamcatcherd.observe.frame_trace import TraceTarget
+from dreamcatcherd.stages.server_policy import ServerPolicy
 from dreamcatcherd.web.server import Listening, read_listening
 
 
 class Runtime(NamedTuple):
     """What one configuration comes to. `watched` are the folders in which pushes show, none for a repository on another
-    machine."""
+    machine. With `policy` None the primary keeps the one that it has."""
 
     config: Config
     store: GitStore
@@ -40,6 +41,7 @@ class Runtime(NamedTuple):
     subscriptions: tuple[Subscription, ...] = ()
     mirrors: tuple[MirrorSite, ...] = ()
     relay: Relay | None = None
+    policy: ServerPolicy | None = None
 
     @property
     def mirror_base(self) -> MirrorBase:
@@ -53,14 +55,16 @@ def build_runtime(config: Config, url: str, now: Runtime | None = None) -> Runti
 
     If the repository is the one that is served `now`, its store is kept: a second one would wait for the first one's
     lock on the clone. Its primary is kept as well, with all that it has read."""
-    closing, listening, mirrors = closing_of(config), read_listening(config.http), mirrors_of(config.mirrors)
+    closing, listening, mirrors = closing_of(config), read_listening(config.http), mirrors_of(config.mirrors, url)
     secrets = read_hint_secrets(config.hint)
     if now is not None and config.repository == now.config.repository:
         tracing = read_tracing(config.otel, now.store.where)
         receivers = subscriptions_of(config.events, now.store.identity)
+        relay = relay_of(config, now.store, now.primary, now.relay)
         return now._replace(
             config=config, closing=closing, listening=listening, tracing=tracing, hint_secrets=secrets,
-            subscriptions=receivers, mirrors=mirrors, relay=relay_of(config, now.store, now.primary, now.relay),
+            subscriptions=receivers, mirrors=mirrors, relay=relay,
+            policy=now.policy if relay is now.relay else policy_of(relay, now.store),
         )  # fmt: skip
     store = open_store(config.repository, url)
     # A push to a repository on another machine changes nothing on this disk.
@@ -68,7 +72,10 @@ def build_runtime(config: Config, url: str, now: Runtime | None = None) -> Runti
     tracing, receivers = read_tracing(config.otel, store.where), subscriptions_of(config.events, store.identity)
     primary = primary_of(config, store, closing)
     relay = relay_of(config, store, primary, None)
-    return Runtime(config, store, primary, closing, listening, watched, tracing, secrets, receivers, mirrors, relay)
+    policy = primary.policy if relay is None else policy_of(relay, store)
+    return Runtime(
+        config, store, primary, closing, listening, watched, tracing, secrets, receivers, mirrors, relay, policy
+    )
 
 
 class Source:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from msgspec import Struct
 
 from dreamcatcherd.client.session import remote_access
-from dreamcatcherd.config_files import mirror_file, repository_path
+from dreamcatcherd.config_files import is_same_repository, mirror_file, repository_path
 from dreamcatcherd.config_remotes import MirrorConfig
 from dreamcatcherd.core.errors import DreamcatcherError, UsageError
 from dreamcatcherd.git.access import Access
@@ -31,8 +31,13 @@ def mirror_of(table: MirrorConfig) -> MirrorSite:
         raise UsageError(of_mirror(error.cause, table.name), error.remedy) from error
 
 
-def mirrors_of(tables: Sequence[MirrorConfig]) -> tuple[MirrorSite, ...]:
-    """The mirrors of a configuration; UsageError says what is wrong."""
+def mirrors_of(tables: Sequence[MirrorConfig], deciding: str) -> tuple[MirrorSite, ...]:
+    """The mirrors of a configuration, whose `deciding` repository a path or URL names; UsageError says what is
+    wrong."""
+    for table in tables:
+        if is_same_repository(table.url, deciding):
+            cause = f"[[mirrors]] {table.name} url names the repository that decides"
+            raise UsageError(cause, "name another repository, or leave the table out")
     return tuple(map(mirror_of, tables))
 
 

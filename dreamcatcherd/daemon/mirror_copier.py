@@ -26,11 +26,13 @@ class MirrorCopier:
 
     def __init__(self, wire: MirrorWire) -> None:
         """`behind_since` is when the oldest publication was made that the mirror lacks, in seconds since 1970; None if
-        it lacks none. `lanes_trouble` says why its lanes could not be deleted."""
+        it lacks none. `stuck_at` is the head of its shared branch where that has commits that wait to be merged.
+        `lanes_trouble` says why its lanes could not be deleted."""
         self._wire = wire
         self._stride = _ALL
         self._looked_at = 0.0
         self.behind_since: float | None = None
+        self.stuck_at: str | None = None
         self.lanes_trouble: RetryableError | None = None
 
     def bring_forward(
@@ -51,6 +53,7 @@ class MirrorCopier:
             self.behind_since = store.commit(missing[-1].oid).time if missing else None
             goal = next_step(missing, self._stride) if missing else published
             moves = None if state.ahead else copy_moves(store, refs, main, goal)
+            self.stuck_at = refs.get(main) if moves is None and not state.ahead else None
             if not moves:
                 break
             refused = self._wire.push(moves)

@@ -23,6 +23,7 @@ from dreamcatcherd.git.mirror import MirrorWire
 from dreamcatcherd.git.protocols import QueryReader
 from dreamcatcherd.observe.clock import wall_clock
 from dreamcatcherd.observe.logs import EventLogger
+from dreamcatcherd.stages.mirror_copy import stuck_branch
 from dreamcatcherd.stages.published import read_published
 
 
@@ -116,6 +117,9 @@ class MirrorKeeper:
         if (lanes := self._copier.lanes_trouble) is not None:
             cause, remedy = said_of(lanes, name)
             yield Trouble(f"{cause}: its merged lanes are not deleted", None, remedy)
+        if not self.mirror.table.intake and (head := self._copier.stuck_at) is not None:
+            cause, remedy = stuck_branch(self.base.main, head)
+            yield Trouble(f"mirror {name}: {cause}", None, remedy)
         for cause, remedy in self._intake.troubles():
             yield Trouble(cause, None, remedy)
 

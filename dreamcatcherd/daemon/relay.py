@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from msgspec import Struct, structs
 
 from dreamcatcherd.client.session import remote_access
-from dreamcatcherd.config_files import credential_file, repository_path
+from dreamcatcherd.config_files import credential_file, is_same_folder, repository_folder, repository_path
 from dreamcatcherd.config_remotes import RelayConfig
 from dreamcatcherd.config_tables import Config
 from dreamcatcherd.core import paths
@@ -151,6 +151,7 @@ class Relay:
         refs = store.refs()
         if main in refs and not paths.is_copy(refs):
             check_copy(store, main, self._upstream.peek())  # before anything marks the repository as a copy
+            self._upstream.check_other(refs[main])
         self._seen = self._upstream.fetch(known_upstream(refs))
         if self._seen.main is None:
             remedy = "name a repository that dreamcatcherd init made or prepared"
@@ -308,27 +309,30 @@ class Relay:
 def relay_of(config: Config, store: GitStore, primary: Primary, now: Relay | None) -> Relay | None:
     """The relay of a configuration, None without `[relay]`; the one of `now` if it is the same.
 
-    UsageError if the repository is on another machine or a credential file is missing."""
+    UsageError if the repository is on another machine or upstream itself, or a credential file is missing."""
     relay = config.relay
     if relay.upstream is None or relay.name is None:
-        if now is not None:  # the table was removed: pushes go where the repository itself is again
-            primary.policy = ServerPolicy(store.server_notes)
         return None
     if now is not None and now.config == relay and now.serves(primary):
         return now
-    upstream = upstream_of(config, store)
-    primary.policy = ServerPolicy(store.folder)
-    return Relay(relay, upstream, primary)
+    return Relay(relay, upstream_of(config, store), primary)
+
+
+def policy_of(relay: Relay | None, store: GitStore) -> ServerPolicy:
+    """What is known of the server that the repository's pushes go through: upstream's for a relay, else its own."""
+    return ServerPolicy(store.server_notes if relay is None else store.folder)
 
 
 def upstream_of(config: Config, store: GitStore) -> Upstream:
     """The upstream of a configuration that has one; nothing is asked of it.
 
-    UsageError if the repository is on another machine or a credential file is missing."""
+    UsageError if the repository is on another machine or upstream itself, or a credential file is missing."""
     relay = config.relay
     if not isinstance(store, LocalStore):
         raise UsageError(f"{store.where} is on another machine: a relay works on a repository of its own disk", _PATH)
     path = repository_path(relay.upstream or "")
+    if path is not None and is_same_folder(repository_folder(path), store.folder):
+        raise UsageError("[relay] upstream is the relay's own repository", "name the repository that decides")
     url = (relay.upstream or "") if path is None else str(path.absolute())
     access = remote_access(relay, url, lambda key: credential_file("relay", key, getattr(relay, key)))
     return Upstream(access, store.folder, config.repository.branch, relay.name or "", lambda: store.progress())

@@ -336,6 +336,7 @@ class Service:
         self.live_status.links = forge_links(runtime.config.repository.url, links.commit, links.file)
         runtime.primary.closing = runtime.closing
         configure(runtime.primary, runtime.config)
+        runtime.primary.policy = runtime.policy or runtime.primary.policy
         runtime.primary.progress = runtime.store.progress = self._notifier.progress
         self._upkeep.take_over(runtime)
         self._hints.secrets = runtime.hint_secrets

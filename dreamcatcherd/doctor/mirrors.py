@@ -12,7 +12,7 @@ from dreamcatcherd.core.report import Check, plural
 from dreamcatcherd.daemon.mirror_config import mirror_of, said_of
 from dreamcatcherd.git.mirror import MirrorWire
 from dreamcatcherd.git.protocols import GitStore
-from dreamcatcherd.stages.mirror_copy import check_history, copied, is_here
+from dreamcatcherd.stages.mirror_copy import check_history, copied, is_here, is_stuck, stuck_branch
 from dreamcatcherd.stages.published import load_published
 
 
@@ -32,8 +32,14 @@ def check_mirrors(store: GitStore, main: str, tables: Sequence[MirrorConfig]) ->
                 refused = wire.try_push(found) if is_here(store, found) else None
                 if refused is not None:
                     raise refused
+            is_copy_alone = table.publish and not table.intake
+            stuck = is_copy_alone and base.commit is not None and is_stuck(store, listed, main, base.commit)
         except DreamcatcherError as error:
-            yield Check(name, False, *said_of(error, table.name))
+            cause, remedy = said_of(error, table.name)
+            yield Check(name, False, cause.removeprefix(name).lstrip(": "), remedy)
+            continue
+        if stuck:
+            yield Check(name, False, *stuck_branch(main, listed[main]))
         else:
             yield Check(name, True, f"{plural(lanes, 'lane')}, {state}")
 

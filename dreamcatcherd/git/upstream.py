@@ -5,13 +5,14 @@ offer, which keeps the forwarding commit from git's gc until upstream has it."""
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from msgspec import Struct
 
 from dreamcatcherd.core import paths
-from dreamcatcherd.core.errors import PushRefusedError, RetryableError
+from dreamcatcherd.core.errors import FatalError, PushRefusedError, RetryableError
 from dreamcatcherd.git.access import Access
 from dreamcatcherd.git.command import git, lines_of
 from dreamcatcherd.git.failures import LimitedError
@@ -24,6 +25,8 @@ from dreamcatcherd.git.transport import Transport
 
 OFFER = f"{paths.UPSTREAM}offer"
 """The forwarding commit that was made last."""
+
+_PROBE = "refs/dreamcatcher/probe-"
 
 _FETCH = ("fetch", "--quiet", "--no-tags", "--no-write-fetch-head", "--no-auto-gc", "--")
 
@@ -90,6 +93,21 @@ class Upstream:
             raise _of_relay(error) from error
         return found
 
+    def check_other(self, commit: str) -> None:
+        """FatalError if the address leads to the repository that asks: a ref to one of its commits, which is made here
+        for a moment, shows there. RetryableError if upstream cannot be reached."""
+        ref = f"{_PROBE}{secrets.token_hex(8)}"
+        self._set({ref: commit})
+        try:
+            found = self._requests.heads([ref])
+        except RetryableError as error:
+            raise _of_relay(error) from error
+        finally:
+            self._set({ref: None})
+        if ref in found:
+            cause = f"[relay] upstream {self.where} is the relay's own repository: nothing is forwarded"
+            raise FatalError(cause, "name the repository that decides, or take the table [relay] out")
+
     def listed(self) -> UpstreamRefs:
         """The refs as they are now; nothing is fetched. RetryableError if upstream cannot be reached."""
         try:
@@ -139,7 +157,10 @@ class Upstream:
 
     def _note(self, wanted: Mapping[str, str | None]) -> None:
         if wanted:
-            set_refs(self._folder, {f"{paths.UPSTREAM}{name}": oid for name, oid in wanted.items()})
+            self._set({f"{paths.UPSTREAM}{name}": oid for name, oid in wanted.items()})
+
+    def _set(self, wanted: Mapping[str, str | None]) -> None:
+        set_refs(self._folder, wanted)
 
 
 def _of_relay(error: RetryableError) -> RetryableError:

@@ -14,7 +14,7 @@ from typing import NamedTuple, TextIO
 
 from dreamcatcherd.core.codec import plain
 from dreamcatcherd.core.errors import DreamcatcherError, UsageError
-from dreamcatcherd.core.paths import is_copy, printable
+from dreamcatcherd.core.paths import is_copy, printable, short_ref
 from dreamcatcherd.core.signers import lines_at
 from dreamcatcherd.git.protocols import PushStore
 from dreamcatcherd.git.push_reader import PushReader
@@ -247,6 +247,16 @@ def _is_signed(store: PushStore, commit: str, signers: str) -> bool:
     return commit in store.good_signatures([commit], lines_at(lines, time.time_ns() // 1000))
 
 
+def _blocked_from_above(offence: Offence) -> str | None:
+    """What to do about a lane that is below another ref, which is there; None for all else."""
+    other = offence.detail.partition(" is there, ")[0]
+    if offence.reason != "lane-blocked" or not short_ref(offence.path).startswith(f"{other}/"):
+        return None
+    if "/" not in other:
+        return f"ask an operator to delete or rename {other}: no lane has room below it"
+    return f"push to {other} itself, or delete it if it is merged; if it is not yours, ask an operator"
+
+
 def _report(offences: list[Offence]) -> list[str]:
     if not offences:
         return []
@@ -258,5 +268,5 @@ def _report(offences: list[Offence]) -> list[str]:
         lines.append(f"{shown}: {offence.reason}{at}: {offence.detail}")
     if len(offences) == OFFENCES_LISTED:
         lines.append(f"… only the first {OFFENCES_LISTED} are listed")
-    remedy = _REMEDIES.get(offences[0].reason, _REMEDY_OF_DELTAS)
+    remedy = _blocked_from_above(offences[0]) or _REMEDIES.get(offences[0].reason, _REMEDY_OF_DELTAS)
     return [*lines, f"dreamcatcherd refused this push, nothing was changed: {remedy}"]

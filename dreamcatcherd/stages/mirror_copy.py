@@ -79,6 +79,28 @@ def copy_moves(store: QueryReader, listed: Mapping[str, str], main: str, publica
     return [move for move in moves if move.new != move.old]
 
 
+def is_stuck(store: QueryReader, listed: Mapping[str, str], main: str, published: str) -> bool:
+    """Whether the shared branch of a mirror whose refs are `listed` has commits for which nothing can be copied."""
+    theirs = listed.get(paths.PUBLISHED)
+    if theirs is not None and (not is_here(store, theirs) or copied(store, published, theirs).ahead):
+        return False  # another primary published meanwhile
+    return copy_moves(store, listed, main, published) is None
+
+
+def stuck_branch(main: str, head: str) -> tuple[str, str]:
+    """What is said of such a branch where the mirror is not read, so that no frame merges it, and the remedy."""
+    branch = paths.short_ref(main)
+    cause = (
+        f"{branch} there has commits that no publication holds, up to {head[:10]}; with intake = false nothing merges "
+        "them, and publications are not copied"
+    )
+    remedy = (
+        "set intake = true, so that the next close merges them, or take them off the branch there "
+        f"(git update-ref {main} {paths.PUBLISHED})"
+    )
+    return cause, remedy
+
+
 def next_step(missing: tuple[Link, ...], stride: int) -> str:
     """The publication to copy next, `stride` steps from the oldest that is missing: the newest if there are fewer.
 

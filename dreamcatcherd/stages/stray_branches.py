@@ -49,7 +49,8 @@ class StrayBranches:
                 count = _count(store, refs[ref], [oid for oid in (published, refs.get(main)) if oid], roots)
             known[key] = count
             if count:
-                what = f"{paths.short_ref(ref)} brings {count} versions of deltas that are never merged"
+                many = "1 version of a delta that is" if count == 1 else f"{count} versions of deltas that are"
+                what = f"{paths.short_ref(ref)} brings {many} never merged"
                 lane = f"{paths.short_ref(settings.lane_prefix)}<stream_id>"
                 remedy = f"push them to {paths.short_ref(main)} or to {lane}"
                 if (relay := paths.relay_name(ref)) is not None:

@@ -187,12 +187,13 @@ def test_credentials_that_are_refused_are_not_tried_again(bare: Path, monkeypatc
     assert len(attempts) == 1
 
 
-@pytest.mark.parametrize("name", ["nowhere.git", "folder"])
-def test_a_path_without_a_repository_is_a_failure_of_the_repository(tmp_path: Path, name: str) -> None:
-    """As with git's own push: the disk may come back."""
-    (tmp_path / "folder").mkdir()
+def test_a_folder_without_a_repository_is_a_failure_of_the_repository(tmp_path: Path) -> None:
+    """As with git's own push: the disk may come back. A path that is not there at all is wrong usage, as for every
+    command: to push again would never help."""
     with pytest.raises(RetryableError, match="is no git repository"):
-        push(tmp_path / name, delta())
+        push(tmp_path, delta())
+    with pytest.raises(UsageError, match="there is no repository at "):
+        push(tmp_path / "nowhere.git", delta())
 
 
 @pytest.mark.parametrize("url", ["--upload-pack=x", "ext::sh -c x", "ssh://-oProxyCommand=x/y", "gopher://x/y"])

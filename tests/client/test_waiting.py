@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -158,12 +159,17 @@ def test_keys_of_several_parts_and_several_collections(bare: Path, primary: Prim
 
 
 def test_without_a_collection_of_claims_there_is_nothing_to_claim(bare: Path) -> None:
-    """The message says what to add to the settings."""
-    with pytest.raises(UsageError, match="no collection with the rule claim"):
+    """The message says what to add to the settings; with just those lines there, the claim works."""
+    with pytest.raises(UsageError, match="no collection with the rule claim") as found:
         claim(bare, "build", "a")
+    remedy = found.value.remedy
+    lines = re.findall(r'\[[\w.]+\]|\w+ = (?:"\w+"|\["\w+"\])', remedy)
+    assert (len(lines), "docs/protocol.md#collections" in remedy) == (4, True)
     with pytest.raises(UsageError, match="not an operation"):
         claim(bare, "build", "a", operation="steal")
     assert refs(bare) == {}
+    with_settings(bare, "\n".join(lines))
+    assert claim(bare, "build", "a").outcome == "pending"
 
 
 def test_the_open_frame_is_asked_for(bare: Path, primary: Primary) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -76,11 +77,64 @@ def test_an_error_of_the_implementation_is_a_failure(folder: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    ("kind", "members"),
+    [
+        ("history", {"settings": None, "steps": [{"commit": "a", "ref": "x", "files": None}]}),
+        ("history", {"settings": None, "steps": [{"commit": "a", "ref": "x", "files": []}]}),
+        ("history", {"settings": 5, "steps": []}),
+        ("history", {"settings": None, "steps": None}),
+        ("history", {"settings": None, "steps": [{"commit": "a"}]}),
+        ("fingerprint", {"object": "5"}),
+        ("fingerprint", {"object": "[" * 200_000}),
+        ("key-order", {"keys": ["[" * 200_000]}),
+        ("settings", {"settings": None}),
+        ("attachment", {"delta": 5, "reference": "a"}),
+        ("attachment", {"delta": "state/stream_deltas/1/d.json", "reference": {}}),
+        ("delta", {"path": "state/stream_deltas/1/d.json", "delta": "{}", "files": []}),
+        ("git-object", {"blob": {"repeat": "x", "times": 10**15}}),
+        ("git-object", {"tree": [5]}),
+        ("utc", {}),
+    ],
+)
+def test_one_damaged_case_hides_no_other(folder: Path, kind: str, members: dict[str, Any]) -> None:
+    """Members that no case can have, or none at all, let that case fail by its name; all others have their results."""
+    case = {"name": "damaged", "about": "", "expect": {}, **members}
+    vectors = {"format": "dreamcatcher-vectors/1", "section": "x", "kind": kind, "about": "", "cases": [case]}
+    (folder / "x.json").write_text(json.dumps(vectors))
+    done = run(str(folder))
+    assert done.return_value == 1
+    assert "x/x/damaged: expect.error" in done.output
+    assert done.output.splitlines()[-1] == "18 cases, 1 failed"
+
+
+def test_what_is_not_a_file_is_wrong_usage(folder: Path) -> None:
+    """A link to nothing, a folder and a pipe with the name of a file of vectors are named; nothing waits for them."""
+    file = folder / "x.json"
+    for command in (["ln", "-s", "none"], ["mkdir"], ["mkfifo"]):
+        subprocess.run([*command, str(file)], check=True)
+        error = run(str(folder)).exception
+        assert isinstance(error, UsageError)
+        assert "x.json is not a file" in error.cause
+        file.rmdir() if file.is_dir() else file.unlink()
+
+
+def test_the_remedy_names_the_page_that_there_is(tmp_path: Path) -> None:
+    """The format is described in the source of this program, not in a folder of vectors that somebody else wrote."""
+    (tmp_path / "x.json").write_text("{}")
+    error = run(str(tmp_path)).exception
+    assert isinstance(error, UsageError)
+    assert (error.remedy, (FOLDER / "README.md").is_file()) == (
+        "the format is described in conformance/README.md of dreamcatcherd's source", True
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(
     ("members", "cause"),
     [
         ({}, "is not a file of test vectors"),
         ({"format": "dreamcatcher-vectors/2"}, "dreamcatcher-vectors/2"),
         ({"cases": [{}]}, "lacks name"),
+        ({"cases": [{"name": "a", "expect": 1}, {"name": "a", "expect": 2}]}, "several cases have the name 'a'"),
         ({"kind": "new", "cases": [{"name": "a", "expect": 1}]}, "is of kind 'new'"),
     ],
 )

@@ -6,6 +6,7 @@ import shutil
 from pathlib import Path
 
 import pytest
+from msgspec import structs
 
 from dreamcatcherd.config_remotes import MirrorConfig
 from dreamcatcherd.core import paths
@@ -17,6 +18,7 @@ from dreamcatcherd.daemon.mirror_config import mirror_of, mirrors_of
 from dreamcatcherd.daemon.mirror_copier import MirrorCopier
 from dreamcatcherd.daemon.mirror_keeper import MirrorBase
 from dreamcatcherd.daemon.mirrors import Mirrors
+from dreamcatcherd.doctor.mirrors import check_mirrors
 from dreamcatcherd.git.local import LocalStore
 from dreamcatcherd.git.ref_names import is_plain_branch
 from dreamcatcherd.imports.new_repository import create
@@ -24,7 +26,7 @@ from dreamcatcherd.observe.logs import set_up_logs
 from dreamcatcherd.stages.mirrored import mirrored_heads
 from tests.daemon.pairs import LANES, Pair
 from tests.e2e.servers import install_hook, remove_hook
-from tests.e2e.tools import git, try_git
+from tests.e2e.tools import git, try_git, wait_for
 from tests.law.fleet import MAIN, NOW, commit_files, primary_on
 from tests.stages.tools import close, merged, text
 
@@ -182,6 +184,53 @@ def test_a_branch_with_commits_of_its_own_waits_for_the_close_that_merges_them(p
     assert try_git(pair.path, "merge-base", "--is-ancestor", theirs, MAIN).returncode == 0
 
 
+def test_a_branch_that_nothing_merges_is_a_trouble_until_it_is_taken_off(pair: Pair) -> None:
+    """With `intake = false` one commit on the mirror's branch stops all copies: status and doctor say what to do, also
+    while no publication lags yet, and nothing is said once the branch is back or the mirror is read."""
+    close(pair.primary)
+    pair.copy()
+    table = MirrorConfig(name="north", url=str(pair.path), intake=False, poll=0.05)
+
+    def found(table: MirrorConfig = table) -> tuple[list[str], bool]:
+        """What status says of the mirror after a look, and whether doctor finds it well; both say the same."""
+        mirrors = Mirrors(lambda: None)
+        site, base = mirror_of(table), MirrorBase(MAIN, 60.0, pair.kept, pair.store.reader)
+        mirrors.take_over((site,), base, lambda: pair.published, set_up_logs("json", "error"))
+        mirrors.start()
+        wait_for(lambda: mirrors.states()["north"][1])
+        troubles = list(mirrors.troubles())
+        mirrors.stop()
+        (check,) = check_mirrors(pair.store, MAIN, [table])
+        assert check.ok or [(f"{check.check}: {check.detail}", check.remedy)] == [(t.what, t.remedy) for t in troubles]
+        return [one.what for one in troubles], check.ok
+
+    assert found() == ([], True)
+    theirs = pair.push("shared", MAIN, orphan=False)
+    for _ in range(2):
+        whats, is_well = found()
+        assert not is_well
+        assert f"mirror north: main there has commits that no publication holds, up to {theirs[:10]}" in whats[0]
+        close(pair.primary)
+    assert found(structs.replace(table, intake=True)) == ([], True)
+    assert found(structs.replace(table, publish=False, intake=True)) == ([], True)
+    git(pair.path, "update-ref", MAIN, paths.PUBLISHED)  # as the remedy says
+    assert found() == ([], True)
+    assert pair.is_current()
+
+
+def test_doctor_names_a_mirror_once(pair: Pair) -> None:
+    """Before the cause, and not in it again, whether the mirror is away or of another history."""
+    other = create(pair.path.parent / "other.git", 7, NOW, Closing("manual"))
+    close(primary_on(other))
+    close(pair.primary)
+    git(pair.store.folder, "fetch", "-q", str(other.folder), paths.PUBLISHED)  # else nothing is known of its history
+    urls = [str(other.folder), str(pair.path.parent / "none.git")]
+    said = [next(iter(check_mirrors(pair.store, MAIN, [MirrorConfig(name="m", url=url)]))) for url in urls]
+    assert [one.check for one in said] == ["mirror m", "mirror m"]
+    assert said[0].detail.startswith("has publications of another history")
+    assert all("mirror m" not in one.detail and not one.ok for one in said)
+
+
 def test_a_check_that_takes_few_frames_at_once_gets_them_in_several_pushes(pair: Pair) -> None:
     """As one that judges a push for ten seconds; one that takes nothing is a failure with its own words."""
     for _ in range(9):
@@ -262,6 +311,6 @@ def test_each_mirror_has_credentials_of_its_own(tmp_path: Path, monkeypatch: pyt
         (tmp_path / name).write_text("x")
     monkeypatch.setenv("CREDENTIALS_DIRECTORY", str(tmp_path))
     tables = [MirrorConfig(name=name, url=f"https://{name}.example/fleet.git") for name in ("north", "south")]
-    north, south = mirrors_of(tables)
+    north, south = mirrors_of(tables, "fleet.git")
     assert north.access.token_file == tmp_path / "mirror_north_token"
     assert south.access.token_file is None

@@ -205,7 +205,10 @@ def test_the_worker_script_pushes_attachments_and_refuses_clearly(tmp_path: Path
     assert export_of(repository)["state"]["posts"][0]["body"] == "# Title\n"
     assert push(str(repository)).returncode == 2
     assert push(str(repository), "none.json").returncode == 2
-    unreachable = push(str(tmp_path / "nowhere.git"), "one.json")
+    missing = push(str(tmp_path / "nowhere.git"), "one.json")
+    assert missing.returncode == 2
+    assert "there is no repository at" in missing.stderr
+    unreachable = push("git://127.0.0.1:1/fleet.git", "one.json")
     assert unreachable.returncode == 3
     assert "not acknowledged" in unreachable.stderr
 

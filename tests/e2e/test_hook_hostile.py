@@ -187,6 +187,8 @@ def test_a_lane_that_another_ref_blocks_is_refused_with_the_culprit(repository: 
     assert "dc/<stream_id>/<anything>" in said
     said = try_git(worker, "push", "origin", "HEAD:refs/heads/dc/alice/x/y").stderr
     assert "lane-blocked: dc/alice/x is there" in said
+    assert "push to dc/alice/x itself" in said
+    assert "<anything>" not in said
     git(worker, "push", "-q", "origin", "HEAD:refs/heads/dc/alice/z")
 
 

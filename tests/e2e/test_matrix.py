@@ -136,7 +136,7 @@ ROWS: dict[str, Callable[[Bed], None]] = {
     "holds a lane `dc/s`, and a worker pushes `dc/s/1`": blocked,
     "has its `main` rewound after a publication": rewound,
     "takes no pushes": read_only,
-    "has other credentials by now": lambda bed: bed.server.lock_out(),
+    "has changed its credentials": lambda bed: bed.server.lock_out(),
     "is a shallow repository": shallow,
     "has SHA-256 object ids": sha256,
     "is down": lambda bed: bed.server.stop(),
@@ -216,5 +216,5 @@ def test_an_adopted_state_needs_a_limit_above_it(tmp_path: Path, transport: str)
         assert "client_max_body_size" in said
         assert git(repository, "for-each-ref") == ""
         limit(server, "0")
-        assert "3000 agents" in run(bed, *words)
+        assert "3000 in agents" in run(bed, *words)
         assert dc_json("verify", "--repo", str(repository))["ok"]

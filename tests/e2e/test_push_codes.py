@@ -42,6 +42,8 @@ CASES = {
     "unreachable host": Case(3, "cannot be reached|not acknowledged"),
     "wrong path on the server": Case(3, "no git repository|does not serve|not acknowledged"),
     "no repository there": Case(3, "no git repository|not acknowledged"),
+    "no such path": Case(2, "there is no repository at "),
+    "no such file URL": Case(2, "there is no repository at "),
     "wrong password": Case(3, "refused the credentials|not acknowledged"),
     "the server may not write": Case(3, "does not serve|not acknowledged"),
     "the connection dies in the middle": Case(3, "cannot be reached|not acknowledged"),
@@ -80,6 +82,8 @@ def happening(name: str, server: Server, tmp_path: Path, stream: str) -> Iterato
         yield server.url.replace("fleet.git", "other.git"), [file]
     elif name == "no repository there":
         yield str(tmp_path), [file]
+    elif name in ("no such path", "no such file URL"):
+        yield f"{'file://' if 'URL' in name else ''}{tmp_path}/none.git", [file]
     else:
         yield server.url, [file]
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 import signal
 import subprocess
+import tomllib
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -11,7 +13,7 @@ from dreamcatcherd.demo.fleet import compare_publishing, make_fleet
 from tests.e2e.primaries import assert_only_fast_forwards, observations
 from tests.e2e.relays import health, list_relays, relay_toml, waiting
 from tests.e2e.servers import serve
-from tests.e2e.test_docs import blocks, shell
+from tests.e2e.test_docs import ROOT, blocks, shell
 from tests.e2e.tools import (
     Daemon,
     clone,
@@ -120,11 +122,24 @@ def test_the_commands_of_the_page_make_a_relay(tmp_path: Path) -> None:
         assert "relay-copy" in refused(clone(region, tmp_path / "worker"), {"README": "mine"})
         env = environment()
         env["PATH"] = f"{tmp_path / 'bin'}:{env['PATH']}"  # where `shell` has put the command
-        script = run["push"].replace("/srv", str(tmp_path))
+        script = run["push"].replace("/srv/git", str(tmp_path))
         with subprocess.Popen(["sh", "-c", script], cwd=tmp_path, env=env) as worker:
             wait_for(lambda: git(upstream, "for-each-ref", "refs/heads/dc-relay/north"), 60)
             dc("close", "--repo", str(upstream))
             assert worker.wait(timeout=60) == 0
         daemon.stop()
-    shell(run["part"].replace("/srv", str(tmp_path)), tmp_path)
+    shell(run["part"].replace("/srv/git", str(tmp_path)), tmp_path)
     assert "frame 2" in dc("close", "--repo", str(region))
+
+
+def test_the_drop_in_lets_the_unit_make_the_region() -> None:
+    """docs/relay.md: the folder that the unit may write to is that of the region which its configuration names, and the
+    account is the one that docs/operations.md makes, with that folder as its own."""
+    page = (ROOT / "docs/relay.md").read_text()
+    (drop_in,) = re.findall(r"```ini\n(.*?)```", page, re.DOTALL)
+    keys = dict(line.split("=") for line in drop_in.splitlines() if "=" in line)
+    (table,) = re.findall(r"```toml\n(\[repository\].*?)```", page, re.DOTALL)
+    region = Path(tomllib.loads(table)["repository"]["url"])
+    assert region.parent == Path(keys["ReadWritePaths"])
+    account = f"useradd --system --create-home --home-dir {region.parent} --shell /usr/bin/git-shell {keys['User']}\n"
+    assert account in blocks("docs/operations.md")["outside"]

@@ -87,13 +87,16 @@ def events() -> set[str]:
 
 
 def test_each_alert_leads_to_a_section_and_each_section_belongs_to_one() -> None:
-    """Every runbook_url is an anchor of the page; every section about alerts is led to, and names its alerts."""
+    """Every runbook_url is an anchor of the page; every section about alerts is led to, from the list of alerts too,
+    and names its alerts."""
     rules = dict(re.findall(r"- alert: (\w+)\n.*?runbook_url: docs/runbook\.md#(\S+)", RULES.read_text(), re.DOTALL))
     assert len(rules) == RULES.read_text().count("- alert:")
     about = TEXT.partition("\n## Alerts\n")[2].partition("\n## ")[0]
     sections = dict(re.findall(r"^### (.+?)\n(.*?)(?=^### |\Z)", about, re.MULTILINE | re.DOTALL))
     titles = {title.lower().replace(" ", "-"): text for title, text in sections.items()}
     assert set(rules.values()) == set(titles)
+    listed = TEXT.partition("\nAlerts: ")[2].partition("Messages:")[0]
+    assert set(re.findall(r"\]\(#([\w-]+)\)", listed)) == set(titles)
     for alert, anchor in rules.items():
         assert f"`{alert}`" in titles[anchor], alert
 

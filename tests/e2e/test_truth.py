@@ -193,7 +193,7 @@ def test_receipt_says_why_something_never_merges(tmp_path: Path) -> None:
     assert "outside state/stream_deltas" in dc("receipt", "stream_deltas/1/y.json", *words, code=1)
     assert "is on work, which is neither" in dc("receipt", path_of(1, "z"), *words, code=1)
     (trouble,) = dc_json("status", *words)["troubles"]
-    assert trouble["what"] == "work brings 1 versions of deltas that are never merged"
+    assert trouble["what"] == "work brings 1 version of a delta that is never merged"
     assert "check the path" in dc("receipt", path_of(1, "none"), *words, code=1)
 
 

@@ -22,6 +22,7 @@ ELSEWHERE = {
     "docs/operations.md": 1,  # the wheel, which the guest's maker builds
     "docs/releasing.md": 1,  # the upload
     "docs/quick-start.md": 2,  # `make run`, and the PATH
+    "docs/mirrors.md": 1,  # what the reader's repository is called
     "docs/runbook.md": 1,  # what the reader's repository is called
 }
 """Shell blocks without a name, by page."""

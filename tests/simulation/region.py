@@ -39,9 +39,8 @@ class UpstreamTwin(Upstream):
     def _noted(self) -> UpstreamRefs:
         return known_upstream(self._region.heads)
 
-    def _note(self, wanted: Any) -> None:
-        for name, oid in wanted.items():
-            ref = f"refs/dreamcatcher/upstream/{name}"
+    def _set(self, wanted: Any) -> None:
+        for ref, oid in wanted.items():
             if oid is None:
                 self._region.heads.pop(ref, None)
             else:
