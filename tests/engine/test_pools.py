@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import subprocess
@@ -13,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from dreamcatcherd.core.errors import FatalError, RetryableError
+from dreamcatcherd.engine import process_pool
 from dreamcatcherd.engine.pools import AHEAD, InlinePool, Pool
 from dreamcatcherd.engine.process_pool import ProcessPool
 from dreamcatcherd.engine.spill import Spill
@@ -74,6 +76,32 @@ def test_the_task_of_a_killed_worker_is_run_again(tmp_path: Path) -> None:
     tasks = [(at, str(tmp_path / f"mark-{at}").encode()) for at in range(3)]
     assert list(pool.run(dying_once, tasks)) == tasks
     pool.close()
+
+
+def test_a_worker_that_dies_between_two_results_is_replaced() -> None:
+    """Results that are done already, and a task that is to be given to the dead worker: all of them are there."""
+    pool = ProcessPool(1)
+    results = pool.run(pid_of, ((at, b"") for at in range(3 * AHEAD)))
+    pids = [int(next(results)[1])]
+    os.kill(pids[0], signal.SIGKILL)
+    while Path(f"/proc/{pids[0]}").exists():  # it is waited for once the loss is known
+        time.sleep(0.01)
+    pids += [int(raw) for _, raw in results]
+    pool.close()
+    assert len(pids) == 3 * AHEAD
+    assert pids[-1] != pids[0]
+
+
+def test_processes_that_cannot_be_started(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Too many processes or open files: the work fails with the reason and where to look."""
+
+    def refusing(*_: object) -> None:
+        raise OSError(errno.EAGAIN, "Resource temporarily unavailable")
+
+    monkeypatch.setattr(process_pool, "ProcessPoolExecutor", refusing)
+    pool = ProcessPool(1)
+    with pytest.raises(RetryableError, match=r"could not be started: BlockingIOError.*unavailable; look at the limits"):
+        list(pool.run(pid_of, [(0, b"")]))
 
 
 def test_a_task_that_kills_every_worker_is_given_up() -> None:
