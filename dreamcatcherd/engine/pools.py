@@ -57,7 +57,8 @@ def task_failure(error: Exception) -> DreamcatcherError:
     """What to raise for a task that raised: it would do so again, so it is not repeated."""
     if isinstance(error, DreamcatcherError):
         return error
-    return RetryableError(f"a task of the engine failed: {said_by(error)}", 'use [engine] kind = "inline", and report this')
+    cause = f"a task of the engine failed: {said_by(error)}"
+    return RetryableError(cause, 'use [engine] kind = "inline", and report this')
 
 
 def said_by(error: BaseException) -> str:

@@ -138,6 +138,21 @@ def test_lost_workers_and_a_lost_scheduler(own: Own, monkeypatch: pytest.MonkeyP
         assert found.value.exit_code == 3
 
 
+def test_a_scheduler_that_is_lost_while_the_results_are_worked_on(own: Own, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The client has closed by the time that the next task is sent: that is a lost scheduler too."""
+    monkeypatch.setattr(dask_pool, "CONNECT_S", 3.0)
+    own.add_worker()
+    with Engine("dask", 1, own.address).pool(None, None) as pool:
+        results = pool.run(reversed_bytes, ((at, b"12") for at in range(60)))
+        assert next(results) == (0, b"21")
+        own.processes[0].kill()
+        while pool._client.status != "closed":  # type: ignore[attr-defined]
+            time.sleep(0.1)
+        with pytest.raises(RetryableError, match="is lost or cannot be reached") as found:
+            list(results)
+        assert found.value.exit_code == 3
+
+
 def slow_pid(_: bytes) -> bytes:
     time.sleep(0.2)
     return str(os.getpid()).encode()

@@ -17,7 +17,6 @@ from dreamcatcherd.core.errors import FatalError, RetryableError
 from dreamcatcherd.engine import process_pool
 from dreamcatcherd.engine.pools import AHEAD, InlinePool, Pool
 from dreamcatcherd.engine.process_pool import ProcessPool
-from dreamcatcherd.engine.spill import Spill
 from dreamcatcherd.engine.wire import from_bytes, to_bytes
 
 pytestmark = pytest.mark.xdist_group("engine")
@@ -161,19 +160,3 @@ def test_nothing_but_listed_types_is_read() -> None:
     for raw in (b"cos\nsystem\n(S'true'\ntR.", to_bytes([1, 2])[:-1], to_bytes(Path("x"))):
         with pytest.raises(FatalError, match="a worker's answer cannot be read"):
             from_bytes(raw)
-
-
-def test_pieces_come_back_by_part() -> None:
-    """Pieces on disk are given back part by part, in the order in which they came; parts without any are left out."""
-    with Spill(3) as spill:
-        spill.add([b"a", b"", b"c"])
-        spill.add([b"aa", b"", b""])
-        assert list(spill.parts()) == [[b"a", b"aa"], [b"c"]]
-
-
-def test_a_full_disk_is_said_with_the_folder(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The error names the folder and how to choose another one."""
-    full = Path("/dev/full").open("wb", buffering=0)  # noqa: SIM115 (closed by the Spill)
-    monkeypatch.setattr("tempfile.TemporaryFile", lambda prefix: full)
-    with Spill(1) as spill, pytest.raises(RetryableError, match=r"could not be written to .*No space left.*TMPDIR"):
-        spill.add([b"a"])
