@@ -23,6 +23,7 @@ from distributed.security import Security
 
 from dreamcatcherd.core.errors import RetryableError
 from dreamcatcherd.engine.pools import AHEAD, Function, Task, task_failure
+from dreamcatcherd.engine.tracker import start_tracker
 
 _Tag = TypeVar("_Tag")
 
@@ -64,6 +65,7 @@ class DaskPool:
         with dask.config.set(_SETTINGS):
             try:
                 if scheduler is None:
+                    start_tracker()
                     self._cluster = _LocalCluster(
                         n_workers=workers,
                         threads_per_worker=1,

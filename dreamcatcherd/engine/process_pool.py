@@ -16,6 +16,7 @@ from typing import TypeVar
 
 from dreamcatcherd.core.errors import RetryableError
 from dreamcatcherd.engine.pools import AHEAD, Function, Task, said_by, task_failure
+from dreamcatcherd.engine.tracker import start_tracker
 
 _Tag = TypeVar("_Tag")
 
@@ -72,6 +73,7 @@ class ProcessPool:
 
     def _opened(self) -> ProcessPoolExecutor:
         if self._executor is None:
+            start_tracker()
             # No fork: the daemon has threads, and a lock that one of them held would stay held in the child.
             context = multiprocessing.get_context("forkserver")
             context.set_forkserver_preload(["dreamcatcherd.engine.tasks"])

@@ -144,6 +144,26 @@ def test_workers_end_with_a_parent_that_is_killed(tmp_path: Path) -> None:
         time.sleep(0.05)
 
 
+@pytest.mark.parametrize("kind", ["processes", "dask"])
+def test_a_parent_that_leaves_at_once_writes_nothing(kind: str, tmp_path: Path) -> None:
+    """A daemon that is stopped in the middle of a close leaves without letting go of anything, and its stderr is its
+    log: neither Python nor a worker writes there."""
+    program = tmp_path / "parent.py"
+    program.write_text(
+        "import os\n"
+        "from dreamcatcherd.engine.selection import Engine\n"
+        "from tests.engine.test_pools import slow_if_first\n"
+        "if __name__ == '__main__':\n"
+        f"    with Engine({kind!r}, 1).pool(None, None) as pool:\n"
+        "        for _ in pool.run(slow_if_first, [(0, b'1'), (1, b'0'), (2, b'0')]):\n"
+        "            os._exit(0)\n"
+    )
+    env = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
+    # It returns once the last process that could write has ended.
+    done = subprocess.run([sys.executable, str(program)], capture_output=True, text=True, env=env, check=True)
+    assert (done.stdout, done.stderr) == ("", "")
+
+
 def _runs(pid: int) -> bool:
     try:
         return " Z " not in Path(f"/proc/{pid}/stat").read_text()
