@@ -10,7 +10,7 @@ from dreamcatcherd.config_tables import EngineConfig
 from dreamcatcherd.core.errors import DreamcatcherError
 from dreamcatcherd.core.report import Check, plural
 from dreamcatcherd.daemon.engines import engine_of
-from dreamcatcherd.engine.usable import reach
+from dreamcatcherd.engine.usable import ask_scheduler
 
 _WAIT_S = 5.0
 """How long a scheduler may be without workers."""
@@ -26,7 +26,7 @@ def check_engine_reach(table: EngineConfig) -> Iterator[Check]:
         yield Check("engine", True, what)
         return
     try:
-        threads = reach(engine_of(table), _WAIT_S)
+        threads = ask_scheduler(engine_of(table), _WAIT_S)
     except DreamcatcherError as error:
         yield Check("engine", False, error.cause, error.remedy)
     else:

@@ -47,7 +47,7 @@ def check_certificates(ca_file: Path | None, certificate: Path | None, key: Path
         raise UsageError(f"{certificate} and {key} cannot be used: {error}", remedy) from error
 
 
-def reach(engine: Engine, patience_s: float) -> int:
+def ask_scheduler(engine: Engine, patience_s: float) -> int:
     """How many threads the workers of a scheduler have together, each of them of this version. UsageError without the
     library; RetryableError if the scheduler cannot be reached, or has no workers within `patience_s`."""
     check_library("dask")
