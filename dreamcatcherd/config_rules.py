@@ -40,6 +40,7 @@ _SCHEMES = ("file", "git", "http", "https", "ssh", "git+ssh", "ssh+git")
 _OPTION = re.compile(r"-|[a-z+]+://(?:[^/]*@)?-|[^/:]*@-")
 """A URL that git would take for an option, or whose host ssh would take for one."""
 _PORT = re.compile(r"[0-9]{1,5}")
+MAX_PORT = 65_535
 _NOT_IN_HOST = re.compile(r"[/@?#\[\]\s]")
 _BRANCH = re.compile(r"(?!.*(?:\.\.|\.(?:lock)?(?:/|$)))[A-Za-z0-9_][A-Za-z0-9_.-]*(?:/[A-Za-z0-9_][A-Za-z0-9_.-]*)*")
 
@@ -54,7 +55,7 @@ def contradictions(config: Config, environment: Mapping[str, str]) -> Iterator[M
     yield from _mirrors(config.mirrors, config.repository.url, environment)
     if config.otel.endpoint is not None and (why := wrong_endpoint(config.otel.endpoint)) is not None:
         yield _mistake("otel", "endpoint", why)
-    yield from _engine(config.engine)
+    yield from _engine(config.engine, is_relay=config.relay.upstream is not None)
 
 
 def _mistake(table: str, key: str, what: str, *others: str, remedy: str = "") -> Mistake:
@@ -222,22 +223,36 @@ def _wrong_receiver(table: EventsConfig) -> str | None:
     return "url has a user or password: receivers know the sender by its signature" if parts.username else None
 
 
-def _engine(engine: EngineConfig) -> Iterator[Mistake]:
+def _engine(engine: EngineConfig, *, is_relay: bool) -> Iterator[Mistake]:
     """A scheduler goes with Dask alone, and is reached over TLS unless it is on this machine. Certificates come with
-    their key and their authority, and are there."""
+    their key, their authority and such a scheduler, and are there. A relay merges nothing."""
     files = ("ca_file", "tls_cert", "tls_key")
+    for key in engine.__struct_fields__ if is_relay else ():
+        if getattr(engine, key) != getattr(EngineConfig(), key):
+            remedy = "leave it out; replay and verify take --engine"
+            yield Mistake(f"[engine] {key}", _RELAY_CLOSES, remedy, at=(("engine", key),))
     if engine.scheduler is not None and engine.kind != "dask":
         yield _mistake("engine", "scheduler", 'goes with kind = "dask"', "kind")
     elif engine.scheduler is not None and (why := wrong_scheduler(engine.scheduler)) is not None:
         yield _mistake("engine", "scheduler", why)
+    if engine.workers is not None and engine.kind == "inline":
+        remedy = 'set kind = "processes", or leave it out'
+        yield _mistake("engine", "workers", 'has no effect with kind = "inline"', "kind", remedy=remedy)
+    elif engine.workers is not None and engine.scheduler is not None:
+        what = "has no effect with scheduler, which has workers of its own"
+        yield _mistake("engine", "workers", what, "scheduler", remedy="leave it out, or leave scheduler out")
     for key in files:
         named = getattr(engine, key)
         if named is not None and not Path(named).expanduser().is_file():
             yield _mistake("engine", key, f"names {named}, which is not a file", remedy="name a file that exists")
     missing = [key for key in files if getattr(engine, key) is None]
-    if missing and (len(missing) < len(files) or (engine.scheduler or "").startswith("tls://")):
+    over_tls = (engine.scheduler or "").startswith("tls://")
+    if missing and (len(missing) < len(files) or over_tls):
         what = f"is missing: {', '.join(files)} go together, and a scheduler at tls:// needs them"
         yield _mistake("engine", missing[0], what, "scheduler", *files)
+    elif not missing and engine.kind == "dask" and not over_tls:
+        remedy = "name a scheduler at tls://, or leave ca_file, tls_cert and tls_key out"
+        yield _mistake("engine", "ca_file", "has no effect without a scheduler at tls://", "scheduler", remedy=remedy)
 
 
 def wrong_scheduler(address: str) -> str | None:
@@ -246,6 +261,8 @@ def wrong_scheduler(address: str) -> str | None:
     host, colon, port = rest.rpartition(":")
     if scheme not in ("tcp", "tls") or not colon or not host or not _PORT.fullmatch(port):
         return f"{address!r} is not an address such as tls://scheduler.example.org:8786"
+    if not 1 <= int(port) <= MAX_PORT:
+        return f"{address!r} has a port that is not 1 to {MAX_PORT}"
     if scheme == "tcp" and not is_loopback(host.removeprefix("[").removesuffix("]")):
         return f"{address!r} is on another machine: Dask runs what it is sent, so write tls:// and name certificates"
     return None
@@ -296,6 +313,6 @@ def listen_address(listen: str) -> tuple[str, int]:
     """Host and port of `host:port`; UsageError for anything else."""
     host, _, port = listen.rpartition(":")
     host = host.removeprefix("[").removesuffix("]")
-    if not host or _NOT_IN_HOST.search(host) or not _PORT.fullmatch(port) or int(port) > 65535:
+    if not host or _NOT_IN_HOST.search(host) or not _PORT.fullmatch(port) or int(port) > MAX_PORT:
         raise UsageError(f"[http] listen {listen!r} is not host:port", "write it as 127.0.0.1:9464")
     return host, int(port)

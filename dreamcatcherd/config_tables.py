@@ -219,8 +219,9 @@ class OtelConfig(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class EngineConfig(Struct, frozen=True, forbid_unknown_fields=True):
-    """How large work is spread: closes of large frames, `replay` and `verify`. `dask` needs the
-    extra `dask`, from the artefacts of a release or from a checkout.
+    """How large work is spread: closes of large frames, `replay`, `verify`, `reclassify` and `import --map`.
+
+    `dask` needs the extra `dask`, from the artefacts of a release or from a checkout.
 
     Dask runs whatever it is sent, so a scheduler on another machine is reached over TLS alone."""
 
@@ -230,7 +231,10 @@ class EngineConfig(Struct, frozen=True, forbid_unknown_fields=True):
     ] = "inline"
     workers: Annotated[
         Annotated[int, Meta(ge=1, le=1024)] | None,
-        Meta(description="processes, or workers of a cluster on this machine; default: one for each processor"),
+        Meta(
+            description="processes, or workers of a cluster on this machine, so not with `scheduler`; default: one for "
+            "each processor"
+        ),
     ] = None
     scheduler: Annotated[
         str | None,
@@ -240,10 +244,17 @@ class EngineConfig(Struct, frozen=True, forbid_unknown_fields=True):
         ),
     ] = None
     threshold: Annotated[
-        int, Meta(ge=0, le=10**9, description="work of more deltas than this is spread; smaller work stays inline")
+        int,
+        Meta(
+            ge=0,
+            le=10**9,
+            description="work of more deltas than this is spread, or with `inline` cut to need less memory; smaller "
+            "work is not",
+        ),
     ] = 50_000
     ca_file: Annotated[
-        str | None, Meta(description="the authority that signed the certificates of scheduler and workers, PEM")
+        str | None,
+        Meta(description="the authority that signed the certificates of scheduler and workers, PEM; for `tls://`"),
     ] = None
     tls_cert: Annotated[str | None, Meta(description="certificate for the scheduler, PEM; goes with `tls_key`")] = None
     tls_key: Annotated[str | None, Meta(description="its private key without passphrase, PEM")] = None

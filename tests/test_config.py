@@ -325,11 +325,42 @@ def test_a_mistake_in_a_variable_is_named_by_the_variable(file: Path) -> None:
         ('kind = "dask"\nscheduler = "tls://10.0.0.1:8786"', "[engine] ca_file is missing: ca_file, tls_cert, tls_key"),
         ('kind = "dask"\ntls_cert = "/no/such"', "[engine] tls_cert names /no/such, which is not a file"),
         ('kind = "dusk"', "did you mean 'dask'?"),
+        ('kind = "dask"\nscheduler = "tcp://127.0.0.1:99999"', "has a port that is not 1 to 65535"),
+        ('kind = "dask"\nscheduler = "tcp://127.0.0.1:0"', "has a port that is not 1 to 65535"),
+        ("workers = 4", '[engine] workers has no effect with kind = "inline"'),
+        (
+            'kind = "dask"\nworkers = 4\nscheduler = "tcp://127.0.0.1:8786"',
+            "[engine] workers has no effect with scheduler, which has workers of its own",
+        ),
     ],
 )
 def test_an_engine_that_cannot_work_or_is_not_safe_is_refused(file: Path, keys: str, said: str) -> None:
     """A scheduler goes with Dask, and needs TLS and its files unless it is on this machine."""
     assert said in refused(file, f"[engine]\n{keys}\n")
+
+
+@pytest.mark.parametrize("scheduler", ["", 'scheduler = "tcp://127.0.0.1:8786"'])
+def test_certificates_go_with_a_scheduler_over_tls(file: Path, scheduler: str) -> None:
+    """Without one, on a cluster of this machine or at tcp://, they would not be used."""
+    keys = "".join(f'{key} = "{__file__}"\n' for key in ("ca_file", "tls_cert", "tls_key"))
+    said = refused(file, f'[engine]\nkind = "dask"\n{keys}{scheduler}\n')
+    assert "[engine] ca_file has no effect without a scheduler at tls://" in said
+
+
+def test_a_relay_has_no_engine(file: Path) -> None:
+    """It merges nothing, so that each key of the table is a mistake."""
+    file.write_text(
+        '[repository]\nurl = "r.git"\n[relay]\nupstream = "u.git"\nname = "north"\n'
+        '[engine]\nkind = "processes"\nworkers = 2\nthreshold = 10\n'
+    )
+    with pytest.raises(ConfigError) as found:
+        load_config(file)
+    assert [one.where for one in found.value.mistakes] == [
+        f"[engine] {key}" for key in ("kind", "workers", "threshold")
+    ]
+    first = found.value.mistakes[0]
+    assert first.what == "has no effect in a relay: frames are closed upstream"
+    assert first.remedy == "leave it out; replay and verify take --engine"
 
 
 def test_a_scheduler_on_this_machine_needs_no_certificates(file: Path) -> None:

@@ -15,6 +15,7 @@ from dreamcatcherd.config_rules import wrong_scheduler
 from dreamcatcherd.core.errors import UsageError
 from dreamcatcherd.daemon.engines import engine_of
 from dreamcatcherd.engine.selection import Engine, EngineKind
+from dreamcatcherd.engine.usable import check_certificates, check_library
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 
@@ -37,7 +38,8 @@ def chosen_engine(
     repo: str | None, config_file: Path | None, kind: EngineKind | None, workers: int | None, scheduler: str | None
 ) -> Engine:
     """The engine of `[engine]` with the options in place of its keys. An engine that is named is used whatever the size
-    of the work; a scheduler names Dask. UsageError for options that do not go together."""
+    of the work; a scheduler names Dask. UsageError for options that do not go together or have no effect, and without
+    the library of an engine that is named."""
     table = configuration(repo, config_file)[0].engine
     if scheduler is not None:
         if kind not in (None, "dask"):
@@ -52,5 +54,16 @@ def chosen_engine(
     if kind is not None:
         table = structs.replace(table, kind=kind, threshold=0)
     if workers is not None:
+        if table.kind == "inline":
+            cause = "--workers has no effect with the engine inline, which is this process"
+            raise UsageError(cause, "name another one, such as --engine processes, or leave --workers out")
+        if table.kind == "dask" and table.scheduler is not None:
+            option = "--scheduler" if scheduler is not None else "[engine] scheduler"
+            cause = f"--workers and {option} do not go together: a scheduler has workers of its own"
+            raise UsageError(cause, "leave --workers out")
         table = structs.replace(table, workers=workers)
-    return engine_of(table)
+    engine = engine_of(table)
+    if kind == "dask":
+        check_library(kind)
+        check_certificates(engine.ca_file, engine.tls_cert, engine.tls_key)
+    return engine

@@ -27,7 +27,7 @@ from dreamcatcherd.git.protocols import Store
 from dreamcatcherd.history.replay import ReplaySpread
 from dreamcatcherd.history.shown_branch import Difference
 from dreamcatcherd.history.verify import History, Verdict
-from dreamcatcherd.history.verify_spread import verify_frames
+from dreamcatcherd.history.verify_spread import have_more_deltas, verify_frames
 
 _EVERY = 100
 
@@ -47,21 +47,31 @@ def check_frames(
     resume: Path | None = None,
     engine: Engine | None = None,
 ) -> Verdict:
-    """Check the chosen frames in order, up to the first that differs; by the workers of an engine if it is named."""
+    """Check the chosen frames in order, up to the first that differs; by the workers of an engine if it is named, or if
+    the frames have more deltas together than its threshold."""
     chosen = _chosen(history, start, sample, resume)
-    with _pool(store, history, engine) as pool:
-        found = verify_frames(store, history, chosen, pool, engine.threshold if engine is not None else 0)
+    # Of an engine that is named, which has no threshold, workers check frames side by side unless one frame is large.
+    together = (engine.threshold if engine is not None else 0) or Engine().threshold
+    with _pool(store, history, chosen, engine) as pool:
+        found = verify_frames(store, history, chosen, pool, together)
         return _checked(history, chosen, zip(chosen, found, strict=True), sample, resume)
 
 
 @contextmanager
-def _pool(store: Store, history: History, engine: Engine | None) -> Iterator[Pool | None]:
-    """The workers that check frames; none if no engine is named, or it is this process."""
-    if engine is None or engine.kind == "inline":
+def _pool(store: Store, history: History, chosen: list[int], engine: Engine | None) -> Iterator[Pool | None]:
+    """The workers that check frames; none if no engine is named, if it is this process, or if there is little to
+    check."""
+    if engine is None or engine.kind == "inline" or not _are_large(store, history, chosen, engine.threshold):
         yield None
         return
     with engine.pool(folder_of(store), history.links[-1].oid) as pool:
         yield pool
+
+
+def _are_large(store: Store, history: History, chosen: list[int], threshold: int) -> bool:
+    if threshold == 0:
+        return bool(chosen)
+    return have_more_deltas(store, (history.links[at] for at in chosen), threshold)
 
 
 def _checked(

@@ -67,6 +67,10 @@ def verify(
     differs."""
     if sample is not None and resume is not None:
         raise UsageError("--sample and --resume do not go together", "leave one of them out")
+    if archive is not None and repo is not None:
+        raise UsageError(
+            "--archive and --repo do not go together", "leave one of them out: an archive has all it needs"
+        )
     engine = chosen_engine(repo, config_file, kind, workers, scheduler)
     if archive is not None:
         verdict = _verify_archive(archive, start, sample, resume, engine)

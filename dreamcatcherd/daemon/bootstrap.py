@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 from dreamcatcherd.config_tables import Config
 from dreamcatcherd.core.frames import Closing
+from dreamcatcherd.daemon.engines import check_engine
 from dreamcatcherd.daemon.event_receivers import Subscription, subscriptions_of
 from dreamcatcherd.daemon.hints import read_hint_secrets
 from dreamcatcherd.daemon.mirror_config import MirrorSite, mirrors_of
@@ -57,6 +58,7 @@ def build_runtime(config: Config, url: str, now: Runtime | None = None) -> Runti
     lock on the clone. Its primary is kept as well, with all that it has read."""
     closing, listening, mirrors = closing_of(config), read_listening(config.http), mirrors_of(config.mirrors, url)
     secrets = read_hint_secrets(config.hint)
+    check_engine(config.engine)
     if now is not None and config.repository == now.config.repository:
         tracing = read_tracing(config.otel, now.store.where)
         receivers = subscriptions_of(config.events, now.store.identity)

@@ -16,6 +16,7 @@ from dreamcatcherd.config_files import CREDENTIALS, credential_file
 from dreamcatcherd.config_tables import Config
 from dreamcatcherd.core.errors import UsageError
 from dreamcatcherd.core.mistakes import Mistake
+from dreamcatcherd.daemon.engines import check_engine
 from dreamcatcherd.daemon.event_receivers import receiver_of
 from dreamcatcherd.daemon.hints import read_hint_secrets
 from dreamcatcherd.daemon.mirror_config import mirror_of
@@ -65,6 +66,7 @@ def _uses(config: Config) -> Iterator[tuple[tuple[str | int, ...], Callable[[], 
     yield ("http",), lambda: read_listening(config.http)
     yield ("hint",), lambda: read_hint_secrets(config.hint)
     yield ("otel",), lambda: read_tracing(config.otel, "")
+    yield ("engine",), lambda: check_engine(config.engine)
     for number, one in enumerate(config.events):
         yield ("events", number), lambda one=one: receiver_of(one, "").close()  # type: ignore[misc]
     for number, mirror in enumerate(config.mirrors):

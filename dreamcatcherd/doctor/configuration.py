@@ -1,5 +1,5 @@
 """The checks of what a configuration names beside the repository: files with secrets, HTTP, links, hints, receivers of
-events, the collector of traces.
+events, the collector of traces, and the scheduler of an engine.
 
 Nothing is sent to a receiver or collector: a connection is opened, with TLS where the URL says so, and closed again."""
 
@@ -25,6 +25,7 @@ from dreamcatcherd.daemon.event_receivers import receiver_of
 from dreamcatcherd.daemon.hints import read_hint_secrets
 from dreamcatcherd.daemon.tracing import read_tracing
 from dreamcatcherd.daemon.webhook import Webhook
+from dreamcatcherd.doctor.engine import check_engine_reach
 from dreamcatcherd.web.forge_links import forge_links
 from dreamcatcherd.web.server import Listening, NotListeningError, check_port, read_listening
 
@@ -55,6 +56,8 @@ def check_named(config: Config, mistakes: Iterable[Mistake]) -> Iterator[Check]:
         yield from check_hints(config)
     if "otel" not in wrong:
         yield from check_collector(config)
+    if "engine" not in wrong:
+        yield from check_engine_reach(config.engine)
     if "events" not in wrong:
         for number, table in enumerate(config.events, 1):
             yield check_receiver(number, table)

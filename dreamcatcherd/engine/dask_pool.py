@@ -23,6 +23,7 @@ from distributed.security import Security
 
 from dreamcatcherd.core.errors import RetryableError
 from dreamcatcherd.engine.pools import AHEAD, Function, Task, task_failure
+from dreamcatcherd.engine.tracker import start_tracker
 
 _Tag = TypeVar("_Tag")
 
@@ -46,10 +47,16 @@ _SETTINGS = {
 
 class DaskPool:
     """The workers of a Dask scheduler. `probe` is an object of the repository in `folder`: workers that find it there
-    share the repository."""
+    share the repository. It waits `patience_s` for a first worker."""
 
     def __init__(
-        self, scheduler: str | None, workers: int, security: Security | None, folder: Path | None, probe: str | None
+        self,
+        scheduler: str | None,
+        workers: int,
+        security: Security | None,
+        folder: Path | None,
+        probe: str | None,
+        patience_s: float | None = None,
     ) -> None:
         # The library logs each lost connection with its traceback; what matters is raised.
         logging.getLogger("distributed").setLevel(logging.CRITICAL)
@@ -58,6 +65,7 @@ class DaskPool:
         with dask.config.set(_SETTINGS):
             try:
                 if scheduler is None:
+                    start_tracker()
                     self._cluster = _LocalCluster(
                         n_workers=workers,
                         threads_per_worker=1,
@@ -69,11 +77,11 @@ class DaskPool:
                 self._client = _Client(
                     self._cluster or scheduler, security=security, timeout=CONNECT_S, set_as_default=False
                 )
-            except (OSError, TimeoutError, ValueError, RuntimeError) as error:
+            except Exception as error:  # of network, TLS, processes or the library itself
                 self._close_cluster()
                 raise self._lost(error) from error
         try:
-            self._wait_for_workers()
+            self._wait_for_workers(WORKERLESS_S if patience_s is None else patience_s)
             self._check_versions()
             self.shares = self._shared(folder, probe)
         except BaseException:
@@ -92,8 +100,7 @@ class DaskPool:
             while True:
                 most = AHEAD * self.workers
                 while len(ahead) < most and (task := next(source, None)) is not None:
-                    with dask.config.set(_SETTINGS):
-                        ahead.append((task[0], self._client.submit(function, task[1], pure=False)))
+                    ahead.append((task[0], self._submit(function, task[1])))
                 if not ahead:
                     return
                 result = self._result(ahead[0][1])
@@ -114,6 +121,13 @@ class DaskPool:
             with contextlib.suppress(Exception):
                 self._cluster.close(timeout=CONNECT_S)
 
+    def _submit(self, function: Function, argument: bytes) -> Any:
+        try:
+            with dask.config.set(_SETTINGS):
+                return self._client.submit(function, argument, pure=False)
+        except Exception as error:  # the client closes once its scheduler is lost
+            raise self._lost(error) from error
+
     def _result(self, future: Any) -> bytes:
         """What a task gave; waits as long as the scheduler has workers."""
         alone_since: float | None = None
@@ -129,7 +143,7 @@ class DaskPool:
                     raise self._lost(ConnectionError("the connection was closed")) from error
                 alone_since = None if self._has_workers() else alone_since or time.monotonic()
                 if alone_since is not None and time.monotonic() - alone_since > WORKERLESS_S:
-                    raise self._workerless() from error
+                    raise self._workerless(WORKERLESS_S) from error
             except CancelledError as error:
                 raise self._lost(error) from error
             except KilledWorker as error:
@@ -141,17 +155,22 @@ class DaskPool:
                 return result
 
     def _workers(self) -> dict[str, Any]:
-        found: dict[str, Any] = self._client.scheduler_info(n_workers=-1).get("workers", {})
+        try:
+            found: dict[str, Any] = self._client.scheduler_info(n_workers=-1).get("workers", {})
+        except Exception as error:
+            raise self._lost(error) from error
         return found
 
     def _has_workers(self) -> bool:
         return bool(self._workers())
 
-    def _wait_for_workers(self) -> None:
+    def _wait_for_workers(self, patience_s: float) -> None:
         try:
-            self._client.wait_for_workers(1, timeout=WORKERLESS_S)
+            self._client.wait_for_workers(1, timeout=patience_s)
         except TimeoutError as error:
-            raise self._workerless() from error
+            raise self._workerless(patience_s) from error
+        except Exception as error:
+            raise self._lost(error) from error
 
     def _check_versions(self) -> None:
         """RetryableError if a worker has another version than this process, or none."""
@@ -173,12 +192,12 @@ class DaskPool:
         """What a function gives on every worker; where it raises, the error."""
         try:
             answers: dict[str, Any] = self._client.run(function, *arguments, on_error="return")
-        except (OSError, TimeoutError, CancelledError) as error:
+        except Exception as error:
             raise self._lost(error) from error
         return answers
 
-    def _workerless(self) -> RetryableError:
-        cause = f"{self._where} has had no workers for {WORKERLESS_S:.0f} s"
+    def _workerless(self, waited_s: float) -> RetryableError:
+        cause = f"{self._where} has had no workers for {waited_s:.0f} s"
         return RetryableError(cause, "start workers: dask worker ADDRESS; or use the engine processes")
 
     def _lost(self, error: BaseException) -> RetryableError:

@@ -57,5 +57,11 @@ def task_failure(error: Exception) -> DreamcatcherError:
     """What to raise for a task that raised: it would do so again, so it is not repeated."""
     if isinstance(error, DreamcatcherError):
         return error
-    cause = f"a task of the engine failed: {type(error).__name__}: {error}".splitlines()[0]
+    cause = f"a task of the engine failed: {said_by(error)}"
     return RetryableError(cause, 'use [engine] kind = "inline", and report this')
+
+
+def said_by(error: BaseException) -> str:
+    """An error of a library in one line, with its type."""
+    said = str(error).strip().splitlines()
+    return f"{type(error).__name__}: {said[0][:200]}" if said else type(error).__name__

@@ -15,7 +15,8 @@ from multiprocessing.connection import wait
 from typing import TypeVar
 
 from dreamcatcherd.core.errors import RetryableError
-from dreamcatcherd.engine.pools import AHEAD, Function, Task, task_failure
+from dreamcatcherd.engine.pools import AHEAD, Function, Task, said_by, task_failure
+from dreamcatcherd.engine.tracker import start_tracker
 
 _Tag = TypeVar("_Tag")
 
@@ -59,12 +60,25 @@ class ProcessPool:
             yield tag, result
 
     def _submit(self, function: Function, argument: bytes) -> Future[bytes]:
+        """A task under way. One that cannot be given to a worker has failed, and says so when its turn comes: results
+        before it may be done."""
+        try:
+            return self._opened().submit(function, argument)
+        except BrokenProcessPool as error:
+            return _failed(error)
+        except Exception as error:
+            cause = f"a worker process could not be started: {said_by(error)}"
+            remedy = 'look at the limits of processes, open files and memory; or use [engine] kind = "inline"'
+            return _failed(RetryableError(cause, remedy))
+
+    def _opened(self) -> ProcessPoolExecutor:
         if self._executor is None:
+            start_tracker()
             # No fork: the daemon has threads, and a lock that one of them held would stay held in the child.
             context = multiprocessing.get_context("forkserver")
             context.set_forkserver_preload(["dreamcatcherd.engine.tasks"])
             self._executor = ProcessPoolExecutor(self.workers, context, _begin)
-        return self._executor.submit(function, argument)
+        return self._executor
 
     def _again(self, function: Function, argument: bytes, future: Future[bytes]) -> Future[bytes]:
         done = future.done() and not future.cancelled() and future.exception() is None
@@ -76,6 +90,12 @@ class ProcessPool:
         if self._executor is not None:
             self._executor.shutdown(wait=True, cancel_futures=True)
             self._executor = None
+
+
+def _failed(error: Exception) -> Future[bytes]:
+    future: Future[bytes] = Future()
+    future.set_exception(error)
+    return future
 
 
 def _begin() -> None:

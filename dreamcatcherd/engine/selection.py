@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Literal
 
 from msgspec import Struct
 
-from dreamcatcherd.core.errors import UsageError
+from dreamcatcherd.core.errors import RetryableError
 from dreamcatcherd.git.protocols import GitStore, ObjectReader
 
 if TYPE_CHECKING:
@@ -36,8 +36,8 @@ class Engine(Struct, frozen=True):
     def pool(self, folder: Path | None, probe: str | None) -> Iterator[Pool]:
         """Workers for one piece of work on the repository in `folder`, which has the object `probe`.
 
-        UsageError if the extra `dask` is not installed; RetryableError if a scheduler cannot be reached, has no
-        workers, or workers of another version."""
+        RetryableError if the extra `dask` is not installed, or if a scheduler cannot be reached, has no workers, or
+        workers of another version."""
         found = self._open(folder, probe)
         try:
             yield found
@@ -57,11 +57,15 @@ class Engine(Struct, frozen=True):
             return ProcessPool(workers)
         try:
             from dreamcatcherd.engine.dask_pool import DaskPool, security_of
-        except ModuleNotFoundError as error:
-            cause = f"the engine dask needs a library that is not installed: {error.name}"
-            raise UsageError(cause, "pip install 'dreamcatcherd[dask]'") from error
+        except ImportError as error:  # it was there when the configuration was read, or nobody looked
+            raise RetryableError(*without_library(error.name or str(error))) from error
         security = security_of(self.ca_file, self.tls_cert, self.tls_key)
         return DaskPool(self.scheduler, workers, security, folder, probe)
+
+
+def without_library(name: str) -> tuple[str, str]:
+    """Cause and remedy of an engine whose library cannot be loaded."""
+    return f"the engine dask needs a library that is not installed: {name}", "pip install 'dreamcatcherd[dask]'"
 
 
 def folder_of(store: ObjectReader) -> Path | None:

@@ -9,7 +9,7 @@ from dreamcatcherd.core.model import Delta
 from dreamcatcherd.core.settings import Settings
 from dreamcatcherd.core.tree import Objects
 from dreamcatcherd.engine.large_merge import Place, Work, merge_large
-from dreamcatcherd.engine.pools import Pool
+from dreamcatcherd.engine.pools import Pool, task_failure
 from dreamcatcherd.engine.selection import Engine, folder_of
 from dreamcatcherd.engine.tasks import MergeItem, SettingsText
 from dreamcatcherd.git.disk_overlay import DiskOverlay
@@ -31,9 +31,14 @@ def merge_spread(
     deltas: Sequence[Delta],
     frame: int,
 ) -> Merged:
-    """The merge of one frame by an engine's workers: the deltas, which are in `store`, into a snapshot of `objects`."""
-    with engine.pool(folder_of(store), deltas[0].version.blob if deltas else None) as pool:
-        return merge_in(pool, store, settings, objects, snapshot, deltas, frame, note)
+    """The merge of one frame by an engine's workers: the deltas, which are in `store`, into a snapshot of `objects`.
+
+    Whatever an engine raises is an error of this package: the frame fails, and not the daemon that closes it."""
+    try:
+        with engine.pool(folder_of(store), deltas[0].version.blob if deltas else None) as pool:
+            return merge_in(pool, store, settings, objects, snapshot, deltas, frame, note)
+    except Exception as error:
+        raise task_failure(error) from error
 
 
 def merge_in(

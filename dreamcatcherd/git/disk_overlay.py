@@ -3,12 +3,10 @@ holds."""
 
 from __future__ import annotations
 
-import tempfile
-import weakref
 from collections.abc import Iterator
 
-from dreamcatcherd.core.errors import RetryableError
 from dreamcatcherd.core.tree import Kind, Reader, object_id, parse
+from dreamcatcherd.git.scratch_file import ScratchFile
 
 
 class DiskOverlay:
@@ -16,31 +14,21 @@ class DiskOverlay:
     in memory."""
 
     def __init__(self, store: Reader) -> None:
+        """RetryableError if there is no folder for the file."""
         self._store = store
-        self._file = tempfile.TemporaryFile(prefix="dreamcatcherd-")  # noqa: SIM115 (closed with this object)
-        weakref.finalize(self, self._file.close)
-        self._places: dict[str, tuple[int, int, Kind]] = {}
-        self._end = 0
+        self._file = ScratchFile("a computed object")
+        self._places: dict[str, tuple[tuple[int, int], Kind]] = {}
 
     def read(self, oid: str) -> bytes:
-        place = self._places.get(oid)
-        if place is None:
-            return self._store.read(oid)
-        self._file.seek(place[0])
-        return self._file.read(place[1])
+        """An object; RetryableError if the disk does not give it back."""
+        found = self._places.get(oid)
+        return self._store.read(oid) if found is None else self._file.read(found[0])
 
     def write(self, kind: Kind, data: bytes) -> str:
         """Keep an object; RetryableError if the disk refuses."""
         oid = object_id(kind, data)
         if oid not in self._places:
-            try:
-                self._file.seek(self._end)
-                self._file.write(data)
-            except OSError as error:
-                cause = f"a computed object could not be written to {tempfile.gettempdir()}: {error.strerror}"
-                raise RetryableError(cause, "free some space there, or name another folder: TMPDIR=…") from error
-            self._places[oid] = (self._end, len(data), kind)
-            self._end += len(data)
+            self._places[oid] = (self._file.add(data), kind)
         return oid
 
     def keep(self, tree: str) -> None:
@@ -53,7 +41,7 @@ class DiskOverlay:
             oid = todo.pop()
             if oid in self._places and oid not in seen:
                 seen.add(oid)
-                kind, data = self._places[oid][2], self.read(oid)
+                kind, data = self._places[oid][1], self.read(oid)
                 yield kind, data
                 if kind == "tree":
                     todo += [entry.oid for entry in parse(data).values()]

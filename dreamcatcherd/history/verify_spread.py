@@ -5,7 +5,8 @@ process that asked, which lets the workers merge a large frame together."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from functools import partial
 from typing import NamedTuple
 
@@ -72,14 +73,31 @@ def _answer(store: Store, run: FrameRun, before: tuple[int, str] | None, this: t
 
 
 def _is_left(store: ObjectReader, link: Link, threshold: int) -> bool:
-    """Whether a frame needs the frames before it all, or is large. A ledger that cannot be read is a difference, which
-    its check finds."""
+    """Whether a frame needs the frames before it all, or is large."""
+    closed_by, deltas = _in_ledger(store, link)
+    return closed_by == RECLASSIFY or deltas > threshold
+
+
+def _in_ledger(store: ObjectReader, link: Link) -> tuple[object, int]:
+    """Who closed a frame, and how many deltas it has. A ledger that cannot be read is a difference, which the check of
+    the frame finds."""
     raw = own_ledger(store, link)
     try:
         ledger = decode(raw) if raw is not None else {}
-        return bool(ledger.get("closed_by") == RECLASSIFY or len(ledger.get("deltas", ())) > threshold)
+        return ledger.get("closed_by"), len(ledger.get("deltas", ()))
     except (ValueError, AttributeError, TypeError, RecursionError):
-        return False
+        return None, 0
+
+
+def have_more_deltas(store: ObjectReader, links: Iterable[Link], most: int) -> bool:
+    """Whether frames have more than so many deltas together. Ledgers are read up to the one that says so."""
+    count = 0
+    for link in links:
+        with suppress(DreamcatcherError):  # a difference too
+            count += _in_ledger(store, link)[1]
+        if count > most:
+            return True
+    return False
 
 
 def verify_frames(

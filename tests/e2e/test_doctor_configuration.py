@@ -120,3 +120,14 @@ def test_a_secret_of_events_that_everybody_can_read_is_found(fleet: Path, tmp_pa
     text = f'[repository]\nurl = "{fleet}"\n[http]\nlisten = "127.0.0.1:0"\n[[events]]\nurl = "http://127.0.0.1:1/"\n'
     found = findings(tmp_path, f'{text}secret_file = "{secret}"\n')
     assert next(detail for check, _, detail in found if check == "[events] secret_file").startswith(f"{secret} can be")
+
+
+def test_a_scheduler_that_does_not_answer_is_a_finding(fleet: Path, tmp_path: Path) -> None:
+    """Before the first large frame needs it; with a mistake in [engine] that alone is reported."""
+    text = f'[repository]\nurl = "{fleet}"\n[http]\nlisten = "127.0.0.1:0"\n[engine]\nkind = "dask"\n'
+    found = findings(tmp_path, f'{text}scheduler = "tcp://127.0.0.1:1"\n')
+    (said,) = [detail for check, ok, detail in found if check == "engine" and not ok]
+    assert said.startswith("the scheduler tcp://127.0.0.1:1 is lost or cannot be reached: ")
+    found = findings(tmp_path, f'{text}scheduler = "tcp://127.0.0.1:99999"\n')
+    assert "engine" not in {check for check, _, _ in found}
+    assert ["has a port that" in detail for check, ok, detail in found if check == "configuration" and not ok] == [True]

@@ -75,10 +75,30 @@ def test_the_options_of_the_page(fleet: str) -> None:
         (["--scheduler", "tls://192.0.2.1:8786"], 2, "needs certificates"),
         (["--scheduler", "here"], 2, "is not an address such as tls://"),
         (["--scheduler", "tcp://127.0.0.1:1", "--engine", "processes"], 2, "do not go together"),
+        (["--scheduler", "tcp://127.0.0.1:65536"], 2, "has a port that is not 1 to 65535"),
+        (["--scheduler", "tcp://127.0.0.1:1", "--workers", "2"], 2, "--workers and --scheduler do not go together"),
+        (["--workers", "2"], 2, "--workers has no effect with the engine inline"),
+        (["--workers", "2", "--engine", "inline"], 2, "--workers has no effect with the engine inline"),
         (["--scheduler", "tcp://127.0.0.1:1"], 3, "the scheduler tcp://127.0.0.1:1 is lost or cannot be reached"),
     ],
 )
-def test_a_scheduler_that_is_refused_or_not_there(fleet: str, options: list[str], code: int, said: str) -> None:
+def test_options_that_are_refused_and_a_scheduler_that_is_not_there(
+    fleet: str, options: list[str], code: int, said: str
+) -> None:
     """One line, with exit code 2 for what can never work and 3 for a scheduler that does not answer."""
-    done = dc("replay", "--repo", fleet, "--json", *options, code=code)
-    assert said in done
+    for command in ("replay", "verify", "reclassify"):
+        assert said in dc(command, "--repo", fleet, "--json", *options, code=code)
+
+
+def test_workers_beside_a_configured_scheduler(fleet: str, tmp_path: Path) -> None:
+    """The option would have no effect there: the scheduler has its own workers."""
+    file = tmp_path / "primary.toml"
+    file.write_text('[engine]\nkind = "dask"\nscheduler = "tcp://127.0.0.1:1"\n')
+    done = dc("replay", "--repo", fleet, "--config", str(file), "--workers", "2", code=2)
+    assert "--workers and [engine] scheduler do not go together: a scheduler has workers of its own" in done
+
+
+def test_an_archive_and_a_repository(fleet: str, tmp_path: Path) -> None:
+    """Only one of them can be checked: neither is left out silently."""
+    done = dc("verify", "--repo", fleet, "--archive", str(tmp_path / "fleet.tar"), code=2)
+    assert "--archive and --repo do not go together" in done

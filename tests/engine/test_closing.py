@@ -87,6 +87,22 @@ def test_a_lost_scheduler_fails_the_close_and_not_the_next(tmp_path: Path, sched
     assert report.ledger.counts.deltas == DELTAS
 
 
+def test_whatever_an_engine_raises_fails_the_frame_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An error that no library promised is one line, with exit code 3 for a command, and a daemon goes on."""
+
+    def failing(*_: object) -> None:
+        raise LookupError("no such thing")
+
+    monkeypatch.setattr(Engine, "_open", failing)
+    _, primary = twins(tmp_path)
+    pushed(primary.store, 1)
+    primary.engine = Engine("processes", 2, threshold=10)
+    before = primary.store.refs()
+    with pytest.raises(RetryableError, match="the engine failed: LookupError: no such thing"):
+        close_frame(primary, "test")
+    assert primary.store.refs() == before
+
+
 def test_a_small_frame_asks_no_worker(tmp_path: Path) -> None:
     """Up to the threshold a frame is merged inline, whether or not a scheduler is there."""
     _, primary = twins(tmp_path)

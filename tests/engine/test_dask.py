@@ -18,8 +18,11 @@ from typing import Any
 import pytest
 from distributed import Future
 
+from dreamcatcherd.cli.engines import chosen_engine
+from dreamcatcherd.config_tables import EngineConfig
 from dreamcatcherd.core.errors import RetryableError, UsageError
-from dreamcatcherd.engine import dask_pool
+from dreamcatcherd.daemon.engines import check_engine
+from dreamcatcherd.engine import dask_pool, usable
 from dreamcatcherd.engine.selection import Engine
 from tests.engine.test_pools import pid_of, raising, reversed_bytes
 
@@ -138,6 +141,21 @@ def test_lost_workers_and_a_lost_scheduler(own: Own, monkeypatch: pytest.MonkeyP
         assert found.value.exit_code == 3
 
 
+def test_a_scheduler_that_is_lost_while_the_results_are_worked_on(own: Own, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The client has closed by the time that the next task is sent: that is a lost scheduler too."""
+    monkeypatch.setattr(dask_pool, "CONNECT_S", 3.0)
+    own.add_worker()
+    with Engine("dask", 1, own.address).pool(None, None) as pool:
+        results = pool.run(reversed_bytes, ((at, b"12") for at in range(60)))
+        assert next(results) == (0, b"21")
+        own.processes[0].kill()
+        while pool._client.status != "closed":  # type: ignore[attr-defined]
+            time.sleep(0.1)
+        with pytest.raises(RetryableError, match="is lost or cannot be reached") as found:
+            list(results)
+        assert found.value.exit_code == 3
+
+
 def slow_pid(_: bytes) -> bytes:
     time.sleep(0.2)
     return str(os.getpid()).encode()
@@ -152,7 +170,15 @@ def test_a_scheduler_that_is_not_there(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_without_the_extra_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The engine dask without its library is a mistake of usage."""
+    """While a frame is closed, an engine without its library is a failure for now, as that of any part of an engine: a
+    daemon goes on. A configuration or option that names it is refused before."""
     monkeypatch.setitem(sys.modules, "dreamcatcherd.engine.dask_pool", None)
-    with pytest.raises(UsageError, match=r"pip install 'dreamcatcherd\[dask\]'"), Engine("dask").pool(None, None):
+    monkeypatch.setattr(usable, "find_spec", lambda _: None)
+    install = r"needs a library that is not installed: .*; pip install 'dreamcatcherd\[dask\]'"
+    with pytest.raises(RetryableError, match=install), Engine("dask").pool(None, None):
         pass
+    with pytest.raises(UsageError, match=install):
+        check_engine(EngineConfig("dask"))
+    with pytest.raises(UsageError, match=install):
+        chosen_engine(None, None, "dask", None, None)
+    check_engine(EngineConfig("processes"))

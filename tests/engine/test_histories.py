@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from dreamcatcherd.cli.progress import check_frames
+from dreamcatcherd.core.errors import RetryableError
 from dreamcatcherd.core.export import export
 from dreamcatcherd.engine import large_merge
 from dreamcatcherd.engine.large_merge import Place, Spent
@@ -81,5 +82,22 @@ def test_verify_by_workers_names_the_first_bad_frame(history: LocalStore, proces
     there = [(one.frame, one.why) for one in verify_frames(history, broken, range(59), processes, 10**6) if one]
     assert here == there
     assert here[0][0] == 23
-    verdict = check_frames(history, broken, None, engine=Engine("processes", 2, threshold=10**6))
+    verdict = check_frames(history, broken, None, engine=Engine("processes", 2, threshold=0))
     assert verdict == Verdict(23, False, *here[0])
+
+
+def test_verify_of_few_deltas_asks_no_worker(history: LocalStore) -> None:
+    """Up to the threshold, which counts the deltas of all frames to check, verify stays inline: here the scheduler is
+    not there. Beyond it, or with an engine that is named, which has no threshold, workers are asked."""
+    known = read_history(history, history.refs(), MAIN)
+    deltas = sum(len(one.ledger.deltas) for one in closed_frames(history, known.links))
+    lost = pytest.raises(RetryableError, match="is lost or cannot be reached")
+
+    def checked(threshold: int, start: int | None = None) -> Verdict:
+        return check_frames(history, known, start, engine=Engine("dask", 1, "tcp://127.0.0.1:1", threshold))
+
+    assert checked(deltas) == Verdict(60, True, None, None)
+    assert checked(deltas - 1, start=2) == Verdict(59, True, None, None)
+    for threshold in (deltas - 1, 0):
+        with lost:
+            checked(threshold)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import subprocess
@@ -13,9 +14,9 @@ from pathlib import Path
 import pytest
 
 from dreamcatcherd.core.errors import FatalError, RetryableError
+from dreamcatcherd.engine import process_pool
 from dreamcatcherd.engine.pools import AHEAD, InlinePool, Pool
 from dreamcatcherd.engine.process_pool import ProcessPool
-from dreamcatcherd.engine.spill import Spill
 from dreamcatcherd.engine.wire import from_bytes, to_bytes
 
 pytestmark = pytest.mark.xdist_group("engine")
@@ -76,6 +77,32 @@ def test_the_task_of_a_killed_worker_is_run_again(tmp_path: Path) -> None:
     pool.close()
 
 
+def test_a_worker_that_dies_between_two_results_is_replaced() -> None:
+    """Results that are done already, and a task that is to be given to the dead worker: all of them are there."""
+    pool = ProcessPool(1)
+    results = pool.run(pid_of, ((at, b"") for at in range(3 * AHEAD)))
+    pids = [int(next(results)[1])]
+    os.kill(pids[0], signal.SIGKILL)
+    while Path(f"/proc/{pids[0]}").exists():  # it is waited for once the loss is known
+        time.sleep(0.01)
+    pids += [int(raw) for _, raw in results]
+    pool.close()
+    assert len(pids) == 3 * AHEAD
+    assert pids[-1] != pids[0]
+
+
+def test_processes_that_cannot_be_started(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Too many processes or open files: the work fails with the reason and where to look."""
+
+    def refusing(*_: object) -> None:
+        raise OSError(errno.EAGAIN, "Resource temporarily unavailable")
+
+    monkeypatch.setattr(process_pool, "ProcessPoolExecutor", refusing)
+    pool = ProcessPool(1)
+    with pytest.raises(RetryableError, match=r"could not be started: BlockingIOError.*unavailable; look at the limits"):
+        list(pool.run(pid_of, [(0, b"")]))
+
+
 def test_a_task_that_kills_every_worker_is_given_up() -> None:
     """A task whose worker dies again and again, as for want of memory, ends the work with what to look at."""
     pool = ProcessPool(1)
@@ -117,6 +144,26 @@ def test_workers_end_with_a_parent_that_is_killed(tmp_path: Path) -> None:
         time.sleep(0.05)
 
 
+@pytest.mark.parametrize("kind", ["processes", "dask"])
+def test_a_parent_that_leaves_at_once_writes_nothing(kind: str, tmp_path: Path) -> None:
+    """A daemon that is stopped in the middle of a close leaves without letting go of anything, and its stderr is its
+    log: neither Python nor a worker writes there."""
+    program = tmp_path / "parent.py"
+    program.write_text(
+        "import os\n"
+        "from dreamcatcherd.engine.selection import Engine\n"
+        "from tests.engine.test_pools import slow_if_first\n"
+        "if __name__ == '__main__':\n"
+        f"    with Engine({kind!r}, 1).pool(None, None) as pool:\n"
+        "        for _ in pool.run(slow_if_first, [(0, b'1'), (1, b'0'), (2, b'0')]):\n"
+        "            os._exit(0)\n"
+    )
+    env = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
+    # It returns once the last process that could write has ended.
+    done = subprocess.run([sys.executable, str(program)], capture_output=True, text=True, env=env, check=True)
+    assert (done.stdout, done.stderr) == ("", "")
+
+
 def _runs(pid: int) -> bool:
     try:
         return " Z " not in Path(f"/proc/{pid}/stat").read_text()
@@ -133,19 +180,3 @@ def test_nothing_but_listed_types_is_read() -> None:
     for raw in (b"cos\nsystem\n(S'true'\ntR.", to_bytes([1, 2])[:-1], to_bytes(Path("x"))):
         with pytest.raises(FatalError, match="a worker's answer cannot be read"):
             from_bytes(raw)
-
-
-def test_pieces_come_back_by_part() -> None:
-    """Pieces on disk are given back part by part, in the order in which they came; parts without any are left out."""
-    with Spill(3) as spill:
-        spill.add([b"a", b"", b"c"])
-        spill.add([b"aa", b"", b""])
-        assert list(spill.parts()) == [[b"a", b"aa"], [b"c"]]
-
-
-def test_a_full_disk_is_said_with_the_folder(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The error names the folder and how to choose another one."""
-    full = Path("/dev/full").open("wb", buffering=0)  # noqa: SIM115 (closed by the Spill)
-    monkeypatch.setattr("tempfile.TemporaryFile", lambda prefix: full)
-    with Spill(1) as spill, pytest.raises(RetryableError, match=r"could not be written to .*No space left.*TMPDIR"):
-        spill.add([b"a"])
