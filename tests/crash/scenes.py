@@ -129,16 +129,17 @@ class Place:
         self.restore(self._start)
 
     def save(self, copy: Path) -> None:
-        """Copy everything as it is now to a folder, in place of what is there."""
+        """Copy everything as it is now to a folder, in place of what is there. A link of git's, which tests for links,
+        leads nowhere."""
         shutil.rmtree(copy, ignore_errors=True)
         for one in (self.root, self._served):
-            shutil.copytree(one, copy / one.name)
+            shutil.copytree(one, copy / one.name, symlinks=True)
 
     def restore(self, copy: Path) -> None:
         """Put everything back as it is in a copy. The folders themselves stay: one may be where a disk is mounted."""
         for one in (self.root, self._served):
             clear(one)
-            shutil.copytree(copy / one.name, one, dirs_exist_ok=True)
+            shutil.copytree(copy / one.name, one, symlinks=True, dirs_exist_ok=True)
 
     def command(self, frame: int | None = None) -> list[str]:
         """The words that close all frames up to one, by default the one that is interrupted."""
