@@ -33,6 +33,8 @@ _UNFINISHED = (
     "objects/pack/pack_git2_*",  # libgit2's
     "objects/??/tmp_obj*",  # objects: git's and libgit2's
     "objects/info/commit-graphs/tmp_graph_*",
+    "objects/info/packs_??????",  # git's lists for plain http, which a repack writes
+    "info/refs_??????",
     ".dreamcatcherd-*",  # our own small files, as `write_atomically` names them
     f"{DERIVED_FOLDER}/.*",
 )

@@ -127,7 +127,7 @@ class Disk:
         if isinstance(found, Folder):
             found.kept = dict(found.names)
         elif found is not None and copy.exists():
-            found.synced = copy.read_bytes()
+            found.synced = found.now = copy.read_bytes()  # what it held, if it is deleted before `see`
 
 
 def files_of(folder: Folder, kept: bool, above: str = "") -> Iterator[tuple[str, File]]:

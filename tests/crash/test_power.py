@@ -94,3 +94,15 @@ def test_a_call_that_failed_changes_nothing(root: Path) -> None:
     disk = Disk(root)
     disk.follow([Change(1, "git", "unlink", -2, str(root / "refs/main"), "", 0, 0)], root)
     assert set(disk.remains("names", Random(1))) == {"refs/main"}
+
+
+def test_a_synced_file_that_is_deleted_may_come_back_with_what_it_held(root: Path) -> None:
+    """Its name was synced with the folder, and the deletion was not."""
+    made = [("openat", "refs/new", "", OPEN), ("fsync", "refs/new", "", SYNC), ("fsync", "refs", "", SYNC)]
+    (root.with_name("synced") / "2").write_bytes(b"new\n")
+    disk = Disk(root)
+    disk.follow(lines(root, [*made, ("unlink", "refs/new", "", 0)]), root.with_name("synced"))
+    disk.see()
+    for which in ("neither", "data"):
+        assert disk.remains(which, Random(1))["refs/new"][0] == b"new\n"
+    assert "refs/new" not in disk.remains("names", Random(1))

@@ -22,6 +22,8 @@ UNFINISHED = [
     "objects/pack/pack_git2_05ca9b812475e79f",
     "objects/4b/tmp_obj_A1b2C3",
     "objects/info/commit-graphs/tmp_graph_A1b2C3",
+    "objects/info/packs_A1b2C3",
+    "info/refs_A1b2C3",
     ".dreamcatcherd-published.4711",
     "dreamcatcherd-derived/.ledgers.4711",
 ]
