@@ -54,7 +54,8 @@ class FileWatch:
         *,
         at_once: bool = True,
     ) -> None:
-        """`changed` and `degraded` are called in the watch's threads; `degraded` when changes are no longer reported.
+        """`changed` and `degraded` are called in the watch's threads; `degraded` with the reason when changes are no
+        longer reported, and with an empty one when a watch begins.
 
         With `at_once` a change anywhere below the folders is reported within milliseconds; without it, one of the files
         directly in them within a second."""
@@ -67,6 +68,7 @@ class FileWatch:
 
     def start(self) -> None:
         """Start watching."""
+        self._degraded("")
         if self._folders:
             self._seen = [_identity(folder) for folder in self._folders]
             threading.Thread(target=self._run, args=(self._watching,), name="watch", daemon=True).start()

@@ -320,8 +320,6 @@ class Service:
         if runtime.store is not old.store:
             old.store.discard()
             self._watch.stop()
-            self._unwatched = None
-            self.metrics.watch_degraded(False)
             self._watch = FileWatch(runtime.watched, self._wake.set, self._watch_degraded)
             self._watch.start()
             self._backoff.end()
@@ -344,7 +342,8 @@ class Service:
 
     def _watch_degraded(self, why: str) -> None:
         """In the watch's thread: what is set here is read at the next step."""
-        self._unwatched = degraded_trouble(why)
-        self.metrics.watch_degraded(True)
-        self._log.warning("file watch degraded to polling", cause=why, poll_s=self._runtime.config.repository.poll)
+        self._unwatched = degraded_trouble(why) if why else None
+        self.metrics.watch_degraded(bool(why))
+        if why:
+            self._log.warning("file watch degraded to polling", cause=why, poll_s=self._runtime.config.repository.poll)
         self._wake.set()

@@ -172,14 +172,15 @@ def test_a_doorbell_that_fails_later_degrades_the_watch(tmp_path: Path, monkeypa
 
     def note(why: str) -> None:
         said.append(why)
-        degraded.set()
+        if why:
+            degraded.set()
 
     monkeypatch.setattr(Doorbell, "wait", _refused)
     watch = FileWatch([tmp_path], lambda: None, note)
     watch.start()
     assert degraded.wait(LONG_S)
     watch.stop()
-    assert said == ["[Errno 28] No space left on device"]
+    assert said == ["", "[Errno 28] No space left on device"]
 
 
 def _refused(*_: object) -> None:
@@ -187,11 +188,13 @@ def _refused(*_: object) -> None:
 
 
 def test_a_folder_that_is_restored_is_watched_again(tmp_path: Path) -> None:
-    """A repository that was replaced by a copy has another folder of that name: pushes to it wake the loop at once."""
+    """A repository that was replaced by a copy has another folder of that name: pushes to it wake the loop at once, and
+    what was said about the watch before it is over."""
     folder, woken = tmp_path / "refs", threading.Event()
+    said: list[str] = []
     folder.mkdir()
     before = set(threading.enumerate())
-    watch = FileWatch([folder], woken.set)
+    watch = FileWatch([folder], woken.set, said.append)
     watch.start()
     try:
         shutil.rmtree(folder)
@@ -207,6 +210,7 @@ def test_a_folder_that_is_restored_is_watched_again(tmp_path: Path) -> None:
         seen = watch._watching
         watch.follow()
         assert watch._watching is seen
+        assert said == ["", ""]
     finally:
         watch.stop()
     assert left_running(before) == []
