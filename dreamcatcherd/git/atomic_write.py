@@ -41,3 +41,15 @@ def sync_folder(folder: Path) -> None:
         os.fsync(handle)
     finally:
         os.close(handle)
+
+
+def sync_all(folder: Path) -> None:
+    """Make a new folder durable, with all that is in it, and its own name: git syncs neither the files nor the names of
+    a repository that it makes."""
+    for path in (folder, *folder.rglob("*")):
+        if path.is_dir():
+            sync_folder(path)
+        elif not path.is_symlink():
+            with path.open("rb") as file:
+                os.fsync(file.fileno())
+    sync_folder(folder.parent)

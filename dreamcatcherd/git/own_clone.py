@@ -16,6 +16,7 @@ from pathlib import Path
 import pygit2
 
 from dreamcatcherd.core.errors import RetryableError, UsageError
+from dreamcatcherd.git.atomic_write import sync_all, sync_folder
 from dreamcatcherd.git.command import error_message, git
 from dreamcatcherd.git.disk_errors import is_of_the_place, remedy_in
 from dreamcatcherd.git.failures import UnclearError
@@ -108,9 +109,13 @@ def make_clone(folder: Path, url: str) -> None:
     # Renamed into place, so that the clone is never half made under its own name.
     try:
         (fresh / MARK).write_text(url)
+        for left in fresh.glob("t??????"):  # by which git finds out about links, and does not remove on a bad disk
+            left.unlink()
+        sync_all(fresh)
         if folder.exists():
             folder.rename(old)
         fresh.rename(folder)
+        sync_folder(folder.parent)
     except OSError as error:
         raise _unwritable(folder, error.strerror or str(error)) from error
     shutil.rmtree(old, ignore_errors=True)

@@ -7,8 +7,9 @@ from pathlib import Path
 
 from dreamcatcherd.core.errors import FatalError, RefusedError, UsageError
 from dreamcatcherd.core.frames import Closing
+from dreamcatcherd.git.atomic_write import sync_all
 from dreamcatcherd.git.command import error_message, git
-from dreamcatcherd.git.disk_errors import remedy_in
+from dreamcatcherd.git.disk_errors import disk_failure, remedy_in
 from dreamcatcherd.git.local import LocalStore
 from dreamcatcherd.hook.install import install_hooks
 from dreamcatcherd.stages.first_frame import open_first
@@ -68,6 +69,7 @@ def create(
         _make_bare(path, branch)
         if hook:
             install_hooks(path)
+        _sync(path)
         store = LocalStore(path)
         open_first(store, frame, now, closing, f"refs/heads/{branch}")
     except BaseException:  # half a repository would be taken for a damaged one, also after Ctrl-C
@@ -75,6 +77,14 @@ def create(
             shutil.rmtree(left, ignore_errors=True)
         raise
     return store
+
+
+def _sync(path: Path) -> None:
+    """Whatever a push is told about a repository that is new, it is there after a power cut."""
+    try:
+        sync_all(path)
+    except OSError as error:
+        raise disk_failure(f"{path} cannot be made", error, path) from error
 
 
 def _make_bare(path: Path, branch: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from pathlib import Path
 from random import Random
 
@@ -10,7 +11,8 @@ import pytest
 from tests.crash.changes import SYNC, missing_parts, trace
 from tests.crash.power import REMAINS, Disk
 from tests.crash.scenes import SCENES, Place
-from tests.e2e.tools import clone, dc, delta, do_without, git
+from tests.e2e.servers import Server, serve
+from tests.e2e.tools import DREAMCATCHERD, clone, dc, delta, do_without, git, primary_toml
 
 LANE = "refs/heads/dc/alice/1"
 
@@ -68,6 +70,35 @@ def test_the_names_of_published_refs_are_synced_before_a_close_ends(tmp_path: Pa
             assert {"fleet.git/refs/heads/main", "fleet.git/refs/dreamcatcher/published"} <= set(remains), which
     finally:
         place.close()
+
+
+@pytest.mark.needs("gcc")
+@pytest.mark.parametrize("made", ["init", "clone"])
+def test_a_new_repository_is_on_the_disk_with_all_its_files(tmp_path: Path, made: str) -> None:
+    """After `init`, or the first look at a remote, a power cut leaves the repository with the files that git made, and
+    with what they hold, in every model of a disk."""
+    if reason := missing_parts():
+        do_without(reason)
+    root, scratch = tmp_path / "root", tmp_path / "scratch"
+    root.mkdir()
+    words, folder = ["init", str(root / "fleet.git")], "fleet.git"
+    with ExitStack() as stack:
+        if made == "clone":
+            dc("init", str(tmp_path / "fleet.git"))
+            server = stack.enter_context(serve("git", tmp_path / "fleet.git", tmp_path / "server"))
+            assert isinstance(server, Server)
+            more = f'[repository]\nurl = "{server.url}"\nclone = "{root / "clone"}"\n'
+            words, folder = ["plan", "--config", str(primary_toml(tmp_path, more=more))], "clone"
+        disk = Disk(root)
+        run = trace([*DREAMCATCHERD, *words], root, scratch)
+    assert run.code == 0, run.errors
+    disk.follow(run.changes, scratch / "synced")
+    disk.see()
+    for name in ("HEAD", "config"):
+        held = (root / folder / name).read_bytes()
+        assert held
+        for which in REMAINS:
+            assert disk.remains(which, Random(1))[f"{folder}/{name}"][0] == held, which
 
 
 def _is_sync(bits: int, path: str, fleet: Path) -> bool:
