@@ -18,6 +18,7 @@ from dreamcatcherd.daemon.backoff import Backoff
 from dreamcatcherd.daemon.mirror_config import MirrorSite, said_of
 from dreamcatcherd.daemon.mirror_copier import MirrorCopier
 from dreamcatcherd.daemon.mirror_intake import MirrorIntake
+from dreamcatcherd.git.disk_errors import known_failure
 from dreamcatcherd.git.kept_refs import KeptRefs
 from dreamcatcherd.git.mirror import MirrorWire
 from dreamcatcherd.git.protocols import QueryReader
@@ -140,8 +141,8 @@ class MirrorKeeper:
                     self._hand_over(self._intake.kept_heads())
             except StoppedError:
                 return
-            except DreamcatcherError as error:
-                wait_s = self._failed(error)
+            except (DreamcatcherError, OSError) as error:
+                wait_s = self._failed(known_failure(error, self.base.kept.folder))
             self._rest(wait_s)
 
     def _rest(self, seconds: float) -> None:

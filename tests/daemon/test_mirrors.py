@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import shutil
 from pathlib import Path
 
@@ -16,7 +18,7 @@ from dreamcatcherd.core.settings import DEFAULT, Settings
 from dreamcatcherd.daemon.cycle import poll
 from dreamcatcherd.daemon.mirror_config import mirror_of, mirrors_of
 from dreamcatcherd.daemon.mirror_copier import MirrorCopier
-from dreamcatcherd.daemon.mirror_keeper import MirrorBase
+from dreamcatcherd.daemon.mirror_keeper import MirrorBase, MirrorKeeper, MirrorTask
 from dreamcatcherd.daemon.mirrors import Mirrors
 from dreamcatcherd.doctor.mirrors import check_mirrors
 from dreamcatcherd.git.local import LocalStore
@@ -25,6 +27,7 @@ from dreamcatcherd.imports.new_repository import create
 from dreamcatcherd.observe.logs import set_up_logs
 from dreamcatcherd.stages.mirrored import mirrored_heads
 from tests.daemon.pairs import LANES, Pair
+from tests.daemon.tools import Lines
 from tests.e2e.servers import install_hook, remove_hook
 from tests.e2e.tools import git, try_git, wait_for
 from tests.law.fleet import MAIN, NOW, commit_files, primary_on
@@ -314,3 +317,31 @@ def test_each_mirror_has_credentials_of_its_own(tmp_path: Path, monkeypatch: pyt
     north, south = mirrors_of(tables, "fleet.git")
     assert north.access.token_file == tmp_path / "mirror_north_token"
     assert south.access.token_file is None
+
+
+def test_an_error_of_the_system_is_a_trouble_of_the_mirror_and_passes(
+    pair: Pair, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A thread without room for another file says so and goes on: a mirror is never taken for one that is up."""
+    keeper = MirrorKeeper(
+        mirror_of(MirrorConfig(name="north", url=str(pair.path), timeout=20, poll=0.2, retry=0.2)),
+        MirrorBase(MAIN, 0.0, pair.kept, pair.store.reader),
+        Lines(),
+        lambda: None,
+    )
+
+    def refused(*_: object) -> None:
+        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(keeper, "_look_at_it", refused)
+        keeper.look(MirrorTask(pair.published))
+        keeper.start()
+        wait_for(lambda: list(keeper.troubles()))
+        (trouble,) = keeper.troubles()
+        assert not keeper.is_up
+        assert "Too many open files" in trouble.what
+        assert "LimitNOFILE=" in trouble.remedy
+    wait_for(lambda: keeper.is_up)
+    keeper.stop()
+    keeper.join(10)
