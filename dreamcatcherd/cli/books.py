@@ -82,7 +82,7 @@ def books(context: click.Context, frame: int | None, repo: str | None, config_fi
     if not found:
         click.echo("there are no books yet: a delta begins one with books_started", err=True)
         return
-    columns = ("book", "title", "chapters", "missing numbers", "authors", "published")
+    columns = ("book", "title", "chapters", "missing", "authors", "published")
     write_table("the shelf", columns, [_row(one) for one in found])
 
 

@@ -67,7 +67,7 @@ def test_the_shelf_shows_progress_and_what_is_missing(shelved: Path) -> None:
     assert (rows[1]["authors"], rows[1]["published_at"]) == (["x", "y"], "2026-01-01T00:00:05Z")
     assert rows[2]["unnumbered"] == ["prologue"]
     header, *lines = dc("books", "--repo", str(shelved)).splitlines()
-    assert header.split("\t") == ["book", "title", "chapters", "missing numbers", "authors", "published"]
+    assert header.split("\t") == ["book", "title", "chapters", "missing", "authors", "published"]
     assert lines[0].split("\t") == ["7", "", "1 of 30", "1-2, 4-30", "z", ""]
     assert lines[1].split("\t")[2:] == ["2 of 2", "", "x, y", "2026-01-01T00:00:05Z"]
 
