@@ -216,7 +216,7 @@ class RemoteStore:
         with self._hold():
             trouble = self._wire.push(moves)
             heads = self._heads()
-            if heads.get(moves[0].ref) not in (moves[0].old, moves[0].new):
+            if any(heads.get(move.ref) not in (move.old, move.new) for move in moves):
                 self._fetch(heads)  # another commit is there, and only its history says whether it is on top of ours
             if self._is_done(moves, heads):
                 self._note([move for move in moves if heads.get(move.ref) == move.new])
@@ -231,12 +231,13 @@ class RemoteStore:
 
     def _is_done(self, moves: list[Move], heads: dict[str, str]) -> bool:
         """Whether refs are deleted; or whether the first one has its value, or a commit that somebody put on top of it.
-
-        A server that cannot move refs together may have stopped after any; the first one of a publication counts."""
-        new, found = moves[0].new, heads.get(moves[0].ref)
-        if new is None:
+        A server that cannot move refs together may have stopped after it, and it counts: unless another publication
+        came meanwhile, and `main` was moved back to where it was before both."""
+        if moves[0].new is None:
             return all(move.ref not in heads for move in moves)
-        return found is not None and (found == new or (self._repository.holds(found) and self.descends(found, new)))
+        moved = [moves[0], *(move for move in moves[1:] if heads.get(move.ref) != move.old)]
+        found = [(heads.get(move.ref, ""), move.new or "") for move in moved]
+        return all(at == new or (at and self._repository.holds(at) and self.descends(at, new)) for at, new in found)
 
     def _note(self, moves: list[Move]) -> None:
         """Move the clone's refs to what the remote has now. If that fails, the next poll does it."""

@@ -22,8 +22,8 @@ PLAIN = " ".join(TEXT.split())
 FAILURES = {"RetryableError", "FatalError", "GuardError", "PushRefusedError", "UnclearError", "OvertakenError"}
 FAILURES |= {"DamagedRefsError", "RedirectedError", "disk_failure"}
 RAISERS = {
-    "git": "access clone_refs command commits disk_errors failures integrity local locks own_clone packs redirects remote "
-    "repository signatures transport",
+    "git": "access clone_refs command commits disk_errors failures integrity local locks own_clone packs redirects "
+    "remote repository signatures transport",
     "stages": "publish published snapshot snapshot_chain",
 }
 

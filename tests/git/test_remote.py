@@ -258,6 +258,38 @@ def test_a_server_without_atomic_pushes_gets_no_second_chain(shared: LocalStore,
     assert [close(one).frame, close(two).frame] == [2, 3]
 
 
+def test_a_publication_on_a_branch_that_was_moved_back_under_another_one_is_lost(
+    shared: LocalStore, url: str, tmp_path: Path
+) -> None:
+    """Without atomic pushes the lease on `main` alone holds: a primary with an old view does not say that it closed the
+    frame which another one has closed, and goes on from what that one published."""
+    subprocess.run(["git", "-C", str(shared.folder), "config", "receive.advertiseAtomic", "false"], check=True)
+    one, two = (primary_on(remote(url, tmp_path / name)) for name in "ab")
+    commit_files(shared, MAIN, {f"{FOLDER}/1/a.json": text(number=1)})
+    start = shared.refs()[MAIN]
+    old_view = one.read_inbox()
+    commit_files(shared, f"{LANES}b", {f"{FOLDER}/1/b.json": text(number=2)}, orphan=True)
+    first = close(two)
+    subprocess.run(["git", "-C", str(shared.folder), "update-ref", MAIN, start], check=True)
+    report = close_frame(one, "test", 1, old_view)
+    assert (report.lost, report.ledger, report.pending.frame) == (True, None, 2)
+    assert report.pending.digest == first.snapshot
+    ledger = close(one)
+    assert (ledger.frame, ledger.previous, merged(ledger)) == (2, first.snapshot, [])
+    assert [close(two).frame, close(one).frame] == [3, 4]
+
+
+def test_a_branch_that_is_gone_after_a_push_holds_nothing(
+    shared: LocalStore, url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever deletes `main` between a push and the look at it undoes the push."""
+    store = remote(url, tmp_path / "clone.git")
+    start = store.refs()[MAIN]
+    made = put(store, "refs/heads/made", {}, (start,))
+    monkeypatch.setattr(store, "_heads", dict)
+    assert not store.move_refs([Move(MAIN, made, start), Move(paths.PUBLISHED, made, start)], "test")
+
+
 def test_a_server_without_atomic_pushes_removes_no_lane_that_moved(
     shared: LocalStore, url: str, tmp_path: Path
 ) -> None:
