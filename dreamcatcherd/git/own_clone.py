@@ -83,6 +83,7 @@ def prepare_clone(folder: Path, url: str) -> None:
         make_clone(folder, url)
     else:
         _refuse_redirects(folder)
+        _remove_torn_packs(folder)
 
 
 def _refuse_redirects(folder: Path) -> None:
@@ -121,12 +122,38 @@ def make_clone(folder: Path, url: str) -> None:
     shutil.rmtree(old, ignore_errors=True)
 
 
+def _remove_torn_packs(folder: Path) -> None:
+    """Remove packs of which a power cut left the name and a part: each is in the way of the same pack when it is
+    fetched again, for libgit2 as long as the process lives. What else is missing then is found by `git fsck`."""
+    for index in (folder / "objects" / "pack").glob("pack-*.idx"):
+        if _is_torn(index):
+            for path in folder.glob(f"objects/pack/{index.stem}.*"):
+                path.unlink(missing_ok=True)
+
+
+def _is_torn(index: Path) -> bool:
+    """Whether a pack is not complete, by its index and the ends of both files; no object is read."""
+    try:
+        with index.open("rb") as file, index.with_suffix(".pack").open("rb") as pack:
+            count = int.from_bytes(file.read(_FANOUT)[-4:], "big")
+            file.seek(-2 * _CHECKSUM, os.SEEK_END)
+            pack.seek(-_CHECKSUM, os.SEEK_END)
+            fits = file.read(_CHECKSUM) == pack.read(_CHECKSUM)
+            return not fits or file.seek(0, os.SEEK_END) < _FANOUT + count * _ROW + 2 * _CHECKSUM
+    except OSError:  # such as for a file that is shorter than a checksum
+        return True
+
+
 def _unwritable(folder: Path, why: str) -> UsageError | RetryableError:
     """The failure to write a clone: of the configuration, unless the disk or the machine failed."""
     cause = f"{folder} cannot be made: {why}"
     if is_of_the_place(why):
         return UsageError(cause, "name a folder that may be written to with [repository] clone")
     return RetryableError(cause, remedy_in(why, folder.parent, f"see whether the disk of {folder.parent} is full"))
+
+
+_FANOUT, _ROW, _CHECKSUM = 8 + 256 * 4, 20 + 4 + 4, 20
+"""Sizes in the index of a pack: its header with counts, what an object takes, and each of two checksums at its end."""
 
 
 def _opens(folder: Path) -> bool:

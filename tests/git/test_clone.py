@@ -23,6 +23,8 @@ from dreamcatcherd.git.locks import STALE_S, maintaining
 from dreamcatcherd.git.own_clone import MARK, hold, make_clone, prepare_clone
 from dreamcatcherd.git.remote import KNOWN, RemoteStore
 from dreamcatcherd.imports.new_repository import create
+from tests.e2e.servers import Server, serve
+from tests.e2e.tools import dc, primary_toml
 from tests.law.fleet import MAIN, NOW, commit_files, primary_on
 from tests.stages.tools import FOLDER, close, merged, text
 
@@ -370,3 +372,29 @@ def test_a_lock_that_maintenance_may_hold_is_waited_for(shared: LocalStore, tmp_
         assert merged(close(primary_on(store))) == ["a.json"]
     timer.join()
     assert seen == [True]
+
+
+@pytest.mark.parametrize("ends", [".idx", ".pack"])
+@pytest.mark.parametrize("transport", ["pygit2", "git"])
+def test_a_pack_that_a_power_cut_left_half_written_is_fetched_again(
+    shared: LocalStore, tmp_path: Path, transport: str, ends: str
+) -> None:
+    """A first fetch that was cut off left the name of a pack and a part of it, and no refs: the next start is not
+    stopped by it, although what it fetches has the same name."""
+    commit_files(shared, MAIN, {f"{FOLDER}/1/a.json": text(number=1)})
+    clone = tmp_path / "clone.git"
+    with serve("git", shared.folder, tmp_path / "server") as server:
+        assert isinstance(server, Server)
+        more = f'[repository]\nurl = "{server.url}"\nclone = "{clone}"\ntransport = "{transport}"\n'
+        config = primary_toml(tmp_path, more=more)
+        dc("plan", "--config", str(config))
+        for path in (clone / "objects/pack").iterdir():
+            if path.suffix == ends:
+                path.chmod(0o644)
+                os.truncate(path, path.stat().st_size // 2)
+        for path in [path for path in (clone / "refs").rglob("*") if path.is_file()]:
+            path.unlink()
+        (clone / "packed-refs").unlink(missing_ok=True)
+        dc("merge", "--config", str(config))
+    shared.refresh()
+    assert "frame 1: 1 delta" in shared.commit(shared.refs()[MAIN]).message
