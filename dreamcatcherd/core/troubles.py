@@ -54,7 +54,7 @@ def unmatched_settings(warnings: Iterable[str]) -> list[Trouble]:
 
 def failing(error: DreamcatcherError, since: int | None) -> Trouble:
     """A failure as a trouble."""
-    # A path on disk may be no UTF-8, which JSON cannot hold.
+    # A path on disk need not be UTF-8, and JSON holds nothing else.
     return Trouble(plain(error.cause), utc_text(since) if since is not None else None, plain(error.remedy))
 
 

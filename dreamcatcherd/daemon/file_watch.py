@@ -101,9 +101,9 @@ class FileWatch:
             # What changed does not matter: the poll that follows looks at all refs.
             for _ in changes:
                 self._changed()
-        except UnicodeEncodeError:  # it takes no path that is no UTF-8
+        except UnicodeEncodeError:  # it takes only paths in UTF-8
             if watching.doorbell is None:
-                self._degraded("the path is no UTF-8")
+                self._degraded("the path is not UTF-8")
             return
         except (OSError, RuntimeError) as error:
             if not watching.stop.is_set():

@@ -84,4 +84,4 @@ class SystemdNotifier:
         if not self._address:
             return
         with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as out:
-            out.sendto(text.encode("utf-8", "backslashreplace"), self._address)  # a path may be no UTF-8
+            out.sendto(text.encode("utf-8", "backslashreplace"), self._address)  # a path need not be UTF-8

@@ -22,7 +22,7 @@ from dreamcatcherd.imports.new_repository import create
 from tests.law.fleet import MAIN, NOW
 
 SEPARATORS = ["\u2028", "\u2029", "\u0085", "\u00a0", "\u3000", "\udcff", "'", '"', "%0A", "\N{SNOWMAN}"]
-"""What Python takes for the end of a line or for a space, a byte that is no UTF-8, and what shells and URLs treat."""
+"""What Python takes for the end of a line or for a space, a byte that is not UTF-8, and what shells and URLs treat."""
 
 Listing = Callable[[Path, Path], Mapping[str, str]]
 
