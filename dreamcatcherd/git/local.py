@@ -124,8 +124,11 @@ class LocalStore:
         while True:
             result = git(self.folder, "update-ref", "-m", reason, "--stdin", stdin=asked, variables={SYNCS_REFS: "1"})
             if result.returncode == 0:
-                self._published(moves)
-                self._sync_folders(refs)
+                self._writer.release()  # refs reach what was written, so its packs may be repacked again
+                try:
+                    self._sync_folders(refs)
+                finally:
+                    self._note(moves)
                 return True
             now = self.refs()  # git's exit code does not say why: a ref that moved is an answer, all else a failure
             if any(now.get(move.ref) != move.old for move in moves):
@@ -143,17 +146,19 @@ class LocalStore:
     def _sync_folders(self, refs: list[str]) -> None:
         """Sync the names of refs. git syncs their files and not the folders that have their names, any of which may be
         new. RetryableError if the disk refuses: the refs have moved, which the next look finds."""
+        folders = {folder for ref in refs for folder in PurePosixPath(ref).parents}
         try:
-            for name in {folder for ref in refs for folder in PurePosixPath(ref).parents}:
+            for name in sorted(folders, reverse=True):  # from the bottom up, and in the same order each time
                 if (folder := self.folder / name).is_dir():
                     sync_folder(folder)
         except OSError as error:
             raise disk_failure(f"the refs of {self.where} moved and could not be synced", error, self.folder) from error
 
-    def _published(self, moves: list[Move]) -> None:
-        """Refs reach what was written, so its packs may be repacked again. The published commit is also noted in a file
-        beside the refs, for when they are lost."""
-        self._writer.release()
+    def _note(self, moves: list[Move]) -> None:
+        """Note the published commit in a file beside the refs, for when they are lost.
+
+        It is written once their names are on the disk: a note that is there without them says after a power failure
+        that they are lost, and nothing is closed."""
         for move in moves:
             if move.ref == PUBLISHED:
                 with contextlib.suppress(OSError):

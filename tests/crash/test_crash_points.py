@@ -45,3 +45,14 @@ def test_whatever_goes_wrong_the_next_start_goes_on_and_nothing_is_lost(judge: J
     assert [one for one in trials if one.wrong] == []
     assert len({one.kind for one in trials}) >= 8
     assert any(one.outcome == RESTARTED for one in trials)
+
+
+@pytest.mark.needs("gcc")
+def test_a_power_cut_never_takes_moved_refs_back_and_leaves_the_note_that_they_were_there(judge: Judge) -> None:
+    """The note beside the refs reaches the disk after their names: otherwise the next start would take them for lost,
+    and refuse to go on."""
+    kind = next(one for one in KINDS if one.remains == "neither")
+    moved = next(one.number for one in judge.changes if one.call.startswith("rename") and "/refs/" in one.path2)
+    trials = [one for at in points(kind, judge.changes) if at > moved for one in judge.trials([kind], at)]
+    assert [one for one in trials if one.wrong] == []
+    assert trials
