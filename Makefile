@@ -27,7 +27,7 @@ EXAMPLES ?= 600
 SEEDS ?= 10000
 FIRST ?= 0
 SEED ?= 1
-# `make model`: quick, or deep for larger bounds, in about half an hour; TRAILS=folder keeps the counterexamples.
+# `make model`: quick, or deep for larger bounds, in some minutes; TRAILS=folder keeps the counterexamples.
 DEPTH ?= quick
 # The version that a build here has; pyproject.toml says where it comes from. `make dist VERSION=1.2.3` overrides it, for
 # the other targets too.

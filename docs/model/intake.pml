@@ -57,6 +57,9 @@
 #define SIZE 14     /* commits that refs ever name; at most 14 */
 #endif
 
+/* A rewind may take half a publication back, so that it has never been: it counts once the published ref follows. */
+#define SETTLES (SPLIT && REWINDS)
+
 #define PRIMARIES 2
 #define NONE 15
 #define EDITED 14   /* canonical files that nobody published */
@@ -123,6 +126,9 @@ byte previous[SIZE];            /* its Dreamcatcher-Previous */
 short ledger[SIZE];             /* the versions that its ledger names */
 byte merged[SIZE];              /* the deltas that its snapshot has */
 byte waiting[SIZE];             /* the early deltas that its folder of ledgers has */
+#if SETTLES
+byte adds[SIZE];                /* the deltas that its frame merges */
+#endif
 #ifdef M_NEAREST
 byte nearest[SIZE];             /* the snapshot commit among its ancestors at the least distance */
 byte distance[SIZE];
@@ -346,6 +352,9 @@ inline write(head, base, tips) {
     ledger[c] = new;
     merged[c] = merged[base] | due;
     waiting[c] = (waiting[base] & ~due) | ahead;
+#if SETTLES
+    adds[c] = due;
+#endif
 #ifdef M_FORGOTTEN
     waiting[c] = ahead;     /* only what began to wait in this frame */
 #endif
@@ -360,6 +369,30 @@ inline write(head, base, tips) {
 #endif
 }
 
+#if SETTLES
+/* The published ref has moved: the publications between the last one that counted and this one count from now on. */
+inline publication() {
+    all = 0;
+    k = published;
+    do
+    :: k != tip && k != 0 -> all = all | BIT(k); k = previous[k]
+    :: else -> break
+    od;
+    chain_has_no_fork(k == tip);
+    for (i : 0 .. SIZE - 1) {
+        if
+        :: HAS(all, i) ->
+            chain_has_no_fork(frame[i] == frame[previous[i]] + 1);
+            counts_once((adds[i] & counted) == 0 && (ledger[i] & named) == 0);
+            named = named | ledger[i];
+            nothing_is_hidden((work & reach[i] & ~named) == 0);
+            counted = counted | adds[i]
+        :: else
+        fi
+    }
+    tip = published
+}
+#else
 /* `main` moves to the publication c. */
 inline publication() {
     chain_has_no_fork(previous[c] == tip && frame[c] == frame[tip] + 1);
@@ -370,6 +403,7 @@ inline publication() {
     quarantined = quarantined | bad;
     tip = c
 }
+#endif
 
 /* Whether a snapshot commit closes the frame after `base`, and its ledger names every version that it adds. */
 #define FOLLOWS(candidate, base) (frame[candidate] == frame[base] + 1 && previous[candidate] == base \
@@ -405,7 +439,7 @@ inline swap(head, ref, base, tips, only, by_push) {
         judge(base, tips, only);
         if
         :: !by_push || !CHECK || PASSES(base) ->
-            write(head, base, tips); publication(); main = c; published = c
+            write(head, base, tips); main = c; published = c; publication()
         :: else
         fi
     :: else
@@ -417,7 +451,11 @@ inline swap(head, ref, base, tips, only, by_push) {
 inline split_main(head, base, tips, only) {
     c = NONE;
     if
-    :: main == head && ROOM -> judge(base, tips, only); write(head, base, tips); publication(); main = c
+    :: main == head && ROOM ->
+        judge(base, tips, only); write(head, base, tips); main = c;
+#if !SETTLES
+        publication()
+#endif
     :: else
     fi
 }
@@ -430,7 +468,14 @@ inline split_published(ref, base, tips, only) {
     :: else
     fi;
 #endif
-    if :: mine != NONE && published == ref -> published = mine :: else fi
+    if
+    :: mine != NONE && published == ref ->
+        published = mine;
+#if SETTLES
+        publication()
+#endif
+    :: else
+    fi
 }
 #endif
 
@@ -458,6 +503,15 @@ proctype Server() {
 inline read_main() { head = main }
 inline read_published() { ref = published }
 
+/* A primary knows a publication once the published ref names it: half a one may have never been. */
+inline remember(p) {
+#ifdef M_HALF
+    seen[p] = base
+#else
+    if :: ref == base -> seen[p] = base :: else fi
+#endif
+}
+
 inline understand(p) {
     tips = 0;
     for (i : 0 .. WORKERS - 1) {
@@ -469,7 +523,7 @@ inline understand(p) {
     find(seen[p], ref, head);
     base = k;
 #endif
-    seen[p] = base;
+    remember(p);
 #if REWINDS
 #ifndef M_REWOUND
     if
@@ -584,7 +638,7 @@ close:
         :: d_step { crashes > 0 -> die(p) }
 #endif
         fi;
-        d_step { if :: mine != NONE && HAS(reach[main], mine) -> seen[p] = mine :: else fi; only = 0; forget() }
+        d_step { if :: mine != NONE && published == mine -> seen[p] = mine :: else fi; only = 0; forget() }
 #else
     :: atomic { IS_DISTANT(p) ->            /* a push of both refs, each with a lease */
         d_step {

@@ -33,6 +33,10 @@ class Mutant(NamedTuple):
     bounds: dict[str, int]
 
 
+_ONE = {"WORKERS": 1, "REPEATS": 0}
+_TWO = {"WORKERS": 2, "REPEATS": 0}
+_HALVES = {**_ONE, "DISTANT": 3, "REWINDS": 1, "SPLIT": 1}
+
 QUICK = (
     Run("races", {"WORKERS": 2, "REPEATS": 1, "SLOW": 1}),
     Run("torn looks", {"WORKERS": 2, "REPEATS": 0, "TORN": 1}),
@@ -42,6 +46,7 @@ QUICK = (
     Run("lanes", {"WORKERS": 1, "REPEATS": 1, "BASES": 1, "REMOVALS": 1}),
     Run("long waits", {"WORKERS": 2, "REPEATS": 0, "BASES": 1, "EARLY": 3}),
     Run("no atomic push", {"WORKERS": 2, "REPEATS": 0, "CRASHES": 1, "DISTANT": 3, "SPLIT": 1}),
+    Run("no atomic push, rewinds", {"WORKERS": 1, "REPEATS": 0, "REWINDS": 1, "SPLIT": 1}),
     Run("check", {"WORKERS": 2, "REPEATS": 0, "CHECK": 1, "DISTANT": 3}),
 )
 """Searched in each run of the test suite."""
@@ -52,6 +57,7 @@ DEEP = (
     Run("rewinds, repeats", {"WORKERS": 1, "REPEATS": 1, "REWINDS": 1}),
     Run("rewinds, two workers", {"WORKERS": 2, "REPEATS": 0, "REWINDS": 1}),
     Run("rewinds, edits", {"WORKERS": 1, "REPEATS": 0, "EDITS": 1, "REWINDS": 1, "FRAMES": 1}),
+    Run("no atomic push, rewinds, kills", {**_HALVES, "CRASHES": 1}),
     Run("edits, lost answers", {"WORKERS": 1, "REPEATS": 0, "CRASHES": 1, "EDITS": 1, "TIMEOUTS": 1}),
     Run("lanes of two", {"WORKERS": 2, "REPEATS": 1, "BASES": 1, "REMOVALS": 1}),
     Run("check, lost answers", {"WORKERS": 2, "REPEATS": 0, "CHECK": 1, "DISTANT": 3, "TIMEOUTS": 1}),
@@ -60,9 +66,6 @@ DEEP = (
 
 ENDING = next(run for run in QUICK if run.name == "edits")
 """The run in which the test suite also looks for a cycle; `DEPTH=deep` does so in every quick one."""
-
-_ONE = {"WORKERS": 1, "REPEATS": 0}
-_TWO = {"WORKERS": 2, "REPEATS": 0}
 
 MUTANTS = (
     Mutant("M_FORCED", "publish without compare-and-swap", "P_ACKNOWLEDGED", _TWO),
@@ -77,6 +80,7 @@ MUTANTS = (
     Mutant("M_UNLOADED", "publish on a state that was not loaded again", "P_CHAIN", _ONE),
     Mutant("M_TOGETHER", "push both refs at once to a server that is not atomic", "P_CHAIN",
            {**_TWO, "DISTANT": 3, "SPLIT": 1}),
+    Mutant("M_HALF", "remember half a publication", "P_CHAIN", _HALVES),
     Mutant("M_BLIND", "rebuild on a moved head without judging what came", "P_JUDGED", _TWO),
     Mutant("M_RESTORED_REF", "a restore that moves the published ref", "P_JUDGED", {**_ONE, "EDITS": 1}),
     Mutant("M_RESTORED_REF", "a restore that moves the published ref", "P_RESTORE", {**_ONE, "EDITS": 1}),
