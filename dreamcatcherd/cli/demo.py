@@ -93,7 +93,8 @@ class _Crew:
 
     def progress(self, frame: int) -> str:
         pushed = sum(len(worker.sent) for worker in self.workers) + sum(author.wrote for author in self.authors)
-        return f"frame {frame} is open: {pushed} deltas pushed by {plural(len(self.workers + self.authors), 'worker')}"
+        workers = plural(len(self.workers + self.authors), "worker")
+        return f"frame {frame} is open: {plural(pushed, 'delta')} pushed by {workers}"
 
     def finish(self) -> None:
         """Stop the workers, and wait for all; the authors stop by themselves."""

@@ -25,7 +25,7 @@ from dreamcatcherd.core import paths
 from dreamcatcherd.core.checkout import Checkout, FolderContents
 from dreamcatcherd.core.codec import plain
 from dreamcatcherd.core.errors import DreamcatcherError
-from dreamcatcherd.core.report import Check
+from dreamcatcherd.core.report import Check, plural
 from dreamcatcherd.core.tree import NamePath
 from dreamcatcherd.core.troubles import Trouble, unmatched_settings
 from dreamcatcherd.doctor.push_check import check_hook, check_ref_sync
@@ -91,7 +91,7 @@ def check_repository(store: Store, main: str) -> Iterator[Check]:
     except DreamcatcherError as error:
         yield Check("reachable", False, error.cause, error.remedy)
         return
-    yield Check("reachable", True, f"{store.where}: {len(refs)} refs in {1000 * took:.0f} ms")
+    yield Check("reachable", True, f"{store.where}: {plural(len(refs), 'ref')} in {1000 * took:.0f} ms")
     try:
         view = Fetcher(main).fetch(store, time.time_ns() // 1000)
         inbox = InboxReader().read(store, view)
@@ -159,7 +159,7 @@ def _lanes(refs: dict[str, str], base: PublishedState) -> Check:
         return Check("lanes", False, f"{len(lanes)} lanes slow every poll", remedy)
     flat = [name for name in lanes if "/" not in name]
     if not flat or len(flat) == len(lanes):
-        return Check("lanes", True, f"{len(lanes)} lanes")
+        return Check("lanes", True, plural(len(lanes), "lane"))
     short = paths.short_ref(prefix)
     forms = f"{len(flat)} as {short}<stream>, such as {short}{min(flat)}, and others as {short}<stream>/<anything>"
     return Check("lanes", True, f"{len(lanes)} lanes, {forms}: one stream can have lanes of one form only")

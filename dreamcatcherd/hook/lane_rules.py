@@ -59,7 +59,7 @@ def _deletions(push: Push, lanes: Sequence[Update]) -> Iterator[Offence]:
     left = push.store.new_commits(gone.values(), merged) if gone else {}
     for ref, old in gone.items():
         if count := len(reach_within(left, old)):
-            yield Offence(ref, "lane-unmerged", f"{count} commits of it are not in any snapshot yet")
+            yield Offence(ref, "lane-unmerged", f"not in any snapshot yet: {count} of its commits")
 
 
 def _lane_itself(push: Push, update: Update) -> Iterator[Offence]:

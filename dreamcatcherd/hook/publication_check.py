@@ -64,7 +64,7 @@ def why_no_publication(store: RepositoryReader, refs: dict[str, str], main: str,
     # The primary may have fetched before another push landed. Then its commit would drop that push.
     left = store.new_commits([oid for oid in (head, base.commit) if oid], [new])
     if left:
-        return f"{len(left)} commits of main are not in it"
+        return f"it lacks {len(left)} of the commits of main"
     # Without a publication `find_published` would accept the newest frame that can be read, whatever it follows.
     if base.commit is None:
         complete = claimed_frame(store.commit(new)) is not None and follows(store, new, base)

@@ -10,6 +10,7 @@ from msgspec import structs
 from dreamcatcherd.core.checkout import Checkout
 from dreamcatcherd.core.errors import RefusedError
 from dreamcatcherd.core.ledger import IMPORT, Ledger
+from dreamcatcherd.core.report import plural
 from dreamcatcherd.core.tree import FILE, Entry, edit
 from dreamcatcherd.engine.selection import Engine
 from dreamcatcherd.git.command import AUTHOR
@@ -70,7 +71,7 @@ def _with_deltas(store: Store, view: View, deltas: Mapping[str, bytes], frame: i
     tree = edit(store, store.commit(head).tree if head else None, files)
     if tree is None:
         raise RefusedError("the mapping finds no record to import", "correct the paths in the mapping")
-    message = f"import state as {len(deltas)} deltas of frame {frame}\n"
+    message = f"import state as {plural(len(deltas), 'delta')} of frame {frame}\n"
     parents = (head,) if head else ()
     brought = store.write_commit(Commit(tree, parents, AUTHOR, view.seen_at // 1_000_000, message))
     store.flush()

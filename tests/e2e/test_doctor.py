@@ -43,7 +43,7 @@ def test_a_healthy_repository_has_nothing_to_mend(served: Served, tmp_path: Path
     found = findings(served, tmp_path / "primary", 0)
     assert all(row["ok"] for row in found.values())
     assert {"reachable", "branch", "lanes", "hook" if served.kind == "path" else "push"} <= set(found)
-    assert found["lanes"]["detail"] == "1 lanes"
+    assert found["lanes"]["detail"] == "1 lane"
 
 
 def test_lanes_of_both_forms_are_listed(tmp_path: Path) -> None:
