@@ -66,7 +66,7 @@ def make_ready(given: Given, settings: Settings, open_frame: int, stream_id: str
         return Unfit(given.name, blob, stream, header if known and isinstance(header, Fault) else judged.fault)
     if stream_id is not None and judged.stream_id != stream_id:
         detail = f"the delta's stream is {judged.stream_id!r}, not {stream_id!r}"
-        return Unfit(given.name, blob, stream, Fault("wrong-stream", detail, f"$.{judged.header[2]}"))
+        return Unfit(given.name, blob, stream, Fault("wrong-stream", detail, judged.stream_at))
     ahead = judged.frame - open_frame
     if ahead > settings.limits.frames_ahead:
         detail = f"its frame is {ahead} ahead of the open frame {open_frame}, the limit is "

@@ -128,6 +128,16 @@ class Delta(Struct, frozen=True):
     """The bytes of the document where they are kept in place of the body: they take less memory."""
 
     @property
+    def frame_at(self) -> str:
+        """The JSON path of its frame."""
+        return f"$.{self.header[0]}"
+
+    @property
+    def stream_at(self) -> str:
+        """The JSON path of its stream."""
+        return f"$.{self.header[2]}"
+
+    @property
     def cost(self) -> int:
         """About how much its body takes in memory and in a snapshot: its bytes, and RECORD_COST for each record."""
         return self.size + RECORD_COST * self.records

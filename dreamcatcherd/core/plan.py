@@ -108,4 +108,4 @@ def _order(arrival: DeltaArrival) -> Stamp:
 
 def _too_far(item: Delta, frame: int, frames_ahead: int) -> Fault:
     detail = f"frame {item.frame} is more than {frames_ahead} ahead of the open frame {frame}"
-    return Fault("too-far-ahead", detail, "$.frame")
+    return Fault("too-far-ahead", detail, item.frame_at)

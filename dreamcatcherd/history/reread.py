@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dreamcatcherd.core import paths
 from dreamcatcherd.core.ledger import Ledger
-from dreamcatcherd.core.model import Arrival, Delta
+from dreamcatcherd.core.model import Arrival, DeltaArrival
 from dreamcatcherd.core.signers import has_times
 from dreamcatcherd.git.protocols import Commit, RepositoryReader
 from dreamcatcherd.git.reachability import reach_within
@@ -71,7 +71,9 @@ def arrivals_of(store: RepositoryReader, inbox: Inbox, ledger: Ledger) -> list[A
     # A key with a validity period is compared with the time when the primary first saw the commit. No object records
     # that time, and a commit's own date is chosen by its author, so the ledger is believed.
     refused = {(row.path, row.blob, row.commit) for row in ledger.quarantined if row.reason == "wrong-stream"}
-    return [reject_unsigned(one) if isinstance(one.item, Delta) and _place(one) in refused else one for one in arrivals]
+    return [
+        reject_unsigned(one) if isinstance(one, DeltaArrival) and _place(one) in refused else one for one in arrivals
+    ]
 
 
 def _main_was_gone(ledger: Ledger) -> bool:

@@ -16,7 +16,7 @@ from dreamcatcherd.core import paths
 from dreamcatcherd.core.checkout import Checkout, unsafe_path
 from dreamcatcherd.core.codec import read_document
 from dreamcatcherd.core.errors import UnreadableError
-from dreamcatcherd.core.header import read_header
+from dreamcatcherd.core.header import Header, read_header
 from dreamcatcherd.core.model import Delta, Fault, Reject
 from dreamcatcherd.core.settings import Settings, SettingsError
 from dreamcatcherd.core.tree import Entry, differences, entries_at, subtree
@@ -162,19 +162,20 @@ def _opens_first(push: Push, update: Update) -> bool:
 
 def _on_main_commit(push: Push, oid: str, commit: Commit, deltas: list[Delta]) -> Iterator[Offence]:
     """Check every version that a commit brings; those that are deltas are added to `deltas`."""
-    streams: dict[str, str] = {}
+    streams: dict[str, Delta] = {}
     for item in push.judged(oid, commit):
         if isinstance(item, Reject):
             yield rejected(item)
             continue
         push.accept(item)
-        deltas.append(structs.replace(item, body=None))
-        streams[item.version.path] = item.stream_id
+        streams[item.version.path] = structs.replace(item, body=None)
+        deltas.append(streams[item.version.path])
     # A takeover of another stream's file would not show in the net change if a later commit reverted it.
     for parent in commit.parents if streams else ():
         previous = entries_at(push.store, push.store.commit(parent).tree, streams)
         for path, entry in previous.items():
-            if (offence := _other_stream(push, path, entry, streams[path])) is not None:
+            new = streams[path]
+            if (offence := _other_stream(push, path, entry, new.stream_id, new.stream_at)) is not None:
                 yield offence
 
 
@@ -243,30 +244,32 @@ def _delta_edit(push: Push, path: str, before: Entry | None, after: Entry | None
         root = paths.root_above(path, push.settings.intake.roots)
         yield Offence(path, "delta-deleted", f"files below {root}/ are never deleted or renamed")
     elif before is not None and path.endswith(".json"):
-        stream = _stream_of(push, after)
-        if stream is not None and (offence := _other_stream(push, path, before, stream)) is not None:
+        header = _header_of(push, after)
+        if header is None:
+            return
+        if (offence := _other_stream(push, path, before, header.stream_id, f"$.{header.paths[2]}")) is not None:
             yield offence
 
 
-def _other_stream(push: Push, path: str, previous: Entry | None, stream: str) -> Offence | None:
-    """The offence of replacing another stream's delta. Anybody may correct a file that was not a readable delta."""
-    old = _stream_of(push, previous) if previous else None
-    if old is None or old == stream:
+def _other_stream(push: Push, path: str, previous: Entry | None, stream: str, at: str) -> Offence | None:
+    """The offence of replacing another stream's delta by one whose stream is at the JSON path `at`. Anybody may correct
+    a file that was not a readable delta."""
+    old = _header_of(push, previous) if previous else None
+    if old is None or old.stream_id == stream:
         return None
-    detail = (
-        f"it was the stream {quoted_stream(old)}'s and would be {quoted_stream(stream)}'s: use a file name of your own"
-    )
-    return Offence(path, "delta-changed", detail, "$.stream_id")
+    was, would = quoted_stream(old.stream_id), quoted_stream(stream)
+    detail = f"it was the stream {was}'s and would be {would}'s: use a file name of your own"
+    return Offence(path, "delta-changed", detail, at)
 
 
-def _stream_of(push: Push, entry: Entry) -> str | None:
-    """The stream of a delta file; None if it cannot be read as a delta."""
+def _header_of(push: Push, entry: Entry) -> Header | None:
+    """The header of a delta file; None if it cannot be read as a delta."""
     limits = push.settings.limits
     if not entry.is_file or push.store.size(entry.oid) > limits.delta_bytes:
         return None
     document = read_document(push.store.read(entry.oid), limits)
     header = document if isinstance(document, Fault) else read_header(document, None, push.settings.intake)
-    return None if isinstance(header, Fault) else header.stream_id
+    return None if isinstance(header, Fault) else header
 
 
 # --- the primary's refs -----------------------------------------------------------------------------------------------

@@ -149,7 +149,7 @@ def _on_lanes(push: Push, lanes: Sequence[Update]) -> Iterator[Offence]:
 def _wrong_stream(item: Delta, owners: dict[str, str]) -> Offence:
     lane = paths.short_ref(next(iter(owners.values())))
     detail = f"the lane {lane} is not the stream {quoted_stream(item.stream_id)}'s (commit {item.version.commit[:10]})"
-    return Offence(item.version.path, "wrong-stream", detail, "$.stream_id")
+    return Offence(item.version.path, "wrong-stream", detail, item.stream_at)
 
 
 def _not_inherited(push: Push, oid: str, commit: Commit) -> Iterator[Offence]:

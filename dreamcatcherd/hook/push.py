@@ -140,7 +140,7 @@ def unsigned_offences(push: Push, deltas: list[Delta]) -> Iterator[Offence]:
             detail = (
                 f"commit {commit[:10]} has no good signature by a key of the stream {quoted_stream(item.stream_id)}"
             )
-            yield Offence(item.version.path, "wrong-stream", detail, "$.stream_id")
+            yield Offence(item.version.path, "wrong-stream", detail, item.stream_at)
 
 
 def settings_at(store: RepositoryReader, refs: dict[str, str], main: str, head: str | None) -> Settings:

@@ -8,7 +8,7 @@ from msgspec import structs
 
 from dreamcatcherd.core import paths
 from dreamcatcherd.core.codec import has_control
-from dreamcatcherd.core.model import Arrival, Delta, Fault, Reject, RejectArrival, arrival_of
+from dreamcatcherd.core.model import Arrival, Delta, DeltaArrival, Fault, Reject, RejectArrival, arrival_of
 from dreamcatcherd.core.settings import Settings
 from dreamcatcherd.git.protocols import Commit
 from dreamcatcherd.git.reachability import reach_within
@@ -79,14 +79,14 @@ def attribute(
 def _of_another(item: Delta, source: str) -> Reject:
     shown = item.stream_id if not has_control(item.stream_id) else "?"
     detail = f"the lane {source} is not the stream {shown!r}'s"
-    return Reject(item.version, Fault("wrong-stream", detail, "$.stream_id"))
+    return Reject(item.version, Fault("wrong-stream", detail, item.stream_at))
 
 
-def reject_unsigned(arrival: Arrival) -> RejectArrival:
+def reject_unsigned(arrival: DeltaArrival) -> RejectArrival:
     """The arrival as a reject: no key of its stream signed the commit."""
-    version = arrival.item.version
-    detail = f"commit {version.commit} has no good signature by a key of the delta's stream"
-    return arrival.refused(Fault("wrong-stream", detail, "$.stream_id"))
+    item = arrival.item
+    detail = f"commit {item.version.commit} has no good signature by a key of the delta's stream"
+    return arrival.refused(Fault("wrong-stream", detail, item.stream_at))
 
 
 def pending_streams(arrivals: list[Arrival]) -> dict[str, int]:

@@ -12,7 +12,7 @@ from msgspec import structs
 from dreamcatcherd.core import paths
 from dreamcatcherd.core.codec import decoded_size
 from dreamcatcherd.core.errors import UnreadableError
-from dreamcatcherd.core.model import Arrival, Delta, Reject, Version, arrival_of
+from dreamcatcherd.core.model import Arrival, Delta, DeltaArrival, Reject, Version, arrival_of
 from dreamcatcherd.core.settings import Settings
 from dreamcatcherd.core.signers import Signers, lines_at, speaks_for
 from dreamcatcherd.core.tree import FILE
@@ -205,7 +205,7 @@ class InboxReader:
         self._signed = {oid: good.get(oid, self._signed.get(oid)) for oid in new}
         return [
             reject_unsigned(arrival)
-            if isinstance(arrival.item, Delta)
+            if isinstance(arrival, DeltaArrival)
             and arrival.since is None
             and not speaks_for(signers, self._signed[arrival.item.version.commit], arrival.item.stream_id)
             else arrival

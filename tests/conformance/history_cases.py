@@ -14,6 +14,7 @@ _ONE = delta(1, "alice", posts_created=[{"number": 1, "title": "one"}])
 _TWO = delta(2, "alice", posts_created=[{"number": 2, "title": "two"}])
 _EARLY = delta(1, "alice", 3, posts_created=[{"number": 3, "title": "three"}])
 _FOLDER = "state/stream_deltas/1"
+_META = '{{"_meta":{{"frame":{},"timestamp":"2026-01-01T00:00:01Z","node_id":"alice"}}}}'
 
 PUBLISHING = [
     history("same-content-twice", "counts once: the one on main, by path", send("a", _ONE), commit("b",
@@ -61,6 +62,10 @@ PUBLISHING = [
 
 INTAKE = [
     history("lane-of-another-stream", "is quarantined", send("a", _ONE, "dc/mallory")),
+    history("meta-of-another-stream", "and one too far ahead: the place is where the field was found", commit("a",
+        {"a.json": _META.format(1)}, "dc/mallory"), commit("b",
+            {"state/stream_deltas/3/b.json": _META.format(3)}), CLOSE, CLOSE, CLOSE,
+            settings="[limits]\nframes_ahead = 1\n"),
     history("lane-below-a-lane", "belongs to the same stream", send("a", _ONE, "dc/alice/run-1"), send("b", _TWO,
         "dc/alice/run-2")),
     history("reachable-from-main-too", "counts as pushed on main, whatever the stream", commit("a", {"a.json": _ONE}),

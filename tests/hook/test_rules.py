@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 
 from dreamcatcherd.core import paths
@@ -146,6 +148,24 @@ def test_a_changed_delta_keeps_its_stream(primary: Primary) -> None:
     first = made(store, {f"{FOLDER}/1/new.json": text(stream="a")}, store.refs()[MAIN])
     second = made(store, {f"{FOLDER}/1/new.json": text(stream="b")}, first)
     assert offences(store, {MAIN: second}) == {f"{FOLDER}/1/new.json": "delta-changed"}
+
+
+def test_a_wrong_stream_or_frame_is_named_where_the_delta_has_it(primary: Primary) -> None:
+    """The place is the path of the field that was read, which need not be `stream_id` or `frame` at the top."""
+    store = primary.store
+    meta = {"timestamp": "2026-01-01T00:00:00Z", "node_id": "a"}
+    files = {f"{FOLDER}/1/a.json": json.dumps({"_meta": {**meta, "frame": 1}}).encode()}
+    lane = made(store, {**files})
+    assert [one.at for one in judge_push(store, [Update("refs/heads/dc/b", None, lane)], GATE)] == ["$._meta.node_id"]
+    head = commit_files(store, MAIN, {f"{FOLDER}/1/a.json": text(stream="b")})
+    changed = made(store, {**files}, head)
+    assert [one.at for one in judge_push(store, [Update(MAIN, head, changed)], GATE)] == ["$._meta.node_id"]
+    commit_files(store, "refs/heads/dc/b", files, orphan=True)
+    far = json.dumps({"_meta": {**meta, "frame": 2000}}).encode()
+    commit_files(store, MAIN, {f"{FOLDER}/2000/far.json": far})
+    ledger = close(primary)
+    places = {row.reason: row.at for row in ledger.quarantined}
+    assert places == {"wrong-stream": "$._meta.node_id", "too-far-ahead": "$._meta.frame"}
 
 
 def test_a_merge_cannot_put_another_streams_file_in_place(primary: Primary) -> None:
