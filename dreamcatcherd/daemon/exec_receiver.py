@@ -56,19 +56,19 @@ class Program:
         except OSError as error:
             raise RetryableError(f"{self.shown} did not start: {error.strerror}", remedy, kind=self.shown) from error
         self._running = running
+        output = bytearray()
         try:
             if self._aborted:
                 raise RetryableError(f"{self.shown} was stopped", remedy)
-            output = _talk(running, body, time.monotonic() + self._timeout_s)
+            _talk(running, body, time.monotonic() + self._timeout_s, output)
         except TimeoutError:
-            cause = f"{self.shown} did not end within {self._timeout_s:g} s"
+            cause = f"{self.shown} did not end within {self._timeout_s:g} s{_said(output)}"
             raise RetryableError(cause, remedy, kind=f"{self.shown} late") from None
         finally:
             _end(running)
             self._running = None
         if running.returncode != 0:
-            said = cut(one_line(output.decode("utf-8", "replace")))
-            cause = f"{self.shown} ended with {running.returncode}" + (f": {said}" if said else "")
+            cause = f"{self.shown} {_ended(running.returncode)}{_said(output)}"
             raise RetryableError(cause, remedy, kind=f"{self.shown} {running.returncode}")
 
     def close(self) -> None:
@@ -82,14 +82,29 @@ class Program:
             _kill(running)
 
 
-def _talk(running: subprocess.Popen[bytes], body: bytes, until: float) -> bytes:
+def _ended(code: int) -> str:
+    """How a program ended, in words."""
+    if code >= 0:
+        return f"ended with {code}"
+    try:
+        return f"was killed by {signal.Signals(-code).name}"
+    except ValueError:  # a real-time signal has no name
+        return f"was killed by signal {-code}"
+
+
+def _said(output: bytearray) -> str:
+    """The beginning of its output, for the end of a sentence."""
+    said = cut(one_line(output.decode("utf-8", "replace")))
+    return f": {said}" if said else ""
+
+
+def _talk(running: subprocess.Popen[bytes], body: bytes, until: float, output: bytearray) -> None:
     """Feed a program and read its output until it ends; TimeoutError if that takes too long.
 
     The end is that of the program, not of its output: something that it left behind may hold that open."""
     if running.stdin is None or running.stdout is None:
         raise AssertionError("the program was started with pipes")
     left = memoryview(body)
-    output = bytearray()
     ended = os.pidfd_open(running.pid)
     try:
         with selectors.DefaultSelector() as ready:
@@ -105,7 +120,7 @@ def _talk(running: subprocess.Popen[bytes], body: bytes, until: float) -> bytes:
                     if key.fd == ended:
                         _keep(running.stdout, output)
                         running.wait()
-                        return bytes(output)
+                        return
                     if key.fileobj is running.stdin:
                         left = feed_pipe(key.fd, left)
                         if not left:
