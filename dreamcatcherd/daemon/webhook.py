@@ -248,7 +248,9 @@ def _refused(shown: str, answer: HttpAnswer) -> RetryableError:
     cause = f"{shown} answered {answer.status}" + (f": {said}" if said else "")
     remedy = _REMEDY
     if 300 <= answer.status < 400:
-        remedy = "redirects are not followed: write the URL that it leads to into [[events]]"
+        remedy = (
+            "redirects are not followed: give its table in [[events]] a name and reload, then the URL that it leads to"
+        )
     elif answer.status == 410:
         remedy = "it wants no more events: take its table out of the configuration"
     elif answer.status in (401, 403):

@@ -19,7 +19,7 @@ BODY_S = 30.0
 BODIES_AT_ONCE = 32
 """How many bodies are read or used at the same time. Further requests get 503, unless one of these makes room."""
 
-SLOW_S = 1.0
+SLOW_BODY_S = 1.0
 """A body that has been arriving for so long makes room for another one."""
 
 DISCARDED_BYTES = 8 * 2**20
@@ -82,7 +82,7 @@ class Bodies:
         else out for `BODY_S`."""
         now = asyncio.get_running_loop().time()
         slowest, since = next(iter(self._arriving.items()), (None, now))
-        if slowest is None or now - since < SLOW_S:
+        if slowest is None or now - since < SLOW_BODY_S:
             raise _crowded()
         del self._arriving[slowest]
         slowest.reschedule(now)

@@ -294,7 +294,7 @@ def test_bodies_are_bounded_in_number_and_together(small: Served, monkeypatch: p
 def test_a_slow_body_makes_room_for_a_quick_one(small: Served, monkeypatch: pytest.MonkeyPatch) -> None:
     """Clients that send a byte each, without a token, keep nobody out: the oldest of them gets 503 in its place."""
     monkeypatch.setattr(bodies, "BODIES_AT_ONCE", 3)
-    monkeypatch.setattr(bodies, "SLOW_S", 0.1)
+    monkeypatch.setattr(bodies, "SLOW_BODY_S", 0.1)
     with ExitStack() as stack:
         slow = []
         for number in range(3):
