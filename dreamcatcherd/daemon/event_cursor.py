@@ -5,9 +5,11 @@ trips of the guard, the file also holds those that are not delivered yet."""
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import hashlib
 import os
+import time
 from pathlib import Path
 from types import TracebackType
 from typing import TextIO
@@ -106,6 +108,13 @@ class CursorFile:
         with lock:
             self._before.replace(self.path)
         return True
+
+    def hand_on(self, within_s: float) -> None:
+        """Before it ends: take over what is left to take over, so that whoever goes on under this name finds it."""
+        until = time.monotonic() + within_s
+        with contextlib.suppress(OSError):
+            while self._before is not None and not self.hold() and time.monotonic() < until:
+                time.sleep(0.02)
 
     def load(self) -> Cursor | None:
         """The cursor; None if there is none yet. OSError or msgspec.DecodeError if it cannot be read."""

@@ -155,6 +155,7 @@ class Delivery:
                     self._wake.set()
             self._receiver.close()
             self._save()
+            self._file.hand_on(LOCK_S)
 
     def _begin(self) -> None:
         cursor = self._file.load()

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import fcntl
 import socket
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
+from pathlib import Path
 
 import pytest
 
 from dreamcatcherd.core.errors import RetryableError
+from dreamcatcherd.daemon.event_cursor import Cursor, CursorFile
 from dreamcatcherd.daemon.exec_receiver import Program
 from dreamcatcherd.daemon.webhook import Webhook
+from tests.e2e.tools import wait_for
 
 EVENT = b'{"id": "1-0-abc"}'
 
@@ -96,3 +102,33 @@ def test_a_program_that_fails_is_reported_in_words(script: str, cause: str) -> N
     with pytest.raises(RetryableError) as caught:
         Program(["/bin/sh", "-c", script], "a program", 0.5).send("1-0-abc", EVENT)
     assert caught.value.cause == f"a program {cause}"
+
+
+SENDS = """
+import sys
+from dreamcatcherd.daemon.exec_receiver import Program
+script = f"touch {sys.argv[1]}.began; sleep 0.5; wc -c > {sys.argv[1]}.new; mv {sys.argv[1]}.new {sys.argv[1]}"
+Program(["/bin/sh", "-c", script], "a program", 30).send("1-0-abc", b"x" * 200_000)
+"""
+
+
+def test_a_program_gets_the_complete_event_of_a_daemon_that_is_killed(tmp_path: Path) -> None:
+    """What begins to work on an event never takes a cut or an empty one for it."""
+    count = tmp_path / "count"
+    with subprocess.Popen([sys.executable, "-c", SENDS, str(count)]) as daemon:
+        wait_for((tmp_path / "count.began").exists)
+        daemon.kill()
+    wait_for(count.exists)
+    assert count.read_text().strip() == "200000"
+
+
+def test_a_subscription_that_ends_before_it_began_still_hands_its_cursor_on(tmp_path: Path) -> None:
+    """A name and then another address, reloaded at once: the cursor from before the name waits under the name."""
+    before, after = tmp_path / "url-1.json", tmp_path / "name-1.json"
+    CursorFile(before, "r", "fleet").save(Cursor(7))
+    with before.with_suffix(".lock").open("w") as lock, CursorFile(after, "r", "fleet", before) as named:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        assert not named.hold()
+        threading.Timer(0.2, lock.close).start()
+        named.hand_on(20.0)
+    assert CursorFile(after, "r", "fleet").load() == Cursor(7)
