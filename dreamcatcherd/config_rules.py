@@ -108,8 +108,12 @@ def _events(tables: list[EventsConfig], environment: Mapping[str, str]) -> Itera
     """A receiver of events must be one, is named once, and gets no unsigned events on another machine. No URL is shown:
     its path may be a secret."""
     seen: set[str | tuple[str, ...]] = set()
+    names: set[str | None] = set()
     for number, table in enumerate(tables):
         where = f"[[events]] table {number + 1}"
+        if table.name is not None and table.name in names:
+            yield Mistake(f"{where} name", "is taken", "name each receiver once", at=(("events", number, "name"),))
+        names.add(table.name)
         at = tuple(("events", number, key) for key in ("url", "exec"))
         secret = (("events", number, "secret_file"),)
         if (why := _wrong_receiver(table)) is not None:

@@ -148,6 +148,10 @@ class RetentionConfig(Struct, frozen=True, forbid_unknown_fields=True):
     ] = None
 
 
+_RECEIVER = r"^[a-z0-9][a-z0-9-]{0,39}$"
+_RECEIVER_FORM = "1 to 40 of a-z, 0-9 and -, such as board"
+
+
 class EventsConfig(Struct, frozen=True, forbid_unknown_fields=True):
     """A receiver of events: one table for each, with `url` or `exec`.
 
@@ -155,6 +159,10 @@ class EventsConfig(Struct, frozen=True, forbid_unknown_fields=True):
 
     `DREAMCATCHERD_EVENTS='[{url = "https://…", secret_file = "…"}]'` in the environment overrides all of them."""
 
+    name: Annotated[
+        Annotated[str, Meta(pattern=_RECEIVER, title=_RECEIVER_FORM)] | None,
+        Meta(description="by which it is known, so that it may move; default: its `url` or `exec`"),
+    ] = None
     url: Annotated[str | None, Meta(description="where events are posted, http(s)://; redirects are not followed")] = (
         None
     )

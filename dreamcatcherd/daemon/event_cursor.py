@@ -5,9 +5,11 @@ trips of the guard, the file also holds those that are not delivered yet."""
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import hashlib
 import os
+import time
 from pathlib import Path
 from types import TracebackType
 from typing import TextIO
@@ -74,8 +76,10 @@ class CursorFile:
     """One cursor's file. It is used only while `hold` succeeded: of several daemons that share a state folder, one
     delivers, and the next goes on from the same cursor when it ends."""
 
-    def __init__(self, path: Path, receiver: str, repository: str) -> None:
+    def __init__(self, path: Path, receiver: str, repository: str, before: Path | None = None) -> None:
+        """`before` is the file of the same subscription under another name: what it holds is taken over."""
         self.path = path
+        self._before = before
         self._about = (plain(receiver), plain(repository))  # for people who look into the file
         self._lock: TextIO | None = None
 
@@ -90,19 +94,27 @@ class CursorFile:
     def hold(self) -> bool:
         """Take the lock, which the process keeps until it ends; False while another one has it. OSError if there can be
         no lock."""
-        if self._lock is not None:
+        if self._lock is None:
+            self._lock = _locked(self.path)
+        return self._lock is not None and self._taken_over()
+
+    def _taken_over(self) -> bool:
+        """Move the file of before here, unless there is one already; False while somebody still delivers for it."""
+        if self._before is None or self.path.exists() or not self._before.exists():
             return True
-        lock = self.path.with_suffix(".lock").open("w")
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            lock.close()
+        lock = _locked(self._before)
+        if lock is None:
             return False
-        except OSError:
-            lock.close()
-            raise
-        self._lock = lock
+        with lock:
+            self._before.replace(self.path)
         return True
+
+    def hand_on(self, within_s: float) -> None:
+        """Before it ends: take over what is left to take over, so that whoever goes on under this name finds it."""
+        until = time.monotonic() + within_s
+        with contextlib.suppress(OSError):
+            while self._before is not None and not self.hold() and time.monotonic() < until:
+                time.sleep(0.02)
 
     def load(self) -> Cursor | None:
         """The cursor; None if there is none yet. OSError or msgspec.DecodeError if it cannot be read."""
@@ -114,3 +126,17 @@ class CursorFile:
     def save(self, cursor: Cursor) -> None:
         """Write the cursor so that a power cut leaves the old or the new one; OSError if that fails."""
         write_atomically(self.path, msgspec.json.encode(_File(*self._about, cursor)) + b"\n", 0o600, durable=True)
+
+
+def _locked(path: Path) -> TextIO | None:
+    """The lock of a cursor's file; None while another one has it."""
+    lock = path.with_suffix(".lock").open("w")
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        lock.close()
+        return None
+    except OSError:
+        lock.close()
+        raise
+    return lock

@@ -62,7 +62,7 @@ class Delivery:
         self._open = open_store
         self._idle = idle
         self._receiver = subscription.receiver()
-        self._file = CursorFile(subscription.cursor, subscription.shown, subscription.repository)
+        self._file = CursorFile(subscription.cursor, subscription.shown, subscription.repository, subscription.nameless)
         self._store: QueryReader | None = None
         self._look: Look | None = None
         self._came: deque[GuardTrip] = deque()  # what the loop reports and no ledger has
@@ -155,6 +155,7 @@ class Delivery:
                     self._wake.set()
             self._receiver.close()
             self._save()
+            self._file.hand_on(LOCK_S)
 
     def _begin(self) -> None:
         cursor = self._file.load()

@@ -45,6 +45,7 @@ class Subscription(Struct, frozen=True):
     cursor: Path
     repository: str
     source: str
+    nameless: Path | None = None  # the cursor's file of the same receiver before it had a name
 
     @property
     def types(self) -> frozenset[EventType]:
@@ -70,8 +71,10 @@ def subscriptions_of(tables: Sequence[EventsConfig], repository: str) -> tuple[S
     found = []
     for table in tables:
         kind, named = ("url", table.url or "") if table.exec is None else ("exec", "\0".join(table.exec))
-        path = cursor_path(state_folder(), repository, kind, named)
-        one = Subscription(table, shown_name(table, path), path, repository, source_of(repository))
+        path, nameless = cursor_path(state_folder(), repository, kind, named), None
+        if table.name is not None:
+            path, nameless = cursor_path(state_folder(), repository, f"name-{table.name}", ""), path
+        one = Subscription(table, shown_name(table, path), path, repository, source_of(repository), nameless)
         one.receiver().close()
         prepare_folder(path)
         found.append(one)

@@ -16,7 +16,6 @@ from collections.abc import Sequence
 from typing import IO
 
 from dreamcatcherd.core.errors import RetryableError, UsageError
-from dreamcatcherd.git.command import feed_pipe
 from dreamcatcherd.git.http_answers import cut, one_line
 
 INHERITED = ("HOME", "LANG", "LC_ALL", "LOGNAME", "PATH", "TMPDIR", "TZ", "USER")
@@ -45,30 +44,34 @@ class Program:
         remedy = "look at the program; events wait in git, and are delivered in order when it ends with 0"
         kept = {name: os.environ[name] for name in INHERITED if name in os.environ}
         try:
-            running = subprocess.Popen(
-                self._words,
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.STDOUT,
-                env=kept,
-                start_new_session=True,  # a group of its own, which ends together
-            )
+            # A file and not a pipe: if the daemon is killed, the program still has the complete event.
+            with os.fdopen(os.memfd_create("event"), "w+b") as event:
+                event.write(body)
+                event.seek(0)
+                running = subprocess.Popen(
+                    self._words,
+                    stdin=event,
+                    stdout=subprocess.PIPE,
+                    stderr=subprocess.STDOUT,
+                    env=kept,
+                    start_new_session=True,  # a group of its own, which ends together
+                )
         except OSError as error:
             raise RetryableError(f"{self.shown} did not start: {error.strerror}", remedy, kind=self.shown) from error
         self._running = running
+        output = bytearray()
         try:
             if self._aborted:
                 raise RetryableError(f"{self.shown} was stopped", remedy)
-            output = _talk(running, body, time.monotonic() + self._timeout_s)
+            _listen(running, time.monotonic() + self._timeout_s, output)
         except TimeoutError:
-            cause = f"{self.shown} did not end within {self._timeout_s:g} s"
+            cause = f"{self.shown} did not end within {self._timeout_s:g} s{_said(output)}"
             raise RetryableError(cause, remedy, kind=f"{self.shown} late") from None
         finally:
             _end(running)
             self._running = None
         if running.returncode != 0:
-            said = cut(one_line(output.decode("utf-8", "replace")))
-            cause = f"{self.shown} ended with {running.returncode}" + (f": {said}" if said else "")
+            cause = f"{self.shown} {_ended(running.returncode)}{_said(output)}"
             raise RetryableError(cause, remedy, kind=f"{self.shown} {running.returncode}")
 
     def close(self) -> None:
@@ -82,20 +85,32 @@ class Program:
             _kill(running)
 
 
-def _talk(running: subprocess.Popen[bytes], body: bytes, until: float) -> bytes:
-    """Feed a program and read its output until it ends; TimeoutError if that takes too long.
+def _ended(code: int) -> str:
+    """How a program ended, in words."""
+    if code >= 0:
+        return f"ended with {code}"
+    try:
+        return f"was killed by {signal.Signals(-code).name}"
+    except ValueError:  # a real-time signal has no name
+        return f"was killed by signal {-code}"
+
+
+def _said(output: bytearray) -> str:
+    """The beginning of its output, for the end of a sentence."""
+    said = cut(one_line(output.decode("utf-8", "replace")))
+    return f": {said}" if said else ""
+
+
+def _listen(running: subprocess.Popen[bytes], until: float, output: bytearray) -> None:
+    """Read a program's output until it ends; TimeoutError if that takes too long.
 
     The end is that of the program, not of its output: something that it left behind may hold that open."""
-    if running.stdin is None or running.stdout is None:
-        raise AssertionError("the program was started with pipes")
-    left = memoryview(body)
-    output = bytearray()
+    if running.stdout is None:
+        raise AssertionError("the program was started with a pipe")
     ended = os.pidfd_open(running.pid)
     try:
         with selectors.DefaultSelector() as ready:
-            for pipe in (running.stdin, running.stdout):
-                os.set_blocking(pipe.fileno(), False)
-            ready.register(running.stdin, selectors.EVENT_WRITE)
+            os.set_blocking(running.stdout.fileno(), False)
             ready.register(running.stdout, selectors.EVENT_READ)
             ready.register(ended, selectors.EVENT_READ)
             while True:
@@ -105,13 +120,8 @@ def _talk(running: subprocess.Popen[bytes], body: bytes, until: float) -> bytes:
                     if key.fd == ended:
                         _keep(running.stdout, output)
                         running.wait()
-                        return bytes(output)
-                    if key.fileobj is running.stdin:
-                        left = feed_pipe(key.fd, left)
-                        if not left:
-                            ready.unregister(key.fileobj)
-                            running.stdin.close()
-                    elif not _keep(running.stdout, output):
+                        return
+                    if not _keep(running.stdout, output):
                         ready.unregister(key.fileobj)
     finally:
         os.close(ended)
@@ -133,10 +143,9 @@ def _kill(running: subprocess.Popen[bytes]) -> None:
 
 
 def _end(running: subprocess.Popen[bytes]) -> None:
-    """Kill what is left of the group, and let go of the pipes."""
+    """Kill what is left of the group, and let go of the pipe."""
     _kill(running)
-    for pipe in (running.stdin, running.stdout):
-        if pipe is not None:
-            with contextlib.suppress(OSError):
-                pipe.close()
+    if running.stdout is not None:
+        with contextlib.suppress(OSError):
+            running.stdout.close()
     running.wait()

@@ -11,6 +11,7 @@ import contextlib
 import hashlib
 import hmac
 import http.client
+import io
 import socket
 import ssl
 import threading
@@ -28,6 +29,7 @@ ANSWER_MOST = 65_536
 """Bytes of an answer that are read; a longer one costs the connection."""
 CONTENT_TYPE = "application/cloudevents+json; charset=utf-8"
 
+_CUT = "the answer ended early"
 _REMEDY = "look at the receiver; events wait in git, and are sent in order when it takes them"
 
 
@@ -63,6 +65,27 @@ def signature(keys: list[bytes], event_id: str, seconds: int, body: bytes) -> st
     signed = f"{event_id}.{seconds}.".encode() + body
     made = (base64.b64encode(hmac.new(key, signed, hashlib.sha256).digest()).decode() for key in keys)
     return " ".join(f"v1,{text}" for text in made)
+
+
+class _Lines(io.BufferedReader):
+    """The lines of an answer: one that the connection ends in is an error, and none that is missing is an empty one."""
+
+    _began = False
+
+    def readline(self, size: int | None = -1, /) -> bytes:
+        line = super().readline(size)
+        if not line.endswith(b"\n") and len(line) != size and (line or self._began):
+            raise http.client.HTTPException(_CUT)
+        self._began = True
+        return line
+
+
+class _Answer(http.client.HTTPResponse):
+    """An answer whose headers are complete: the library takes the end of a connection for their end."""
+
+    def begin(self) -> None:
+        self.fp = _Lines(self.fp.detach())
+        super().begin()
 
 
 class Webhook:
@@ -111,8 +134,7 @@ class Webhook:
                     raise
                 # A server may close a connection that it kept at any time: that says nothing about it.
                 answer = self._exchange(event_id, body, keys, until)
-            # The library takes the end of a connection for the end of the headers, so one that was shut here would
-            # look like a complete answer.
+            # An answer without a length ends with its connection, so one that was shut here would look complete.
             if self._aborted or time.monotonic() >= until:
                 raise TimeoutError
         except (OSError, http.client.HTTPException, ValueError) as error:
@@ -140,6 +162,8 @@ class Webhook:
         connection.request("POST", target, body, headers)
         found = connection.getresponse()
         read = found.read(ANSWER_MOST + 1)
+        if len(read) <= ANSWER_MOST and found.length:  # the library takes the end of a connection for that of the body
+            raise http.client.HTTPException(_CUT)
         fields = {name.lower(): value for name, value in found.getheaders()}
         if len(read) > ANSWER_MOST or found.will_close:
             self.close()
@@ -159,6 +183,7 @@ class Webhook:
             connection = http.client.HTTPSConnection(host, port, context=self._context)
             connection.sock = self._context.wrap_socket(plain, server_hostname=host)
             self._socket = connection.sock
+        connection.response_class = _Answer
         return connection
 
     def _connected(self, host: str, port: int, until: float) -> socket.socket:
@@ -223,7 +248,9 @@ def _refused(shown: str, answer: HttpAnswer) -> RetryableError:
     cause = f"{shown} answered {answer.status}" + (f": {said}" if said else "")
     remedy = _REMEDY
     if 300 <= answer.status < 400:
-        remedy = "redirects are not followed: write the URL that it leads to into [[events]]"
+        remedy = (
+            "redirects are not followed: give its table in [[events]] a name and reload, then the URL that it leads to"
+        )
     elif answer.status == 410:
         remedy = "it wants no more events: take its table out of the configuration"
     elif answer.status in (401, 403):

@@ -40,7 +40,7 @@ class Hints:
         secrets = self.secrets
         if not secrets:
             raise RefusedError("hints are not configured", "set [hint] secret_file")
-        async with bodies.read(request, HINT_BYTES) as body:
+        async with bodies.read(request, HINT_BYTES, "nothing to do: the next poll sees what was pushed") as body:
             valid = is_signed(request.headers, body, secrets)
         if not valid:
             remedy = "sign the body with the secret of [hint] secret_file, by HMAC-SHA256, or send it as X-Gitlab-Token"

@@ -291,6 +291,22 @@ def test_bodies_are_bounded_in_number_and_together(small: Served, monkeypatch: p
     wait_for(lambda: held(small) == (0, 0))
 
 
+def test_a_slow_body_makes_room_for_a_quick_one(small: Served, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Clients that send a byte each, without a token, keep nobody out: the oldest of them gets 503 in its place."""
+    monkeypatch.setattr(bodies, "BODIES_AT_ONCE", 3)
+    monkeypatch.setattr(bodies, "SLOW_BODY_S", 0.1)
+    with ExitStack() as stack:
+        slow = []
+        for number in range(3):
+            slow.append(stack.enter_context(closing(connect(small, posting("Content-Length: 1000", b"{")))))
+            wait_for(lambda: held(small)[0] == number + 1)  # noqa: B023 (called at once)
+        time.sleep(0.2)
+        assert validate(small, text(1)).code == 200
+        assert answer(slow[0]).startswith(b"HTTP/1.1 503 ")
+        assert ended(slow[0])
+        wait_for(lambda: held(small) == (2, 2))
+
+
 def test_half_sent_bodies_make_room_for_others(small: Served, monkeypatch: pytest.MonkeyPatch) -> None:
     """As half-sent heads do: they are no requests in progress, so the oldest is closed for a new connection."""
     monkeypatch.setattr(connections, "CONNECTIONS", 4)
