@@ -11,8 +11,9 @@ from dreamcatcherd.cli.common import plain, with_json, write_json
 from dreamcatcherd.cli.usage import WholeNumber
 from dreamcatcherd.config import load_config
 from dreamcatcherd.config_files import credential_file
-from dreamcatcherd.config_tables import Config
+from dreamcatcherd.config_tables import Config, FramesConfig
 from dreamcatcherd.core.codec import MAX_FRAME
+from dreamcatcherd.core.frames import Closing
 from dreamcatcherd.core.paths import FRAME
 from dreamcatcherd.daemon.opening import closing_of
 from dreamcatcherd.git.local import LocalStore
@@ -49,7 +50,10 @@ def init(path: Path, frame: int | None, no_hook: bool, dry_run: bool, config_fil
     a commit on top of the branch, unless frames are published there. A second run changes nothing."""
     config = load_config(config_file)
     there = is_repository(path)
-    made = (_prepare if there else _create)(path, frame, not no_hook, dry_run, config)
+    # Without the primary's file nobody knows when it will close the first frame: workers are promised no time.
+    known = config_file is not None or config.frames != FramesConfig()
+    closing = closing_of(config) if known else Closing("manual")
+    made = (_prepare if there else _create)(path, frame, not no_hook, dry_run, config, closing)
     for trouble in made.troubles:
         click.echo(f"dreamcatcherd: note: {plain(trouble.what)}; {plain(trouble.remedy)}", err=True)
     if frame not in (None, made.frame):
@@ -69,19 +73,19 @@ def init(path: Path, frame: int | None, no_hook: bool, dry_run: bool, config_fil
         click.echo(f"{done} {path}: frame {made.frame} is open\nserve it: {shlex.join(serve)}")
 
 
-def _prepare(path: Path, frame: int | None, hook: bool, dry_run: bool, config: Config) -> Prepared:
+def _prepare(path: Path, frame: int | None, hook: bool, dry_run: bool, config: Config, closing: Closing) -> Prepared:
     store = LocalStore(path)
     store.signing_key = credential_file("repository", "signing_key", config.repository.signing_key)
     branch = config.repository.branch
-    return prepare(store, frame, wall_clock(), closing_of(config), branch, hook=hook, dry_run=dry_run)
+    return prepare(store, frame, wall_clock(), closing, branch, hook=hook, dry_run=dry_run)
 
 
-def _create(path: Path, frame: int | None, hook: bool, dry_run: bool, config: Config) -> Prepared:
+def _create(path: Path, frame: int | None, hook: bool, dry_run: bool, config: Config, closing: Closing) -> Prepared:
     first = 1 if frame is None else frame
     if dry_run:
         check_free(path)
     else:
-        create(path, first, wall_clock(), closing_of(config), config.repository.branch, hook=hook)
+        create(path, first, wall_clock(), closing, config.repository.branch, hook=hook)
     changes = [RepositoryChange(str(path), None, "a bare repository")]
     changes += [RepositoryChange(name, None, value) for name, value in GIT_SETTINGS]
     if hook:

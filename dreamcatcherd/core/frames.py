@@ -4,11 +4,12 @@ A frame goes through its states once and in order: `STATES` says what holds in e
 the next, and `SPEAKS` when each closing rule speaks. The tests compare these tables with `decide` and `opened`, and the
 picture in docs/protocol.md is drawn from them.
 
-The repository says which frame is open and since when. A primary adds when it first saw the frame open, by its wall
-clock and by its monotonic clock: an interval or deadline ends when either clock says so. So a sleep or a step forward
-closes the frame once, late or early, and a step back holds no frame open. The observations of a primary are lost when
-it restarts. Then the time in the repository alone decides: it is in the past, or after a step back the wait is counted
-from the restart."""
+The repository says which frame is open, since when, and perhaps when it closes: workers read that, so it holds for the
+open frame, and a configuration with a later time counts from the next one. A primary adds when it first saw the frame
+open, by its wall clock and by its monotonic clock: an interval or deadline ends when either clock says so. So a sleep
+or a step forward closes the frame once, late or early, and a step back holds no frame open. The observations of a
+primary are lost when it restarts. Then the time in the repository alone decides: it is in the past, or after a step back the
+wait is counted from the restart."""
 
 from __future__ import annotations
 
@@ -65,6 +66,9 @@ SPEAKS: dict[CloseRule, str] = {
 }
 """When each closing rule speaks. An interval counts from the repository's time, so that several primaries close one
 frame an interval."""
+
+RULES_BY_TIME: frozenset[CloseRule] = frozenset({"interval", "cron"})
+"""The rules by which a time ends every frame."""
 
 RULES_WITH_DEADLINE: frozenset[CloseRule] = frozenset({"counter", "quorum", "next"})
 """The rules that wait for somebody: a deadline ends such a wait."""
@@ -195,8 +199,12 @@ def decide(watch: Watch | None, state: FrameState, closing: Closing, signs: Sign
     deadline = _Spoken()
     if closing.deadline_s is not None and closing.rule in RULES_WITH_DEADLINE:
         deadline = _Spoken(start + _micros(closing.deadline_s), closing.deadline_s)
+    limits = [_wait_s(deadline, now, watched_s, closing.grace_s)]
+    promise = utc_micros(state.closes_at) if state.closes_at and closing.rule != "manual" else None
+    kept = waits if closing.rule in RULES_BY_TIME else limits
+    kept.append(_wait_s(_Spoken(promise), now, watched_s, closing.grace_s))
     by_rule = min((wait for wait in waits if wait is not None), default=None)
-    by_deadline = _wait_s(deadline, now, watched_s, closing.grace_s)
+    by_deadline = min((wait for wait in limits if wait is not None), default=None)
     wake_in_s = min((wait for wait in (by_rule, by_deadline) if wait is not None), default=None)
     closed_by = closing.rule if by_rule is not None and by_rule <= 0 else DEADLINE
     over = wake_in_s is not None and wake_in_s <= 0
@@ -226,6 +234,6 @@ def opened(frame: int, now: int, last_closed: int | None, snapshot: str | None, 
     time does."""
     state = FrameState(frame, utc_text(now), None, last_closed, snapshot)
     at = CLOSE_RULES[closing.rule](now, state, closing, Signs()).at
-    if at is None and closing.deadline_s is not None and closing.rule != "manual":
+    if at is None and closing.deadline_s is not None and closing.rule in RULES_WITH_DEADLINE:
         at = now + _micros(closing.deadline_s)
     return structs.replace(state, closes_at=utc_text(at) if at is not None else None)

@@ -290,8 +290,8 @@ class Primary:
         left_out = self.policy.troubles(inbox)
         troubles = [*self.store.troubles(), *known.troubles, *left_out]
         closes_at = utc_micros(base.state.closes_at) if base.state.closes_at else None
-        # A frame that waits for its first delta (`skip_empty`) is not overdue.
-        if closes_at is not None and (known.streams or not self.closing.skip_empty):
+        # A frame that waits for its first delta (`skip_empty`), or for a person, is not overdue.
+        if closes_at is not None and self.closing.rule != "manual" and (known.streams or not self.closing.skip_empty):
             late = overdue(base.state.frame, closes_at / 1e6 + self.closing.grace_s, now)
             troubles += [late] if late else []
         behind_s = max((age_s(one, now) for one in due), default=0.0)

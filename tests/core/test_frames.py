@@ -100,6 +100,33 @@ def test_an_interval_counts_from_the_repositorys_time() -> None:
     assert ask(TEN, at(10), watch=late).due is True
 
 
+@pytest.mark.parametrize(
+    ("now", "by"),
+    [
+        (Closing("interval", 3600.0), "interval"),
+        (Closing("cron", next_fire=hourly), "cron"),
+        (Closing("counter"), "deadline"),
+        (Closing("quorum", deadline_s=60), "deadline"),
+        (Closing("next", deadline_s=60), "deadline"),
+    ],
+    ids=lambda value: getattr(value, "rule", str(value)),
+)
+def test_the_time_that_the_repository_names_holds_for_the_open_frame(now: Closing, by: str) -> None:
+    """A primary whose rule names a later time, or none, closes the frame when workers were told, with its own grace."""
+    state, watch = open_at(), Watch(7, at(0))
+    later = structs.replace(now, grace_s=2.0)
+    assert decide(watch, state, later, NOTHING, at(11.9)).due is False
+    decision = decide(watch, state, later, NOTHING, at(12))
+    assert (decision.due, decision.closed_by) == (True, by)
+
+
+def test_a_rule_with_an_earlier_time_counts_at_once() -> None:
+    """The named time is the latest one, and under manual it closes nothing."""
+    state = open_at(closing=Closing("interval", 3600.0))
+    assert decide(Watch(7, at(0)), state, TEN, NOTHING, at(10)).due is True
+    assert decide(Watch(7, at(0)), open_at(), Closing("manual"), NOTHING, at(HOUR)).due is False
+
+
 def test_cron_speaks_at_the_first_time_of_the_schedule_after_opening() -> None:
     """The schedule's times before opening do not count; one that was slept through closes the frame late."""
     closing = Closing("cron", next_fire=hourly)

@@ -235,6 +235,21 @@ def test_the_branch_is_the_configured_one(tmp_path: Path) -> None:
     dc("doctor", "--config", str(config))
 
 
+def test_only_a_primarys_configuration_promises_when_the_first_frame_closes(tmp_path: Path) -> None:
+    """Without it `closes_at` is null, so that a primary with any interval serves the repository without a trouble."""
+
+    def promise(name: str, *words: str) -> str | None:
+        dc("init", str(tmp_path / name), *words)
+        closes_at: str | None = json.loads(git(tmp_path / name, "show", "main:state/frame.json"))["closes_at"]
+        return closes_at
+
+    assert promise("new.git") is None
+    config = primary_toml(tmp_path, "interval", 3600)
+    assert promise("configured.git", "--config", str(config)) is not None
+    platform(tmp_path)
+    assert promise("platform.git") is None
+
+
 FRAME_FILES: dict[str, tuple[str, int | None]] = {
     "a frame": ('{"frame": 405, "phase": "dawn"}', 405),
     "another file": ('{"tick": 405}', None),
