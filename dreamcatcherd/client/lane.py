@@ -27,6 +27,9 @@ from dreamcatcherd.git.protocols import Commit
 _REFUSAL = re.compile(r"remote: (?P<path>\S.*?): (?P<reason>[a-z]+(?:-[a-z]+)+)(?: at (?P<at>\S+))?: (?P<detail>.*)")
 _WARNING = "remote: warning: "
 _IN_THE_WAY = "exists; cannot create"
+_BLOCKED_MOST = 3
+"""After how many answers in a row that a ref is in the way the push is given up. A lane that another push creates or
+removes at this moment is gone from the way at the next attempt; any other ref is not."""
 
 
 class Landed(Struct, frozen=True):
@@ -60,7 +63,7 @@ def deliver(session: Session, sight: Sight, deltas: Sequence[Ready]) -> Landed |
     Races with other pushes of the stream are run again. After an unclear answer the ref is read before anything is
     pushed again. RetryableError if nothing shows that the deltas arrived: then they may be pushed again."""
     clone, pace = session.clone, Pace()
-    attempted, again = False, frozenset[str]()
+    attempted, again, blocked = False, frozenset[str](), 0
     while True:
         try:
             target = find_target(session, sight.settings, deltas[0].stream_id)
@@ -83,12 +86,10 @@ def deliver(session: Session, sight: Sight, deltas: Sequence[Ready]) -> Landed |
             return Landed(target.ref, answer.commit, again, answer.said)
         if isinstance(answer, Declined):
             return answer
-        try:
-            pace.lost_race(answer)
-        except RetryableError:
-            if _IN_THE_WAY in answer.cause:
-                return Declined("lane-blocked", answer.cause)
-            raise
+        blocked = blocked + 1 if _IN_THE_WAY in answer.cause else 0
+        if blocked == _BLOCKED_MOST:
+            return Declined("lane-blocked", answer.cause)
+        pace.lost_race(answer)
 
 
 def find_target(session: Session, settings: Settings, stream_id: str) -> Target:

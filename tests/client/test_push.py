@@ -9,7 +9,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from dreamcatcherd.client import push
+from dreamcatcherd.client import push, receipt
 from dreamcatcherd.core.codec import canonical
 from dreamcatcherd.core.errors import UsageError
 from dreamcatcherd.core.frames import Closing
@@ -167,6 +167,20 @@ def test_a_repeat_is_a_duplicate_before_and_after_the_close(bare: Path, primary:
     assert one(bare, delta()).frame == 1
     assert refs(bare) == {}
     assert close(primary).counts.duplicates == 0
+
+
+def test_a_repeat_of_a_merged_delta_is_not_said_to_be_merged_late(bare: Path, primary: Primary) -> None:
+    """Its frame has closed with it: neither a repeat nor a receipt warns that it will be merged at the next close."""
+    odd = delta(posts_craeted=[{"number": 1}])
+    one(bare, odd)
+    close(primary)
+    for row in (one(bare, odd), receipt(bare, odd)):
+        assert row.frame == 1
+        assert [text for text in row.warnings if "late" in text] == []
+        assert any("posts_created" in text for text in row.warnings)
+    late = delta(second=1)
+    one(bare, late)
+    assert any("merged late" in text for text in one(bare, late).warnings)
 
 
 def test_the_same_file_under_another_name_on_the_branch_is_found(bare: Path, primary: Primary) -> None:
