@@ -304,6 +304,7 @@ def test_errors_have_a_cause_and_a_remedy(fleet: Path) -> None:
                 "refused",
                 "usage",
             )
+            assert (await refused(client, "show", collection="agents", key=""))["kind"] == "refused"
             with pytest.raises(MCPError, match="no tool"):
                 await client.call_tool("merge", {})
             with pytest.raises(MCPError, match="no resource"):

@@ -91,6 +91,18 @@ def test_records_are_what_show_prints(served: Served) -> None:
                 assert page.json["next"] is None or quote(page.json["next"]) in page.headers["link"]
 
 
+def test_the_empty_text_is_a_key_like_any_other(served: Served) -> None:
+    """The record, its explanation and its page are there: a list that shows it leads to it."""
+    served.push_bytes(f"{FOLDER}/1/a.json", text(1, "a", 1, profile_updates={"": {"mood": "calm"}, "x": {"mood": "low"}}))
+    served.close()
+    (record,) = [row for row in get(served, "/collections/agents").json["records"] if row["agent"] == ""]
+    assert get(served, "/entity?collection=agents&key=").json == record
+    assert get(served, "/explain?collection=agents&key=").json["fields"]["mood"]["value"] == "calm"
+    page = served.get("/entity?collection=agents&key=")
+    assert (page.code, "calm" in page.text) == (200, True)
+    assert 'key="><bdi></bdi>' not in served.get("/collection?name=agents").text
+
+
 def test_a_section_is_named_with_a_slash_or_without(served: Served) -> None:
     """Both spellings of a path lead to a section of extra, whatever its name is."""
     served.push_bytes(f"{FOLDER}/1/a.json", text(1, "a", 1, **{"x": [1], "x/y": [2], "é %2F": [3]}))
