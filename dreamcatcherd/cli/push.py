@@ -14,7 +14,7 @@ import click
 import msgspec
 from msgspec import structs
 
-from dreamcatcherd.cli.common import configuration, on_repository, plain, with_json, write_json
+from dreamcatcherd.cli.common import configuration, on_repository, plain, read_stdin, with_json, write_json
 from dreamcatcherd.cli.receipt_lines import receipt_lines
 from dreamcatcherd.config_tables import RepositoryConfig
 from dreamcatcherd.core.errors import UsageError
@@ -135,7 +135,7 @@ def _push(
         raise UsageError("--collection goes with --claim", "leave it out")
     if files.count("-") > 1:
         raise UsageError("- is there twice", "stdin can be read once")
-    deltas = [sys.stdin.buffer.read(_STDIN_MOST) if name == "-" else name for name in files]
+    deltas = [read_stdin(_STDIN_MOST) if name == "-" else name for name in files]
     with _progress() as progress:
         rows = push(repository, deltas, stream_id=stream, attachments=attach, wait_s=wait_s, progress=progress)
     return [structs.replace(row, name=name) for row, name in zip(rows, files, strict=True)]
@@ -210,7 +210,7 @@ def _why(row: Pushed) -> str:
 
 
 _REMEDIES = {
-    "lane-blocked": "remove the ref that is in the way, or wait until its lane is merged; the delta itself is valid",
+    "lane-blocked": "remove the ref that is in the way, or ask an operator to; the delta itself is valid",
     "wrong-stream": "push it as its own stream, with that stream's key where the repository names signers",
     "too-far-ahead": "push it when its frame is nearer",
     "refused": "ask who runs the server",

@@ -273,6 +273,22 @@ def test_stdin_is_a_delta_too(fleet: Path, tmp_path: Path) -> None:
     assert "stdin can be read once" in dc("push", "-", "-", "--repo", str(fleet), code=2)
 
 
+@pytest.mark.parametrize("command", ["push", "validate", "import"])
+@pytest.mark.parametrize("given", ["<&-", "0>out"])
+def test_standard_input_that_cannot_be_read_is_wrong_usage(command: str, given: str, tmp_path: Path) -> None:
+    """A closed descriptor, or one that is only written to: one line that says so, with exit code 2."""
+    dc("init", str(tmp_path / "fleet.git"))
+    line = f"exec {' '.join(DREAMCATCHERD)} {command} - --repo fleet.git {given}"
+    done = subprocess.run(
+        ["sh", "-c", line], cwd=tmp_path, env=environment(), capture_output=True, text=True, check=False
+    )
+    said = done.stdout + done.stderr
+    assert done.returncode == 2, said
+    assert "standard input " in said
+    assert "internal error" not in said
+    assert len(done.stderr.splitlines()) == 1
+
+
 @pytest.mark.parametrize(
     ("words", "said"),
     [
