@@ -348,6 +348,26 @@ def test_a_repository_that_does_not_answer_is_an_error_of_the_call(tmp_path: Pat
     play(story())
 
 
+def test_a_repository_that_is_gone_for_a_while_is_no_mistake_of_the_call(fleet: Path) -> None:
+    """It was there when the server started: a call fails meanwhile, and the same call succeeds once it is back."""
+    made = {"frame": 1, "utc": "2026-01-01T00:00:00Z", "stream_id": "a", "observations": [1]}
+
+    async def story() -> None:
+        async with agent(fleet.parent / "agent.log", "--repo", str(fleet)) as client:
+            await ask(client, "frame")
+            away = fleet.rename(fleet.with_name("away.git"))
+            for tool, arguments in (("frame", {}), ("show", {"collection": "posts"}), ("push_delta", {"delta": made})):
+                error = await refused(client, tool, **arguments)
+                assert error["kind"] == "failed"
+                assert "there is no repository at" in error["cause"]
+                assert "later" in error["remedy"]
+            away.rename(fleet)
+            assert (await ask(client, "frame"))["frame"] == 1
+            assert (await ask(client, "push_delta", delta=made))["outcome"] == "pending"
+
+    play(story())
+
+
 def test_a_call_that_waits_holds_up_no_other_and_can_be_cancelled(fleet: Path) -> None:
     """While nine calls wait for a frame that nothing closes, others are answered; waits report and can be cancelled."""
 
