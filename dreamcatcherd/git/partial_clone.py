@@ -186,7 +186,9 @@ class PartialClone:
 
 @contextlib.contextmanager
 def partial_clone(access: Access, local: Path | None = None) -> Iterator[PartialClone]:
-    """A partial clone in a temporary folder, for as long as this lasts. MissingRepositoryError if `local` is not there."""
+    """A partial clone in a temporary folder, for as long as this lasts.
+
+    MissingRepositoryError if `local` is not there."""
     with tempfile.TemporaryDirectory(prefix="dreamcatcherd-", ignore_cleanup_errors=True) as name:
         folder = Path(name) / "git"
         init = ("init", "--quiet", "--bare", "--object-format=sha1", "--template=")

@@ -29,7 +29,6 @@ _MISSING = re.compile(r"missing required field `(\w+)`")
 _DIGITS = re.compile(r"[0-9]{1,16}")
 
 _Limit: TypeAlias = Annotated[int, Meta(ge=1, le=ROWS, description="At most this many rows.")]
-_Offset: TypeAlias = Annotated[int, Meta(ge=0, le=10**9, description="Skip this many rows.")]
 _Frame: TypeAlias = Annotated[int, Meta(ge=0, le=MAX_FRAME)]
 _Text: TypeAlias = Annotated[str, Meta(min_length=1, max_length=TEXT_CHARACTERS)]
 # A worker may give an entity any key, the empty text among them.
@@ -53,13 +52,6 @@ class FrameParams(Struct, frozen=True):
 
     limit: _Limit = DEFAULT_ROWS
     before: Annotated[_Frame, Meta(description="Only frames before this one.")] | UnsetType = UNSET
-
-
-class RowParams(Struct, frozen=True):
-    """Rows of a list in a fixed order."""
-
-    limit: _Limit = DEFAULT_ROWS
-    offset: _Offset = 0
 
 
 class NamedParams(Struct, frozen=True):
