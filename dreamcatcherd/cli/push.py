@@ -206,6 +206,8 @@ def _why(row: Pushed) -> str:
     at = f" at {row.at}" if row.at else ""
     detail = f": {row.detail}" if row.detail else ""
     remedy = _REMEDIES.get(row.reason or "", "correct it: unchanged, it would be refused again")
+    if row.reason == "wrong-stream" and row.at:  # it is not --stream's; with a wrong key there is no place in the delta
+        remedy = "name its own stream with --stream, or correct the delta"
     return f"{row.name}: {row.outcome}: {row.reason}{at}{detail}; {remedy}"
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import inspect
+import re
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +11,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from dreamcatcherd.client import push, receipt
+from dreamcatcherd import client
+from dreamcatcherd.client import claim, frame, push, receipt
 from dreamcatcherd.core.codec import canonical
 from dreamcatcherd.core.errors import UsageError
 from dreamcatcherd.core.frames import Closing
@@ -61,6 +64,14 @@ def test_the_reason_is_that_of_the_quarantine(unchecked: Path, body: dict[str, A
     """The first reason that holds, as the primary finds it, where no check could refuse the push."""
     assert (one(unchecked, body).outcome, one(unchecked, body).reason) == ("refused", reason)
     assert refs(unchecked) == {}
+
+
+def test_the_errors_that_its_functions_raise_are_in_the_module() -> None:
+    """A caller needs no other import to catch them, nor to name credentials."""
+    raised = re.findall(r"(\w+Error)\b", "".join(inspect.getdoc(one) or "" for one in (push, receipt, claim, frame)))
+    assert {"UsageError", "RetryableError", "FatalError", "RefusedError"} <= set(raised)
+    for name in (*raised, "RepositoryConfig"):
+        assert name in client.__all__
 
 
 def test_the_stream_must_be_the_one_that_is_named(bare: Path) -> None:

@@ -307,6 +307,15 @@ def test_wrong_usage_is_one_line(fleet: Path, tmp_path: Path, words: list[str], 
     assert refs(fleet) == {}
 
 
+def test_a_delta_of_another_stream_is_refused_with_what_to_change(fleet: Path, tmp_path: Path) -> None:
+    """The remedy is about --stream, and not about keys, which the repository does not ask for."""
+    written(tmp_path, "d.json", delta(1, "w"))
+    said = dc("push", "d.json", "--stream", "v", "--repo", str(fleet), cwd=tmp_path, code=1)
+    assert "the delta's stream is 'w', not 'v'; name its own stream with --stream, or correct the delta" in said
+    assert "key" not in said
+    assert refs(fleet) == {}
+
+
 def test_a_claim_waits_for_its_decision(fleet: Path, tmp_path: Path) -> None:
     """Granted: exit 0. Refused, with the holder: exit 1. Without --wait the claim is only acknowledged."""
     toml = '[collections.tasks]\nsection = "claims"\nkey = ["resource"]\nrule = "claim"\nttl = 99\n'
