@@ -110,13 +110,14 @@ def push_command(
             click.echo(f"dreamcatcherd: {plain(_why(row))}", err=True)
     if not all(row.accepted for row in rows):
         return 1
-    if wait_s is not None and not all(row.final for row in rows):
-        click.echo(f"dreamcatcherd: not final after {wait_s:g} s; {_LATER}", err=True)
+    waiting = [row for row in rows if not row.final]
+    if wait_s is not None and waiting:
+        ask = f"dreamcatcherd receipt {waiting[0].blob[:12]}"
+        click.echo(
+            f"dreamcatcherd: not final after {wait_s:g} s; the delta is safe: {ask} says what became of it", err=True
+        )
         return 3
     return 0
-
-
-_LATER = "the delta is safe: dreamcatcherd receipt PATH says what became of it"
 
 
 def _push(

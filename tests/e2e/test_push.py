@@ -256,7 +256,8 @@ def test_wait_needs_no_number_wherever_it_stands(fleet: Path, tmp_path: Path, or
     words = ["--wait", "0.2", file] if order == "first" else [file, "--wait", "0.2"]
     done = push_all(*words, "--json", "--repo", str(fleet), cwd=tmp_path)
     assert (done.returncode, json.loads(done.stdout)[0]["outcome"]) == (3, "pending")
-    assert "not final after 0.2 s" in done.stderr
+    blob = json.loads(done.stdout)[0]["blob"][:12]
+    assert f"not final after 0.2 s; the delta is safe: dreamcatcherd receipt {blob} says" in done.stderr
     with Daemon(tmp_path, "--config", str(primary_toml(tmp_path, "interval", 0.5)), "--repo", str(fleet)):
         words = ["--wait", file] if order == "first" else [file, "--wait"]
         done = push_all(*words, "--repo", str(fleet), cwd=tmp_path)
