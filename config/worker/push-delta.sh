@@ -80,8 +80,11 @@ blob=$(git hash-object -- "$delta")
 ref=refs/heads/dc/$stream/$frame-$name
 if ! verdict=$(git push --porcelain "$repository" "$commit:$ref" 2>"$work/errors"); then
     cat "$work/errors" >&2
+    if grep -qF -e "lane-blocked: dc/$stream is there" -e "'refs/heads/dc/$stream' exists; cannot create" "$work/errors"; then
+        fail 1 "the lane dc/$stream blocks dc/$stream/...: delete that lane once it is merged, or push the delta to it"
+    fi
     if grep -q -e 'lane-blocked' -e 'exists; cannot create' "$work/errors"; then
-        fail 1 "the lane dc/$stream blocks dc/$stream/...: delete that lane once it is merged, or push the delta to it; the delta itself is valid"
+        fail 1 "a ref that git names above blocks dc/$stream/...: ask an operator to remove it"
     fi
     if is_missing; then
         fail 2 "there is no repository at $repository: name the shared repository"

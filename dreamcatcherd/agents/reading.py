@@ -32,6 +32,7 @@ RECORDS_BYTES = 48 * 1024
 """How many bytes of records one answer of `show` has; the first record is shown whatever its size, within bounds."""
 
 Text: TypeAlias = Annotated[str, Meta(min_length=1, max_length=4_096)]
+KeyText: TypeAlias = Annotated[str, Meta(max_length=4_096)]  # a worker may give an entity the empty text as its key
 DeltaArgument: TypeAlias = Annotated[
     dict[str, Any] | str,
     Meta(
@@ -73,7 +74,7 @@ class ShowArguments(Struct, frozen=True, forbid_unknown_fields=True):
 
     collection: Annotated[Text, Meta(description="The collection's name, such as posts or extra/<section>.")]
     key: Annotated[
-        Text | None,
+        KeyText | None,
         Meta(
             description=(
                 "The entity's key; several parts are joined by `/`, each percent-encoded. The first parts alone select "
@@ -91,7 +92,7 @@ class ExplainArguments(Struct, frozen=True, forbid_unknown_fields=True):
 
     collection: Annotated[Text, Meta(description="The collection's name, such as posts.")]
     key: Annotated[
-        Text, Meta(description="The entity's complete key; several parts are joined by `/`, each percent-encoded.")
+        KeyText, Meta(description="The entity's complete key; several parts are joined by `/`, each percent-encoded.")
     ]
 
 

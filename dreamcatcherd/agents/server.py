@@ -39,7 +39,7 @@ from dreamcatcherd.agents.tools import (
 )
 from dreamcatcherd.agents.writing import OpenCall
 from dreamcatcherd.config_tables import RepositoryConfig
-from dreamcatcherd.core.errors import DreamcatcherError, FatalError, RefusedError
+from dreamcatcherd.core.errors import DreamcatcherError, FatalError, MissingRepositoryError, RefusedError
 from dreamcatcherd.core.model import Json
 
 INSTRUCTIONS = """\
@@ -177,6 +177,9 @@ async def answered(what: str, work: Awaitable[Any]) -> Any:
     """What the work gives, or its failure. An unexpected one is logged, and its text stays in the log."""
     try:
         return await work
+    except MissingRepositoryError as error:
+        # It was there when this server started, so the call is not what is wrong.
+        return FatalError(error.cause, "call again later, or ask an operator whether it was moved")
     except DreamcatcherError as error:
         return error
     except Exception as error:

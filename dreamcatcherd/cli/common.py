@@ -100,6 +100,16 @@ def base_of(primary: Primary) -> PublishedState:
     return primary.load_published(primary.store.refs())
 
 
+def read_stdin(most: int = -1) -> bytes:
+    """What is on standard input, at most so many bytes of it if `most` is given; UsageError if it cannot be read."""
+    if sys.stdin is None:
+        raise UsageError("standard input is closed", "name a file in place of -, or give it standard input")
+    try:
+        return sys.stdin.buffer.read(most)
+    except OSError as error:
+        raise UsageError(f"standard input cannot be read: {error.strerror}", "name a file in place of -") from error
+
+
 def write_json(value: Any) -> None:
     """Write a value as readable JSON with sorted keys, without anything that a terminal obeys."""
     # Formatted and not decoded again: a sum may have digits that doubles do not have.

@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from dreamcatcherd.cli.common import shown_json
+from dreamcatcherd.cli.common import read_stdin, shown_json
 from dreamcatcherd.core.errors import RefusedError, UsageError
 from dreamcatcherd.git.atomic_write import is_special, write_atomically
 
@@ -47,7 +47,7 @@ def write_file(output: Path, pieces: Iterable[bytes]) -> None:
 def read_in(file: Path) -> bytes:
     """The bytes of a file, or of stdin for `-`, decompressed; UsageError if it cannot be read."""
     try:
-        raw = sys.stdin.buffer.read() if str(file) == "-" else file.read_bytes()
+        raw = read_stdin() if str(file) == "-" else file.read_bytes()
     except OSError as error:
         raise UsageError(f"{file} cannot be read: {error.strerror}", "name a readable file") from error
     return decompressed(raw) if raw.startswith(_ZSTD_MAGIC) else raw

@@ -14,7 +14,7 @@ import click
 import msgspec
 from msgspec import structs
 
-from dreamcatcherd.cli.common import configuration, on_repository, plain, with_json, write_json
+from dreamcatcherd.cli.common import configuration, on_repository, plain, read_stdin, with_json, write_json
 from dreamcatcherd.cli.receipt_lines import receipt_lines
 from dreamcatcherd.config_tables import RepositoryConfig
 from dreamcatcherd.core.errors import UsageError
@@ -110,13 +110,14 @@ def push_command(
             click.echo(f"dreamcatcherd: {plain(_why(row))}", err=True)
     if not all(row.accepted for row in rows):
         return 1
-    if wait_s is not None and not all(row.final for row in rows):
-        click.echo(f"dreamcatcherd: not final after {wait_s:g} s; {_LATER}", err=True)
+    waiting = [row for row in rows if not row.final]
+    if wait_s is not None and waiting:
+        ask = f"dreamcatcherd receipt {waiting[0].blob[:12]}"
+        click.echo(
+            f"dreamcatcherd: not final after {wait_s:g} s; the delta is safe: {ask} says what became of it", err=True
+        )
         return 3
     return 0
-
-
-_LATER = "the delta is safe: dreamcatcherd receipt PATH says what became of it"
 
 
 def _push(
@@ -135,7 +136,7 @@ def _push(
         raise UsageError("--collection goes with --claim", "leave it out")
     if files.count("-") > 1:
         raise UsageError("- is there twice", "stdin can be read once")
-    deltas = [sys.stdin.buffer.read(_STDIN_MOST) if name == "-" else name for name in files]
+    deltas = [read_stdin(_STDIN_MOST) if name == "-" else name for name in files]
     with _progress() as progress:
         rows = push(repository, deltas, stream_id=stream, attachments=attach, wait_s=wait_s, progress=progress)
     return [structs.replace(row, name=name) for row, name in zip(rows, files, strict=True)]
@@ -206,11 +207,13 @@ def _why(row: Pushed) -> str:
     at = f" at {row.at}" if row.at else ""
     detail = f": {row.detail}" if row.detail else ""
     remedy = _REMEDIES.get(row.reason or "", "correct it: unchanged, it would be refused again")
+    if row.reason == "wrong-stream" and row.at:  # it is not --stream's; with a wrong key there is no place in the delta
+        remedy = "name its own stream with --stream, or correct the delta"
     return f"{row.name}: {row.outcome}: {row.reason}{at}{detail}; {remedy}"
 
 
 _REMEDIES = {
-    "lane-blocked": "remove the ref that is in the way, or wait until its lane is merged; the delta itself is valid",
+    "lane-blocked": "remove the ref that is in the way, or ask an operator to; the delta itself is valid",
     "wrong-stream": "push it as its own stream, with that stream's key where the repository names signers",
     "too-far-ahead": "push it when its frame is nearer",
     "refused": "ask who runs the server",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterable, Iterator
 from os.path import relpath
 from pathlib import Path
@@ -10,7 +9,7 @@ from pathlib import Path
 import click
 import msgspec
 
-from dreamcatcherd.cli.common import on_repository, open_primary, plain, settings_in, with_json, write_json
+from dreamcatcherd.cli.common import on_repository, open_primary, plain, read_stdin, settings_in, with_json, write_json
 from dreamcatcherd.core.codec import read_as, too_large
 from dreamcatcherd.core.errors import UsageError
 from dreamcatcherd.core.model import Fault, FrameState
@@ -87,7 +86,10 @@ def _read(name: str, limit: int) -> Fault | bytes:
     """The bytes of a file, or the reason to quarantine it unread; UnreadFileError if it cannot be read."""
     # One byte beyond the limit is enough to refuse it; an endless input is not read.
     if name == NO_PATH:
-        return sys.stdin.buffer.read(limit + 1)
+        try:
+            return read_stdin(limit + 1)
+        except UsageError as error:
+            raise UnreadFileError(name, "unreadable", error.cause) from error
     path = Path(name)
     try:
         if path.is_symlink():

@@ -27,6 +27,10 @@ from dreamcatcherd.git.protocols import Commit
 _REFUSAL = re.compile(r"remote: (?P<path>\S.*?): (?P<reason>[a-z]+(?:-[a-z]+)+)(?: at (?P<at>\S+))?: (?P<detail>.*)")
 _WARNING = "remote: warning: "
 _IN_THE_WAY = "exists; cannot create"
+_BLOCKED = "lane-blocked"
+_BLOCKED_MOST = 3
+"""After how many answers that a ref is in the way the push is given up. One that another push creates or removes at
+this moment is found at the next attempt, and then in the way no more; any other ref is."""
 
 
 class Landed(Struct, frozen=True):
@@ -60,7 +64,7 @@ def deliver(session: Session, sight: Sight, deltas: Sequence[Ready]) -> Landed |
     Races with other pushes of the stream are run again. After an unclear answer the ref is read before anything is
     pushed again. RetryableError if nothing shows that the deltas arrived: then they may be pushed again."""
     clone, pace = session.clone, Pace()
-    attempted, again = False, frozenset[str]()
+    attempted, again, blocked = False, frozenset[str](), 0
     while True:
         try:
             target = find_target(session, sight.settings, deltas[0].stream_id)
@@ -82,13 +86,11 @@ def deliver(session: Session, sight: Sight, deltas: Sequence[Ready]) -> Landed |
         if isinstance(answer, Landed):
             return Landed(target.ref, answer.commit, again, answer.said)
         if isinstance(answer, Declined):
-            return answer
-        try:
-            pace.lost_race(answer)
-        except RetryableError:
-            if _IN_THE_WAY in answer.cause:
-                return Declined("lane-blocked", answer.cause)
-            raise
+            blocked += answer.reason == _BLOCKED
+            if answer.reason != _BLOCKED or blocked == _BLOCKED_MOST:
+                return answer
+            answer = RetryableError(answer.detail, "push again")
+        pace.lost_race(answer)
 
 
 def find_target(session: Session, settings: Settings, stream_id: str) -> Target:
@@ -133,8 +135,9 @@ def _push(
     moved = any(sign in verdicts for sign in OVERTAKEN) or any(": main-moved: " in line for line in lines)
     if moved:
         blocked = next((line for line in lines if _IN_THE_WAY in line), None)
-        what = f"{target.ref} cannot be created: {blocked}" if blocked else f"others moved {target.ref} at each attempt"
-        return RetryableError(f"{clone.where}: {what}", "push again")
+        if blocked:
+            return Declined(_BLOCKED, f"{clone.where}: {target.ref} cannot be created: {blocked}")
+        return RetryableError(f"{clone.where}: others moved {target.ref} at each attempt", "push again")
     failure = clone.push_failure(result, commit, target.ref)
     if not isinstance(failure, PushRefusedError):
         raise failure

@@ -93,7 +93,7 @@ def _push_stream(session: Session, sight: Sight, group: Sequence[tuple[int, Read
     """Push one stream's deltas in one commit; if that is refused, each by itself, since only one may be at fault."""
     landed = {at: _on_branch(session, sight, one) for at, one in group}
     left = [(at, one) for at, one in group if landed[at] is None]
-    found = {at: _known_before(session, sight, row, one.frame) for at, one in group if (row := landed[at]) is not None}
+    found = {at: _known_before(session, sight, row, one) for at, one in group if (row := landed[at]) is not None}
     if not left:
         return found
     answer = deliver(session, sight, [one for _, one in left])
@@ -113,7 +113,7 @@ def seen_before(session: Session, sight: Sight, one: Ready) -> Pushed | None:
         if one.path not in held_paths(session.clone, target.head, [one]):
             return None
         row = structs.replace(_row(one), ref=target.ref, commit=target.head)
-    return find_receipts(session, sight, [row], one.frame)[0]
+    return _found(session, sight, row, one)
 
 
 def _on_branch(session: Session, sight: Sight, one: Ready) -> Pushed | None:
@@ -134,11 +134,19 @@ def _repeated(row: Pushed, name: str) -> Pushed:
     return structs.replace(row, name=name, outcome="duplicate", reason="pending", detail="it was given twice")
 
 
-def _known_before(session: Session, sight: Sight, row: Pushed, frame: int) -> Pushed:
+def _known_before(session: Session, sight: Sight, row: Pushed, one: Ready) -> Pushed:
     """The row of a delta that the repository had already, with what the ledgers say about it."""
     again = structs.replace(row, outcome="duplicate", reason="pending", detail="the repository has it already")
-    (found,) = find_receipts(session, sight, [again], frame)
-    return found
+    return _found(session, sight, again, one)
+
+
+def _found(session: Session, sight: Sight, row: Pushed, one: Ready) -> Pushed:
+    """The row of a delta that the repository had before, with what the ledgers say about it."""
+    (found,) = find_receipts(session, sight, [row], one.frame)
+    if not found.final:
+        return found
+    # What is merged already is not merged at the next close.
+    return structs.replace(found, warnings=tuple(text for text in found.warnings if text not in one.lateness))
 
 
 def _answered(session: Session, sight: Sight, one: Ready, answer: Landed | Declined) -> Pushed:
@@ -148,11 +156,12 @@ def _answered(session: Session, sight: Sight, one: Ready, answer: Landed | Decli
     # The server's check gives the same warnings as this side, and may give others.
     more = tuple(text for text in answer.said if not any(text.endswith(known) for known in row.warnings))
     row = structs.replace(row, ref=answer.ref, commit=answer.commit, warnings=(*row.warnings, *more))
-    return _known_before(session, sight, row, one.frame) if one.path in answer.again else row
+    return _known_before(session, sight, row, one) if one.path in answer.again else row
 
 
 def _row(one: Ready) -> Pushed:
-    return Pushed(one.name, one.path, one.blob, None, None, "pending", one.stream_id, warnings=one.warnings)
+    warnings = (*one.lateness, *one.warnings)
+    return Pushed(one.name, one.path, one.blob, None, None, "pending", one.stream_id, warnings=warnings)
 
 
 def refused_row(one: Unfit) -> Pushed:

@@ -26,7 +26,9 @@ _ID_SHOWN = 12
 
 
 class Ready(Struct, frozen=True):
-    """A delta that would merge: `files` are the bytes to commit, by path in the repository, its own among them."""
+    """A delta that would merge: `files` are the bytes to commit, by path in the repository, its own among them.
+
+    `lateness` warns that its frame is closed: true until it is merged, unlike the other `warnings`."""
 
     name: str
     path: str
@@ -35,6 +37,7 @@ class Ready(Struct, frozen=True):
     stream_id: str
     content_id: str
     files: Mapping[str, bytes]
+    lateness: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
 
 
@@ -82,7 +85,8 @@ def make_ready(given: Given, settings: Settings, open_frame: int, stream_id: str
         stream_id=judged.stream_id,
         content_id=judged.content_id,
         files=files,
-        warnings=(*_lateness(judged, open_frame), *advise(judged, settings, open_frame)),
+        lateness=_lateness(judged, open_frame),
+        warnings=tuple(advise(judged, settings, open_frame)),
     )
 
 
@@ -104,7 +108,7 @@ def _path_of(delta: Delta, root: str) -> str:
     return f"{root}/{delta.frame}/{stream}-{time}-{delta.content_id[:_ID_SHOWN]}.json"
 
 
-def _lateness(delta: Delta, open_frame: int) -> list[str]:
+def _lateness(delta: Delta, open_frame: int) -> tuple[str, ...]:
     if delta.frame >= open_frame:
-        return []
-    return [f"frame {delta.frame} is closed (open is {open_frame}): the delta is merged late, at the next close"]
+        return ()
+    return (f"frame {delta.frame} is closed (open is {open_frame}): the delta is merged late, at the next close",)

@@ -82,6 +82,10 @@ class UsageError(DreamcatcherError):
     exit_code = 2
 
 
+class MissingRepositoryError(UsageError):
+    """Nothing, or no repository, is at the path that names the repository. It may be there again later."""
+
+
 class RefusedError(DreamcatcherError):
     """The answer is no: damaged file, unknown frame, repository not empty (exit 1)."""
 

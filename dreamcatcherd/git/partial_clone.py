@@ -12,7 +12,7 @@ from pathlib import Path
 from subprocess import CompletedProcess
 from types import MappingProxyType
 
-from dreamcatcherd.core.errors import FatalError, RetryableError, UsageError
+from dreamcatcherd.core.errors import FatalError, MissingRepositoryError, RetryableError
 from dreamcatcherd.core.tree import Kind
 from dreamcatcherd.git.access import Access, git_environment
 from dreamcatcherd.git.certificates import trusting
@@ -186,7 +186,9 @@ class PartialClone:
 
 @contextlib.contextmanager
 def partial_clone(access: Access, local: Path | None = None) -> Iterator[PartialClone]:
-    """A partial clone in a temporary folder, for as long as this lasts. UsageError if `local` is not there."""
+    """A partial clone in a temporary folder, for as long as this lasts.
+
+    MissingRepositoryError if `local` is not there."""
     with tempfile.TemporaryDirectory(prefix="dreamcatcherd-", ignore_cleanup_errors=True) as name:
         folder = Path(name) / "git"
         init = ("init", "--quiet", "--bare", "--object-format=sha1", "--template=")
@@ -203,10 +205,10 @@ def partial_clone(access: Access, local: Path | None = None) -> Iterator[Partial
 
 
 def _objects_of(repository: Path, access: Access) -> Path:
-    """The folder of a local repository's objects; UsageError if the path is not there, RetryableError if it is
-    no repository: its disk may come back."""
+    """The folder of a local repository's objects; MissingRepositoryError if the path is not there, RetryableError if
+    it is no repository: its disk may come back."""
     if not repository.exists():
-        raise UsageError(f"there is no repository at {repository}", _REMEDY)
+        raise MissingRepositoryError(f"there is no repository at {repository}", _REMEDY)
     for folder in (repository / ".git", repository):
         asked = git(folder, "rev-parse", "--git-path", "objects")
         if asked.returncode == 0:

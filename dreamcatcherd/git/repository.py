@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pygit2
 
-from dreamcatcherd.core.errors import FatalError, UsageError
+from dreamcatcherd.core.errors import FatalError, MissingRepositoryError, UsageError
 from dreamcatcherd.core.troubles import Trouble
 from dreamcatcherd.git.commits import check_ceiling
 from dreamcatcherd.git.incomplete_clone import SHALLOW, complete, is_partial, shallow_commits, unshallow
@@ -174,7 +174,7 @@ def _pack_names(folder: Path) -> frozenset[str]:
 
 def _cannot_open(path: Path, error: Exception) -> FatalError | UsageError:
     if not path.exists():
-        return UsageError(
+        return MissingRepositoryError(
             f"there is no repository at {path}", f"name another with --repo, or make one: dreamcatcherd init {path}"
         )
     if "owned by" in str(error):
@@ -182,7 +182,7 @@ def _cannot_open(path: Path, error: Exception) -> FatalError | UsageError:
         return FatalError(f"{path} belongs to another user", remedy)
     if "repository not found" in str(error).lower():
         remedy = f"name another with --repo, or move it away and make one: dreamcatcherd init {path}"
-        return UsageError(f"{path} is not a git repository", remedy)
+        return MissingRepositoryError(f"{path} is not a git repository", remedy)
     for word, kind, remedy in _UNKNOWN_KINDS:
         if word in str(error).lower():
             return UsageError(f"{path} {kind}, which libgit2 does not read", remedy)

@@ -16,7 +16,7 @@ from contextlib import contextmanager
 
 from msgspec import Struct
 from starlette.middleware.cors import CORSMiddleware
-from starlette.responses import JSONResponse, PlainTextResponse, Response
+from starlette.responses import JSONResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from dreamcatcherd.web.change_feed import ChangeFeed
@@ -137,9 +137,9 @@ class AuthMiddleware:
         posted = scope["path"] in POSTED
         allowed = ("POST",) if posted else ("GET", "HEAD")
         if scope["method"] not in allowed:
-            words = " and ".join(allowed)
-            said = f"this path takes {words}\n" if posted else f"read-only: {words}\n"
-            return PlainTextResponse(said, 405, {"Allow": ", ".join(allowed)})
+            cause = "this path takes POST alone" if posted else "nothing can be changed here: this path is only read"
+            error = {"error": cause, "remedy": f"ask with {' or '.join(allowed)}"}
+            return JSONResponse(error, 405, {"Allow": ", ".join(allowed)})
         headers = dict(scope["headers"])
         hosts = [value for name, value in scope["headers"] if name == b"host"]
         # A stranger's page can make a browser ask this address under the stranger's name, which is then in the Host

@@ -99,9 +99,9 @@ ENDPOINTS = {
         not_found=True,
     ),
     "/streams": Endpoint(
-        "Every stream with pending deltas or deltas in the last 100 frames: the silent ones first, then the latest.",
+        "Every stream with pending deltas or deltas in the last 100 frames, by name.",
         list[answers.Stream],
-        params.RowParams,
+        params.NamedParams,
         paged=True,
         tagged=False,
     ),
@@ -122,7 +122,7 @@ ENDPOINTS = {
     "/books": Endpoint(
         "The shelf: every book, its progress, and when it was published.",
         list[ShelfEntry],
-        params.RowParams,
+        params.NamedParams,
         paged=True,
     ),
     "/events": Endpoint(

@@ -46,7 +46,7 @@ class HistoryApi:
         read_parameters(request, NoParams)
         frame = frame_number(request.path_params["frame"])
         if frame is None:
-            raise UsageError(f"the frame in the path is no whole number up to {MAX_FRAME}", "see /api/v1/log")
+            raise UsageError(f"the frame in the path is not a whole number up to {MAX_FRAME}", "see /api/v1/log")
 
         def find(reading: Reading) -> Answer:
             found = queries.find_ledger(reading.store, reading.base, frame)

@@ -19,7 +19,8 @@ from dreamcatcherd.observe.clock import wall_clock
 from dreamcatcherd.web.answers import Event, Stream
 from dreamcatcherd.web.change_feed import ChangeFeed
 from dreamcatcherd.web.live_status import LiveStatus
-from dreamcatcherd.web.params import NoParams, RowParams, read_parameters
+from dreamcatcherd.web.paging import NamedRows
+from dreamcatcherd.web.params import NamedParams, NoParams, optional, read_parameters
 from dreamcatcherd.web.query_executor import BusyError, not_read_yet
 from dreamcatcherd.web.responses import json_response, next_link
 
@@ -43,7 +44,7 @@ class LiveApi:
         self._changes = changes
         self._status: tuple[int, bytes] = (-1, b"")
         self._until = 0  # when the kept status expires: at `closes_at`
-        self._rows: tuple[Pending | None, list[Stream]] = (None, [])
+        self._rows: tuple[Pending | None, NamedRows[Stream]] = (None, NamedRows[Stream]([], lambda row: row.stream_id))
         self._clients = 0
 
     def _pending(self) -> Pending:
@@ -64,14 +65,12 @@ class LiveApi:
         return json_response(self._status[1], headers={REPOSITORY_HEADER: identity})
 
     async def streams(self, request: Request) -> Response:
-        given = read_parameters(request, RowParams)
-        limit, offset = given.limit, given.offset
+        given = read_parameters(request, NamedParams)
         pending = self._pending()
         if self._rows[0] is not pending:
-            self._rows = (pending, stream_rows(pending))
-        rows = self._rows[1]
-        more = {"limit": limit, "offset": offset + limit} if offset + limit < len(rows) else None
-        return json_response(rows[offset : offset + limit], headers=next_link(more))
+            self._rows = (pending, NamedRows(stream_rows(pending), lambda row: row.stream_id))
+        rows, more = self._rows[1].page(given.limit, optional(given.after))
+        return json_response(rows, headers=next_link(more))
 
     async def events(self, request: Request) -> Response:
         """Server-sent events: `status` at each change, with figures only; clients ask the other paths for more."""
@@ -146,12 +145,11 @@ def status_event(live_status: LiveStatus) -> Event:
 
 
 def stream_rows(pending: Pending) -> list[Stream]:
-    """Every stream with pending deltas or deltas in the last 100 frames: the silent ones first, then the latest."""
+    """Every stream with pending deltas or deltas in the last 100 frames, in no order."""
     silent = set(pending.silent)
     rows = []
     for name in {**pending.seen, **pending.streams}:
         last = pending.seen.get(name)
         frame, utc = (last.frame, calendar_text(last.utc)) if last else (None, None)
         rows.append(Stream(name, name in silent, pending.streams.get(name, 0), frame, utc))
-    # A stream without a merged delta comes after all that have one.
-    return sorted(rows, key=lambda row: (not row.silent, 1 if row.frame is None else -row.frame, row.stream_id))
+    return rows

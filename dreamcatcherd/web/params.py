@@ -29,9 +29,11 @@ _MISSING = re.compile(r"missing required field `(\w+)`")
 _DIGITS = re.compile(r"[0-9]{1,16}")
 
 _Limit: TypeAlias = Annotated[int, Meta(ge=1, le=ROWS, description="At most this many rows.")]
-_Offset: TypeAlias = Annotated[int, Meta(ge=0, le=10**9, description="Skip this many rows.")]
 _Frame: TypeAlias = Annotated[int, Meta(ge=0, le=MAX_FRAME)]
 _Text: TypeAlias = Annotated[str, Meta(min_length=1, max_length=TEXT_CHARACTERS)]
+# A worker may give an entity any key, the empty text among them.
+_Key: TypeAlias = Annotated[str, Meta(max_length=TEXT_CHARACTERS)]
+_KEY_SAID = "The entity's key; several parts are joined by /, each percent-encoded."
 _After: TypeAlias = Annotated[
     str, Meta(min_length=2, max_length=TEXT_CHARACTERS, pattern=r"^(?:[0-9a-f]{2})+$", description=_BEHIND)
 ]
@@ -52,13 +54,6 @@ class FrameParams(Struct, frozen=True):
     before: Annotated[_Frame, Meta(description="Only frames before this one.")] | UnsetType = UNSET
 
 
-class RowParams(Struct, frozen=True):
-    """Rows of a list in a fixed order."""
-
-    limit: _Limit = DEFAULT_ROWS
-    offset: _Offset = 0
-
-
 class NamedParams(Struct, frozen=True):
     """Rows of a list by name."""
 
@@ -76,7 +71,7 @@ class EntityParams(Struct, frozen=True):
     """An entity now or after a frame."""
 
     collection: Annotated[_Text, Meta(description="The collection's name, such as posts.")]
-    key: Annotated[_Text, Meta(description="The entity's key; several parts are joined by /, each percent-encoded.")]
+    key: Annotated[_Key, Meta(description=_KEY_SAID)]
     frame: _AtFrame | UnsetType = UNSET
 
 
@@ -99,7 +94,7 @@ class ExplainParams(Struct, frozen=True):
     """An entity, or one of its fields, now or after a frame."""
 
     collection: Annotated[_Text, Meta(description="The collection's name, such as posts.")]
-    key: Annotated[_Text, Meta(description="The entity's key; several parts are joined by /, each percent-encoded.")]
+    key: Annotated[_Key, Meta(description=_KEY_SAID)]
     field: Annotated[_Text, Meta(description="Only this field.")] | UnsetType = UNSET
     frame: _AtFrame | UnsetType = UNSET
 
@@ -165,13 +160,13 @@ class EntityPageParams(BeforeParams, frozen=True, kw_only=True):
     """One entity, and the frame before which its changes are listed."""
 
     collection: _Text
-    key: _Text
+    key: _Key
 
 
 class BookPageParams(Struct, frozen=True):
     """One book."""
 
-    key: _Text
+    key: _Key
 
 
 class SearchPageParams(Struct, frozen=True):
@@ -255,6 +250,6 @@ def _refused(name: str, wanted: Mapping[str, Mapping[str, Any]]) -> UsageError:
     elif rule["type"] == "integer":
         what = f"a whole number from {rule['minimum']} to {rule['maximum']}"
     else:
-        what = f"a text of {rule['minLength']} to {rule['maxLength']} characters"
+        what = f"a text of {rule.get('minLength', 0)} to {rule['maxLength']} characters"
         what += ", as an answer of this path has it" if "pattern" in rule else ""
     return UsageError(f"the parameter {name!r} is not {what}", _REMEDY)

@@ -16,12 +16,12 @@ from dreamcatcherd.core.snapshot import open_snapshot
 from dreamcatcherd.history import queries
 from dreamcatcherd.history.search import search_texts
 from dreamcatcherd.web.answers import CollectionRow, Records
+from dreamcatcherd.web.paging import NamedRows
 from dreamcatcherd.web.params import (
     TEXT_CHARACTERS,
     CollectionParams,
     EntityParams,
     NamedParams,
-    RowParams,
     SearchParams,
     optional,
     read_parameters,
@@ -45,12 +45,10 @@ class StateApi:
     async def collections(self, request: Request) -> Response:
         given = read_parameters(request, NamedParams)
         limit, after = given.limit, optional(given.after)
-        name = bytes.fromhex(after).decode("utf-8", "replace") if after is not None else ""
 
         def work(reading: Reading) -> Answer:
-            found = [row for row in collection_rows(reading) if row.name > name]
-            more = _after(limit, found[limit - 1].name.encode().hex()) if len(found) > limit else None
-            return Answer(within_bounds(found[:limit]), commit_tag(reading.base), more)
+            rows, more = NamedRows(collection_rows(reading), lambda row: row.name).page(limit, after)
+            return Answer(within_bounds(rows), commit_tag(reading.base), more)
 
         return tagged(request, await self._executor.ask(("collections", limit, after), work))
 
@@ -108,16 +106,14 @@ class StateApi:
         return tagged(request, await self._executor.ask(("search", given), work))
 
     async def books(self, request: Request) -> Response:
-        given = read_parameters(request, RowParams)
-        limit, offset = given.limit, given.offset
+        given = read_parameters(request, NamedParams)
+        limit, after = given.limit, optional(given.after)
 
         def work(reading: Reading) -> Answer:
-            found = read_shelf(reading)
-            more: dict[str, str | int] = {"limit": limit, "offset": offset + limit}
-            rows = within_bounds(found[offset : offset + limit])
-            return Answer(rows, commit_tag(reading.base), more if offset + limit < len(found) else None)
+            rows, more = NamedRows(read_shelf(reading), lambda row: row.book).page(limit, after)
+            return Answer(within_bounds(rows), commit_tag(reading.base), more)
 
-        return tagged(request, await self._executor.ask(("books", limit, offset), work))
+        return tagged(request, await self._executor.ask(("books", limit, after), work))
 
 
 def read_shelf(reading: Reading, most: int | None = None) -> list[ShelfEntry]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import inspect
+import re
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +11,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from dreamcatcherd.client import push
+from dreamcatcherd import client
+from dreamcatcherd.client import claim, frame, push, receipt
 from dreamcatcherd.core.codec import canonical
 from dreamcatcherd.core.errors import UsageError
 from dreamcatcherd.core.frames import Closing
@@ -61,6 +64,14 @@ def test_the_reason_is_that_of_the_quarantine(unchecked: Path, body: dict[str, A
     """The first reason that holds, as the primary finds it, where no check could refuse the push."""
     assert (one(unchecked, body).outcome, one(unchecked, body).reason) == ("refused", reason)
     assert refs(unchecked) == {}
+
+
+def test_the_errors_that_its_functions_raise_are_in_the_module() -> None:
+    """A caller needs no other import to catch them, nor to name credentials."""
+    raised = re.findall(r"(\w+Error)\b", "".join(inspect.getdoc(one) or "" for one in (push, receipt, claim, frame)))
+    assert {"UsageError", "RetryableError", "FatalError", "RefusedError"} <= set(raised)
+    for name in (*raised, "RepositoryConfig"):
+        assert name in client.__all__
 
 
 def test_the_stream_must_be_the_one_that_is_named(bare: Path) -> None:
@@ -167,6 +178,20 @@ def test_a_repeat_is_a_duplicate_before_and_after_the_close(bare: Path, primary:
     assert one(bare, delta()).frame == 1
     assert refs(bare) == {}
     assert close(primary).counts.duplicates == 0
+
+
+def test_a_repeat_of_a_merged_delta_is_not_said_to_be_merged_late(bare: Path, primary: Primary) -> None:
+    """Its frame has closed with it: neither a repeat nor a receipt warns that it will be merged at the next close."""
+    odd = delta(posts_craeted=[{"number": 1}])
+    one(bare, odd)
+    close(primary)
+    for row in (one(bare, odd), receipt(bare, odd)):
+        assert row.frame == 1
+        assert [text for text in row.warnings if "late" in text] == []
+        assert any("posts_created" in text for text in row.warnings)
+    late = delta(second=1)
+    one(bare, late)
+    assert any("merged late" in text for text in one(bare, late).warnings)
 
 
 def test_the_same_file_under_another_name_on_the_branch_is_found(bare: Path, primary: Primary) -> None:

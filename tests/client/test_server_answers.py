@@ -13,10 +13,11 @@ from dreamcatcherd.client import Pushed, push
 from dreamcatcherd.client import lane as lane_module
 from dreamcatcherd.client.pace import Pace
 from dreamcatcherd.config_tables import RepositoryConfig
+from dreamcatcherd.core.codec import canonical
 from dreamcatcherd.core.errors import RetryableError, UsageError
 from dreamcatcherd.daemon.primary import Primary
 from dreamcatcherd.git.partial_clone import PartialClone
-from tests.client.tools import commit_on, delta, files, one, refs
+from tests.client.tools import FOLDER, commit_on, delta, files, one, refs
 from tests.e2e.tools import git
 from tests.stages.signed import Fleet, make_keys
 from tests.stages.tools import close
@@ -43,10 +44,13 @@ def test_of_several_only_those_that_the_server_refuses_are_refused(bare: Path) -
 
 
 def test_a_ref_in_the_way_of_all_lanes_is_a_refusal(unchecked: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where git cannot create the lane, the row names the ref that is in the way."""
-    monkeypatch.setattr("dreamcatcherd.client.pace.BUDGET_S", 0.5)
+    """Where git cannot create the lane, the row names the ref that is in the way, after a few attempts."""
+    paused = list[float]()
+    monkeypatch.setattr(lane_module, "Pace", partial(Pace, paused.append))
     commit_on(unchecked, "refs/heads/dc", {"x": "x"})
     row = one(unchecked, delta())
+    # The ref does not go away by itself: a minute of attempts would only delay the answer.
+    assert len(paused) < 5
     assert (row.outcome, row.reason) == ("refused", "lane-blocked")
     assert "'refs/heads/dc' exists" in (row.detail or "")
 
@@ -109,6 +113,24 @@ def test_a_push_that_is_overtaken_runs_again(bare: Path, moved_by: str, monkeypa
     assert row.outcome == ("pending" if moved_by == "another delta" else "duplicate")
     assert len(files(bare, "refs/heads/dc/w")) == 3
     assert refs(bare)["refs/heads/dc/w"] == row.commit
+
+
+@pytest.mark.parametrize("check", ["bare", "unchecked"])
+def test_a_lane_of_the_other_form_that_comes_in_between_is_no_refusal(
+    check: str, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A ref below the lane is created between the look and the push, as by push-delta.sh: the delta goes beside it."""
+    repository: Path = request.getfixturevalue(check)
+    true_push = PartialClone.push
+
+    def overtaken(clone: PartialClone, commit: str, ref: str) -> Any:
+        monkeypatch.undo()
+        commit_on(repository, "refs/heads/dc/w/1-x", {f"{FOLDER}/1/x.json": canonical(delta(second=1)).decode()})
+        return true_push(clone, commit, ref)
+
+    monkeypatch.setattr(PartialClone, "push", overtaken)
+    row = one(repository, delta())
+    assert (row.outcome, row.ref) == ("pending", "refs/heads/dc/w/push")
 
 
 def test_an_answer_that_is_lost_is_looked_up_and_not_pushed_again(bare: Path, monkeypatch: pytest.MonkeyPatch) -> None:

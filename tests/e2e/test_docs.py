@@ -75,21 +75,23 @@ def observed(repository: Path) -> list[str]:
 def test_the_lines_for_workers_work_when_pasted(tmp_path: Path) -> None:
     """Both ways of pushing, the script, the frame and the proof of landing run out of docs/workers.md."""
     repository = tmp_path / "fleet.git"
-    dc("init", str(repository))
+    dc("init", str(repository), "--frame", "7")
     run = {name: text.replace("/srv/fleet.git", str(repository)) for name, text in blocks("docs/workers.md").items()}
     assert set(run) == {"validate", "frame", "lane", "push", "script", "shared", "landed"}
     (example,) = re.findall(r"^## The delta\n.*?^```json\n(.*?)^```", WORKERS.read_text(), re.MULTILINE | re.DOTALL)
     (tmp_path / "my-delta.json").write_text(example)
     (tmp_path / "body_1.md").write_text("# Frames\n")
     assert "would merge" in shell(run["validate"], tmp_path)
-    assert shell(run["frame"], tmp_path).strip() == "1"
+    assert shell(run["frame"], tmp_path).strip() == "7"
     git(tmp_path, "-C", "worker-1", "status")
     subprocess.run(["rm", "-rf", str(tmp_path / "worker-1")], check=True)
     shell(run["lane"], tmp_path)
     printed = shell(run["script"], tmp_path)
     assert printed.startswith("refs/heads/dc/worker-2/1-")
     shell(run["shared"], tmp_path)
-    assert shell(run["push"], tmp_path).endswith(": pending\n")
+    pushed = shell(run["push"], tmp_path)
+    assert pushed.startswith("state/stream_deltas/7/worker-4-")
+    assert pushed.endswith(": pending\n")
     (snippet,) = re.findall(r"^```python\n(.*?)^```", WORKERS.read_text(), re.MULTILINE | re.DOTALL)
     python = [sys.executable, "-c", snippet.replace("/srv/fleet.git", str(repository)).replace("wait_s=60", "wait_s=0")]
     done = subprocess.run(python, env=environment(), capture_output=True, text=True, timeout=60, check=True)
@@ -97,7 +99,7 @@ def test_the_lines_for_workers_work_when_pasted(tmp_path: Path) -> None:
     dc("merge", "--repo", str(repository))
     assert sorted(observed(repository)) == ["from Python", "from a lane", "from the branch", "no clone", "pushed"]
     assert '"stream_id":"worker-1"' in shell(run["landed"], tmp_path)
-    assert dc("receipt", printed.split()[1], "--repo", str(repository)).endswith("merged in frame 1\n")
+    assert dc("receipt", printed.split()[1], "--repo", str(repository)).endswith("late in frame 7\n")
 
 
 def test_the_check_can_be_copied_to_a_server_that_has_a_repository(tmp_path: Path) -> None:

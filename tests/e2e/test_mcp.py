@@ -304,6 +304,7 @@ def test_errors_have_a_cause_and_a_remedy(fleet: Path) -> None:
                 "refused",
                 "usage",
             )
+            assert (await refused(client, "show", collection="agents", key=""))["kind"] == "refused"
             with pytest.raises(MCPError, match="no tool"):
                 await client.call_tool("merge", {})
             with pytest.raises(MCPError, match="no resource"):
@@ -343,6 +344,26 @@ def test_a_repository_that_does_not_answer_is_an_error_of_the_call(tmp_path: Pat
             assert (await refused(client, "show", collection="posts"))["kind"] == "failed"
             with pytest.raises(MCPError, match="failed"):
                 await client.list_resources()
+
+    play(story())
+
+
+def test_a_repository_that_is_gone_for_a_while_is_no_mistake_of_the_call(fleet: Path) -> None:
+    """It was there when the server started: a call fails meanwhile, and the same call succeeds once it is back."""
+    made = {"frame": 1, "utc": "2026-01-01T00:00:00Z", "stream_id": "a", "observations": [1]}
+
+    async def story() -> None:
+        async with agent(fleet.parent / "agent.log", "--repo", str(fleet)) as client:
+            await ask(client, "frame")
+            away = fleet.rename(fleet.with_name("away.git"))
+            for tool, arguments in (("frame", {}), ("show", {"collection": "posts"}), ("push_delta", {"delta": made})):
+                error = await refused(client, tool, **arguments)
+                assert error["kind"] == "failed"
+                assert "there is no repository at" in error["cause"]
+                assert "later" in error["remedy"]
+            away.rename(fleet)
+            assert (await ask(client, "frame"))["frame"] == 1
+            assert (await ask(client, "push_delta", delta=made))["outcome"] == "pending"
 
     play(story())
 

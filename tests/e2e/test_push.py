@@ -256,7 +256,8 @@ def test_wait_needs_no_number_wherever_it_stands(fleet: Path, tmp_path: Path, or
     words = ["--wait", "0.2", file] if order == "first" else [file, "--wait", "0.2"]
     done = push_all(*words, "--json", "--repo", str(fleet), cwd=tmp_path)
     assert (done.returncode, json.loads(done.stdout)[0]["outcome"]) == (3, "pending")
-    assert "not final after 0.2 s" in done.stderr
+    blob = json.loads(done.stdout)[0]["blob"][:12]
+    assert f"not final after 0.2 s; the delta is safe: dreamcatcherd receipt {blob} says" in done.stderr
     with Daemon(tmp_path, "--config", str(primary_toml(tmp_path, "interval", 0.5)), "--repo", str(fleet)):
         words = ["--wait", file] if order == "first" else [file, "--wait"]
         done = push_all(*words, "--repo", str(fleet), cwd=tmp_path)
@@ -271,6 +272,22 @@ def test_stdin_is_a_delta_too(fleet: Path, tmp_path: Path) -> None:
     assert "pending" in out
     assert sum(path.endswith("/a.md") for path in files(fleet, "refs/heads/dc/w")) == 1
     assert "stdin can be read once" in dc("push", "-", "-", "--repo", str(fleet), code=2)
+
+
+@pytest.mark.parametrize("command", ["push", "validate", "import"])
+@pytest.mark.parametrize("given", ["<&-", "0>out"])
+def test_standard_input_that_cannot_be_read_is_wrong_usage(command: str, given: str, tmp_path: Path) -> None:
+    """A closed descriptor, or one that is only written to: one line that says so, with exit code 2."""
+    dc("init", str(tmp_path / "fleet.git"))
+    line = f"exec {' '.join(DREAMCATCHERD)} {command} - --repo fleet.git {given}"
+    done = subprocess.run(
+        ["sh", "-c", line], cwd=tmp_path, env=environment(), capture_output=True, text=True, check=False
+    )
+    said = done.stdout + done.stderr
+    assert done.returncode == 2, said
+    assert "standard input " in said
+    assert "internal error" not in said
+    assert len(done.stderr.splitlines()) == 1
 
 
 @pytest.mark.parametrize(
@@ -288,6 +305,15 @@ def test_wrong_usage_is_one_line(fleet: Path, tmp_path: Path, words: list[str], 
     """Exit 2, before anything is pushed."""
     written(tmp_path, "d.json", delta(1, "w"))
     assert said in dc("push", *words, "--repo", str(fleet), cwd=tmp_path, code=2)
+    assert refs(fleet) == {}
+
+
+def test_a_delta_of_another_stream_is_refused_with_what_to_change(fleet: Path, tmp_path: Path) -> None:
+    """The remedy is about --stream, and not about keys, which the repository does not ask for."""
+    written(tmp_path, "d.json", delta(1, "w"))
+    said = dc("push", "d.json", "--stream", "v", "--repo", str(fleet), cwd=tmp_path, code=1)
+    assert "the delta's stream is 'w', not 'v'; name its own stream with --stream, or correct the delta" in said
+    assert "key" not in said
     assert refs(fleet) == {}
 
 

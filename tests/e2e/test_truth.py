@@ -326,6 +326,36 @@ def test_push_delta_names_the_lane_in_its_way(tmp_path: Path, check: bool) -> No
     assert "refused again" not in done.stderr
 
 
+@pytest.mark.parametrize("check", [True, False], ids=["with the check", "without"])
+def test_push_delta_blames_no_lane_for_another_ref_in_its_way(tmp_path: Path, check: bool) -> None:
+    """Where a branch `dc` is there, no lane can be: the script does not say to delete a lane that does not exist."""
+    script = Path(__file__).parents[2] / "config/worker/push-delta.sh"
+    repository = tmp_path / "fleet.git"
+    dc("init", str(repository), *([] if check else ["--no-hook"]))
+    git(repository, "update-ref", "refs/heads/dc", "main")
+    (tmp_path / "b.json").write_text(delta(1, "s", observations=[2]))
+    words = ["sh", str(script), str(repository), str(tmp_path / "b.json")]
+    done = subprocess.run(words, env=environment(), capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 1
+    assert "a ref that git names above blocks dc/s/...: ask an operator to remove it" in done.stderr
+    assert "the lane dc/s" not in done.stderr
+
+
+def test_push_delta_calls_no_delta_valid_that_is_refused_for_more_than_its_lane(tmp_path: Path) -> None:
+    """Where a lane is in the way and the delta is wrong too, both are said."""
+    script = Path(__file__).parents[2] / "config/worker/push-delta.sh"
+    repository = tmp_path / "fleet.git"
+    dc("init", str(repository))
+    push(clone(repository, tmp_path / "w"), {path_of(1, "a"): delta(1, "s", observations=[1])}, "refs/heads/dc/s")
+    (tmp_path / "b.json").write_text(delta(1, "s", utc="noon"))
+    words = ["sh", str(script), str(repository), str(tmp_path / "b.json")]
+    done = subprocess.run(words, env=environment(), capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 1
+    assert "bad-utc" in done.stderr
+    assert "the lane dc/s blocks" in done.stderr
+    assert "valid" not in done.stderr
+
+
 def test_a_remote_primary_and_a_worker_can_delete_merged_lanes(tmp_path: Path) -> None:
     """With init's own settings, through git daemon: a merged lane goes, one that is not merged is kept."""
     repository = tmp_path / "served" / "fleet.git"

@@ -94,13 +94,15 @@ def test_before_the_first_poll_nothing_is_judged(served: Served) -> None:
 
 @pytest.mark.parametrize("path", [VALIDATE, HOOK])
 def test_what_takes_post_takes_nothing_else(served: Served, path: str) -> None:
-    """405 names POST there, and GET and HEAD everywhere else."""
+    """405 names POST there, and GET and HEAD everywhere else; like every error it is JSON with a remedy."""
     for method in ("GET", "HEAD", "PUT", "DELETE", "OPTIONS"):
         found = served.get(path, method)
         assert (found.code, found.headers["allow"]) == (405, "POST")
+        assert method == "HEAD" or found.json["remedy"] == "ask with POST"
     for other in ("/", f"{path}/", f"{path}x", "/api/v1/status", "/metrics", "//hooks/push", "/hooks"):
         found = served.get(other, "POST")
         assert (found.code, found.headers["allow"]) == (405, "GET, HEAD")
+        assert found.json["remedy"] == "ask with GET or HEAD"
 
 
 def test_a_hint_needs_no_token_and_validate_does() -> None:

@@ -78,6 +78,36 @@ def test_collections_are_listed_by_name(served: Served) -> None:
     assert [row for page in pages(served, "/collections?limit=3") for row in page.json] == list(rows.values())
 
 
+@pytest.mark.parametrize("path", ["/collections", "/books"])
+def test_names_of_any_length_are_on_the_way_through_a_list(path: str, served: Served) -> None:
+    """A worker chooses the names of sections and books: no length of them makes a link that leads nowhere."""
+    books = ["b" * 5_000 + end for end in ("", "c", "d")] + ["é" * 3_000, "t", "\0", "", 7, -1]
+    sections = {"x" * 3_000 + end: [1] for end in ("", "y", "z")} | {"y" * 9_000: [2]}
+    served.push_bytes(f"{FOLDER}/1/a.json", text(1, "a", 1, books_started=[{"book": one} for one in books], **sections))
+    served.close()
+    rows = get(served, f"{path}?limit=1000").json
+    assert len(rows) >= len(books)
+    assert [row for page in pages(served, f"{path}?limit=1") for row in page.json] == rows
+
+
+def test_streams_that_deliver_between_two_pages_are_listed_once(served: Served) -> None:
+    """They are listed by name: whoever delivers or falls silent meanwhile keeps its place."""
+    names = [*"bcdefgh", "Ünï", "a b"]
+    for at, name in enumerate(names):
+        served.push(name, at)
+    served.close()
+    served.look()
+    found = [get(served, "/streams?limit=2")]
+    for at, late in enumerate("hgfb", 20):
+        served.push(late, at, 2)
+        served.close()
+        served.look()
+        link = found[-1].headers["link"].partition(">")[0].removeprefix("<")
+        found.append(get(served, f"/streams{link}"))
+    assert [row["stream_id"] for page in found for row in page.json] == sorted(names)
+    assert found[-1].headers["link"] is None
+
+
 def test_records_are_what_show_prints(served: Served) -> None:
     """Of every collection, now and after an earlier frame, by `next` as by the link."""
     serve_history(served)
@@ -89,6 +119,19 @@ def test_records_are_what_show_prints(served: Served) -> None:
             for page in found:
                 assert (page.json["next"] is None) == (page.headers["link"] is None)
                 assert page.json["next"] is None or quote(page.json["next"]) in page.headers["link"]
+
+
+def test_the_empty_text_is_a_key_like_any_other(served: Served) -> None:
+    """The record, its explanation and its page are there: a list that shows it leads to it."""
+    agents = {"": {"mood": "calm"}, "x": {"mood": "low"}}
+    served.push_bytes(f"{FOLDER}/1/a.json", text(1, "a", 1, profile_updates=agents))
+    served.close()
+    (record,) = [row for row in get(served, "/collections/agents").json["records"] if row["agent"] == ""]
+    assert get(served, "/entity?collection=agents&key=").json == record
+    assert get(served, "/explain?collection=agents&key=").json["fields"]["mood"]["value"] == "calm"
+    page = served.get("/entity?collection=agents&key=")
+    assert (page.code, "calm" in page.text) == (200, True)
+    assert 'key="><bdi></bdi>' not in served.get("/collection?name=agents").text
 
 
 def test_a_section_is_named_with_a_slash_or_without(served: Served) -> None:

@@ -22,6 +22,11 @@ def clip(value: Json, most: int = CLIP) -> str:
     return text if len(text) <= most else text[: most - 1] + "…"
 
 
+def clip_key(key: Json, most: int) -> str:
+    """A key as text for people. The empty text is written `""`: nobody sees a link without text."""
+    return clip(key, most) or '""'
+
+
 def time_text(text: str | None) -> str:
     """An RFC 3339 time in UTC for people: `2026-01-31 12:00:00`."""
     return text[:19].replace("T", " ") if text else NOTHING
