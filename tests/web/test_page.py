@@ -116,7 +116,7 @@ def test_it_shows_what_the_history_holds(served: Served) -> None:
     assert "not-json" in sections["quarantine"]
     assert words(sections["conflicts"]).endswith("1 posts 1 title b a")
     assert "Tides" in sections["books"]
-    assert "1 of 1 chapters · published in frame 3" in words(sections["books"])
+    assert "1 of 1 chapter · published in frame 3" in words(sections["books"])
 
 
 def test_a_frame_has_a_page_with_everything_that_its_ledger_holds(served: Served) -> None:
@@ -144,7 +144,7 @@ def test_a_stream_has_a_page_with_what_became_of_its_deltas(served: Served) -> N
     assert "at most 1 frame, 1.0 on average" in late
     missing = served.get("/stream?id=nobody")
     assert missing.code == 404
-    assert "no stream" in missing.text
+    assert "No stream" in missing.text
 
 
 def test_an_entity_has_a_page_that_says_who_set_each_field_and_in_which_frames_it_changed(served: Served) -> None:

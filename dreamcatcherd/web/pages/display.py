@@ -5,10 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from urllib.parse import quote, urlencode
 
-from dreamcatcherd.core.codec import calendar_text, canonical
+from dreamcatcherd.core.codec import calendar_text, canonical, shortened
 from dreamcatcherd.core.model import Json
 
 CLIP = 140
+LABEL = 18
+"""Characters of a name beside a bar: what the style has room for."""
+
 NOTHING = "\N{EN DASH}"
 
 
@@ -20,6 +23,24 @@ def clip(value: Json, most: int = CLIP) -> str:
     """A value as text for people, of at most `most` characters; controls of direction are written out."""
     text = (value if isinstance(value, str) else canonical(value).decode())[: most + 1].translate(_DIRECTION)
     return text if len(text) <= most else text[: most - 1] + "…"
+
+
+def clip_name(name: Json, most: int = 48) -> str:
+    """A name as text for people, of at most `most` characters: of a long one its beginning and its end."""
+    text = name if isinstance(name, str) else canonical(name).decode()
+    # Of a megabyte only what may be shown is looked at.
+    return shortened(shortened(text, 2 * most).translate(_DIRECTION), most)
+
+
+def clip_key(key: Json, most: int = CLIP) -> str:
+    """An entity's key as text for people: its parts with slashes between them."""
+    parts = key if isinstance(key, list) else [key]
+    return " / ".join(clip_name(part, most) for part in parts)
+
+
+def plural_words(count: int, noun: str, many: str = "") -> str:
+    """A count with its noun: `1 frame`, `2,000 frames`; `many` is a plural that is not made with an s."""
+    return f"{number(count)} {noun if count == 1 else many or noun + 's'}"
 
 
 def time_text(text: str | None) -> str:

@@ -9,7 +9,7 @@ from dreamcatcherd.core.model import Record
 from dreamcatcherd.core.report import Pending
 from dreamcatcherd.history import queries
 from dreamcatcherd.history.search import Hit, search_texts
-from dreamcatcherd.web.pages.display import clip, entity_link, link, stream_link
+from dreamcatcherd.web.pages.display import clip, clip_key, clip_name, entity_link, link, stream_link
 from dreamcatcherd.web.query_executor import Reading
 
 FOUND_SHOWN = 50
@@ -23,7 +23,7 @@ def streams_like(pending: Pending | None, text: str) -> list[Record]:
     names = {**pending.seen, **pending.streams}
     found = [name for name in names if wanted in name.casefold()]
     found.sort(key=lambda name: (not name.casefold().startswith(wanted), name))
-    return [{"name": clip(name, 64), "page": stream_link(name)} for name in found[:FOUND_SHOWN]]
+    return [{"name": clip_name(name, 64), "page": stream_link(name)} for name in found[:FOUND_SHOWN]]
 
 
 def read_search(reading: Reading, text: str, after: str | None, frame: int | None) -> Record:
@@ -44,7 +44,7 @@ def read_search(reading: Reading, text: str, after: str | None, frame: int | Non
 def _hit(hit: Hit) -> Record:
     return {
         "collection": clip(hit.collection, 60),
-        "key": clip(hit.key, 80) if hit.key is not None else "",
+        "key": clip_key(hit.key, 80) if hit.key is not None else "",
         "page": entity_link(hit.collection, hit.key) if hit.key is not None else "",
         "field": clip(hit.field, 60),
         "snippet": clip(hit.snippet, 200),
