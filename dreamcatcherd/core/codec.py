@@ -211,7 +211,7 @@ def plain(value: object) -> str:
     return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)
 
 
-def shortened(text: str, most: int) -> str:
+def short_name(text: str, most: int) -> str:
     """A name of at most `most` characters: of a long one its beginning and its end, where long names mostly differ."""
     if len(text) <= most:
         return text

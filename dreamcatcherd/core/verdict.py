@@ -10,7 +10,7 @@ from typing import Literal
 
 from msgspec import Struct
 
-from dreamcatcherd.core.codec import shortened, utc_micros, utc_text
+from dreamcatcherd.core.codec import short_name, utc_micros, utc_text
 from dreamcatcherd.core.report import Pending, plural
 from dreamcatcherd.core.troubles import OVERDUE_S, Trouble, is_overdue_trouble
 
@@ -24,7 +24,7 @@ LATE_LEAST = 20
 SENTENCE = 90
 """The sentence names a second reason if the first is shorter than this many characters."""
 
-NAMED, NAME = 3, 32
+SILENT_NAMED, SILENT_CHARS = 3, 32
 """So many silent streams are named, with so many characters of each name."""
 
 Level = Literal["healthy", "attention", "failing"]
@@ -149,8 +149,8 @@ def _concerns(signs: HealthSigns, now: int) -> Iterator[VerdictReason]:
         text = f"{plural(count, 'stream')} {_be(count)} silent"
         if count == len(pending.seen) > 1:
             text = "all streams are silent"
-        elif count <= NAMED:
-            text += f": {_listed([shortened(one, NAME) for one in pending.silent])}"
+        elif count <= SILENT_NAMED:
+            text += f": {_listed([short_name(one, SILENT_CHARS) for one in pending.silent])}"
         remedy = "see that the workers run; a stream that left is forgotten 100 frames after its last delta"
         yield _attention(text, None, remedy, "streams?state=silent")
 

@@ -144,7 +144,7 @@ def test_a_stream_has_a_page_with_what_became_of_its_deltas(served: Served) -> N
     assert "at most 1 frame, 1.0 on average" in late
     missing = served.get("/stream?id=nobody")
     assert missing.code == 404
-    assert "No stream" in missing.text
+    assert "no stream" in missing.text
 
 
 def test_an_entity_has_a_page_that_says_who_set_each_field_and_in_which_frames_it_changed(served: Served) -> None:

@@ -107,6 +107,20 @@ def test_marks_of_direction_in_a_reason_are_written_out(served: Served) -> None:
         assert not re.search("[\u202a-\u202e\u2066-\u2069]", served.get(path).text), path
 
 
+def test_a_record_that_is_no_entity_has_no_link(served: Served) -> None:
+    """A comment without a text is appended and has no page, so no list links to one; a comment with a text has one."""
+    served.close()
+    mute = {"number": 1, "author": "mute"}
+    served.push("a", 1, 2, comments_added=[mute, mute, {"number": 1, "author": "b", "body": "hi"}])
+    served.close()
+    for path in ("/frames/2", "/diff?from=1&to=2", "/collection?name=comments", "/search?q=mute", "/search?q=hi"):
+        page = served.get(path).text
+        assert "mute" in page or "hi" in page
+        for link in re.findall(r'href="\.*/((?:entity)\?[^"#]*)"', page):
+            assert served.get(f"/{html.unescape(link)}").code == 200, (path, link)
+    assert "entity?" in served.get("/collection?name=comments").text
+
+
 class AwayServed(Served):
     """A server whose repository may be away, as after a failed mount."""
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from urllib.parse import quote, urlencode
 
-from dreamcatcherd.core.codec import calendar_text, canonical, shortened
+from dreamcatcherd.core.codec import calendar_text, canonical, short_name
 from dreamcatcherd.core.model import Json
 
 CLIP = 140
@@ -29,7 +29,7 @@ def clip_name(name: Json, most: int = 48) -> str:
     """A name as text for people, of at most `most` characters: of a long one its beginning and its end."""
     text = name if isinstance(name, str) else canonical(name).decode()
     # Of a megabyte only what may be shown is looked at.
-    return shortened(shortened(text, 2 * most).translate(_DIRECTION), most)
+    return short_name(short_name(text, 2 * most).translate(_DIRECTION), most)
 
 
 def clip_key(key: Json, most: int = CLIP) -> str:

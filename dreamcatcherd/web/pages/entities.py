@@ -8,7 +8,7 @@ from urllib.parse import unquote
 from dreamcatcherd.core.books.shelf import chapter_entries, shelf
 from dreamcatcherd.core.collections import EXTRA
 from dreamcatcherd.core.errors import RefusedError, UsageError
-from dreamcatcherd.core.keys import key_part, natural_key
+from dreamcatcherd.core.keys import key_part, names_entity, natural_key
 from dreamcatcherd.core.model import Record, Stamp
 from dreamcatcherd.core.snapshot import Item, open_snapshot
 from dreamcatcherd.history import queries
@@ -80,7 +80,7 @@ def _row(reading: Reading, item: Item) -> Record:
     names = [name for name in item.record if not (row and keyed and name in {n for c in row.choices for n in c.names})]
     return {
         "key": clip_key(key, 80) if keyed else f"{stamp.frame}" if stamp else NOTHING,
-        "page": entity_link(item.collection, key) if keyed else "",
+        "page": entity_link(item.collection, key) if row is not None and keyed and names_entity(row, key) else "",
         "section": clip(item.collection, 60),
         "fields": [(clip(name, 40), clip(item.record[name], 80)) for name in names[:FIELDS_SHOWN]],
         "more": max(0, len(names) - FIELDS_SHOWN),

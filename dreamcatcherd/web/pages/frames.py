@@ -6,7 +6,7 @@ from collections import Counter
 from itertools import islice
 
 from dreamcatcherd.core.diff import Bounds, Changed
-from dreamcatcherd.core.keys import natural_key
+from dreamcatcherd.core.keys import names_entity, natural_key
 from dreamcatcherd.core.ledger import BookRow, DeltaRow, DuplicateRow, HeldRow, Ledger, QuarantinedRow
 from dreamcatcherd.core.model import Record
 from dreamcatcherd.core.settings import Settings
@@ -214,7 +214,8 @@ def _entity(kind: str, item: Item, settings: Settings) -> Record:
     key, page = "", ""
     if row is not None and row.rule != "append":
         natural = natural_key(row, item.record)
-        key, page = clip_key(natural), entity_link(item.collection, natural)
+        key = clip_key(natural)
+        page = entity_link(item.collection, natural) if names_entity(row, natural) else ""
     more = max(0, len(item.record) - FIELDS)
     return {"kind": kind, "collection": clip(item.collection), "key": key, "page": page, "fields": fields, "more": more}
 

@@ -5,8 +5,10 @@ from __future__ import annotations
 import contextlib
 
 from dreamcatcherd.core.errors import RefusedError
+from dreamcatcherd.core.keys import names_entity
 from dreamcatcherd.core.model import Record
 from dreamcatcherd.core.report import Pending
+from dreamcatcherd.core.settings import Settings
 from dreamcatcherd.history import queries
 from dreamcatcherd.history.search import Hit, search_texts
 from dreamcatcherd.web.pages.display import clip, clip_key, clip_name, entity_link, link, stream_link
@@ -37,15 +39,17 @@ def read_search(reading: Reading, text: str, after: str | None, frame: int | Non
     pinned = frame if frame is not None else base.state.last_closed
     older = link("search", {"q": wanted, "after": found.after, "frame": pinned}) if found.after is not None else ""
     pages = _pages(reading, wanted) if after is None else []
-    return {"pages": pages, "hits": [_hit(one) for one in found.hits], "q": clip(wanted, 200), "older": older,
-            "first": after is None}  # fmt: skip
+    hits = [_hit(one, base.settings) for one in found.hits]
+    return {"pages": pages, "hits": hits, "q": clip(wanted, 200), "older": older, "first": after is None}
 
 
-def _hit(hit: Hit) -> Record:
+def _hit(hit: Hit, settings: Settings) -> Record:
+    row = settings.table.get(hit.collection)
+    named = hit.key is not None and row is not None and names_entity(row, hit.key)
     return {
         "collection": clip(hit.collection, 60),
         "key": clip_key(hit.key, 80) if hit.key is not None else "",
-        "page": entity_link(hit.collection, hit.key) if hit.key is not None else "",
+        "page": entity_link(hit.collection, hit.key) if named else "",
         "field": clip(hit.field, 60),
         "snippet": clip(hit.snippet, 200),
     }
