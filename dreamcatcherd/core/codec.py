@@ -211,6 +211,14 @@ def plain(value: object) -> str:
     return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)
 
 
+def short_name(text: str, most: int) -> str:
+    """A name of at most `most` characters: of a long one its beginning and its end, where long names mostly differ."""
+    if len(text) <= most:
+        return text
+    end = most // 3
+    return f"{text[: most - 1 - end]}…{text[-end:]}"
+
+
 def utc_micros(text: str) -> int | None:
     """RFC 3339 with an offset as microseconds since 1970 UTC; digits beyond the sixth are cut; None if malformed."""
     match = _RFC3339.fullmatch(text)

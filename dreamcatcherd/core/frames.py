@@ -8,8 +8,8 @@ The repository says which frame is open, since when, and perhaps when it closes:
 open frame, and a configuration with a later time counts from the next one. A primary adds when it first saw the frame
 open, by its wall clock and by its monotonic clock: an interval or deadline ends when either clock says so. So a sleep
 or a step forward closes the frame once, late or early, and a step back holds no frame open. The observations of a
-primary are lost when it restarts. Then the time in the repository alone decides: it is in the past, or after a step back the
-wait is counted from the restart."""
+primary are lost when it restarts. Then the time in the repository alone decides: it is in the past, or after a step
+back the wait is counted from the restart."""
 
 from __future__ import annotations
 

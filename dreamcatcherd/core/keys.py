@@ -114,6 +114,12 @@ def natural_key(row: Collection, record: Record) -> Json:
     return parts[0] if len(parts) == 1 else parts
 
 
+def names_entity(row: Collection, key: Json) -> bool:
+    """Whether a natural key names one entity. That of an appended record lacks its text, and may be that of several."""
+    parts = len(key) if isinstance(key, list | dict) else 1
+    return any(parts == len(one.names) + (one.content is not None) for one in row.choices)
+
+
 def sort_key(value: Json) -> tuple[object, ...]:
     """Natural-key order, part by part: null, integers, strings by code point, then anything else."""
     if type(value) is dict:

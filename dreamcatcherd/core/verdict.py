@@ -10,7 +10,7 @@ from typing import Literal
 
 from msgspec import Struct
 
-from dreamcatcherd.core.codec import utc_micros, utc_text
+from dreamcatcherd.core.codec import short_name, utc_micros, utc_text
 from dreamcatcherd.core.report import Pending, plural
 from dreamcatcherd.core.troubles import OVERDUE_S, Trouble, is_overdue_trouble
 
@@ -23,6 +23,9 @@ LATE_LEAST = 20
 
 SENTENCE = 90
 """The sentence names a second reason if the first is shorter than this many characters."""
+
+SILENT_NAMED, SILENT_CHARS = 3, 32
+"""So many silent streams are named, with so many characters of each name."""
 
 Level = Literal["healthy", "attention", "failing"]
 
@@ -56,13 +59,16 @@ class HealthSigns(Struct, frozen=True):
 
 
 class VerdictReason(Struct, frozen=True):
-    """One reason: what is so, since when (RFC 3339, None if unknown), what to do, and the page with the details."""
+    """One reason: what is so, since when (RFC 3339, None if unknown), what to do, and the page with the details.
+
+    `last` is when it happened last, for what is counted over some frames and began at no one time."""
 
     level: Level
     text: str
     since: str | None
     remedy: str
     page: str
+    last: str | None = None
 
 
 class FleetVerdict(Struct, frozen=True):
@@ -106,6 +112,8 @@ def _failures(signs: HealthSigns, now: int) -> Iterator[VerdictReason]:
     if due is not None and now - due > OVERDUE_S * 1e6:
         text = f"frame {pending.frame} is {span_text((now - due) / 1e6)} overdue"
         remedy = late.remedy if late else "see what the daemon's log says, and restart it if it says nothing"
+        if not signs.ready:
+            remedy = "it closes once the failure above is over"
         yield VerdictReason("failing", text, utc_text(due), remedy, "frames")
 
 
@@ -138,32 +146,34 @@ def _concerns(signs: HealthSigns, now: int) -> Iterator[VerdictReason]:
     yield from _recent(signs.recent)
     if pending is not None and pending.silent:
         count = len(pending.silent)
-        text = (
-            "all streams are silent"
-            if count == len(pending.seen) > 1
-            else f"{plural(count, 'stream')} {_be(count)} silent"
-        )
+        text = f"{plural(count, 'stream')} {_be(count)} silent"
+        if count == len(pending.seen) > 1:
+            text = "all streams are silent"
+        elif count <= SILENT_NAMED:
+            text += f": {_listed([short_name(one, SILENT_CHARS) for one in pending.silent])}"
         remedy = "see that the workers run; a stream that left is forgotten 100 frames after its last delta"
         yield _attention(text, None, remedy, "streams?state=silent")
 
 
 def _recent(recent: Recent) -> Iterator[VerdictReason]:
-    frames = plural(recent.frames, "frame")
+    frames = "frame" if recent.frames == 1 else f"{recent.frames} frames"
     if count := recent.quarantined:
         text = f"{plural(count, 'delta')} {'was' if count == 1 else 'were'} quarantined in the last {frames}"
         yield _attention(
             text,
-            recent.quarantined_at,
-            "each has its reason beside it: correct it and push it again under a new name",
+            None,
+            "the list has the reason of each: correct it and push it again under a new name",
             "quarantine",
+            recent.quarantined_at,
         )
     if count := recent.violations:
         text = f"{plural(count, 'violation')} {'was' if count == 1 else 'were'} repaired in the last {frames}"
         yield _attention(
             text,
-            recent.violated_at,
+            None,
             "find out who did it, and install the server-side check",
             f"frames/{recent.violated}#violations",
+            recent.violated_at,
         )
     if recent.deltas >= LATE_LEAST and recent.late > LATE_SHARE * recent.deltas:
         text = f"{recent.late} of {recent.deltas} deltas came late in the last {frames}"
@@ -175,8 +185,8 @@ def _recent(recent: Recent) -> Iterator[VerdictReason]:
         )
 
 
-def _attention(text: str, since: str | None, remedy: str, page: str) -> VerdictReason:
-    return VerdictReason("attention", text, since, remedy, page)
+def _attention(text: str, since: str | None, remedy: str, page: str, last: str | None = None) -> VerdictReason:
+    return VerdictReason("attention", text, since, remedy, page, last)
 
 
 def _calm(pending: Pending, closing: bool, now: int) -> tuple[str, str]:
@@ -197,6 +207,11 @@ def _together(texts: list[str]) -> str:
     shown = texts[:2] if len(texts[0]) < SENTENCE else texts[:1]
     left = len(texts) - len(shown)
     return ", ".join(shown) + (f", and {left} more" if left else "")
+
+
+def _listed(names: list[str]) -> str:
+    *first, last = names
+    return f"{', '.join(first)} and {last}" if first else last
 
 
 def _be(count: int) -> str:

@@ -307,13 +307,14 @@ def troubles(
     """The quarantined versions or the conflicts of the newest frames, or of those before frame `before`.
 
     At most `limit` entries from at most FRAMES_SEARCHED frames. A frame is complete or left for the next query; only if
-    the first frame alone exceeds the limit, it is cut."""
+    the first frame that has any exceeds the limit alone, it is cut."""
     bad: list[QuarantinedRow] = []
     lost: list[LostConflict] = []
     last: int | None = None
     for count, row in enumerate(chain.log(store, base, before=before)):
-        if count >= FRAMES_SEARCHED or (count and len(bad) + len(lost) + row[kind] > limit):
-            return Troubles(bad[:limit], lost[:limit], last, len(bad) + len(lost) > limit)
+        found = len(bad) + len(lost)
+        if count >= FRAMES_SEARCHED or (found and found + row[kind] > limit):
+            return Troubles(bad[:limit], lost[:limit], last, found > limit)
         last = frame = row["frame"]
         oid = blob_at(store, base.ledgers, paths.ledger_path(frame)) if row[kind] else None
         if oid is None:

@@ -13,7 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any, NamedTuple, TypeVar, cast
 
-from dreamcatcherd.core.errors import DreamcatcherError, FatalError, RefusedError, RetryableError
+from dreamcatcherd.core.errors import DreamcatcherError, FatalError, RefusedError, RetryableError, UsageError
 from dreamcatcherd.core.model import FrameState
 from dreamcatcherd.git.protocols import Commit, QueryReader
 from dreamcatcherd.history.ledger_index import LINEAR, LedgerIndex, ledger_index
@@ -191,7 +191,13 @@ class QueryExecutor:
 
     def _reading(self, commit: str | None) -> Reading:
         if self._bounded is None:
-            store = self._open()
+            try:
+                store = self._open()
+            except UsageError as error:
+                # No request is to blame, and whoever followed its remedy would put an empty repository in the place of
+                # one that is only away.
+                cause = f"the repository cannot be read at present: {error.cause}"
+                raise RetryableError(cause, "do what /readyz says; the daemon goes on by itself afterwards") from error
             self._bounded, self._index = _BoundedStore(store, self._live_status), ledger_index(store)
         self._bounded.begin()
         if self._stopped:

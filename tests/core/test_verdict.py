@@ -41,12 +41,12 @@ def signs(**changes: Any) -> HealthSigns:
         (signs(streams={}, closes_at=None), "healthy", "frame 412 is open, no delta waits"),
         (signs(closing=True), "healthy", "frame 412 is being merged, 12 deltas wait"),
         (signs(due_at_s=NOW / 1e6 - 3), "healthy", "frame 412 closes in 8 s, 12 deltas wait"),
-        (signs(silent=["b"]), "attention", "1 stream is silent"),
+        (signs(silent=["b"]), "attention", "1 stream is silent: b"),
         (signs(silent=["a", "b", "c"]), "attention", "all streams are silent"),
         (
             signs(silent=["b", "c"], recent=Recent(100, quarantined=1)),
             "attention",
-            "1 delta was quarantined in the last 100 frames, 2 streams are silent",
+            "1 delta was quarantined in the last 100 frames, 2 streams are silent: b and c",
         ),
         (
             signs(recent=Recent(9, violations=2, violated=7)),
@@ -97,6 +97,12 @@ def test_a_reason_says_since_when_what_to_do_and_where_to_look() -> None:
     assert made.reasons[0].remedy == "mount it"
     assert made.reasons[1].since == utc_text(NOW - 40 * SECOND)
     assert all(one.remedy and one.text for one in made.reasons)
+
+
+def test_a_frame_is_overdue_because_of_the_failure() -> None:
+    """While the cycle fails nobody is sent to restart the daemon for the frame that waits for it."""
+    made = verdict(signs(ready=False, why="gone", due_at_s=NOW / 1e6 - 40), NOW)
+    assert made.reasons[1].remedy == "it closes once the failure above is over"
 
 
 def test_a_trouble_is_a_reason_once() -> None:

@@ -9,6 +9,7 @@ import pytest
 from playwright.sync_api import Browser
 
 from tests.e2e.browser import LOOKS, accessibility_findings, chromium, tab
+from tests.e2e.screenshots import DETAILS
 from tests.e2e.tools import wait_for
 from tests.web.verdicts import Level, page_in
 
@@ -75,3 +76,16 @@ def test_a_phone_shows_who_set_a_field_without_moving_sideways(browser: Browser)
             assert box["x"] + box["width"] <= LOOKS["phone"]["viewport"]["width"]
             shown = cell.evaluate("(one) => getComputedStyle(one, '::before').content")
             assert shown == '"Set by"'
+
+
+def test_on_a_phone_no_table_is_cut_off(browser: Browser) -> None:
+    """Every cell of every table is inside the screen and has its column's name, or is a tag that needs none."""
+    outside = """[...document.querySelectorAll('.table :is(td, tbody th)')].filter((cell) => {
+        const box = cell.getBoundingClientRect();
+        return box.width && (box.left < 0 || box.right > innerWidth || cell.scrollWidth > cell.clientWidth + 1);
+    }).map((cell) => cell.textContent.trim())"""
+    with page_in("attention") as served, tab(browser, "phone") as opened:
+        for path in ("/", *DETAILS):
+            opened.page.goto(served.server.url + path)
+            assert opened.page.evaluate(outside) == [], path
+            assert opened.page.locator(".table td:not([data-head])").count() == 0, path

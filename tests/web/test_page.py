@@ -116,7 +116,7 @@ def test_it_shows_what_the_history_holds(served: Served) -> None:
     assert "not-json" in sections["quarantine"]
     assert words(sections["conflicts"]).endswith("1 posts 1 title b a")
     assert "Tides" in sections["books"]
-    assert "1 of 1 chapters · published in frame 3" in words(sections["books"])
+    assert "1 of 1 chapter · published in frame 3" in words(sections["books"])
 
 
 def test_a_frame_has_a_page_with_everything_that_its_ledger_holds(served: Served) -> None:

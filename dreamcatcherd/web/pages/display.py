@@ -5,10 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from urllib.parse import quote, urlencode
 
-from dreamcatcherd.core.codec import calendar_text, canonical
+from dreamcatcherd.core.codec import calendar_text, canonical, short_name
 from dreamcatcherd.core.model import Json
 
 CLIP = 140
+LABEL = 18
+"""Characters of a name beside a bar: what the style has room for."""
+
 NOTHING = "\N{EN DASH}"
 
 
@@ -22,9 +25,23 @@ def clip(value: Json, most: int = CLIP) -> str:
     return text if len(text) <= most else text[: most - 1] + "…"
 
 
-def clip_key(key: Json, most: int) -> str:
-    """A key as text for people. The empty text is written `""`: nobody sees a link without text."""
-    return clip(key, most) or '""'
+def clip_name(name: Json, most: int = 48) -> str:
+    """A name as text for people, of at most `most` characters: of a long one its beginning and its end."""
+    text = name if isinstance(name, str) else canonical(name).decode()
+    # Of a megabyte only what may be shown is looked at.
+    return short_name(short_name(text, 2 * most).translate(_DIRECTION), most)
+
+
+def clip_key(key: Json, most: int = CLIP) -> str:
+    """An entity's key as text for people: its parts with slashes between them. The empty text is written `""`: nobody
+    sees a link without text."""
+    parts = key if isinstance(key, list) else [key]
+    return " / ".join(clip_name(part, most) or '""' for part in parts)
+
+
+def plural_words(count: int, noun: str, many: str = "") -> str:
+    """A count with its noun: `1 frame`, `2,000 frames`; `many` is a plural that is not made with an s."""
+    return f"{number(count)} {noun if count == 1 else many or noun + 's'}"
 
 
 def time_text(text: str | None) -> str:

@@ -8,13 +8,13 @@ from urllib.parse import unquote
 from dreamcatcherd.core.books.shelf import chapter_entries, shelf
 from dreamcatcherd.core.collections import EXTRA
 from dreamcatcherd.core.errors import RefusedError, UsageError
-from dreamcatcherd.core.keys import key_part, natural_key
+from dreamcatcherd.core.keys import key_part, names_entity, natural_key
 from dreamcatcherd.core.model import Record, Stamp
 from dreamcatcherd.core.snapshot import Item, open_snapshot
 from dreamcatcherd.history import queries
 from dreamcatcherd.history.entity_history import EntityChange, entity_history
 from dreamcatcherd.history.provenance import Field
-from dreamcatcherd.web.pages.display import NOTHING, clip, clip_key, entity_link, link
+from dreamcatcherd.web.pages.display import NOTHING, clip, clip_key, clip_name, entity_link, link
 from dreamcatcherd.web.pages.lists import book_row, stamp_row
 from dreamcatcherd.web.query_executor import Reading
 
@@ -80,7 +80,7 @@ def _row(reading: Reading, item: Item) -> Record:
     names = [name for name in item.record if not (row and keyed and name in {n for c in row.choices for n in c.names})]
     return {
         "key": clip_key(key, 80) if keyed else f"{stamp.frame}" if stamp else NOTHING,
-        "page": entity_link(item.collection, key) if keyed else "",
+        "page": entity_link(item.collection, key) if row is not None and keyed and names_entity(row, key) else "",
         "section": clip(item.collection, 60),
         "fields": [(clip(name, 40), clip(item.record[name], 80)) for name in names[:FIELDS_SHOWN]],
         "more": max(0, len(names) - FIELDS_SHOWN),
@@ -136,7 +136,7 @@ def _field(name: str, one: Field) -> Record:
         "rule": one.rule,
         "by": stamp_row(one.stamp) if one.stamp else None,
         "frame": one.frame,
-        "path": clip(one.path, 160) if one.path is not None else "",
+        "path": clip_name(one.path, 160) if one.path is not None else "",
         "file": one.path or "",
         "commit": one.commit,
         "author": clip(one.author, 80) if one.author is not None else "",
@@ -173,10 +173,10 @@ def read_book(reading: Reading, key: str) -> Record:
         "book": book_row(entry),
         "title_page": entity_link("books", entry.book),
         "chapters": [
-            {"number": one.number, "title": clip(one.title), "author": clip(one.author, 60), "words": one.word_count,
-             "page": entity_link("chapters", [entry.book, one.number, one.author]),
+            {"number": one.number, "title": clip(one.title), "author": clip_name(one.author, 60),
+             "words": one.word_count, "page": entity_link("chapters", [entry.book, one.number, one.author]),
              "by": stamp_row(one.stamp) if one.stamp else None,
-             "alternates": [clip(other, 60) for other in one.alternates[:6]]}
+             "alternates": [clip_name(other, 60) for other in one.alternates[:6]]}
             for one in chapters[:CHAPTERS_SHOWN]
         ],
         "more": max(0, len(chapters) - CHAPTERS_SHOWN),

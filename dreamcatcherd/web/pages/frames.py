@@ -6,14 +6,26 @@ from collections import Counter
 from itertools import islice
 
 from dreamcatcherd.core.diff import Bounds, Changed
-from dreamcatcherd.core.keys import natural_key
+from dreamcatcherd.core.keys import names_entity, natural_key
 from dreamcatcherd.core.ledger import BookRow, DeltaRow, DuplicateRow, HeldRow, Ledger, QuarantinedRow
 from dreamcatcherd.core.model import Record
 from dreamcatcherd.core.settings import Settings
 from dreamcatcherd.core.snapshot import Item
 from dreamcatcherd.core.summary import frame_summary
 from dreamcatcherd.history import queries
-from dreamcatcherd.web.pages.display import NOTHING, clip, entity_link, key_text, link, micros_text, stream_link
+from dreamcatcherd.web.pages.display import (
+    LABEL,
+    NOTHING,
+    clip,
+    clip_key,
+    clip_name,
+    entity_link,
+    key_text,
+    link,
+    micros_text,
+    plural_words,
+    stream_link,
+)
 from dreamcatcherd.web.pages.lists import conflict_row
 from dreamcatcherd.web.query_executor import Reading
 
@@ -76,14 +88,14 @@ def read_frame(reading: Reading, frame: int) -> Record:
         "books": [_book(row) for row in ledger.books[:LEDGER_ROWS]],
         "violations": [
             {
-                "kind": row.kind, "path": clip(row.path, 200), "commit": row.commit,
+                "kind": row.kind, "path": clip_name(row.path, 200), "commit": row.commit,
                 "author": clip(row.author or NOTHING, 120), "detail": clip(row.detail, 200),
             }
             for row in ledger.violations[:LEDGER_ROWS]
         ],
         "misfits": [
             {
-                "path": clip(row.path, 200), "section": clip(row.section, 60), "why": clip(row.why),
+                "path": clip_name(row.path, 200), "section": clip(row.section, 60), "why": clip(row.why),
                 "records": row.records,
             }
             for row in ledger.misfits[:LEDGER_ROWS]
@@ -100,7 +112,7 @@ def _by_stream(rows: list[DeltaRow]) -> Record:
     most = counted[0][1] if counted else 1
     return {
         "rows": [
-            {"name": clip(name, 60), "page": stream_link(name), "count": count, "late": late[name],
+            {"name": clip_name(name, LABEL), "page": stream_link(name), "count": count, "late": late[name],
              "share": round(100 * count / most, 2)}
             for name, count in counted[:24]
         ],
@@ -111,7 +123,7 @@ def _by_stream(rows: list[DeltaRow]) -> Record:
 def _delta(row: DeltaRow, frame: int) -> Record:
     own = frame if row.frame is None else row.frame
     return {
-        "stream": clip(row.stream_id, 48), "page": stream_link(row.stream_id), "path": clip(row.path, 160),
+        "stream": clip_name(row.stream_id), "page": stream_link(row.stream_id), "path": clip_name(row.path, 160),
         "file": row.path, "commit": row.commit, "utc": micros_text(row.utc), "late": frame - own if row.late else 0,
         "notes": notes_of(row), "source": clip(row.source, 80),
     }  # fmt: skip
@@ -124,31 +136,31 @@ def notes_of(row: DeltaRow) -> list[str]:
         notes.append(f"clock {row.ahead_s:,} s ahead")
     if row.backward:
         notes.append("clock went backward")
-    for count, words in (
-        (row.misfits, "without a usable key"),
-        (row.collapsed, "collapsed into existing ones"),
-        (len(row.unresolved), "references without a file"),
-        (len(row.unknown), "unknown sections"),
+    for count, noun, words in (
+        (row.misfits, "record", " without a usable key"),
+        (row.collapsed, "record", " that brought nothing new"),
+        (len(row.unresolved), "reference", " without a file"),
+        (len(row.unknown), "unknown section", ""),
     ):
         if count:
-            notes.append(f"{count:,} {words}")
+            notes.append(plural_words(count, noun) + words)
     return notes
 
 
 def _held(row: HeldRow) -> Record:
-    return {"stream": clip(row.stream_id, 48), "page": stream_link(row.stream_id), "path": clip(row.path, 160),
+    return {"stream": clip_name(row.stream_id), "page": stream_link(row.stream_id), "path": clip_name(row.path, 160),
             "file": row.path, "commit": row.commit, "frame": row.frame}  # fmt: skip
 
 
 def _duplicate(row: DuplicateRow) -> Record:
-    return {"stream": clip(row.stream_id, 48), "page": stream_link(row.stream_id), "path": clip(row.path, 160),
+    return {"stream": clip_name(row.stream_id), "page": stream_link(row.stream_id), "path": clip_name(row.path, 160),
             "file": row.path, "commit": row.commit, "frame": row.frame, "more": row.more}  # fmt: skip
 
 
 def quarantine_row(row: QuarantinedRow) -> Record:
     """One quarantined version for display."""
     return {
-        "frame": row.since, "path": clip(row.path, 200), "file": row.path, "reason": row.reason,
+        "frame": row.since, "path": clip_name(row.path, 200), "file": row.path, "reason": row.reason,
         "detail": clip(row.detail, 300), "at": clip(row.at) if row.at else "", "source": clip(row.source),
         "commit": row.commit, "more": row.more,
     }  # fmt: skip
@@ -166,9 +178,9 @@ def _conflicts(ledger: Ledger) -> list[Record]:
 def _claims(ledger: Ledger) -> list[Record]:
     return [
         {
-            "collection": clip(row.collection), "key": clip(row.key), "page": entity_link(row.collection, row.key),
-            "stream": clip(row.stream_id, 48), "stream_page": stream_link(row.stream_id), "outcome": row.outcome,
-            "holder": clip(row.holder, 48) if row.holder is not None else "", "until": row.until,
+            "collection": clip(row.collection), "key": clip_key(row.key), "page": entity_link(row.collection, row.key),
+            "stream": clip_name(row.stream_id), "stream_page": stream_link(row.stream_id), "outcome": row.outcome,
+            "holder": clip_name(row.holder) if row.holder is not None else "", "until": row.until,
         }
         for row in ledger.claims[:LEDGER_ROWS]
     ]  # fmt: skip
@@ -202,7 +214,8 @@ def _entity(kind: str, item: Item, settings: Settings) -> Record:
     key, page = "", ""
     if row is not None and row.rule != "append":
         natural = natural_key(row, item.record)
-        key, page = clip(natural), entity_link(item.collection, natural)
+        key = clip_key(natural)
+        page = entity_link(item.collection, natural) if names_entity(row, natural) else ""
     more = max(0, len(item.record) - FIELDS)
     return {"kind": kind, "collection": clip(item.collection), "key": key, "page": page, "fields": fields, "more": more}
 
@@ -211,5 +224,5 @@ def _changed(collection: str, one: Changed) -> Record:
     first = list(one.fields.items())[:FIELDS]
     fields = [{"name": clip(name, 60), "old": clip(old), "new": clip(new)} for name, (old, new) in first]
     more = max(0, len(one.fields) - FIELDS)
-    return {"kind": "changed", "collection": clip(collection), "key": clip(one.key),
+    return {"kind": "changed", "collection": clip(collection), "key": clip_key(one.key),
             "page": entity_link(collection, one.key), "fields": fields, "more": more}  # fmt: skip

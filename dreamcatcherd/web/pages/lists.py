@@ -9,7 +9,16 @@ from dreamcatcherd.core.model import Record, Stamp
 from dreamcatcherd.core.snapshot import open_snapshot
 from dreamcatcherd.history import queries
 from dreamcatcherd.stages.held_claims import HeldClaim, held_claims
-from dreamcatcherd.web.pages.display import clip, entity_link, key_text, link, micros_text, stream_link
+from dreamcatcherd.web.pages.display import (
+    clip,
+    clip_key,
+    clip_name,
+    entity_link,
+    key_text,
+    link,
+    micros_text,
+    stream_link,
+)
 from dreamcatcherd.web.query_executor import Reading
 
 AUTHORS = 6
@@ -21,7 +30,7 @@ def read_quarantined(reading: Reading, limit: int, before: int | None) -> Record
     found = queries.troubles(reading.store, reading.base, reading.chain, "quarantined", limit, before)
     rows = [
         {
-            "frame": row.since, "path": clip(row.path, 200), "reason": row.reason, "detail": clip(row.detail, 300),
+            "frame": row.since, "path": clip_name(row.path, 200), "reason": row.reason, "detail": clip(row.detail, 300),
             "at": clip(row.at) if row.at else "", "source": clip(row.source), "commit": row.commit, "more": row.more,
             "file": row.path,
         }
@@ -40,12 +49,22 @@ def read_conflicts(reading: Reading, limit: int, before: int | None) -> Record:
     }
 
 
+def empty_text(found: Record, before: int | None, last: int | None) -> str:
+    """What an empty list means: which frames were searched."""
+    if last is None:
+        return "No frame is closed yet."
+    if found["before"] is not None:  # the search ended before the first frame
+        newest = last if before is None else min(last, before - 1)
+        return f"None in frames {found['before']} to {newest}; older frames were not searched yet."
+    return "None in the closed frames." if before is None else f"None before frame {before}."
+
+
 def conflict_row(row: queries.LostConflict) -> Record:
     """One conflict for display, with the pages of its entity and its streams."""
     return {
         "frame": row.frame,
         "collection": clip(row.collection),
-        "key": clip(row.key),
+        "key": clip_key(row.key),
         "page": entity_link(row.collection, row.key),
         "field": clip(row.field) if row.field is not None else "",
         "value": clip(row.value),
@@ -57,7 +76,7 @@ def conflict_row(row: queries.LostConflict) -> Record:
 def stamp_row(stamp: Stamp) -> Record:
     """A stamp for display."""
     return {
-        "stream": clip(stamp.stream_id, 48),
+        "stream": clip_name(stamp.stream_id),
         "page": stream_link(stamp.stream_id),
         "frame": stamp.frame,
         "utc": micros_text(stamp.utc),
@@ -76,9 +95,9 @@ def read_claims(reading: Reading, limit: int, offset: int = 0) -> tuple[list[Rec
 def _claim(claim: HeldClaim) -> Record:
     return {
         "collection": clip(claim.collection),
-        "key": clip(claim.key),
+        "key": clip_key(claim.key),
         "page": entity_link(claim.collection, claim.key),
-        "holder": clip(claim.holder, 48),
+        "holder": clip_name(claim.holder),
         "holder_page": stream_link(claim.holder),
         "since": claim.since,
         "until": claim.until,
@@ -105,7 +124,7 @@ def book_row(book: ShelfEntry) -> Record:
         "target": book.target,
         "share": 100 if book.published else min(100, 100 * book.chapters // book.target) if book.target else 0,
         "missing": missing + (f" and {book.missing_total - MISSING} more" if book.missing_total > MISSING else ""),
-        "authors": [clip(author, 60) for author in book.authors[:AUTHORS]],
+        "authors": [clip_name(author, 60) for author in book.authors[:AUTHORS]],
         "more_authors": max(0, len(book.authors) - AUTHORS),
         "words": book.word_count,
         "fingerprint": book.fingerprint,

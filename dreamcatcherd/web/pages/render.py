@@ -15,7 +15,17 @@ from dreamcatcherd import __version__
 from dreamcatcherd.core.codec import plain
 from dreamcatcherd.core.model import Record
 from dreamcatcherd.core.verdict import span_text
-from dreamcatcherd.web.pages.display import duration, entity_link, link, number, short_time, stream_link, time_text
+from dreamcatcherd.web.pages.display import (
+    clip,
+    duration,
+    entity_link,
+    link,
+    number,
+    plural_words,
+    short_time,
+    stream_link,
+    time_text,
+)
 
 PAGES_KEPT = 64
 PAGES_KEPT_BYTES = 8 * 2**20
@@ -44,6 +54,8 @@ class Renderer:
             "number": number,
             "span": span_text,
             "plain": plain,
+            "clip": clip,
+            "counted": plural_words,
         }
         self._environment.filters.update(filters)
         names = {"link": link, "entity_link": entity_link, "stream_link": stream_link, "version": __version__}

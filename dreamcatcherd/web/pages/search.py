@@ -5,11 +5,13 @@ from __future__ import annotations
 import contextlib
 
 from dreamcatcherd.core.errors import RefusedError
+from dreamcatcherd.core.keys import names_entity
 from dreamcatcherd.core.model import Record
 from dreamcatcherd.core.report import Pending
+from dreamcatcherd.core.settings import Settings
 from dreamcatcherd.history import queries
 from dreamcatcherd.history.search import Hit, search_texts
-from dreamcatcherd.web.pages.display import clip, entity_link, link, stream_link
+from dreamcatcherd.web.pages.display import clip, clip_key, clip_name, entity_link, link, stream_link
 from dreamcatcherd.web.query_executor import Reading
 
 FOUND_SHOWN = 50
@@ -23,7 +25,7 @@ def streams_like(pending: Pending | None, text: str) -> list[Record]:
     names = {**pending.seen, **pending.streams}
     found = [name for name in names if wanted in name.casefold()]
     found.sort(key=lambda name: (not name.casefold().startswith(wanted), name))
-    return [{"name": clip(name, 64), "page": stream_link(name)} for name in found[:FOUND_SHOWN]]
+    return [{"name": clip_name(name, 64), "page": stream_link(name)} for name in found[:FOUND_SHOWN]]
 
 
 def read_search(reading: Reading, text: str, after: str | None, frame: int | None) -> Record:
@@ -37,15 +39,17 @@ def read_search(reading: Reading, text: str, after: str | None, frame: int | Non
     pinned = frame if frame is not None else base.state.last_closed
     older = link("search", {"q": wanted, "after": found.after, "frame": pinned}) if found.after is not None else ""
     pages = _pages(reading, wanted) if after is None else []
-    return {"pages": pages, "hits": [_hit(one) for one in found.hits], "q": clip(wanted, 200), "older": older,
-            "first": after is None}  # fmt: skip
+    hits = [_hit(one, base.settings) for one in found.hits]
+    return {"pages": pages, "hits": hits, "q": clip(wanted, 200), "older": older, "first": after is None}
 
 
-def _hit(hit: Hit) -> Record:
+def _hit(hit: Hit, settings: Settings) -> Record:
+    row = settings.table.get(hit.collection)
+    named = hit.key is not None and row is not None and names_entity(row, hit.key)
     return {
         "collection": clip(hit.collection, 60),
-        "key": clip(hit.key, 80) if hit.key is not None else "",
-        "page": entity_link(hit.collection, hit.key) if hit.key is not None else "",
+        "key": clip_key(hit.key, 80) if hit.key is not None else "",
+        "page": entity_link(hit.collection, hit.key) if named else "",
         "field": clip(hit.field, 60),
         "snippet": clip(hit.snippet, 200),
     }

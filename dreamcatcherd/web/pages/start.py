@@ -5,11 +5,12 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from dreamcatcherd.core.codec import calendar_text, utc_micros
+from dreamcatcherd.core.collections import EXTRA
 from dreamcatcherd.core.model import Record
 from dreamcatcherd.core.report import Pending
 from dreamcatcherd.observe.clock import wall_clock
 from dreamcatcherd.web.pages import lists
-from dreamcatcherd.web.pages.display import clip, link, stream_link
+from dreamcatcherd.web.pages.display import LABEL, clip_name, link, stream_link
 from dreamcatcherd.web.query_executor import Reading
 
 STREAMS_SHOWN = 12
@@ -21,8 +22,8 @@ class Parts(NamedTuple):
     """What the first page shows of one published commit, clipped for display."""
 
     log: list[Record]
-    quarantined: list[Record]
-    conflicts: list[Record]
+    quarantined: Record
+    conflicts: Record
     claims: list[Record]
     more_claims: int
     books: list[Record]
@@ -33,10 +34,13 @@ def read_parts(reading: Reading) -> Parts:
     """Everything on the first page that depends on the published commit alone."""
     claims, all_claims = lists.read_claims(reading, ROWS_SHOWN)
     books, all_books = lists.read_books(reading, ROWS_SHOWN)
+    quarantined = lists.read_quarantined(reading, ROWS_SHOWN, None)
+    conflicts = lists.read_conflicts(reading, ROWS_SHOWN, None)
+    last = reading.base.state.last_closed
     return Parts(
         log=list(reading.chain.log(reading.store, reading.base, FRAMES_SHOWN)),
-        quarantined=lists.read_quarantined(reading, ROWS_SHOWN, None)["rows"],
-        conflicts=lists.read_conflicts(reading, ROWS_SHOWN, None)["rows"],
+        quarantined=quarantined | {"empty": lists.empty_text(quarantined, None, last)},
+        conflicts=conflicts | {"empty": lists.empty_text(conflicts, None, last)},
         claims=claims,
         more_claims=all_claims - len(claims),
         books=books,
@@ -49,7 +53,12 @@ def open_frame(pending: Pending) -> Record:
     counts = sorted(pending.streams.items(), key=lambda one: (-one[1], one[0]))
     most = counts[0][1] if counts else 1
     bars = [
-        {"name": clip(name, 60), "page": stream_link(name), "count": count, "share": round(100 * count / most, 2)}
+        {
+            "name": clip_name(name, LABEL),
+            "page": stream_link(name),
+            "count": count,
+            "share": round(100 * count / most, 2),
+        }
         for name, count in counts[:STREAMS_SHOWN]
     ]
     opened, closes = (utc_micros(text) if text else None for text in (pending.opened_at, pending.closes_at))
@@ -61,10 +70,15 @@ def open_frame(pending: Pending) -> Record:
         "span_s": (closes - opened) / 1e6 if timed and closes and opened else None,
         "gone_s": max(0.0, (wall_clock() - opened) / 1e6) if timed and opened else None,
         "entities": [
-            {"name": clip(name, 60), "page": link("collection", {"name": name}), "count": count}
+            {"name": clip_name(name), "page": _collection_page(name), "count": count}
             for name, count in sorted(pending.entities.items(), key=lambda one: -one[1])
         ],
     }
+
+
+def _collection_page(name: str) -> str:
+    # All extra sections are counted together, and only the list of collections names each.
+    return "collections" if name == EXTRA else link("collection", {"name": name})
 
 
 def stream_list(pending: Pending, state: str | None, limit: int, offset: int = 0) -> Record:
@@ -81,7 +95,7 @@ def stream_list(pending: Pending, state: str | None, limit: int, offset: int = 0
     return {
         "rows": [
             {
-                "stream_id": clip(name, 48), "page": stream_link(name), "state": kind,
+                "stream_id": clip_name(name), "page": stream_link(name), "state": kind,
                 "pending": pending.streams.get(name, 0), "frame": last.frame if last else None,
                 "utc": calendar_text(last.utc) if last else None,
             }

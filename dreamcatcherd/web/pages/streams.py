@@ -9,7 +9,7 @@ from dreamcatcherd.core.errors import RefusedError
 from dreamcatcherd.core.model import Record
 from dreamcatcherd.core.report import Pending
 from dreamcatcherd.history.stream_history import StreamDelta, stream_history
-from dreamcatcherd.web.pages.display import clip, micros_text
+from dreamcatcherd.web.pages.display import clip, clip_name, micros_text
 from dreamcatcherd.web.pages.frames import notes_of
 from dreamcatcherd.web.pages.lists import conflict_row
 from dreamcatcherd.web.query_executor import Reading
@@ -42,7 +42,7 @@ def stream_now(pending: Pending | None, stream_id: str) -> Record:
     silent = pending is not None and stream_id in pending.silent
     state = "silent" if silent else "active" if last else "new" if waiting else "not seen"
     return {
-        "stream_id": clip(stream_id, 128),
+        "stream_id": clip_name(stream_id, 128),
         "state": state,
         "waiting": waiting,
         "last_frame": last.frame if last else None,
@@ -59,7 +59,7 @@ def check_known(found: Record, now: Record) -> None:
 
 def _delta(one: StreamDelta) -> Record:
     return {
-        "frame": one.frame, "own": one.own, "outcome": one.outcome, "path": clip(one.path, 160), "file": one.path,
+        "frame": one.frame, "own": one.own, "outcome": one.outcome, "path": clip_name(one.path, 160), "file": one.path,
         "commit": one.commit, "utc": micros_text(one.utc), "detail": clip(one.detail, 200),
         "late": one.frame - one.own if one.outcome == "late" and one.own is not None else 0, "lost": one.lost,
         "notes": notes_of(one.merged) if one.merged else [],

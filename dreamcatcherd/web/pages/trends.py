@@ -13,17 +13,17 @@ from dreamcatcherd.web.query_executor import Reading
 
 
 class Range(NamedTuple):
-    """A range of time: its name, its seconds, and the seconds of one column."""
+    """A range of time: its seconds, the seconds of one column, and these in words."""
 
-    name: str
     length_s: int
     width_s: int
+    column: str
 
 
 RANGES = {
-    "1h": Range("1 hour", 3_600, 60),
-    "24h": Range("24 hours", 86_400, 1_800),
-    "7d": Range("7 days", KEPT_S, 10_800),
+    "1h": Range(3_600, 60, "minute"),
+    "24h": Range(86_400, 1_800, "30 minutes"),
+    "7d": Range(KEPT_S, 10_800, "3 hours"),
 }
 DEFAULT_RANGE = "24h"
 
@@ -47,6 +47,7 @@ class Trends(NamedTuple):
     """The charts of one range; `covered` says what they rest on, `rows` has the same numbers as a table."""
 
     chosen: str
+    column: str
     covered: str
     complete: bool
     measured: str
@@ -90,9 +91,10 @@ def read_trends(
         chart("violations", "Violations repaired", "", ("violations", "violations")),
     ]
     rows = [(_when(begin, width, day), one, duration(took.get(begin))) for begin, one in reversed(sums) if one.frames]
-    measured = f"the last {len(phases)} frames that this daemon closed" if phases else "none since the daemon started"
+    newest = "the last frame" if len(phases) == 1 else f"the last {len(phases)} frames"
+    measured = f"{newest} that this daemon closed" if phases else "none since the daemon started"
     complete = timeline.complete or (known is not None and known <= start)
-    return Trends(chosen, _covered(timeline, start), complete, measured, charts, rows)
+    return Trends(chosen, length.column, _covered(timeline, start), complete, measured, charts, rows)
 
 
 def _merge_times(reading: Reading, phases: Mapping[int, Mapping[str, float]], width_s: int) -> dict[int, float]:

@@ -56,15 +56,21 @@ def _frames(reading: Reading, given: FramesPageParams) -> Record:
 
 
 def _quarantine(reading: Reading, given: BeforeParams) -> Record:
-    return _paged("quarantine", lists.read_quarantined(reading, ROWS_A_PAGE, optional(given.before)))
+    before = optional(given.before)
+    return _paged(reading, "quarantine", lists.read_quarantined(reading, ROWS_A_PAGE, before), before)
 
 
 def _conflicts(reading: Reading, given: BeforeParams) -> Record:
-    return _paged("conflicts", lists.read_conflicts(reading, ROWS_A_PAGE, optional(given.before)))
+    before = optional(given.before)
+    return _paged(reading, "conflicts", lists.read_conflicts(reading, ROWS_A_PAGE, before), before)
 
 
-def _paged(path: str, found: Record) -> Record:
-    return found | {"older": link(path, {"before": found["before"]}) if found["before"] is not None else ""}
+def _paged(reading: Reading, path: str, found: Record, before: int | None) -> Record:
+    empty = lists.empty_text(found, before, reading.base.state.last_closed)
+    return found | {
+        "empty": empty,
+        "older": link(path, {"before": found["before"]}) if found["before"] is not None else "",
+    }
 
 
 def _claims(reading: Reading, given: OffsetParams) -> Record:

@@ -1,0 +1,157 @@
+"""What the pages say is so: nothing is left out of a list, every link leads somewhere, and words agree with numbers."""
+
+from __future__ import annotations
+
+import html
+import re
+
+from dreamcatcherd.core.errors import UsageError
+from tests.web.served import Counting, Served
+from tests.web.test_page import PAGES, sections_of, words
+
+COUNTED = "chapter|delta|field|frame|record|reference|section|stream|time|violation"
+
+MANY_CONFLICTS = 11
+"""More than the first page lists."""
+
+
+def push_conflicts(served: Served, frame: int, count: int) -> None:
+    """Two streams that set one field of so many posts to different values."""
+    for number, stream in enumerate("ab", 1):
+        served.push(stream, number, frame, posts_created=[{"number": n, "title": stream} for n in range(count)])
+
+
+def test_the_newest_conflicts_are_listed_however_many_their_frame_has(served: Served) -> None:
+    """A frame with more conflicts than the first page shows is cut, also if newer frames have none; the API too."""
+    push_conflicts(served, 1, MANY_CONFLICTS)
+    for _ in range(4):
+        served.close()
+    listed = sections_of(served.get("/").text)["conflicts"]
+    assert listed.count('<th scope="row"') == 8
+    assert served.get("/api/v1/conflicts?limit=3").json["conflicts"][0]["frame"] == 1
+
+
+def test_an_empty_list_names_the_frames_that_were_searched(served: Served) -> None:
+    """A list that is empty never says more than what was looked at."""
+    served.push("a", 1, posts_created=[{"number": 1}])
+    served.close()
+    assert "None in the closed frames." in words(sections_of(served.get("/conflicts").text)["conflicts"])
+    assert "None in the closed frames." in words(sections_of(served.get("/quarantine").text)["quarantine"])
+    assert "None before frame 1." in words(sections_of(served.get("/conflicts?before=1").text)["conflicts"])
+
+
+def test_every_link_of_the_first_page_leads_to_a_page(served: Served) -> None:
+    """Sections without a collection are counted under one name, which links to the list of collections."""
+    served.push("a", 1, posts_created=[{"number": 1}], weather=[1])
+    served.close()
+    served.look()
+    page = served.get("/").text
+    assert words(sections_of(page)["state"]).count("extra") == 1
+    for link in set(re.findall(r'href="\./([^"#]*)', page)):
+        assert served.get(f"/{html.unescape(link)}").code == 200, link
+
+
+def test_long_names_keep_their_ends(served: Served) -> None:
+    """Two streams whose long names differ at the end can be told apart in every list."""
+    names = [f"{'region-of-the-north-' * 6}{end}" for end in ("a7", "b9")]
+    for number, name in enumerate(names, 1):
+        served.push(name, number, posts_created=[{"number": 1, "title": name}])
+    served.close()
+    served.look()
+    for path in ("/", "/streams", "/frames/1", "/conflicts", "/search?q=region"):
+        text = served.get(path).text
+        for end in ("a7", "b9"):
+            assert re.search(rf"<bdi>region-of[^<]*…[^<]*{end}</bdi>", text), (path, end)
+
+
+def test_the_verdict_says_when_it_happened_last_and_in_which_zone(served: Served) -> None:
+    """The time beside a reason that counts frames is that of the newest of them, and no beginning."""
+    served.push_bytes("state/stream_deltas/1/bad.json", b"{")
+    served.close()
+    said = words(sections_of(served.get("/").text)["verdict"])
+    assert re.search(r"1 delta was quarantined in the last frame last at 2026-01-01 00:00:00 UTC", said), said
+    served.live_status.fail("the disk is gone")
+    assert "since" not in words(sections_of(served.get("/").text)["verdict"])
+
+
+def test_one_is_never_many(served: Served) -> None:
+    """A count of one has its noun in the singular, on every page."""
+    served.push("a", 1, posts_created=[{"number": 1, "title": "x"}, {"title": "no key"}], odd=[1])
+    served.push("a", 2, comments_added=[{"discussion_number": 1, "author": "a", "body_ref": "nowhere.md"}])
+    served.push("b", 3, books_started=[{"book": "b", "title": "Tides"}])
+    served.push("b", 4, chapters_added=[{"book": "b", "chapter": 1, "author": "b", "content": "one"}])
+    served.close()
+    for number in range(25):
+        served.push(f"stream {number}", number, 2, observations=[1])
+    served.push("wide", 1, 2, posts_created=[{"number": 1, **{f"f{n:03}": n for n in range(201)}}])
+    served.close()
+    for number in range(13):
+        served.push(f"stream {number}", number, 3, observations=[1])
+    for path in (*PAGES, "/stream?id=b", "/frames/2", "/entity?collection=posts&key=1"):
+        # The list of entities has names of collections beside numbers.
+        parts = sections_of(served.get(path).text)
+        text = " | ".join(words(part) for name, part in parts.items() if name != "state")
+        assert re.findall(rf"(?<![\d,.:-])1 (?:more |unknown )?(?:{COUNTED})s\b", text) == [], path
+
+
+def test_marks_of_direction_in_a_reason_are_written_out(served: Served) -> None:
+    """A trouble may name what strangers pushed: no mark of direction gets into the page, nor into its title."""
+    served.push("a\u202eb\u2069", 1, observations=[1])
+    served.close()
+    for _ in range(11):
+        served.push("other", 1, 2, observations=[1])
+        served.close()
+    served.look()
+    served.live_status.fail("refs/heads/\u202egnp.exe\u2069 is odd")
+    for path in ("/", "/troubles"):
+        assert not re.search("[\u202a-\u202e\u2066-\u2069]", served.get(path).text), path
+
+
+def test_a_record_that_is_no_entity_has_no_link(served: Served) -> None:
+    """A comment without a text is appended and has no page, so no list links to one; a comment with a text has one."""
+    served.close()
+    mute = {"number": 1, "author": "mute"}
+    served.push("a", 1, 2, comments_added=[mute, mute, {"number": 1, "author": "b", "body": "hi"}])
+    served.close()
+    for path in ("/frames/2", "/diff?from=1&to=2", "/collection?name=comments", "/search?q=mute", "/search?q=hi"):
+        page = served.get(path).text
+        assert "mute" in page or "hi" in page
+        for link in re.findall(r'href="\.*/((?:entity)\?[^"#]*)"', page):
+            assert served.get(f"/{html.unescape(link)}").code == 200, (path, link)
+    assert "entity?" in served.get("/collection?name=comments").text
+
+
+class AwayServed(Served):
+    """A server whose repository may be away, as after a failed mount."""
+
+    away = False
+    _kept: Counting
+
+    @property
+    def reader(self) -> Counting:
+        if self.away:
+            raise UsageError("there is no repository at /srv/fleet.git", "make one: dreamcatcherd init /srv/fleet.git")
+        return self._kept
+
+    @reader.setter
+    def reader(self, reader: Counting) -> None:
+        self._kept = reader
+
+
+def test_a_repository_that_is_away_is_no_wrong_address() -> None:
+    """Pages and API answer 503, and nobody is told to make an empty repository in its place."""
+    served = AwayServed()
+    try:
+        served.push("a", 1, posts_created=[{"number": 1}])
+        served.close()
+        served.away = True
+        for path in ("/frames", "/api/v1/log", "/entity?collection=posts&key=1"):
+            found = served.get(path)
+            assert found.code == 503, path
+            assert "/srv/fleet.git" in found.text
+        assert "Part of this page is missing" in served.get("/").text
+        assert "dreamcatcherd init" not in served.get("/").text + served.get("/frames").text
+        served.away = False
+        assert served.get("/frames").code == 200
+    finally:
+        served.server.stop()
