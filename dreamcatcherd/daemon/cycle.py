@@ -13,6 +13,7 @@ from collections.abc import Callable
 
 from msgspec import structs
 
+from dreamcatcherd.core.codec import utc_micros, utc_text
 from dreamcatcherd.core.errors import FatalError, OvertakenError, PushRefusedError
 from dreamcatcherd.core.frames import Decision
 from dreamcatcherd.core.ledger import Ledger
@@ -20,11 +21,11 @@ from dreamcatcherd.core.merge import Merged
 from dreamcatcherd.core.model import DeltaArrival
 from dreamcatcherd.core.paths import MIRRORS, is_copy
 from dreamcatcherd.core.plan import merged_id
-from dreamcatcherd.core.report import CloseTimeline, CycleReport, trace_links
+from dreamcatcherd.core.report import CloseTimeline, CycleReport, Pending, trace_links
 from dreamcatcherd.core.snapshot import MergedId
 from dreamcatcherd.daemon.collector import collector_off
 from dreamcatcherd.daemon.phases import Phases
-from dreamcatcherd.daemon.primary import Primary, Unconfirmed, age_s
+from dreamcatcherd.daemon.primary import SAME_MOMENT_S, Primary, Unconfirmed, age_s
 from dreamcatcherd.git.incomplete_clone import UNSHALLOW
 from dreamcatcherd.stages.inbox import Inbox
 from dreamcatcherd.stages.lane_cleanup import remove_lanes, silent_lanes
@@ -53,9 +54,7 @@ def poll(primary: Primary, restore: bool = False) -> tuple[CycleReport, Decision
     inbox = primary.read_inbox(phases)
     primary.streams.update(primary.store, inbox.published)
     decision = primary.decide(inbox)
-    pending = primary.pending(inbox)
-    if (due_at_s := primary.due_at_s(decision)) is not None:
-        pending = structs.replace(pending, due_at_s=due_at_s)
+    pending = _timed(primary.pending(inbox), primary, decision)
     restored = primary.restore(inbox, phases) if restore and not decision.due else None
     if (landed := primary.confirmed(inbox)) is not None:
         return CycleReport(
@@ -63,6 +62,17 @@ def poll(primary: Primary, restore: bool = False) -> tuple[CycleReport, Decision
             timeline=landed.timeline,
         ), decision  # fmt: skip
     return CycleReport(pending, phases=phases.seconds, restored=restored), decision
+
+
+def _timed(pending: Pending, primary: Primary, decision: Decision) -> Pending:
+    """With the time at which this primary closes the open frame: the repository may name a later one, or none."""
+    due_at_s = primary.due_at_s(decision)
+    if due_at_s is None:
+        return pending
+    at = round((due_at_s - primary.closing.grace_s) * 1e6)
+    named = utc_micros(pending.closes_at) if pending.closes_at else None
+    closes_at = pending.closes_at if named is not None and abs(named - at) < SAME_MOMENT_S * 1e6 else utc_text(at)
+    return structs.replace(pending, due_at_s=due_at_s, closes_at=closes_at)
 
 
 def close_frame(

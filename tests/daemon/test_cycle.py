@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from dreamcatcherd.config_tables import Config, FramesConfig, HttpConfig
+from dreamcatcherd.core.codec import utc_text
 from dreamcatcherd.core.frames import Closing
 from dreamcatcherd.daemon.cycle import close_frame, poll
 from dreamcatcherd.daemon.primary import Primary
@@ -40,6 +41,17 @@ def test_grace_waits_for_stragglers(start: Start) -> None:
     assert daemon.closed() == []
     daemon.step(15)
     assert daemon.closed() == [1]
+
+
+@pytest.mark.parametrize(("interval", "promised_s"), [(3600, None), (10, None), (10, 3600)])
+def test_a_daemon_reports_when_it_closes_the_frame(start: Start, interval: int, promised_s: int | None) -> None:
+    """The repository may name no time, or a later one, as after `init` and at a reload: the daemon knows it."""
+    first = Closing("manual") if promised_s is None else Closing("interval", promised_s)
+    daemon = start(new_store(first), Config(frames=FramesConfig(interval=interval, grace=5)))
+    daemon.step(1)
+    assert daemon.service.live_status.pending is not None
+    assert daemon.service.live_status.pending.closes_at == utc_text(NOW + interval * 1_000_000)
+    assert daemon.service.live_status.pending.due_at_s == NOW / 1e6 + interval + 5
 
 
 def test_a_frame_that_two_primaries_see_due_closes_once(start: Start) -> None:

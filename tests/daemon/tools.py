@@ -94,10 +94,10 @@ class Scripted(MemoryStore):
         return super().move_refs(moves, reason)
 
 
-def new_store() -> Scripted:
-    """A repository in memory with frame 1 open since NOW, for a close after the interval."""
+def new_store(closing: Closing | None = None) -> Scripted:
+    """A repository in memory with frame 1 open since NOW, by default for a close after the interval."""
     store = Scripted()
-    open_first(store, 1, NOW, Closing("interval", INTERVAL_S), MAIN)
+    open_first(store, 1, NOW, closing or Closing("interval", INTERVAL_S), MAIN)
     return store
 
 
