@@ -15,7 +15,7 @@ from msgspec import structs
 
 from dreamcatcherd.core.codec import utc_micros, utc_text
 from dreamcatcherd.core.errors import FatalError, OvertakenError, PushRefusedError
-from dreamcatcherd.core.frames import Decision
+from dreamcatcherd.core.frames import Decision, opened
 from dreamcatcherd.core.ledger import Ledger
 from dreamcatcherd.core.merge import Merged
 from dreamcatcherd.core.model import DeltaArrival
@@ -69,10 +69,17 @@ def _timed(pending: Pending, primary: Primary, decision: Decision) -> Pending:
     due_at_s = primary.due_at_s(decision)
     if due_at_s is None:
         return pending
-    at = round((due_at_s - primary.closing.grace_s) * 1e6)
-    named = utc_micros(pending.closes_at) if pending.closes_at else None
-    closes_at = pending.closes_at if named is not None and abs(named - at) < SAME_MOMENT_S * 1e6 else utc_text(at)
-    return structs.replace(pending, due_at_s=due_at_s, closes_at=closes_at)
+    closing = primary.closing
+    at = round((due_at_s - closing.grace_s) * 1e6)
+    opened_at = utc_micros(pending.opened_at) if pending.opened_at else None
+    by_rule = opened(pending.frame, opened_at, None, None, closing).closes_at if opened_at is not None else None
+    exact = [text for text in (pending.closes_at, by_rule) if text is not None and _is_same(utc_micros(text), at)]
+    return structs.replace(pending, due_at_s=due_at_s, closes_at=exact[0] if exact else utc_text(at))
+
+
+def _is_same(one: int | None, other: int) -> bool:
+    """Whether two readings of the clock, in microseconds, are one moment."""
+    return one is not None and abs(one - other) < SAME_MOMENT_S * 1e6
 
 
 def close_frame(
