@@ -210,7 +210,8 @@ def test_a_folder_that_is_restored_is_watched_again(tmp_path: Path) -> None:
         seen = watch._watching
         watch.follow()
         assert watch._watching is seen
-        assert said == ["", ""]
+        assert (said[0], said[-1]) == ("", "")
+        assert set(said) <= {"", "No path was found."}  # if the first watch had not begun when its folder went
     finally:
         watch.stop()
     assert left_running(before) == []
