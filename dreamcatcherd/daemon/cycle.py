@@ -71,15 +71,17 @@ def _timed(pending: Pending, primary: Primary, decision: Decision) -> Pending:
         return pending
     closing = primary.closing
     at = round((due_at_s - closing.grace_s) * 1e6)
-    opened_at = utc_micros(pending.opened_at) if pending.opened_at else None
-    by_rule = opened(pending.frame, opened_at, None, None, closing).closes_at if opened_at is not None else None
-    exact = [text for text in (pending.closes_at, by_rule) if text is not None and _is_same(utc_micros(text), at)]
-    return structs.replace(pending, due_at_s=due_at_s, closes_at=exact[0] if exact else utc_text(at))
+    closes_at = pending.closes_at
+    if not _names(closes_at, at):
+        opened_at = utc_micros(pending.opened_at) if pending.opened_at else None
+        closes_at = opened(pending.frame, opened_at, None, None, closing).closes_at if opened_at is not None else None
+    return structs.replace(pending, due_at_s=due_at_s, closes_at=closes_at if _names(closes_at, at) else utc_text(at))
 
 
-def _is_same(one: int | None, other: int) -> bool:
-    """Whether two readings of the clock, in microseconds, are one moment."""
-    return one is not None and abs(one - other) < SAME_MOMENT_S * 1e6
+def _names(text: str | None, moment: int) -> bool:
+    """Whether a time is a moment, in microseconds, up to what two readings of the clock differ."""
+    named = utc_micros(text) if text else None
+    return named is not None and abs(named - moment) < SAME_MOMENT_S * 1e6
 
 
 def close_frame(

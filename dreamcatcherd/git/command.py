@@ -134,7 +134,7 @@ def _communicate(
                 waiting()
             for key, _ in ready.select(min(1.0, until - now)):
                 if key.fileobj is process.stdin:
-                    left = feed_pipe(key.fd, left)
+                    left = _feed_pipe(key.fd, left)
                     if not left:
                         ready.unregister(key.fileobj)
                         process.stdin.close()
@@ -152,7 +152,7 @@ def _communicate(
     return bytes(out), bytes(errors) + last
 
 
-def feed_pipe(pipe: int, left: memoryview) -> memoryview:
+def _feed_pipe(pipe: int, left: memoryview) -> memoryview:
     """Write as much as a pipe takes now; returns the rest. Nothing is left for a pipe that nobody reads any more."""
     try:
         return left[os.write(pipe, left[:_PIECE]) :] if left else left

@@ -310,50 +310,48 @@ def test_push_delta_tells_refused_from_unreachable(tmp_path: Path) -> None:
     assert (code, "run it again" in said) == (3, True)
 
 
+def _refused_by_script(repository: Path, text: str, folder: Path) -> str:
+    """What push-delta.sh says of a delta that does not land."""
+    script = Path(__file__).parents[2] / "config/worker/push-delta.sh"
+    (folder / "b.json").write_text(text)
+    words = ["sh", str(script), str(repository), str(folder / "b.json")]
+    done = subprocess.run(words, env=environment(), capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 1
+    return done.stderr
+
+
 @pytest.mark.parametrize("check", [True, False], ids=["with the check", "without"])
 def test_push_delta_names_the_lane_in_its_way(tmp_path: Path, check: bool) -> None:
     """Where `dc/s` stands, `dc/s/…` cannot: the script says so, and that neither the delta nor another try helps."""
-    script = Path(__file__).parents[2] / "config/worker/push-delta.sh"
     repository = tmp_path / "fleet.git"
     dc("init", str(repository), *([] if check else ["--no-hook"]))
     push(clone(repository, tmp_path / "w"), {path_of(1, "a"): delta(1, "s", observations=[1])}, "refs/heads/dc/s")
-    (tmp_path / "b.json").write_text(delta(1, "s", observations=[2]))
-    words = ["sh", str(script), str(repository), str(tmp_path / "b.json")]
-    done = subprocess.run(words, env=environment(), capture_output=True, text=True, timeout=60, check=False)
-    assert done.returncode == 1
-    assert "the lane dc/s blocks dc/s/...: delete that lane once it is merged" in done.stderr
-    assert "run it again" not in done.stderr
-    assert "refused again" not in done.stderr
+    said = _refused_by_script(repository, delta(1, "s", observations=[2]), tmp_path)
+    assert "the lane dc/s blocks dc/s/...: delete that lane once it is merged" in said
+    assert "run it again" not in said
+    assert "refused again" not in said
 
 
 @pytest.mark.parametrize("check", [True, False], ids=["with the check", "without"])
 def test_push_delta_blames_no_lane_for_another_ref_in_its_way(tmp_path: Path, check: bool) -> None:
     """Where a branch `dc` is there, no lane can be: the script does not say to delete a lane that does not exist."""
-    script = Path(__file__).parents[2] / "config/worker/push-delta.sh"
     repository = tmp_path / "fleet.git"
     dc("init", str(repository), *([] if check else ["--no-hook"]))
     git(repository, "update-ref", "refs/heads/dc", "main")
-    (tmp_path / "b.json").write_text(delta(1, "s", observations=[2]))
-    words = ["sh", str(script), str(repository), str(tmp_path / "b.json")]
-    done = subprocess.run(words, env=environment(), capture_output=True, text=True, timeout=60, check=False)
-    assert done.returncode == 1
-    assert "a ref that git names above blocks dc/s/...: ask an operator to remove it" in done.stderr
-    assert "the lane dc/s" not in done.stderr
+    said = _refused_by_script(repository, delta(1, "s", observations=[2]), tmp_path)
+    assert "a ref that git names above blocks dc/s/...: ask an operator to remove it" in said
+    assert "the lane dc/s" not in said
 
 
 def test_push_delta_calls_no_delta_valid_that_is_refused_for_more_than_its_lane(tmp_path: Path) -> None:
     """Where a lane is in the way and the delta is wrong too, both are said."""
-    script = Path(__file__).parents[2] / "config/worker/push-delta.sh"
     repository = tmp_path / "fleet.git"
     dc("init", str(repository))
     push(clone(repository, tmp_path / "w"), {path_of(1, "a"): delta(1, "s", observations=[1])}, "refs/heads/dc/s")
-    (tmp_path / "b.json").write_text(delta(1, "s", utc="noon"))
-    words = ["sh", str(script), str(repository), str(tmp_path / "b.json")]
-    done = subprocess.run(words, env=environment(), capture_output=True, text=True, timeout=60, check=False)
-    assert done.returncode == 1
-    assert "bad-utc" in done.stderr
-    assert "the lane dc/s blocks" in done.stderr
-    assert "valid" not in done.stderr
+    said = _refused_by_script(repository, delta(1, "s", utc="noon"), tmp_path)
+    assert "bad-utc" in said
+    assert "the lane dc/s blocks" in said
+    assert "valid" not in said
 
 
 def test_a_remote_primary_and_a_worker_can_delete_merged_lanes(tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ from itertools import islice
 
 from dreamcatcherd.core.diff import Bounds, Changed
 from dreamcatcherd.core.keys import names_entity, natural_key
-from dreamcatcherd.core.ledger import BookRow, DeltaRow, DuplicateRow, HeldRow, Ledger, QuarantinedRow
+from dreamcatcherd.core.ledger import BookRow, DeltaRow, DuplicateRow, HeldRow, Ledger
 from dreamcatcherd.core.model import Record
 from dreamcatcherd.core.settings import Settings
 from dreamcatcherd.core.snapshot import Item
@@ -26,7 +26,7 @@ from dreamcatcherd.web.pages.display import (
     plural_words,
     stream_link,
 )
-from dreamcatcherd.web.pages.lists import conflict_row
+from dreamcatcherd.web.pages.lists import conflict_row, quarantine_row
 from dreamcatcherd.web.query_executor import Reading
 
 LEDGER_ROWS = 200
@@ -155,15 +155,6 @@ def _held(row: HeldRow) -> Record:
 def _duplicate(row: DuplicateRow) -> Record:
     return {"stream": clip_name(row.stream_id), "page": stream_link(row.stream_id), "path": clip_name(row.path, 160),
             "file": row.path, "commit": row.commit, "frame": row.frame, "more": row.more}  # fmt: skip
-
-
-def quarantine_row(row: QuarantinedRow) -> Record:
-    """One quarantined version for display."""
-    return {
-        "frame": row.since, "path": clip_name(row.path, 200), "file": row.path, "reason": row.reason,
-        "detail": clip(row.detail, 300), "at": clip(row.at) if row.at else "", "source": clip(row.source),
-        "commit": row.commit, "more": row.more,
-    }  # fmt: skip
 
 
 def _conflicts(ledger: Ledger) -> list[Record]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from itertools import islice
 
 from dreamcatcherd.core.books.shelf import ShelfEntry, shelf
+from dreamcatcherd.core.ledger import QuarantinedRow
 from dreamcatcherd.core.model import Record, Stamp
 from dreamcatcherd.core.snapshot import open_snapshot
 from dreamcatcherd.history import queries
@@ -28,14 +29,7 @@ MISSING = 12
 def read_quarantined(reading: Reading, limit: int, before: int | None) -> Record:
     """Quarantined versions, the newest frames first."""
     found = queries.troubles(reading.store, reading.base, reading.chain, "quarantined", limit, before)
-    rows = [
-        {
-            "frame": row.since, "path": clip_name(row.path, 200), "reason": row.reason, "detail": clip(row.detail, 300),
-            "at": clip(row.at) if row.at else "", "source": clip(row.source), "commit": row.commit, "more": row.more,
-            "file": row.path,
-        }
-        for row in found.quarantined
-    ]  # fmt: skip
+    rows = [quarantine_row(row) for row in found.quarantined]
     return {"rows": rows, "before": found.before, "truncated": found.truncated}
 
 
@@ -57,6 +51,15 @@ def empty_text(found: Record, before: int | None, last: int | None) -> str:
         newest = last if before is None else min(last, before - 1)
         return f"None in frames {found['before']} to {newest}; older frames were not searched yet."
     return "None in the closed frames." if before is None else f"None before frame {before}."
+
+
+def quarantine_row(row: QuarantinedRow) -> Record:
+    """One quarantined version for display."""
+    return {
+        "frame": row.since, "path": clip_name(row.path, 200), "file": row.path, "reason": row.reason,
+        "detail": clip(row.detail, 300), "at": clip(row.at) if row.at else "", "source": clip(row.source),
+        "commit": row.commit, "more": row.more,
+    }  # fmt: skip
 
 
 def conflict_row(row: queries.LostConflict) -> Record:
