@@ -1,9 +1,13 @@
-"""What all tests share: which programs a test needs, and which of the markers `e2e`, `root` and `slow` it has."""
+"""What all tests share: what a test may not leave changed, which programs it needs, which of the markers `e2e`, `root`
+and `slow` it has."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import pytest
 
+from tests.as_found import changed, process_state
 from tests.e2e.tools import close_warm, need
 from tests.slow import SLOW, SLOW_FIXTURES
 
@@ -15,6 +19,14 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
     """Skip a test marked `needs("program", …)` without them; in CI it fails: there a missing part is a mistake."""
     for mark in item.iter_markers("needs"):
         need(*mark.args)
+
+
+@pytest.fixture(autouse=True)
+def _as_found() -> Iterator[None]:
+    """Fail a test that leaves the process changed, rather than another one that comes to run after it."""
+    before = process_state()
+    yield
+    assert changed(before, process_state()) == []
 
 
 def pytest_unconfigure() -> None:

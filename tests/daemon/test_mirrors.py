@@ -24,7 +24,6 @@ from dreamcatcherd.doctor.mirrors import check_mirrors
 from dreamcatcherd.git.local import LocalStore
 from dreamcatcherd.git.ref_names import is_plain_branch
 from dreamcatcherd.imports.new_repository import create
-from dreamcatcherd.observe.logs import set_up_logs
 from dreamcatcherd.stages.mirrored import mirrored_heads
 from tests.daemon.pairs import LANES, Pair
 from tests.daemon.tools import Lines
@@ -198,7 +197,7 @@ def test_a_branch_that_nothing_merges_is_a_trouble_until_it_is_taken_off(pair: P
         """What status says of the mirror after a look, and whether doctor finds it well; both say the same."""
         mirrors = Mirrors(lambda: None)
         site, base = mirror_of(table), MirrorBase(MAIN, 60.0, pair.kept, pair.store.reader)
-        mirrors.take_over((site,), base, lambda: pair.published, set_up_logs("json", "error"))
+        mirrors.take_over((site,), base, lambda: pair.published, Lines())
         mirrors.start()
         wait_for(lambda: mirrors.states()["north"][1])
         troubles = list(mirrors.troubles())
@@ -272,7 +271,7 @@ def test_what_was_read_counts_after_the_mirror_was_taken_out(pair: Pair) -> None
     pair.read()
     mirrors = Mirrors(lambda: None)
     base = MirrorBase(MAIN, 60.0, pair.kept, pair.store.reader)
-    mirrors.take_over((), base, lambda: None, set_up_logs("json", "error"))
+    mirrors.take_over((), base, lambda: None, Lines())
     mirrors.start()
     assert mirrors.beside() == pair.kept.read() != {}
     pair.primary.beside = mirrors.beside
@@ -296,14 +295,14 @@ def test_a_look_that_shows_nothing_new_walks_no_refs(pair: Pair, monkeypatch: py
     mirrors = Mirrors(lambda: None)
     base = MirrorBase(MAIN, 60.0, pair.kept, pair.store.reader)
     site = mirror_of(MirrorConfig(name="north", url=str(pair.path)))
-    mirrors.take_over((site,), base, lambda: None, set_up_logs("json", "error"))
+    mirrors.take_over((site,), base, lambda: None, Lines())
     for count in (1, 1, 2, 2):
         if count > len(walked) > 0:
             commit_files(pair.store, f"{LANES}s", {f"{paths.DELTAS}/1/x.json": text()}, orphan=True)
         poll(pair.primary)
         mirrors.look(pair.primary.last)
         assert len(walked) == count
-    mirrors.take_over((site,), base, lambda: None, set_up_logs("json", "error"))
+    mirrors.take_over((site,), base, lambda: None, Lines())
     mirrors.look(pair.primary.last)
     assert len(walked) == 3
 

@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import structlog
 
 from dreamcatcherd.core.errors import FatalError, RetryableError
 from dreamcatcherd.core.report import CycleReport
 from dreamcatcherd.observe.logs import CycleLog, set_up_logs
+from tests.as_found import log_put_back
 from tests.observe.reports import closed, conflict, pending, published, quarantined, violation
 
 Lines = list[dict[str, Any]]
@@ -25,11 +25,8 @@ LOCKED = RetryableError("main is locked", "wait")
 @pytest.fixture(autouse=True)
 def _untouched() -> Iterator[None]:
     """Logging is set up for the process: each test leaves it as it was."""
-    handlers, level = list(logging.root.handlers), logging.getLogger("uvicorn.error").level
-    yield
-    structlog.reset_defaults()
-    logging.root.handlers[:] = handlers
-    logging.getLogger("uvicorn.error").setLevel(level)
+    with log_put_back():
+        yield
 
 
 def json_log() -> CycleLog:
