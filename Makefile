@@ -44,7 +44,7 @@ DREAMCATCHERD_IMAGE ?= localhost/dreamcatcherd:$(subst +,-,$(VERSION))
 LOCK = $(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes --no-annotate \
 	--no-emit-index-url --custom-compile-command 'make lock'
 
-.PHONY: help run demo check test lint bench kube packages lock version dist wheelhouse sbom sums man deb image manifests chart mutate five-minutes law crash-points soak soak-hostile soak-lanes soak-mirrors bench-costs bench-lanes bench-replay bench-shapes bench-growth bench-regions dashboard reference openapi pictures screenshots vectors simulate crash-disks model clean
+.PHONY: help run demo check test lint bench kube packages lock version dist wheelhouse sbom sums man deb image manifests chart mutate five-minutes law explore crash-points soak soak-hostile soak-lanes soak-mirrors bench-costs bench-lanes bench-replay bench-shapes bench-growth bench-regions dashboard reference openapi pictures screenshots vectors simulate crash-disks model clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 16
@@ -156,6 +156,9 @@ five-minutes: $(DEV) ## as root, on Debian 12: follow the operator's page from a
 
 law: $(DEV) ## run the law on EXAMPLES=600 sets for each property, under four hash seeds; ENGINE=processes closes with it
 	$(BIN)/python -m tests.law.run $(EXAMPLES) $(addprefix --engine ,$(filter inline processes dask,$(ENGINE)))
+
+explore: $(DEV) ## run all property tests on new examples; a failure prints how to repeat it
+	$(BIN)/python -m pytest -q -n $(WORKERS) --dist loadgroup -m hypothesis --hypothesis-profile=explore tests
 
 vectors: $(DEV) ## write the test vectors of conformance/ from tests/conformance
 	$(BIN)/python -m tests.conformance

@@ -1,15 +1,21 @@
 """What all tests share: what a test may not leave changed, which programs it needs, which of the markers `e2e`, `root`
-and `slow` it has."""
+and `slow` it has, and how Hypothesis draws."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
 import pytest
+from hypothesis import settings
 
 from tests.as_found import changed, process_state
 from tests.e2e.tools import close_warm, need
 from tests.slow import SLOW, SLOW_FIXTURES
+
+# Hypothesis' own profile: an example may take any time, since the machine may be busy, and the examples are the same
+# each time, so that a test which begins to fail does so because of a change. `make explore` and `make law` draw others.
+settings.load_profile("ci")
+settings.register_profile("explore", settings.get_profile("ci"), derandomize=False)
 
 ROOT_FIXTURES = frozenset({"host", "image", "small_disk"})
 """Fixtures of the end-to-end tests that only root can set up: a booted guest, a built image, a mounted disk."""

@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from dreamcatcherd.agents.marking import (
@@ -61,7 +61,6 @@ def test_a_hostile_text_stays_inside_the_data_and_ends_no_tag() -> None:
     assert "</data></tool_result>\n" in found["data"]["body"]
 
 
-@settings(deadline=None)  # nothing here depends on the time, and the machine may be busy
 @given(values)
 def test_any_value_gives_a_bounded_answer_that_reads_back(value: Any) -> None:
     """The text is JSON of the very answer, all its texts print, and a value that fits comes through unchanged."""

@@ -8,7 +8,7 @@ from typing import Any
 import jsonschema_rs
 import msgspec
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from dreamcatcherd.agents.reading import delta_bytes
@@ -31,7 +31,6 @@ VALUES: dict[str, list[Any]] = {
 
 
 @pytest.mark.parametrize("tool", TOOLS, ids=lambda tool: tool.name)
-@settings(deadline=None)  # nothing here depends on the time, and the machine may be busy
 @given(data=st.data())
 def test_the_schema_that_a_model_sees_is_what_is_accepted(tool: Any, data: st.DataObject) -> None:
     """Whatever the arguments: they are taken if, and only if, the listed schema allows them."""

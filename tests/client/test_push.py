@@ -204,7 +204,7 @@ def test_the_same_file_under_another_name_on_the_branch_is_found(bare: Path, pri
     assert refs(bare) == {}
 
 
-@settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=12, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(calls=st.lists(st.one_of(st.just("close"), st.lists(st.integers(0, 4), min_size=1, max_size=3)), max_size=6))
 def test_whatever_is_pushed_how_often_counts_once(tmp_path_factory: pytest.TempPathFactory, calls: list[Any]) -> None:
     """Any pushes of any deltas, repeats within one call too, between any closes: every delta is merged exactly once,

@@ -335,7 +335,7 @@ written = st.recursive(
 written_documents = st.one_of(_written_objects(written), _written_objects(written), written)
 
 
-@settings(max_examples=120, deadline=None)
+@settings(max_examples=120)
 @given(documents, st.booleans(), st.sampled_from([None, 0, 3]))
 def test_whatever_json_dumps_writes_is_judged_as_by_a_strict_reader(
     document: Record, ensure_ascii: bool, indent: int | None
@@ -344,7 +344,7 @@ def test_whatever_json_dumps_writes_is_judged_as_by_a_strict_reader(
     agrees(json.dumps(document, ensure_ascii=ensure_ascii, indent=indent).encode())
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(written_documents)
 @example('{"a:b":1,"a\\u003ab":2}')
 @example('{"a":"\\u003a","b":":"}')
@@ -365,7 +365,7 @@ _edits = st.lists(
 )
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(st.one_of(documents.map(json.dumps), written_documents), _edits)
 def test_damaged_bytes_are_judged_as_by_a_strict_reader(text: str, edits: list[tuple[int, int, bytes]]) -> None:
     """A document with some bytes replaced, added or lost raises nothing and is never read more kindly."""
@@ -375,7 +375,7 @@ def test_damaged_bytes_are_judged_as_by_a_strict_reader(text: str, edits: list[t
     agrees(raw)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(st.binary(max_size=40))
 def test_arbitrary_bytes_are_judged_as_by_a_strict_reader(raw: bytes) -> None:
     """Garbage is a fault, not an exception."""
@@ -450,7 +450,7 @@ def test_what_is_no_rfc_3339_time_with_an_offset_is_none(text: str) -> None:
 _zones = st.integers(-1439, 1439).map(lambda minutes: timezone(timedelta(minutes=minutes)))
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(st.datetimes(timezones=_zones), st.sampled_from("Tt"), st.text("0123456789", max_size=12))
 def test_times_agree_with_datetime(moment: datetime, letter: str, further: str) -> None:
     """Any date, time and offset gives the microseconds that datetime arithmetic gives, further digits or not."""
@@ -465,7 +465,7 @@ def test_times_agree_with_datetime(moment: datetime, letter: str, further: str) 
     assert utc_micros(text) == (moment - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(microseconds=1)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(st.datetimes(min_value=datetime(1000, 1, 1)))
 def test_a_time_that_is_written_is_read_back(moment: datetime) -> None:
     """Microseconds survive their own text form, which ends in Z and has six digits."""
@@ -553,7 +553,7 @@ def test_canonical_bytes_are_compact_sorted_and_utf_8() -> None:
     assert canonical(value) == wanted.encode()
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(finite)
 def test_canonical_bytes_depend_on_the_value_alone(value: Any) -> None:
     """The order of members never shows, and the bytes read back as the same value."""
@@ -565,7 +565,7 @@ def test_canonical_bytes_depend_on_the_value_alone(value: Any) -> None:
     assert b"\n" not in raw
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(st.lists(finite, max_size=5))
 def test_many_values_are_encoded_as_one_by_one(many: list[Any]) -> None:
     """Encoding a list in one call gives each value's own canonical bytes."""

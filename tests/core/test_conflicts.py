@@ -176,7 +176,7 @@ writes = st.dictionaries(
 )
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(writes)
 def test_conflicts_are_the_last_values_that_differ_from_the_latest(
     sets: dict[tuple[int, int, str, int], dict[str, int]],

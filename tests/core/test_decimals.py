@@ -60,7 +60,7 @@ def test_a_tenth_and_two_tenths_are_three_tenths() -> None:
     assert canonical(add(10**30, Exact("0.1"))) == b"1" + b"0" * 30 + b".1"
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(st.lists(decimals, max_size=8), st.randoms(use_true_random=False))
 def test_a_sum_is_exact_in_any_order(addends: list[Json], chance: Random) -> None:
     """No digit is lost, and each partial sum can be written and read between."""

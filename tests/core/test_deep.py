@@ -105,7 +105,7 @@ def test_leaves_have_paths_with_dots() -> None:
 writes_of = st.dictionaries(st.integers(0, 6), deep_values, min_size=1, max_size=6).map(lambda by: list(by.items()))
 
 
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=500)
 @given(writes_of, st.randoms(use_true_random=False))
 def test_the_order_of_writes_never_shows(writes: list[tuple[int, Json]], chance: Random) -> None:
     """Values and stamps are the same bytes in any order, one by one or all at once."""
@@ -136,7 +136,7 @@ def shown_at(written: dict[Path, list[tuple[int, Json]]], path: Path, hidden: in
     return members or (max(here, key=lambda one: one[0])[1] if here else ...)
 
 
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=500)
 @given(writes_of)
 def test_what_is_shown_is_what_the_rule_says(writes: list[tuple[int, Json]]) -> None:
     """The latest write at each path, without those that a later value above hides."""
@@ -147,7 +147,7 @@ def test_what_is_shown_is_what_the_rule_says(writes: list[tuple[int, Json]]) -> 
     assert told(fold(*writes)[0]) == told(shown_at(written, (), -1))
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(writes_of, st.integers(-1, 7), st.integers(0, 6))
 def test_a_deletion_does_not_depend_on_when_it_comes(writes: list[tuple[int, Json]], until: int, cut: int) -> None:
     """Applied once at the end, or after some writes and at the end again, it leaves the same."""
@@ -159,7 +159,7 @@ def test_a_deletion_does_not_depend_on_when_it_comes(writes: list[tuple[int, Jso
     assert told(found) == told(whole)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(writes_of)
 def test_the_stamps_have_the_form_of_the_value(writes: list[tuple[int, Json]]) -> None:
     """One stamp for each leaf that is shown, and the latest of all is the latest write's."""
@@ -171,7 +171,7 @@ def test_the_stamps_have_the_form_of_the_value(writes: list[tuple[int, Json]]) -
         assert sorted(all_stamps(stamps)) == sorted(stamp for _, _, stamp in found)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(deep_values)
 def test_one_write_has_one_stamp_everywhere(value: Json) -> None:
     """So its line need not say it leaf by leaf."""

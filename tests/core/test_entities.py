@@ -41,7 +41,7 @@ def batches(given_: Contributions, chance: Random) -> list[Contributions]:
 
 
 @pytest.mark.parametrize("row", ROWS.values(), ids=ROWS)
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(data=st.data(), chance=st.randoms(use_true_random=False))
 def test_any_order_and_any_batches_give_the_same_bytes(row: Collection, data: st.DataObject, chance: Random) -> None:
     """Between batches the entity is written and read; deletions and deep values take part like any others."""
@@ -56,7 +56,7 @@ def test_any_order_and_any_batches_give_the_same_bytes(row: Collection, data: st
 
 
 @pytest.mark.parametrize("row", [row for row in ROWS.values() if row.delete], ids=lambda row: row.name)
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(data=st.data())
 def test_an_entity_lives_while_its_latest_write_is_later_than_its_deletion(
     row: Collection, data: st.DataObject

@@ -19,7 +19,7 @@ ONE, TWO = Stamp(1, 0, "s", "c"), Stamp(2, 0, "s", "d")
 
 
 @pytest.mark.parametrize("row", ROWS.values(), ids=ROWS)
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(data=st.data())
 def test_the_short_way_to_a_line_gives_the_same_line(row: Collection, data: st.DataObject) -> None:
     """What one record makes of nothing has the same bytes whether its line was known beforehand or joined."""
@@ -38,7 +38,7 @@ def test_most_rows_have_the_short_way() -> None:
 
 
 @pytest.mark.parametrize("row", ROWS.values(), ids=ROWS)
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(data=st.data())
 def test_an_entity_is_read_as_it_was_written(row: Collection, data: st.DataObject) -> None:
     """Record, stamps, deletion and last write survive their line, byte for byte."""

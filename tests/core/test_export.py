@@ -247,7 +247,7 @@ def test_what_is_no_export_is_refused(raw: bytes) -> None:
         read_portable(raw)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(st.data())
 def test_no_changed_byte_goes_unnoticed(data: st.DataObject) -> None:
     """A file with one byte changed, lost or cut off there is refused, or else it means the very same snapshot."""

@@ -25,7 +25,7 @@ items = st.one_of(
 
 
 @pytest.mark.parametrize("row", ROWS.values(), ids=ROWS)
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(data=st.data())
 def test_an_entity_of_any_rule_travels(row: Collection, data: st.DataObject) -> None:
     """The import has the digest of the export, whatever was written and deleted."""
@@ -42,7 +42,7 @@ def test_an_entity_of_any_rule_travels(row: Collection, data: st.DataObject) -> 
     assert restore(Heap(), read_portable(raw), None).tree == tree
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(st.lists(st.tuples(st.sampled_from(["notes", "votes", "notes_gone"]), st.lists(items, max_size=4)), max_size=5))
 def test_entities_of_alternative_keys_travel(sections: list[tuple[str, list[object]]]) -> None:
     """Appended records with what is left of their key among them."""

@@ -66,7 +66,7 @@ def told(found: Fold) -> dict[str, Any]:
     }
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(bodies=BODIES, together=st.sampled_from([1, 2, 64]))
 def test_records_are_placed_together_as_they_are_one_by_one(bodies: list[dict[str, Json]], together: int) -> None:
     """Whatever the records are, and however many deltas are placed at a time: the same keys, records and misfits."""
@@ -78,7 +78,7 @@ def test_records_are_placed_together_as_they_are_one_by_one(bodies: list[dict[st
         assert told(fold(deltas, TABLE)) == found
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(bodies=BODIES, parts=st.integers(2, 5))
 def test_each_record_is_in_one_part(bodies: list[dict[str, Json]], parts: int) -> None:
     """The parts of a frame have all its records, those of one entity in one part; later parts load what they need."""

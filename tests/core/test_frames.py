@@ -231,7 +231,7 @@ def test_a_frame_without_an_opening_time_is_due() -> None:
         assert decide(None, FrameState(7, told), TEN, NOTHING, at(0)).due is True
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(st.floats(0.1, 5_000), st.floats(0, 1_000), st.floats(-10_000, 10_000))
 def test_a_frame_is_due_from_its_closing_time_and_grace_on(interval: float, grace: float, seconds: float) -> None:
     """For any numbers an unwatched frame is due exactly when opening, interval and grace lie behind."""
@@ -294,7 +294,7 @@ def test_a_publication_closes_the_frame_and_opens_the_next() -> None:
     assert (state.last_closed, decision.watch.frame, decision.due) == (7, 8, False)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(st.data())
 def test_no_look_finds_a_step_that_is_not_in_the_table(data: st.DataObject) -> None:
     """Whatever arrives and however often a primary looks, a frame passes its states in the order of the table."""

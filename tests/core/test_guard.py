@@ -74,7 +74,7 @@ contents = st.fixed_dictionaries({"posts": keys, "extra": keys, "merged": keys})
 limits = st.sampled_from([1, 2, 5, 100])
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(contents, contents, limits, limits)
 def test_every_key_that_is_missing_is_named_and_no_other(old: Content, new: Content, before: int, after: int) -> None:
     """For any two snapshots, each a file or split into folders, the lost are those of a plain difference of sets."""
@@ -83,7 +83,7 @@ def test_every_key_that_is_missing_is_named_and_no_other(old: Content, new: Cont
     assert found == {LostLine(name, f"[{key}]") for name in old for key in old[name] - new[name]}
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(sets_of_deltas, sets_of_deltas)
 def test_no_merge_loses_anything_and_what_it_added_is_what_it_would_lose(one: list[Sent], two: list[Sent]) -> None:
     """Between a snapshot and any merge upon it nothing is lost; the other way round exactly what was added is."""

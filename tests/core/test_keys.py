@@ -99,7 +99,7 @@ items = st.one_of(records, st.sampled_from([1, "1", "x", "a:b", "1:", "a/b:c", "
 
 
 @pytest.mark.parametrize("row", KEYED, ids=lambda row: row.name)
-@settings(max_examples=120, deadline=None)
+@settings(max_examples=120)
 @given(item=items)
 def test_the_key_of_a_stored_record_is_the_key_that_was_stored(row: Collection, item: Json) -> None:
     """An import finds every key again from the record alone, and the alternative from the record or from the key."""
@@ -116,7 +116,7 @@ def test_the_key_of_a_stored_record_is_the_key_that_was_stored(row: Collection, 
 
 
 @pytest.mark.parametrize("row", KEYED, ids=lambda row: row.name)
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 @given(one=items, other=items)
 def test_different_keys_are_different_for_people_too(row: Collection, one: Json, other: Json) -> None:
     """Two entities with one natural key are only appended ones, which share what is left of it."""

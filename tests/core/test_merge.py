@@ -92,7 +92,7 @@ def test_the_bytes_of_a_snapshot_stay_what_they_are() -> None:
 
 
 @pytest.mark.parametrize("most", [FILE_BYTES, 3_000])
-@settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=12, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(chance=st.randoms(use_true_random=False))
 def test_any_order_and_any_batches_give_the_same_digest(
     most: int, chance: Random, monkeypatch: pytest.MonkeyPatch

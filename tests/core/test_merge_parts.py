@@ -67,7 +67,7 @@ def comparable(merged: Merged) -> Merged:
 
 
 @pytest.mark.parametrize("before", [0, 250])
-@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=15, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(parts=st.integers(1, 9), chance=st.randoms(use_true_random=False))
 def test_parts_give_what_the_merge_gives(before: int, parts: int, chance: Random) -> None:
     """On an empty snapshot and on one with entities: the digest, conflicts, misfits, counts, books and claims."""

@@ -141,7 +141,7 @@ def test_a_loose_file_names_a_frame_where_its_path_allows(path: str, frame: int 
     assert loose_frame_of(path) == frame
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(st.binary(max_size=12))
 def test_every_path_can_be_printed(raw: bytes) -> None:
     """Bytes that are not UTF-8 are escaped, valid text stays as it is."""

@@ -182,7 +182,7 @@ def many(draw: st.DrawFn) -> list[Arrival]:
 merged_sets = st.sets(st.tuples(st.integers(FRAME - 2, FRAME + 2), st.sampled_from("xyz")), max_size=4)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(many(), merged_sets)
 def test_every_arrival_ends_in_exactly_one_list(arrivals: list[Arrival], merged: set[MergedId]) -> None:
     """What a commit makes reachable is accounted for once, and each content is merged or held at most once."""
@@ -197,7 +197,7 @@ def test_every_arrival_ends_in_exactly_one_list(arrivals: list[Arrival], merged:
     assert all(isinstance(one.item, Reject) for one in found.quarantined)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(many(), merged_sets, st.randoms(use_true_random=False))
 def test_a_plan_does_not_depend_on_the_order_of_arrival(
     arrivals: list[Arrival], merged: set[MergedId], random: Random

@@ -78,7 +78,7 @@ def _names(value: Json) -> Iterator[str]:
         yield from value
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(bodies, st.booleans())
 def test_nothing_that_a_delta_carries_is_dropped(body: Record, unlike: bool) -> None:
     """Every value of every section, and every name that an object gives, is in some record, whatever the mess."""
@@ -112,7 +112,7 @@ def told(one: tuple[Collection | None, str, list[Json] | None, Record, str | Non
     return [one[0].name if one[0] else None, *one[1:4]]
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(st.sampled_from([*SECTIONS, *ALTERNATIVES]), st.lists(records, max_size=4))
 def test_a_record_is_placed_alike_whatever_its_neighbours_are(section: str, items: list[Json]) -> None:
     """A section of plain records is placed in one go, one with an odd record among them one by one: to the same end."""
@@ -121,7 +121,7 @@ def test_a_record_is_placed_alike_whatever_its_neighbours_are(section: str, item
     assert canonical([told(one) for one in odd[:-1]]) == canonical([told(one) for one in plain])
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.sampled_from(SECTIONS), st.lists(shapes, max_size=6))
 def test_every_item_of_a_list_is_one_record(section: str, items: list[Json]) -> None:
     """As many records come out as a list holds, in its order, each with what its collection's key needs."""

@@ -62,7 +62,7 @@ def brought(rule: RuleName) -> st.SearchStrategy[list[Contribution]]:
 
 
 @pytest.mark.parametrize("rule", MERGE_RULES)
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(data=st.data())
 def test_the_order_of_arrival_never_shows(rule: RuleName, data: st.DataObject) -> None:
     """Contributions with distinct stamps give the same entity, byte for byte, in any order."""
@@ -75,7 +75,7 @@ def test_the_order_of_arrival_never_shows(rule: RuleName, data: st.DataObject) -
 
 
 @pytest.mark.parametrize("rule", [rule for rule in MERGE_RULES if rule != "sum"])
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(data=st.data())
 def test_a_contribution_that_comes_again_changes_nothing(rule: RuleName, data: st.DataObject) -> None:
     """Every rule but the sum, whose deltas are told apart before, can take the same contribution twice."""
@@ -85,7 +85,7 @@ def test_a_contribution_that_comes_again_changes_nothing(rule: RuleName, data: s
 
 
 @pytest.mark.parametrize("rule", MERGE_RULES)
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(data=st.data())
 def test_key_fields_stay_and_stamps_have_the_rules_form(rule: RuleName, data: st.DataObject) -> None:
     """Rules by field have a stamp for each field but the key, and under the name "" the latest of nothing but the key;
@@ -105,7 +105,7 @@ def test_key_fields_stay_and_stamps_have_the_rules_form(rule: RuleName, data: st
 # What each rule is, said once more in the simplest way ------------------------------------------------------------
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(contributions(values))
 def test_last_write_wins_field_by_field(given_: list[Contribution]) -> None:
     """Each field has the value and the stamp of the latest record that sets it."""
@@ -146,7 +146,7 @@ def test_null_is_a_value_that_can_win() -> None:
 
 
 @pytest.mark.parametrize("rule", ["dedup", "first"])
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(given_=contributions(values))
 def test_the_earliest_record_stands_whole(rule: RuleName, given_: list[Contribution]) -> None:
     """The record of the earliest stamp is kept as it is, nothing of later ones is mixed in."""
@@ -154,7 +154,7 @@ def test_the_earliest_record_stands_whole(rule: RuleName, given_: list[Contribut
     assert told(fold(rule, given_)) == told(Entity(record, at))
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(contributions(integers))
 def test_a_sum_adds_every_delta(given_: list[Contribution]) -> None:
     """Each field is the exact sum of all that set it, with the latest stamp."""
@@ -172,7 +172,7 @@ def test_equal_contributions_of_two_deltas_both_count() -> None:
 
 
 @pytest.mark.parametrize(("rule", "best_of"), [("max", max), ("min", min)])
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(given_=contributions(values))
 def test_the_best_value_stands_with_the_stamp_that_brought_it_first(
     rule: RuleName, best_of: Callable[..., Json], given_: list[Contribution]
@@ -216,7 +216,7 @@ def test_values_are_ordered_by_kind_and_then_by_size(small: Json, large: Json) -
     assert same(fold("min", given_).record["x"], small)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(st.lists(values, max_size=5), st.randoms(use_true_random=False))
 def test_the_order_of_values_is_total(some: list[Json], random: Random) -> None:
     """Any values sort the same way from any order, and only the same value is equal."""
@@ -226,7 +226,7 @@ def test_the_order_of_values_is_total(some: list[Json], random: Random) -> None:
     assert all((value_order(a) == value_order(b)) == same(a, b) for a in some for b in some)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(contributions(values))
 def test_a_union_holds_every_value_once(given_: list[Contribution]) -> None:
     """Each field is the list of all distinct values brought, a list counting as its items, in canonical order."""
@@ -266,7 +266,7 @@ def test_fields_that_a_later_record_lacks_stay() -> None:
 
 @pytest.mark.parametrize("rule", list(MERGE_RULES))
 @given(data=st.data())
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 def test_all_records_at_once_are_as_one_by_one(rule: RuleName, data: st.DataObject) -> None:
     """Folded in one go, in any two parts, or record by record: the same entity, and no record is changed."""
     given = sorted(data.draw(brought(rule)), key=lambda one: one[0])

@@ -27,7 +27,7 @@ def joined(shelf: Shelf, parts: list[Values], layout: Layout[int]) -> dict[str, 
     return files(shelf.heap, shelf.heap.write("tree", format_tree(folder)))
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(st.one_of(st.just({}), sizes), sizes, st.integers(1, 5), st.integers(20, 120), st.randoms(use_true_random=False))
 def test_parts_give_the_files_of_one_update(
     before: Values, values: Values, count: int, most: int, chance: Random
@@ -44,7 +44,7 @@ def test_parts_give_the_files_of_one_update(
     assert joined(shelf, parts, layout) == laid_out(before | values, most_bytes=most)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(st.dictionaries(paths, st.integers(0, 9), min_size=1, max_size=60), st.integers(1, 4))
 def test_parts_of_an_empty_folder_are_joined_without_a_bound_in_bytes(values: Values, count: int) -> None:
     """Lines that are limited by number alone are laid out by their number."""

@@ -82,7 +82,7 @@ paths = st.text(st.sampled_from("abc"), min_size=5, max_size=5)
 sets = st.dictionaries(paths, st.integers(0, 9), min_size=1, max_size=40)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(sets, st.randoms(use_true_random=False))
 def test_any_order_and_any_batches_give_the_same_tree(values: Values, chance: Random) -> None:
     """However the lines come, the tree is the one that the set of keys describes, and every new key is counted."""
@@ -98,7 +98,7 @@ def test_any_order_and_any_batches_give_the_same_tree(values: Values, chance: Ra
     assert counted == len(values)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.lists(sets, min_size=1, max_size=4))
 def test_standing_lines_are_joined_wherever_they_moved(batches: list[Values]) -> None:
     """A line is combined with the one that stands, before and after its file was split, and counts as new once."""
@@ -112,7 +112,7 @@ def test_standing_lines_are_joined_wherever_they_moved(batches: list[Values]) ->
     assert files(shelf.heap, shelf.tree) == laid_out(total)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.lists(sets, min_size=1, max_size=4), st.integers(0, 5))
 def test_a_path_that_is_cut_short_is_filled_up_where_it_is_needed(batches: list[Values], cut: int) -> None:
     """Changes may bring the beginnings of their paths alone: the layout knows the rest."""
@@ -127,7 +127,7 @@ def test_a_path_that_is_cut_short_is_filled_up_where_it_is_needed(batches: list[
 sizes = st.dictionaries(paths, st.integers(0, 25).map(lambda digits: 10**digits), min_size=1, max_size=12)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(st.lists(sizes, min_size=1, max_size=5), st.integers(0, 5), st.integers(20, 120))
 def test_files_are_bounded_in_bytes_whatever_was_there_before(batches: list[Values], cut: int, most: int) -> None:
     """Lines that grow and shrink lie where they would if they had come last: folders become files again."""
@@ -151,7 +151,7 @@ def test_a_line_that_is_known_beforehand_stands_unless_there_is_one_to_join() ->
         assert list(scan(heap, folder, "x")) == [line_of(key("a"), canonical(joined))]
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(sets, st.sets(paths, max_size=10))
 def test_what_was_put_is_found_and_nothing_else(values: Values, others: set[str]) -> None:
     """Every line is found by its key, a key that was never put is not, and a scan gives each line once."""
@@ -163,7 +163,7 @@ def test_what_was_put_is_found_and_nothing_else(values: Values, others: set[str]
     assert sorted(shelf.scan()) == sorted(lines.values())
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(sets, st.text(st.sampled_from("abc"), max_size=3))
 def test_a_scan_by_prefix_misses_no_line(values: Values, prefix: str) -> None:
     """All lines whose path begins with the prefix are among those that are given."""
@@ -236,7 +236,7 @@ json_values = st.recursive(
 )
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(st.lists(json_values, min_size=1, max_size=4))
 def test_a_line_comes_apart_into_its_parts(parts: list[object]) -> None:
     """Whatever JSON the parts are, also strings with tabs and line feeds, a line is one row and gives them back."""

@@ -51,7 +51,7 @@ def ids(*numbers: int) -> list[MergedId]:
 naturals = st.one_of(st.integers(0, 1200), st.integers(0, 2**53 - 1))
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(naturals, naturals)
 def test_paths_of_numbers_are_in_order_of_the_numbers(one: int, other: int) -> None:
     """Paths sort as their numbers do, so that neighbours stand side by side, and none begins another."""
@@ -93,7 +93,7 @@ def test_the_shard_field_decides_what_lies_side_by_side() -> None:
 key_parts = st.one_of(st.integers(), st.integers(0, 30), st.integers(10**18, 10**21), st.text(max_size=5))
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(key_parts, key_parts)
 def test_a_standing_line_lies_where_it_was_put(number: Json, author: Json) -> None:
     """The path that a split finds from a line's key is the one that the line came by, for keys of every kind."""
@@ -126,7 +126,7 @@ def append_change(collection: Collection | None, section: str, stamp: Stamp, ran
     return change
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(stamps, st.integers(0, 10**4), st.text(max_size=5))
 def test_an_appended_line_lies_where_it_was_put(stamp: Stamp, rank: int, section: str) -> None:
     """The same holds for appended records and extras, whatever their section is called."""
@@ -182,7 +182,7 @@ def row_of(rule: RuleName) -> Collection:
 
 
 @pytest.mark.parametrize("rule", MERGE_RULES)
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(data=st.data())
 def test_an_entity_is_read_as_it_was_written(rule: RuleName, data: st.DataObject) -> None:
     """Record and stamps survive their line, byte for byte, also where all fields have one stamp or there are none."""
@@ -203,7 +203,7 @@ def test_an_entity_is_read_as_it_was_written(rule: RuleName, data: st.DataObject
 
 
 @pytest.mark.parametrize("rule", MERGE_RULES)
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(record=records, stamp=few_stamps)
 def test_the_short_way_to_a_line_gives_the_same_line(rule: RuleName, record: Record, stamp: Stamp) -> None:
     """What one record makes of nothing has the same bytes whether its line was known beforehand or joined."""

@@ -100,7 +100,7 @@ modes = st.sampled_from([TREE, FILE, EXECUTABLE, LINK, SUBMODULE])
 oids = st.binary(min_size=20, max_size=20).map(bytes.hex)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(st.dictionaries(names, st.builds(Entry, modes, oids), max_size=6))
 def test_a_tree_is_read_as_it_was_written(entries: Files) -> None:
     """Entries survive their bytes whatever the names, and reading and writing again gives the same bytes."""
@@ -223,7 +223,7 @@ def _whole(files: Files) -> Files:
     return {path: one for path, one in files.items() if not any(at.startswith(path + "/") for at in files)}
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(st.lists(st.tuples(paths, st.one_of(contents, st.none())), max_size=10))
 def test_edits_do_to_a_tree_what_they_do_to_its_paths(changes: list[tuple[str, Entry | None]]) -> None:
     """After any sequence of edits the tree is the one built at once from the files that stand then."""
@@ -309,7 +309,7 @@ def test_equal_folders_are_not_opened() -> None:
 trees = st.dictionaries(paths, contents, max_size=6).map(_whole)
 
 
-@settings(max_examples=120, deadline=None)
+@settings(max_examples=120)
 @given(trees, st.lists(paths, max_size=8))
 def test_many_paths_are_looked_up_like_one(files: Files, wanted: list[str]) -> None:
     """What stands at many paths is what a look-up of each finds, folders too, and no folder is read twice for it."""

@@ -162,7 +162,7 @@ class Frames(RuleBasedStateMachine):
 
 
 TestFrames = Frames.TestCase
-TestFrames.settings = settings(max_examples=60, stateful_step_count=40, deadline=None)
+TestFrames.settings = settings(max_examples=60, stateful_step_count=40)
 
 
 def test_a_day_of_frames_in_simulated_time() -> None:

@@ -6,7 +6,7 @@ from typing import get_args
 
 import msgspec
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from dreamcatcherd.core import paths
@@ -84,7 +84,6 @@ def test_the_whole_history_gives_each_event_once() -> None:
     assert (backlog.waiting, drain(backlog, FLEET, LAST)) == (0, [])
 
 
-@settings(deadline=None)
 @given(st.lists(st.integers(0, 4), max_size=8), st.booleans())
 def test_a_cursor_resumed_anywhere_gives_exactly_the_rest(pieces: list[int], counted: bool) -> None:
     """Delivered in any pieces, each with a backlog made from the cursor's bytes alone, every event comes exactly once;

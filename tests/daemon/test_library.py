@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import structlog
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from prometheus_client import generate_latest
 
@@ -235,7 +235,6 @@ def kept(keys: set[str]) -> tuple[MemoryStore, dict[str, Entry]]:
     return store, folder
 
 
-@settings(deadline=None)
 @given(st.sets(st.text("abc", min_size=4, max_size=4)), st.data())
 def test_lines_taken_away_leave_the_layout_of_the_rest(keys: set[str], data: st.DataObject) -> None:
     """Files and folders without some lines are those that the other lines alone would have made."""

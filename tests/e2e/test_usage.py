@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from dreamcatcherd.cli import cli
@@ -127,7 +127,6 @@ NAMES = st.text("abr-é", max_size=8)
 """Few letters, so that names are often alike."""
 
 
-@settings(deadline=None)
 @given(NAMES, st.lists(NAMES, max_size=9))
 def test_only_known_names_are_offered_and_at_most_three(word: str, known: list[str]) -> None:
     """Whatever was typed, what is offered exists, and a name that the word begins is preferred to a similar one."""

@@ -27,7 +27,7 @@ pytestmark = pytest.mark.xdist_group("engine")
 
 _Tag = TypeVar("_Tag")
 EXAMPLES = 6
-SAMPLE = settings(max_examples=EXAMPLES, deadline=None, suppress_health_check=list(HealthCheck))
+SAMPLE = settings(max_examples=EXAMPLES, suppress_health_check=list(HealthCheck))
 SETS = st.one_of(sets_of_deltas, sets_with_deletions, sets_of_books)
 
 

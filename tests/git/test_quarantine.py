@@ -110,7 +110,7 @@ def test_a_shallow_repository_is_left_to_git(repository: Path) -> None:
         quarantine_of(repository, variables(repository))
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(history=histories(), data=st.data())
 def test_new_commits_of_a_push_are_the_difference_of_sets(
     repository: Path, history: History, data: st.DataObject

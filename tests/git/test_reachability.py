@@ -83,7 +83,7 @@ def forget_graph(folder: Path) -> None:
             file.unlink()
 
 
-@settings(max_examples=120, deadline=None)
+@settings(max_examples=120)
 @given(history=histories(), data=st.data())
 def test_new_is_the_difference_of_sets_whatever_the_dates(
     repository: Path, history: History, data: st.DataObject
@@ -115,7 +115,7 @@ def test_new_is_the_difference_of_sets_whatever_the_dates(
                 hook.close()
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(history=histories(), data=st.data())
 def test_questions_in_a_row_are_answered_as_if_each_were_the_first(history: History, data: st.DataObject) -> None:
     """What a store keeps of an earlier question changes no later answer."""
@@ -130,7 +130,7 @@ def test_questions_in_a_row_are_answered_as_if_each_were_the_first(history: Hist
 
 
 @pytest.mark.parametrize("near", [1, 5, 256])
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(history=histories(), data=st.data())
 def test_what_descends_is_what_reaches_whatever_is_near(
     near: int, repository: Path, monkeypatch: pytest.MonkeyPatch, history: History, data: st.DataObject

@@ -126,7 +126,7 @@ def change(folder: Path, what: str, ref: str, oid: str) -> None:
         (path.parent / f"{path.name}.lock").unlink()
 
 
-@settings(max_examples=30, deadline=None, derandomize=True)
+@settings(max_examples=30, derandomize=True)
 @given(steps=st.lists(STEP, min_size=4, max_size=14), skew_s=st.sampled_from([0.0, 0.7, -3_600.0]))
 def test_every_look_shows_what_git_lists(template: Path, steps: list[Step], skew_s: float) -> None:
     """Also on a file system with a clock of two seconds that is wrong by an hour, and where a second change within

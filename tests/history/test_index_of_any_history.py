@@ -125,7 +125,7 @@ EVENTS = [
 ]  # fmt: skip
 
 
-@settings(max_examples=10, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=10, suppress_health_check=list(HealthCheck))
 @given(
     seed=st.integers(0, 2**16),
     events=st.lists(st.sampled_from(EVENTS), min_size=2, max_size=6),

@@ -110,7 +110,7 @@ def test_receipts_and_explanations_are_those_of_reading_every_ledger(
     assert [file.name for file in (tmp_path / DERIVED_FOLDER).iterdir()] == ["0"]
 
 
-@settings(max_examples=5, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=5, suppress_health_check=list(HealthCheck))
 @given(seed=st.integers(0, 2**16), step=st.integers(1, 9), unindexed=st.integers(0, 4))
 def test_any_history_has_the_same_answers_with_an_index_that_grew_with_it(
     seed: int, step: int, unindexed: int, tmp_path_factory: pytest.TempPathFactory

@@ -69,7 +69,7 @@ WORDS = ["s", "T É", "é", "É", "zz", "agent-1", "7", "-50", "5", "five", "a/b
 WORDS += ['"', "\\", "\n"]
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.sampled_from(WORDS) | st.text(min_size=1, max_size=3), st.sampled_from([40, 300, 10_000]))
 def test_a_search_finds_what_a_look_at_every_text_finds(wanted: str, limit: int) -> None:
     """Whatever is searched for, and however small the pages are: nothing twice, nothing left out."""

@@ -22,7 +22,7 @@ def main(examples: int, engine: str) -> int:
         print(f"hash seed {seed}: {examples} sets for each property{spread}", flush=True)
         given = {"PYTHONHASHSEED": seed, "LAW_EXAMPLES": str(examples), "LAW_ENGINE": engine}
         done = subprocess.run(
-            [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *TESTS],
+            [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--hypothesis-profile=explore", *TESTS],
             env={**os.environ, **given},
             check=False,
         )

@@ -23,7 +23,7 @@ from tests.law.rows import ROWS
 from tests.law.sent import stamped
 from tests.law.test_law import EXAMPLES
 
-GENERATED = settings(max_examples=EXAMPLES, deadline=None, suppress_health_check=list(HealthCheck))
+GENERATED = settings(max_examples=EXAMPLES, suppress_health_check=list(HealthCheck))
 
 
 def sent(frame: int, second: int, stream: str, title: str) -> Sent:

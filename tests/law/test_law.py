@@ -28,7 +28,7 @@ from tests.law.fleet import MAIN, NOW, close, new_primary, primary_on, send
 from tests.law.model import SETTINGS, Sent, decisions, model, read, text
 
 EXAMPLES = int(os.environ.get("LAW_EXAMPLES", "120"))
-GENERATED = settings(max_examples=EXAMPLES, deadline=None, suppress_health_check=list(HealthCheck))
+GENERATED = settings(max_examples=EXAMPLES, suppress_health_check=list(HealthCheck))
 
 
 def exported(primary: Primary) -> dict[str, Any]:

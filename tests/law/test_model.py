@@ -16,7 +16,7 @@ from tests.law.model import Sent, conflicts, key_of, model, stamped, text
 from tests.law.records import order_of
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=150, suppress_health_check=list(HealthCheck))
 @given(st.one_of(sets_of_deltas, sets_with_deletions, sets_with_deletions), st.randoms(use_true_random=False))
 def test_the_model_does_not_depend_on_the_order_of_the_list(deltas: list[Sent], chance: random.Random) -> None:
     """Listed in another order, and some of them twice, the same deltas have the same state and the same conflicts."""
@@ -26,7 +26,7 @@ def test_the_model_does_not_depend_on_the_order_of_the_list(deltas: list[Sent], 
     assert sorted(map(text, conflicts([], shuffled))) == sorted(map(text, conflicts([], deltas)))
 
 
-@settings(max_examples=50, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=50, suppress_health_check=list(HealthCheck))
 @given(sets_of_deltas)
 def test_every_stored_record_shows_its_key(deltas: list[Sent]) -> None:
     """The key that is found in a record places it where the model placed it: no two of one collection are equal."""

@@ -35,7 +35,7 @@ def files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> DerivedFiles:
     return DerivedFiles(tmp_path)
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(commits, st.sampled_from([ROOTS, INSIDE]), st.data())
 def test_processes_that_share_facts_find_what_a_complete_walk_finds(
     files: DerivedFiles, changes: list[dict[str, int]], roots: tuple[str, ...], data: st.DataObject

@@ -25,7 +25,7 @@ def test_the_largest_file_is_named() -> None:
     assert largest.of(store, commit_files(store, MAIN, {"state/a": b"x"})) == ("state/f/b", 5)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(commits)
 def test_what_is_followed_is_what_a_whole_walk_finds(changes: list[dict[str, int]]) -> None:
     """Whatever grows, shrinks or comes; deltas, and what is not below `state`, are left out."""

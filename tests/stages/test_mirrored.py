@@ -196,7 +196,7 @@ def digest(pushes: list[Pushed], flat: bool) -> str:
 
 
 @given(PUSHES)
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 def test_any_distribution_over_forges_gives_the_digest_of_the_flat_fleet(pushes: list[Pushed]) -> None:
     """Whatever went to the deciding repository, to either of two mirrors or to several, by lane or shared branch, in
     whatever frames: the state is that of all deltas pushed to one."""
