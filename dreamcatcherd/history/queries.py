@@ -287,13 +287,18 @@ _troubles = msgspec.json.Decoder(_Troubles).decode
 class Troubles(NamedTuple):
     """Quarantined versions (in the frame that listed them first) and conflicts of closed frames, newest frame first.
 
-    `before` is the value of the next query for earlier frames, None if there are none. `truncated` is true if one frame
-    alone had more than the limit."""
+    Each frame is complete. `before` is the value of the next query for earlier frames, None if there are none."""
 
     quarantined: list[QuarantinedRow]
     conflicts: list[LostConflict]
     before: int | None
-    truncated: bool
+
+    @property
+    def newest(self) -> int | None:
+        """The newest frame that has any; None if there are none."""
+        if self.quarantined:
+            return self.quarantined[0].since
+        return self.conflicts[0].frame if self.conflicts else None
 
 
 def troubles(
@@ -306,15 +311,14 @@ def troubles(
 ) -> Troubles:
     """The quarantined versions or the conflicts of the newest frames, or of those before frame `before`.
 
-    At most `limit` entries from at most FRAMES_SEARCHED frames. A frame is complete or left for the next query; only if
-    the first frame that has any exceeds the limit alone, it is cut."""
+    At most `limit` entries from at most FRAMES_SEARCHED frames, or all of the first frame that has any."""
     bad: list[QuarantinedRow] = []
     lost: list[LostConflict] = []
     last: int | None = None
     for count, row in enumerate(chain.log(store, base, before=before)):
         found = len(bad) + len(lost)
         if count >= FRAMES_SEARCHED or (found and found + row[kind] > limit):
-            return Troubles(bad[:limit], lost[:limit], last, found > limit)
+            return Troubles(bad, lost, last)
         last = frame = row["frame"]
         oid = blob_at(store, base.ledgers, paths.ledger_path(frame)) if row[kind] else None
         if oid is None:
@@ -324,7 +328,7 @@ def troubles(
             bad += [one for one in listed.quarantined if one.since == frame]
         else:
             lost += [_lost(frame, one) for one in listed.conflicts]
-    return Troubles(bad[:limit], lost[:limit], None, len(bad) + len(lost) > limit)
+    return Troubles(bad, lost, None)
 
 
 def _lost(frame: int, one: Conflict) -> LostConflict:

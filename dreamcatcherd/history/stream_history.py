@@ -41,7 +41,8 @@ class StreamDelta(NamedTuple):
 
 class StreamHistory(Struct, frozen=True):
     """What a stream delivered, and the conflicts that it lost, newest frame first. `first` and `last` are the oldest
-    and newest frame searched; `before` is the frame for the next query, None if all frames were searched."""
+    and newest frame searched, each of them completely; `before` is the frame for the next query, None if all frames
+    were searched."""
 
     deltas: list[StreamDelta]
     lost: list[LostConflict]
@@ -53,28 +54,30 @@ class StreamHistory(Struct, frozen=True):
 def stream_history(
     store: ObjectReader, base: PublishedState, chain: Chain, stream_id: str, limit: int, before: int | None = None
 ) -> StreamHistory:
-    """The newest deltas of a stream, or those of frames before `before`: at most about `limit` of them.
-
-    A frame is complete or left for the next query, unless it alone has more than `limit`."""
+    """The newest deltas of a stream, or those of frames before `before`: at most `limit` deltas and `limit` losses, or
+    all of the first frame that has any."""
     deltas: list[StreamDelta] = []
     lost: list[LostConflict] = []
     first = last = None
     read = 0
     name, lane = canonical(stream_id), _lane_bytes(base, stream_id)
     for count, link in enumerate(chain.frames(store, base, before)):
-        full = len(deltas) >= limit or len(lost) >= limit
-        if full or count >= HISTORY_FRAMES or read > HISTORY_BYTES:
-            return StreamHistory(deltas[:limit], lost[:limit], first, last, first)
+        if count >= HISTORY_FRAMES or read > HISTORY_BYTES:
+            return StreamHistory(deltas, lost, first, last, first)
         oid = blob_at(store, base.ledgers, ledger_path(link.frame))
         raw = store.read(oid) if oid else b""
         read += len(raw)
         # Searching bytes is much faster than decoding, and most ledgers of a large fleet do not match.
         if name in raw or lane in raw:
             ledger = read_ledger(raw)
-            deltas += _deltas_of(ledger, stream_id, base.settings.lane_prefix)
-            lost += _lost_by(ledger, stream_id)
+            own = list(_deltas_of(ledger, stream_id, base.settings.lane_prefix))
+            losses = list(_lost_by(ledger, stream_id))
+            if (deltas or lost) and (len(deltas) + len(own) > limit or len(lost) + len(losses) > limit):
+                return StreamHistory(deltas, lost, first, last, first)
+            deltas += own
+            lost += losses
         first, last = link.frame, link.frame if last is None else last
-    return StreamHistory(deltas[:limit], lost[:limit], first, last, None)
+    return StreamHistory(deltas, lost, first, last, None)
 
 
 def _lane_bytes(base: PublishedState, stream_id: str) -> bytes:

@@ -17,8 +17,8 @@ from dreamcatcherd.web import answers, params
 Schema = dict[str, Any]
 
 _TROUBLES = (
-    "Searches 1,000 frames; `before` is the frame to ask before for more, `truncated` says that one frame alone had"
-    " more than `limit`."
+    "Searches 1,000 frames. `truncated` says that one frame alone has more than `limit`; then the link leads to the"
+    " rest of it, and `before`, the frame to ask before for earlier ones, leaves that rest out."
 )
 
 
@@ -108,14 +108,14 @@ ENDPOINTS = {
     "/quarantine": Endpoint(
         "Deltas that could not be merged, by the frame that first listed them, newest first.",
         answers.Quarantine,
-        params.FrameParams,
+        params.RowParams,
         _TROUBLES,
         paged=True,
     ),
     "/conflicts": Endpoint(
         "Fields that two streams set to different values in one frame: winner, loser and the lost value, newest first.",
         answers.Conflicts,
-        params.FrameParams,
+        params.RowParams,
         _TROUBLES,
         paged=True,
     ),

@@ -13,7 +13,16 @@ from dreamcatcherd.core.diff import Bounds, diff_json
 from dreamcatcherd.core.errors import UsageError
 from dreamcatcherd.history import queries
 from dreamcatcherd.web.answers import Conflicts, Quarantine
-from dreamcatcherd.web.params import DiffParams, ExplainParams, FrameParams, NoParams, optional, read_parameters
+from dreamcatcherd.web.paging import page_of_frames
+from dreamcatcherd.web.params import (
+    DiffParams,
+    ExplainParams,
+    FrameParams,
+    NoParams,
+    RowParams,
+    optional,
+    read_parameters,
+)
 from dreamcatcherd.web.query_executor import QueryExecutor, Reading
 from dreamcatcherd.web.responses import Answer, commit_tag, state_tag, tagged, within_bounds
 
@@ -95,20 +104,22 @@ class HistoryApi:
         return await self._troubles(request, "conflicts")
 
     async def _troubles(self, request: Request, kind: Literal["quarantined", "conflicts"]) -> Response:
-        given = read_parameters(request, FrameParams)
+        given = read_parameters(request, RowParams)
         limit, before = given.limit, optional(given.before)
 
         def work(reading: Reading) -> Answer:
             found = queries.troubles(reading.store, reading.base, reading.chain, kind, limit, before)
+            place = limit, given.skip, found.newest, found.before
+            bad, lost = page_of_frames(found.quarantined, *place), page_of_frames(found.conflicts, *place)
             shape: Quarantine | Conflicts
             if kind == "quarantined":
-                shape = Quarantine(found.quarantined, found.before, found.truncated)
+                shape = Quarantine(bad.rows, found.before, len(found.quarantined) > limit)
             else:
-                shape = Conflicts(found.conflicts, found.before, found.truncated)
-            more = _before(limit, found.before) if found.before is not None else None
-            return Answer(within_bounds(shape), commit_tag(reading.base), more)
+                shape = Conflicts(lost.rows, found.before, len(found.conflicts) > limit)
+            more = (bad if kind == "quarantined" else lost).more
+            return Answer(within_bounds(shape), commit_tag(reading.base), {"limit": limit, **more} if more else None)
 
-        return tagged(request, await self._executor.ask((kind, limit, before), work))
+        return tagged(request, await self._executor.ask((kind, given), work))
 
 
 def _before(limit: int, frame: int) -> dict[str, str | int]:

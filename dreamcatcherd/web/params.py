@@ -23,6 +23,7 @@ DIFF_ROWS = 10_000
 TEXT_CHARACTERS = 4_096
 
 _BEHIND = "Only rows from this place on: `next` of a page, or what its link has."
+_SKIP = "Leave out so many rows of the first frame that has any: what a link has."
 _REMEDY = "see /api/v1/openapi.json"
 _AT = re.compile(r"at `\$\.(\w+)`$")
 _MISSING = re.compile(r"missing required field `(\w+)`")
@@ -52,6 +53,12 @@ class FrameParams(Struct, frozen=True):
 
     limit: _Limit = DEFAULT_ROWS
     before: Annotated[_Frame, Meta(description="Only frames before this one.")] | UnsetType = UNSET
+
+
+class RowParams(FrameParams, frozen=True):
+    """Rows of which one frame may have more than `limit`."""
+
+    skip: Annotated[int, Meta(ge=0, le=MAX_FRAME, description=_SKIP)] = 0
 
 
 class NamedParams(Struct, frozen=True):
@@ -125,6 +132,12 @@ class BeforeParams(Struct, frozen=True):
     before: _Frame | UnsetType = UNSET
 
 
+class RowsPageParams(BeforeParams, frozen=True):
+    """A page of rows of which one frame may have more than a page."""
+
+    skip: Annotated[int, Meta(ge=0, le=MAX_FRAME)] = 0
+
+
 class OffsetParams(Struct, frozen=True):
     """A page of rows in a fixed order."""
 
@@ -143,7 +156,7 @@ class StreamsPageParams(OffsetParams, frozen=True):
     state: Literal["silent", "active", "new"] | UnsetType = UNSET
 
 
-class StreamPageParams(BeforeParams, frozen=True, kw_only=True):
+class StreamPageParams(RowsPageParams, frozen=True, kw_only=True):
     """One stream, and the frame before which its deltas are listed."""
 
     id: _Text

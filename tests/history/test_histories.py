@@ -14,7 +14,7 @@ from dreamcatcherd.history import entity_history as entities_module
 from dreamcatcherd.history import stream_history as streams_module
 from dreamcatcherd.history.entity_history import EntityChange, entity_history
 from dreamcatcherd.history.queries import Chain, diff_frames, entities, ledger_of, view
-from dreamcatcherd.history.stream_history import StreamDelta, stream_history
+from dreamcatcherd.history.stream_history import StreamDelta, StreamHistory, stream_history
 from dreamcatcherd.stages.published import PublishedState
 from tests.history.history import STREAMS
 from tests.law.fleet import MAIN, commit_files, new_primary
@@ -27,19 +27,23 @@ def base_of(primary: Primary) -> PublishedState:
     return primary.last.published
 
 
-def all_of_stream(primary: Primary, stream: str, limit: int) -> list[StreamDelta]:
+def pages_of_stream(primary: Primary, stream: str, limit: int) -> list[StreamHistory]:
     """Every page of a stream's history."""
-    found: list[StreamDelta] = []
-    before, pages = None, 0
+    pages: list[StreamHistory] = []
+    before = None
     while True:
         page = stream_history(primary.store, base_of(primary), Chain(), stream, limit, before)
-        found += page.deltas
-        pages += 1
+        pages.append(page)
         if page.before is None:
-            assert pages > 1 or limit > 100
-            return found
+            assert len(pages) > 1 or limit > 100
+            return pages
         assert before is None or page.before < before
         before = page.before
+
+
+def all_of_stream(primary: Primary, stream: str, limit: int) -> list[StreamDelta]:
+    """The deltas of every page."""
+    return [one for page in pages_of_stream(primary, stream, limit) for one in page.deltas]
 
 
 @pytest.mark.parametrize("stream", STREAMS)
@@ -65,12 +69,16 @@ def test_a_stream_has_every_delta_of_every_ledger_once(sixty: Primary, stream: s
 
 
 def test_pages_of_a_stream_overlap_nowhere(sixty: Primary) -> None:
-    """A page ends with a complete frame unless that alone is too large, so pages join to the whole list."""
-    at_once = [(one.frame, one.path) for one in all_of_stream(sixty, "a", 10_000)]
-    paged = [(one.frame, one.path) for one in all_of_stream(sixty, "a", 12)]
-    assert set(paged) <= set(at_once)
-    assert len(paged) == len(set(paged))
-    assert paged[:12] == at_once[:12]
+    """A page ends with a complete frame, so the pages join to the complete list, whatever their limit."""
+    at_once = all_of_stream(sixty, "a", 10_000)
+    lost = stream_history(sixty.store, base_of(sixty), Chain(), "a", 10_000).lost
+    for limit in (1, 2, 5, 12):
+        pages = pages_of_stream(sixty, "a", limit)
+        assert [one for page in pages for one in page.deltas] == at_once
+        assert [one for page in pages for one in page.lost] == lost
+        for page in pages:
+            frames = {one.frame for one in page.deltas} | {one.frame for one in page.lost}
+            assert max(len(page.deltas), len(page.lost)) <= limit or len(frames) == 1
 
 
 def test_what_a_lane_brought_and_cannot_be_read_is_its_stream_s(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -20,27 +20,25 @@ from dreamcatcherd.web.pages.display import (
     micros_text,
     stream_link,
 )
+from dreamcatcherd.web.paging import page_of_frames
 from dreamcatcherd.web.query_executor import Reading
 
 AUTHORS = 6
 MISSING = 12
 
 
-def read_quarantined(reading: Reading, limit: int, before: int | None) -> Record:
+def read_quarantined(reading: Reading, limit: int, before: int | None, skip: int = 0) -> Record:
     """Quarantined versions, the newest frames first."""
     found = queries.troubles(reading.store, reading.base, reading.chain, "quarantined", limit, before)
-    rows = [quarantine_row(row) for row in found.quarantined]
-    return {"rows": rows, "before": found.before, "truncated": found.truncated}
+    page = page_of_frames(found.quarantined, limit, skip, found.newest, found.before)
+    return {"rows": [quarantine_row(row) for row in page.rows], "before": found.before, "next": page.more}
 
 
-def read_conflicts(reading: Reading, limit: int, before: int | None) -> Record:
+def read_conflicts(reading: Reading, limit: int, before: int | None, skip: int = 0) -> Record:
     """Conflicts, the newest frames first."""
     found = queries.troubles(reading.store, reading.base, reading.chain, "conflicts", limit, before)
-    return {
-        "rows": [conflict_row(row) for row in found.conflicts],
-        "before": found.before,
-        "truncated": found.truncated,
-    }
+    page = page_of_frames(found.conflicts, limit, skip, found.newest, found.before)
+    return {"rows": [conflict_row(row) for row in page.rows], "before": found.before, "next": page.more}
 
 
 def empty_text(found: Record, before: int | None, last: int | None) -> str:

@@ -12,26 +12,34 @@ from dreamcatcherd.history.stream_history import StreamDelta, stream_history
 from dreamcatcherd.web.pages.display import clip, clip_name, micros_text
 from dreamcatcherd.web.pages.frames import notes_of
 from dreamcatcherd.web.pages.lists import conflict_row
+from dreamcatcherd.web.paging import page_of_frames
 from dreamcatcherd.web.query_executor import Reading
 
 DELTAS_SHOWN = 50
 
 
-def read_stream(reading: Reading, stream_id: str, before: int | None) -> Record:
-    """What a stream delivered in recent frames, or in those before a frame."""
+def read_stream(reading: Reading, stream_id: str, before: int | None, skip: int = 0) -> Record:
+    """What a stream delivered in recent frames, or in those before a frame. The figures are of all rows of the frames,
+    whichever of them the page lists."""
     found = stream_history(reading.store, reading.base, reading.chain, stream_id, DELTAS_SHOWN, before)
     late = [one.frame - one.own for one in found.deltas if one.outcome == "late" and one.own is not None]
+    newest = max([*(one.frame for one in found.deltas), *(one.frame for one in found.lost)], default=None)
+    page = page_of_frames(found.deltas, DELTAS_SHOWN, skip, newest, found.before)
+    losses = page_of_frames(found.lost, DELTAS_SHOWN, skip, newest, found.before)
+    longer = page if len(found.deltas) > len(found.lost) else losses
     rows = [one.merged for one in found.deltas if one.merged is not None]
     return {
-        "deltas": [_delta(one) for one in found.deltas],
-        "losses": [conflict_row(one) for one in found.lost],
+        "deltas": [_delta(one) for one in page.rows],
+        "losses": [conflict_row(one) for one in losses.rows],
+        "lost": len(found.lost),
         "outcomes": Counter(one.outcome for one in found.deltas),
         "lateness": (max(late), sum(late) / len(late)) if late else None,
         "ahead": max((row.ahead_s for row in rows if row.ahead_s is not None), default=None),
         "backward": sum(row.backward for row in rows),
         "first": found.first,
         "last": found.last,
-        "before": found.before,
+        "known": bool(found.deltas or found.lost) or found.before is not None,
+        "next": longer.more,
     }
 
 
@@ -53,7 +61,7 @@ def stream_now(pending: Pending | None, stream_id: str) -> Record:
 
 def check_known(found: Record, now: Record) -> None:
     """RefusedError if nothing at all is known of a stream."""
-    if now["state"] == "not seen" and not found["deltas"] and found["before"] is None:
+    if now["state"] == "not seen" and not found["known"]:
         raise RefusedError(f"no stream {now['stream_id']!r} is known", "see the list of streams, or search for it")
 
 

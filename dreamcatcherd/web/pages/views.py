@@ -16,7 +16,6 @@ from dreamcatcherd.web.live_status import StatusValue
 from dreamcatcherd.web.pages import entities, frames, lists, search, start, streams
 from dreamcatcherd.web.pages.display import clip, link, stream_link
 from dreamcatcherd.web.params import (
-    BeforeParams,
     BookPageParams,
     CollectionPageParams,
     DiffPageParams,
@@ -25,6 +24,7 @@ from dreamcatcherd.web.params import (
     FramesPageParams,
     NoParams,
     OffsetParams,
+    RowsPageParams,
     SearchPageParams,
     StreamPageParams,
     StreamsPageParams,
@@ -55,22 +55,19 @@ def _frames(reading: Reading, given: FramesPageParams) -> Record:
     return found | {"kind": kind, "older": older}
 
 
-def _quarantine(reading: Reading, given: BeforeParams) -> Record:
+def _quarantine(reading: Reading, given: RowsPageParams) -> Record:
     before = optional(given.before)
-    return _paged(reading, "quarantine", lists.read_quarantined(reading, ROWS_A_PAGE, before), before)
+    return _paged(reading, "quarantine", lists.read_quarantined(reading, ROWS_A_PAGE, before, given.skip), before)
 
 
-def _conflicts(reading: Reading, given: BeforeParams) -> Record:
+def _conflicts(reading: Reading, given: RowsPageParams) -> Record:
     before = optional(given.before)
-    return _paged(reading, "conflicts", lists.read_conflicts(reading, ROWS_A_PAGE, before), before)
+    return _paged(reading, "conflicts", lists.read_conflicts(reading, ROWS_A_PAGE, before, given.skip), before)
 
 
 def _paged(reading: Reading, path: str, found: Record, before: int | None) -> Record:
     empty = lists.empty_text(found, before, reading.base.state.last_closed)
-    return found | {
-        "empty": empty,
-        "older": link(path, {"before": found["before"]}) if found["before"] is not None else "",
-    }
+    return found | {"empty": empty, "older": link(path, found["next"]) if found["next"] else ""}
 
 
 def _claims(reading: Reading, given: OffsetParams) -> Record:
@@ -99,9 +96,8 @@ def _streams(current: StatusValue, given: StreamsPageParams, found: Record) -> R
 
 
 def _stream(reading: Reading, given: StreamPageParams) -> Record:
-    found = streams.read_stream(reading, given.id, optional(given.before))
-    before = found["before"]
-    return found | {"older": link("stream", {"id": given.id, "before": before}) if before is not None else ""}
+    found = streams.read_stream(reading, given.id, optional(given.before), given.skip)
+    return found | {"older": link("stream", {"id": given.id, **found["next"]}) if found["next"] else ""}
 
 
 def _stream_now(current: StatusValue, given: StreamPageParams, found: Record) -> Record:
@@ -170,8 +166,8 @@ VIEWS: dict[str, tuple[type[Any], PageView[Any]]] = {
     "/collections": (NoParams, PageView("collections.html", "collections", _collections)),
     "/collection": (CollectionPageParams, PageView("collection.html", "collections", _collection)),
     "/entity": (EntityPageParams, PageView("entity.html", "collections", _entity)),
-    "/conflicts": (BeforeParams, PageView("conflicts.html", "conflicts", _conflicts)),
-    "/quarantine": (BeforeParams, PageView("quarantine.html", "quarantine", _quarantine)),
+    "/conflicts": (RowsPageParams, PageView("conflicts.html", "conflicts", _conflicts)),
+    "/quarantine": (RowsPageParams, PageView("quarantine.html", "quarantine", _quarantine)),
     "/claims": (OffsetParams, PageView("claims.html", "claims", _claims)),
     "/books": (OffsetParams, PageView("books.html", "books", _books)),
     "/book": (BookPageParams, PageView("book.html", "books", _book)),
