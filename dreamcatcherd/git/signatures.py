@@ -47,16 +47,24 @@ def good_signatures(
 ) -> dict[str, str]:
     """Commits with a good ssh signature by a key of the allowed-signers lines, with the key's fingerprint.
 
-    `variables` are git's own, which say where a push is kept in quarantine."""
+    `variables` are git's own, which say where a push is in quarantine. RetryableError if nothing can be checked."""
     asked = list(commits)
     if not asked:
         return {}
-    from tempfile import NamedTemporaryFile  # only fleets that sign need it
+    import tempfile  # only fleets that sign need it
 
-    with NamedTemporaryFile("w", prefix="allowed-signers-") as file:
-        file.writelines(f"{line}\n" for line in signers)
-        file.flush()
-        return _checked(repository, asked, file.name, variables)
+    try:
+        with tempfile.NamedTemporaryFile("w", prefix="allowed-signers-") as file:
+            file.writelines(f"{line}\n" for line in signers)
+            file.flush()
+            return _checked(repository, asked, file.name, variables)
+    except OSError as error:  # no temporary folder can be written to
+        raise _unable(repository, str(error)) from error
+
+
+def _unable(repository: Path, why: str) -> RetryableError:
+    remedy = "see to it that ssh-keygen (openssh-client) runs and that its temporary folder has room"
+    return RetryableError(f"signatures cannot be checked in {repository}: {why}", remedy)
 
 
 def _checked(repository: Path, asked: list[str], allowed: str, variables: Mapping[str, str] | None) -> dict[str, str]:
@@ -76,8 +84,7 @@ def _checked(repository: Path, asked: list[str], allowed: str, variables: Mappin
         parts = [asked[:half], asked[half:]] if half else []
         return {oid: key for part in parts for oid, key in _checked(repository, part, allowed, variables).items()}
     if shown.returncode or unable:
-        remedy = "see to it that ssh-keygen (openssh-client) runs and that its temporary folder has room"
-        raise RetryableError(f"signatures cannot be checked in {repository}: {error_message(shown)}", remedy)
+        raise _unable(repository, error_message(shown))
     rows = [line.split(" ") for line in lines_of(shown.stdout)]
     return {row[0]: row[2] for row in rows if len(row) == 3 and row[1] == "G" and row[2]}
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -250,6 +251,23 @@ def test_settings_that_a_rewind_brings_back_do_not_count(fleet: Fleet) -> None:
     assert ledger.settings == first.settings
     assert (merged(ledger), reasons(ledger)) == (["alice-2.json"], {"alice-1.json": "wrong-stream"})
     assert "main-rewound" in {row.kind for row in ledger.violations}
+
+
+def test_a_temporary_folder_that_cannot_be_used_stops_the_close_and_judges_nobody(
+    fleet: Fleet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without a place for the signers' list no signature is good or bad: the cycle fails with a remedy, nothing is
+    published, and the same deltas are merged once there is a place."""
+    fleet.secure()
+    fleet.deliver("alice", 1, "alice")
+    before = fleet.primary.store.refs()
+    with monkeypatch.context() as without:
+        without.setattr(tempfile, "tempdir", str(fleet.folder / "gone"))
+        with pytest.raises(RetryableError, match=r"signatures cannot be checked in .*: .*No such file") as caught:
+            close(fleet.primary)
+    assert "temporary folder" in caught.value.remedy
+    assert fleet.primary.store.refs() == before
+    assert merged(close(fleet.primary)) == ["alice-1.json"]
 
 
 # Snapshot commits -------------------------------------------------------------------------------------------------
