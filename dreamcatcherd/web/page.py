@@ -23,9 +23,9 @@ from dreamcatcherd.web.live_status import LiveStatus
 from dreamcatcherd.web.pages import start
 from dreamcatcherd.web.pages.display import clip
 from dreamcatcherd.web.pages.render import Renderer
-from dreamcatcherd.web.pages.trends import DEFAULT_RANGE, read_trends
+from dreamcatcherd.web.pages.trends import read_trends
 from dreamcatcherd.web.pages.views import VIEWS, PageView
-from dreamcatcherd.web.params import StartParams, read_parameters
+from dreamcatcherd.web.params import StartParams, optional, read_parameters
 from dreamcatcherd.web.query_executor import BusyError, QueryExecutor, Reading
 from dreamcatcherd.web.responses import Handler, code_of
 
@@ -68,7 +68,7 @@ class Page:
         if "from" in request.query_params:  # where the comparison of frames was before it had a page of its own
             return RedirectResponse(f"diff?{request.url.query}", 301)
         try:
-            chosen = read_parameters(request, StartParams).range
+            chosen = optional(read_parameters(request, StartParams).range)
         except DreamcatcherError as error:
             return await self.error(request, error)
         now = wall_clock()
@@ -82,7 +82,7 @@ class Page:
                 # A new answer for each minute, and for each step that found more.
                 key = ("trends", chosen, now // 60_000_000, self._timeline.frames, len(current.phases))
                 read = partial(
-                    read_trends, timeline=self._timeline, chosen=chosen, phases=current.phases, now_s=now / 1e6
+                    read_trends, timeline=self._timeline, wanted=chosen, phases=current.phases, now_s=now / 1e6
                 )
                 trends = await self._executor.ask(key, read)
             except DreamcatcherError as error:
@@ -99,8 +99,6 @@ class Page:
                 "parts": parts,
                 "trends": trends,
                 "trouble": trouble,
-                "range": chosen,
-                "default_range": DEFAULT_RANGE,
             }
 
         return self._renderer.answer(

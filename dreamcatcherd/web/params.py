@@ -107,9 +107,9 @@ class ExplainParams(Struct, frozen=True):
 
 
 class StartParams(Struct, frozen=True):
-    """The range of the trends on the first page."""
+    """The range of the trends on the first page; it fits the fleet's age unless it is given."""
 
-    range: Literal["1h", "24h", "7d"] = "24h"
+    range: Literal["1h", "24h", "7d"] | UnsetType = UNSET
 
 
 class PageParams(Struct, frozen=True, rename={"start": "from", "end": "to"}):

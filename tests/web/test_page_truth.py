@@ -5,7 +5,17 @@ from __future__ import annotations
 import html
 import re
 
+import pytest
+
 from dreamcatcherd.core.errors import UsageError
+from dreamcatcherd.daemon.cycle import close_frame
+from dreamcatcherd.history.ledger_index import LINEAR
+from dreamcatcherd.history.listing import Listings
+from dreamcatcherd.history.queries import Chain
+from dreamcatcherd.history.timeline import Timeline
+from dreamcatcherd.web.pages.trends import read_trends
+from dreamcatcherd.web.query_executor import Reading
+from tests.law.fleet import NOW, new_primary
 from tests.web.served import Counting, Served
 from tests.web.test_page import PAGES, sections_of, words
 
@@ -38,6 +48,18 @@ def test_an_empty_list_names_the_frames_that_were_searched(served: Served) -> No
     assert "None in the closed frames." in words(sections_of(served.get("/conflicts").text)["conflicts"])
     assert "None in the closed frames." in words(sections_of(served.get("/quarantine").text)["quarantine"])
     assert "None before frame 1." in words(sections_of(served.get("/conflicts?before=1").text)["conflicts"])
+
+
+@pytest.mark.parametrize(("age_s", "wanted", "column"), [
+    (600, None, "minute"), (7_200, None, "30 minutes"), (600, "24h", "30 minutes"), (7_200, "1h", "minute"),
+])  # fmt: skip
+def test_the_trends_of_a_young_fleet_are_shown_by_the_minute(age_s: int, wanted: str | None, column: str) -> None:
+    """By the half hour it would have one column. Later, and where somebody chose, the range is what it says."""
+    primary = new_primary(b"")
+    close_frame(primary, "test")
+    assert primary.last is not None
+    reading = Reading(primary.store, primary.last.published, Chain(), Listings(), LINEAR)
+    assert read_trends(reading, Timeline(), wanted, {}, NOW / 1e6 + age_s).column == column
 
 
 def test_every_link_of_the_first_page_leads_to_a_page(served: Served) -> None:

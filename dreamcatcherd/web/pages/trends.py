@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 from dreamcatcherd.core.codec import utc_micros
-from dreamcatcherd.history.timeline import KEPT_S, Sums, Timeline, minutes_between
+from dreamcatcherd.history.timeline import KEPT_S, MINUTE_S, Sums, Timeline, minutes_between
 from dreamcatcherd.web.chart import Plot, Span, clock_text, plot_of
 from dreamcatcherd.web.pages.display import duration, number
 from dreamcatcherd.web.query_executor import Reading
@@ -25,7 +25,6 @@ RANGES = {
     "24h": Range(86_400, 1_800, "30 minutes"),
     "7d": Range(KEPT_S, 10_800, "3 hours"),
 }
-DEFAULT_RANGE = "24h"
 
 
 class Trend(NamedTuple):
@@ -56,10 +55,11 @@ class Trends(NamedTuple):
 
 
 def read_trends(
-    reading: Reading, timeline: Timeline, chosen: str, phases: Mapping[int, Mapping[str, float]], now_s: float
+    reading: Reading, timeline: Timeline, wanted: str | None, phases: Mapping[int, Mapping[str, float]], now_s: float
 ) -> Trends:
     """The charts, after one step of the timeline. `phases` has the seconds by frame that this daemon measured."""
     timeline.step(reading.store, reading.base, reading.chain, now_s)
+    chosen = wanted or _fitting(timeline, now_s)
     length = RANGES[chosen]
     end = int(now_s // length.width_s + 1) * length.width_s
     start = end - length.length_s
@@ -95,6 +95,12 @@ def read_trends(
     measured = f"{newest} that this daemon closed" if phases else "none since the daemon started"
     complete = timeline.complete or (known is not None and known <= start)
     return Trends(chosen, length.column, _covered(timeline, start), complete, measured, charts, rows)
+
+
+def _fitting(timeline: Timeline, now_s: float) -> str:
+    """The hour while no frame is older, so that a young fleet has more than one column; else the day."""
+    young = timeline.complete and all(minute * MINUTE_S > now_s - RANGES["1h"].length_s for minute in timeline.minutes)
+    return "1h" if young else "24h"
 
 
 def _merge_times(reading: Reading, phases: Mapping[int, Mapping[str, float]], width_s: int) -> dict[int, float]:
