@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import html
 import re
+from typing import Any
 
 import pytest
 
@@ -13,9 +14,11 @@ from dreamcatcherd.history.ledger_index import LINEAR
 from dreamcatcherd.history.listing import Listings
 from dreamcatcherd.history.queries import Chain
 from dreamcatcherd.history.timeline import Timeline
+from dreamcatcherd.web.pages import frames
 from dreamcatcherd.web.pages.trends import read_trends
 from dreamcatcherd.web.query_executor import Reading
 from tests.law.fleet import NOW, new_primary
+from tests.stages.tools import FOLDER, text
 from tests.web.served import Counting, Served
 from tests.web.test_page import PAGES, sections_of, words
 
@@ -48,6 +51,41 @@ def test_an_empty_list_names_the_frames_that_were_searched(served: Served) -> No
     assert "None in the closed frames." in words(sections_of(served.get("/conflicts").text)["conflicts"])
     assert "None in the closed frames." in words(sections_of(served.get("/quarantine").text)["quarantine"])
     assert "None before frame 1." in words(sections_of(served.get("/conflicts?before=1").text)["conflicts"])
+
+
+def test_the_page_of_a_frame_says_of_each_list_how_much_of_it_is_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A list that is cut has its length beside it, and a link to the ledger, which has all; the others have neither."""
+    settings = b'[collections.tasks]\nsection = "claims"\nkey = ["resource"]\nrule = "claim"\nttl = 3\n'
+    served = Served(new_primary(settings))
+    try:
+        for number, stream in enumerate("abc", 1):
+            sections: dict[str, Any] = {
+                "posts_created": [{"number": 1, "title": stream}, {"title": "no key"}],
+                "claims": [{"resource": "build"}],
+                "books_started": [{"book": stream, "title": stream}],
+            }
+            served.push(stream, number, **sections)
+            served.push_bytes(f"{FOLDER}/1/again-{stream}.json", text(1, stream, number, **sections))
+            served.push(stream, number, 2)
+            served.push_bytes(f"{FOLDER}/1/bad-{stream}.json", b"{")
+            served.push_bytes(f"state/snapshot/{stream}.json", b"1")
+        served.close()
+        served.close()
+        monkeypatch.setattr(frames, "LEDGER_ROWS", 1)
+        page = sections_of(served.get("/frames/1").text)
+        threes = ("quarantine", "violations", "deltas", "duplicates", "held", "claims", "books", "misfits")
+        lengths = {**dict.fromkeys(threes, 3), "conflicts": 2}
+        for name, length in lengths.items():
+            assert f"The first 1 of {length} are shown; the ledger has all." in words(page[name]), name
+        assert words(page["claims"]).startswith("Claims 3 ")
+        assert '<a href="../api/v1/frames/1">the ledger</a>' in page["books"]
+        assert "of 3 are shown" in served.get("/frames/2").text  # the deltas that were held
+        monkeypatch.setattr(frames, "LEDGER_ROWS", 3)
+        served.push("a", 50, 3)
+        served.close()
+        assert "are shown" not in served.get("/frames/3").text
+    finally:
+        served.server.stop()
 
 
 @pytest.mark.parametrize(("age_s", "wanted", "column"), [

@@ -68,6 +68,7 @@ def read_frame(reading: Reading, frame: int) -> Record:
         newer, own = (one.frame, own) if one.frame > frame else (newer, one)
     closed_s = store.commit(own.oid).time if own else None
     counts = ledger.counts
+    quarantined = [row for row in ledger.quarantined if row.since == frame]
     changes = None
     if older is not None:
         changes = read_changes(reading, older, frame, Bounds(50, SHOWN_DIFF_BYTES // 4))
@@ -82,7 +83,7 @@ def read_frame(reading: Reading, frame: int) -> Record:
         "deltas": [_delta(row, frame) for row in ledger.deltas[:LEDGER_ROWS]],
         "held": [_held(row) for row in ledger.held[:LEDGER_ROWS]],
         "duplicates": [_duplicate(row) for row in ledger.duplicates[:LEDGER_ROWS]],
-        "quarantined": [quarantine_row(row) for row in ledger.quarantined if row.since == frame][:LEDGER_ROWS],
+        "quarantined": [quarantine_row(row) for row in quarantined[:LEDGER_ROWS]],
         "conflicts": _conflicts(ledger),
         "claims": _claims(ledger),
         "books": [_book(row) for row in ledger.books[:LEDGER_ROWS]],
@@ -102,7 +103,11 @@ def read_frame(reading: Reading, frame: int) -> Record:
         ],
         "settings": ledger.settings_change,
         "changes": changes,
-        "most": LEDGER_ROWS,
+        "rows": {
+            "deltas": len(ledger.deltas), "held": len(ledger.held), "duplicates": len(ledger.duplicates),
+            "quarantined": len(quarantined), "conflicts": len(ledger.conflicts), "claims": len(ledger.claims),
+            "books": len(ledger.books), "violations": len(ledger.violations), "misfits": len(ledger.misfits),
+        },
     }  # fmt: skip
 
 
