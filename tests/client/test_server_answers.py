@@ -9,9 +9,8 @@ from typing import Any
 
 import pytest
 
-from dreamcatcherd.client import Pushed, push
+from dreamcatcherd.client import Pushed, pace, push
 from dreamcatcherd.client import lane as lane_module
-from dreamcatcherd.client import pace
 from dreamcatcherd.client.pace import Pace
 from dreamcatcherd.config_tables import RepositoryConfig
 from dreamcatcherd.core.codec import canonical
