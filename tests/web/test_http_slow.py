@@ -142,6 +142,7 @@ def test_frames_close_and_probes_are_answered_while_costly_answers_are_asked_for
 def test_a_probe_waits_for_few_of_those_who_are_in_no_hurry(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
     """90 pages are asked for at once, and health after them: it is answered before half of them are made."""
     serve_history(served)
+    assert served.get("/?nothing").code == 400  # what every page needs of the repository is read by now
     made: list[str] = []
     answered = threading.Event()
     render = jinja2.Template.render
