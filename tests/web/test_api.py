@@ -386,6 +386,7 @@ def test_a_mistake_of_ours_is_500_and_tells_nothing_of_the_inside(
 def test_a_request_that_waits_for_its_turn_when_the_daemon_stops_is_answered(served: Served) -> None:
     """503 with the cause: the answer before it took all the time that was left."""
     serve_history(served)
+    served.server._server.config.timeout_graceful_shutdown = 60  # a busy machine answers later
     reading, go_on = threading.Event(), threading.Event()
 
     def hold_up() -> None:
