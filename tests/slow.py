@@ -33,6 +33,8 @@ SLOW = frozenset(
         "tests/core/test_mistakes.py::test_a_document_has_mistakes_exactly_if_it_is_not_accepted",
         "tests/core/test_merge.py::test_any_order_and_any_batches_give_the_same_digest",
         "tests/daemon/test_closing.py::TestFrames::runTest",
+        "tests/daemon/test_event_delivery.py::test_an_address_that_nobody_answers_at_leaves_time_for_the_next",
+        "tests/daemon/test_receivers.py::test_a_program_that_fails_is_reported_in_words",
         "tests/daemon/test_event_backlog.py::test_a_cursor_resumed_anywhere_gives_exactly_the_rest",
         "tests/daemon/test_closing.py::test_a_day_of_frames_in_simulated_time",
         "tests/web/test_page.py::test_many_streams_frames_and_books_are_bounded",

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from dreamcatcherd.client import Pushed, push
+from dreamcatcherd.client import Pushed, pace, push
 from dreamcatcherd.client import lane as lane_module
 from dreamcatcherd.client.pace import Pace
 from dreamcatcherd.config_tables import RepositoryConfig
@@ -80,8 +80,11 @@ def test_with_signers_the_commit_is_signed_and_judged_before(tmp_path: Path, key
 
 
 @pytest.mark.parametrize("stream", ["w", "no lane"])
-def test_pushers_that_race_on_one_ref_all_arrive(bare: Path, primary: Primary, stream: str) -> None:
+def test_pushers_that_race_on_one_ref_all_arrive(
+    bare: Path, primary: Primary, stream: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Three threads push to one lane, or to the shared branch, at the same time: every delta is merged once."""
+    monkeypatch.setattr(pace, "BUDGET_S", 600.0)
     rows: list[Pushed] = []
 
     def work(number: int) -> None:

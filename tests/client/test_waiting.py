@@ -28,7 +28,7 @@ def waited(repository: Path, primary: Primary, given: Any, closes: int = 1) -> P
             left[0] -= 1
             close(primary)
 
-    return one(repository, given, wait_s=30, progress=progress)
+    return one(repository, given, wait_s=120, progress=progress)
 
 
 def test_waiting_ends_with_the_receipt(bare: Path, primary: Primary) -> None:
@@ -84,7 +84,7 @@ def test_what_is_quarantined_after_all_is_not_accepted(unchecked: Path) -> None:
             commit_on(unchecked, "refs/heads/main", {"state/dreamcatcher.toml": toml}, (main,))
             close(primary)
 
-    row = one(unchecked, delta(observations=["x" * 2000]), wait_s=30, progress=progress)
+    row = one(unchecked, delta(observations=["x" * 2000]), wait_s=120, progress=progress)
     assert (row.outcome, row.reason, row.accepted) == ("quarantined", "too-large", False)
     again = one(unchecked, delta(observations=["x" * 2000]))
     assert (again.outcome, again.reason) == ("refused", "too-large")
@@ -109,7 +109,7 @@ def test_waiting_goes_on_while_the_repository_does_not_answer(
             failing[0] = 3
 
     monkeypatch.setattr(PartialClone, "heads", heads)
-    row = one(bare, delta(), wait_s=30, progress=progress)
+    row = one(bare, delta(), wait_s=120, progress=progress)
     assert (row.outcome, failing) == ("merged", [0])
 
 
@@ -133,7 +133,7 @@ def test_one_claims_and_the_other_is_told_who_holds_it(bare: Path, primary: Prim
         if frame(bare).frame == 1:
             close(primary)
 
-    second = claim(bare, "build", "b", wait_s=30, progress=progress)
+    second = claim(bare, "build", "b", wait_s=120, progress=progress)
     (decision,) = second.claims
     assert (decision.outcome, decision.holder, decision.until) == ("refused", "a", 3)
     assert second.outcome == "merged"

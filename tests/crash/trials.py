@@ -170,7 +170,7 @@ class Judge:
     def _go_on(self) -> list[str]:
         """Start again until the frame is closed, and the next one; returns what went wrong."""
         wrong = []
-        done = invoke(*self.place.command(self.place.scene.frame + 1), timeout_s=120)
+        done = invoke(*self.place.command(self.place.scene.frame + 1), timeout_s=600)
         if done.returncode:
             wrong.append(f"the next start ended with {done.returncode}: {done.stderr.decode().strip()[-300:]}")
         if (found := self.place.published()) != self.wanted:

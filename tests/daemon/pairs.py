@@ -37,7 +37,7 @@ class Pair:
 
     def restart(self) -> None:
         """Forget what is in memory."""
-        site = mirror_of(MirrorConfig(name="north", url=str(self.path), timeout=20))
+        site = mirror_of(MirrorConfig(name="north", url=str(self.path), timeout=120))
         self.wire = MirrorWire(site.access, self.store.folder)
         self.intake = MirrorIntake(site, self.wire, self.kept)
         self.copier = MirrorCopier(self.wire)

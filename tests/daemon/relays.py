@@ -54,7 +54,7 @@ class Region:
         self.store = LocalStore(self.bare)
         self.primary = primary_on(self.store)
         self.primary.policy = ServerPolicy(self.store.folder)
-        at = Upstream(Access(url=str(upstream)), self.store.folder, "main", name, lambda: None)
+        at = Upstream(Access(url=str(upstream), timeout_s=120), self.store.folder, "main", name, lambda: None)
         self.relay = Relay(RelayConfig(upstream=str(upstream), name=name), at, self.primary, self.clock.steady)
 
     def look(self) -> CycleReport:

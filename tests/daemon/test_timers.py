@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Iterator
-from datetime import datetime, timedelta, tzinfo
+from datetime import UTC, datetime, timedelta, tzinfo
 from pathlib import Path
 from typing import cast
 
@@ -55,19 +55,29 @@ def test_it_wakes_at_the_time_that_was_set_last(timers: Timers, woken: threading
 
 def test_a_time_that_was_put_off_wakes_nobody(timers: Timers, woken: threading.Event) -> None:
     """A farther time takes the place of a near one: the job that is left is the far one."""
-    timers.after("due", 5, woken.set)
+    timers.after("due", FAR_S / 4, woken.set)
     timers.after("due", FAR_S, woken.set)
     (job,) = timers._scheduler.get_jobs()
     assert job.next_run_time.timestamp() > time.time() + FAR_S / 2
     assert not woken.is_set()
 
 
-def test_the_same_time_again_leaves_the_job_as_it_is(timers: Timers, woken: threading.Event) -> None:
+def test_the_same_time_again_leaves_the_job_as_it_is(
+    timers: Timers, woken: threading.Event, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Each poll says again when the frame is due: only another time, or another call, is set."""
+    begun = datetime.now(UTC)
+
+    class Still(datetime):
+        @classmethod
+        def now(cls, tz: tzinfo | None = None) -> Still:
+            return cast(Still, begun)
+
+    monkeypatch.setattr(timers_module, "datetime", Still)
     timers.after("due", FAR_S, woken.set)
     (first,) = timers._scheduler.get_jobs()
     moment = first.next_run_time
-    timers.after("due", moment.timestamp() - time.time(), woken.set)
+    timers.after("due", FAR_S + 0.005, woken.set)
     assert timers._scheduler.get_jobs()[0].next_run_time == moment
     timers.after("due", FAR_S + 1, woken.set)
     assert timers._scheduler.get_jobs()[0].next_run_time != moment

@@ -42,7 +42,7 @@ def traced(start: Start, collector: Collector) -> Traced:
 def roots(collector: Collector, *daemons: Daemon) -> list[Received]:
     """The roots of all traces, after everything that waits was sent."""
     for daemon in daemons:
-        daemon.service.companions.traces.stop(30)
+        daemon.service.companions.traces.stop(60)
     return collector.named("frame")
 
 

@@ -57,7 +57,8 @@ class Own:
 
 
 @pytest.fixture
-def own(tmp_path: Path) -> Iterator[Own]:
+def own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Own]:
+    monkeypatch.setattr(dask_pool, "WORKERLESS_S", 300.0)  # a worker takes long to start on a busy machine
     found = Own(tmp_path)
     yield found
     for process in found.processes:
@@ -141,15 +142,16 @@ def test_lost_workers_and_a_lost_scheduler(own: Own, monkeypatch: pytest.MonkeyP
         assert found.value.exit_code == 3
 
 
-def test_a_scheduler_that_is_lost_while_the_results_are_worked_on(own: Own, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_scheduler_that_is_lost_while_the_results_are_worked_on(own: Own) -> None:
     """The client has closed by the time that the next task is sent: that is a lost scheduler too."""
-    monkeypatch.setattr(dask_pool, "CONNECT_S", 3.0)
     own.add_worker()
     with Engine("dask", 1, own.address).pool(None, None) as pool:
         results = pool.run(reversed_bytes, ((at, b"12") for at in range(60)))
         assert next(results) == (0, b"21")
+        client = pool._client  # type: ignore[attr-defined]
+        client._timeout = 3.0  # for how long it looks for its scheduler
         own.processes[0].kill()
-        while pool._client.status != "closed":  # type: ignore[attr-defined]
+        while client.status != "closed":
             time.sleep(0.1)
         with pytest.raises(RetryableError, match="is lost or cannot be reached") as found:
             list(results)

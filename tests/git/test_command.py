@@ -51,12 +51,12 @@ def test_errors_without_end_cost_neither_memory_nor_more_than_the_time(
     try:
         start = time.monotonic()
         with pytest.raises(GitTimeoutError):
-            git(tmp_path, "fetch", timeout_s=2.5, waiting=lambda: calls.append(None))
-        assert time.monotonic() - start < 10
+            git(tmp_path, "fetch", timeout_s=4.0, waiting=lambda: calls.append(None))
+        assert time.monotonic() - start < 60
         assert tracemalloc.get_traced_memory()[1] < 8 * ERRORS_MOST
     finally:
         tracemalloc.stop()
-    assert 1 <= len(calls) <= 3
+    assert 1 <= len(calls) <= 4
 
 
 def test_the_last_of_many_errors_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -75,8 +75,8 @@ def test_an_answer_beyond_all_measure_is_cut_off(tmp_path: Path, monkeypatch: py
     monkeypatch.setattr(command, "OUTPUT_MOST", 2**22)
     start = time.monotonic()
     with pytest.raises(RetryableError, match="git ls-remote wrote more than 4 MiB"):
-        git(tmp_path, "ls-remote", timeout_s=60)
-    assert time.monotonic() - start < 30
+        git(tmp_path, "ls-remote", timeout_s=600)
+    assert time.monotonic() - start < 300
 
 
 @pytest.mark.parametrize(("number", "remedy"), [(errno.EAGAIN, "TasksMax="), (errno.EMFILE, "LimitNOFILE=")])

@@ -29,7 +29,7 @@ Listing = Callable[[Path, Path], Mapping[str, str]]
 
 def _remote(transport: Literal["pygit2", "git"]) -> Listing:
     def refs(fleet: Path, folder: Path) -> Mapping[str, str]:
-        access = Access(url=f"file://{fleet}", timeout_s=30, transport=transport)
+        access = Access(url=f"file://{fleet}", timeout_s=120, transport=transport)
         return RemoteStore(access, folder / "clone.git").refs()
 
     return refs
@@ -52,7 +52,7 @@ READERS: dict[str, Listing] = {
     "the process beside the daemon": _pushed(QuarantinedReader),
     "a remote by libgit2": _remote("pygit2"),
     "a remote by git": _remote("git"),
-    "a mirror": lambda fleet, _: MirrorWire(Access(url=str(fleet), timeout_s=30), fleet).heads(["refs/heads/*"]),
+    "a mirror": lambda fleet, _: MirrorWire(Access(url=str(fleet), timeout_s=120), fleet).heads(["refs/heads/*"]),
 }
 
 

@@ -31,7 +31,8 @@ from dreamcatcherd.git.protocols import Move
 from dreamcatcherd.git.remote import RemoteStore
 from dreamcatcherd.imports.new_repository import create
 from dreamcatcherd.stages.lane_cleanup import remove_lanes
-from tests.git.wires import free_port, git_daemon, http_server, silent_server, slowly
+from tests.e2e.proxy import hold_port, port_of
+from tests.git.wires import git_daemon, http_server, silent_server, slowly
 from tests.law.fleet import MAIN, NOW, commit_files, primary_on
 from tests.stages.tools import FOLDER, close, merged, put, text
 
@@ -81,11 +82,10 @@ def test_the_same_cause_is_named_whatever_the_transport_says(
     tmp_path: Path, transport: Transport, url: str, cause: str
 ) -> None:
     """What git and libgit2 really say of a failure is told by the same few causes, each with the URL and a remedy."""
-    with http_server() as (http, _), git_daemon(tmp_path) as daemon:
-        full = url.format(
-            closed=f"127.0.0.1:{free_port()}", http=http, git=daemon, https=http.replace("http:", "https:")
-        )
-        found = failure(tmp_path, Access(url=full, timeout_s=20, transport=transport))
+    with http_server() as (http, _), git_daemon(tmp_path) as daemon, hold_port() as held:
+        closed = f"127.0.0.1:{port_of(held)}"
+        full = url.format(closed=closed, http=http, git=daemon, https=http.replace("http:", "https:"))
+        found = failure(tmp_path, Access(url=full, timeout_s=120, transport=transport))
     assert found.cause.startswith(f"{full} {cause}"), found.cause
     assert "\n" not in str(found)
     assert found.remedy
@@ -170,7 +170,7 @@ def url(shared: LocalStore) -> Iterator[str]:
 
 
 def remote(url: str, clone: Path, transport: Transport = "pygit2") -> RemoteStore:
-    return RemoteStore(Access(url=url, timeout_s=20, transport=transport), clone)
+    return RemoteStore(Access(url=url, timeout_s=120, transport=transport), clone)
 
 
 def hook(shared: LocalStore, name: str, script: str) -> None:

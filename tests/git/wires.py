@@ -33,7 +33,7 @@ def git_daemon(folder: Path) -> Iterator[str]:
             while True:
                 assert process.poll() is None, "git daemon has ended"
                 try:
-                    socket.create_connection(("127.0.0.1", port), 5).close()
+                    socket.create_connection(("127.0.0.1", port), 60).close()
                     break
                 except ConnectionRefusedError:
                     time.sleep(0.01)

@@ -23,7 +23,7 @@ def pages(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with the pages, made as `make man` makes them."""
     folder = tmp_path_factory.mktemp("man")
     at = os.environ | {"SOURCE_DATE_EPOCH": "86400"}
-    subprocess.run([sys.executable, "-m", "tests.manual", str(folder)], cwd=ROOT, env=at, check=True, timeout=60)
+    subprocess.run([sys.executable, "-m", "tests.manual", str(folder)], cwd=ROOT, env=at, check=True, timeout=300)
     return folder
 
 
@@ -41,7 +41,7 @@ def rendered(page: Path) -> str:
     """A page as a terminal shows it, with single spaces; groff found no fault in it."""
     need("groff")
     render = ["groff", "-k", "-man", "-Tutf8", "-ww", "-P-cbou", str(page)]
-    done = subprocess.run(render, capture_output=True, text=True, check=True, timeout=60)
+    done = subprocess.run(render, capture_output=True, text=True, check=True, timeout=300)
     assert done.stderr == ""
     return " ".join(done.stdout.replace("\u2010\n", "").split()).replace("\u2212", "-")
 

@@ -188,7 +188,7 @@ def test_primaries_at_a_distance_share_a_linear_history(shared: LocalStore, tmp_
     git(shared.folder, "config", "core.hooksPath", str(shared.folder / ("hooks" if checked else "no-hooks")))
     install_hooks(shared.folder)
     with git_daemon(shared.folder.parent) as server:
-        access = Access(url=f"{server}/fleet.git")
+        access = Access(url=f"{server}/fleet.git", timeout_s=120)
         both: list[Primary] = [primary_on(RemoteStore(access, tmp_path / f"{number}.git")) for number in range(2)]
         for frame in range(1, 7):
             deliver(shared, frame, "a", "b")

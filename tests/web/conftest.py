@@ -8,12 +8,22 @@ from pathlib import Path
 
 import pytest
 
+from dreamcatcherd.web import bodies, connections, query_executor
 from tests.e2e.tools import need
 from tests.web.served import Served
 
 
 @pytest.fixture
-def served() -> Iterator[Served]:
+def patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The limits of servers are those of a busy machine; a test sets the one that it is about."""
+    monkeypatch.setattr(connections, "HEAD_S", 60.0)
+    monkeypatch.setattr(bodies, "DISCARD_S", 60.0)
+    monkeypatch.setattr(bodies, "SLOW_BODY_S", 60.0)
+    monkeypatch.setattr(query_executor, "QUERY_LIMIT_S", 60.0)
+
+
+@pytest.fixture
+def served(patient: None) -> Iterator[Served]:
     """A server over an empty repository that nobody has looked at yet."""
     one = Served()
     yield one

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import select
 import socket
+import threading
 from collections.abc import Iterator
 from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
@@ -12,6 +13,7 @@ from pathlib import Path
 from msgspec import structs
 
 from dreamcatcherd.web.connections import Connection
+from tests.e2e.tools import wait_for
 from tests.web.served import Served
 
 HALF = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\nX-Slow: "
@@ -29,7 +31,7 @@ def opened(served: Served) -> tuple[Connection, ...]:
 def connect(served: Served, sent: bytes = b"", source: str = "127.0.0.1", window: int = 0) -> socket.socket:
     """A connection from an address of this machine on which something was sent. `window` is its receive buffer."""
     one = socket.socket()
-    one.settimeout(20)
+    one.settimeout(60)
     if window:
         one.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, window)
     one.bind((source, 0))
@@ -37,6 +39,31 @@ def connect(served: Served, sent: bytes = b"", source: str = "127.0.0.1", window
     with contextlib.suppress(ConnectionError):  # it may have made room for others already
         one.sendall(sent)
     return one
+
+
+@contextmanager
+def looking_away(served: Served) -> Iterator[None]:
+    """Meanwhile the server does nothing: what a client connects and sends is there at once when it looks again, however
+    short the limit for it is."""
+    loop, _ = wait_for(lambda: served.server._server._running)
+    away, back = threading.Event(), threading.Event()
+
+    def look_away() -> None:
+        away.set()
+        back.wait(60)
+
+    loop.call_soon_threadsafe(look_away)
+    assert away.wait(60)
+    try:
+        yield
+    finally:
+        back.set()
+
+
+def connect_at_once(served: Served, sent: bytes, window: int = 0) -> socket.socket:
+    """A connection on which everything that is sent first arrives as soon as it is accepted."""
+    with looking_away(served):
+        return connect(served, sent, window=window)
 
 
 @contextmanager

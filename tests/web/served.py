@@ -105,7 +105,7 @@ class Served:
             headers={name.replace("_", "-"): value for name, value in headers.items()},
         )
         try:
-            answer: HTTPResponse = urllib.request.urlopen(request, timeout=10, context=context)
+            answer: HTTPResponse = urllib.request.urlopen(request, timeout=60, context=context)
             with answer:
                 return Answer(answer.status, answer.headers, answer.read().decode())
         except urllib.error.HTTPError as error:

@@ -17,7 +17,7 @@ from dreamcatcherd.web import auth, bodies, connections
 from dreamcatcherd.web.auth import AuthPolicy
 from dreamcatcherd.web.server import Listening
 from tests.stages.tools import FOLDER, text
-from tests.web.crowd import answer, asking, connect, crowd, ended
+from tests.web.crowd import answer, asking, connect, connect_at_once, crowd, ended
 from tests.web.served import Served, serve_history
 from tests.web.test_api import wait_for
 
@@ -188,7 +188,8 @@ def drip(one: socket.socket, sent: bytes) -> None:
 def test_chunks_without_end_are_stopped_at_the_limit(small: Served, monkeypatch: pytest.MonkeyPatch) -> None:
     """413 as soon as the limit is passed; what still comes is thrown away, for as long as a request head may take."""
     monkeypatch.setattr(connections, "HEAD_S", 0.5)
-    with closing(connect(small, posting("Transfer-Encoding: chunked", chunked(b"x" * 5_000, 500, b"")))) as one:
+    endless = posting("Transfer-Encoding: chunked", chunked(b"x" * 5_000, 500, b""))
+    with closing(connect_at_once(small, endless)) as one:
         assert answer(one).startswith(b"HTTP/1.1 413 ")
         assert held(small) == (0, 0)
         drip(one, chunked(b"x" * 10_000, 10_000, b""))

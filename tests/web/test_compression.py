@@ -24,7 +24,7 @@ SITE = "https://fleet.example"
 
 
 def raw_get(served: Served, path: str, method: str = "GET", **headers: str) -> tuple[int, Any, bytes]:
-    client = http.client.HTTPConnection("127.0.0.1", served.server.port, timeout=10)
+    client = http.client.HTTPConnection("127.0.0.1", served.server.port, timeout=60)
     with closing(client):
         client.request(method, path, headers={name.replace("_", "-"): value for name, value in headers.items()})
         found = client.getresponse()

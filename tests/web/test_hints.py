@@ -46,7 +46,7 @@ class Forge(Served):
 
 
 @pytest.fixture
-def forge() -> Iterator[Forge]:
+def forge(patient: None) -> Iterator[Forge]:
     found = Forge()
     yield found
     found.server.stop()
@@ -140,7 +140,7 @@ def test_a_body_without_end_is_not_taken_in_for_ever(forge: Forge) -> None:
 
 def test_a_chunked_body_is_limited_by_what_arrives(forge: Forge) -> None:
     """A body without a length is 413 as soon as it is too long."""
-    client = http.client.HTTPConnection("127.0.0.1", forge.server.port, timeout=20)
+    client = http.client.HTTPConnection("127.0.0.1", forge.server.port, timeout=60)
     with contextlib.closing(client):
         client.request("POST", HOOK, iter([b"x" * 2**16] * 17), encode_chunked=True)
         assert client.getresponse().status == 413

@@ -48,7 +48,7 @@ def test_only_reading_is_allowed(served: Served) -> None:
 
 def test_an_answer_is_not_held_back_on_a_connection_that_is_kept(served: Served) -> None:
     """Nagle's algorithm is off: it would wait 40 ms for the client's acknowledgement, each time but the first."""
-    client = HTTPConnection("127.0.0.1", served.server.port, timeout=10)
+    client = HTTPConnection("127.0.0.1", served.server.port, timeout=60)
     with closing(client):
         client.request("GET", "/healthz")
         assert client.getresponse().read() == b"alive\n"
