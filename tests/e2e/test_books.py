@@ -222,7 +222,7 @@ def test_twelve_agents_write_three_books_that_finish_themselves(tmp_path: Path) 
         for author in authors:
             author.start()
         for author in authors:
-            author.join(timeout=240)
+            author.join(timeout=900)
         assert [author.failure for author in authors if author.failure] == []
         assert sum(author.wrote for author in authors) == 36
         code, _ = daemon.stop()
