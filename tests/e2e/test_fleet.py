@@ -25,6 +25,7 @@ def play(tmp_path: Path, kill_daemon: bool) -> tuple[Path, RunVerdict]:
     chance = random.Random(16)
     fleet: list[Worker] = make_fleet(repository, tmp_path / "workers", 16, 4)
     for worker in fleet:
+        worker.git_s = 600.0
         worker.start()
     daemon = Daemon(tmp_path, *words)
     try:
