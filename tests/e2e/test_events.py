@@ -269,6 +269,8 @@ def test_a_program_that_fails_hangs_and_chatters_gets_everything_in_order(
             failing = len(logged(daemon, "events not delivered"))
             script.mode(mode)
             wait_for(lambda failing=failing: len(logged(daemon, "events not delivered")) > failing)  # type: ignore[misc]
+            if mode == "hang":
+                wait_for(lambda: file_text(script.folder / "pid"))
             await_frames(daemon, 2)
             script.mode("ok")
             last = open_frame(daemon)

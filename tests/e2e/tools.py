@@ -80,7 +80,7 @@ _warm: list[Warm] = []
 
 
 def invoke(
-    *words: str, cwd: Path | None = None, stdin: bytes = b"", timeout_s: float = 300
+    *words: str, cwd: Path | None = None, stdin: bytes = b"", timeout_s: float = 900
 ) -> subprocess.CompletedProcess[bytes]:
     """Run the command as a process; returns what became of it.
 
