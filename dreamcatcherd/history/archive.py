@@ -40,6 +40,8 @@ SUMS = "SHA256SUMS"
 _FILES = re.compile(
     r"manifest\.json|SHA256SUMS|HEAD|config|packed-refs|shallow|objects/pack/pack-[0-9a-f]{40}\.(?:pack|idx|rev)"
 )
+_HEAD = re.compile(rb"ref: refs/heads/(?!\S*\.\.)[^\s\x00-\x1f\x7f]+\n")
+"""Another HEAD could be read from anywhere on the machine that opens the archive."""
 _CONFIG = "[core]\n\trepositoryformatversion = 0\n\tbare = true\n"
 
 
@@ -229,6 +231,8 @@ def _checked(file: Path, folder: Path, counted: Counted) -> Manifest:
         for name, digest in sums.items():
             if _sum(folder / name, note) != digest:
                 raise _damaged(file, f"{name} is not what its checksum says")
+    if not _HEAD.fullmatch((folder / "HEAD").read_bytes()):
+        raise _damaged(file, "its HEAD names no branch")
     manifest = read_as((folder / MANIFEST).read_bytes(), Manifest)
     if manifest.format != ARCHIVE_FORMAT:
         raise RefusedError(

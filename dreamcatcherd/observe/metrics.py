@@ -55,9 +55,6 @@ class Metrics:
         self._shown = pending
         self._count_violations(pending.violations)
         self._open = pending.frame
-        self._families.frame.set(pending.frame)
-        if pending.last_closed is not None:
-            self._families.last_closed.set(pending.last_closed)
         self._families.closed_at.set(pending.closed_at_s or 0)
         self._families.due_at.set(pending.due_at_s or 0)
         self._families.pending.set(sum(pending.streams.values()))
@@ -77,6 +74,9 @@ class Metrics:
         for label in self._claimed:
             self._families.claims.labels(label).set(held[label])
         self._show_streams(pending)
+        self._families.frame.set(pending.frame)
+        if pending.last_closed is not None:
+            self._families.last_closed.set(pending.last_closed)
 
     def configuration(self, *, refused: bool) -> None:
         """Set whether the configuration on disk is refused, so that an older one is in force."""

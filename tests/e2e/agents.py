@@ -17,7 +17,7 @@ from tests.e2e.tools import DREAMCATCHERD, environment
 
 _T = TypeVar("_T")
 
-MOST_S = 120
+MOST_S = 300
 
 
 def play(story: Coroutine[Any, Any, _T]) -> _T:

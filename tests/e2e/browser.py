@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib import resources
@@ -17,6 +18,9 @@ ARTIFACTS = Path(__file__).parents[2] / "artifacts" / "page"
 
 FLAGS = """--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking
 --disable-component-update --disable-sync --disable-dev-shm-usage"""
+
+PATIENCE_S = 90
+"""How long a page may take to show something, on a slow machine."""
 
 LOOKS: dict[str, dict[str, Any]] = {
     "light": {"color_scheme": "light", "viewport": {"width": 1280, "height": 900}},
@@ -50,11 +54,11 @@ class Tab(NamedTuple):
 
     def until(self, script: str) -> None:
         """Wait until a script's value is truthy. It is asked from outside: the page's policy lets nothing evaluate."""
-        for _ in range(400):
-            if self.page.evaluate(script):
-                return
+        until = time.monotonic() + PATIENCE_S
+        while not self.page.evaluate(script):
+            if time.monotonic() > until:
+                raise AssertionError(f"not so within {PATIENCE_S} s: {script}\n{self.page.inner_text('body')[:3000]}")
             self.page.wait_for_timeout(50)
-        raise AssertionError(f"not so within 20 s: {script}\n{self.page.inner_text('body')[:3000]}")
 
     def text(self, selector: str) -> str:
         return self.page.inner_text(selector)
@@ -64,7 +68,7 @@ class Tab(NamedTuple):
 def tab(browser: Browser, look: str = "light", **options: Any) -> Iterator[Tab]:
     """A tab that looks as named in LOOKS; `options` are those of a browser context."""
     context: BrowserContext = browser.new_context(**{**LOOKS[look], **options})
-    context.set_default_timeout(20_000)
+    context.set_default_timeout(1000 * PATIENCE_S)
     page = context.new_page()
     complaints: list[str] = []
     page.on("console", lambda said: complaints.append(said.text) if said.type in ("error", "warning") else None)

@@ -76,7 +76,7 @@ def _store() -> list[str]:
     return [f"--root={cache() / 'store'}", f"--runroot={cache() / 'run'}", "--storage-driver=overlay"]
 
 
-def run(command: list[str], *, check: bool = True, timeout_s: float = 300) -> subprocess.CompletedProcess[str]:
+def run(command: list[str], *, check: bool = True, timeout_s: float = 1200) -> subprocess.CompletedProcess[str]:
     done = subprocess.run(
         command, cwd=ROOT, env=environment(), capture_output=True, text=True, check=False, timeout=timeout_s
     )
@@ -156,7 +156,7 @@ def ready() -> None:
 def _make_base() -> None:
     with tempfile.TemporaryDirectory(prefix="dreamcatcherd-base-") as folder:
         tar = f"{folder}/base.tar"
-        run([*_DEBIAN, tar, *([str(_SOURCES)] if _SOURCES.exists() else [])], timeout_s=500)
+        run([*_DEBIAN, tar, *([str(_SOURCES)] if _SOURCES.exists() else [])], timeout_s=1800)
         podman("import", "--quiet", tar, BASE)
 
 
@@ -201,11 +201,11 @@ class Container:
             assert state in ("created", "running"), self.text
             return '"event": "started"' in self.text
 
-        wait_for(started, 60)
+        wait_for(started, 180)
 
-    def stop(self) -> int:
-        """SIGTERM, and SIGKILL after 2 s; returns the exit code, which is 137 after SIGKILL."""
-        podman("stop", "--time=2", self.name)
+    def stop(self, within_s: int = 60) -> int:
+        """SIGTERM, and SIGKILL after so many seconds; returns the exit code, which is 137 after SIGKILL."""
+        podman("stop", f"--time={within_s}", self.name)
         return int(podman("inspect", "--format={{.State.ExitCode}}", self.name).stdout)
 
 

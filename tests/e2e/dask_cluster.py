@@ -16,6 +16,7 @@ from distributed import Client
 from dreamcatcherd.engine.dask_pool import security_of
 from dreamcatcherd.engine.selection import Engine
 from tests.e2e.processes import Processes
+from tests.e2e.proxy import hold_port, port_of
 from tests.e2e.servers import certify
 from tests.e2e.tools import environment, wait_for
 
@@ -47,9 +48,8 @@ class Cluster:
     def __init__(self, folder: Path) -> None:
         self.certificates = certificates(folder / "certificates")
         self._folder = folder
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            self._port = free.getsockname()[1]
+        self._held = hold_port()
+        self._port = port_of(self._held)
         self.address = f"tls://127.0.0.1:{self._port}"
         self.scheduler = Processes(folder / "scheduler.log")
         self.workers: list[Processes] = []
@@ -57,7 +57,7 @@ class Cluster:
     def start(self, workers: int = 2) -> None:
         """Start the scheduler, and so many workers; returns once all of them are known to it."""
         self._start(self.scheduler, "scheduler", ["--host=127.0.0.1"])
-        wait_for(self._listens, 60)
+        wait_for(self._listens)
         for _ in range(workers):
             self.add_worker()
         self.await_workers(workers)
@@ -67,7 +67,7 @@ class Cluster:
         engine = self.engine()
         security = security_of(engine.ca_file, engine.tls_cert, engine.tls_key)
         with Client(self.address, security=security, set_as_default=False) as client:  # type: ignore[no-untyped-call]
-            wait_for(lambda: len(client.scheduler_info(n_workers=-1)["workers"]) == count, 60)
+            wait_for(lambda: len(client.scheduler_info(n_workers=-1)["workers"]) == count, 180)
 
     def add_worker(self, **variables: str) -> Processes:
         """Start one more worker, with more variables in its environment."""
@@ -116,8 +116,13 @@ class Cluster:
             os.kill(pid, signal.SIGKILL)
         processes.stop()
 
-    def close(self) -> None:
-        """End all of it."""
+    def end(self) -> None:
+        """End all of its processes."""
         for processes in (*self.workers, self.scheduler):
             self.kill(processes)
         self.workers.clear()
+
+    def close(self) -> None:
+        """End all of it, and give the port away."""
+        self.end()
+        self._held.close()

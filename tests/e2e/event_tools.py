@@ -17,42 +17,35 @@ from cloudevents.core.bindings.http import HTTPMessage, from_http_event
 from cloudevents.core.formats.json import JSONFormat
 from standardwebhooks import Webhook
 
-from tests.e2e.tools import environment, primary_toml, wait_for
+from tests.e2e.proxy import HOST, hold_port, port_of
+from tests.e2e.tools import environment, primary_toml, rewrite, wait_for
 
 KEY = b"a key of twenty-four byt"
 SECRET = "whsec_" + base64.b64encode(KEY).decode()
 
 
-def free_port() -> int:
-    """A port that nobody listens to now."""
-    with socket.create_server(("127.0.0.1", 0)) as found:
-        port: int = found.getsockname()[1]
-        return port
-
-
 def accepts(port: int) -> bool:
     with socket.socket() as found:
-        return found.connect_ex(("127.0.0.1", port)) == 0
+        return found.connect_ex((HOST, port)) == 0
 
 
 class Receiver:
-    """The process of `receiver.py`: it can be killed, and started again on its port. `tls` is a certificate with its
-    key, with which it speaks https."""
+    """The process of `receiver.py`: it can be killed, and started again on its port, which stays its own until `close`.
+    `tls` is a certificate with its key, with which it speaks https."""
 
     def __init__(self, folder: Path, tls: Sequence[Path] = ()) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self.folder = folder
         self.tls = tls
-        self.port = free_port()
-        self.url = f"http{'s' if tls else ''}://127.0.0.1:{self.port}/hooks/dreams?team=a"
+        self._held = hold_port()
+        self.port = port_of(self._held)
+        self.url = f"http{'s' if tls else ''}://{HOST}:{self.port}/hooks/dreams?team=a"
         self.mode("ok")
         self._process: subprocess.Popen[bytes] | None = None
 
     def mode(self, mode: str) -> None:
         """How it answers from now on."""
-        new = self.folder / "mode.new"
-        new.write_text(mode)
-        new.replace(self.folder / "mode")
+        rewrite(self.folder / "mode", mode)
 
     def start(self) -> None:
         script = Path(__file__).with_name("receiver.py")
@@ -65,6 +58,11 @@ class Receiver:
             self._process.send_signal(signal.SIGKILL)
             self._process.wait()
             self._process = None
+
+    def close(self) -> None:
+        """End it, and give the port away."""
+        self.kill()
+        self._held.close()
 
     @property
     def got(self) -> list[dict[str, Any]]:
@@ -83,11 +81,11 @@ class Receiver:
 def receiving(folder: Path, tls: Sequence[Path] = ()) -> Iterator[Receiver]:
     """A receiver that runs, and is gone at the end."""
     found = Receiver(folder, tls)
-    found.start()
     try:
+        found.start()
         yield found
     finally:
-        found.kill()
+        found.close()
 
 
 def first_of(events: Iterator[dict[str, Any]]) -> list[dict[str, Any]]:

@@ -179,7 +179,7 @@ class Guest:
             capture_output=True,
             text=True,
             check=False,
-            timeout=300,
+            timeout=900,
         )
 
     def sh(self, script: str, code: int = 0, stdin: str = "") -> str:
@@ -248,15 +248,15 @@ def _booted(tree: Path, shown: dict[str, Path], log: Path) -> Iterator[int]:
         nspawn = subprocess.Popen([*command, *binds], stdin=subprocess.DEVNULL, stdout=out, stderr=subprocess.STDOUT)
     leader = None
     try:
-        leader = wait_for(lambda: _systemd_of(nspawn, log), 60)
+        leader = wait_for(lambda: _systemd_of(nspawn, log), 180)
         booted = Guest(leader)
-        wait_for(lambda: booted.try_sh("systemctl is-system-running").stdout.strip() in ("running", "degraded"), 60)
+        wait_for(lambda: booted.try_sh("systemctl is-system-running").stdout.strip() in ("running", "degraded"), 300)
         yield leader
     finally:
         if nspawn.poll() is None:
             nspawn.send_signal(signal.SIGTERM)  # nspawn makes an orderly power-off of it
             try:
-                nspawn.wait(30)
+                nspawn.wait(90)
             except subprocess.TimeoutExpired:
                 os.kill(leader or nspawn.pid, signal.SIGKILL)  # with its first process all of a guest ends
         nspawn.wait()

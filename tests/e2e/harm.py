@@ -49,7 +49,7 @@ def close_in_the_future(repository: Path) -> None:
     """What a primary does whose clock is an hour ahead."""
     need("faketime")
     close = ["faketime", "-f", "+1h", *DREAMCATCHERD, "merge", "--repo", str(repository)]
-    subprocess.run(close, env=environment(), check=True, capture_output=True, timeout=60)
+    subprocess.run(close, env=environment(), check=True, capture_output=True, timeout=300)
 
 
 def on_a_disk_of(size: str, folder: Path) -> list[str]:

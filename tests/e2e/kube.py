@@ -66,7 +66,7 @@ def run_tool(name: str, *words: str | Path, home: Path, check: bool = True) -> s
     """Run helm or kubectl with `home` as the folder of its settings, so that it finds no cluster of the user."""
     environ = environment() | {"HOME": str(home), "KUBECONFIG": str(home / "none")}
     done = subprocess.run(
-        [tool(name), *words], cwd=ROOT, env=environ, capture_output=True, text=True, check=False, timeout=60
+        [tool(name), *words], cwd=ROOT, env=environ, capture_output=True, text=True, check=False, timeout=300
     )
     assert not check or done.returncode == 0, (words, done.stdout[-2000:], done.stderr[-2000:])
     return done

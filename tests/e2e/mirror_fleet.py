@@ -66,7 +66,7 @@ class Worker:
         """Push nothing more; returns when nothing is under way."""
         self._resting.clear()
         self._go.clear()
-        assert self._resting.wait(60)
+        assert self._resting.wait(300)
 
     def resume(self) -> None:
         self._go.set()
@@ -74,7 +74,7 @@ class Worker:
     def stop(self) -> None:
         self._end.set()
         self._go.set()
-        self._thread.join(60)
+        self._thread.join(300)
 
     def _run(self) -> None:
         for number in itertools.count(1):
@@ -106,13 +106,13 @@ class Worker:
     def _git(self, *words: str, stdin: str = "", more: dict[str, str] | None = None) -> str:
         done = subprocess.run(
             ["git", *words], cwd=self._clone, env=environment() | (more or {}), input=stdin, capture_output=True,
-            text=True, check=True, timeout=60,
+            text=True, check=True, timeout=300,
         )  # fmt: skip
         return done.stdout.strip()
 
     def _push(self, url: str, commit: str, lane: str) -> bool:
         words = ["git", "push", "-q", url, f"{commit}:{lane}"]
-        done = subprocess.run(words, cwd=self._clone, env=environment(), capture_output=True, check=False, timeout=60)
+        done = subprocess.run(words, cwd=self._clone, env=environment(), capture_output=True, check=False, timeout=300)
         return done.returncode == 0
 
 
@@ -136,7 +136,7 @@ class TwoForges(NamedTuple):
         """Let the workers pause, and wait until everything that was acknowledged is merged."""
         for worker in self.workers:
             worker.pause()
-        wait_for(lambda: merged(self.daemon) >= len(self.acknowledged()), 120)
+        wait_for(lambda: merged(self.daemon) >= len(self.acknowledged()), 300)
 
     def resume(self) -> None:
         for worker in self.workers:
@@ -145,7 +145,7 @@ class TwoForges(NamedTuple):
     def await_pushes(self, at: int, more: int) -> None:
         """Wait until a repository has taken so many more."""
         wanted = self.taken_by(at) + more
-        wait_for(lambda: self.taken_by(at) >= wanted, 120)
+        wait_for(lambda: self.taken_by(at) >= wanted, 300)
 
     def outage(self, at: int, copy: Path, pushes: int, wait: threading.Event, seconds: float) -> None:
         """One of the two goes down, the other one takes pushes for a while, and it comes back as an older copy."""
@@ -172,7 +172,7 @@ class TwoForges(NamedTuple):
         self.settle()
         assert sorted(observations(export_of(self.main.repository))) == self.acknowledged()
         assert "all as published" in dc("verify", "--repo", str(self.main.repository))
-        wait_for(lambda: is_current(self.main.repository, self.mirror.repository), 120)
+        wait_for(lambda: is_current(self.main.repository, self.mirror.repository), 300)
 
 
 @contextmanager
@@ -202,9 +202,11 @@ def two_forges(folder: Path, workers: int, interval: float) -> Iterator[TwoForge
         forges = TwoForges(servers[0], servers[1], daemon, found)
         for worker in found:
             worker.start()
-        yield forges
-        for worker in found:
-            worker.stop()
+        try:
+            yield forges
+        finally:
+            for worker in found:
+                worker.stop()
         assert "Traceback" not in daemon.text
 
 

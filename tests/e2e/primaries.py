@@ -61,7 +61,7 @@ def readiness(daemon: Daemon) -> tuple[int, str]:
 
 
 def await_ready(daemon: Daemon) -> None:
-    wait_for(lambda: readiness(daemon)[0] == 200, 60)
+    wait_for(lambda: readiness(daemon)[0] == 200)
 
 
 def events(daemon: Daemon, event: str) -> list[dict[str, Any]]:
@@ -94,13 +94,13 @@ def merged(daemon: Daemon) -> float:
 
 def await_frames(daemon: Daemon, count: int) -> None:
     """Wait until a daemon has closed so many frames itself."""
-    wait_for(lambda: len(events(daemon, "frame closed")) >= count, 60)
+    wait_for(lambda: len(events(daemon, "frame closed")) >= count)
 
 
 def await_failures(daemon: Daemon, more: int = 1) -> None:
     """Wait until so many more cycles have failed."""
     wanted = failed_cycles(daemon) + more
-    wait_for(lambda: failed_cycles(daemon) >= wanted, 60)
+    wait_for(lambda: failed_cycles(daemon) >= wanted, 180)  # each may last as long as the server has to answer
 
 
 def assert_one_commit_a_frame(repository: Path) -> None:
@@ -134,6 +134,7 @@ def observations(export: dict[str, Any]) -> list[Any]:
 
 
 def close_by_hand(daemon: Daemon, frame: int) -> None:
-    """Let the daemon close its open frame."""
+    """Let the daemon close its open frame; returns when its log, metrics and status have it."""
     daemon.process.send_signal(signal.SIGUSR1)
     wait_for(lambda: [one for one in events(daemon, "frame closed") if one["frame"] == frame])
+    wait_for(lambda: json.loads(daemon.get("/api/v1/status"))["frame"] > frame)

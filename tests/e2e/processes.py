@@ -92,7 +92,8 @@ class Processes:
         begun = time.monotonic()
 
         def gone() -> bool:
-            left = self.alive()
+            """None are left: seen twice, since one may begin another and end while all are counted."""
+            left = self.alive() or self.alive()
             if (waited := time.monotonic() - begun) > 1:
                 self._signal(left, signal.SIGHUP if waited < 5 else signal.SIGKILL)
             return not left

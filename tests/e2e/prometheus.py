@@ -45,14 +45,14 @@ class Prometheus:
         """What it answers; None while it does not."""
         asked = f"http://{self.address}{path}?{urllib.parse.urlencode(words)}"
         try:
-            with urllib.request.urlopen(asked, timeout=10) as answer:
+            with urllib.request.urlopen(asked, timeout=60) as answer:
                 return json.loads(answer.read())["data"]
         except urllib.error.HTTPError as refusal:
             with refusal:
                 if refusal.code == 503:  # it is starting
                     return None
                 raise AssertionError((words, refusal.read().decode())) from refusal
-        except (urllib.error.URLError, ConnectionError):
+        except (urllib.error.URLError, ConnectionError, TimeoutError):
             return None
 
     def query(self, expr: str) -> list[tuple[Labels, float]]:

@@ -11,6 +11,7 @@ import http.server
 import json
 import ssl
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -18,12 +19,13 @@ from pathlib import Path
 class Handler(http.server.BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     folder: Path
+    writing = threading.Lock()  # a long line is written in pieces
 
     def do_POST(self) -> None:
         body = self.rfile.read(int(self.headers["content-length"]))
         mode = (self.folder / "mode").read_text().strip()
         got = {"mode": mode, "path": self.path, "headers": dict(self.headers.items()), "body": body.decode()}
-        with (self.folder / "got.jsonl").open("a") as file:
+        with self.writing, (self.folder / "got.jsonl").open("a") as file:
             file.write(json.dumps(got) + "\n")
         if mode == "hang":
             time.sleep(600)

@@ -30,7 +30,7 @@ _LEFT_OUT = shutil.ignore_patterns(
 def run(*words: str, cwd: Path = ROOT, env: Mapping[str, str] | None = None) -> str:
     """Run a command that must succeed; returns what it wrote."""
     variables = environment() | WHO | dict(env or {})
-    done = subprocess.run(words, cwd=cwd, env=variables, capture_output=True, text=True, check=False, timeout=400)
+    done = subprocess.run(words, cwd=cwd, env=variables, capture_output=True, text=True, check=False, timeout=1200)
     assert done.returncode == 0, (words, done.stdout[-2000:], done.stderr[-2000:])
     return done.stdout
 

@@ -7,6 +7,7 @@ that fails on demand. `make packages` installs what they need."""
 from __future__ import annotations
 
 import getpass
+import os
 import secrets
 import shlex
 import socket
@@ -208,7 +209,13 @@ class HttpServer(Server):
         return [["fcgiwrap", "-f", "-c", "32", "-s", "unix:fcgi.sock"], nginx]
 
     def _answers(self) -> bool:
-        return (self.folder / "fcgi.sock").exists() and super()._answers()
+        folder = os.open(self.folder, os.O_PATH)
+        try:
+            with socket.socket(socket.AF_UNIX) as probe:
+                there = probe.connect_ex(f"/proc/self/fd/{folder}/fcgi.sock") == 0
+        finally:
+            os.close(folder)
+        return super()._answers() and there
 
 
 def certify(folder: Path) -> tuple[Path, Path, Path]:
@@ -219,7 +226,7 @@ def certify(folder: Path) -> tuple[Path, Path, Path]:
         key = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-keyout", f"{name}.key"]
         what = ["-config", "openssl.cnf", "-extensions", name, "-subj", subject, "-days", "2", "-out", f"{name}.pem"]
         command = ["openssl", "req", "-x509", *key, *what, *signer]
-        subprocess.run(command, cwd=folder, check=True, capture_output=True, timeout=60)
+        subprocess.run(command, cwd=folder, check=True, capture_output=True, timeout=300)
     return folder / "ca.pem", folder / "server.pem", folder / "server.key"
 
 
@@ -261,7 +268,7 @@ class SshServer(Server):
     def _prepare(self) -> None:
         for name in ("host_key", "user_key"):
             command = ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", name, "-f", str(self.folder / name)]
-            subprocess.run(command, check=True, stdin=subprocess.DEVNULL, timeout=60)
+            subprocess.run(command, check=True, stdin=subprocess.DEVNULL, timeout=300)
         self.ssh_key = self.folder / "user_key"
         self.known_hosts = self.folder / "known_hosts"
         self.known_hosts.touch()
@@ -274,7 +281,7 @@ class SshServer(Server):
         # newer ones ban an address for a while after a refused login; older ones do not know the word
         patient = "PerSourcePenalties no\n"
         test = [str(program("sshd")), "-t", "-f", str(config), "-o", patient.strip()]
-        if subprocess.run(test, capture_output=True, check=False, timeout=60).returncode == 0:
+        if subprocess.run(test, capture_output=True, check=False, timeout=300).returncode == 0:
             config.write_text(config.read_text() + patient)
 
     def _name_port(self) -> None:

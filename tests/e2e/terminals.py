@@ -35,19 +35,23 @@ def in_terminal(
     process = subprocess.Popen(foreground, cwd=cwd, env=env, stdin=below, stdout=below, stderr=below)
     os.close(below)
     got = b""
-    while select.select([above], [], [], 60)[0]:
-        try:
-            piece = os.read(above, 65536)
-        except OSError:  # the last process has closed it
-            break
-        if not piece:
-            break
-        got += piece
-        if until and until.encode() in got:
-            if typed:
-                os.write(above, typed)
-            else:
-                process.terminate()
-            until = ""
-    os.close(above)
-    return process.wait(timeout=60), got.decode("utf-8", "surrogateescape")
+    try:
+        while select.select([above], [], [], 180)[0]:
+            try:
+                piece = os.read(above, 65536)
+            except OSError:  # the last process has closed it
+                break
+            if not piece:
+                break
+            got += piece
+            if until and until.encode() in got:
+                if typed:
+                    os.write(above, typed)
+                else:
+                    process.terminate()
+                until = ""
+        os.close(above)
+        return process.wait(timeout=90), got.decode("utf-8", "surrogateescape")
+    finally:
+        process.kill()
+        process.wait()

@@ -34,7 +34,7 @@ def completed(script: str, *words: str) -> list[str]:
     ask += '_dreamcatcherd_completion dreamcatcherd; printf "%s\\n" "${COMPREPLY[@]}"'
     path = {"PATH": f"{Path(sys.executable).parent}:{environment()['PATH']}"}
     done = subprocess.run(
-        ["bash", "--norc", "-c", ask], env=environment() | path, capture_output=True, text=True, check=True, timeout=60
+        ["bash", "--norc", "-c", ask], env=environment() | path, capture_output=True, text=True, check=True, timeout=300
     )
     assert done.stderr == ""
     return done.stdout.split()
@@ -57,5 +57,5 @@ def test_other_shells_have_a_script_too(shell: str, sign: str) -> None:
     assert sign in script
     assert "_DREAMCATCHERD_COMPLETE" in script
     if program(shell):
-        subprocess.run([shell, "-n"], input=script, text=True, check=True, timeout=60)
+        subprocess.run([shell, "-n"], input=script, text=True, check=True, timeout=300)
     assert "'tcsh' is not one of" in dc("completion", "tcsh", code=2)

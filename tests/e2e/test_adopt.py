@@ -115,14 +115,14 @@ def test_without_the_check_a_view_is_restored_within_seconds(tmp_path: Path, pla
         await_ready(daemon)
         stale = clone(platform, tmp_path / "stale")
         assert commit_and_push(stale, {"state/agents.json": '{"agents": {}}'}) == ""
-        wait_for(lambda: shown(platform, "state/agents.json") == true, 10)
+        wait_for(lambda: shown(platform, "state/agents.json") == true)
         assert "restore frame 500" in git(platform, "log", "-1", "--format=%s", "main")
         wait_for(lambda: "dreamcatcher_restores_total 1.0" in daemon.get("/metrics"))
         assert "state/agents.json" in json.dumps(dc_json("status", "--repo", str(platform))["troubles"])
         late = delta(501, "bob", profile_updates={"bob": {"mood": "glad"}})
         push(clone(platform, tmp_path / "bob"), {"state/stream_deltas/501/bob.json": late}, "refs/heads/dc/bob")
         dc("close", "--repo", str(platform))
-        wait_for(lambda: shown(platform, "state/agents.json")["agents"]["bob"] == {"mood": "glad"}, 10)
+        wait_for(lambda: shown(platform, "state/agents.json")["agents"]["bob"] == {"mood": "glad"})
     ledger = json.loads(git(platform, "show", "main:state/ledger/0/501.json"))
     assert [(row["kind"], row["path"]) for row in ledger["violations"]] == [("view-edited", "state/agents.json")]
     assert "worker" in ledger["violations"][0]["author"]

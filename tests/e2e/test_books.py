@@ -220,9 +220,10 @@ def test_twelve_agents_write_three_books_that_finish_themselves(tmp_path: Path) 
     assert [sum(author.killed for author in authors), sum(author.overwriting for author in authors)] == [2, 1]
     with Daemon(tmp_path, "--repo", str(repository), "--config", str(config)) as daemon:
         for author in authors:
+            author.git_s = 600.0
             author.start()
         for author in authors:
-            author.join(timeout=240)
+            author.join(timeout=900)
         assert [author.failure for author in authors if author.failure] == []
         assert sum(author.wrote for author in authors) == 36
         code, _ = daemon.stop()

@@ -139,7 +139,7 @@ def test_metrics_and_page_show_who_holds_what(fleet: Path, tmp_path: Path) -> No
         gauge = 'dreamcatcher_claims_held{collection="tasks"}'
         close_by_hand(daemon, 1)
         wait_for(lambda: f"{gauge} 1.0" in daemon.get("/metrics"))
-        assert "holder-one" in daemon.get("/")
+        wait_for(lambda: "holder-one" in daemon.get("/"))
         for frame in (2, 3):
             close_by_hand(daemon, frame)
         wait_for(lambda: f"{gauge} 0.0" in daemon.get("/metrics"))

@@ -15,7 +15,7 @@ WHERE = ("[frames] close", "[http] listen", "[frames] cron", "[[events]] table 1
 def check(folder: Path, *words: str, **variables: str) -> subprocess.CompletedProcess[str]:
     command = [*DREAMCATCHERD, "config", "check", *words]
     env = environment() | variables
-    return subprocess.run(command, cwd=folder, env=env, capture_output=True, text=True, check=False, timeout=60)
+    return subprocess.run(command, cwd=folder, env=env, capture_output=True, text=True, check=False, timeout=300)
 
 
 def test_check_writes_every_mistake_on_a_line_of_its_own(tmp_path: Path) -> None:

@@ -123,7 +123,7 @@ def test_the_main_job_on_a_mounted_repository(tmp_path: Path) -> None:
     with Container(options=options) as container:
         container.wait_started()
         container.exec("sh", "-euc", WORKER, "sh", "/srv")
-        rows = wait_for(lambda: container.export("/srv/fleet.git")["state"]["observations"], 60)
+        rows = wait_for(lambda: container.export("/srv/fleet.git")["state"]["observations"])
         assert [row["value"] for row in rows] == ["mounted"]
         assert container.exec("id", "-u").stdout.strip() == str(USER)
         assert "Read-only" in container.exec("touch", "/opt/dreamcatcherd/x", check=False).stderr
@@ -153,7 +153,7 @@ def test_the_main_job_on_a_remote_repository(tmp_path: Path) -> None:
                 frame = json.loads(git(repository, "show", "main:state/frame.json"))["frame"]
                 files = {f"state/stream_deltas/{frame}/{life}.json": delta(frame, life, observations=[life])}
                 push(worker, files, f"refs/heads/dc/{life}")
-                wait_for(partial(landed, repository, life), 60)
+                wait_for(partial(landed, repository, life))
                 assert container.stop() == 0
         assert sorted(observed(repository)) == ["first", "second"]
     assert git(repository, "fsck", "--full", "--strict", "--no-dangling") == ""
@@ -173,7 +173,7 @@ def test_an_image_with_the_extra_otel_sends_traces() -> None:
         )
         with Container(options=options, network="host", image=image) as container:
             container.wait_started()
-            root = wait_for(lambda: next(iter(collector.named("frame")), None), 60)
+            root = wait_for(lambda: next(iter(collector.named("frame")), None))
     assert root.resource["service.name"] == "dreamcatcherd"
 
 
@@ -183,7 +183,7 @@ def test_sigterm_ends_it_within_two_seconds(entrypoint: tuple[str, ...]) -> None
     with Container("run", options=entrypoint) as container:
         container.wait_started()
         assert container.exec("ls").stdout.split() == ["fleet.git"]
-        assert container.stop() == 0
+        assert container.stop(within_s=2) == 0
 
 
 def test_an_unhealthy_daemon_is_told_from_a_healthy_one() -> None:

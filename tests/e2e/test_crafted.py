@@ -85,7 +85,13 @@ def forged(archive: bytes, name: str, text: bytes) -> bytes:
 
 @pytest.mark.parametrize(
     ("name", "text"),
-    [("HEAD", b"ref: ../../../etc/passwd\n"), ("packed-refs", b"\xff ../../x\n"), ("shallow", b"zzz\n")],
+    [
+        ("HEAD", b"ref: ../../../etc/passwd\n"),
+        ("HEAD", b"ref: ../no-such-file\n"),
+        ("HEAD", b"ref: refs/heads/../../no-such-file\n"),
+        ("packed-refs", b"\xff ../../x\n"),
+        ("shallow", b"zzz\n"),
+    ],
 )
 def test_an_archive_recommends_no_command_on_a_path_of_its_own(
     name: str, text: bytes, fleet: Path, tmp_path: Path

@@ -13,11 +13,13 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
+from datetime import datetime
 from pathlib import Path
 
 import pytest
 
-from tests.e2e.primaries import await_ready
+from dreamcatcherd.daemon.service import STOP_S
+from tests.e2e.primaries import await_ready, metric
 from tests.e2e.tools import Daemon, clone, dc, dc_json, delta, git, primary_toml, push, wait_for
 
 
@@ -29,11 +31,14 @@ def test_with_no_configuration_it_serves_fleet_git_on_the_documented_port(tmp_pa
             pytest.skip("no free port 9464: stop what listens on 127.0.0.1:9464")
     with Daemon(tmp_path) as daemon:
         assert daemon.url() == "http://127.0.0.1:9464"
-        state = json.loads(git(tmp_path / "fleet.git", "show", "main:state/frame.json"))
+        first = git(tmp_path / "fleet.git", "rev-list", "--max-parents=0", "main")
+        state = json.loads(git(tmp_path / "fleet.git", "show", f"{first}:state/frame.json"))
         assert state["frame"] == 1
+        opened, closes = (datetime.fromisoformat(state[name]) for name in ("opened_at", "closes_at"))
+        assert (closes - opened).total_seconds() == 10
         assert (tmp_path / "fleet.git/hooks/pre-receive").exists()
         assert daemon.get("/healthz") == "alive\n"
-        wait_for(lambda: "dreamcatcher_frame 1.0" in daemon.get("/metrics"))
+        wait_for(lambda: metric(daemon, "frame") >= 1)
         assert daemon.stop()[0] == 0
     settings = git(tmp_path / "fleet.git", "config", "--list")
     assert {"receive.denynonfastforwards=true", "receive.denydeletes=false"} <= set(settings.splitlines())
@@ -48,7 +53,9 @@ def test_it_stops_within_two_seconds(tmp_path: Path, number: signal.Signals) -> 
         code, seconds = daemon.stop(number)
     assert code == 0
     assert seconds < 2
-    assert json.loads(daemon.text.splitlines()[-1])["event"] == "stopped"
+    last = json.loads(daemon.text.splitlines()[-1])["event"]
+    # On a machine that has no processor for it the daemon leaves at its limit, which the log says as well.
+    assert last == "stopped" or (seconds < STOP_S and last.startswith("stopped "))
 
 
 def test_it_stops_in_the_middle_of_a_large_frame_and_loses_nothing(tmp_path: Path) -> None:
@@ -65,8 +72,7 @@ def test_it_stops_in_the_middle_of_a_large_frame_and_loses_nothing(tmp_path: Pat
     config = primary_toml(tmp_path, "interval", 0.1)
     for start in range(1, 5):
         with Daemon(tmp_path, "--repo", str(repository), "--config", str(config)) as daemon:
-            while daemon.text.count('"event": "started"') < start:
-                time.sleep(0.01)
+            wait_for(lambda start=start: len(daemon.logged("started")) == start)  # type: ignore[misc]
             time.sleep(0.1 * start)
             code, seconds = daemon.stop()
             assert (code, seconds < 2) == (0, True)
@@ -81,15 +87,16 @@ def test_frames_close_by_the_clock_and_pushes_show_up_at_once(tmp_path: Path) ->
     repository = tmp_path / "fleet.git"
     dc("init", str(repository))
     config = primary_toml(tmp_path, "interval", 2.0, "[repository]\npoll = 60\n")
-    last = 6  # far enough for the push to be there before it, also on a busy machine
+    worker = clone(repository, tmp_path / "worker")
     with Daemon(tmp_path, "--repo", str(repository), "--config", str(config)) as daemon:
-        worker = clone(repository, tmp_path / "worker")
         await_ready(daemon)
+        # Far enough for the push to be there before it, also on a busy machine.
+        last = int(json.loads(daemon.get("/api/v1/status"))["frame"]) + 5
         files = {f"state/stream_deltas/{last}/a.json": delta(last, "a", observations=[1])}
         push(worker, files, "refs/heads/dc/a")
         status = wait_for(lambda: (s := json.loads(daemon.get("/api/v1/status")))["pending"]["total"] and s)
         assert status["pending"]["streams"] == {"a": 1}
-        wait_for(lambda: f"dreamcatcher_frame_last_closed {last}.0" in daemon.get("/metrics"), 60)
+        wait_for(lambda: metric(daemon, "frame_last_closed") >= last)
         text = daemon.get("/metrics")
         assert 'dreamcatcher_deltas_total{outcome="merged"} 1.0' in text
         assert 'dreamcatcher_entities{collection="observations"} 1.0' in text
@@ -122,7 +129,8 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     if shutil.which("mount") is None or subprocess.run(words, capture_output=True, check=False).returncode:
         pytest.skip("no right to mount: run as root, or with CAP_SYS_ADMIN")
     yield folder
-    subprocess.run(["umount", str(folder)], check=True)
+    # What a daemon started there may take a moment to end.
+    wait_for(lambda: subprocess.run(["umount", str(folder)], capture_output=True, check=False).returncode == 0)
 
 
 def test_a_full_disk_stops_publishing_but_not_the_daemon(tmp_path: Path, small_disk: Path) -> None:
@@ -139,7 +147,7 @@ def test_a_full_disk_stops_publishing_but_not_the_daemon(tmp_path: Path, small_d
     with Daemon(tmp_path, "--repo", str(repository), "--config", str(config)) as daemon:
         wait_for(lambda: "cycle failed" in daemon.text)
         with pytest.raises(urllib.error.HTTPError) as refused:
-            urllib.request.urlopen(daemon.url() + "/readyz", timeout=5)
+            urllib.request.urlopen(daemon.url() + "/readyz", timeout=90)
         assert refused.value.code == 503
         refused.value.close()
         assert daemon.get("/healthz") == "alive\n"

@@ -42,7 +42,7 @@ def test_compose_accepts_the_file_and_hardens_the_services() -> None:
     primary has it. Without a folder of certificates nothing starts."""
     words = ["docker-compose", "--file", str(COMPOSE), "config"]
     given = {"FLEET": "/srv/fleet.git", "OWNER": "1234:1234", "CERTIFICATES": "/etc/dask"}
-    done = subprocess.run(words, env=environment() | given, capture_output=True, text=True, check=True, timeout=60)
+    done = subprocess.run(words, env=environment() | given, capture_output=True, text=True, check=True, timeout=300)
     found = yaml.safe_load(done.stdout)["services"]
     assert set(found) == {"scheduler", "worker"}
     for service in found.values():
@@ -56,7 +56,7 @@ def test_compose_accepts_the_file_and_hardens_the_services() -> None:
     assert [str(port).startswith("127.0.0.1:") for port in found["scheduler"]["ports"]] == [True]
     assert "ports" not in found["worker"]
     del given["CERTIFICATES"]
-    done = subprocess.run(words, env=environment() | given, capture_output=True, text=True, check=False, timeout=60)
+    done = subprocess.run(words, env=environment() | given, capture_output=True, text=True, check=False, timeout=300)
     assert "name the folder with ca.pem, cert.pem and key.pem" in done.stderr
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import socket
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -12,6 +11,7 @@ import pytest
 
 from tests.e2e.containers import IMAGE, USER, Container, build, cache, make
 from tests.e2e.dask_cluster import MOUNTED, certificates, services
+from tests.e2e.proxy import hold_port, port_of
 from tests.e2e.tools import dc, delta, wait_for
 
 pytestmark = pytest.mark.xdist_group("image")  # all of them use one store of images
@@ -52,9 +52,8 @@ def test_a_scheduler_and_a_worker_of_the_image_replay(image: str, tmp_path: Path
     (tmp_path / "delta.json").write_text(delta(1, "a", observations=["seen"]))
     dc("push", str(tmp_path / "delta.json"), "--repo", str(repository))
     dc("merge", "--repo", str(repository))
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        address = f"tls://127.0.0.1:{free.getsockname()[1]}"
+    held = hold_port()
+    address = f"tls://127.0.0.1:{port_of(held)}"
     files = {"ca_file": "ca.pem", "tls_cert": "cert.pem", "tls_key": "key.pem"}
     lines = "".join(f'{key} = "{MOUNTED}/{file}"\n' for key, file in files.items())
     config = tmp_path / "run/primary.toml"
@@ -62,11 +61,11 @@ def test_a_scheduler_and_a_worker_of_the_image_replay(image: str, tmp_path: Path
     for path in [tmp_path, *tmp_path.rglob("*")]:
         os.chown(path, USER, USER)
     command = ["dreamcatcherd", "replay", "--json", "--engine=dask", "--repo=/srv/fleet.git"]
-    with ExitStack() as running:
+    with held, ExitStack() as running:
         scheduler = running.enter_context(service("scheduler", address, tmp_path, image))
-        wait_for(lambda: "Scheduler at" in scheduler.text, 60)
+        wait_for(lambda: "Scheduler at" in scheduler.text)
         worker = running.enter_context(service("worker", address, tmp_path, image))
-        wait_for(lambda: "Registered to" in worker.text, 60)
+        wait_for(lambda: "Registered to" in worker.text)
         done = json.loads(scheduler.exec(*command, f"--config={MOUNTED}/primary.toml").stdout)
         assert scheduler.exec("id", "-u").stdout.strip() == str(USER)
     assert (done["digest"], done["deltas"]) == (done["known"], 1)

@@ -62,7 +62,7 @@ def shell(script: str, cwd: Path, *, interpreter: str = "sh") -> str:
         capture_output=True,
         text=True,
         check=False,
-        timeout=60,
+        timeout=300,
     )
     assert done.returncode == 0, (script, done.stdout, done.stderr)
     return done.stdout
@@ -94,7 +94,7 @@ def test_the_lines_for_workers_work_when_pasted(tmp_path: Path) -> None:
     assert pushed.endswith(": pending\n")
     (snippet,) = re.findall(r"^```python\n(.*?)^```", WORKERS.read_text(), re.MULTILINE | re.DOTALL)
     python = [sys.executable, "-c", snippet.replace("/srv/fleet.git", str(repository)).replace("wait_s=60", "wait_s=0")]
-    done = subprocess.run(python, env=environment(), capture_output=True, text=True, timeout=60, check=True)
+    done = subprocess.run(python, env=environment(), capture_output=True, text=True, timeout=300, check=True)
     assert done.stdout == "pending None None\n"
     dc("merge", "--repo", str(repository))
     assert sorted(observed(repository)) == ["from Python", "from a lane", "from the branch", "no clone", "pushed"]

@@ -23,7 +23,7 @@ from tests.hostile import FILE, UNREADABLE, commit, nested, oid_of, plant
 
 
 def findings(served: Served, folder: Path, code: int) -> dict[str, dict[str, Any]]:
-    config = config_for(served, folder, "manual", timeout=10)
+    config = config_for(served, folder, "manual", timeout=60)
     return {row["check"]: row for row in dc_json("doctor", "--config", str(config), code=code)}
 
 

@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from tests.e2e.event_tools import Receiver, free_port
+from tests.e2e.event_tools import Receiver
+from tests.e2e.proxy import HOST, hold_port, port_of
 from tests.e2e.tools import Daemon, dc, dc_json, wait_for
 
 
@@ -75,13 +76,15 @@ def test_receivers_and_the_collector_are_reached_and_sent_nothing(
     fleet: Path, tmp_path: Path, receiver: Receiver
 ) -> None:
     """One that listens takes a connection and no request; ones that do not are named, without the path of the URL."""
-    nobody = free_port()
+    held = hold_port()
+    nobody = port_of(held)
     text = (
         f'[repository]\nurl = "{fleet}"\n[http]\nlisten = "127.0.0.1:0"\n[otel]\nendpoint = "http://127.0.0.1:{nobody}"\n'
         f'[[events]]\nurl = "{receiver.url}"\n[[events]]\nurl = "http://127.0.0.1:{nobody}/private"\n'
         f'[[events]]\nexec = ["true"]\n[[events]]\nurl = "https://127.0.0.1:{receiver.port}/private"\ntimeout = 1\n'
     )
-    found = {check: (ok, detail) for check, ok, detail in findings(tmp_path, text)}
+    with held:
+        found = {check: (ok, detail) for check, ok, detail in findings(tmp_path, text)}
     assert found["configuration"][0]
     assert found["events 1"] == (
         True,
@@ -97,24 +100,23 @@ def test_receivers_and_the_collector_are_reached_and_sent_nothing(
 
 def test_a_taken_port_is_found_unless_a_daemon_has_it(fleet: Path, tmp_path: Path) -> None:
     """Another program on the port is a fault; the daemon of this configuration is none."""
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        text = f'[repository]\nurl = "{fleet}"\n[http]\nlisten = "127.0.0.1:{taken.getsockname()[1]}"\n'
-        port = {check: (ok, detail) for check, ok, detail in findings(tmp_path, text)}["port"]
+    with hold_port() as held:
+        text = f'[repository]\nurl = "{fleet}"\n[http]\nlisten = "{HOST}:{port_of(held)}"\n'
+        with socket.create_server((HOST, port_of(held))):
+            port = {check: (ok, detail) for check, ok, detail in findings(tmp_path, text)}["port"]
         assert port[0] is False
         assert "cannot be listened on: Address already in use; stop what uses it" in port[1]
-    file = tmp_path / "primary.toml"
-    with Daemon(tmp_path, "--config", str(file)) as daemon:
-        wait_for(lambda: daemon.logged("started"))
-        port = {check: (ok, detail) for check, ok, detail in findings(tmp_path, text)}["port"]
-        assert port == (True, f"a daemon answers at {daemon.url().removeprefix('http://')}; None")
+        file = tmp_path / "primary.toml"
+        with Daemon(tmp_path, "--config", str(file)) as daemon:
+            wait_for(lambda: daemon.logged("started"))
+            port = {check: (ok, detail) for check, ok, detail in findings(tmp_path, text)}["port"]
+            assert port == (True, f"a daemon answers at {daemon.url().removeprefix('http://')}; None")
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="no root: run as root to give a file to another user")
-def test_a_secret_of_events_that_everybody_can_read_is_found(fleet: Path, tmp_path: Path) -> None:
+def test_a_secret_of_events_that_everybody_can_read_is_found(fleet: Path, tmp_path: Path, reachable: Path) -> None:
     """As are those of the repository and of HTTP."""
-    for folder in (tmp_path, *tmp_path.parents):
-        folder.chmod(folder.stat().st_mode | 0o001)
-    secret = tmp_path / "secret"
+    secret = reachable / "secret"
     secret.write_text("secret\n")
     secret.chmod(0o644)
     text = f'[repository]\nurl = "{fleet}"\n[http]\nlisten = "127.0.0.1:0"\n[[events]]\nurl = "http://127.0.0.1:1/"\n'

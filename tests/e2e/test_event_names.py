@@ -2,24 +2,15 @@
 
 from __future__ import annotations
 
-import signal
 import subprocess
 import sys
 from pathlib import Path
 
 from tests.e2e.event_tools import closed, configured, receiving
-from tests.e2e.primaries import events as logged
-from tests.e2e.test_events import await_frames, fleet, started, state, table
-from tests.e2e.tools import Daemon, wait_for
+from tests.e2e.test_events import apply, await_frames, fleet, started, state, table
+from tests.e2e.tools import wait_for
 
 __all__ = ["fleet", "state"]
-
-
-def apply(daemon: Daemon, folder: Path, repository: Path, tables: str) -> None:
-    before = len(logged(daemon, "configuration applied"))
-    configured(folder, repository, tables)
-    daemon.process.send_signal(signal.SIGHUP)
-    wait_for(lambda: len(logged(daemon, "configuration applied")) > before)
 
 
 def test_a_receiver_that_moves_gets_at_its_new_address_what_waited(fleet: Path, tmp_path: Path) -> None:

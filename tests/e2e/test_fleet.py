@@ -25,6 +25,7 @@ def play(tmp_path: Path, kill_daemon: bool) -> tuple[Path, RunVerdict]:
     chance = random.Random(16)
     fleet: list[Worker] = make_fleet(repository, tmp_path / "workers", 16, 4)
     for worker in fleet:
+        worker.git_s = 600.0
         worker.start()
     daemon = Daemon(tmp_path, *words)
     try:
@@ -35,11 +36,12 @@ def play(tmp_path: Path, kill_daemon: bool) -> tuple[Path, RunVerdict]:
             daemon.process.kill()
             daemon.process.wait()
             daemon = Daemon(tmp_path, *words)
-        wait_for(lambda: int(dc_json("status", "--repo", str(repository))["frame"]) > 3, 120)
+        wait_for(lambda: int(dc_json("status", "--repo", str(repository))["frame"]) > 3, 600)
+        wait_for(lambda: sum(sent.acknowledged for worker in fleet for sent in worker.sent) > 16, 600)
         for worker in fleet:
             worker.stop()
         for worker in fleet:
-            worker.join(timeout=60)
+            worker.join(timeout=600)
         code, _ = daemon.stop()
     finally:
         daemon.process.kill()
@@ -82,7 +84,8 @@ def remerged(tmp_path: Path, repository: Path) -> str:
 
 def test_the_demo_shows_that_nothing_is_lost(tmp_path: Path) -> None:
     """`demo` runs a fleet with killed workers and ends with a count in which nothing is missing."""
-    few = ("--workers", "4", "--killed", "1", "--authors", "3", "--frames", "2", "--interval", "1")
+    # Frames that are long enough for a first push of each, also on a busy machine.
+    few = ("--workers", "4", "--killed", "1", "--authors", "3", "--frames", "2", "--interval", "4")
     verdict = dc_json("demo", *few, cwd=tmp_path)
     assert verdict["missing"] == verdict["doubled"] == verdict["invented"] == []
     assert verdict["landed"] >= verdict["acknowledged"] > 0

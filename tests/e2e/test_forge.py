@@ -58,7 +58,7 @@ def run(
         capture_output=True,
         text=True,
         check=False,
-        timeout=120,
+        timeout=900,
     )
 
 
@@ -213,7 +213,13 @@ def pushed(server: HttpServer, folder: Path, **inputs: str) -> tuple[subprocess.
     program.chmod(0o755)
     output = folder / "output"
     output.write_text("")
-    given = {"WAIT": "30", "REPOSITORY": server.url, "FORGE_USER": "x-access-token", "TOKEN": server.password, **inputs}
+    given = {
+        "WAIT": "300",
+        "REPOSITORY": server.url,
+        "FORGE_USER": "x-access-token",
+        "TOKEN": server.password,
+        **inputs,
+    }
     job = folder / "job"
     job.mkdir(exist_ok=True)
     done = run("action.yml", job, step=" push ", RUNNER_TEMP=str(folder), GITHUB_OUTPUT=str(output), **given)
@@ -231,7 +237,7 @@ def test_the_action_pushes_deltas_and_waits_for_their_frame(server: HttpServer, 
     (tmp_path / "-two.json").write_text(delta(1, "b", observations=["another"]))
     both = f"{tmp_path / 'one file.json'}\n{tmp_path / '-two.json'}\n"
     # Both are of one frame, however long the second one takes.
-    config = primary_toml(tmp_path, "quorum", more='streams = ["a", "b"]\ndeadline = 60\n')
+    config = primary_toml(tmp_path, "quorum", more='streams = ["a", "b"]\ndeadline = 600\n')
     with Daemon(tmp_path, "--config", str(config), "--repo", str(server.repository)):
         done, output = pushed(server, tmp_path, DELTA=both)
     assert done.returncode == 0, done.stderr

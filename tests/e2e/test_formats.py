@@ -13,7 +13,20 @@ from dreamcatcherd.core.errors import UsageError
 from dreamcatcherd.core.settings import SettingsError, read_settings
 from dreamcatcherd.core.snapshot import FORMAT as SNAPSHOT_FORMAT
 from dreamcatcherd.history.archive import ARCHIVE_FORMAT
-from tests.e2e.tools import Daemon, clone, dc, dc_json, delta, export_of, git, primary_toml, push, try_git, wait_for
+from tests.e2e.tools import (
+    Daemon,
+    clone,
+    dc,
+    dc_json,
+    delta,
+    export_of,
+    git,
+    primary_toml,
+    push,
+    rewrite,
+    try_git,
+    wait_for,
+)
 
 FRAME = "state/frame.json"
 
@@ -127,7 +140,7 @@ def test_a_running_daemon_keeps_its_configuration_when_a_newer_one_appears(fleet
     config = primary_toml(tmp_path, "interval", 0.3)
     with Daemon(tmp_path, "--config", str(config), "--repo", str(fleet)) as daemon:
         daemon.url()
-        config.write_text("format = 2\n" + config.read_text())
+        rewrite(config, "format = 2\n" + config.read_text())
         (refused,) = wait_for(lambda: daemon.logged("configuration refused, the old one stays"))
         assert "format 2 is newer than 1" in refused["cause"]
         closed = len(daemon.logged("frame closed"))

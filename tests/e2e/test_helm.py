@@ -236,7 +236,7 @@ def page(block: str, folder: Path, image: str) -> list[dict[str, Any]]:
         .replace("\nhelm", "\necho ---; helm")
     )
     words = ["sh", "-eu", "-c", script]
-    done = subprocess.run(words, cwd=folder, env=environ, capture_output=True, text=True, check=False, timeout=60)
+    done = subprocess.run(words, cwd=folder, env=environ, capture_output=True, text=True, check=False, timeout=300)
     assert done.returncode == 0, done.stderr
     return [one for one in yaml.safe_load_all(done.stdout) if one]
 

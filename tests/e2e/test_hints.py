@@ -23,9 +23,9 @@ from dreamcatcherd.imports.new_repository import create
 from tests.e2e.front import Answer, Front, front
 from tests.e2e.primaries import events, metric
 from tests.e2e.processes import Processes
+from tests.e2e.proxy import HOST, hold_port, port_of
 from tests.e2e.test_docs import ROOT, blocks, shell
-from tests.e2e.tools import Daemon, environment, program, wait_for
-from tests.git.wires import free_port
+from tests.e2e.tools import Daemon, environment, program, rewrite, wait_for
 from tests.law.fleet import NOW, commit_files
 from tests.stages.tools import FOLDER, text
 
@@ -50,7 +50,7 @@ class Fleet(NamedTuple):
         named = {name.replace("_", "-"): value for name, value in headers.items()}
         request = urllib.request.Request(self.daemon.url() + "/hooks/push", body, named, method="POST")
         try:
-            with urllib.request.urlopen(request, timeout=30) as answer:
+            with urllib.request.urlopen(request, timeout=90) as answer:
                 return int(answer.status)
         except urllib.error.HTTPError as refused:
             with refused:
@@ -173,7 +173,7 @@ def test_a_new_secret_counts_from_a_reload(fleet: Fleet) -> None:
     """Both are valid while both are in the file, and the old one is not once it is gone."""
     assert fleet.hint(b"{}", X_Gitlab_Token="second") == 401
     for lines, first, code in ((f"{SECRET}\nsecond\n", "second", 202), ("second\n", SECRET, 401)):
-        (fleet.folder / "secret").write_text(lines)
+        rewrite(fleet.folder / "secret", lines)
         fleet.daemon.process.send_signal(signal.SIGHUP)
         # A change of the file may be seen before the signal, so that one line in the log says nothing of this reload.
         wait_for(lambda sent=first, want=code: fleet.hint(b"{}", X_Gitlab_Token=sent) == want)  # type: ignore[misc]
@@ -205,10 +205,11 @@ def test_the_commands_of_the_page_are_hints(fleet: Fleet, tmp_path: Path) -> Non
 def test_the_web_server_of_the_page_passes_hints_on_and_nothing_else(fleet: Fleet, tmp_path: Path) -> None:
     """nginx with the block of docs/hints.md: a hint under the public name is taken, every other path is not there."""
     (block,) = re.findall(r"^```nginx\n(.*?)^```", (ROOT / PAGE).read_text(), re.MULTILINE | re.DOTALL)
-    port, folder = free_port(), tmp_path / "nginx"
+    held, folder = hold_port(), tmp_path / "nginx"
+    port = port_of(held)
     folder.mkdir()
     for before, after in {
-        "listen 443 ssl": f"listen 127.0.0.1:{port} ssl",
+        "listen 443 ssl": f"listen {HOST}:{port} ssl",
         "/etc/nginx": str(folder),
         "http://127.0.0.1:9464": fleet.daemon.url(),
     }.items():
@@ -227,11 +228,11 @@ def test_the_web_server_of_the_page_passes_hints_on_and_nothing_else(fleet: Flee
 
     def answered(path: str, method: str, **headers: str) -> int:
         named = {"Host": "dreamcatcher.example.org"} | {key.replace("_", "-"): value for key, value in headers.items()}
-        url = f"https://127.0.0.1:{port}{path}"
+        url = f"https://{HOST}:{port}{path}"
         body = b"{}" if method == "POST" else None
         try:
             request = urllib.request.Request(url, body, named, method=method)
-            with urllib.request.urlopen(request, timeout=30, context=trusting) as answer:
+            with urllib.request.urlopen(request, timeout=90, context=trusting) as answer:
                 return int(answer.status)
         except urllib.error.HTTPError as refused:
             with refused:
@@ -240,11 +241,12 @@ def test_the_web_server_of_the_page_passes_hints_on_and_nothing_else(fleet: Flee
             return 0
 
     nginx = str(program("nginx"))
-    processes.start([nginx, "-p", str(folder), "-c", str(folder / "nginx.conf")], folder, environment())
     try:
+        processes.start([nginx, "-p", str(folder), "-c", str(folder / "nginx.conf")], folder, environment())
         wait_for(lambda: answered("/", "GET"))
         assert answered("/hooks/push", "POST", X_Gitea_Signature=signature(b"{}")) == 202
         assert answered("/hooks/push", "POST") == 401
         assert [answered(path, "GET") for path in ("/", "/metrics", "/api/v1/status", "/healthz")] == [404] * 4
     finally:
         processes.stop()
+        held.close()

@@ -27,7 +27,7 @@ def pushed(folder: Path, *refs: str, **variables: str) -> str:
         capture_output=True,
         text=True,
         check=False,
-        timeout=120,
+        timeout=300,
     )
     assert "Traceback" not in done.stderr
     return ("refused " if done.returncode else "ok ") + done.stderr

@@ -353,7 +353,7 @@ def test_a_missing_permission_is_named_before_anything_changes(place: str, reach
     before = contents(repository)
     words = [*as_owner, *DREAMCATCHERD, "init", str(repository)]
     at = {**environment(), "HOME": str(reachable)}
-    done = subprocess.run(words, capture_output=True, text=True, env=at, check=False, timeout=60)
+    done = subprocess.run(words, capture_output=True, text=True, env=at, check=False, timeout=300)
     after = contents(repository)
     (repository / place).chmod(0o755)
     assert done.returncode == 3, done

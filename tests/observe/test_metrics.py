@@ -178,6 +178,26 @@ def test_gauges_follow_the_last_look() -> None:
     assert shown.series["frame_due_timestamp_seconds"] == 0
 
 
+def test_a_scrape_that_has_a_frames_number_has_all_of_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """In the middle of a cycle too: the numbers of the frames are set after everything else, and read first."""
+    names: list[str] = []
+    put = prom.Gauge.set
+
+    def noted(gauge: prom.Gauge, value: float) -> None:
+        names.extend(metric.name for metric in gauge.collect())
+        put(gauge, value)
+
+    metrics = Metrics()
+    numbers = ["dreamcatcher_frame", "dreamcatcher_frame_last_closed"]
+    read = [metric.name for metric in metrics.registry.collect() if "mirror" not in metric.name]
+    assert [name for name in read if name.startswith("dreamcatcher_")][: len(numbers)] == numbers
+    monkeypatch.setattr(prom.Gauge, "set", noted)
+    seen = {"a": LastDelta(7, 1)}
+    metrics.cycle(published(closed(deltas=1), pending=pending(entities={"posts": 1}, seen=seen)))
+    assert names[-len(numbers) :] == numbers
+    assert {"dreamcatcher_pending_deltas", "dreamcatcher_entities", "dreamcatcher_streams_active"} <= set(names)
+
+
 def test_outcomes_are_exclusive() -> None:
     """Each delta counts under one outcome: of five deltas that went in, the two late ones are not merged ones."""
     shown = after(published(closed(deltas=5, late=2, duplicates=4, quarantined=[quarantined("x", "not-json")])))
