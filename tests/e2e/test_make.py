@@ -164,6 +164,8 @@ def test_a_terminal_shows_which_library_is_being_fetched(machine: Path) -> None:
 def test_an_interrupted_installation_ends_at_once_and_goes_on_later(machine: Path) -> None:
     """Ctrl-C also ends pip, which a shell starts in the background; the next use completes the environment."""
     words, path = command(machine)
+    # A test in the background inherits that the signal is ignored, and what a shell ignores it cannot trap.
+    words = [shutil.which("env") or "", "--default-signal=INT", *words]
     code, _ = in_terminal(words, machine, path | {"WAIT": "sleep 600"}, "s  msgspec", CTRL_C)
     assert code == 130
     assert "environment ready" in install(machine)
