@@ -120,6 +120,7 @@ class FileWatch:
             return False
         if watching.stop.is_set():  # perhaps before it was there to be stopped
             doorbell.stop()
+        self._changed()  # what was pushed before it was there
         threading.Thread(target=self._listen, args=(watching, doorbell), name="doorbell", daemon=True).start()
         return True
 

@@ -57,13 +57,13 @@ class Prometheus:
 
     def query(self, expr: str) -> list[tuple[Labels, float]]:
         """The series of an expression now, without those that are no number."""
-        rows = self.ask("/api/v1/query", query=expr)["result"]
+        rows = (self.ask("/api/v1/query", query=expr) or {"result": []})["result"]
         found = [(row["metric"], float(row["value"][1])) for row in rows]
         return [(labels, value) for labels, value in found if math.isfinite(value)]
 
     def firing(self) -> set[tuple[str, str]]:
         """The alerts that fire: name and instance, where the alert has one."""
-        alerts = self.ask("/api/v1/alerts")["alerts"]
+        alerts = (self.ask("/api/v1/alerts") or {"alerts": []})["alerts"]
         return {
             (alert["labels"]["alertname"], alert["labels"].get("instance", ""))
             for alert in alerts

@@ -23,7 +23,17 @@ WHO = {"GIT_AUTHOR_NAME": "releaser", "GIT_AUTHOR_EMAIL": "releaser@localhost"} 
     "GIT_COMMITTER_NAME": "releaser", "GIT_COMMITTER_EMAIL": "releaser@localhost",
 }  # fmt: skip
 _LEFT_OUT = shutil.ignore_patterns(
-    ".git", ".venv", "__pycache__", "dist", "artifacts", "*.egg-info", ".*_cache", ".hypothesis", "fleet.git", "mutants"
+    ".git",
+    ".venv",
+    "__pycache__",
+    "dist",
+    "artifacts",
+    "*.egg-info",
+    ".*_cache",
+    ".hypothesis",
+    ".coverage*",
+    "fleet.git",
+    "mutants",
 )
 
 

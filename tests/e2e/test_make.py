@@ -5,6 +5,8 @@ what the machine lacks."""
 
 from __future__ import annotations
 
+import contextlib
+import os
 import re
 import shutil
 import signal
@@ -15,6 +17,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.e2e.ports import taken_port
 from tests.e2e.terminals import CTRL_C, in_terminal
 from tests.e2e.tools import DREAMCATCHERD, environment
 
@@ -150,16 +153,19 @@ def test_an_index_that_does_not_answer_is_named(machine: Path) -> None:
 
 
 def test_a_terminal_shows_which_library_is_being_fetched(machine: Path) -> None:
-    """The line is overwritten, and gone when the environment is ready."""
+    """The line is overwritten, and gone when the environment is ready. The library is being fetched until a line is
+    typed."""
     words, path = command(machine)
-    code, said = in_terminal(words, machine, path | {"WAIT": "sleep 1"})
+    code, said = in_terminal(words, machine, path | {"WAIT": "sed 1q /dev/tty"}, "s  msgspec", b"\n")
     assert code == 0
-    assert re.search(r"\r\x1b\[K\d s  msgspec.*\r\x1b\[Kenvironment ready in \d+ s\r\n$", said, re.DOTALL)
+    assert re.search(r"\r\x1b\[K\d+ s  msgspec.*\r\x1b\[Kenvironment ready in \d+ s\r\n$", said, re.DOTALL)
 
 
 def test_an_interrupted_installation_ends_at_once_and_goes_on_later(machine: Path) -> None:
     """Ctrl-C also ends pip, which a shell starts in the background; the next use completes the environment."""
     words, path = command(machine)
+    # A test in the background inherits that the signal is ignored, and what a shell ignores it cannot trap.
+    words = [shutil.which("env") or "", "--default-signal=INT", *words]
     code, _ = in_terminal(words, machine, path | {"WAIT": "sleep 600"}, "s  msgspec", CTRL_C)
     assert code == 130
     assert "environment ready" in install(machine)
@@ -180,14 +186,13 @@ def project(tmp_path: Path) -> Path:
 def make(project: Path, *words: str) -> subprocess.CompletedProcess[str]:
     env = environment() | {"MAKEFLAGS": "", "MAKELEVEL": ""}
     line = ["make", "--no-print-directory", *words]
-    return subprocess.run(line, cwd=project, env=env, capture_output=True, text=True, check=False, timeout=60)
+    return subprocess.run(line, cwd=project, env=env, capture_output=True, text=True, check=False, timeout=120)
 
 
 @pytest.mark.needs("make")
 def test_make_run_on_a_taken_port_names_the_command_with_a_free_one(project: Path) -> None:
     """What it says can be pasted, and then serves; nothing is made before that."""
-    with socket.create_server(("127.0.0.1", 0)) as listening:
-        taken = listening.getsockname()[1]
+    with taken_port() as taken:
         done = make(project, "run", f"LISTEN=127.0.0.1:{taken}")
         assert done.returncode == 2
         said = done.stderr.splitlines()[0]
@@ -198,11 +203,16 @@ def test_make_run_on_a_taken_port_names_the_command_with_a_free_one(project: Pat
         with subprocess.Popen(
             ["make", "--no-print-directory", "run", remedy[1]],
             cwd=project, env=environment(), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
+            start_new_session=True,
         ) as process:  # fmt: skip
-            assert process.stderr
-            assert remedy[1].removeprefix("LISTEN=") in process.stderr.readline()
-            process.send_signal(signal.SIGTERM)
-            process.communicate(timeout=20)
+            try:
+                assert process.stderr
+                assert remedy[1].removeprefix("LISTEN=") in process.stderr.readline()
+                process.send_signal(signal.SIGTERM)
+                process.communicate(timeout=60)
+            finally:
+                with contextlib.suppress(ProcessLookupError):
+                    os.killpg(process.pid, signal.SIGKILL)
 
 
 @pytest.mark.needs("make")

@@ -36,9 +36,11 @@ def manifest(kind: str) -> dict[str, Any]:
 
 def compose(**variables: str) -> subprocess.CompletedProcess[str]:
     need("docker-compose")
+    own = ("FLEET", "OWNER", "DREAMCATCHERD_IMAGE")
+    env = {name: value for name, value in environment().items() if name not in own} | variables
     return subprocess.run(
         ["docker-compose", "--file", "config/compose.yaml", "config"],
-        cwd=ROOT, env=environment() | variables, capture_output=True, text=True, check=False, timeout=60,
+        cwd=ROOT, env=env, capture_output=True, text=True, check=False, timeout=120,
     )  # fmt: skip
 
 

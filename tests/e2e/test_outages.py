@@ -7,6 +7,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -55,11 +56,13 @@ class Outpost(NamedTuple):
             getattr(self.server, what)()
 
     def await_cause(self, cause: str) -> None:
-        wait_for(lambda: cause in readiness(self.daemon)[1], 60)
+        """Wait until readiness has it, and then the log, which is written after that."""
+        wait_for(lambda: cause in readiness(self.daemon)[1], 120)
+        wait_for(lambda: any(cause in line["cause"] for line in told_lately(self.daemon)))
 
     def await_landed(self, marks: list[str]) -> None:
         """Wait until the daemon has counted so many; then they are these."""
-        wait_for(lambda: merged(self.daemon) >= len(marks), 60)
+        wait_for(lambda: merged(self.daemon) >= len(marks), 120)
         assert sorted(observations(export_of(self.server.repository))) == marks
 
 
@@ -166,7 +169,7 @@ def test_a_daemon_that_starts_before_its_server_comes_up_with_it(tmp_path: Path)
             posts.append((server, daemon))
         for _, daemon in posts:
             await_failures(daemon)
-            assert readiness(daemon)[1].splitlines()[0] in daemon.text
+            wait_for(partial(is_told, daemon))
             assert "cannot be reached" in daemon.text
             assert daemon.get("/healthz") == "alive\n"
         for server, _ in posts:
@@ -176,6 +179,11 @@ def test_a_daemon_that_starts_before_its_server_comes_up_with_it(tmp_path: Path)
             await_frames(daemon, 1)
             assert daemon.stop()[0] == 0
             assert_one_commit_a_frame(server.repository)
+
+
+def is_told(daemon: Daemon) -> bool:
+    """Whether the log says why it is not ready; it is written after readiness has changed."""
+    return readiness(daemon)[1].splitlines()[0] in daemon.text
 
 
 WAIT = """
@@ -188,7 +196,7 @@ def test_a_push_that_lands_after_its_time_limit_is_recognised(server: Server, tm
     """The push times out and counts as failed; when it lands all the same, the frame is closed, and closed once."""
     worker = clone(server.repository, tmp_path / "worker")
     push(worker, {"state/stream_deltas/1/a.json": delta(1, "a", observations=["once"], counters={"n": 1})})
-    primary = primary_on(server, tmp_path / "primary", timeout=3)
+    primary = primary_on(server, tmp_path / "primary", timeout=8)
     before = git(server.repository, "rev-parse", "main")
     with hooked(server.repository, WAIT.format(folder=tmp_path)):
         with pytest.raises(RetryableError, match="did not answer within the time limit"):
@@ -207,7 +215,7 @@ def test_a_push_that_lands_after_its_time_limit_is_recognised(server: Server, tm
 
 def test_a_daemon_stops_at_once_while_its_server_hangs(tmp_path: Path) -> None:
     """SIGTERM ends it with 0, long before the time limit, though it waits for an answer; that is no failed cycle."""
-    with outposts(SERVERS, tmp_path, 60, "pygit2") as posts:
+    with outposts(SERVERS, tmp_path, 600, "pygit2") as posts:
         for post in posts:
             post.server.freeze()
         for post in posts:

@@ -54,7 +54,8 @@ def test_only_json_is_written_whatever_makes_a_noise(tmp_path: Path) -> None:
         command = [*DREAMCATCHERD, "run", "--config", str(file)]
         daemon = subprocess.Popen(command, cwd=tmp_path, env=env, stdout=to_out, stderr=to_log)
     try:
-        started = json.loads(wait_for(lambda: log.read_text().partition("\n")[0]))
+        wait_for(lambda: "\n" in log.read_text())
+        started = json.loads(log.read_text().partition("\n")[0])
         begin.touch()
         host, _, port = started["http"].rpartition(":")
         with socket.create_connection((host, int(port))) as client:
@@ -64,7 +65,7 @@ def test_only_json_is_written_whatever_makes_a_noise(tmp_path: Path) -> None:
         push(worker, {"state/stream_deltas/1/a.json": delta(1, "a", observations=[1])}, "refs/heads/dc/a")
         wait_for(lambda: '"deltas": 1' in log.read_text() and "noise of a thread" in log.read_text())
         daemon.send_signal(signal.SIGTERM)
-        assert daemon.wait(20) == 0
+        assert daemon.wait(60) == 0
     finally:
         if daemon.poll() is None:
             daemon.kill()

@@ -300,8 +300,11 @@ def test_an_output_that_is_no_file_is_written_to_and_stays(words: tuple[str, ...
     link.symlink_to("linked")
     (tmp_path / "linked").write_bytes(b"before")
     with subprocess.Popen(["cat", pipe], stdout=subprocess.PIPE) as reader:
-        dc(*words, "-o", "pipe", "--repo", "fleet.git", cwd=tmp_path)
-        assert reader.communicate()[0] == expected
+        try:
+            dc(*words, "-o", "pipe", "--repo", "fleet.git", cwd=tmp_path)
+            assert reader.communicate(timeout=60)[0] == expected
+        finally:
+            reader.kill()
     assert pipe.is_fifo()
     dc(*words, "-o", "link", "--repo", "fleet.git", cwd=tmp_path)
     assert (link.is_symlink(), (tmp_path / "linked").read_bytes()) == (True, expected)

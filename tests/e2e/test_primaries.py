@@ -47,10 +47,11 @@ def test_two_primaries_killed_in_turn_close_each_frame_once(mix: tuple[str, str]
             starts.append((folder, "--config", str(config_for(served, folder, interval=0.4))))
         daemons = [stack.enter_context(Daemon(*words)) for words in starts]
         for worker in fleet:
+            stack.callback(worker.stop)
             worker.start()
         for turn in itertools.cycle((0, 1)):
             reached = open_frame(repository) + 1
-            wait_for(lambda reached=reached: open_frame(repository) > reached, 60)  # type: ignore[misc]
+            wait_for(lambda reached=reached: open_frame(repository) > reached, 180)  # type: ignore[misc]
             if reached >= FRAMES:
                 break
             daemons[turn].process.kill()
@@ -59,7 +60,7 @@ def test_two_primaries_killed_in_turn_close_each_frame_once(mix: tuple[str, str]
         for worker in fleet:
             worker.stop()
         for worker in fleet:
-            worker.join(timeout=60)
+            worker.join(timeout=180)
         for daemon in daemons:
             await_ready(daemon)
             assert daemon.stop()[0] == 0
@@ -127,10 +128,10 @@ def test_frames_close_while_workers_push_to_main_without_pause(
             words = ["nice", "sh", "-ec", command, f"w{number}"]
             running.append(subprocess.Popen(words, cwd=workers / f"w{number}", env=environment()))
         try:
-            wait_for(lambda: sum(line["deltas"] > 0 for line in events(daemon, "frame closed")) >= 3, 180)
+            wait_for(lambda: sum(line["deltas"] > 0 for line in events(daemon, "frame closed")) >= 3, 400)
         finally:
             (workers / "stop").touch()
-            codes = [process.wait(timeout=120) for process in running]
+            codes = [process.wait(timeout=240) for process in running]
         assert codes == [0] * count
         assert daemon.stop()[0] == 0
     dc("merge", "--repo", str(repository))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import pty
+import select
 import signal
 import subprocess
 import sys
@@ -65,7 +66,7 @@ def test_a_delta_lands_over_every_transport(served: Served, tmp_path: Path) -> N
     assert (first["outcome"], first["ref"]) == ("pending", "refs/heads/dc/w")
     assert stored(served.repository, f"{first['commit']}:{first['path']}") == (tmp_path / "d.json").read_bytes()
     with Daemon(tmp_path, "--config", str(primary_toml(tmp_path, "interval", 0.5)), "--repo", str(served.repository)):
-        (again,) = dc_json("push", "--wait", "60", file, "--config", str(config))
+        (again,) = dc_json("push", "--wait", "120", file, "--config", str(config))
     assert (again["outcome"], again["frame"], again["path"]) == ("duplicate", 1, first["path"])
     assert export_of(served.repository)["state"]["posts"][0]["body"] == "the text"
 
@@ -145,13 +146,13 @@ def test_the_command_and_the_library_need_no_pygit2(git_server: Server, tmp_path
 
     def run(script: str, *words: str) -> subprocess.CompletedProcess[str]:
         line = [sys.executable, "-c", script, *words]
-        return subprocess.run(line, env=environment(), capture_output=True, text=True, timeout=120, check=False)
+        return subprocess.run(line, env=environment(), capture_output=True, text=True, timeout=300, check=False)
 
     assert "pygit2 is blocked" in run(command, "status", "--repo", str(git_server.repository)).stderr
     # Frame 1 waits for the push, however long it takes to arrive.
-    config = primary_toml(tmp_path, "quorum", more='streams = ["w"]\ndeadline = 60\n')
+    config = primary_toml(tmp_path, "quorum", more='streams = ["w"]\ndeadline = 600\n')
     with Daemon(tmp_path, "--config", str(config), "--repo", str(git_server.repository)):
-        done = run(command, "push", file, "--repo", git_server.url, "--wait", "60")
+        done = run(command, "push", file, "--repo", git_server.url, "--wait", "100")
         assert (done.returncode, "merged in frame 1" in done.stdout) == (0, True), (done.stdout, done.stderr)
     for where in (git_server.url, str(git_server.repository)):
         assert run(library, where).stdout.split()[1:] == ["merged"]
@@ -170,10 +171,14 @@ def test_a_cut_connection_after_the_push_landed_is_found_out(git_server: Server,
     with git_server.proxied() as proxy:
         line = [*DREAMCATCHERD, "push", file, "--json", "--repo", git_server.url]
         process = subprocess.Popen(line, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-        wait_for((git_server.repository / "asked").exists)
-        proxy.cut()
-        (git_server.repository / "cut").touch()
-        out, said = process.communicate(timeout=60)
+        with process:
+            try:
+                wait_for((git_server.repository / "asked").exists)
+                proxy.cut()
+                (git_server.repository / "cut").touch()
+                out, said = process.communicate(timeout=120)
+            finally:
+                process.kill()
     assert process.returncode == 0, said
     (row,) = json.loads(out)
     assert (row["outcome"], refs(git_server.repository)) == ("pending", {"refs/heads/dc/w": row["commit"]})
@@ -319,7 +324,7 @@ def test_a_delta_of_another_stream_is_refused_with_what_to_change(fleet: Path, t
 
 def test_a_claim_waits_for_its_decision(fleet: Path, tmp_path: Path) -> None:
     """Granted: exit 0. Refused, with the holder: exit 1. Without --wait the claim is only acknowledged."""
-    toml = '[collections.tasks]\nsection = "claims"\nkey = ["resource"]\nrule = "claim"\nttl = 99\n'
+    toml = '[collections.tasks]\nsection = "claims"\nkey = ["resource"]\nrule = "claim"\nttl = 9999\n'
     commit_on(fleet, "refs/heads/main", {"state/dreamcatcher.toml": toml}, (git(fleet, "rev-parse", "main"),))
     with Daemon(tmp_path, "--config", str(primary_toml(tmp_path, "interval", 0.5)), "--repo", str(fleet)):
         (granted,) = dc_json("push", "--claim", "build", "--stream", "a", "--wait", "--repo", str(fleet))
@@ -342,6 +347,15 @@ def test_text_from_deltas_and_servers_cannot_drive_a_terminal(fleet: Path, tmp_p
     assert "\x1b" not in done.stdout + done.stderr + refused.stdout + refused.stderr
 
 
+def shown_until(master: int, text: bytes) -> bytes:
+    """What a terminal received until it has a text."""
+    shown = b""
+    while text not in shown:
+        assert select.select([master], [], [], 60)[0], shown
+        shown += os.read(master, 4096)
+    return shown
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_an_interrupt_ends_it_with_130_and_leaves_nothing(number: signal.Signals, fleet: Path, tmp_path: Path) -> None:
     """Ctrl-C, `kill` or a closed terminal while it waits: the delta stays pushed, the temporary folder goes, one line
@@ -353,13 +367,15 @@ def test_an_interrupt_ends_it_with_130_and_leaves_nothing(number: signal.Signals
             env=environment() | {"TMPDIR": str(tmp_path)}, stdout=subprocess.DEVNULL, stderr=slave,
             preexec_fn=lambda: signal.signal(number, signal.SIG_DFL),  # a test in the background inherits others
         )  # fmt: skip
-        shown = b""
-        while b"waiting for frame 1 to close" not in shown:
-            shown += os.read(master, 4096)
-        process.send_signal(number)
-        assert process.wait(timeout=20) == 130
-        while b"interrupted" not in shown:
-            shown += os.read(master, 4096)
+        with process:
+            try:
+                shown = shown_until(master, b"waiting for frame 1 to close")
+                process.send_signal(number)
+                assert process.wait(timeout=60) == 130
+                if b"interrupted" not in shown:
+                    shown_until(master, b"interrupted")
+            finally:
+                process.kill()
     finally:
         os.close(master)
         os.close(slave)

@@ -124,16 +124,24 @@ def test_a_connection_that_dies_in_the_middle_is_no_refusal(git_server: Server, 
     """It is cut while the server's hook runs, and nobody answers any more: 3, as nobody knows what became of it."""
     file = written(tmp_path, "d.json", delta(1, "w", observations=[1]))
     asked = git_server.repository / "asked"
-    with git_server.proxied() as proxy, hooked(git_server.repository, "touch asked; sleep 5; exit 1"):
+    with (
+        git_server.proxied() as proxy,
+        hooked(git_server.repository, "touch asked; until [ -e over ]; do sleep 0.05; done"),
+    ):
         line = [*DREAMCATCHERD, "push", file, "--repo", git_server.url]
         line = line if way == "command" else ["sh", str(SCRIPT), git_server.url, file]
         process = subprocess.Popen(
             line, env=environment(), stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True
         )
-        wait_for(asked.exists)
-        proxy.refuse()
-        proxy.cut()
-        _, said = process.communicate(timeout=60)
+        with process:
+            try:
+                wait_for(asked.exists)
+                proxy.refuse()
+                proxy.cut()
+                _, said = process.communicate(timeout=120)
+            finally:
+                process.kill()
+        (git_server.repository / "over").touch()
     assert process.returncode == 3, said
     assert re.search(CASES["the connection dies in the middle"].words, said)
 

@@ -50,18 +50,19 @@ def test_two_relays_killed_in_turn_with_an_upstream_that_goes_away_lose_nothing(
             for folder in (tmp_path / "relay-0", tmp_path / "relay-1")
         ]
         daemons = [stack.enter_context(Daemon(*starts[0]))]
-        wait_for(lambda: waiting(daemons[0]) == 0, 60)
+        wait_for(lambda: waiting(daemons[0]) == 0)
         daemons.append(stack.enter_context(Daemon(*starts[1])))
         (region / "hooks" / "pre-receive").unlink()  # the check of a region is tested below
         fleet = make_fleet(region, tmp_path / "workers", 2, 0, environment())
         for worker in fleet:
+            stack.callback(worker.stop)
             worker.start()
         for turn in range(2):
             sent = sum(len(worker.sent) for worker in fleet)
-            wait_for(lambda sent=sent: sum(len(worker.sent) for worker in fleet) > sent + 1, 60)  # type: ignore[misc]
+            wait_for(lambda sent=sent: sum(len(worker.sent) for worker in fleet) > sent + 1, 120)  # type: ignore[misc]
             if turn == 1:
                 server.stop()
-                wait_for(lambda: health(daemons[0]) == 503, 60)
+                wait_for(lambda: health(daemons[0]) == 503)
             daemons[turn % 2].process.kill()
             daemons[turn % 2].process.wait()
             daemons[turn % 2] = stack.enter_context(Daemon(*starts[turn % 2]))
@@ -71,10 +72,10 @@ def test_two_relays_killed_in_turn_with_an_upstream_that_goes_away_lose_nothing(
         for worker in fleet:
             worker.stop()
         for worker in fleet:
-            worker.join(timeout=60)
+            worker.join(timeout=180)
         assert [worker.failure for worker in fleet if worker.failure] == []
-        wait_for(lambda: is_merged(region, upstream), 120)
-        wait_for(lambda: git(region, "rev-parse", "main") == git(upstream, "rev-parse", "main"), 60)
+        wait_for(lambda: is_merged(region, upstream), 240)
+        wait_for(lambda: git(region, "rev-parse", "main") == git(upstream, "rev-parse", "main"))
         for daemon in daemons:
             assert daemon.stop()[0] == 0
             assert "Traceback" not in daemon.text
@@ -112,7 +113,7 @@ def test_the_commands_of_the_page_make_a_relay(tmp_path: Path) -> None:
     shell(check, tmp_path)
     (tmp_path / "alice.json").write_text(delta(1, "alice", observations=["hello"]))
     with Daemon(tmp_path / "relay", *start.split()[2:]) as daemon:
-        wait_for(lambda: waiting(daemon) == 0, 60)
+        wait_for(lambda: waiting(daemon) == 0)
         for command in ("close", "merge"):
             assert "frames are closed upstream" in dc(command, "--repo", str(region), code=1)
         daemon.process.send_signal(signal.SIGUSR1)
@@ -124,9 +125,9 @@ def test_the_commands_of_the_page_make_a_relay(tmp_path: Path) -> None:
         env["PATH"] = f"{tmp_path / 'bin'}:{env['PATH']}"  # where `shell` has put the command
         script = run["push"].replace("/srv/git", str(tmp_path))
         with subprocess.Popen(["sh", "-c", script], cwd=tmp_path, env=env) as worker:
-            wait_for(lambda: git(upstream, "for-each-ref", "refs/heads/dc-relay/north"), 60)
+            wait_for(lambda: git(upstream, "for-each-ref", "refs/heads/dc-relay/north"))
             dc("close", "--repo", str(upstream))
-            assert worker.wait(timeout=60) == 0
+            assert worker.wait(timeout=180) == 0
         daemon.stop()
     shell(run["part"].replace("/srv/git", str(tmp_path)), tmp_path)
     assert "frame 2" in dc("close", "--repo", str(region))

@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 import signal
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from tests.e2e.primaries import await_ready, metric, observations
 from tests.e2e.relays import credentials, health, list_relays, relay_toml, waiting
 from tests.e2e.servers import Server, serve
-from tests.e2e.tools import Daemon, clone, dc, dc_json, delta, export_of, git, push, wait_for
+from tests.e2e.tools import Daemon, clone, dc, dc_json, delta, export_of, git, push, rewrite, wait_for
 
 
 def send(region: Path, folder: Path, stream: str, ref: str = "") -> None:
@@ -44,23 +45,23 @@ def test_a_region_is_forwarded_through_a_server_that_asks_for_credentials(kind: 
         assert isinstance(server, Server)
         config = relay_toml(tmp_path / "relay", region, server.url, more=credentials(server))
         with Daemon(tmp_path / "relay", "--config", str(config)) as daemon:
-            wait_for(lambda: waiting(daemon) == 0, 60)
+            wait_for(lambda: waiting(daemon) == 0)
             found = {one["check"]: one for one in dc_json("doctor", "--config", str(config))}
             assert (found["upstream"]["ok"], found["relay"]["ok"]) == (True, True)
             send(region, tmp_path / "alice", "alice")
-            wait_for(lambda: daemon.logged("deltas forwarded"), 60)
+            wait_for(lambda: daemon.logged("deltas forwarded"))
             server.lock_out()
-            wait_for(lambda: health(daemon) == 503, 60)
-            (remedy,) = (one["remedy"] for one in troubles(daemon) if "refused the credentials" in one["what"])
+            wait_for(lambda: health(daemon) == 503 and remedies(daemon, "refused the credentials"))
+            (remedy,) = remedies(daemon, "refused the credentials")
             assert "[relay]" in remedy
             assert "[repository]" not in remedy
             send(region, tmp_path / "bob", "bob")
             send(region, tmp_path / "carol", "carol", "main")
-            wait_for(lambda: metric(daemon, "relay_pending_deltas") == 2, 60)
+            wait_for(lambda: metric(daemon, "relay_pending_deltas") == 2)
             server.let_in()
-            wait_for(lambda: arrived(upstream, "bob", "carol"), 60)
+            wait_for(lambda: arrived(upstream, "bob", "carol"))
             dc("close", "--repo", str(upstream))
-            wait_for(lambda: git(region, "rev-parse", "main") == git(upstream, "rev-parse", "main"), 60)
+            wait_for(lambda: git(region, "rev-parse", "main") == git(upstream, "rev-parse", "main"))
             (receipt,) = dc_json("receipt", "state/stream_deltas/1/bob.json", "--repo", str(region))
             assert (receipt["outcome"], receipt["frame"]) == ("merged", 1)
             assert daemon.stop()[0] == 0
@@ -69,16 +70,22 @@ def test_a_region_is_forwarded_through_a_server_that_asks_for_credentials(kind: 
     assert dc_json("verify", "--repo", str(upstream))["ok"]
 
 
-def troubles(daemon: Daemon) -> list[dict[str, str]]:
-    found: list[dict[str, str]] = json.loads(daemon.get("/api/v1/status"))["troubles"]
-    return found
+def remedies(daemon: Daemon, what: str) -> list[str]:
+    """The remedies of the troubles that a daemon has with something."""
+    return [one["remedy"] for one in json.loads(daemon.get("/api/v1/status"))["troubles"] if what in one["what"]]
 
 
-def apply(daemon: Daemon) -> None:
-    """Let a daemon read its configuration again, and wait until it is in force."""
+def apply(daemon: Daemon, config: Path, text: str) -> Any:
+    """Let a daemon read another configuration, wait until it is in force, and return what changed. A daemon that has
+    noticed the file by itself reads it again for the signal, and then nothing changes."""
     before = len(daemon.logged("configuration applied"))
+    rewrite(config, text)
     daemon.process.send_signal(signal.SIGHUP)
-    wait_for(lambda: len(daemon.logged("configuration applied")) > before, 60)
+
+    def changes() -> list[Any]:
+        return [found for line in daemon.logged("configuration applied")[before:] if (found := line["changed"])]
+
+    return wait_for(changes)[0]
 
 
 def test_a_reload_changes_removes_and_adds_a_relay(tmp_path: Path) -> None:
@@ -89,43 +96,40 @@ def test_a_reload_changes_removes_and_adds_a_relay(tmp_path: Path) -> None:
     list_relays(upstream, tmp_path / "operator", "north", "south")
     config = relay_toml(tmp_path / "relay", region, str(upstream))
     with Daemon(tmp_path / "relay", "--config", str(config)) as daemon:
-        wait_for(lambda: waiting(daemon) == 0, 60)
+        wait_for(lambda: waiting(daemon) == 0)
         send(region, tmp_path / "alice", "alice")
-        wait_for(lambda: daemon.logged("deltas forwarded"), 60)
+        wait_for(lambda: daemon.logged("deltas forwarded"))
         assert list(heads(upstream)) == ["dc-relay/north"]
         moved = upstream.rename(tmp_path / "moved.git")
-        wait_for(lambda: health(daemon) == 503, 60)
+        wait_for(lambda: health(daemon) == 503)
 
-        config.write_text(config.read_text().replace('name = "north"', 'name = "no/name"'))
+        rewrite(config, config.read_text().replace('name = "north"', 'name = "no/name"'))
         daemon.process.send_signal(signal.SIGHUP)
-        wait_for(lambda: daemon.logged("configuration refused, the old one stays"), 60)
+        wait_for(lambda: daemon.logged("configuration refused, the old one stays"))
         assert metric(daemon, "config_refused") == 1
 
-        relay_toml(tmp_path / "relay", region, str(moved), "south")
-        apply(daemon)
-        changed = daemon.logged("configuration applied")[-1]["changed"]
+        changed = apply(daemon, config, relay_toml(tmp_path / "new", region, str(moved), "south").read_text())
         assert changed["[relay] name"] == ["north", "south"]
-        wait_for(lambda: waiting(daemon) == 0, 60)
+        wait_for(lambda: waiting(daemon) == 0)
         send(region, tmp_path / "bob", "bob")
-        wait_for(lambda: arrived(moved, "bob"), 60)
+        wait_for(lambda: arrived(moved, "bob"))
         assert list(heads(moved)) == ["dc-relay/north", "dc-relay/south"]
 
         relayed = config.read_text()
         start, _, rest = relayed.partition("[relay]")
-        config.write_text(f'{start}[frames]\nclose = "manual"\n[retention]{rest.partition("[retention]")[2]}')
-        apply(daemon)
+        rest = rest.partition("[retention]")[2]
+        apply(daemon, config, f'{start}[frames]\nclose = "manual"\n[retention]{rest}')
         await_ready(daemon)
         send(region, tmp_path / "carol", "carol")
-        wait_for(lambda: json.loads(daemon.get("/api/v1/status"))["pending"]["total"] == 3, 60)
+        wait_for(lambda: json.loads(daemon.get("/api/v1/status"))["pending"]["total"] == 3)
         daemon.process.send_signal(signal.SIGUSR1)
-        wait_for(lambda: any("closed upstream" in one["cause"] for one in daemon.logged("cycle failed")), 60)
+        wait_for(lambda: any("closed upstream" in one["cause"] for one in daemon.logged("cycle failed")))
         assert metric(daemon, "relay_pending_deltas") == 0
 
-        config.write_text(relayed)
-        apply(daemon)
-        wait_for(lambda: arrived(moved, "carol"), 60)
+        apply(daemon, config, relayed)
+        wait_for(lambda: arrived(moved, "carol"))
         dc("close", "--repo", str(moved))
-        wait_for(lambda: git(region, "rev-parse", "main") == git(moved, "rev-parse", "main"), 60)
+        wait_for(lambda: git(region, "rev-parse", "main") == git(moved, "rev-parse", "main"))
         assert daemon.stop()[0] == 0
         assert "Traceback" not in daemon.text
     assert sorted(observations(export_of(moved))) == ["alice", "bob", "carol"]

@@ -35,7 +35,7 @@ FALLBACK = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["hatch"]
 
 @pytest.fixture(scope="module")
 def sources(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A copy of the sources in a repository with one commit and no tag."""
+    """A copy of the sources in a repository with one commit and no tag. Not to be changed."""
     return copy_sources(tmp_path_factory.mktemp("versions") / "sources")
 
 
@@ -76,10 +76,11 @@ def test_the_version_is_that_of_the_nearest_tag(sources: Path, tmp_path: Path) -
 def test_sources_without_a_tag_or_without_git_have_the_fallback(sources: Path, tmp_path: Path) -> None:
     """A shallow clone is later than the fallback; a folder without .git has the fallback, never the version of a
     repository around it. The variable and make's VERSION override it."""
-    git(sources, "tag", "-f", "v7.0.0")
-    commit_all(sources, "After the tag")
-    shallow = tmp_path / "shallow"
-    git(tmp_path, "clone", "-q", "--depth", "1", f"file://{sources}", str(shallow))
+    work, shallow = tmp_path / "work", tmp_path / "shallow"
+    git(tmp_path, "clone", "-q", str(sources), str(work))
+    git(work, "tag", "v7.0.0")
+    commit_all(work, "After the tag")
+    git(tmp_path, "clone", "-q", "--depth", "1", f"file://{work}", str(shallow))
     assert version_of(shallow).startswith(f"{FALLBACK}.post1+g")
     outer = tmp_path / "outer"
     git(tmp_path, "init", "-q", str(outer))

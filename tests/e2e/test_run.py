@@ -12,8 +12,9 @@ from pathlib import Path
 import pytest
 
 from tests.e2e.harm import on_a_disk_of
+from tests.e2e.ports import taken_port
 from tests.e2e.test_terminal import on_terminal
-from tests.e2e.tools import DREAMCATCHERD, Daemon, dc, environment, primary_toml, wait_for
+from tests.e2e.tools import DREAMCATCHERD, Daemon, dc, environment, primary_toml, rewrite, wait_for
 
 
 @pytest.fixture
@@ -26,8 +27,8 @@ def fleet(tmp_path: Path) -> Path:
 @pytest.fixture
 def taken() -> Iterator[int]:
     """A port of 127.0.0.1 that something else listens on."""
-    with socket.create_server(("127.0.0.1", 0)) as listening:
-        yield listening.getsockname()[1]
+    with taken_port() as found:
+        yield found
 
 
 def test_the_options_override_the_file_and_the_environment(
@@ -51,15 +52,13 @@ def test_the_options_go_on_overriding_a_file_that_is_read_again(fleet: Path, tak
     with Daemon(fleet, "--config", str(config), "--listen", "127.0.0.1:0", "--interval", "0.5") as daemon:
         at = daemon.url()
         lines = f'[http]\nlisten = "127.0.0.1:{taken}"\n[frames]\ninterval = 3600\nskip_empty = true\n'
-        (fleet / "new.toml").write_text(lines)
-        (fleet / "new.toml").rename(config)
+        rewrite(config, lines)
         wait_for(lambda: daemon.logged("configuration applied"))
         assert daemon.url() == at
         state = json.loads(daemon.get("/api/v1/status"))
         assert state["troubles"] == []
         # A rule that the option cannot apply to is refused as a whole.
-        (fleet / "new.toml").write_text('[frames]\nclose = "manual"\n')
-        (fleet / "new.toml").rename(config)
+        rewrite(config, '[frames]\nclose = "manual"\n')
         (refused,) = wait_for(lambda: daemon.logged("configuration refused, the old one stays"))
         assert refused["cause"] == "--interval 0.5 has no effect, since [frames] close is 'manual'"
         assert daemon.get("/healthz") == "alive\n"
@@ -132,7 +131,7 @@ def test_a_disk_without_room_leaves_no_half_of_a_repository(tmp_path: Path) -> N
     words = on_a_disk_of("64k", tmp_path)
     command = [*DREAMCATCHERD, "run", "--listen", "127.0.0.1:0"]
     line = [*words, "sh", "-c", f"{shlex.join(command)}; code=$?; ls; exit $code"]
-    done = subprocess.run(line, env=environment(), capture_output=True, text=True, check=False, timeout=60)
+    done = subprocess.run(line, env=environment(), capture_output=True, text=True, check=False, timeout=120)
     assert (done.returncode, done.stdout) == (3, "")
     assert "No space left on device" in done.stderr
     assert done.stderr.endswith("; make room on the disk of fleet.git\n")
@@ -157,17 +156,25 @@ def test_a_port_in_use_on_a_reload_is_answered_with_the_key(fleet: Path, taken: 
     config = primary_toml(fleet)
     with Daemon(fleet, "--config", str(config)) as daemon:
         daemon.url()
-        (fleet / "new.toml").write_text(config.read_text().replace("127.0.0.1:0", f"127.0.0.1:{taken}"))
-        (fleet / "new.toml").rename(config)
+        rewrite(config, config.read_text().replace("127.0.0.1:0", f"127.0.0.1:{taken}"))
         (refused,) = wait_for(lambda: daemon.logged("configuration refused, the old one stays"))
         assert refused["cause"] == f"127.0.0.1:{taken} cannot be listened on: Address already in use"
         assert 'such as [http] listen = "127.0.0.1:' in refused["remedy"]
 
 
+def has_ipv6() -> bool:
+    """Whether the loopback interface of this machine has the address ::1."""
+    try:
+        socket.create_server(("::1", 0), family=socket.AF_INET6).close()
+    except OSError:
+        return False
+    return True
+
+
 @pytest.mark.parametrize("at", ["[::1]:0", "localhost:0"])
 def test_it_listens_on_an_ipv6_address_and_on_a_name(at: str, fleet: Path) -> None:
     """The log has the address as a URL writes it, with the port that was free."""
-    if at.startswith("[") and not socket.has_ipv6:
+    if at.startswith("[") and not has_ipv6():
         pytest.skip("no IPv6: give the loopback interface the address ::1")
     with Daemon(fleet, "--listen", at) as daemon:
         assert daemon.get("/healthz") == "alive\n"
@@ -177,29 +184,30 @@ def test_it_listens_on_an_ipv6_address_and_on_a_name(at: str, fleet: Path) -> No
 
 def test_outside_a_terminal_it_writes_json_lines_on_stderr_and_nothing_else(fleet: Path) -> None:
     """stdout stays empty, and every line of stderr is one JSON object, whatever clients send to its port."""
-    with subprocess.Popen(
-        [*DREAMCATCHERD, "run", "--listen", "127.0.0.1:0", "--interval", "0.2"],
-        cwd=fleet, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-    ) as process:  # fmt: skip
-        assert process.stderr
-        assert process.stdout
-        started = json.loads(process.stderr.readline())
+    out, log = fleet / "out", fleet / "log"
+    command = [*DREAMCATCHERD, "run", "--listen", "127.0.0.1:0", "--interval", "0.2"]
+    with out.open("wb") as to_out, log.open("wb") as to_log:
+        process = subprocess.Popen(command, cwd=fleet, env=environment(), stdout=to_out, stderr=to_log)
+    try:
+        wait_for(lambda: "\n" in log.read_text())
+        started = json.loads(log.read_text().partition("\n")[0])
         assert started["event"] == "started"
         host, _, port = started["http"].rpartition(":")
         for garbage in (b"\x16\x03\x01 no HTTP\r\n\r\n", b"GET / HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n", b"GET /\0"):
-            with socket.create_connection((host, int(port)), 10) as client:
+            with socket.create_connection((host, int(port)), 60) as client:
                 client.sendall(garbage)
                 client.shutdown(socket.SHUT_WR)
                 while client.recv(65536):
                     pass
-        lines: list[str] = []
-        while sum('"frame closed"' in line for line in lines) < 2:
-            lines.append(process.stderr.readline().decode())
+        closed = log.read_text().count('"frame closed"')
+        wait_for(lambda: log.read_text().count('"frame closed"') > closed + 1)
         process.terminate()
-        out, err = process.communicate(timeout=20)
-    assert process.returncode == 0
-    assert out == b""
-    for line in [*lines, *err.decode().splitlines()]:
+        assert process.wait(timeout=60) == 0
+    finally:
+        process.kill()
+        process.wait()
+    assert out.read_bytes() == b""
+    for line in log.read_text().splitlines():
         assert isinstance(json.loads(line), dict), line
 
 

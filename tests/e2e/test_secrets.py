@@ -23,7 +23,7 @@ COMMANDS = (("status",), ("doctor", "--json"), ("merge",))
 
 def said(words: list[str], codes: tuple[int, ...]) -> str:
     done = subprocess.run(
-        [*DREAMCATCHERD, *words], env=environment(), capture_output=True, text=True, check=False, timeout=120
+        [*DREAMCATCHERD, *words], env=environment(), capture_output=True, text=True, check=False, timeout=300
     )
     assert done.returncode in codes, (words, done.stdout, done.stderr)
     assert "Traceback" not in done.stderr

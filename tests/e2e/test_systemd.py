@@ -103,10 +103,10 @@ class Host:
 
     def wait(self, unit: str, name: str, pattern: str) -> None:
         """Wait until a property of a unit looks so."""
-        wait_for(lambda: re.fullmatch(pattern, self.of(unit, name)), 30)
+        wait_for(lambda: re.fullmatch(pattern, self.of(unit, name)), 90)
 
     def wait_log(self, unit: str, text: str, times: int = 1) -> None:
-        wait_for(lambda: self.machine.journal(unit).count(text) >= times, 30)
+        wait_for(lambda: self.machine.journal(unit).count(text) >= times, 90)
 
     def beside(self, name: str, script: str) -> str:
         """Run a script as an instance's user, in its state directory."""
@@ -258,7 +258,7 @@ def test_it_is_active_only_after_the_first_good_look(host: Host) -> None:
     host.wait(unit, "StatusText", "frame 1 open, 1 delta from 1 stream, .*")
     host.close(unit)
     wait_for(
-        lambda: host.sh(f"{AS_GIT} git -C /srv/git/late.git log -1 --format=%s main").startswith("frame 1: 1 delta")
+        lambda: host.sh(f"{AS_GIT} git -C /srv/git/late.git log -1 --format=%s main").startswith("frame 1: 1 delta"), 60
     )
     host.sh(f"systemctl stop {unit} server")
 
@@ -278,7 +278,7 @@ def test_credentials_from_the_credstore_open_a_remote_by_ssh(host: Host) -> None
     host.sh(f"systemctl reload {unit}")
     host.close(unit)
     wait_for(
-        lambda: host.sh(f"{AS_GIT} git -C /srv/git/far.git log -1 --format=%s main").startswith("frame 1: 0 deltas")
+        lambda: host.sh(f"{AS_GIT} git -C /srv/git/far.git log -1 --format=%s main").startswith("frame 1: 0 deltas"), 60
     )
     host.wait(unit, "StatusText", "frame 2 open, .*")
     assert "frame 2" in host.block("borrow")
@@ -298,7 +298,7 @@ def test_it_serves_an_owners_repository_outside_its_state(host: Host) -> None:
 
 def test_a_killed_daemon_and_a_hung_one_come_back(host: Host) -> None:
     """kill -9 and SIGSTOP each end in a new process; the watchdog leaves the stacks behind; nothing pushed is lost."""
-    unit = host.configure("phoenix", "interval = 600", drop_in="WatchdogSec=2s\nRestartSec=100ms\n")
+    unit = host.configure("phoenix", "interval = 600", drop_in="WatchdogSec=6s\nRestartSec=100ms\n")
     host.sh(f"systemctl start {unit}")
     for restarts, number in ((1, "KILL"), (2, "STOP")):
         host.push("phoenix", f"before-{number}")
@@ -348,9 +348,9 @@ def test_it_stops_within_two_seconds(host: Host) -> None:
     """`systemctl stop` ends the process with 0 in less than 2 s, and systemd calls that a success."""
     unit = host.configure("brief", "interval = 600")
     host.sh(f"systemctl start {unit}")
-    begun = time.monotonic()
     host.sh(f"systemctl stop {unit}")
-    assert int(host.of(unit, "ExecMainExitTimestampMonotonic")) / 1e6 - begun < 2
+    left, ended = (int(host.of(unit, f"{what}ExitTimestampMonotonic")) / 1e6 for what in ("Active", "ExecMain"))
+    assert ended - left < 2
     assert (host.of(unit, "ExecMainStatus"), host.of(unit, "Result")) == ("0", "success")
 
 
@@ -389,7 +389,7 @@ def test_a_restart_in_the_middle_of_a_large_merge_loses_nothing(host: Host) -> N
         time.sleep(delay_s)
         host.sh(f"systemctl restart {unit}")
     host.close(unit)
-    wait_for(lambda: sum(row["deltas"] for row in host.log("torn")) == 20, 60)
+    wait_for(lambda: sum(row["deltas"] for row in host.log("torn")) == 20, 180)
     log = host.log("torn")
     assert [row["frame"] for row in log] == list(range(1, len(log) + 1))
     assert "Failed" not in host.machine.journal(unit)
@@ -409,7 +409,7 @@ def test_wrong_configuration_is_left_alone_and_a_broken_repository_is_not(host: 
     host.sh(f"systemctl start {unit}")
     assert host.of(unit, "StatusText").startswith("not ready: object ")
     host.beside("wrong", "cd fleet.git && mv gone/* objects/pack/")
-    wait_for(lambda: host.of(unit, "StatusText").startswith("frame "), 60)
+    wait_for(lambda: host.of(unit, "StatusText").startswith("frame "))
     assert [host.of(unit, name) for name in ("ActiveState", "NRestarts")] == ["active", "0"]
     host.sh(f"systemctl stop {unit}")
 
@@ -450,7 +450,7 @@ def test_an_upgrade_and_a_rollback_under_load_lose_nothing(host: Host) -> None:
             found = int(host.machine.try_sh(f"cat {state}/acknowledged").stdout or 0)
             return found if found > more_than else 0
 
-        return int(wait_for(count, 60))
+        return int(wait_for(count, 180))
 
     before = pushed(3)
     host.block("upgrade", NEWER_PROJECT)
@@ -459,14 +459,14 @@ def test_an_upgrade_and_a_rollback_under_load_lose_nothing(host: Host) -> None:
     host.block("upgrade")
     pushed(between + 3)
     host.sh(f"touch {state}/enough")
-    wait_for(lambda: host.of("worker", "ActiveState") == "inactive", 60)
+    wait_for(lambda: host.of("worker", "ActiveState") == "inactive", 180)
     acknowledged = pushed(between)
 
     def merged() -> list[int]:
         shown = json.loads(host.beside("load", f"{COMMAND} export --repo fleet.git"))
         return sorted(int(row["value"]) for row in shown["state"]["observations"])
 
-    wait_for(lambda: len(merged()) >= acknowledged, 60)
+    wait_for(lambda: len(merged()) >= acknowledged, 180)
     assert merged() == list(range(1, acknowledged + 1))
     started = [json.loads(line) for line in host.machine.journal(unit).splitlines() if '"event": "started"' in line]
     assert [line["version"] for line in started] == [VERSION, NEWER_VERSION, VERSION]

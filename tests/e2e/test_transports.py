@@ -27,13 +27,15 @@ def play(served: Served, tmp_path: Path, transport: str) -> RunVerdict:
     (tmp_path / "workers").mkdir()
     fleet = make_fleet(served.url, tmp_path / "workers", 8, 2, environment() | served.git_env)
     with Daemon(tmp_path / "primary", "--config", str(config)) as daemon:
+        try:
+            for worker in fleet:
+                worker.start()
+            wait_for(lambda: len(events(daemon, "frame closed")) > 2 and pushed_both_ways(fleet), 300)
+        finally:
+            for worker in fleet:
+                worker.stop()
         for worker in fleet:
-            worker.start()
-        wait_for(lambda: len(events(daemon, "frame closed")) > 2 and pushed_both_ways(fleet), 120)
-        for worker in fleet:
-            worker.stop()
-        for worker in fleet:
-            worker.join(timeout=60)
+            worker.join(timeout=180)
         code, _ = daemon.stop()
     assert [worker.failure for worker in fleet if worker.failure] == []
     assert code == 0, daemon.text

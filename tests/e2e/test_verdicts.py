@@ -16,6 +16,9 @@ from tests.web.verdicts import Level, page_in
 SEEN_AT_ONCE = 500
 """Pixels below the top edge in which the verdict is: half of a phone's screen."""
 
+LEFT_S = 3_600
+"""How long the open frame has left: longer than it takes to look at the page in every way."""
+
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
@@ -26,7 +29,7 @@ def browser() -> Iterator[Browser]:
 @pytest.mark.parametrize("level", get_args(Level))
 def test_the_verdict_is_seen_first_and_its_reasons_after_it(level: Level, browser: Browser) -> None:
     """In every look the verdict is at the top in words, with reasons that lead on, and axe finds nothing."""
-    with page_in(level) as served:
+    with page_in(level, left_s=LEFT_S) as served:
         for look in LOOKS:
             with tab(browser, look) as opened:
                 page = opened.page
@@ -48,7 +51,7 @@ def test_the_verdict_is_seen_first_and_its_reasons_after_it(level: Level, browse
 
 def test_routine_conflicts_do_not_change_the_verdict(browser: Browser) -> None:
     """A fleet whose streams are often of two minds is healthy, and its conflicts are not in the color of failure."""
-    with page_in("healthy") as served, tab(browser) as opened:
+    with page_in("healthy", left_s=LEFT_S) as served, tab(browser) as opened:
         page = opened.page
         page.goto(f"{served.server.url}/conflicts")
         assert page.locator("tbody tr").count() > 0
@@ -64,14 +67,13 @@ def test_routine_conflicts_do_not_change_the_verdict(browser: Browser) -> None:
 
 def test_a_phone_shows_who_set_a_field_without_moving_sideways(browser: Browser) -> None:
     """Each field of an entity has its value, its stream and its delta below each other, inside the screen."""
-    with page_in("attention") as served, tab(browser, "phone") as opened:
+    with page_in("attention", left_s=LEFT_S) as served, tab(browser, "phone") as opened:
         page = opened.page
         page.goto(f"{served.server.url}/entity?collection=posts&key=7")
         cells = page.locator("#entity td[data-head='Set by']")
         assert cells.count() > 1
         for cell in cells.all():
-            box = cell.bounding_box()
-            assert box is not None
+            box = wait_for(cell.bounding_box)  # none while the live page replaces it
             assert box["x"] >= 0
             assert box["x"] + box["width"] <= LOOKS["phone"]["viewport"]["width"]
             shown = cell.evaluate("(one) => getComputedStyle(one, '::before').content")
@@ -84,7 +86,7 @@ def test_on_a_phone_no_table_is_cut_off(browser: Browser) -> None:
         const box = cell.getBoundingClientRect();
         return box.width && (box.left < 0 || box.right > innerWidth || cell.scrollWidth > cell.clientWidth + 1);
     }).map((cell) => cell.textContent.trim())"""
-    with page_in("attention") as served, tab(browser, "phone") as opened:
+    with page_in("attention", left_s=LEFT_S) as served, tab(browser, "phone") as opened:
         for path in ("/", *DETAILS):
             opened.page.goto(served.server.url + path)
             assert opened.page.evaluate(outside) == [], path

@@ -28,9 +28,12 @@ Level = Literal["healthy", "attention", "failing"]
 
 
 @contextmanager
-def page_in(level: Level, hours: float = HOURS, period_s: int = 60, closes: int = 0) -> Iterator[Served]:
+def page_in(
+    level: Level, hours: float = HOURS, period_s: int = 60, closes: int = 0, left_s: int = 38
+) -> Iterator[Served]:
     """A server whose page has this verdict, after so many hours of frames of a minute, or of `period_s`. Its daemon
-    has closed the last `closes` of them itself, and so has merge times to show."""
+    has closed the last `closes` of them itself, and so has merge times to show. The open frame has `left_s` seconds
+    left; once it is overdue the verdict is another one."""
     primary = new_primary(SETTINGS)
     served = Served(primary)
     try:
@@ -49,7 +52,7 @@ def page_in(level: Level, hours: float = HOURS, period_s: int = 60, closes: int 
                 fleet.frame(fleet.frames)
         served.look()
         served.live_status.where, served.live_status.links = WHERE, forge_links(WHERE)
-        _show(served, left_s=-95 if level == "failing" else 38)
+        _show(served, left_s=-95 if level == "failing" else left_s)
         if level == "failing":
             since = utc_text(wall_clock() - 95 * SECOND)
             served.live_status.note([Trouble(REFUSED, since, "make room on the server: the daemon tries again")])
@@ -60,9 +63,10 @@ def page_in(level: Level, hours: float = HOURS, period_s: int = 60, closes: int 
 
 
 def _show(served: Served, left_s: int) -> None:
-    """Let the open frame of a minute have so many seconds left."""
+    """Let the open frame of a minute, or of as much as it takes, have so many seconds left."""
     pending, now = served.live_status.current.pending, wall_clock()
     assert pending is not None
     closes = now + left_s * SECOND
-    times = {"opened_at": utc_text(closes - 60 * SECOND), "closes_at": utc_text(closes), "due_at_s": closes / 1e6}
+    length_s = max(60, left_s + 22)
+    times = {"opened_at": utc_text(closes - length_s * SECOND), "closes_at": utc_text(closes), "due_at_s": closes / 1e6}
     served.live_status.update(structs.replace(pending, **times))
