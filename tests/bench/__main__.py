@@ -194,10 +194,10 @@ def main() -> None:
         if "idle" in chosen:
             bench_idle(tuple(numbers) or SIZES)
         if "http" in chosen:
-            quiet, loaded = bench_http(folder, *numbers)
-            nobody = "with nobody asking"
-            print_medians("a merge while thousands of requests are answered", loaded.merge, quiet.merge, nobody)
-            print_medians("the whole close of it", loaded.close, quiet.close, nobody)
+            quiet, own, other = bench_http(folder, *numbers)
+            for name, base in (("with nobody asking", quiet), ("while another daemon answers them", other)):
+                print_medians("a merge while thousands of requests are answered", own.merge, base.merge, name)
+                print_medians("the complete close of it", own.close, base.close, name)
         if "check" in chosen:
             bench_check(folder)
 

@@ -1,13 +1,17 @@
-"""What a hundred thousand requests do to the merge: closes of like frames, with nobody asking and with many."""
+"""What a hundred thousand requests do to the merge: closes of like frames, with nobody asking, with many requests to
+the daemon that closes them, and with as many to another one."""
 
 from __future__ import annotations
 
 import json
+import shutil
 import signal
 import subprocess
 import sys
 import time
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
@@ -28,7 +32,9 @@ STREAMS = 20
 PAUSE_S = 5.0
 """Between two closes, so that requests are answered in their midst and not only held up."""
 TURNS = 5
-"""Closes in a row without requests, and then with."""
+"""Closes in a row without requests."""
+PARTS = 5
+"""How often these take turns with requests to each daemon."""
 
 
 def closed(daemon: Daemon) -> dict[int, float]:
@@ -52,50 +58,76 @@ class Times(NamedTuple):
     merge: list[float]
 
 
-def bench_http(folder: Path, requests: int = REQUESTS) -> tuple[Times, Times]:
-    """Times without and with requests; prints what the requests came to."""
-    store = create(folder / "http.git", 1, wall_clock(), Closing("manual"), hook=False)
-    config = primary_toml(folder, "manual")
-    quiet, loaded = Times([], []), Times([], [])
-    with Daemon(folder, "--repo", str(folder / "http.git"), "--config", str(config)) as daemon:
-        await_ready(daemon)
+class HttpTimes(NamedTuple):
+    """Closes with nobody asking, with requests to the daemon that closes, and with the same to another daemon.
+
+    The other daemon shows what the load of the machine alone does."""
+
+    quiet: Times
+    own: Times
+    other: Times
+
+
+def bench_http(folder: Path, requests: int = REQUESTS) -> HttpTimes:
+    """Closes while nobody asks and while so many requests are answered, and then as many again by another daemon;
+    prints what the requests came to."""
+    first, second = folder / "first", folder / "second"
+    for one in (first, second):
+        one.mkdir()
+    store = create(first / "http.git", 1, wall_clock(), Closing("manual"), hook=False)
+    found = HttpTimes(Times([], []), Times([], []), Times([], []))
+    codes: Counter[str] = Counter()
+    with serving(first) as daemon:
         frame = 1
         for _ in range(2):
             frame = close_one(daemon, store, frame, Times([], []))
-        asking: subprocess.Popen[str] | None = None
-        asked, start = 0, time.monotonic()
-        codes: Counter[str] = Counter()
-        while asked < requests:
-            for _ in range(TURNS):
-                frame = close_one(daemon, store, frame, quiet)
-            part = requests // 5
-            words = [
-                sys.executable,
-                "-m",
-                "tests.bench.requests",
-                daemon.url(),
-                str(part),
-                str(CONNECTIONS),
-                str(THINK_S),
-            ]
-            asking = subprocess.Popen(words, stdout=subprocess.PIPE, text=True)
-            begun = time.monotonic()
-            while asking.poll() is None:
-                time.sleep(PAUSE_S)
-                found = Times([], [])
-                frame = close_one(daemon, store, frame, found)
-                if asking.poll() is None:
-                    loaded.close.extend(found.close)
-                    loaded.merge.extend(found.merge)
-            rate = part / (time.monotonic() - begun)
-            said = asking.communicate()[0].strip()
-            codes.update({code: int(number) for code, _, number in (one.partition(":") for one in said.split())})
-            print(f"  answers by code: {said}, {rate:.0f} a second", flush=True)
-            asked += part
+        shutil.copytree(first / "http.git", second / "http.git")
+        with serving(second) as other:
+            start = time.monotonic()
+            for _ in range(PARTS):
+                for _ in range(TURNS):
+                    frame = close_one(daemon, store, frame, found.quiet)
+                for asked, times in ((daemon, found.own), (other, found.other)):
+                    with asking(asked.url(), requests // PARTS) as process:
+                        frame = close_while(process, daemon, store, frame, times)
+                        said = process.communicate()[0].strip()
+                    print(f"  answers by code: {said}", flush=True)
+                    if asked is daemon:
+                        counted = (one.partition(":") for one in said.split())
+                        codes.update({code: int(number) for code, _, number in counted})
+            other.stop()
         daemon.stop()
     print(f"  not sent again (304): {codes['304'] / codes.total():.0%}", flush=True)
-    print(f"  {asked} requests in {time.monotonic() - start:.0f} s", flush=True)
-    return quiet, loaded
+    print(f"  twice {codes.total()} requests in {time.monotonic() - start:.0f} s", flush=True)
+    return found
+
+
+@contextmanager
+def serving(folder: Path) -> Iterator[Daemon]:
+    """A daemon over the repository in a folder, ready."""
+    config = primary_toml(folder, "manual")
+    with Daemon(folder, "--repo", str(folder / "http.git"), "--config", str(config)) as daemon:
+        await_ready(daemon)
+        yield daemon
+
+
+def asking(url: str, requests: int) -> subprocess.Popen[str]:
+    """A process that asks a daemon so many times."""
+    words = ["-m", "tests.bench.requests", url, str(requests), str(CONNECTIONS), str(THINK_S)]
+    return subprocess.Popen([sys.executable, *words], stdout=subprocess.PIPE, text=True)
+
+
+def close_while(process: subprocess.Popen[str], daemon: Daemon, store: LocalStore, frame: int, times: Times) -> int:
+    """Close frames until a process ends; returns the next frame. The last close, which it may not have met, is left
+    out."""
+    while process.poll() is None:
+        time.sleep(PAUSE_S)
+        found = Times([], [])
+        frame = close_one(daemon, store, frame, found)
+        if process.poll() is None:
+            times.close.extend(found.close)
+            times.merge.extend(found.merge)
+    return frame
 
 
 def close_one(daemon: Daemon, store: LocalStore, frame: int, times: Times) -> int:
