@@ -1,5 +1,5 @@
-"""What all tests share: what a test may not leave changed, which programs it needs, which of the markers `e2e`, `root`
-and `slow` it has, and how Hypothesis draws."""
+"""What all tests share: their state folder, what a test may not leave changed, which programs it needs, which of the
+markers `e2e`, `root` and `slow` it has, and how Hypothesis draws."""
 
 from __future__ import annotations
 
@@ -25,6 +25,14 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
     """Skip a test marked `needs("program", …)` without them; in CI it fails: there a missing part is a mistake."""
     for mark in item.iter_markers("needs"):
         need(*mark.args)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _own_state(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Keep what a primary remembers out of the folder of whoever runs the tests: a later run may use the same paths."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_STATE_HOME", str(tmp_path_factory.mktemp("state")))
+        yield
 
 
 @pytest.fixture(autouse=True)
