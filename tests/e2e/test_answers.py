@@ -87,8 +87,8 @@ def nobodys_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 class Moody:
-    """Serves until it is told to answer requests whose target ends so in another way. `asked_s` is when each request
-    came, in seconds since 1970."""
+    """Serves, and answers requests whose target ends in `target` with `answer` once that is set. `asked_s` is when each
+    request came, in seconds since 1970."""
 
     def __init__(self) -> None:
         self.target = ""

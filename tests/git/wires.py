@@ -15,12 +15,6 @@ from pathlib import Path
 from tests.e2e.proxy import hold_port, port_of
 
 
-def free_port() -> int:
-    """A port where nobody listens."""
-    with socket.create_server(("127.0.0.1", 0)) as one:
-        return int(one.getsockname()[1])
-
-
 @contextmanager
 def git_daemon(folder: Path) -> Iterator[str]:
     """git's own daemon over the repositories below a folder, pushes allowed; gives `git://` and the address."""

@@ -8,7 +8,6 @@ import json
 import re
 import threading
 import time
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any
@@ -22,6 +21,7 @@ from dreamcatcherd.core.errors import FatalError
 from dreamcatcherd.daemon.cycle import poll
 from dreamcatcherd.history import queries
 from dreamcatcherd.web import change_feed, history_api, live_api, query_executor, responses
+from tests.e2e.tools import wait_for
 from tests.web.served import Served, serve_history
 
 READS = ("log", "explain?collection=posts&key=1", "diff?from=1&to=2", "quarantine", "conflicts", "books")
@@ -29,13 +29,6 @@ READS = ("log", "explain?collection=posts&key=1", "diff?from=1&to=2", "quarantin
 
 def held(until: threading.Event) -> None:
     assert until.wait(60)
-
-
-def wait_for(what: Callable[[], Any]) -> None:
-    until = time.monotonic() + 60
-    while not what():
-        assert time.monotonic() < until
-        time.sleep(0.01)
 
 
 def test_before_the_first_look_everything_says_so(served: Served) -> None:

@@ -16,10 +16,10 @@ from dreamcatcherd.core.validation import check_delta, validation_row
 from dreamcatcherd.web import auth, bodies, connections
 from dreamcatcherd.web.auth import AuthPolicy
 from dreamcatcherd.web.server import Listening
+from tests.e2e.tools import wait_for
 from tests.stages.tools import FOLDER, text
 from tests.web.crowd import answer, asking, connect, connect_at_once, crowd, ended
 from tests.web.served import Served, serve_history
-from tests.web.test_api import wait_for
 
 VALIDATE = "/api/v1/validate"
 HOOK = "/hooks/push"

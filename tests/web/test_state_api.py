@@ -14,9 +14,9 @@ from dreamcatcherd.core.paths import ledger_path
 from dreamcatcherd.core.tree import blob_at
 from dreamcatcherd.history.queries import entities, view
 from dreamcatcherd.web import history_api, state_api
+from tests.e2e.tools import wait_for
 from tests.stages.tools import FOLDER, text
 from tests.web.served import Answer, Served, serve_history
-from tests.web.test_api import wait_for
 
 
 def shown(served: Served, collection: str, key: str | None = None, frame: int | None = None) -> Any:
